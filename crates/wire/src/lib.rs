@@ -1,0 +1,6 @@
+//! Request and response types that cross the network, shared by the server and by those who call it:
+//! runner, agent, edge and command line. Data only; each capability keeps its own module.
+
+pub mod agent;
+pub mod edge;
+pub mod runner;
