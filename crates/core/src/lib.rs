@@ -1,0 +1,22 @@
+//! The vocabulary every other crate shares: identifiers, actors, roles and permissions, time, limits,
+//! and [`Problem`], the one shape of every refusal. No I/O happens here.
+
+mod actor;
+mod clock;
+mod digest;
+mod id;
+pub mod limits;
+mod name;
+mod permission;
+mod problem;
+
+pub use actor::{Actor, ActorKind, Caller, GroupScope, ProjectScope, Scope, Visibility};
+pub use clock::{Clock, FakeClock, SystemClock, Timestamp};
+pub use digest::Digest;
+pub use id::{
+    AgentId, DeploymentId, EnvironmentId, FactId, GroupId, Id, IncidentId, InstanceId, JobId, KeyId, PipelineId,
+    ProductId, ProjectId, ReleaseId, RolloutId, RunnerId, SessionId, TokenId, UserId,
+};
+pub use name::{Name, NameError};
+pub use permission::{InstanceRole, Permission, Role};
+pub use problem::{Problem, Result};

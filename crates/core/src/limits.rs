@@ -1,0 +1,34 @@
+//! Limits on everything from outside, named in one place so that a refusal can quote them.
+
+use std::time::Duration;
+
+/// Largest JSON or form body, in bytes.
+pub const BODY_BYTES: usize = 1024 * 1024;
+/// Largest job artifact archive, in bytes.
+pub const ARTIFACT_BYTES: u64 = 1024 * 1024 * 1024;
+/// Largest job log, in bytes.
+pub const JOB_LOG_BYTES: u64 = 16 * 1024 * 1024;
+/// Largest `.gitlab-ci.yml`, in bytes.
+pub const CI_FILE_BYTES: usize = 1024 * 1024;
+/// Most jobs in one pipeline.
+pub const PIPELINE_JOBS: usize = 500;
+/// Most nodes a YAML document may hold after aliases are expanded.
+pub const YAML_NODES: usize = 100_000;
+/// Deepest nesting of a YAML document.
+pub const YAML_DEPTH: usize = 64;
+/// Largest file shown on a page, in bytes; larger ones are offered as a download.
+pub const SHOWN_FILE_BYTES: u64 = 1024 * 1024;
+/// Most changed lines of a commit shown on one page.
+pub const SHOWN_DIFF_LINES: usize = 5_000;
+/// Entries on one page of a list.
+pub const PAGE_ENTRIES: i64 = 50;
+/// Most entries an API client may ask for at once.
+pub const API_PAGE_ENTRIES: i64 = 200;
+/// Largest lockfile read for an SBOM, in bytes.
+pub const LOCKFILE_BYTES: usize = 32 * 1024 * 1024;
+/// How long a runner's request for a job may hang before it is answered with none.
+pub const LONG_POLL: Duration = Duration::from_secs(25);
+/// How long a session lives without use.
+pub const SESSION_IDLE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Default job timeout.
+pub const JOB_TIMEOUT: Duration = Duration::from_secs(3600);

@@ -1,0 +1,198 @@
+//! Facts about pipelines and jobs.
+
+use super::{fact, short};
+use bascule_core::{Digest, JobId, PipelineId, ProjectId, RunnerId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// A pipeline was created for a commit.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PipelineCreated {
+    /// The project.
+    pub project: ProjectId,
+    /// The pipeline.
+    pub pipeline: PipelineId,
+    /// Branch or tag name.
+    pub reference: String,
+    /// Whether it is a tag's.
+    pub tag: bool,
+    /// The commit.
+    pub sha: String,
+    /// What started it: `push`, `web`, `api`.
+    pub source: String,
+    /// Its jobs.
+    pub jobs: i64,
+}
+fact!(PipelineCreated, "pipeline.created", |f| Some(f.project), |f| format!("pipeline:{}", f.pipeline), |f| format!(
+    "started pipeline {} for {} at {}, {} jobs",
+    f.pipeline,
+    f.reference,
+    short(&f.sha),
+    f.jobs
+));
+
+/// A pipeline could not be created because the project's CI file is wrong.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PipelineRefused {
+    /// The project.
+    pub project: ProjectId,
+    /// Branch or tag name.
+    pub reference: String,
+    /// The commit.
+    pub sha: String,
+    /// Where the fault is, as `line:column`.
+    pub position: String,
+    /// What is wrong and what is allowed there.
+    pub reason: String,
+}
+fact!(PipelineRefused, "pipeline.refused", |f| Some(f.project), |f| format!("project:{}", f.project), |f| format!(
+    "no pipeline for {}: .gitlab-ci.yml:{}: {}",
+    f.reference, f.position, f.reason
+));
+
+/// A pipeline ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PipelineFinished {
+    /// The project.
+    pub project: ProjectId,
+    /// The pipeline.
+    pub pipeline: PipelineId,
+    /// Branch or tag name.
+    pub reference: String,
+    /// The commit.
+    pub sha: String,
+    /// `success`, `warning`, `failed`, `canceled`, `skipped`.
+    pub status: String,
+    /// From creation to end, in milliseconds.
+    pub duration_ms: i64,
+}
+fact!(PipelineFinished, "pipeline.finished", |f| Some(f.project), |f| format!("pipeline:{}", f.pipeline), |f| format!(
+    "pipeline {} for {}: {} after {:.1} s",
+    f.pipeline,
+    f.reference,
+    f.status,
+    seconds(f.duration_ms)
+));
+
+/// A runner took a job.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JobStarted {
+    /// The project.
+    pub project: ProjectId,
+    /// The pipeline.
+    pub pipeline: PipelineId,
+    /// The job.
+    pub job: JobId,
+    /// Its name.
+    pub name: String,
+    /// The runner.
+    pub runner: RunnerId,
+    /// Time spent waiting for a runner, in milliseconds.
+    pub queued_ms: i64,
+}
+fact!(JobStarted, "job.started", |f| Some(f.project), |f| format!("pipeline:{}", f.pipeline), |f| format!(
+    "started job {} ({})",
+    f.name, f.job
+));
+
+/// A job ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JobFinished {
+    /// The project.
+    pub project: ProjectId,
+    /// The pipeline.
+    pub pipeline: PipelineId,
+    /// The job.
+    pub job: JobId,
+    /// Its name.
+    pub name: String,
+    /// `success`, `failed`, `canceled`.
+    pub status: String,
+    /// GitLab's failure reason, such as `script_failure` or `runner_system_failure`.
+    pub failure_reason: Option<String>,
+    /// From start to end, in milliseconds.
+    pub duration_ms: i64,
+}
+fact!(JobFinished, "job.finished", |f| Some(f.project), |f| format!("pipeline:{}", f.pipeline), |f| format!(
+    "job {} ({}): {}{} after {:.1} s",
+    f.name,
+    f.job,
+    f.status,
+    f.failure_reason.as_ref().map(|r| format!(" ({r})")).unwrap_or_default(),
+    seconds(f.duration_ms)
+));
+
+/// A job was queued again, by a person or because the platform lost its runner.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JobRetried {
+    /// The project.
+    pub project: ProjectId,
+    /// The pipeline.
+    pub pipeline: PipelineId,
+    /// The job that ended.
+    pub job: JobId,
+    /// The job that takes its place.
+    pub by: JobId,
+    /// Its name.
+    pub name: String,
+    /// Why: `person`, or the failure reason.
+    pub reason: String,
+}
+fact!(JobRetried, "job.retried", |f| Some(f.project), |f| format!("pipeline:{}", f.pipeline), |f| format!(
+    "job {} ({}) is tried again as {}: {}",
+    f.name, f.job, f.by, f.reason
+));
+
+/// A job's artifact archive that a release takes over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArtifactRef {
+    /// The job that made it.
+    pub job: JobId,
+    /// The job's name.
+    pub job_name: String,
+    /// File name of the archive.
+    pub file_name: String,
+    /// Digest of the archive.
+    pub digest: Digest,
+    /// Its size in bytes.
+    pub size: i64,
+}
+
+/// A `release:` job succeeded: a release is to be made of this tag.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReleaseRequested {
+    /// The project.
+    pub project: ProjectId,
+    /// `group/project`.
+    pub project_path: String,
+    /// The pipeline.
+    pub pipeline: PipelineId,
+    /// The release job.
+    pub job: JobId,
+    /// The tag.
+    pub tag: String,
+    /// The commit.
+    pub sha: String,
+    /// The release's name.
+    pub name: String,
+    /// The release's description, Markdown.
+    pub description: String,
+    /// The pipeline's job artifacts.
+    pub artifacts: Vec<ArtifactRef>,
+    /// The runner that ran the release job.
+    pub runner: Option<RunnerId>,
+    /// When the pipeline was created.
+    pub started_at: Timestamp,
+    /// When the release job ended.
+    pub finished_at: Timestamp,
+    /// Digest of the CI file that was run.
+    pub ci_file_digest: Option<Digest>,
+}
+fact!(ReleaseRequested, "release.requested", |f| Some(f.project), |f| format!("pipeline:{}", f.pipeline), |f| format!(
+    "asked for the release {}",
+    f.tag
+));
+
+#[allow(clippy::cast_precision_loss, reason = "durations stay far below 2^52 ms")]
+fn seconds(milliseconds: i64) -> f64 {
+    milliseconds as f64 / 1000.0
+}

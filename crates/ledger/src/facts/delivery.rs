@@ -1,0 +1,308 @@
+//! Facts about environments, deployments and rollouts.
+
+use super::fact;
+use bascule_core::{
+    AgentId, DeploymentId, Digest, EnvironmentId, InstanceId, ProjectId, ReleaseId, RolloutId, Timestamp,
+};
+use serde::{Deserialize, Serialize};
+
+/// An environment was created.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EnvironmentCreated {
+    /// The project.
+    pub project: ProjectId,
+    /// The environment.
+    pub environment: EnvironmentId,
+    /// Its name.
+    pub name: String,
+    /// `staging` or `production`.
+    pub tier: String,
+}
+fact!(EnvironmentCreated, "environment.created", |f| Some(f.project), |f| format!("environment:{}", f.environment), |f| {
+    format!("created the environment {}", f.name)
+});
+
+/// A project's `bascule.yaml` is wrong, so nothing can be deployed from it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProductRefused {
+    /// The project.
+    pub project: ProjectId,
+    /// The release whose file is wrong.
+    pub release: ReleaseId,
+    /// Where and what.
+    pub reason: String,
+}
+fact!(ProductRefused, "product.refused", |f| Some(f.project), |f| format!("release:{}", f.release), |f| format!(
+    "cannot be deployed: {}",
+    f.reason
+));
+
+/// A deployment was asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeploymentCreated {
+    /// The project.
+    pub project: ProjectId,
+    /// The deployment.
+    pub deployment: DeploymentId,
+    /// The environment.
+    pub environment: EnvironmentId,
+    /// The environment's name.
+    pub environment_name: String,
+    /// `staging` or `production`.
+    pub tier: String,
+    /// The release.
+    pub release: ReleaseId,
+    /// The release's version.
+    pub version: String,
+    /// Digest of the artifact that will run.
+    pub artifact: Digest,
+    /// What asked for it: `release`, `promotion`, `api`, `rollback`.
+    pub cause: String,
+    /// The deployment that it follows there, if any.
+    pub previous: Option<DeploymentId>,
+}
+fact!(DeploymentCreated, "deployment.created", |f| Some(f.project), |f| format!("deployment:{}", f.deployment), |f| {
+    format!("deploys {} to {}", f.version, f.environment_name)
+});
+
+/// A deployment ended: it serves all traffic, or it failed, or it was undone.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeploymentFinished {
+    /// The project.
+    pub project: ProjectId,
+    /// The deployment.
+    pub deployment: DeploymentId,
+    /// The environment.
+    pub environment: EnvironmentId,
+    /// The environment's name.
+    pub environment_name: String,
+    /// `staging` or `production`.
+    pub tier: String,
+    /// The release.
+    pub release: ReleaseId,
+    /// The release's version.
+    pub version: String,
+    /// `succeeded`, `failed` (never took traffic), `rolled_back` (took traffic and was undone), `superseded`.
+    pub result: String,
+    /// Why, in plain words.
+    pub reason: String,
+    /// Whether users met it: it had a share of traffic.
+    pub exposed: bool,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// When it ended.
+    pub at: Timestamp,
+}
+fact!(DeploymentFinished, "deployment.finished", |f| Some(f.project), |f| format!("deployment:{}", f.deployment), |f| {
+    format!(
+        "{} in {}: {}{}",
+        f.version,
+        f.environment_name,
+        f.result.replace('_', " "),
+        if f.reason.is_empty() { String::new() } else { format!(", {}", f.reason) }
+    )
+});
+
+/// An instance changed state for good or bad: `healthy`, `crashed`, `failed`, `stopped`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct InstanceChanged {
+    /// The project.
+    pub project: ProjectId,
+    /// The deployment.
+    pub deployment: DeploymentId,
+    /// The environment.
+    pub environment: EnvironmentId,
+    /// The instance.
+    pub instance: InstanceId,
+    /// The release's version.
+    pub version: String,
+    /// The state.
+    pub state: String,
+    /// Why, cut to 500 characters.
+    pub message: String,
+}
+fact!(InstanceChanged, "instance.changed", |f| Some(f.project), |f| format!("deployment:{}", f.deployment), |f| format!(
+    "instance of {} is {}{}",
+    f.version,
+    f.state,
+    if f.message.is_empty() { String::new() } else { format!(": {}", f.message) }
+));
+
+/// A rollout began.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RolloutStarted {
+    /// The project.
+    pub project: ProjectId,
+    /// The rollout.
+    pub rollout: RolloutId,
+    /// The deployment that it exposes.
+    pub deployment: DeploymentId,
+    /// The environment.
+    pub environment: EnvironmentId,
+    /// The new version.
+    pub version: String,
+    /// The version that serves now.
+    pub baseline: String,
+    /// Shares of traffic, in percent.
+    pub steps: Vec<u32>,
+    /// Time a step lasts at least, in milliseconds.
+    pub step_ms: i64,
+}
+fact!(RolloutStarted, "rollout.started", |f| Some(f.project), |f| format!("rollout:{}", f.rollout), |f| format!(
+    "rolls out {} beside {}",
+    f.version, f.baseline
+));
+
+/// A rollout gave the new version another share of traffic.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RolloutStepped {
+    /// The project.
+    pub project: ProjectId,
+    /// The rollout.
+    pub rollout: RolloutId,
+    /// The environment.
+    pub environment: EnvironmentId,
+    /// The new version.
+    pub version: String,
+    /// Its share of traffic, in percent.
+    pub weight: u32,
+}
+fact!(RolloutStepped, "rollout.stepped", |f| Some(f.project), |f| format!("rollout:{}", f.rollout), |f| format!(
+    "gives {} {} % of traffic",
+    f.version, f.weight
+));
+
+/// The numbers on which a rollout was judged.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JudgeNumbers {
+    /// Requests the new version answered.
+    pub new_requests: u64,
+    /// Of these, errors.
+    pub new_errors: u64,
+    /// Of these, slow.
+    pub new_slow: u64,
+    /// Requests the old version answered in the same slices.
+    pub old_requests: u64,
+    /// Of these, errors.
+    pub old_errors: u64,
+    /// Of these, slow.
+    pub old_slow: u64,
+    /// Slices in which both answered.
+    pub slices: u64,
+    /// Evidence that the new version errs more: an e-value; 1 is none.
+    pub error_evidence: f64,
+    /// Evidence that the new version is slower: an e-value.
+    pub slow_evidence: f64,
+    /// The evidence at which the rollout is undone.
+    pub threshold: f64,
+}
+
+/// The judge, or a person, decided on a rollout.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RolloutJudged {
+    /// The project.
+    pub project: ProjectId,
+    /// The rollout.
+    pub rollout: RolloutId,
+    /// The environment.
+    pub environment: EnvironmentId,
+    /// The new version.
+    pub version: String,
+    /// `pass`, `fail`, `extend`.
+    pub verdict: String,
+    /// Why, in plain words.
+    pub reason: String,
+    /// The numbers.
+    pub numbers: JudgeNumbers,
+}
+fact!(RolloutJudged, "rollout.judged", |f| Some(f.project), |f| format!("rollout:{}", f.rollout), |f| format!(
+    "judged {}: {}, {}",
+    f.version, f.verdict, f.reason
+));
+
+/// A rollout was paused or resumed by a person.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RolloutPaused {
+    /// The project.
+    pub project: ProjectId,
+    /// The rollout.
+    pub rollout: RolloutId,
+    /// The new version.
+    pub version: String,
+    /// Whether it stands still now.
+    pub paused: bool,
+}
+fact!(RolloutPaused, "rollout.paused", |f| Some(f.project), |f| format!("rollout:{}", f.rollout), |f| format!(
+    "{} the rollout of {}",
+    if f.paused { "paused" } else { "resumed" },
+    f.version
+));
+
+/// A rollout ended.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RolloutFinished {
+    /// The project.
+    pub project: ProjectId,
+    /// The rollout.
+    pub rollout: RolloutId,
+    /// The deployment.
+    pub deployment: DeploymentId,
+    /// The environment.
+    pub environment: EnvironmentId,
+    /// The environment's name.
+    pub environment_name: String,
+    /// The new version.
+    pub version: String,
+    /// The version that served before.
+    pub baseline: String,
+    /// `promoted`, `aborted`.
+    pub result: String,
+    /// What ended it: `judge`, `guardrail`, `person`, `restart`.
+    pub cause: String,
+    /// Why, in plain words.
+    pub reason: String,
+    /// When the new version first met users.
+    pub exposed_at: Option<Timestamp>,
+    /// When the first request failed on the new version, if any did.
+    pub first_error_at: Option<Timestamp>,
+    /// When it ended.
+    pub at: Timestamp,
+}
+fact!(RolloutFinished, "rollout.finished", |f| Some(f.project), |f| format!("rollout:{}", f.rollout), |f| format!(
+    "{} {}: {}",
+    match f.result.as_str() {
+        "promoted" => "promoted",
+        _ => "undid",
+    },
+    f.version,
+    f.reason
+));
+
+/// An agent came under this instance's care.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AgentEnrolled {
+    /// The agent.
+    pub agent: AgentId,
+    /// Its name.
+    pub name: String,
+}
+fact!(AgentEnrolled, "agent.enrolled", |_| None, |f| format!("agent:{}", f.agent), |f| format!(
+    "enrolled the agent {}",
+    f.name
+));
+
+/// An agent stopped reporting, or reports again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AgentSeen {
+    /// The agent.
+    pub agent: AgentId,
+    /// Its name.
+    pub name: String,
+    /// Whether it reports.
+    pub online: bool,
+}
+fact!(AgentSeen, "agent.seen", |_| None, |f| format!("agent:{}", f.agent), |f| format!(
+    "agent {} {}",
+    f.name,
+    if f.online { "reports again" } else { "stopped reporting" }
+));

@@ -1,0 +1,182 @@
+//! Facts about people, groups, sessions, tokens and keys.
+
+use super::fact;
+use bascule_core::{GroupId, InstanceRole, KeyId, ProjectId, Role, Scope, SessionId, Timestamp, TokenId, UserId};
+use serde::{Deserialize, Serialize};
+
+/// An account was created.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UserCreated {
+    /// The account.
+    pub user: UserId,
+    /// Its user name.
+    pub username: String,
+    /// Its standing on the instance.
+    pub role: InstanceRole,
+}
+fact!(UserCreated, "user.created", |_| None, |f| format!("user:{}", f.user), |f| format!(
+    "created the account {} ({})",
+    f.username, f.role
+));
+
+/// An account was closed: all its sessions, tokens and keys ended in the same instant.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UserDeactivated {
+    /// The account.
+    pub user: UserId,
+    /// Its user name.
+    pub username: String,
+    /// Sessions ended.
+    pub sessions: i64,
+    /// Tokens revoked.
+    pub tokens: i64,
+}
+fact!(UserDeactivated, "user.deactivated", |_| None, |f| format!("user:{}", f.user), |f| format!(
+    "closed the account {}: {} sessions ended, {} tokens revoked",
+    f.username, f.sessions, f.tokens
+));
+
+/// Someone signed in.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SignedIn {
+    /// The account.
+    pub user: UserId,
+    /// The session.
+    pub session: SessionId,
+}
+fact!(SignedIn, "session.started", |_| None, |f| format!("user:{}", f.user), |_| "signed in".to_owned());
+
+/// A session ended by sign-out.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SignedOut {
+    /// The account.
+    pub user: UserId,
+    /// The session.
+    pub session: SessionId,
+}
+fact!(SignedOut, "session.ended", |_| None, |f| format!("user:{}", f.user), |_| "signed out".to_owned());
+
+/// Sign-in was refused.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SignInRefused {
+    /// The user name that was tried, cut to 63 characters.
+    pub username: String,
+    /// The rule: `bad_credentials`, `rate_limited`, `deactivated`.
+    pub rule: String,
+}
+fact!(SignInRefused, "session.refused", |_| None, |f| format!("username:{}", f.username), |f| format!(
+    "was refused sign-in as {} ({})",
+    f.username, f.rule
+));
+
+/// An access token was created.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TokenCreated {
+    /// The token.
+    pub token: TokenId,
+    /// Its name.
+    pub name: String,
+    /// The account it acts for, for a personal token.
+    pub user: Option<UserId>,
+    /// The project it is limited to, for a project token.
+    pub project: Option<ProjectId>,
+    /// What it may be used for.
+    pub scopes: Vec<Scope>,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+}
+fact!(TokenCreated, "token.created", |f| f.project, |f| format!("token:{}", f.token), |f| format!(
+    "created the access token {}",
+    f.name
+));
+
+/// An access token was revoked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TokenRevoked {
+    /// The token.
+    pub token: TokenId,
+    /// Its name.
+    pub name: String,
+    /// The project it was limited to.
+    pub project: Option<ProjectId>,
+}
+fact!(TokenRevoked, "token.revoked", |f| f.project, |f| format!("token:{}", f.token), |f| format!(
+    "revoked the access token {}",
+    f.name
+));
+
+/// A public key was added to an account.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyAdded {
+    /// The key.
+    pub key: KeyId,
+    /// The account.
+    pub user: UserId,
+    /// Its SHA-256 fingerprint as `ssh-keygen -l` prints it.
+    pub fingerprint: String,
+}
+fact!(KeyAdded, "key.added", |_| None, |f| format!("user:{}", f.user), |f| format!("added the key {}", f.fingerprint));
+
+/// A public key was removed from an account.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct KeyRemoved {
+    /// The key.
+    pub key: KeyId,
+    /// The account.
+    pub user: UserId,
+    /// Its fingerprint.
+    pub fingerprint: String,
+}
+fact!(KeyRemoved, "key.removed", |_| None, |f| format!("user:{}", f.user), |f| format!(
+    "removed the key {}",
+    f.fingerprint
+));
+
+/// A group was created.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GroupCreated {
+    /// The group.
+    pub group: GroupId,
+    /// Its name.
+    pub name: String,
+}
+fact!(GroupCreated, "group.created", |_| None, |f| format!("group:{}", f.group), |f| format!(
+    "created the group {}",
+    f.name
+));
+
+/// Someone was given a role in a group or project, or another role than before.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MemberSet {
+    /// The account.
+    pub user: UserId,
+    /// Its user name.
+    pub username: String,
+    /// The group, for a group membership.
+    pub group: Option<GroupId>,
+    /// The project, for a project membership.
+    pub project: Option<ProjectId>,
+    /// The role.
+    pub role: Role,
+}
+fact!(MemberSet, "member.set", |f| f.project, |f| format!("user:{}", f.user), |f| format!(
+    "made {} {}",
+    f.username, f.role
+));
+
+/// Someone lost their role in a group or project.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct MemberRemoved {
+    /// The account.
+    pub user: UserId,
+    /// Its user name.
+    pub username: String,
+    /// The group, for a group membership.
+    pub group: Option<GroupId>,
+    /// The project, for a project membership.
+    pub project: Option<ProjectId>,
+}
+fact!(MemberRemoved, "member.removed", |f| f.project, |f| format!("user:{}", f.user), |f| format!(
+    "removed {}",
+    f.username
+));

@@ -1,0 +1,154 @@
+//! The instance's signing key: ed25519, one file, made at first start. It signs the ledger's checkpoints and
+//! the evidence of releases.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use bascule_core::Digest;
+use ed25519_dalek::{
+    Signature, Signer as _, SigningKey, VerifyingKey,
+    pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _, spki::der::pem::LineEnding},
+};
+use std::{path::Path, sync::Arc};
+
+/// What can be wrong with a key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    /// The file cannot be read or written.
+    #[error("key file: {0}")]
+    Io(#[from] std::io::Error),
+    /// The text is no ed25519 key in PEM.
+    #[error("not an ed25519 key in PEM (PKCS#8 for private, SPKI for public): {0}")]
+    Format(String),
+}
+
+/// The private key, cheap to clone.
+#[derive(Clone)]
+pub struct InstanceKey {
+    key: Arc<SigningKey>,
+    id: String,
+}
+
+/// A public key that verifies what an instance signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicKey {
+    key: VerifyingKey,
+    id: String,
+}
+
+impl std::fmt::Debug for InstanceKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("InstanceKey").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl InstanceKey {
+    /// Reads the key file, or makes a key and writes it with mode 0600.
+    ///
+    /// # Errors
+    /// The file cannot be read or written, or holds something else.
+    pub fn load_or_create(path: &Path) -> Result<Self, KeyError> {
+        match std::fs::read_to_string(path) {
+            Ok(pem) => SigningKey::from_pkcs8_pem(&pem).map(Self::new).map_err(|e| KeyError::Format(e.to_string())),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let key = Self::generate();
+                let pem = key.key.to_pkcs8_pem(LineEnding::LF).map_err(|e| KeyError::Format(e.to_string()))?;
+                write_private(path, pem.as_bytes())?;
+                Ok(key)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// A fresh key, kept nowhere.
+    #[must_use]
+    pub fn generate() -> Self {
+        Self::new(SigningKey::from_bytes(&rand::random()))
+    }
+
+    fn new(key: SigningKey) -> Self {
+        let id = key_id(&key.verifying_key());
+        Self { key: Arc::new(key), id }
+    }
+
+    /// Names the key: the first 16 hexadecimal digits of the SHA-256 of the raw public key.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Signs bytes; the signature is base64.
+    #[must_use]
+    pub fn sign(&self, message: &[u8]) -> String {
+        STANDARD.encode(self.key.sign(message).to_bytes())
+    }
+
+    /// The public half.
+    #[must_use]
+    pub fn public(&self) -> PublicKey {
+        PublicKey { key: self.key.verifying_key(), id: self.id.clone() }
+    }
+}
+
+impl PublicKey {
+    /// Reads a public key from PEM.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
+        let key = VerifyingKey::from_public_key_pem(pem.trim()).map_err(|e| KeyError::Format(e.to_string()))?;
+        Ok(Self { id: key_id(&key), key })
+    }
+
+    /// The key in PEM.
+    #[must_use]
+    pub fn to_pem(&self) -> String {
+        self.key.to_public_key_pem(LineEnding::LF).unwrap_or_default()
+    }
+
+    /// Names the key.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Whether `signature` (base64) over `message` is this key's.
+    #[must_use]
+    pub fn verify(&self, message: &[u8], signature: &str) -> bool {
+        STANDARD
+            .decode(signature)
+            .ok()
+            .and_then(|bytes| Signature::from_slice(&bytes).ok())
+            .is_some_and(|signature| self.key.verify_strict(message, &signature).is_ok())
+    }
+}
+
+fn key_id(key: &VerifyingKey) -> String {
+    Digest::of(key.as_bytes()).hex().get(..16).unwrap_or_default().to_owned()
+}
+
+fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_survives_its_file_and_refuses_other_messages() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("instance.key");
+        let made = InstanceKey::load_or_create(&path).unwrap();
+        let read = InstanceKey::load_or_create(&path).unwrap();
+        assert_eq!(made.id(), read.id());
+        let public = PublicKey::from_pem(&read.public().to_pem()).unwrap();
+        let signature = made.sign(b"yes");
+        assert!(public.verify(b"yes", &signature));
+        assert!(!public.verify(b"no", &signature));
+        assert!(!public.verify(b"yes", "not base64"));
+        std::fs::write(&path, "rubbish").unwrap();
+        assert!(matches!(InstanceKey::load_or_create(&path), Err(KeyError::Format(_))));
+    }
+}

@@ -1,0 +1,178 @@
+//! Between the server and an environment's agent. The agent calls; the server never does, so an agent
+//! works from behind any firewall. One call does both ways: a report up, the desired state down.
+//!
+//! `POST /api/v1/agent/sync?revision=R&wait=S` with the agent's token as bearer. When `R` is the present
+//! revision the answer hangs up to `S` seconds until something changes.
+
+use bascule_core::{DeploymentId, Digest, EnvironmentId, InstanceId, ReleaseId, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// What an agent says of its environment.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct AgentReport {
+    /// The agent's version.
+    pub version: String,
+    /// The agent's clock, so that the server can see skew.
+    pub at: Timestamp,
+    /// Free space where artifacts are unpacked, in bytes.
+    pub disk_free_bytes: u64,
+    /// Everything that runs, or that ran and failed, and is still desired or not yet gone.
+    pub instances: Vec<InstanceReport>,
+}
+
+/// Where one instance stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum InstanceState {
+    /// The artifact is being fetched and verified.
+    Fetching,
+    /// The process was started and is not healthy yet.
+    Starting,
+    /// The health check passes.
+    Healthy,
+    /// The process runs but its health check fails.
+    Unhealthy,
+    /// The process ended by itself and waits to be started again.
+    Crashed,
+    /// It cannot run: a wrong digest, a missing file, a bad command. Not tried again.
+    Failed,
+    /// It drains: no new traffic, requests in flight end.
+    Draining,
+    /// It is gone.
+    Stopped,
+}
+
+/// One instance as the agent sees it.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct InstanceReport {
+    /// The instance.
+    pub instance: InstanceId,
+    /// The deployment it belongs to.
+    pub deployment: DeploymentId,
+    /// Its state.
+    pub state: InstanceState,
+    /// `host:port` where it answers, once it listens.
+    pub address: Option<String>,
+    /// Process id on the agent's machine.
+    pub pid: Option<u32>,
+    /// Times it was started again after a crash.
+    pub restarts: u32,
+    /// Why it is in this state, in plain words, with the last lines of its output where it failed.
+    pub message: String,
+    /// When the present process was started.
+    pub started_at: Option<Timestamp>,
+    /// The smoke test's result, once it ran.
+    pub smoke: Option<SmokeResult>,
+}
+
+/// What a smoke test found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SmokeResult {
+    /// Whether every check passed.
+    pub passed: bool,
+    /// One line a check.
+    pub details: Vec<String>,
+}
+
+/// All that should run in the agent's environment. What is not listed should not run.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct DesiredState {
+    /// Changes whenever anything below changes.
+    pub revision: i64,
+    /// The instances that should exist.
+    pub instances: Vec<DesiredInstance>,
+}
+
+/// One instance that should exist.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DesiredInstance {
+    /// The instance.
+    pub instance: InstanceId,
+    /// The deployment it belongs to.
+    pub deployment: DeploymentId,
+    /// The environment.
+    pub environment: EnvironmentId,
+    /// `group/project`, for logs.
+    pub project: String,
+    /// The environment's name.
+    pub environment_name: String,
+    /// The release.
+    pub release: ReleaseId,
+    /// The release's version.
+    pub version: String,
+    /// What to fetch and unpack.
+    pub artifact: ArtifactSource,
+    /// What to run, in the unpacked artifact's root, by `/bin/sh -c`.
+    pub command: String,
+    /// Environment variables; `PORT` is added by the agent.
+    pub variables: BTreeMap<String, String>,
+    /// How to tell that it serves.
+    pub health: HealthCheck,
+    /// Paths that the smoke test fetches once the instance is healthy.
+    pub smoke: Vec<SmokeCheck>,
+    /// What it may use.
+    pub limits: Limits,
+    /// Set: stop sending it traffic and end it once requests in flight are done, after this many
+    /// milliseconds at most.
+    pub drain_ms: Option<u64>,
+}
+
+/// Where an artifact comes from and what it must be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ArtifactSource {
+    /// Path on the server, fetched with the agent's token.
+    pub path: String,
+    /// What the bytes must hash to; otherwise nothing is started.
+    pub digest: Digest,
+    /// Size in bytes.
+    pub size: u64,
+    /// File name, whose ending tells how to unpack: `.tar.gz`, `.tgz`, `.tar`, `.zip`; any other is placed
+    /// as it is.
+    pub file_name: String,
+}
+
+/// How an agent tells that an instance serves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct HealthCheck {
+    /// HTTP path that answers 200 to 399.
+    pub path: String,
+    /// Time between checks, in milliseconds.
+    pub interval_ms: u64,
+    /// Time allowed for one check, in milliseconds.
+    pub timeout_ms: u64,
+    /// Time allowed from start to the first healthy answer, in milliseconds.
+    pub start_ms: u64,
+}
+
+/// One request of a smoke test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SmokeCheck {
+    /// HTTP path.
+    pub path: String,
+    /// Expected status.
+    pub status: u16,
+    /// Text that the body must contain; empty for any.
+    #[serde(default)]
+    pub contains: String,
+}
+
+/// What an instance may use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Limits {
+    /// Memory in bytes.
+    pub memory_bytes: u64,
+    /// Processes and threads.
+    pub pids: u64,
+}
+
+/// Whether an environment is below production or is production.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// Releases arrive by themselves.
+    Staging,
+    /// Releases arrive by promotion and rollout.
+    Production,
+}
