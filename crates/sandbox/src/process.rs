@@ -1,0 +1,335 @@
+//! Starting, watching and ending a command.
+
+use crate::{Host, Spec, cgroup::Group};
+use bascule_core::{Problem, Result};
+use rustix::{
+    fs::MemfdFlags,
+    process::{Pid, Signal},
+};
+use std::{
+    fs::File,
+    io::{Seek, SeekFrom, Write},
+    os::unix::process::ExitStatusExt,
+    process::Stdio,
+    sync::{OnceLock, mpsc},
+    time::Duration,
+};
+use tokio::{
+    process::{Child, ChildStderr, ChildStdout, Command},
+    runtime::Handle,
+    sync::oneshot,
+    time::Instant,
+};
+
+/// Joins the groups named first, then becomes bubblewrap. Descriptor 3 is bubblewrap's words (they came as
+/// standard input: no file, no process list shows them), 4 to 6 are small files of `/etc`.
+const WRAPPER: &str = r#"
+home=$1 host=$2 merge=$3 groups=$4
+shift 4
+while [ "$groups" -gt 0 ]; do
+  echo $$ > "$1" || exit 125
+  shift
+  groups=$((groups - 1))
+done
+exec 3<&0 0</dev/null
+[ "$merge" = 0 ] || exec 2>&1
+exec 4<<E
+root:x:0:0:root:/root:/usr/sbin/nologin
+job:x:1000:1000:job:$home:/bin/sh
+nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin
+E
+exec 5<<E
+root:x:0:
+job:x:1000:
+nogroup:x:65534:
+E
+exec 6<<E
+127.0.0.1 localhost $host
+::1 localhost $host
+E
+exec "$@"
+"#;
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit {
+    /// Its exit code; 128 and the signal's number where a signal ended it.
+    pub code: i32,
+    /// Whether it was ended because its time was up.
+    pub timed_out: bool,
+    /// Whether the kernel killed a process of it for want of memory.
+    pub oom_killed: bool,
+}
+
+impl Exit {
+    /// Whether it ended by itself with code 0.
+    #[must_use]
+    pub fn success(&self) -> bool {
+        self.code == 0 && !self.timed_out
+    }
+}
+
+/// A command that runs. Dropping it ends the command at once.
+#[derive(Debug)]
+pub struct Running {
+    /// What the command writes. Read it, or the command stops when the pipe is full.
+    pub stdout: Option<ChildStdout>,
+    /// What the command writes to standard error; `None` if merged.
+    pub stderr: Option<ChildStderr>,
+    child: Child,
+    pid: i32,
+    group: Group,
+    deadline: Option<Instant>,
+    grace: Duration,
+    timed_out: bool,
+    ended: Option<Exit>,
+}
+
+impl Spec {
+    /// Starts the command.
+    ///
+    /// # Errors
+    /// If bubblewrap is missing, the command cannot be passed on, or the machine has no process left.
+    pub async fn spawn(self) -> Result<Running> {
+        let host = crate::host().await?;
+        let words = words_file(&self.bwrap_args(&host)?).map_err(|e| cannot_start(&e))?;
+        let group = Group::create(self.memory_bytes, self.pids);
+        let mut command = Command::new(&host.sh);
+        command.env_clear().env("PATH", "/usr/bin:/bin").current_dir("/").kill_on_drop(true);
+        command.stdin(Stdio::from(words)).stdout(Stdio::piped());
+        command.stderr(if self.merge_stderr { Stdio::null() } else { Stdio::piped() });
+        let joins = group.join_files();
+        command.args(["-c", WRAPPER, "sandbox", self.passwd_home(), self.hostname_word()]);
+        command.arg(if self.merge_stderr { "1" } else { "0" }).arg(joins.len().to_string()).args(&joins);
+        command.arg(&host.bwrap).args(["--args", "3", "--"]);
+        limits(&mut command, &self, &host, &group);
+        command.arg(&self.program).args(&self.args);
+        let mut child = keeper_spawn(command).await?;
+        let pid = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0);
+        Ok(Running {
+            stdout: child.stdout.take(),
+            stderr: child.stderr.take(),
+            child,
+            pid,
+            group,
+            deadline: self.timeout.map(|t| Instant::now() + t),
+            grace: self.grace,
+            timed_out: false,
+            ended: None,
+        })
+    }
+}
+
+impl Running {
+    /// The process number, on the machine, of the sandbox around the command.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        u32::try_from(self.pid).unwrap_or(0)
+    }
+
+    /// Waits for the end. When the time given with [`Spec::timeout`] is up, ends it. May be called again
+    /// after it was dropped half way, such as in `select!`.
+    ///
+    /// # Errors
+    /// If the machine will not tell.
+    pub async fn wait(&mut self) -> Result<Exit> {
+        if let Some(exit) = self.ended {
+            return Ok(exit);
+        }
+        let status = match self.deadline {
+            None => self.child.wait().await,
+            Some(deadline) => match tokio::time::timeout_at(deadline, self.child.wait()).await {
+                Ok(status) => status,
+                Err(_) => {
+                    self.timed_out = true;
+                    return self.terminate(self.grace).await;
+                }
+            },
+        };
+        let status = status.map_err(|e| cannot_start(&e))?;
+        Ok(self.finish(status).await)
+    }
+
+    /// As [`Running::wait`], but ends it at the latest after `most`.
+    ///
+    /// # Errors
+    /// As [`Running::wait`].
+    pub async fn wait_at_most(&mut self, most: Duration) -> Result<Exit> {
+        let latest = Instant::now() + most;
+        self.deadline = Some(self.deadline.map_or(latest, |d| d.min(latest)));
+        self.wait().await
+    }
+
+    /// Asks every process of the command to end (SIGTERM), and after `grace` ends them all (SIGKILL).
+    ///
+    /// # Errors
+    /// As [`Running::wait`].
+    pub async fn terminate(&mut self, grace: Duration) -> Result<Exit> {
+        if let Some(exit) = self.ended {
+            return Ok(exit);
+        }
+        if !grace.is_zero() {
+            let tree = Tree::read(self.pid);
+            for pid in &tree.inner {
+                signal(*pid, Signal::TERM);
+            }
+            if let Ok(status) = tokio::time::timeout(grace, self.child.wait()).await {
+                let status = status.map_err(|e| cannot_start(&e))?;
+                return Ok(self.finish(status).await);
+            }
+        }
+        self.kill_now();
+        let status = self.child.wait().await.map_err(|e| cannot_start(&e))?;
+        Ok(self.finish(status).await)
+    }
+
+    /// The first process of the namespace dies, and the kernel takes all others with it.
+    fn kill_now(&mut self) {
+        for pid in Tree::read(self.pid).first {
+            signal(pid, Signal::KILL);
+        }
+        let _ = self.child.start_kill();
+    }
+
+    async fn finish(&mut self, status: std::process::ExitStatus) -> Exit {
+        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+        // The namespace is torn down by now; anything left in the group is on its way out.
+        for _ in 0..100 {
+            let members = self.group.members();
+            if members.is_empty() {
+                break;
+            }
+            for pid in members {
+                signal(pid, Signal::KILL);
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let exit = Exit { code, timed_out: self.timed_out, oom_killed: self.group.oom_killed() };
+        self.ended = Some(exit);
+        self.group.try_remove();
+        exit
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.ended.is_none() {
+            self.kill_now();
+        }
+    }
+}
+
+fn signal(pid: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid).filter(|_| pid > 1) {
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}
+
+fn cannot_start(error: &std::io::Error) -> Problem {
+    Problem::new(503, "cannot_start", "A command could not be started in the sandbox.")
+        .why(error.to_string())
+        .next("Check that the machine has free memory, processes and open files.")
+}
+
+/// A file in memory that only its descriptor leads to.
+fn words_file(words: &[u8]) -> std::io::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create("bwrap-args", MemfdFlags::CLOEXEC)?);
+    file.write_all(words)?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(file)
+}
+
+/// Limits set on the first process inside, where they count for this sandbox alone.
+fn limits(command: &mut Command, spec: &Spec, host: &Host, group: &Group) {
+    command.arg(&host.prlimit).arg("--core=0");
+    if let Some(pids) = spec.pids {
+        // The kernel counts processes per user namespace; inside ours the count starts at nothing.
+        command.arg(format!("--nproc={}", pids.saturating_add(1)));
+        if !group.limits_pids() {
+            tracing::debug!("no control group for processes: by resource limit only");
+        }
+    }
+    if let Some(bytes) = spec.memory_bytes.filter(|_| !group.limits_memory()) {
+        // Not the address space: some programs reserve much and use little.
+        command.arg(format!("--data={bytes}"));
+    }
+    if let Some(files) = spec.open_files {
+        command.arg(format!("--nofile={files}"));
+    }
+    if let Some(bytes) = spec.file_bytes {
+        command.arg(format!("--fsize={bytes}"));
+    }
+    command.arg("--");
+}
+
+/// The processes under a sandbox.
+#[derive(Debug, Default)]
+struct Tree {
+    /// Direct children: the first process of the namespace.
+    first: Vec<i32>,
+    /// All below these.
+    inner: Vec<i32>,
+}
+
+impl Tree {
+    fn read(root: i32) -> Self {
+        if root <= 1 {
+            return Self::default();
+        }
+        let pairs: Vec<(i32, i32)> = std::fs::read_dir("/proc")
+            .into_iter()
+            .flatten()
+            .flatten()
+            .filter_map(|entry| {
+                let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+                let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
+                // The command's name stands in parentheses and may hold anything, so search from the end.
+                let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
+                Some((pid, parent))
+            })
+            .collect();
+        let children = |of: &[i32]| -> Vec<i32> {
+            pairs.iter().filter(|(_, parent)| of.contains(parent)).map(|(pid, _)| *pid).collect()
+        };
+        let first = children(&[root]);
+        let mut inner = Vec::new();
+        let mut level = children(&first);
+        while !level.is_empty() {
+            let next = children(&level);
+            inner.append(&mut level);
+            level = next;
+        }
+        Self { first, inner }
+    }
+}
+
+struct Order {
+    command: Command,
+    runtime: Handle,
+    reply: oneshot::Sender<std::io::Result<Child>>,
+}
+
+/// Starts a process from a thread that lives as long as this process. The kernel ends a sandbox with the
+/// *thread* that started it, and an executor's threads come and go.
+async fn keeper_spawn(command: Command) -> Result<Child> {
+    static KEEPER: OnceLock<mpsc::SyncSender<Order>> = OnceLock::new();
+    let keeper = KEEPER.get_or_init(|| {
+        let (send, receive) = mpsc::sync_channel::<Order>(256);
+        let work = move || {
+            for mut order in receive {
+                let _inside = order.runtime.enter();
+                // A caller that went away drops the child, and the child ends.
+                let _ = order.reply.send(order.command.spawn());
+            }
+        };
+        if let Err(error) = std::thread::Builder::new().name("sandbox-keeper".to_owned()).spawn(work) {
+            tracing::error!(%error, "no thread for starting sandboxes");
+        }
+        send
+    });
+    let (reply, answer) = oneshot::channel();
+    let order = Order { command, runtime: Handle::current(), reply };
+    let gone = || cannot_start(&std::io::Error::other("the starting thread is gone or overloaded"));
+    keeper.try_send(order).map_err(|_| gone())?;
+    answer.await.map_err(|_| gone())?.map_err(|e| cannot_start(&e))
+}
