@@ -9,7 +9,7 @@ use rustix::{
 use std::{
     fs::File,
     io::{Seek, SeekFrom, Write},
-    os::unix::process::ExitStatusExt,
+    os::unix::{fs::FileExt, process::ExitStatusExt},
     process::Stdio,
     sync::{OnceLock, mpsc},
     time::Duration,
@@ -22,7 +22,8 @@ use tokio::{
 };
 
 /// Joins the groups named first, then becomes bubblewrap. Descriptor 3 is bubblewrap's words (they came as
-/// standard input: no file, no process list shows them), 4 to 6 are small files of `/etc`.
+/// standard input: no file, no process list shows them), 4 to 6 are small files of `/etc`. Descriptor 7
+/// appends to the same memory what bubblewrap tells of the sandbox.
 const WRAPPER: &str = r#"
 home=$1 host=$2 merge=$3 groups=$4
 shift 4
@@ -31,7 +32,7 @@ while [ "$groups" -gt 0 ]; do
   shift
   groups=$((groups - 1))
 done
-exec 3<&0 0</dev/null
+exec 3<&0 7>>/proc/self/fd/0 0</dev/null
 [ "$merge" = 0 ] || exec 2>&1
 exec 4<<E
 root:x:0:0:root:/root:/usr/sbin/nologin
@@ -59,6 +60,9 @@ pub struct Exit {
     pub timed_out: bool,
     /// Whether the kernel killed a process of it for want of memory.
     pub oom_killed: bool,
+    /// Whether it came to run at all; if not, the sandbox could not be set up, and bubblewrap's message is
+    /// in the output.
+    pub started: bool,
 }
 
 impl Exit {
@@ -78,10 +82,12 @@ pub struct Running {
     pub stderr: Option<ChildStderr>,
     child: Child,
     pid: i32,
+    status: StatusFile,
     group: Group,
     deadline: Option<Instant>,
     grace: Duration,
     timed_out: bool,
+    killed: bool,
     ended: Option<Exit>,
 }
 
@@ -92,7 +98,7 @@ impl Spec {
     /// If bubblewrap is missing, the command cannot be passed on, or the machine has no process left.
     pub async fn spawn(self) -> Result<Running> {
         let host = crate::host().await?;
-        let words = words_file(&self.bwrap_args(&host)?).map_err(|e| cannot_start(&e))?;
+        let (words, status) = words_file(&self.bwrap_args(&host)?).map_err(|e| cannot_start(&e))?;
         let group = Group::create(self.memory_bytes, self.pids);
         let mut command = Command::new(&host.sh);
         command.env_clear().env("PATH", "/usr/bin:/bin").current_dir("/").kill_on_drop(true);
@@ -101,7 +107,7 @@ impl Spec {
         let joins = group.join_files();
         command.args(["-c", WRAPPER, "sandbox", self.passwd_home(), self.hostname_word()]);
         command.arg(if self.merge_stderr { "1" } else { "0" }).arg(joins.len().to_string()).args(&joins);
-        command.arg(&host.bwrap).args(["--args", "3", "--"]);
+        command.arg(&host.bwrap).args(["--json-status-fd", "7", "--args", "3", "--"]);
         limits(&mut command, &self, &host, &group);
         command.arg(&self.program).args(&self.args);
         let mut child = keeper_spawn(command).await?;
@@ -111,10 +117,12 @@ impl Spec {
             stderr: child.stderr.take(),
             child,
             pid,
+            status,
             group,
             deadline: self.timeout.map(|t| Instant::now() + t),
             grace: self.grace,
             timed_out: false,
+            killed: false,
             ended: None,
         })
     }
@@ -169,9 +177,8 @@ impl Running {
             return Ok(exit);
         }
         if !grace.is_zero() {
-            let tree = Tree::read(self.pid);
-            for pid in &tree.inner {
-                signal(*pid, Signal::TERM);
+            for pid in self.status.first_process().map(descendants).unwrap_or_default() {
+                signal(pid, Signal::TERM);
             }
             if let Ok(status) = tokio::time::timeout(grace, self.child.wait()).await {
                 let status = status.map_err(|e| cannot_start(&e))?;
@@ -185,7 +192,9 @@ impl Running {
 
     /// The first process of the namespace dies, and the kernel takes all others with it.
     fn kill_now(&mut self) {
-        for pid in Tree::read(self.pid).first {
+        self.killed = true;
+        // Still bubblewrap's child, and so surely the process that was meant.
+        if let Some(pid) = self.status.first_process().filter(|pid| parent_of(*pid) == Some(self.pid)) {
             signal(pid, Signal::KILL);
         }
         let _ = self.child.start_kill();
@@ -193,10 +202,12 @@ impl Running {
 
     async fn finish(&mut self, status: std::process::ExitStatus) -> Exit {
         let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
-        // The namespace is torn down by now; anything left in the group is on its way out.
-        for _ in 0..100 {
+        // With bubblewrap gone the kernel ends the namespace's first process and then all others; that one
+        // is a zombie only once these are gone.
+        let first = self.status.first_process();
+        for _ in 0..400 {
             let members = self.group.members();
-            if members.is_empty() {
+            if members.is_empty() && !first.is_some_and(lives) {
                 break;
             }
             for pid in members {
@@ -204,7 +215,8 @@ impl Running {
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        let exit = Exit { code, timed_out: self.timed_out, oom_killed: self.group.oom_killed() };
+        let started = self.killed || self.timed_out || self.status.has_exit_code();
+        let exit = Exit { code, timed_out: self.timed_out, oom_killed: self.group.oom_killed(), started };
         self.ended = Some(exit);
         self.group.try_remove();
         exit
@@ -232,11 +244,13 @@ fn cannot_start(error: &std::io::Error) -> Problem {
 }
 
 /// A file in memory that only its descriptor leads to.
-fn words_file(words: &[u8]) -> std::io::Result<File> {
+fn words_file(words: &[u8]) -> std::io::Result<(File, StatusFile)> {
     let mut file = File::from(rustix::fs::memfd_create("bwrap-args", MemfdFlags::CLOEXEC)?);
+    // Bubblewrap reads its words to the end before it writes its first line behind them.
     file.write_all(words)?;
     file.seek(SeekFrom::Start(0))?;
-    Ok(file)
+    let status = StatusFile { file: file.try_clone()?, from: words.len() as u64 };
+    Ok((file, status))
 }
 
 /// Limits set on the first process inside, where they count for this sandbox alone.
@@ -262,44 +276,67 @@ fn limits(command: &mut Command, spec: &Spec, host: &Host, group: &Group) {
     command.arg("--");
 }
 
-/// The processes under a sandbox.
-#[derive(Debug, Default)]
-struct Tree {
-    /// Direct children: the first process of the namespace.
-    first: Vec<i32>,
-    /// All below these.
-    inner: Vec<i32>,
+/// State letter and parent of a process.
+fn stat(pid: i32) -> Option<(char, i32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The command's name stands in parentheses and may hold anything, so search from the end.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    Some((fields.next()?.chars().next()?, fields.next()?.parse().ok()?))
 }
 
-impl Tree {
-    fn read(root: i32) -> Self {
-        if root <= 1 {
-            return Self::default();
-        }
-        let pairs: Vec<(i32, i32)> = std::fs::read_dir("/proc")
-            .into_iter()
-            .flatten()
-            .flatten()
-            .filter_map(|entry| {
-                let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-                let stat = std::fs::read_to_string(entry.path().join("stat")).ok()?;
-                // The command's name stands in parentheses and may hold anything, so search from the end.
-                let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()?;
-                Some((pid, parent))
-            })
-            .collect();
-        let children = |of: &[i32]| -> Vec<i32> {
-            pairs.iter().filter(|(_, parent)| of.contains(parent)).map(|(pid, _)| *pid).collect()
-        };
-        let first = children(&[root]);
-        let mut inner = Vec::new();
-        let mut level = children(&first);
-        while !level.is_empty() {
-            let next = children(&level);
-            inner.append(&mut level);
-            level = next;
-        }
-        Self { first, inner }
+fn parent_of(pid: i32) -> Option<i32> {
+    stat(pid).map(|(_, parent)| parent)
+}
+
+fn lives(pid: i32) -> bool {
+    stat(pid).is_some_and(|(state, _)| !matches!(state, 'Z' | 'X'))
+}
+
+/// All processes below `root`.
+fn descendants(root: i32) -> Vec<i32> {
+    let pairs: Vec<(i32, i32)> = std::fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            Some((pid, parent_of(pid)?))
+        })
+        .collect();
+    let mut all = Vec::new();
+    let mut level = vec![root];
+    while !level.is_empty() {
+        level = pairs.iter().filter(|(_, parent)| level.contains(parent)).map(|(pid, _)| *pid).collect();
+        all.extend_from_slice(&level);
+    }
+    all
+}
+
+/// What bubblewrap tells of the sandbox: JSON lines behind its own words.
+#[derive(Debug)]
+struct StatusFile {
+    file: File,
+    /// Where the words end.
+    from: u64,
+}
+
+impl StatusFile {
+    fn text(&self) -> String {
+        let mut buffer = [0_u8; 1024];
+        let read = self.file.read_at(&mut buffer, self.from).unwrap_or(0);
+        String::from_utf8_lossy(buffer.get(..read).unwrap_or_default()).into_owned()
+    }
+
+    /// The first process of the namespace, by its number on the machine.
+    fn first_process(&self) -> Option<i32> {
+        let text = self.text();
+        let digits = text.split_once("\"child-pid\":")?.1.trim_start();
+        digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    }
+
+    /// Whether the command's own exit code was told; it is not where the set-up failed.
+    fn has_exit_code(&self) -> bool {
+        self.text().contains("\"exit-code\"")
     }
 }
 
