@@ -1,1 +1,27 @@
-//! web
+//! What every page and every API answer has in common: how a route states who may call it, the shell
+//! around pages, assets, error pages, Markdown and highlighting. Knows no capability.
+//!
+//! A capability builds its routes with [`Routes`], each with the [`Access`] it needs; the gate refuses
+//! before the handler runs. Handlers take [`Who`], [`InProject`], [`InGroup`], [`Ui`] and the checked
+//! extractors of [`extract`], and answer `Result<_, Failure>`.
+
+pub mod access;
+pub mod assets;
+mod convert;
+pub mod extract;
+mod failure;
+mod fmt;
+pub mod highlight;
+pub mod markdown;
+mod middleware;
+mod routes;
+mod shell;
+
+pub use access::{Access, Gate, InGroup, InProject, MachineKind, Who};
+pub use extract::{Body, FormBody, Params, PathOf};
+pub use failure::{Answer, Failure};
+pub use fmt::{Markup, bytes, commas, duration, icon, percent, url_encode, url_path, when};
+pub use middleware::{OperationId, finish};
+pub use routes::{RouteEntry, Routes};
+pub use shell::{Crumb, Section, Shell, Tab, Ui};
+pub use utoipa_axum::routes;

@@ -1,0 +1,124 @@
+// Small behaviours that pages ask for by attribute. Every page works without them.
+'use strict';
+(function () {
+  // --- Theme -------------------------------------------------------------------------------------------
+  document.addEventListener('click', function (event) {
+    var button = event.target.closest('[data-theme-toggle]');
+    if (!button) return;
+    event.preventDefault();
+    var root = document.documentElement;
+    var next = root.getAttribute('data-bs-theme') === 'dark' ? 'light' : 'dark';
+    root.setAttribute('data-bs-theme', next);
+    try { localStorage.setItem('bascule-theme', next); } catch (e) { /* storage may be off */ }
+    charts.forEach(function (chart) { chart.restyle(); });
+  });
+
+  // --- Copy buttons: <button data-copy="text"> ----------------------------------------------------------
+  document.addEventListener('click', function (event) {
+    var button = event.target.closest('[data-copy]');
+    if (!button || !navigator.clipboard) return;
+    navigator.clipboard.writeText(button.getAttribute('data-copy')).then(function () {
+      button.classList.add('copied');
+      setTimeout(function () { button.classList.remove('copied'); }, 1200);
+    });
+  });
+
+  // --- Confirmation: <form data-confirm="Abort the rollout?"> -------------------------------------------
+  document.addEventListener('submit', function (event) {
+    var text = event.target.getAttribute('data-confirm');
+    if (text && !window.confirm(text)) { event.preventDefault(); return; }
+    var button = event.target.querySelector('button[type=submit],button:not([type])');
+    if (button) { button.classList.add('btn-loading'); }
+  });
+
+  // --- Relative times: <time datetime="…"> ----------------------------------------------------------------
+  var units = [['year', 31536000], ['month', 2592000], ['week', 604800], ['day', 86400], ['hour', 3600], ['minute', 60], ['second', 1]];
+  var relative = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
+  function times(root) {
+    root.querySelectorAll('time[data-relative]').forEach(function (element) {
+      var seconds = (Date.parse(element.dateTime) - Date.now()) / 1000;
+      for (var i = 0; i < units.length; i++) {
+        if (Math.abs(seconds) >= units[i][1] || units[i][0] === 'second') {
+          element.textContent = relative.format(Math.round(seconds / units[i][1]), units[i][0]);
+          return;
+        }
+      }
+    });
+  }
+  setInterval(function () { times(document); }, 10000);
+
+  // --- Streams: <pre data-stream="/…/log/events" data-follow> ----------------------------------------------
+  // Each message is HTML that the server has escaped; its id is where to go on after a cut.
+  function streams(root) {
+    root.querySelectorAll('[data-stream]').forEach(function (element) {
+      if (element.dataset.streaming) return;
+      element.dataset.streaming = 'yes';
+      var source = new EventSource(element.getAttribute('data-stream'));
+      var follow = element.hasAttribute('data-follow');
+      window.addEventListener('wheel', function (e) { if (e.deltaY < 0) follow = false; }, { passive: true });
+      source.onmessage = function (event) {
+        element.insertAdjacentHTML('beforeend', event.data);
+        var atEnd = window.innerHeight + window.scrollY > document.body.scrollHeight - 200;
+        if (atEnd) follow = element.hasAttribute('data-follow');
+        if (follow) window.scrollTo(0, document.body.scrollHeight);
+      };
+      source.addEventListener('reset', function () { element.textContent = ''; });
+      source.addEventListener('done', function () {
+        source.close();
+        if (element.hasAttribute('data-reload-when-done')) window.location.reload();
+      });
+    });
+  }
+
+  // --- Charts: <div data-chart="/…/series.json" data-every="2000"> ------------------------------------------
+  // The address answers with an ECharts option.
+  var charts = [];
+  function draw(root) {
+    root.querySelectorAll('[data-chart]').forEach(function (element) {
+      if (element.dataset.drawn || typeof echarts === 'undefined') return;
+      element.dataset.drawn = 'yes';
+      var chart = null, option = null, timer = null;
+      function theme() { return document.documentElement.getAttribute('data-bs-theme') === 'dark' ? 'dark' : null; }
+      function show() {
+        if (!option) return;
+        if (!chart) chart = echarts.init(element, theme(), { renderer: 'canvas' });
+        option.backgroundColor = 'transparent';
+        option.animation = false;
+        chart.setOption(option, { notMerge: true });
+      }
+      function load() {
+        if (!document.body.contains(element)) { clearInterval(timer); return; }
+        fetch(element.getAttribute('data-chart'), { headers: { accept: 'application/json' } })
+          .then(function (answer) { return answer.ok ? answer.json() : Promise.reject(answer.status); })
+          .then(function (next) { option = next; show(); })
+          .catch(function () { if (!option) element.textContent = 'The chart could not be loaded; the table holds its numbers.'; });
+      }
+      charts.push({ restyle: function () { if (chart) { chart.dispose(); chart = null; } show(); } });
+      window.addEventListener('resize', function () { if (chart) chart.resize(); });
+      load();
+      var every = Number(element.getAttribute('data-every') || 0);
+      if (every) timer = setInterval(load, Math.max(every, 500));
+    });
+  }
+
+  // --- Keyboard: "/" searches, "?" helps, "g" and a letter goes --------------------------------------------
+  var waiting = false;
+  document.addEventListener('keydown', function (event) {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest('input,textarea,select,[contenteditable]')) return;
+    if (waiting) {
+      waiting = false;
+      var link = document.querySelector('[data-key="' + CSS.escape(event.key) + '"]');
+      if (link) { event.preventDefault(); link.click(); }
+      return;
+    }
+    if (event.key === 'g') { waiting = true; setTimeout(function () { waiting = false; }, 1500); }
+    if (event.key === '/') {
+      var field = document.querySelector('input[type=search]');
+      if (field) { event.preventDefault(); field.focus(); }
+    }
+  });
+
+  function enhance(root) { times(root); streams(root); draw(root); }
+  document.addEventListener('DOMContentLoaded', function () { enhance(document); });
+  document.addEventListener('htmx:afterSwap', function (event) { enhance(event.target); });
+})();

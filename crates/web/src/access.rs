@@ -1,0 +1,212 @@
+//! Who may call a route. Stated where the route is declared, enforced before its handler runs.
+
+use crate::Failure;
+use async_trait::async_trait;
+use axum::{
+    extract::{FromRequestParts, RawPathParams, Request},
+    middleware::Next,
+    response::Response,
+};
+use bascule_core::{Caller, GroupScope, Permission, Problem, ProjectScope, Scope};
+use http::request::Parts;
+use std::{convert::Infallible, sync::Arc};
+
+/// Who may call a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Anyone. Listed in the authorisation test; keep the list short.
+    Public,
+    /// Any account, also external ones.
+    SignedIn,
+    /// Callers who hold the permission on the whole instance.
+    Instance(Permission),
+    /// Callers who hold it in the group named by the path's `{group}`.
+    Group(Permission),
+    /// Callers who hold it in the project named by the path's `{group}` and `{project}`.
+    Project(Permission),
+    /// A program of ours with its own kind of token, which the handler itself checks.
+    Machine(MachineKind),
+}
+
+/// Programs with tokens of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MachineKind {
+    /// A runner or a job of it.
+    Runner,
+    /// An environment's agent.
+    Agent,
+    /// A traffic proxy.
+    Edge,
+}
+
+/// How the gate learns who asks and what they may see. The binary wires it to identity and forge.
+#[async_trait]
+pub trait Gate: Send + Sync {
+    /// Who asks: by session cookie, bearer token, `PRIVATE-TOKEN`, or HTTP Basic.
+    async fn caller(&self, parts: &Parts) -> Result<Caller, Problem>;
+
+    /// The group, if the caller may see that it exists.
+    async fn group(&self, caller: &Caller, group: &str) -> Result<Option<GroupScope>, Problem>;
+
+    /// The project, if the caller may see that it exists.
+    async fn project(&self, caller: &Caller, group: &str, project: &str) -> Result<Option<ProjectScope>, Problem>;
+}
+
+/// The gate, as carried by each request.
+#[derive(Clone)]
+pub(crate) struct GateRef(pub(crate) Arc<dyn Gate>);
+
+/// Lets a request through to its handler, or refuses it.
+pub(crate) async fn enforce(access: Access, params: RawPathParams, request: Request, next: Next) -> Result<Response, Failure> {
+    let (mut parts, body) = request.into_parts();
+    let Some(GateRef(gate)) = parts.extensions.get::<GateRef>().cloned() else {
+        tracing::error!("a route was called without a gate; refused");
+        return Err(Problem::internal().into());
+    };
+    let refuse = |problem: Problem, parts: &Parts| Err(Failure::from(problem).for_request(parts));
+    let caller = match access {
+        Access::Machine(_) => Caller::anonymous(),
+        _ => match gate.caller(&parts).await {
+            Ok(caller) => caller,
+            // A stale cookie must not lock anyone out of the sign-in page.
+            Err(problem) if access == Access::Public && problem.status == 401 => Caller::anonymous(),
+            Err(problem) => return refuse(problem, &parts),
+        },
+    };
+    if caller.by_cookie && !parts.method.is_safe() && crossed_origin(&parts) {
+        let problem = Problem::new(403, "cross_origin", "The request came from another site.")
+            .why("A page elsewhere could otherwise act in your name with your session.")
+            .next("Use the form on Bascule's own page, or an access token.");
+        return refuse(problem, &parts);
+    }
+    let denied = match access {
+        Access::Public | Access::Machine(_) => None,
+        _ if caller.is_anonymous() => Some(Problem::unauthenticated()),
+        Access::SignedIn => {
+            let enough = parts.method.is_safe() && caller.scopes.as_ref().is_some_and(|s| s.contains(&Scope::ReadApi));
+            let full = caller.scopes.as_ref().is_none_or(|s| s.contains(&Scope::Api));
+            (!(enough || full) || caller.only_project.is_some()).then(scope_missing)
+        }
+        Access::Instance(permission) => (!caller.holds(permission)).then(|| instance_denied(permission)),
+        Access::Group(permission) => match gate.group(&caller, &named(&params, "group")).await {
+            Err(problem) => Some(problem),
+            Ok(None) => Some(Problem::not_found("group")),
+            Ok(Some(scope)) => {
+                let denied = !(scope.role.holds(permission) && caller.scope_allows(permission));
+                parts.extensions.insert(scope);
+                denied.then(|| Problem::forbidden(permission))
+            }
+        },
+        Access::Project(permission) => {
+            let (group, project) = (named(&params, "group"), named(&params, "project"));
+            let project = project.strip_suffix(".git").unwrap_or(&project);
+            match gate.project(&caller, &group, project).await {
+                Err(problem) => Some(problem),
+                Ok(None) => Some(Problem::not_found("project")),
+                Ok(Some(scope)) => {
+                    let denied = !scope.holds(permission);
+                    parts.extensions.insert(scope);
+                    denied.then(|| Problem::forbidden(permission))
+                }
+            }
+        }
+    };
+    parts.extensions.insert(caller);
+    if let Some(problem) = denied {
+        return refuse(problem, &parts);
+    }
+    Ok(next.run(Request::from_parts(parts, body)).await)
+}
+
+fn named(params: &RawPathParams, name: &str) -> String {
+    params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).unwrap_or_default()
+}
+
+fn scope_missing() -> Problem {
+    Problem::new(403, "scope_missing", "The token used has no scope for this.")
+        .why("A token reaches only what its scopes and its project name.")
+        .next("Use a personal token with the scope `api`, or sign in.")
+}
+
+fn instance_denied(permission: Permission) -> Problem {
+    Problem::new(403, "forbidden", format!("You may not {}.", permission.describe()))
+        .why("It concerns the whole instance.")
+        .next("Ask an administrator of this instance.")
+}
+
+/// Whether a browser says that another site made this request (Fetch Metadata, W3C; else Origin, RFC 6454).
+fn crossed_origin(parts: &Parts) -> bool {
+    let header = |name: &str| parts.headers.get(name).and_then(|v| v.to_str().ok());
+    if let Some(site) = header("sec-fetch-site") {
+        return !matches!(site, "same-origin" | "none");
+    }
+    match (header("origin"), header("host")) {
+        (Some(origin), Some(host)) => origin.split_once("://").is_none_or(|(_, rest)| rest != host),
+        (Some(_), None) => true,
+        // Not a browser of the last years; SameSite=Lax on the cookie still stands.
+        (None, _) => false,
+    }
+}
+
+macro_rules! from_extensions {
+    ($($(#[$doc:meta])* $name:ident($inner:ty) or $missing:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Debug)]
+        pub struct $name(pub $inner);
+
+        impl<S: Send + Sync> FromRequestParts<S> for $name {
+            type Rejection = Failure;
+            async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
+                parts.extensions.get::<$inner>().cloned().map(Self).ok_or_else(|| {
+                    tracing::error!(path = %parts.uri.path(), concat!("no ", stringify!($inner), ": wrong Access on this route"));
+                    Failure::from($missing)
+                })
+            }
+        }
+
+        impl std::ops::Deref for $name {
+            type Target = $inner;
+            fn deref(&self) -> &$inner {
+                &self.0
+            }
+        }
+    )*};
+}
+
+from_extensions! {
+    /// Who asks.
+    Who(Caller) or Problem::internal();
+    /// The project that the path names; only on routes with [`Access::Project`].
+    InProject(ProjectScope) or Problem::internal();
+    /// The group that the path names; only on routes with [`Access::Group`].
+    InGroup(GroupScope) or Problem::internal();
+}
+
+/// The project that the path names, where the route may also have none.
+pub(crate) async fn maybe_project(parts: &Parts) -> Result<Option<ProjectScope>, Infallible> {
+    Ok(parts.extensions.get::<ProjectScope>().cloned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parts(headers: &[(&str, &str)]) -> Parts {
+        let mut builder = http::Request::builder().uri("/x");
+        for (name, value) in headers {
+            builder = builder.header(*name, *value);
+        }
+        builder.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn other_sites_are_told_from_ours() {
+        assert!(crossed_origin(&parts(&[("sec-fetch-site", "cross-site")])));
+        assert!(crossed_origin(&parts(&[("sec-fetch-site", "same-site")])));
+        assert!(!crossed_origin(&parts(&[("sec-fetch-site", "same-origin")])));
+        assert!(crossed_origin(&parts(&[("origin", "http://evil.example"), ("host", "bascule.example")])));
+        assert!(crossed_origin(&parts(&[("origin", "null"), ("host", "bascule.example")])));
+        assert!(!crossed_origin(&parts(&[("origin", "http://bascule.example"), ("host", "bascule.example")])));
+        assert!(!crossed_origin(&parts(&[("host", "bascule.example")])));
+    }
+}
