@@ -1,0 +1,210 @@
+//! Reading typed values out of the tree, collecting every fault on the way instead of stopping at the first.
+
+use crate::{
+    fault::{Fault, Pos, did_you_mean, shown},
+    yaml::{Entry, Node, Value},
+};
+use std::time::Duration;
+
+/// Collects faults and warnings.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    pub faults: Vec<Fault>,
+    pub warnings: Vec<Fault>,
+}
+
+impl Reader {
+    pub fn fault(&mut self, pos: Pos, what: impl Into<String>, allowed: impl Into<String>) {
+        self.faults.push(Fault::new(pos, what, allowed));
+    }
+
+    pub fn warn(&mut self, pos: Pos, what: impl Into<String>, allowed: impl Into<String>) {
+        self.warnings.push(Fault::new(pos, what, allowed));
+    }
+
+    /// "`stage` is 5; it must be …".
+    pub fn wrong(&mut self, node: &Node, place: &str, allowed: &str) {
+        self.fault(node.pos, format!("`{place}` is {}", node.describe()), format!("it must be {allowed}"));
+    }
+
+    pub fn entries<'n>(&mut self, node: &'n Node, place: &str) -> Option<&'n [Entry]> {
+        let entries = node.entries();
+        if entries.is_none() {
+            self.wrong(node, place, "a map");
+        }
+        entries
+    }
+
+    /// The entries of a map that may hold only these keys.
+    pub fn map<'n>(&mut self, node: &'n Node, place: &str, allowed: &[&str]) -> Option<&'n [Entry]> {
+        let entries = self.entries(node, place)?;
+        for entry in entries {
+            if !allowed.contains(&entry.key.as_str()) {
+                self.unknown_key(&entry.key, entry.key_pos, place, allowed);
+            }
+        }
+        Some(entries)
+    }
+
+    pub fn unknown_key(&mut self, key: &str, pos: Pos, place: &str, allowed: &[&str]) {
+        let hint = did_you_mean(key, allowed.iter().copied())
+            .map_or_else(String::new, |word| format!("did you mean `{word}`? "));
+        let inside = if place.is_empty() { "here".to_owned() } else { format!("in `{place}`") };
+        self.fault(
+            pos,
+            format!("the key `{}` is unknown {inside}", shown(key)),
+            format!("{hint}Allowed: {}", allowed.join(", ")),
+        );
+    }
+
+    pub fn text(&mut self, node: &Node, place: &str) -> Option<String> {
+        if let Some(text) = node.scalar() {
+            return Some(text.to_owned());
+        }
+        self.wrong(node, place, "a text");
+        None
+    }
+
+    pub fn boolean(&mut self, node: &Node, place: &str) -> Option<bool> {
+        let value = node.boolean();
+        if value.is_none() {
+            self.wrong(node, place, "true or false");
+        }
+        value
+    }
+
+    pub fn integer(&mut self, node: &Node, place: &str, from: i64, to: i64) -> Option<i64> {
+        match node.integer() {
+            Some(value) if (from..=to).contains(&value) => Some(value),
+            _ => {
+                self.wrong(node, place, &format!("a number from {from} to {to}"));
+                None
+            }
+        }
+    }
+
+    pub fn word(&mut self, node: &Node, place: &str, allowed: &[&str]) -> Option<String> {
+        match node.scalar() {
+            Some(word) if allowed.contains(&word) => Some(word.to_owned()),
+            _ => {
+                let hint = node
+                    .scalar()
+                    .and_then(|word| did_you_mean(word, allowed.iter().copied()))
+                    .map_or_else(String::new, |word| format!(" (did you mean `{word}`?)"));
+                self.wrong(node, place, &format!("one of: {}{hint}", allowed.join(", ")));
+                None
+            }
+        }
+    }
+
+    pub fn seconds(&mut self, node: &Node, place: &str) -> Option<u64> {
+        match node.scalar().and_then(duration) {
+            Some(duration) => Some(duration.as_secs()),
+            None => {
+                self.wrong(node, place, "a duration such as `90 minutes`, `1h 30m` or `2 days`");
+                None
+            }
+        }
+    }
+
+    /// A list of texts; a single text stands for a list of one.
+    pub fn texts(&mut self, node: &Node, place: &str) -> Vec<String> {
+        if let Some(text) = node.scalar() {
+            return vec![text.to_owned()];
+        }
+        let Some(items) = node.items() else {
+            self.wrong(node, place, "a text or a list of texts");
+            return Vec::new();
+        };
+        items.iter().filter_map(|item| self.text(item, place)).collect()
+    }
+
+    /// A list of texts with their places.
+    pub fn placed_texts(&mut self, node: &Node, place: &str) -> Vec<(String, Pos)> {
+        let Some(items) = node.items() else {
+            self.wrong(node, place, "a list of texts");
+            return Vec::new();
+        };
+        items.iter().filter_map(|item| Some((self.text(item, place)?, item.pos))).collect()
+    }
+
+    /// Shell lines: a text, or a list of texts and lists, as `!reference` and anchors leave them.
+    pub fn script(&mut self, node: &Node, place: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        self.script_lines(node, place, 0, &mut lines);
+        lines
+    }
+
+    fn script_lines(&mut self, node: &Node, place: &str, depth: usize, lines: &mut Vec<String>) {
+        match &node.value {
+            Value::Scalar { text, .. } if !node.is_null() => lines.push(text.clone()),
+            Value::Sequence(items) if depth < 10 => {
+                for item in items {
+                    self.script_lines(item, place, depth + 1, lines);
+                }
+            }
+            Value::Mapping(entries) if depth > 0 => {
+                let key = entries.first().map(|entry| shown(&entry.key)).unwrap_or_default();
+                self.fault(
+                    node.pos,
+                    format!("a line of `{place}` is read by YAML as a map with the key `{key}`"),
+                    "quote the whole line, because `: ` separates a key from its value",
+                );
+            }
+            _ => self.wrong(node, place, "a text, or a list of texts nested at most ten deep"),
+        }
+    }
+}
+
+/// Reads a duration as GitLab writes them: `1 hour 30 minutes`, `1h30m`, `90m`, `2 days`, `3600`.
+#[must_use]
+pub fn duration(text: &str) -> Option<Duration> {
+    let mut rest = text.trim();
+    if rest.is_empty() || rest.len() > 100 {
+        return None;
+    }
+    let mut total = 0_u64;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
+        let amount: u64 = rest.get(..digits)?.parse().ok()?;
+        rest = rest.get(digits..)?.trim_start();
+        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let scale = match rest.get(..letters)?.to_ascii_lowercase().as_str() {
+            "" | "s" | "sec" | "secs" | "second" | "seconds" => 1,
+            "m" | "min" | "mins" | "minute" | "minutes" => 60,
+            "h" | "hr" | "hrs" | "hour" | "hours" => 3600,
+            "d" | "day" | "days" => 86_400,
+            "w" | "wk" | "week" | "weeks" => 7 * 86_400,
+            "mo" | "mos" | "month" | "months" => 30 * 86_400,
+            "y" | "yr" | "yrs" | "year" | "years" => 365 * 86_400,
+            _ => return None,
+        };
+        total = total.checked_add(amount.checked_mul(scale)?)?;
+        rest = rest.get(letters..)?.trim_start();
+        rest = rest.strip_prefix("and ").or_else(|| rest.strip_prefix(',')).unwrap_or(rest).trim_start();
+    }
+    (total <= 100 * 365 * 86_400).then(|| Duration::from_secs(total))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_as_people_write_them() {
+        for (text, seconds) in [
+            ("3600", 3600),
+            ("1h 30m", 5400),
+            ("1h30m", 5400),
+            ("2 days", 172_800),
+            ("1 week", 604_800),
+            ("3 hrs 4 min", 11_040),
+            ("1 hour and 5 seconds", 3605),
+        ] {
+            assert_eq!(duration(text), Some(Duration::from_secs(seconds)), "{text}");
+        }
+        for bad in ["", "soon", "-1h", "1 fortnight", "99999999999999999999 years", "h"] {
+            assert_eq!(duration(bad), None, "{bad}");
+        }
+    }
+}

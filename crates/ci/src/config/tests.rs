@@ -1,0 +1,229 @@
+use super::*;
+use bascule_wire::runner::CachePolicy;
+
+fn ok(text: &str) -> Config {
+    parse(text).unwrap_or_else(|faults| panic!("{faults}\n{text}"))
+}
+
+fn job<'a>(config: &'a Config, name: &str) -> &'a Job {
+    config.jobs.iter().find(|job| job.name == name).unwrap_or_else(|| panic!("no job {name}"))
+}
+
+#[test]
+fn a_whole_file_is_read() {
+    let config = ok("\
+stages: [build, test, release]
+default:
+  image: rust:1
+  before_script: [echo hello]
+  tags: [linux]
+  retry: {max: 1, when: [runner_system_failure]}
+variables:
+  VERSION: 1.10
+  MODE: {value: fast, description: how fast, expand: false}
+.base: &base
+  timeout: 1h 30m
+  cache: {key: deps, paths: [target/], policy: pull}
+build:
+  <<: *base
+  stage: build
+  script:
+    - make
+    - [make check, [make more]]
+  artifacts:
+    paths: [dist/]
+    exclude: ['dist/*.tmp']
+    expire_in: 1 week
+    name: out
+    when: always
+    reports: {junit: [junit.xml], dotenv: build.env}
+test:
+  extends: .base
+  script: make test
+  before_script: []
+  allow_failure: {exit_codes: [3, 4]}
+  needs: [build, {job: other, optional: true}]
+  interruptible: true
+  id_tokens: {T: {aud: x}}
+release:
+  stage: release
+  script: echo
+  environment: {name: production, url: 'https://$HOST'}
+  release:
+    tag_name: $CI_COMMIT_TAG
+    description: notes
+    assets: {links: [{name: a, url: 'https://a'}]}
+  rules: [{if: $CI_COMMIT_TAG}]
+");
+    assert_eq!(config.stages, [".pre", "build", "test", "release", ".post"]);
+    assert_eq!(config.variables[0].value, "1.10");
+    assert!(!config.variables[1].expand);
+    let build = job(&config, "build");
+    assert_eq!(build.spec.script, ["make", "make check", "make more"]);
+    assert_eq!(build.spec.before_script, ["echo hello"]);
+    assert_eq!(build.spec.timeout, Some(5400));
+    assert_eq!(build.spec.cache[0].policy, CachePolicy::Pull);
+    let kinds: Vec<&str> = build.spec.artifacts.iter().map(|a| a.artifact_type.as_str()).collect();
+    assert_eq!(kinds, ["archive", "junit", "dotenv"]);
+    let test = job(&config, "test");
+    assert!(test.spec.before_script.is_empty());
+    assert_eq!(test.spec.retry.max, 1);
+    assert_eq!(test.allow_failure, Some(AllowFailure::ExitCodes(vec![3, 4])));
+    assert_eq!(test.needs.as_ref().unwrap().len(), 2);
+    let release = job(&config, "release");
+    assert_eq!(release.spec.release.as_ref().unwrap().tag_name, "$CI_COMMIT_TAG");
+    assert_eq!(release.spec.environment.as_ref().unwrap().name, "production");
+    assert!(config.warnings.iter().any(|w| w.what.contains("id_tokens")));
+}
+
+#[test]
+fn extends_merges_deeply_and_lists_are_replaced() {
+    let config = ok("\
+.a: {variables: {X: a, Y: a}, script: [one, two]}
+.b: {extends: .a, variables: {Y: b}}
+c: {extends: [.b], variables: {Z: c}, script: [three]}
+");
+    let c = job(&config, "c");
+    let values: Vec<(&str, &str)> = c.variables.iter().map(|v| (v.key.as_str(), v.value.as_str())).collect();
+    assert_eq!(values, [("X", "a"), ("Y", "b"), ("Z", "c")]);
+    assert_eq!(c.spec.script, ["three"]);
+}
+
+#[test]
+fn references_bring_parts_of_other_jobs() {
+    let config = ok("\
+.setup: {script: [a, b], rules: [{if: $X}]}
+.more: {script: [!reference [.setup, script], c]}
+job:
+  script: [!reference [.more, script], d]
+  rules: [!reference [.setup, rules], {when: never}]
+");
+    assert_eq!(job(&config, "job").spec.script, ["a", "b", "c", "d"]);
+    assert_eq!(job(&config, "job").rules.as_ref().unwrap().len(), 2);
+}
+
+#[test]
+fn defaults_are_taken_or_declined() {
+    let config = ok("\
+default: {tags: [t], before_script: [b]}
+a: {script: x, inherit: {default: false}}
+b: {script: x, inherit: {default: [tags]}}
+");
+    assert!(job(&config, "a").spec.tags.is_empty());
+    assert_eq!(job(&config, "b").spec.tags, ["t"]);
+    assert!(job(&config, "b").spec.before_script.is_empty());
+}
+
+/// Wrong files with the place of the fault and a part of what is said about it.
+#[test]
+fn faults_say_where_what_and_what_is_allowed() {
+    for (text, position, part) in [
+        ("job:\n  scirpt: x\n", "2:3", "did you mean `script`?"),
+        ("job:\n  script: x\n  stage: tset\n", "3:10", "did you mean `test`?"),
+        ("job:\n  script: x\n  when: sometimes\n", "3:9", "on_success, on_failure"),
+        ("job:\n  script: x\n  allow_failure: maybe\n", "3:18", "true or false"),
+        ("job:\n  script: x\n  rules:\n    - if: $A = 1\n", "4:14", "operators are"),
+        ("job:\n  script: x\n  rules:\n    - if: '$A = 1'\n", "4:15", "operators are"),
+        ("job:\n  script:\n    - echo a: b\n", "3:7", "quote the whole line"),
+        ("stage: [a]\njob: {script: x}\n", "1:1", "did you mean `stages`?"),
+        ("job:\n  stage: test\n", "1:1", "no `script`"),
+        ("varables:\n  A: b\n", "2:3", "unknown in `varables`"),
+        ("varables:\n  stage: test\n", "1:1", "did you mean the top-level key `variables`?"),
+        ("job:\n  script: []\n", "2:11", "empty"),
+        ("job:\n  extends: .bsae\n  script: x\n.base: {}\n", "2:12", "did you mean `.base`?"),
+        ("a: {extends: b, script: x}\nb: {extends: a}\n", "1:14", "extends itself"),
+        ("job:\n  script: [!reference [.x, script]]\n", "2:12", "names `.x`"),
+        ("a: {script: !reference [a, script]}\n", "1:13", "too many others"),
+        ("job:\n  script: x\n  timeout: soon\n", "3:12", "a duration"),
+        ("job:\n  script: x\n  retry: 7\n", "3:10", "from 0 to 2"),
+        ("job:\n  script: x\n  artifacts: {paths: [../../etc]}\n", "3:22", "leaves the job's workspace"),
+        ("job:\n  script: x\n  parallel: {matrix: [{A: [1,2,3,4,5,6,7,8,9,10], B: [1,2,3,4,5,6,7,8,9,10], C: [1,2,3]}]}\n", "3:83", "at most 200"),
+        ("job: {script: x, trigger: other}\n", "1:18", "not served yet"),
+        ("include: {remote: 'https://x/y.yml'}\njob: {script: x}\n", "1:11", "not served yet"),
+        ("include: ../secrets.yml\njob: {script: x}\n", "1:10", "plain path"),
+        ("variables: {A-B: 1}\njob: {script: x}\n", "1:13", "letters, digits"),
+        ("variables: {A: [1]}\njob: {script: x}\n", "1:16", "a text or number"),
+        ("job: {script: x, rules: [{if: $A}], only: [main]}\n", "1:43", "`rules` alone"),
+        ("job: {script: x, release: {tag_name: v1}}\n", "1:27", "no `description`"),
+        ("job: {script: x\n", "2:1", "not YAML"),
+        ("", "1:1", "empty"),
+        ("- a\n", "1:1", "a map of jobs"),
+        (".hidden: {script: x}\n", "1:1", "no job"),
+        ("a: &a [*a]\n", "1:8", "alias"),
+    ] {
+        let fault = parse(text).unwrap_err().first();
+        assert!(fault.to_string().contains(part), "{text}\n{fault}");
+        assert_eq!(fault.position(), position, "{text}\n{fault}");
+    }
+}
+
+#[test]
+fn all_faults_are_told_at_once() {
+    let faults = parse("a: {scirpt: x, script: y}\nb: {stage: nix, script: x}\nc: {script: x, when: 7}\n").unwrap_err();
+    assert_eq!(faults.0.len(), 3, "{faults}");
+}
+
+#[test]
+fn included_files_are_merged_under_the_project_s_own() {
+    let mut assembly = Assembly::new("include: [ci/a.yml, {local: /ci/b.yml}]\njob: {script: own}\n").unwrap();
+    let mut asked = Vec::new();
+    while let Some(path) = assembly.wanted() {
+        let text = match path.as_str() {
+            "ci/a.yml" => "include: ci/b.yml\njob: {script: a, tags: [t]}\nother: {script: a}\n",
+            _ => "other: {script: b}\nthird: {script: b}\n",
+        };
+        assembly.supply(&path, Some(text)).unwrap();
+        asked.push(path);
+    }
+    assert_eq!(asked, ["ci/a.yml", "ci/b.yml"]);
+    let config = assembly.finish().unwrap();
+    assert_eq!(job(&config, "job").spec.script, ["own"]);
+    assert_eq!(job(&config, "job").spec.tags, ["t"]);
+    assert_eq!(job(&config, "third").spec.script, ["b"]);
+}
+
+#[test]
+fn a_fault_in_an_included_file_names_that_file() {
+    let mut assembly = Assembly::new("include: a.yml\n").unwrap();
+    assembly.supply("a.yml", Some("\njob: {script: x, nonsense: 1}\n")).unwrap();
+    assert_eq!(assembly.finish().unwrap_err().first().position(), "a.yml:2:18");
+    let mut circle = Assembly::new("include: a.yml\njob: {script: x}\n").unwrap();
+    circle.supply("a.yml", Some("include: a.yml\n")).unwrap();
+    assert!(circle.finish().unwrap_err().to_string().contains("includes itself"));
+    let mut missing = Assembly::new("include: a.yml\njob: {script: x}\n").unwrap();
+    assert!(missing.supply("a.yml", None).unwrap_err().to_string().contains("does not exist"));
+}
+
+#[test]
+fn extends_cannot_multiply_without_end() {
+    let mut text = format!(".h: {{variables: {{A: '{}'}}}}\n", "x".repeat(400_000));
+    for i in 0..400 {
+        text += &format!("j{i}: {{extends: .h, script: x}}\n");
+    }
+    let fault = parse(&text).unwrap_err().first();
+    assert!(fault.allowed.contains("bytes of text"), "{fault}");
+    let many: String = (0..600).map(|i| format!("j{i}: {{script: x}}\n")).collect();
+    assert!(parse(&many).unwrap_err().to_string().contains("at most 500"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "\\PC{0,200}") {
+        let _ = parse(&text);
+    }
+
+    #[test]
+    fn no_near_valid_file_makes_the_parser_panic(
+        parts in proptest::collection::vec(
+            proptest::sample::select(vec![
+                "job:", "  script: x", "  - a", "  needs: [job]", "stages: [a]", "  <<: *a", "a: &a {script: x}",
+                "  rules:", "    - if: $A == ", "!reference [a, b]", "  extends: [job, .x]", "variables:", "  A: $B",
+                "include: x.yml", "  parallel: {matrix: [{A: [1]}]}", "  artifacts: {paths: [", "]}", "\t", "? x", "|",
+                "  cache: [{}, []]", "- - -", "'", "\"", "  environment: {}", "  release: {}", "  image: {name: }",
+            ]),
+            0..20,
+        )
+    ) {
+        let _ = parse(&parts.join("\n"));
+    }
+}

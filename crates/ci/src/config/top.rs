@@ -1,0 +1,257 @@
+//! The top level of the file: stages, variables, workflow, defaults, and which keys are jobs.
+
+use super::{
+    Config, Inherit, JobSpec, Variable, Workflow,
+    artifacts::{artifacts, caches, image, services},
+    expand::Extends,
+    job,
+    reader::Reader,
+};
+use crate::{
+    fault::{Fault, Pos, did_you_mean, shown},
+    rules,
+    yaml::{Budget, Entry, Node, Value},
+};
+use bascule_core::limits;
+
+/// Top-level keys that are not jobs.
+const TOP: &[&str] = &[
+    "stages", "default", "variables", "workflow", "include", "image", "services", "before_script", "after_script",
+    "cache", "spec",
+];
+/// Keys of `default`.
+const DEFAULT: &[&str] = &[
+    "after_script", "artifacts", "before_script", "cache", "hooks", "id_tokens", "image", "interruptible", "retry",
+    "services", "tags", "timeout",
+];
+/// Stages of a file that names none.
+const STAGES: &[&str] = &["build", "test", "deploy"];
+/// The stage before all others.
+pub const PRE: &str = ".pre";
+/// The stage after all others.
+pub const POST: &str = ".post";
+
+/// Reads the merged tree. Faults go to the reader; `None` only where the tree is no map.
+pub(super) fn read(tree: &Node, budget: &mut Budget, reader: &mut Reader) -> Option<Config> {
+    let entries = reader.entries(tree, "")?;
+    let mut config = Config {
+        files: Vec::new(),
+        stages: Vec::new(),
+        variables: Vec::new(),
+        workflow: Workflow::default(),
+        jobs: Vec::new(),
+        warnings: Vec::new(),
+    };
+    let mut defaults = Defaults::default();
+    config.stages = stages(tree.get("stages"), reader);
+    for Entry { key, key_pos, value } in entries {
+        match key.as_str() {
+            "stages" | "include" => {}
+            "variables" => config.variables = variables(value, "variables", reader),
+            "workflow" => config.workflow = workflow(value, reader),
+            "default" => {
+                if let Some(entries) = reader.map(value, "default", DEFAULT) {
+                    entries.iter().for_each(|entry| defaults.take(entry, "default", reader));
+                }
+            }
+            // The old place of defaults.
+            "image" | "services" | "before_script" | "after_script" | "cache" => {
+                defaults.take(&Entry { key: key.clone(), key_pos: *key_pos, value: value.clone() }, "", reader);
+            }
+            "spec" => reader.fault(*key_pos, "`spec` is not served yet", "remove it"),
+            _ if key.starts_with('.') => {}
+            _ if !matches!(value.value, Value::Mapping(_)) => not_a_job(key, *key_pos, value, reader),
+            _ => {}
+        }
+    }
+    let mut extends = Extends::new(entries);
+    for entry in entries {
+        let hidden = entry.key.starts_with('.') || TOP.contains(&entry.key.as_str());
+        if hidden || entry.value.entries().is_none() {
+            continue;
+        }
+        if config.jobs.len() >= limits::PIPELINE_JOBS {
+            let allowed = format!("at most {} are allowed", limits::PIPELINE_JOBS);
+            reader.fault(entry.key_pos, "the file has too many jobs", allowed);
+            break;
+        }
+        match extends.resolve(&entry.key, budget) {
+            Err(fault) => reader.faults.push(fault),
+            Ok(node) => {
+                if let Some(job) = job::read(&entry.key, entry.key_pos, &node, &defaults, reader) {
+                    check_stage(&job, &config.stages, reader);
+                    config.jobs.push(job);
+                }
+            }
+        }
+    }
+    if config.jobs.is_empty() && reader.faults.is_empty() {
+        reader.fault(
+            tree.pos,
+            "the file has no job that can run",
+            "add a job, a map with a `script`, whose name does not begin with a dot",
+        );
+    }
+    Some(config)
+}
+
+/// Values that jobs take where they have none of their own.
+#[derive(Debug, Default)]
+pub(super) struct Defaults {
+    pub spec: JobSpec,
+    /// Which keys are set.
+    pub set: Vec<String>,
+}
+
+impl Defaults {
+    fn take(&mut self, entry: &Entry, place: &str, reader: &mut Reader) {
+        let name = if place.is_empty() { entry.key.clone() } else { format!("{place}:{}", entry.key) };
+        if job::shared_key(entry, &name, &mut self.spec, reader) {
+            self.set.push(entry.key.clone());
+        }
+    }
+
+    /// Fills in what the job neither sets itself nor declines to inherit.
+    pub fn fill(&self, spec: &mut JobSpec, own: &[Entry], inherit: &Inherit) {
+        let from = &self.spec;
+        for key in &self.set {
+            if own.iter().any(|entry| &entry.key == key) || !inherit.takes(key) {
+                continue;
+            }
+            match key.as_str() {
+                "image" => spec.image.clone_from(&from.image),
+                "services" => spec.services.clone_from(&from.services),
+                "before_script" => spec.before_script.clone_from(&from.before_script),
+                "after_script" => spec.after_script.clone_from(&from.after_script),
+                "artifacts" => spec.artifacts.clone_from(&from.artifacts),
+                "cache" => spec.cache.clone_from(&from.cache),
+                "tags" => spec.tags.clone_from(&from.tags),
+                "timeout" => spec.timeout = from.timeout,
+                "retry" => spec.retry.clone_from(&from.retry),
+                "interruptible" => spec.interruptible = from.interruptible,
+                _ => {}
+            }
+        }
+    }
+}
+
+fn stages(node: Option<&Node>, reader: &mut Reader) -> Vec<String> {
+    let mut named: Vec<String> = Vec::new();
+    match node {
+        None => named = STAGES.iter().map(|s| (*s).to_owned()).collect(),
+        Some(node) => {
+            for (stage, _) in reader.placed_texts(node, "stages") {
+                // Twice the same is one, as in GitLab.
+                if !named.contains(&stage) && stage != PRE && stage != POST {
+                    named.push(stage);
+                }
+            }
+        }
+    }
+    named.insert(0, PRE.to_owned());
+    named.push(POST.to_owned());
+    named
+}
+
+fn check_stage(job: &super::Job, stages: &[String], reader: &mut Reader) {
+    if stages.contains(&job.stage) {
+        return;
+    }
+    let hint = did_you_mean(&job.stage, stages.iter().map(String::as_str))
+        .map_or_else(String::new, |word| format!("did you mean `{word}`? "));
+    reader.fault(
+        job.stage_pos,
+        format!("the job `{}` names the stage `{}`, which does not exist", shown(&job.name), shown(&job.stage)),
+        format!("{hint}Stages are: {}", stages.join(", ")),
+    );
+}
+
+fn not_a_job(key: &str, pos: Pos, value: &Node, reader: &mut Reader) {
+    let hint = did_you_mean(key, TOP.iter().copied())
+        .map_or_else(String::new, |word| format!("did you mean `{word}`? "));
+    reader.faults.push(Fault::new(
+        pos,
+        format!("the key `{}` is unknown at the top level, and its value is {}", shown(key), value.describe()),
+        format!("{hint}A job is a map; other keys allowed here: {}", TOP.join(", ")),
+    ));
+}
+
+const VARIABLE: &[&str] = &["value", "description", "expand", "options"];
+
+/// Reads `variables` of the top level, of a job, or of a rule.
+pub(crate) fn variables(node: &Node, place: &str, reader: &mut Reader) -> Vec<Variable> {
+    let mut list = Vec::new();
+    for entry in reader.entries(node, place).unwrap_or_default() {
+        if !variable_name(&entry.key) {
+            reader.fault(
+                entry.key_pos,
+                format!("`{}` cannot be a variable's name", shown(&entry.key)),
+                "use letters, digits and `_`, not beginning with a digit",
+            );
+            continue;
+        }
+        let mut variable =
+            Variable { key: entry.key.clone(), value: String::new(), description: String::new(), expand: true };
+        match &entry.value.value {
+            Value::Scalar { .. } => entry.value.scalar().unwrap_or_default().clone_into(&mut variable.value),
+            Value::Mapping(_) => {
+                let name = format!("{place}:{}", entry.key);
+                for inner in reader.map(&entry.value, &name, VARIABLE).unwrap_or_default() {
+                    match inner.key.as_str() {
+                        "value" => variable.value = reader.text(&inner.value, "value").unwrap_or_default(),
+                        "description" => {
+                            variable.description = reader.text(&inner.value, "description").unwrap_or_default();
+                        }
+                        "expand" => variable.expand = reader.boolean(&inner.value, "expand").unwrap_or(true),
+                        "options" => drop(reader.texts(&inner.value, "options")),
+                        _ => {}
+                    }
+                }
+            }
+            _ => reader.wrong(
+                &entry.value,
+                &entry.key,
+                "a text or number, or a map with `value`, `description`, `expand`",
+            ),
+        }
+        list.push(variable);
+    }
+    list
+}
+
+/// Whether a text can name a variable.
+#[must_use]
+pub fn variable_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.len() <= 255
+        && !text.starts_with(|c: char| c.is_ascii_digit())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+fn workflow(node: &Node, reader: &mut Reader) -> Workflow {
+    let mut workflow = Workflow::default();
+    for entry in reader.map(node, "workflow", &["name", "rules", "auto_cancel"]).unwrap_or_default() {
+        match entry.key.as_str() {
+            "name" => workflow.name = reader.text(&entry.value, "workflow:name"),
+            "rules" => {
+                workflow.rules = Some(rules::read(&entry.value, "workflow:rules", rules::Place::Workflow, reader));
+            }
+            "auto_cancel" => reader.warn(entry.key_pos, "`workflow:auto_cancel` has no effect yet", ""),
+            _ => {}
+        }
+    }
+    workflow
+}
+
+/// Keys whose reading `default` and jobs share.
+pub(super) fn shared(entry: &Entry, place: &str, spec: &mut JobSpec, reader: &mut Reader) -> bool {
+    let value = &entry.value;
+    match entry.key.as_str() {
+        "image" => spec.image = image(value, place, reader),
+        "services" => spec.services = services(value, place, reader),
+        "artifacts" => spec.artifacts = artifacts(value, place, reader),
+        "cache" => spec.cache = caches(value, place, reader),
+        _ => return false,
+    }
+    true
+}

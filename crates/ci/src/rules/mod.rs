@@ -1,0 +1,298 @@
+//! `rules`, `only` and `except`: whether a job is in a pipeline, and how.
+
+mod expression;
+mod glob;
+
+use crate::{
+    config::{AllowFailure, Need, Reader, Variable, When, allow_failure, needs, variables, when},
+    fault::{Pos, shown},
+    variables::expand,
+    yaml::{Node, Value},
+};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, HashMap},
+};
+
+pub use expression::{Expression, pattern};
+pub use glob::Glob;
+
+/// One rule: all its conditions must hold.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Where it stands.
+    pub pos: Pos,
+    /// `if`.
+    pub condition: Option<Expression>,
+    /// `changes`: patterns of which one must match a changed file.
+    pub changes: Option<Vec<String>>,
+    /// `exists`: patterns of which one must match a file.
+    pub exists: Option<Vec<String>>,
+    /// `when`, where written.
+    pub when: Option<When>,
+    /// `allow_failure`, where written.
+    pub allow_failure: Option<AllowFailure>,
+    /// Variables that the job gets if this rule matches.
+    pub variables: Vec<Variable>,
+    /// Replaces the job's `needs`.
+    pub needs: Option<Vec<Need>>,
+    /// Replaces the job's `interruptible`.
+    pub interruptible: Option<bool>,
+}
+
+/// Where rules stand, which decides what they may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In `workflow`.
+    Workflow,
+    /// In a job.
+    Job,
+}
+
+const JOB_KEYS: &[&str] =
+    &["if", "changes", "exists", "when", "allow_failure", "variables", "needs", "interruptible"];
+const WORKFLOW_KEYS: &[&str] = &["if", "changes", "exists", "when", "variables", "auto_cancel"];
+/// Most patterns of one `changes` or `exists` (GitLab's limit).
+pub const PATTERNS: usize = 50;
+
+/// Reads a list of rules.
+pub(crate) fn read(node: &Node, place: &str, kind: Place, reader: &mut Reader) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    flatten(node, place, kind, 0, &mut rules, reader);
+    rules
+}
+
+/// References and anchors leave lists in lists.
+fn flatten(node: &Node, place: &str, kind: Place, depth: usize, into: &mut Vec<Rule>, reader: &mut Reader) {
+    match &node.value {
+        Value::Sequence(items) if depth < 10 => {
+            for item in items {
+                flatten(item, place, kind, depth + 1, into, reader);
+            }
+        }
+        Value::Mapping(_) if depth > 0 => into.extend(rule(node, place, kind, reader)),
+        _ => reader.wrong(node, place, "a list of rules, each a map"),
+    }
+}
+
+fn rule(node: &Node, place: &str, kind: Place, reader: &mut Reader) -> Option<Rule> {
+    let (keys, words): (_, &[&str]) = match kind {
+        Place::Job => (JOB_KEYS, &["on_success", "on_failure", "always", "manual", "never"]),
+        Place::Workflow => (WORKFLOW_KEYS, &["always", "never"]),
+    };
+    let mut rule = Rule {
+        pos: node.pos,
+        condition: None,
+        changes: None,
+        exists: None,
+        when: None,
+        allow_failure: None,
+        variables: Vec::new(),
+        needs: None,
+        interruptible: None,
+    };
+    for entry in reader.map(node, place, keys)? {
+        let value = &entry.value;
+        match entry.key.as_str() {
+            "if" => {
+                let text = reader.text(value, "rules:if")?;
+                match Expression::parse(&text) {
+                    Ok(expression) => rule.condition = Some(expression),
+                    Err(error) => reader.fault(
+                        inside(value, error.at),
+                        format!("in the condition `{}`: {}", shown(&text), error.what),
+                        error.allowed,
+                    ),
+                }
+            }
+            "changes" => rule.changes = Some(patterns(value, "rules:changes", &["paths", "compare_to"], reader)),
+            "exists" => rule.exists = Some(patterns(value, "rules:exists", &["paths"], reader)),
+            "when" => rule.when = when(value, "rules:when", words, reader),
+            "allow_failure" => rule.allow_failure = allow_failure(value, "rules:allow_failure", reader),
+            "variables" => rule.variables = variables(value, "rules:variables", reader),
+            "needs" => rule.needs = Some(needs(value, "rules:needs", reader)),
+            "interruptible" => rule.interruptible = reader.boolean(value, "rules:interruptible"),
+            _ => {}
+        }
+    }
+    Some(rule)
+}
+
+/// The place of a character inside a scalar of one line.
+fn inside(node: &Node, at: usize) -> Pos {
+    match &node.value {
+        Value::Scalar { text, quoted } if !text.contains('\n') => node.pos.right(at + usize::from(*quoted)),
+        _ => node.pos,
+    }
+}
+
+fn patterns(node: &Node, place: &str, keys: &[&str], reader: &mut Reader) -> Vec<String> {
+    let list = match &node.value {
+        Value::Mapping(_) => {
+            if let Some(entry) = reader
+                .map(node, place, keys)
+                .unwrap_or_default()
+                .iter()
+                .find(|entry| entry.key == "compare_to")
+            {
+                reader.warn(entry.key_pos, "`compare_to` has no effect yet", "changes count against the push before");
+            }
+            node.get("paths").unwrap_or(node)
+        }
+        _ => node,
+    };
+    if matches!(list.value, Value::Mapping(_)) {
+        reader.fault(node.pos, format!("`{place}` has no `paths`"), "list the patterns under `paths`");
+        return Vec::new();
+    }
+    let patterns = reader.texts(list, place);
+    if patterns.len() > PATTERNS {
+        reader.fault(
+            node.pos,
+            format!("`{place}` holds {} patterns", patterns.len()),
+            format!("at most {PATTERNS} are allowed"),
+        );
+    }
+    for text in &patterns {
+        if let Err(why) = Glob::new(text) {
+            reader.fault(node.pos, format!("`{}` is no pattern: {why}", shown(text)), "");
+        }
+    }
+    patterns
+}
+
+/// `only` or `except`.
+#[derive(Clone, Debug, Default)]
+pub struct Refs {
+    /// Branch and tag names, `/patterns/`, and words such as `branches`; `None` is any.
+    pub refs: Option<Vec<String>>,
+    /// Conditions of which one must hold.
+    pub variables: Option<Vec<Expression>>,
+    /// Patterns of which one must match a changed file.
+    pub changes: Option<Vec<String>>,
+}
+
+/// Reads `only` or `except`.
+pub(crate) fn read_refs(node: &Node, place: &str, reader: &mut Reader) -> Option<Refs> {
+    let mut refs = Refs::default();
+    if !matches!(node.value, Value::Mapping(_)) {
+        refs.refs = Some(reader.texts(node, place));
+        return Some(refs);
+    }
+    for entry in reader.map(node, place, &["refs", "variables", "changes", "kubernetes"])? {
+        let value = &entry.value;
+        match entry.key.as_str() {
+            "refs" => refs.refs = Some(reader.texts(value, place)),
+            "changes" => refs.changes = Some(patterns(value, place, &["paths"], reader)),
+            "variables" => {
+                let mut list = Vec::new();
+                for text in reader.texts(value, place) {
+                    match Expression::parse(&text) {
+                        Ok(expression) => list.push(expression),
+                        Err(error) => reader.fault(
+                            value.pos,
+                            format!("in the condition `{}`: {}", shown(&text), error.what),
+                            error.allowed,
+                        ),
+                    }
+                }
+                refs.variables = Some(list);
+            }
+            _ => {}
+        }
+    }
+    Some(refs)
+}
+
+/// What rules are judged by.
+#[derive(Debug)]
+pub struct Surroundings<'a> {
+    /// Branch or tag name.
+    pub reference: &'a str,
+    /// Whether it is a tag.
+    pub tag: bool,
+    /// What started the pipeline: `push`, `web`, `api`.
+    pub source: &'a str,
+    /// Changed files; `None` where there is nothing to compare with, and then every `changes` holds.
+    pub changed: Option<&'a [String]>,
+    /// All files of the commit.
+    pub files: &'a [String],
+    found: RefCell<HashMap<(bool, String), bool>>,
+}
+
+impl<'a> Surroundings<'a> {
+    /// What rules are judged by.
+    #[must_use]
+    pub fn new(
+        reference: &'a str,
+        tag: bool,
+        source: &'a str,
+        changed: Option<&'a [String]>,
+        files: &'a [String],
+    ) -> Self {
+        Self { reference, tag, source, changed, files, found: RefCell::default() }
+    }
+
+    fn any_matches(&self, patterns: &[String], changed: bool, variables: &BTreeMap<String, String>) -> bool {
+        let files = if changed { self.changed.unwrap_or_default() } else { self.files };
+        patterns.iter().any(|pattern| {
+            let pattern = expand(pattern, variables);
+            let pattern = pattern.trim_start_matches("./").trim_start_matches('/').to_owned();
+            // Many jobs ask for the same patterns; each is searched once.
+            if let Some(known) = self.found.borrow().get(&(changed, pattern.clone())) {
+                return *known;
+            }
+            let found =
+                Glob::new(&pattern).is_ok_and(|glob| files.iter().any(|file| glob.matches(file)));
+            self.found.borrow_mut().insert((changed, pattern), found);
+            found
+        })
+    }
+}
+
+impl Rule {
+    /// Whether the rule matches.
+    #[must_use]
+    pub fn matches(&self, around: &Surroundings<'_>, variables: &BTreeMap<String, String>) -> bool {
+        self.condition.as_ref().is_none_or(|condition| condition.holds(variables))
+            && self.changes.as_ref().is_none_or(|patterns| {
+                around.changed.is_none() || around.any_matches(patterns, true, variables)
+            })
+            && self.exists.as_ref().is_none_or(|patterns| around.any_matches(patterns, false, variables))
+    }
+}
+
+impl Refs {
+    /// Whether `only` lets the job in: each part that is written holds.
+    #[must_use]
+    pub fn allows(&self, around: &Surroundings<'_>, variables: &BTreeMap<String, String>) -> bool {
+        self.refs.as_ref().is_none_or(|refs| refs.iter().any(|r| names(r, around)))
+            && self.variables.as_ref().is_none_or(|list| list.iter().any(|e| e.holds(variables)))
+            && self.changes.as_ref().is_none_or(|patterns| {
+                around.changed.is_none() || around.any_matches(patterns, true, variables)
+            })
+    }
+
+    /// Whether `except` keeps the job out: any part that is written holds.
+    #[must_use]
+    pub fn forbids(&self, around: &Surroundings<'_>, variables: &BTreeMap<String, String>) -> bool {
+        self.refs.as_ref().is_some_and(|refs| refs.iter().any(|r| names(r, around)))
+            || self.variables.as_ref().is_some_and(|list| list.iter().any(|e| e.holds(variables)))
+            || self.changes.as_ref().is_some_and(|patterns| {
+                around.changed.is_none() || around.any_matches(patterns, true, variables)
+            })
+    }
+}
+
+fn names(text: &str, around: &Surroundings<'_>) -> bool {
+    match text {
+        "branches" => !around.tag,
+        "tags" => around.tag,
+        "pushes" => around.source == "push",
+        "web" | "api" => around.source == text,
+        "merge_requests" | "schedules" | "triggers" | "pipelines" | "external" | "chat"
+        | "external_pull_requests" => false,
+        _ if text.starts_with('/') => pattern(text).is_ok_and(|regex| regex.is_match(around.reference)),
+        _ => text == around.reference,
+    }
+}
