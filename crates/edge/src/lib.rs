@@ -7,6 +7,7 @@
 mod body;
 mod counts;
 mod headers;
+mod linger;
 mod listen;
 mod outbox;
 mod proxy;

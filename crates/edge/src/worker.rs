@@ -2,13 +2,14 @@
 //! uses and the timers of both stay on one core and nothing is handed between threads on the way of a request.
 
 use crate::{
+    linger::Lingering,
     proxy::{self, Patience, Serves, Visit},
     table::Switch,
 };
 use futures::FutureExt as _;
 use http::HeaderValue;
 use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioTimer;
 use std::{
     convert::Infallible,
     io,
@@ -194,8 +195,8 @@ fn http() -> http1::Builder {
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(BUFFER_BYTES)
         .max_header_size(HEAD_BYTES)
-        .max_headers(HEADERS)
-        .pipeline_flush(true);
+        // No `pipeline_flush`: with it hyper keeps back the answer to a head that it cannot read.
+        .max_headers(HEADERS);
     http
 }
 
@@ -271,7 +272,7 @@ impl Host {
         }
         let connection = self
             .http
-            .serve_connection(TokioIo::new(stream), service)
+            .serve_connection(Lingering::new(stream), service)
             .with_upgrades();
         // Of its own, because checking a token takes its lock.
         let leave = leave.child_token();

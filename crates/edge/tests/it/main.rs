@@ -269,8 +269,10 @@ async fn an_answer_that_breaks_off_is_an_error_and_reaches_the_client_as_one() {
     let (edge, address) = Running::one(route(vec![backend(&target, 1)])).await;
     let mut client = Client::connect(address).await;
     let request = Request::get("/").header("host", "x").body(text("")).unwrap();
-    let response = client.send(request).await.unwrap();
-    assert!(response.into_body().collect().await.is_err());
+    // The failure may overtake the head, but never looks like a whole answer.
+    if let Ok(response) = client.send(request).await {
+        assert!(response.into_body().collect().await.is_err());
+    }
     let slices = edge.slices(1).await;
     assert_eq!((slices[0].requests, slices[0].errors), (1, 1));
     edge.stop().await;
@@ -312,6 +314,7 @@ async fn web_sockets_pass_through() {
     let mut back = String::new();
     stream.read_to_string(&mut back).await.unwrap();
     assert_eq!(back, "gnip");
+    drop(stream);
     assert_eq!(edge.slices(1).await[0].requests, 1);
     edge.stop().await;
 }
