@@ -73,7 +73,9 @@ pub(crate) async fn enforce(access: Access, params: RawPathParams, request: Requ
             Err(problem) => return refuse(problem, &parts),
         },
     };
-    if caller.by_cookie && !parts.method.is_safe() && crossed_origin(&parts) {
+    // A public form needs it too: another site could otherwise sign someone in to an account that is not theirs.
+    let by_browser = caller.by_cookie || access == Access::Public;
+    if by_browser && !parts.method.is_safe() && crossed_origin(&parts) {
         let problem = Problem::new(403, "cross_origin", "The request came from another site.")
             .why("A page elsewhere could otherwise act in your name with your session.")
             .next("Use the form on Bascule's own page, or an access token.");

@@ -19,6 +19,24 @@ fact!(UserCreated, "user.created", |_| None, |f| format!("user:{}", f.user), |f|
     f.username, f.role
 ));
 
+/// An account was changed, by its holder or by an administrator.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UserChanged {
+    /// The account.
+    pub user: UserId,
+    /// Its user name.
+    pub username: String,
+    /// What was changed: `profile`, `password`, `role`, `active`.
+    pub changed: String,
+    /// The new standing on the instance, where that is what was changed.
+    pub role: Option<InstanceRole>,
+}
+fact!(UserChanged, "user.changed", |_| None, |f| format!("user:{}", f.user), |f| match f.role {
+    Some(role) => format!("made {} {role} of the instance", f.username),
+    None if f.changed == "active" => format!("opened the account {} again", f.username),
+    None => format!("changed the {} of the account {}", f.changed, f.username),
+});
+
 /// An account was closed: all its sessions, tokens and keys ended in the same instant.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct UserDeactivated {
