@@ -2,8 +2,15 @@
 //! and the immutable release that joins them.
 //!
 //! [`sbom`], [`attestation`] and [`bundle`] are pure and work without a server: `bascule release verify`
-//! checks a downloaded release with nothing but them and a public key.
+//! checks a downloaded release with nothing but them and a public key. [`Releases`] makes releases and
+//! answers about them; [`routes`] serves the API and the pages; [`ReleaseSubscriber`] listens to CI.
 
 pub mod attestation;
 pub mod bundle;
+pub mod ports;
+mod release;
 pub mod sbom;
+mod subscriptions;
+
+pub use release::{MIGRATIONS, PartStream, Release, ReleasePart, Releases, previous_of, routes, version_of};
+pub use subscriptions::ReleaseSubscriber;

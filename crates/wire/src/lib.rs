@@ -2,5 +2,13 @@
 //! runner, agent, edge and command line. Data only; each capability keeps its own module.
 
 pub mod agent;
+pub mod ci;
+pub mod delivery;
 pub mod edge;
+pub mod incidents;
+pub mod insights;
+pub mod identity;
+pub mod forge;
+pub mod release;
 pub mod runner;
+pub mod telemetry;

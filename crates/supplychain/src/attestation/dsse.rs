@@ -1,55 +1,12 @@
 //! DSSE, the envelope that carries in-toto statements: what is signed is the type and the bytes together,
 //! so neither can be taken for another.
 
+use bascule_ledger::{InstanceKey, PublicKey};
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, URL_SAFE},
 };
-use ed25519_dalek::{Signature, VerifyingKey, pkcs8::DecodePublicKey as _, pkcs8::EncodePublicKey as _};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
-
-/// Who signs. The instance's key is one; a test's is another.
-pub trait Signer: Send + Sync {
-    /// The public half.
-    fn public_key(&self) -> VerifyingKey;
-    /// Signs a message.
-    fn sign(&self, message: &[u8]) -> [u8; 64];
-}
-
-impl Signer for ed25519_dalek::SigningKey {
-    fn public_key(&self) -> VerifyingKey {
-        self.verifying_key()
-    }
-
-    fn sign(&self, message: &[u8]) -> [u8; 64] {
-        ed25519_dalek::Signer::sign(self, message).to_bytes()
-    }
-}
-
-/// The name of a public key: the SHA-256 of its DER form (SPKI), hexadecimal, as cosign names keys.
-#[must_use]
-pub fn key_id(key: &VerifyingKey) -> String {
-    key.to_public_key_der()
-        .map(|der| hex::encode(Sha256::digest(der.as_bytes())))
-        .unwrap_or_default()
-}
-
-/// A public key in PEM, as OpenSSL reads it.
-#[must_use]
-pub fn key_pem(key: &VerifyingKey) -> String {
-    key.to_public_key_pem(ed25519_dalek::pkcs8::spki::der::pem::LineEnding::LF)
-        .unwrap_or_default()
-}
-
-/// Reads a public key in PEM.
-///
-/// # Errors
-/// When it is not an ed25519 public key.
-pub fn read_key(pem: &str) -> Result<VerifyingKey, String> {
-    VerifyingKey::from_public_key_pem(pem.trim())
-        .map_err(|error| format!("this is not an ed25519 public key in PEM: {error}"))
-}
 
 /// What is signed: the type and the bytes, each with its length before it.
 #[must_use]
@@ -84,14 +41,14 @@ pub struct EnvelopeSignature {
 impl Envelope {
     /// Signs a document.
     #[must_use]
-    pub fn sign(payload_type: &str, payload: &[u8], signer: &dyn Signer) -> Self {
-        let signature = signer.sign(&pre_authentication_encoding(payload_type, payload));
+    pub fn sign(payload_type: &str, payload: &[u8], key: &InstanceKey) -> Self {
+        let signature = key.sign(&pre_authentication_encoding(payload_type, payload));
         Self {
             payload: STANDARD.encode(payload),
             payload_type: payload_type.to_owned(),
             signatures: vec![EnvelopeSignature {
-                keyid: key_id(&signer.public_key()),
-                sig: STANDARD.encode(signature),
+                keyid: key.id().to_owned(),
+                sig: signature,
             }],
         }
     }
@@ -115,16 +72,14 @@ impl Envelope {
     ///
     /// # Errors
     /// Says what does not hold.
-    pub fn verify(&self, payload_type: &str, key: &VerifyingKey) -> Result<Vec<u8>, String> {
+    pub fn verify(&self, payload_type: &str, key: &PublicKey) -> Result<Vec<u8>, String> {
         if self.payload_type != payload_type {
             return Err(format!("it holds `{}`, not `{payload_type}`", self.payload_type));
         }
         let payload = decode(&self.payload).ok_or("its payload is not base64")?;
         let message = pre_authentication_encoding(payload_type, &payload);
         let holds = |signature: &EnvelopeSignature| {
-            decode(&signature.sig)
-                .and_then(|bytes| Signature::from_slice(&bytes).ok())
-                .is_some_and(|signature| key.verify_strict(&message, &signature).is_ok())
+            decode(&signature.sig).is_some_and(|bytes| key.verify(&message, &STANDARD.encode(bytes)))
         };
         if self.signatures.iter().any(holds) {
             return Ok(payload);
@@ -134,8 +89,8 @@ impl Envelope {
             .iter()
             .map(|signature| signature.keyid.as_str())
             .collect();
-        let id = key_id(key);
-        if named.contains(&id.as_str()) {
+        let id = key.id();
+        if named.contains(&id) {
             Err(format!("its signature by the key {id} does not fit its content"))
         } else {
             Err(format!(
@@ -154,7 +109,6 @@ fn decode(text: &str) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ed25519_dalek::SigningKey;
     use proptest::prelude::*;
 
     /// The example of the DSSE protocol document.
@@ -172,19 +126,19 @@ mod tests {
 
     #[test]
     fn a_signature_holds_for_its_key_and_type_only() {
-        let (key, other) = (SigningKey::from_bytes(&[1; 32]), SigningKey::from_bytes(&[2; 32]));
+        let (key, other) = (InstanceKey::generate(), InstanceKey::generate());
         let envelope = Envelope::sign("a/b", b"text", &key);
         let envelope = Envelope::from_json(&envelope.to_json()).unwrap();
-        assert_eq!(envelope.verify("a/b", &key.public_key()), Ok(b"text".to_vec()));
+        assert_eq!(envelope.verify("a/b", &key.public()), Ok(b"text".to_vec()));
         assert!(
             envelope
-                .verify("a/c", &key.public_key())
+                .verify("a/c", &key.public())
                 .unwrap_err()
                 .contains("not `a/c`")
         );
         assert!(
             envelope
-                .verify("a/b", &other.public_key())
+                .verify("a/b", &other.public())
                 .unwrap_err()
                 .contains("has not signed it")
         );
@@ -192,7 +146,7 @@ mod tests {
         forged.payload = STANDARD.encode(b"tent");
         assert!(
             forged
-                .verify("a/b", &key.public_key())
+                .verify("a/b", &key.public())
                 .unwrap_err()
                 .contains("does not fit")
         );
@@ -200,29 +154,16 @@ mod tests {
 
     #[test]
     fn url_safe_base64_is_accepted() {
-        let key = SigningKey::from_bytes(&[7; 32]);
+        let key = InstanceKey::generate();
         let mut envelope = Envelope::sign("t", &[0xfb, 0xff, 0xfe], &key);
         envelope.payload = URL_SAFE.encode([0xfb, 0xff, 0xfe]);
-        assert_eq!(
-            envelope.verify("t", &key.public_key()),
-            Ok(vec![0xfb, 0xff, 0xfe])
-        );
-    }
-
-    #[test]
-    fn a_key_reads_back_from_pem() {
-        let key = SigningKey::from_bytes(&[3; 32]).public_key();
-        let pem = key_pem(&key);
-        assert!(pem.starts_with("-----BEGIN PUBLIC KEY-----\n"), "{pem}");
-        assert_eq!(read_key(&pem), Ok(key));
-        assert_eq!(key_id(&key).len(), 64);
-        assert!(read_key("no key").is_err());
+        assert_eq!(envelope.verify("t", &key.public()), Ok(vec![0xfb, 0xff, 0xfe]));
     }
 
     proptest! {
         #[test]
         fn noise_is_refused_without_a_panic(noise in proptest::collection::vec(any::<u8>(), 0..200), text in ".*") {
-            let key = SigningKey::from_bytes(&[3; 32]).public_key();
+            let key = InstanceKey::generate().public();
             prop_assert!(Envelope::from_json(&noise).is_err());
             let envelope = Envelope { payload: text.clone(), payload_type: "t".to_owned(), signatures: vec![EnvelopeSignature { keyid: text.clone(), sig: text }] };
             prop_assert!(envelope.verify("t", &key).is_err());

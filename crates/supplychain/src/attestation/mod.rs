@@ -3,6 +3,7 @@
 pub mod dsse;
 
 use bascule_core::{Digest, Timestamp};
+use bascule_ledger::{InstanceKey, PublicKey};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -243,20 +244,16 @@ impl Statement {
 
     /// Signs the statement.
     #[must_use]
-    pub fn sign(&self, signer: &dyn dsse::Signer) -> dsse::Envelope {
+    pub fn sign(&self, key: &InstanceKey) -> dsse::Envelope {
         // The types hold nothing that JSON cannot; an empty payload would fail verification at once.
-        dsse::Envelope::sign(
-            PAYLOAD_TYPE,
-            &serde_json::to_vec(self).unwrap_or_default(),
-            signer,
-        )
+        dsse::Envelope::sign(PAYLOAD_TYPE, &serde_json::to_vec(self).unwrap_or_default(), key)
     }
 
     /// Checks an envelope and reads the statement in it.
     ///
     /// # Errors
     /// Says what does not hold.
-    pub fn verify(envelope: &dsse::Envelope, key: &ed25519_dalek::VerifyingKey) -> Result<Self, String> {
+    pub fn verify(envelope: &dsse::Envelope, key: &PublicKey) -> Result<Self, String> {
         let payload = envelope.verify(PAYLOAD_TYPE, key)?;
         let statement: Self =
             serde_json::from_slice(&payload).map_err(|error| format!("it is no SLSA provenance: {error}"))?;
@@ -273,7 +270,6 @@ impl Statement {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ed25519_dalek::SigningKey;
 
     #[test]
     fn provenance_has_the_fields_of_the_slsa_document() {
@@ -313,12 +309,12 @@ mod tests {
             "1970-01-01T00:01:00Z"
         );
 
-        let key = SigningKey::from_bytes(&[1; 32]);
+        let key = InstanceKey::generate();
         let envelope = statement.sign(&key);
-        assert_eq!(Statement::verify(&envelope, &key.verifying_key()), Ok(statement));
+        assert_eq!(Statement::verify(&envelope, &key.public()), Ok(statement));
         let other = dsse::Envelope::sign(PAYLOAD_TYPE, b"{}", &key);
         assert!(
-            Statement::verify(&other, &key.verifying_key())
+            Statement::verify(&other, &key.public())
                 .unwrap_err()
                 .contains("no SLSA provenance")
         );

@@ -21,8 +21,9 @@ mod verify;
 pub use source::{Folder, Memory, PartSource};
 pub use verify::{Check, Report, verify, verify_folder};
 
-use crate::attestation::dsse::{Envelope, Signer};
+use crate::attestation::dsse::Envelope;
 use bascule_core::{Digest, Timestamp};
+use bascule_ledger::InstanceKey;
 use serde::{Deserialize, Serialize};
 
 /// The file with the signed manifest.
@@ -128,13 +129,9 @@ pub struct Part {
 impl Manifest {
     /// Signs the manifest.
     #[must_use]
-    pub fn sign(&self, signer: &dyn Signer) -> Envelope {
+    pub fn sign(&self, key: &InstanceKey) -> Envelope {
         // The types hold nothing that JSON cannot; an empty payload would fail verification at once.
-        Envelope::sign(
-            PAYLOAD_TYPE,
-            &serde_json::to_vec(self).unwrap_or_default(),
-            signer,
-        )
+        Envelope::sign(PAYLOAD_TYPE, &serde_json::to_vec(self).unwrap_or_default(), key)
     }
 
     /// The part of that name.

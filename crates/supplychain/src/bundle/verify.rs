@@ -4,12 +4,9 @@ use super::{
     CYCLONEDX_PART, FORMAT, Folder, MANIFEST_FILE, Manifest, PAYLOAD_TYPE, PROVENANCE_PART, PartSource,
     SPDX_PART, is_safe_path,
 };
-use crate::attestation::{
-    Statement, digest_set,
-    dsse::{Envelope, key_id, key_pem, read_key},
-};
+use crate::attestation::{Statement, digest_set, dsse::Envelope};
 use crate::sbom::{cyclonedx::Bom, spdx::Document};
-use ed25519_dalek::VerifyingKey;
+use bascule_ledger::PublicKey;
 use serde::Serialize;
 use std::{collections::BTreeMap, path::Path};
 
@@ -66,13 +63,13 @@ impl Report {
 /// Checks a folder as `bascule release download` writes it, with a key that the reader trusts or else the
 /// one in the folder. Touches no network.
 #[must_use]
-pub fn verify_folder(folder: &Path, key: Option<&VerifyingKey>) -> Report {
+pub fn verify_folder(folder: &Path, key: Option<&PublicKey>) -> Report {
     verify(&Folder::new(folder), key)
 }
 
 /// Checks a release, with a key that the reader trusts or else the one beside the parts.
 #[must_use]
-pub fn verify(parts: &dyn PartSource, key: Option<&VerifyingKey>) -> Report {
+pub fn verify(parts: &dyn PartSource, key: Option<&PublicKey>) -> Report {
     let mut report = Report {
         trusted_key: key.is_some(),
         ..Report::default()
@@ -90,11 +87,7 @@ pub fn verify(parts: &dyn PartSource, key: Option<&VerifyingKey>) -> Report {
     report
 }
 
-fn check_key(
-    report: &mut Report,
-    parts: &dyn PartSource,
-    given: Option<&VerifyingKey>,
-) -> Option<VerifyingKey> {
+fn check_key(report: &mut Report, parts: &dyn PartSource, given: Option<&PublicKey>) -> Option<PublicKey> {
     let found = parts.key().map_err(|error| error.to_string()).and_then(|bytes| {
         bytes
             .map(|bytes| String::from_utf8(bytes).map_err(|_| "it is not text".to_owned()))
@@ -108,11 +101,11 @@ fn check_key(
         }
     };
     let key = match (given, &found) {
-        (Some(key), _) => *key,
-        (None, Some(text)) => match read_key(text) {
+        (Some(key), _) => key.clone(),
+        (None, Some(text)) => match PublicKey::from_pem(text) {
             Ok(key) => key,
-            Err(why) => {
-                report.add(super::KEY_FILE, Err(why));
+            Err(error) => {
+                report.add(super::KEY_FILE, Err(error.to_string()));
                 return None;
             }
         },
@@ -124,20 +117,20 @@ fn check_key(
             return None;
         }
     };
-    report.key_id = Some(key_id(&key));
+    report.key_id = Some(key.id().to_owned());
     let result = match found {
-        Some(text) if text != key_pem(&key) => Err("it is not the key that was given".to_owned()),
-        _ if given.is_some() => Ok(format!("{} was given", key_id(&key))),
+        Some(text) if text != key.to_pem() => Err("it is not the key that was given".to_owned()),
+        _ if given.is_some() => Ok(format!("{} was given", key.id())),
         _ => Ok(format!(
             "{} came with the release itself: it proves that nothing changed, not who made it",
-            key_id(&key)
+            key.id()
         )),
     };
     report.add(super::KEY_FILE, result);
     Some(key)
 }
 
-fn check_manifest(report: &mut Report, parts: &dyn PartSource, key: &VerifyingKey) -> Option<Manifest> {
+fn check_manifest(report: &mut Report, parts: &dyn PartSource, key: &PublicKey) -> Option<Manifest> {
     let read = || -> Result<Manifest, String> {
         let bytes = parts.manifest().map_err(|error| error.to_string())?;
         let envelope = Envelope::from_json(&bytes)?;
@@ -146,7 +139,7 @@ fn check_manifest(report: &mut Report, parts: &dyn PartSource, key: &VerifyingKe
             || envelope
                 .signatures
                 .iter()
-                .any(|signature| signature.keyid != key_id(key))
+                .any(|signature| signature.keyid != key.id())
         {
             envelope.verify(PAYLOAD_TYPE, key)?;
             return Err("its envelope was changed outside of what is signed".to_owned());
@@ -216,7 +209,7 @@ fn read_part(parts: &dyn PartSource, manifest: &Manifest, name: &str) -> Result<
     parts.read(name).map_err(|error| error.to_string())
 }
 
-fn check_provenance(report: &mut Report, parts: &dyn PartSource, manifest: &Manifest, key: &VerifyingKey) {
+fn check_provenance(report: &mut Report, parts: &dyn PartSource, manifest: &Manifest, key: &PublicKey) {
     let statement = read_part(parts, manifest, PROVENANCE_PART)
         .and_then(|bytes| Envelope::from_json(&bytes))
         .and_then(|envelope| Statement::verify(&envelope, key));

@@ -5,13 +5,16 @@ use super::*;
 use crate::attestation::{Build, ResourceDescriptor};
 use crate::sbom::{Inventory, cyclonedx::Subject};
 use bascule_core::{Digest, Timestamp};
-use ed25519_dalek::SigningKey;
+use bascule_ledger::InstanceKey;
 use proptest::prelude::*;
+use std::sync::LazyLock;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
-fn key() -> SigningKey {
-    SigningKey::from_bytes(&[5; 32])
+static KEY: LazyLock<InstanceKey> = LazyLock::new(InstanceKey::generate);
+
+fn key() -> &'static InstanceKey {
+    &KEY
 }
 
 fn part(kind: PartKind, name: &str, bytes: &[u8]) -> Part {
@@ -72,7 +75,7 @@ fn release(provenance_commit: &str, sbom_commit: &str, vouch: bool) -> Memory {
     parts.insert(
         PROVENANCE_PART.to_owned(),
         Statement::provenance(&build, artifacts, Vec::new())
-            .sign(&key())
+            .sign(key())
             .to_json(),
     );
     let kind = |name: &str| match name {
@@ -94,8 +97,8 @@ fn release(provenance_commit: &str, sbom_commit: &str, vouch: bool) -> Memory {
             .collect(),
     };
     Memory {
-        manifest: manifest.sign(&key()).to_json(),
-        key: Some(key_pem(&key().verifying_key()).into_bytes()),
+        manifest: manifest.sign(key()).to_json(),
+        key: Some(key().public().to_pem().into_bytes()),
         parts,
     }
 }
@@ -105,13 +108,13 @@ fn whole() -> Memory {
 }
 
 fn failed(release: &Memory) -> Vec<String> {
-    let report = verify(release, Some(&key().verifying_key()));
+    let report = verify(release, Some(&key().public()));
     report.failures().map(|check| check.name.clone()).collect()
 }
 
 #[test]
 fn a_whole_release_passes_with_a_given_key_and_with_its_own() {
-    let trusted = verify(&whole(), Some(&key().verifying_key()));
+    let trusted = verify(&whole(), Some(&key().public()));
     assert!(
         trusted.passed() && trusted.trusted_key,
         "{:?}",
@@ -124,13 +127,13 @@ fn a_whole_release_passes_with_a_given_key_and_with_its_own() {
 
 #[test]
 fn another_key_is_refused() {
-    let other = SigningKey::from_bytes(&[6; 32]).verifying_key();
+    let other = InstanceKey::generate().public();
     let report = verify(&whole(), Some(&other));
     assert!(!report.passed());
     assert!(report.manifest.is_none());
     let mut without = whole();
     without.key = None;
-    assert!(verify(&without, Some(&key().verifying_key())).passed());
+    assert!(verify(&without, Some(&key().public())).passed());
     assert!(!verify(&without, None).passed());
 }
 

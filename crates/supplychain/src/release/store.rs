@@ -1,0 +1,422 @@
+//! The queries.
+
+use super::{Release, ReleasePart};
+use crate::{bundle::PartKind, sbom::Component};
+use bascule_core::{Digest, FactId, JobId, PipelineId, ProjectId, ReleaseId, Timestamp};
+use bascule_store::{Db, Error, Json, Migration, Query as _, Result, Tx, Value, args, row};
+use bascule_wire::release::ReleaseComponent;
+
+/// Tables of releases.
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    id: "supplychain-0001",
+    sql: "
+        CREATE TABLE release (
+            id TEXT PRIMARY KEY,
+            project_id TEXT NOT NULL,
+            project_path TEXT NOT NULL,
+            tag TEXT NOT NULL,
+            version TEXT NOT NULL,
+            sha TEXT NOT NULL,
+            name TEXT NOT NULL,
+            description TEXT NOT NULL,
+            pipeline_id BIGINT NOT NULL,
+            job_id BIGINT NOT NULL,
+            manifest TEXT NOT NULL,
+            manifest_size BIGINT NOT NULL,
+            key_id TEXT NOT NULL,
+            components BIGINT NOT NULL,
+            previous TEXT,
+            commit_count BIGINT NOT NULL,
+            lockfiles TEXT NOT NULL,
+            notes TEXT NOT NULL,
+            started_at BIGINT NOT NULL,
+            finished_at BIGINT NOT NULL,
+            at BIGINT NOT NULL
+        );
+        CREATE UNIQUE INDEX release_tag ON release (project_id, tag);
+        CREATE UNIQUE INDEX release_version ON release (project_id, version);
+        CREATE INDEX release_newest ON release (project_id, id);
+        CREATE TABLE release_part (
+            release_id TEXT NOT NULL,
+            name TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            media_type TEXT NOT NULL,
+            digest TEXT NOT NULL,
+            size BIGINT NOT NULL,
+            job TEXT,
+            path TEXT,
+            PRIMARY KEY (release_id, name)
+        );
+        CREATE INDEX release_part_path ON release_part (release_id, path);
+        CREATE INDEX release_part_digest ON release_part (release_id, digest);
+        CREATE TABLE release_component (
+            release_id TEXT NOT NULL,
+            purl TEXT NOT NULL,
+            ecosystem TEXT NOT NULL,
+            name TEXT NOT NULL,
+            version TEXT,
+            scope TEXT NOT NULL,
+            own BOOLEAN NOT NULL,
+            PRIMARY KEY (release_id, purl)
+        );
+        CREATE INDEX release_component_name ON release_component (ecosystem, name);
+        CREATE TABLE release_request (
+            fact_id TEXT PRIMARY KEY,
+            outcome TEXT NOT NULL
+        );
+    ",
+}];
+
+row! {
+    struct ReleaseRow {
+        id: ReleaseId,
+        project_id: ProjectId,
+        project_path: String,
+        tag: String,
+        version: String,
+        sha: String,
+        name: String,
+        description: String,
+        pipeline_id: PipelineId,
+        job_id: JobId,
+        manifest: Digest,
+        manifest_size: i64,
+        key_id: String,
+        components: i64,
+        previous: Option<String>,
+        commit_count: i64,
+        lockfiles: Json<Vec<String>>,
+        notes: Json<Vec<String>>,
+        started_at: Timestamp,
+        finished_at: Timestamp,
+        at: Timestamp,
+    }
+}
+
+row! {
+    struct PartRow {
+        name: String,
+        kind: String,
+        media_type: String,
+        digest: Digest,
+        size: i64,
+        job: Option<String>,
+        path: Option<String>,
+    }
+}
+
+row! {
+    struct ComponentRow {
+        purl: String,
+        ecosystem: String,
+        name: String,
+        version: Option<String>,
+        scope: String,
+        own: bool,
+    }
+}
+
+row! {
+    /// A release as far as ordering needs it.
+    pub(super) struct KnownVersion {
+        pub(super) tag: String,
+        pub(super) version: String,
+        pub(super) sha: String,
+    }
+}
+
+const COLUMNS: &str = "id, project_id, project_path, tag, version, sha, name, description, pipeline_id, job_id, manifest, \
+    manifest_size, key_id, components, previous, commit_count, lockfiles, notes, started_at, finished_at, at";
+/// Rows of one INSERT; keeps the number of bound values far below every engine's limit.
+const ROWS: usize = 200;
+
+impl From<ReleaseRow> for Release {
+    fn from(row: ReleaseRow) -> Self {
+        Self {
+            id: row.id,
+            project: row.project_id,
+            project_path: row.project_path,
+            tag: row.tag,
+            version: row.version,
+            sha: row.sha,
+            name: row.name,
+            description: row.description,
+            pipeline: row.pipeline_id,
+            job: row.job_id,
+            manifest: row.manifest,
+            manifest_size: unsigned(row.manifest_size),
+            key_id: row.key_id,
+            components: row.components,
+            previous: row.previous,
+            commit_count: row.commit_count,
+            lockfiles: row.lockfiles.0,
+            notes: row.notes.0,
+            started_at: row.started_at,
+            finished_at: row.finished_at,
+            at: row.at,
+        }
+    }
+}
+
+fn part(row: PartRow) -> Result<ReleasePart> {
+    let kind = PartKind::parse(&row.kind).ok_or_else(|| Error::Column {
+        column: "kind".to_owned(),
+        reason: format!("`{}` is no kind of part", row.kind),
+    })?;
+    Ok(ReleasePart {
+        name: row.name,
+        kind,
+        media_type: row.media_type,
+        digest: row.digest,
+        size: unsigned(row.size),
+        job: row.job,
+        path: row.path,
+    })
+}
+
+fn unsigned(size: i64) -> u64 {
+    u64::try_from(size).unwrap_or_default()
+}
+
+fn signed(size: u64) -> i64 {
+    i64::try_from(size).unwrap_or(i64::MAX)
+}
+
+pub(super) async fn by_id(db: &Db, id: ReleaseId) -> Result<Option<Release>> {
+    let sql = format!("SELECT {COLUMNS} FROM release WHERE id = $1");
+    Ok(db.one::<ReleaseRow>(&sql, args![id]).await?.map(Release::from))
+}
+
+pub(super) async fn by_tag_or_version(db: &Db, project: ProjectId, text: &str) -> Result<Option<Release>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM release WHERE project_id = $1 AND (tag = $2 OR version = $2) ORDER BY (CASE WHEN tag = $2 THEN 0 ELSE 1 END) LIMIT 1"
+    );
+    Ok(db
+        .one::<ReleaseRow>(&sql, args![project, text])
+        .await?
+        .map(Release::from))
+}
+
+/// Newest first; identifiers sort by creation.
+pub(super) async fn list(
+    db: &Db,
+    project: ProjectId,
+    before: Option<ReleaseId>,
+    limit: i64,
+) -> Result<Vec<Release>> {
+    let rows = match before {
+        None => {
+            let sql =
+                format!("SELECT {COLUMNS} FROM release WHERE project_id = $1 ORDER BY id DESC LIMIT $2");
+            db.all::<ReleaseRow>(&sql, args![project, limit]).await?
+        }
+        Some(before) => {
+            let sql = format!(
+                "SELECT {COLUMNS} FROM release WHERE project_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3"
+            );
+            db.all::<ReleaseRow>(&sql, args![project, before, limit]).await?
+        }
+    };
+    Ok(rows.into_iter().map(Release::from).collect())
+}
+
+/// All versions of a project, to find the one before a new one; thin rows, since semantic versions do not
+/// sort in SQL.
+pub(super) async fn versions(db: &Db, project: ProjectId) -> Result<Vec<KnownVersion>> {
+    db.all(
+        "SELECT tag, version, sha FROM release WHERE project_id = $1",
+        args![project],
+    )
+    .await
+}
+
+pub(super) async fn parts(db: &Db, release: ReleaseId) -> Result<Vec<ReleasePart>> {
+    let sql = "SELECT name, kind, media_type, digest, size, job, path FROM release_part WHERE release_id = $1 ORDER BY name";
+    db.all::<PartRow>(sql, args![release])
+        .await?
+        .into_iter()
+        .map(part)
+        .collect()
+}
+
+pub(super) async fn part_by_name(db: &Db, release: ReleaseId, name: &str) -> Result<Option<ReleasePart>> {
+    let sql = "SELECT name, kind, media_type, digest, size, job, path FROM release_part WHERE release_id = $1 AND name = $2";
+    db.one::<PartRow>(sql, args![release, name])
+        .await?
+        .map(part)
+        .transpose()
+}
+
+pub(super) async fn part_by_digest(
+    db: &Db,
+    release: ReleaseId,
+    digest: &Digest,
+) -> Result<Option<ReleasePart>> {
+    let sql = "SELECT name, kind, media_type, digest, size, job, path FROM release_part
+               WHERE release_id = $1 AND digest = $2 ORDER BY name LIMIT 1";
+    db.one::<PartRow>(sql, args![release, digest])
+        .await?
+        .map(part)
+        .transpose()
+}
+
+pub(super) async fn parts_by_path(db: &Db, release: ReleaseId, path: &str) -> Result<Vec<ReleasePart>> {
+    let sql = "SELECT name, kind, media_type, digest, size, job, path FROM release_part
+               WHERE release_id = $1 AND path = $2 ORDER BY name";
+    db.all::<PartRow>(sql, args![release, path])
+        .await?
+        .into_iter()
+        .map(part)
+        .collect()
+}
+
+/// Components whose name or package URL holds `search`, after the one given, and how many there are.
+pub(super) async fn components(
+    db: &Db,
+    release: ReleaseId,
+    search: &str,
+    after: &str,
+    limit: i64,
+) -> Result<(Vec<ReleaseComponent>, i64)> {
+    let pattern = format!(
+        "%{}%",
+        search
+            .trim()
+            .to_lowercase()
+            .replace('!', "!!")
+            .replace('%', "!%")
+            .replace('_', "!_")
+    );
+    let total = db
+        .count(
+            "SELECT COUNT(*) AS n FROM release_component WHERE release_id = $1 AND LOWER(purl) LIKE $2 ESCAPE '!'",
+            args![release, pattern],
+        )
+        .await?;
+    let rows: Vec<ComponentRow> = db
+        .all(
+            "SELECT purl, ecosystem, name, version, scope, own FROM release_component
+             WHERE release_id = $1 AND LOWER(purl) LIKE $2 ESCAPE '!' AND purl > $3 ORDER BY purl LIMIT $4",
+            args![release, pattern, after, limit],
+        )
+        .await?;
+    let items = rows.into_iter().map(|row| ReleaseComponent {
+        purl: row.purl,
+        ecosystem: row.ecosystem,
+        name: row.name,
+        version: row.version,
+        scope: row.scope,
+        local: row.own,
+    });
+    Ok((items.collect(), total))
+}
+
+/// Whether a request was answered before.
+pub(super) async fn answered(db: &Db, fact: FactId) -> Result<bool> {
+    Ok(db
+        .count(
+            "SELECT COUNT(*) AS n FROM release_request WHERE fact_id = $1",
+            args![fact],
+        )
+        .await?
+        > 0)
+}
+
+/// Marks a request as answered; `false` if it was before.
+pub(super) async fn answer(tx: &Tx, fact: FactId, outcome: &str) -> Result<bool> {
+    let sql =
+        "INSERT INTO release_request (fact_id, outcome) VALUES ($1, $2) ON CONFLICT (fact_id) DO NOTHING";
+    Ok(tx.run(sql, args![fact, outcome]).await? == 1)
+}
+
+pub(super) async fn insert(tx: &Tx, release: &Release) -> Result<()> {
+    let sql = format!(
+        "INSERT INTO release ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
+    );
+    tx.run(
+        &sql,
+        args![
+            release.id,
+            release.project,
+            release.project_path,
+            release.tag,
+            release.version,
+            release.sha,
+            release.name,
+            release.description,
+            release.pipeline,
+            release.job,
+            release.manifest,
+            signed(release.manifest_size),
+            release.key_id,
+            release.components,
+            release.previous,
+            release.commit_count,
+            Json(&release.lockfiles),
+            Json(&release.notes),
+            release.started_at,
+            release.finished_at,
+            release.at
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn insert_parts(tx: &Tx, release: ReleaseId, parts: &[ReleasePart]) -> Result<()> {
+    for some in parts.chunks(ROWS) {
+        let mut values: Vec<Value> = Vec::with_capacity(some.len() * 8);
+        for part in some {
+            values.extend(args![
+                release,
+                part.name,
+                part.kind.as_str(),
+                part.media_type,
+                part.digest,
+                signed(part.size),
+                part.job,
+                part.path
+            ]);
+        }
+        let into = "release_part (release_id, name, kind, media_type, digest, size, job, path)";
+        tx.run(&many(into, 8, some.len()), values).await?;
+    }
+    Ok(())
+}
+
+pub(super) async fn insert_components<'a>(
+    tx: &Tx,
+    release: ReleaseId,
+    components: impl Iterator<Item = &'a Component>,
+) -> Result<()> {
+    let all: Vec<&Component> = components.collect();
+    for some in all.chunks(ROWS) {
+        let mut values: Vec<Value> = Vec::with_capacity(some.len() * 7);
+        for component in some {
+            values.extend(args![
+                release,
+                component.purl,
+                component.ecosystem.purl_type(),
+                component.full_name(),
+                component.version,
+                component.need.scope(),
+                component.local
+            ]);
+        }
+        let into = "release_component (release_id, purl, ecosystem, name, version, scope, own)";
+        tx.run(&many(into, 7, some.len()), values).await?;
+    }
+    Ok(())
+}
+
+/// One INSERT of several rows.
+fn many(into: &str, columns: usize, rows: usize) -> String {
+    let row = |row: usize| {
+        let marks: Vec<String> = (1..=columns)
+            .map(|column| format!("${}", row * columns + column))
+            .collect();
+        format!("({})", marks.join(", "))
+    };
+    let all: Vec<String> = (0..rows).map(row).collect();
+    format!("INSERT INTO {into} VALUES {}", all.join(", "))
+}
