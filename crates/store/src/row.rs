@@ -71,7 +71,7 @@ macro_rules! plain_columns {
     )*};
 }
 
-plain_columns!(String, i64, i32, bool, f64);
+plain_columns!(String, i64, i32, bool, f64, Vec<u8>);
 
 impl ToSql for str {
     fn to_sql(&self) -> Value {

@@ -1,0 +1,308 @@
+//! Pipelines, jobs, runners and variables in the JSON API.
+
+use bascule_core::{Digest, JobId, PipelineId, ProjectId, RunnerId, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use utoipa::ToSchema;
+
+/// A fault or warning in a CI file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CiFault {
+    /// The file's path.
+    pub file: String,
+    /// Line, from one.
+    pub line: u32,
+    /// Column, from one.
+    pub column: u32,
+    /// What is wrong and what is allowed there.
+    pub message: String,
+}
+
+/// One run for a commit.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Pipeline {
+    /// The pipeline.
+    pub id: PipelineId,
+    /// The project.
+    pub project: ProjectId,
+    /// Branch or tag name.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// Whether it is a tag's.
+    pub tag: bool,
+    /// The commit.
+    pub sha: String,
+    /// What started it: `push`, `web`, `api`.
+    pub source: String,
+    /// Its name, if the file gives one.
+    pub name: Option<String>,
+    /// First line of the commit's message.
+    pub title: String,
+    /// `created`, `pending`, `running`, `success`, `warning`, `failed`, `canceled`, `skipped`, `manual`.
+    pub status: String,
+    /// Who started it.
+    pub actor: String,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When its first job started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// What is wrong with the CI file, where that is why it failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub faults: Vec<CiFault>,
+    /// What is accepted in the CI file but worth telling.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<CiFault>,
+}
+
+/// A part of a list of pipelines, newest first.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PipelineList {
+    /// The pipelines.
+    pub pipelines: Vec<Pipeline>,
+    /// Ask with `before` this for older ones; `null` when there are none.
+    pub next: Option<PipelineId>,
+}
+
+/// A pipeline with its jobs.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PipelineDetail {
+    /// The pipeline.
+    #[serde(flatten)]
+    pub pipeline: Pipeline,
+    /// Its stages in order.
+    pub stages: Vec<String>,
+    /// Its jobs, by stage; those tried again too.
+    pub jobs: Vec<Job>,
+}
+
+/// One job of a pipeline.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Job {
+    /// The job.
+    pub id: JobId,
+    /// Its pipeline.
+    pub pipeline: PipelineId,
+    /// Its name.
+    pub name: String,
+    /// Its stage.
+    pub stage: String,
+    /// `created`, `pending`, `running`, `success`, `failed`, `canceled`, `skipped`, `manual`.
+    pub status: String,
+    /// Whether its failure leaves the pipeline alone.
+    pub allow_failure: bool,
+    /// Jobs that it waits for; `null` is all of the earlier stages.
+    pub needs: Option<Vec<String>>,
+    /// What a runner must offer.
+    pub tags: Vec<String>,
+    /// Why it failed, by GitLab's words.
+    pub failure_reason: Option<String>,
+    /// The script's exit code.
+    pub exit_code: Option<i64>,
+    /// The runner that has or had it.
+    pub runner: Option<RunnerId>,
+    /// Whether another job took its place.
+    pub retried: bool,
+    /// Which try it is, from one.
+    pub attempt: i64,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it began to wait for a runner.
+    pub queued_at: Option<Timestamp>,
+    /// When a runner took it.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Bytes of its log.
+    pub log_bytes: i64,
+    /// What it left.
+    #[serde(default)]
+    pub artifacts: Vec<JobArtifact>,
+}
+
+/// A file that a job left.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct JobArtifact {
+    /// `archive`, or a report's kind.
+    pub kind: String,
+    /// `zip`, `gzip` or `raw`.
+    pub format: String,
+    /// Its name.
+    pub file_name: String,
+    /// Digest of its bytes.
+    pub digest: Digest,
+    /// Size in bytes.
+    pub size: i64,
+    /// When it is no longer kept; `null` for always.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// Starts a pipeline.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RunPipeline {
+    /// Branch or tag; empty is the default branch.
+    #[serde(default, rename = "ref")]
+    pub reference: String,
+    /// Variables; they count over those of the file.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
+}
+
+/// Checks a CI file without running it.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LintRequest {
+    /// The file's text; absent checks the project's own.
+    #[serde(default)]
+    pub content: Option<String>,
+    /// Branch or tag to plan for; empty is the default branch.
+    #[serde(default, rename = "ref")]
+    pub reference: String,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct LintResult {
+    /// Whether a pipeline could be made.
+    pub valid: bool,
+    /// What is wrong.
+    pub faults: Vec<CiFault>,
+    /// What is worth telling.
+    pub warnings: Vec<CiFault>,
+    /// Stages that have jobs, in order.
+    pub stages: Vec<String>,
+    /// Jobs that would run.
+    pub jobs: Vec<LintJob>,
+    /// Jobs that would not, with the reason.
+    pub left_out: Vec<LintJob>,
+    /// Why no pipeline would be made, where that is so.
+    pub none: Option<String>,
+}
+
+/// A job as planned.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+pub struct LintJob {
+    /// Its name.
+    pub name: String,
+    /// Its stage.
+    pub stage: String,
+    /// When it would run.
+    pub when: String,
+    /// Jobs that it would wait for; `null` is all of the earlier stages.
+    pub needs: Option<Vec<String>>,
+    /// Whether its failure would be allowed.
+    pub allow_failure: bool,
+    /// Why it is in or out.
+    pub reason: String,
+}
+
+/// A runner of the instance.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Runner {
+    /// The runner.
+    pub id: RunnerId,
+    /// Its number in the runner protocol.
+    pub number: i64,
+    /// What people call it.
+    pub description: String,
+    /// Its tags.
+    pub tags: Vec<String>,
+    /// Whether it takes jobs without tags.
+    pub run_untagged: bool,
+    /// Whether it takes no jobs for now.
+    pub paused: bool,
+    /// The program's version.
+    pub version: String,
+    /// Operating system and architecture.
+    pub platform: String,
+    /// Whether it was heard of lately.
+    pub online: bool,
+    /// When it was last heard of.
+    pub contacted_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// Makes a runner.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateRunner {
+    /// What people call it.
+    pub description: String,
+    /// Its tags.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// Whether it takes jobs without tags.
+    #[serde(default = "yes")]
+    pub run_untagged: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// A runner just made.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CreatedRunner {
+    /// The runner.
+    pub runner: Runner,
+    /// Its token; not shown again.
+    pub token: String,
+}
+
+/// Changes a runner.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeRunner {
+    /// Whether it takes no jobs for now.
+    #[serde(default)]
+    pub paused: Option<bool>,
+}
+
+/// A registration token just made; older ones end.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RegistrationToken {
+    /// The token; not shown again.
+    pub token: String,
+}
+
+/// A project's CI variable.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CiVariable {
+    /// Its name.
+    pub name: String,
+    /// Its value; `null` where it is masked.
+    pub value: Option<String>,
+    /// Whether it is hidden here and in logs.
+    pub masked: bool,
+    /// Whether only jobs of protected branches and tags get it.
+    pub protected: bool,
+    /// Whether the job gets the path of a file that holds the value.
+    pub file: bool,
+    /// Whether `$` in the value is expanded.
+    pub expand: bool,
+    /// When it was last set.
+    pub updated_at: Timestamp,
+}
+
+/// Sets a project's CI variable.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetCiVariable {
+    /// Its value.
+    pub value: String,
+    /// Hide it here and in logs.
+    #[serde(default)]
+    pub masked: bool,
+    /// Only for jobs of protected branches and tags.
+    #[serde(default)]
+    pub protected: bool,
+    /// Give the job the path of a file that holds the value.
+    #[serde(default)]
+    pub file: bool,
+    /// Expand `$` in the value.
+    #[serde(default = "yes")]
+    pub expand: bool,
+}
