@@ -1,1 +1,304 @@
-//! agent
+//! The agent of an environment: makes what runs on its machine equal what the server desires, and tells what
+//! truly runs. It asks the server and is never called by it. Artifacts are fetched by digest and unpacked
+//! with suspicion; products run in a sandbox, are watched, started again and drained. When the server is away
+//! the agent goes on with what was desired last, also after a restart of its own.
+
+mod artifacts;
+mod backoff;
+mod board;
+mod instance;
+mod kept;
+mod machine;
+mod output;
+pub mod plan;
+mod probe;
+mod sync;
+mod unpack;
+
+use artifacts::Artifacts;
+use bascule_client::Client;
+use bascule_core::{Clock, InstanceId, Problem, Result};
+use bascule_wire::agent::{DesiredInstance, DesiredState, InstanceState};
+use board::Board;
+use instance::Instance;
+use kept::Kept;
+use machine::{Machine, Ports};
+use plan::{Action, Observed, Told};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs::File,
+    net::{IpAddr, Ipv4Addr},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{sync::watch, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// Time that products get beyond their own grace when the agent stops.
+const STOP: Duration = Duration::from_secs(2);
+
+/// How an agent is set up.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The server's address.
+    pub server_url: String,
+    /// The agent's token.
+    pub token: String,
+    /// Where artifacts, unpacked products and the last desired state are kept. One agent each.
+    pub data_dir: PathBuf,
+    /// Dates reports.
+    pub clock: Arc<dyn Clock>,
+    /// The agent's version, for reports.
+    pub version: String,
+    /// Address on which products listen.
+    pub host: IpAddr,
+    /// Pause after a product's first crash; doubled with each further one, up to a minute.
+    pub crash_pause: Duration,
+}
+
+impl Config {
+    /// The usual set-up: products on loopback.
+    #[must_use]
+    pub fn new(server_url: &str, token: &str, data_dir: impl Into<PathBuf>, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            server_url: server_url.to_owned(),
+            token: token.to_owned(),
+            data_dir: data_dir.into(),
+            clock,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            crash_pause: Duration::from_millis(500),
+        }
+    }
+}
+
+/// The agent.
+#[derive(Clone, Debug)]
+pub struct Agent {
+    config: Config,
+}
+
+impl Agent {
+    /// An agent that does not run yet.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        Self { config }
+    }
+
+    /// Runs until `cancel`; then ends all products.
+    ///
+    /// # Errors
+    /// If the server's address is none, or the data directory cannot be used or is used by another agent. A
+    /// server that is away is no error.
+    pub async fn run(self, cancel: CancellationToken) -> Result<()> {
+        let Config {
+            server_url,
+            token,
+            data_dir,
+            clock,
+            version,
+            host,
+            crash_pause,
+        } = self.config;
+        let client = Client::new(&server_url, Some(token))?;
+        let unusable = |error: std::io::Error| {
+            Problem::new(
+                500,
+                "data_dir",
+                format!("The agent cannot use {}.", data_dir.display()),
+            )
+            .why(error.to_string())
+            .next("Check that it exists, is writable, and that no other agent uses it.")
+        };
+        let _lock = lock(&data_dir).map_err(unusable)?;
+        let artifacts = Artifacts::open(data_dir.join("artifacts"), client.clone()).map_err(unusable)?;
+        let (board, ports) = (Board::new(), Ports::default());
+        let data_dir = data_dir.clone();
+        let machine = Machine {
+            data_dir,
+            host,
+            clock,
+            version,
+            board,
+            artifacts,
+            ports,
+            crash_pause,
+        };
+        let machine = Arc::new(machine);
+        // What ran for an agent before this one died with it.
+        if let Err(error) = instance::wipe(&machine.instances_folder()) {
+            tracing::warn!(%error, "folders of earlier instances cannot be removed");
+        }
+        let kept = Kept::new(&machine.data_dir);
+        let desired = watch::Sender::new(kept.read().map(Arc::new));
+        let mut agency = Agency::new(Arc::clone(&machine), kept);
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            () = Box::pin(agency.reconcile(desired.subscribe())) => {}
+            () = Box::pin(sync::follow(&client, &machine, &desired)) => {}
+            () = Box::pin(sync::report(&client, &machine, desired.subscribe())) => {}
+        }
+        agency.end().await;
+        Ok(())
+    }
+}
+
+/// Holds a data directory for one agent.
+fn lock(data_dir: &std::path::Path) -> std::io::Result<File> {
+    std::fs::create_dir_all(data_dir)?;
+    let file = File::options()
+        .create(true)
+        .append(true)
+        .open(data_dir.join("agent.lock"))?;
+    file.try_lock().map_err(std::io::Error::from)?;
+    Ok(file)
+}
+
+/// An instance that is looked after.
+struct Ward {
+    spec: DesiredInstance,
+    told: watch::Sender<Told>,
+}
+
+/// Looks after all instances.
+struct Agency {
+    machine: Arc<Machine>,
+    kept: Kept,
+    wards: BTreeMap<InstanceId, Ward>,
+    gone: BTreeSet<InstanceId>,
+    tasks: JoinSet<InstanceId>,
+}
+
+impl Agency {
+    fn new(machine: Arc<Machine>, kept: Kept) -> Self {
+        Self {
+            machine,
+            kept,
+            wards: BTreeMap::new(),
+            gone: BTreeSet::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Carries out one plan after the other, as what is desired or what runs changes.
+    async fn reconcile(&mut self, mut desired: watch::Receiver<Option<Arc<DesiredState>>>) {
+        let mut garbage = tokio::time::interval(artifacts::GARBAGE_EVERY);
+        let mut revision = desired.borrow().as_ref().map(|state| state.revision);
+        loop {
+            let state = desired.borrow_and_update().clone();
+            if let Some(state) = &state {
+                if revision != Some(state.revision) {
+                    revision = Some(state.revision);
+                    self.keep(state).await;
+                }
+                self.carry_out(state);
+            }
+            tokio::select! {
+                changed = desired.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                }
+                Some(ended) = self.tasks.join_next() => self.ended(ended),
+                _ = garbage.tick() => {
+                    if let Some(state) = &state {
+                        self.collect_garbage(state).await;
+                    }
+                }
+            }
+        }
+    }
+
+    fn carry_out(&mut self, state: &DesiredState) {
+        let wanted: BTreeSet<_> = state.instances.iter().map(|instance| instance.instance).collect();
+        self.gone.retain(|instance| wanted.contains(instance));
+        let observed = self.wards.iter().map(|(id, ward)| {
+            (
+                *id,
+                Observed {
+                    spec: ward.spec.clone(),
+                    told: *ward.told.borrow(),
+                },
+            )
+        });
+        for action in plan::plan(state, &observed.collect(), &self.gone) {
+            match action {
+                Action::Start(spec) => self.start(*spec),
+                Action::Tell(id, told) => {
+                    if let Some(ward) = self.wards.get(&id) {
+                        ward.told.send_replace(told);
+                    }
+                }
+                Action::Gone(spec) => {
+                    self.machine.board.put(
+                        &spec,
+                        InstanceState::Stopped,
+                        "It was not running when it was to drain.",
+                    );
+                    self.gone.insert(spec.instance);
+                }
+            }
+        }
+        let shown = self.wards.keys().chain(&self.gone).copied().collect();
+        self.machine.board.keep(&shown);
+    }
+
+    fn start(&mut self, spec: DesiredInstance) {
+        let (told, receiver) = watch::channel(Told::Run);
+        self.gone.remove(&spec.instance);
+        let instance = Instance::new(Arc::clone(&self.machine), spec.clone(), receiver);
+        self.tasks.spawn(instance.live());
+        self.wards.insert(spec.instance, Ward { spec, told });
+    }
+
+    fn ended(&mut self, ended: Result<InstanceId, tokio::task::JoinError>) {
+        match ended {
+            Ok(instance) => {
+                self.wards.remove(&instance);
+            }
+            Err(error) => {
+                tracing::error!(%error, "looking after an instance failed");
+                // Which one it was is told by its end of the channel being closed.
+                self.wards.retain(|_, ward| !ward.told.is_closed());
+            }
+        }
+    }
+
+    async fn keep(&self, state: &Arc<DesiredState>) {
+        let (kept, state) = (self.kept.clone(), Arc::clone(state));
+        let written = tokio::task::spawn_blocking(move || kept.write(&state)).await;
+        if !matches!(written, Ok(Ok(()))) {
+            tracing::error!(?written, "what is desired cannot be kept for a restart");
+        }
+    }
+
+    async fn collect_garbage(&self, state: &DesiredState) {
+        let used: BTreeSet<_> = state
+            .instances
+            .iter()
+            .map(|instance| instance.artifact.digest.clone())
+            .collect();
+        let machine = Arc::clone(&self.machine);
+        let collected = tokio::task::spawn_blocking(move || machine.artifacts.collect_garbage(&used)).await;
+        if !matches!(collected, Ok(Ok(()))) {
+            tracing::warn!(?collected, "old artifacts cannot be removed");
+        }
+    }
+
+    /// Ends all instances, side by side.
+    async fn end(mut self) {
+        for ward in self.wards.values() {
+            ward.told.send_replace(Told::Stop);
+        }
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(instance::GRACE + STOP, all).await.is_err() {
+            tracing::warn!("some instances are ended the hard way");
+        }
+        // Dropping what is left kills it.
+        self.tasks.shutdown().await;
+    }
+}
+
+#[cfg(test)]
+mod test_support;

@@ -1,0 +1,449 @@
+//! The life of one instance: fetch, unpack, start, watch, start again, drain, end.
+
+use crate::{
+    Machine,
+    artifacts::Missing,
+    backoff::Backoff,
+    output::Output,
+    plan::Told,
+    probe,
+    unpack::{self, Failure},
+};
+use bascule_core::{InstanceId, Problem};
+use bascule_sandbox::{Exit, Network, Running, Sandbox};
+use bascule_wire::agent::{DesiredInstance, InstanceState};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
+
+/// Time between SIGTERM and SIGKILL.
+pub(crate) const GRACE: Duration = Duration::from_secs(10);
+/// Health checks that must fail in a row before a healthy instance counts as unhealthy: one may be bad luck.
+const FAILURES: u32 = 3;
+/// An instance that is unhealthy for this long, and for the time it has to start, hangs and is started again.
+const HANGS: Duration = Duration::from_secs(30);
+/// An instance that ran this long crashes anew, not again.
+const SETTLED: Duration = Duration::from_secs(60);
+/// Shortest time between two health checks, whatever was asked for.
+const LEAST_INTERVAL: Duration = Duration::from_millis(20);
+/// Lines of output in a message.
+const LINES: usize = 10;
+/// Where the artifact lies inside the sandbox.
+const INSIDE: &str = "/app";
+
+/// Why a stretch of an instance's life ended.
+enum End {
+    /// It was told to, or drained: nothing runs any more.
+    Done,
+    /// It ended by itself or hung.
+    Crashed(String),
+    /// It cannot run.
+    Failed(String),
+}
+
+/// One instance, looked after by one task.
+pub(crate) struct Instance {
+    machine: Arc<Machine>,
+    spec: DesiredInstance,
+    told: watch::Receiver<Told>,
+    folder: PathBuf,
+    output: Output,
+    smoked: bool,
+}
+
+impl Instance {
+    pub(crate) fn new(machine: Arc<Machine>, spec: DesiredInstance, told: watch::Receiver<Told>) -> Self {
+        let folder = machine.instance_folder(spec.instance);
+        let output = Output::new(spec.instance, &folder.join("output.log"));
+        Self {
+            machine,
+            spec,
+            told,
+            folder,
+            output,
+            smoked: false,
+        }
+    }
+
+    /// Lives until told to end, then wipes its folder. A failed one waits to be told.
+    pub(crate) async fn live(mut self) -> InstanceId {
+        self.machine.board.put(&self.spec, InstanceState::Fetching, "");
+        match self.work().await {
+            End::Failed(message) | End::Crashed(message) => {
+                self.say(InstanceState::Failed, &message);
+                self.until(|told| told == Told::Stop).await;
+            }
+            End::Done => {
+                self.say(InstanceState::Stopped, "");
+                // A drained one is reported until nobody asks any more.
+                self.until(|told| !matches!(told, Told::Drain(_))).await;
+            }
+        }
+        let folder = self.folder.clone();
+        let wiped = tokio::task::spawn_blocking(move || wipe(&folder)).await;
+        if !matches!(wiped, Ok(Ok(()))) {
+            tracing::warn!(instance = %self.spec.instance, ?wiped, "the folder of an instance cannot be removed");
+        }
+        self.spec.instance
+    }
+
+    async fn work(&mut self) -> End {
+        let mut away = Backoff::new(Duration::from_millis(300), Duration::from_secs(30));
+        loop {
+            match self.prepare().await {
+                Ok(true) => break,
+                Ok(false) => return End::Done,
+                Err(Missing::Forever(problem)) => return End::Failed(in_words(&problem)),
+                Err(Missing::ForNow(problem)) => {
+                    self.say(
+                        InstanceState::Fetching,
+                        &format!("Trying again: {}", in_words(&problem)),
+                    );
+                    if self.pause(away.pause()).await {
+                        return End::Done;
+                    }
+                }
+            }
+        }
+        let mut crashes = Backoff::new(self.machine.crash_pause, Duration::from_secs(60));
+        loop {
+            let started = Instant::now();
+            let message = match Box::pin(self.run()).await {
+                End::Crashed(message) => message,
+                end => return end,
+            };
+            if matches!(*self.told.borrow(), Told::Drain(_) | Told::Stop) {
+                return End::Done;
+            }
+            if started.elapsed() > SETTLED {
+                crashes.reset();
+            }
+            self.machine.board.update(self.spec.instance, |report| {
+                report.state = InstanceState::Crashed;
+                report.message = message;
+                report.address = None;
+                report.pid = None;
+            });
+            if self.pause(crashes.pause()).await {
+                return End::Done;
+            }
+            self.machine
+                .board
+                .update(self.spec.instance, |report| report.restarts += 1);
+        }
+    }
+
+    /// Fetches and unpacks; false if it was told to end or drain meanwhile.
+    async fn prepare(&mut self) -> Result<bool, Missing> {
+        let artifact = tokio::select! {
+            artifact = self.machine.artifacts.get(&self.spec.artifact) => artifact?,
+            // Nothing runs yet, so there is nothing to drain either.
+            _ = self.told.wait_for(|told| *told != Told::Run) => return Ok(false),
+        };
+        // Not broken off half way: what unpacks would go on in a folder that is being wiped.
+        let (folder, name) = (self.folder.clone(), self.spec.artifact.file_name.clone());
+        let unpacked = tokio::task::spawn_blocking(move || -> Result<(), Failure> {
+            wipe(&folder)?;
+            let root = folder.join("root");
+            std::fs::create_dir_all(&root)?;
+            unpack::unpack(&artifact, &name, &root)
+        });
+        match unpacked.await {
+            Ok(Ok(())) => Ok(true),
+            Ok(Err(Failure::Refused(why))) => {
+                let name = &self.spec.artifact.file_name;
+                Err(Missing::Forever(
+                    Problem::invalid(
+                        "bad_artifact",
+                        format!("The artifact `{name}` cannot be unpacked."),
+                    )
+                    .why(format!("{why}."))
+                    .next(
+                        "Build an archive of plain files, folders and links among them, and release again.",
+                    ),
+                ))
+            }
+            Ok(Err(Failure::Io(error))) => Err(Missing::ForNow(unwritable(&self.folder, &error.to_string()))),
+            Err(error) => Err(Missing::ForNow(unwritable(&self.folder, &error.to_string()))),
+        }
+    }
+
+    /// One start of the process until its end.
+    async fn run(&mut self) -> End {
+        let (port, mut process) = match self.start().await {
+            Ok(started) => started,
+            // A machine without bubblewrap or out of processes may have them later.
+            Err(problem) if problem.status >= 500 => return End::Crashed(in_words(&problem)),
+            Err(problem) => return End::Failed(in_words(&problem)),
+        };
+        let address = SocketAddr::new(self.machine.host, port).to_string();
+        let outputs: Vec<_> = process
+            .stdout
+            .take()
+            .map(|stream| self.output.follow(stream))
+            .into_iter()
+            .collect();
+        let ended = Box::pin(self.watch(&address, &mut process)).await;
+        let end = match ended {
+            Watched::Exited(exit) => {
+                for output in outputs {
+                    // What it wrote last tells why it ended. A grandchild cannot hold the pipe open: all are gone.
+                    let _ = tokio::time::timeout(Duration::from_secs(2), output).await;
+                }
+                self.exited(exit)
+            }
+            Watched::Hung(why) => {
+                self.end(&mut process, GRACE).await;
+                End::Crashed(self.with_output(&why))
+            }
+            Watched::ToEnd => {
+                self.end(&mut process, GRACE).await;
+                End::Done
+            }
+        };
+        self.machine.ports.give_back(port);
+        end
+    }
+
+    /// Starts the process; on which port it is to listen comes with it.
+    async fn start(&self) -> Result<(u16, Running), Problem> {
+        let spec = &self.spec;
+        let port = self.machine.ports.take(self.machine.host).map_err(|error| {
+            Problem::new(503, "no_port", "No free port was found.").why(error.to_string())
+        })?;
+        let running = Sandbox::command("/bin/sh")
+            .args(["-c", &spec.command])
+            .envs([
+                ("HOST", self.machine.host.to_string()),
+                ("BASCULE_PROJECT", spec.project.clone()),
+                ("BASCULE_ENVIRONMENT", spec.environment_name.clone()),
+                ("BASCULE_VERSION", spec.version.clone()),
+                ("BASCULE_INSTANCE", spec.instance.to_string()),
+            ])
+            .envs(spec.variables.clone())
+            .env("PORT", port.to_string())
+            .bind(self.folder.join("root"), INSIDE)
+            .directory(INSIDE)
+            .network(Network::Host)
+            .memory_bytes(spec.limits.memory_bytes)
+            .pids(spec.limits.pids)
+            .merge_stderr()
+            .spawn()
+            .await;
+        let running = running.inspect_err(|_| self.machine.ports.give_back(port))?;
+        let (pid, now) = (running.pid(), self.machine.clock.now());
+        self.machine.board.update(spec.instance, |report| {
+            report.state = InstanceState::Starting;
+            report.message = String::new();
+            report.address = None;
+            report.pid = Some(pid);
+            report.started_at = Some(now);
+        });
+        Ok((port, running))
+    }
+
+    /// Looks after the running process.
+    async fn watch(&mut self, address: &str, process: &mut Running) -> Watched {
+        let health = self.spec.health.clone();
+        let interval = Duration::from_millis(health.interval_ms).max(LEAST_INTERVAL);
+        let must_start_by = Instant::now() + Duration::from_millis(health.start_ms);
+        // While it starts it is asked more often, so that it takes traffic as soon as it can.
+        let starting = interval.min(Duration::from_millis(100));
+        let (mut ever, mut failures, mut unhealthy_since) = (false, 0_u32, None);
+        let mut next = Instant::now() + starting;
+        let mut drain_until: Option<Instant> = None;
+        loop {
+            let told = *self.told.borrow_and_update();
+            match told {
+                Told::Stop => return Watched::ToEnd,
+                Told::Drain(most) if drain_until.is_none() => {
+                    drain_until = Some(Instant::now() + most);
+                    self.say(InstanceState::Draining, "");
+                }
+                Told::Run if drain_until.is_some() => {
+                    drain_until = None;
+                    // Taken back: what it is, the next check tells, and it comes at once.
+                    self.say(
+                        if ever {
+                            InstanceState::Healthy
+                        } else {
+                            InstanceState::Starting
+                        },
+                        "",
+                    );
+                    next = Instant::now();
+                }
+                _ => {}
+            }
+            let wake = drain_until.unwrap_or(next);
+            let checked = tokio::select! {
+                exit = process.wait() => return match exit {
+                    Ok(exit) => Watched::Exited(exit),
+                    Err(problem) => Watched::Hung(in_words(&problem)),
+                },
+                changed = self.told.changed() => {
+                    if changed.is_err() {
+                        return Watched::ToEnd;
+                    }
+                    continue;
+                }
+                checked = async {
+                    sleep_until(wake).await;
+                    if drain_until.is_some() { None } else { Some(probe::health(address, &health).await) }
+                } => checked,
+            };
+            let Some(checked) = checked else {
+                return Watched::ToEnd;
+            };
+            let now = Instant::now();
+            match checked {
+                Ok(()) => {
+                    (failures, unhealthy_since) = (0, None);
+                    if !ever {
+                        ever = true;
+                        self.machine.board.update(self.spec.instance, |report| {
+                            report.address = Some(address.to_owned())
+                        });
+                    }
+                    self.say(InstanceState::Healthy, "");
+                    self.smoke(address).await;
+                }
+                Err(why) if !ever => {
+                    if now >= must_start_by {
+                        return Watched::Hung(format!(
+                            "It was not healthy within {} ms of its start: {why}.",
+                            health.start_ms
+                        ));
+                    }
+                }
+                Err(why) => {
+                    failures += 1;
+                    if failures >= FAILURES {
+                        let since = *unhealthy_since.get_or_insert(now);
+                        let patience = HANGS.max(Duration::from_millis(health.start_ms));
+                        self.say(
+                            InstanceState::Unhealthy,
+                            &format!("{failures} health checks failed: {why}."),
+                        );
+                        if now - since > patience {
+                            return Watched::Hung(format!(
+                                "It was unhealthy for {} s: {why}.",
+                                patience.as_secs()
+                            ));
+                        }
+                    }
+                }
+            }
+            next = now + if ever { interval } else { starting };
+        }
+    }
+
+    /// Runs the smoke test, once in an instance's life.
+    async fn smoke(&mut self, address: &str) {
+        if std::mem::replace(&mut self.smoked, true) {
+            return;
+        }
+        let result = tokio::select! {
+            result = probe::smoke(address, &self.spec.smoke) => result,
+            _ = self.told.wait_for(|told| *told != Told::Run) => {
+                // If that is taken back, it is run from the start.
+                self.smoked = false;
+                return;
+            }
+        };
+        self.machine
+            .board
+            .update(self.spec.instance, |report| report.smoke = Some(result));
+    }
+
+    async fn end(&self, process: &mut Running, grace: Duration) {
+        if let Err(problem) = process.terminate(grace).await {
+            tracing::warn!(instance = %self.spec.instance, %problem, "an instance may still run");
+        }
+    }
+
+    fn exited(&self, exit: Exit) -> End {
+        let how = match exit.code {
+            _ if exit.oom_killed => {
+                let megabytes = self.spec.limits.memory_bytes / (1024 * 1024);
+                format!("It used more than the {megabytes} MiB of memory it may, and was ended.")
+            }
+            126 | 127 => {
+                return End::Failed(
+                    self.with_output("The command cannot be run: it is missing or not executable."),
+                );
+            }
+            0 => "It ended by itself, without an error.".to_owned(),
+            code if code > 128 => format!("It was ended by signal {}.", code - 128),
+            code => format!("It ended with exit code {code}."),
+        };
+        End::Crashed(self.with_output(&how))
+    }
+
+    fn with_output(&self, what: &str) -> String {
+        let tail = self.output.tail(LINES);
+        if tail.is_empty() {
+            format!("{what} It wrote nothing.")
+        } else {
+            format!("{what} Its last output:\n{tail}")
+        }
+    }
+
+    /// Reports a state, where it is news.
+    fn say(&self, state: InstanceState, message: &str) {
+        self.machine.board.say(self.spec.instance, state, message);
+    }
+
+    /// Waits; true if it was told to end or drain meanwhile.
+    async fn pause(&mut self, time: Duration) -> bool {
+        tokio::select! {
+            () = sleep(time) => false,
+            _ = self.told.wait_for(|told| *told != Told::Run) => true,
+        }
+    }
+
+    async fn until(&mut self, what: impl Fn(Told) -> bool) {
+        // An agent that is gone ends all.
+        let _ = self.told.wait_for(|told| what(*told)).await;
+    }
+}
+
+/// How watching a process ended.
+enum Watched {
+    Exited(Exit),
+    Hung(String),
+    ToEnd,
+}
+
+fn in_words(problem: &Problem) -> String {
+    [&problem.what, &problem.why]
+        .into_iter()
+        .filter(|text| !text.is_empty())
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn unwritable(folder: &Path, why: &str) -> Problem {
+    Problem::new(
+        507,
+        "unwritable",
+        format!("The artifact cannot be unpacked to {}.", folder.display()),
+    )
+    .why(why)
+}
+
+/// Removes a folder with all that is in it, if it is there.
+pub(crate) fn wipe(folder: &Path) -> std::io::Result<()> {
+    match std::fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
