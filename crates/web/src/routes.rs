@@ -94,7 +94,6 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
 
 impl Routes {
     /// Takes everything apart: the router, the API's description, the table for the authorisation test.
-    #[must_use]
     pub fn into_parts(self) -> (Router, OpenApi, Vec<RouteEntry>) {
         (self.router, self.api, self.table)
     }

@@ -2,6 +2,7 @@
 
 mod api;
 mod archive;
+mod making;
 mod pages;
 mod range;
 mod service;

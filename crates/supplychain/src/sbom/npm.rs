@@ -256,9 +256,9 @@ fn tree(source: &Source<'_>, top: &BTreeMap<String, Old>) -> Result<Inventory, L
     Ok(inventory)
 }
 
-fn walk<'a>(
+fn walk(
     source: &Source<'_>,
-    levels: &mut Vec<&'a BTreeMap<String, Old>>,
+    levels: &mut Vec<&BTreeMap<String, Old>>,
     inventory: &mut Inventory,
     needed: &mut BTreeSet<String>,
 ) -> Result<(), LockfileError> {

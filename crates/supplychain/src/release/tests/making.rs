@@ -202,6 +202,18 @@ async fn what_fails_is_tried_again_and_leaves_no_fact() {
 }
 
 #[tokio::test]
+async fn what_fails_for_ever_stands_in_nobodys_way() {
+    let bed = Bed::new().await;
+    *bed.world.failing.lock().unwrap() = true;
+    bed.append(&bed.request("1.0.0", Vec::new())).await;
+    for _ in 1..crate::release::making::ATTEMPTS {
+        assert!(bed.settle().await.is_err());
+    }
+    bed.settle().await.unwrap();
+    assert_eq!(refusal(&bed).await.rule, "failed");
+}
+
+#[tokio::test]
 async fn commits_are_counted_since_the_release_before_by_version() {
     let bed = Bed::new().await;
     for (tag, sha) in [
