@@ -1,1 +1,115 @@
-//! delivery
+//! Delivery: products as their `bascule.yaml` describes them, the environments they run in, deployments,
+//! and rollouts that judge themselves.
+//!
+//! The way of a release: `release.published` → its product file is read → a deployment to staging → the
+//! agent runs an instance, checks its health and smokes it → staging switches over at once. Production is
+//! asked for by a person; there traffic goes over in steps, [`rollout`] decides and [`judge`] compares new
+//! and old on what the edge counted. All state is in the database; [`Delivery::run`] drives it and may die
+//! at any point.
+
+mod api;
+mod controller;
+pub mod deployment;
+pub mod environment;
+pub mod fleet;
+pub mod judge;
+mod pages;
+pub mod ports;
+pub mod product;
+pub mod rollout;
+mod schema;
+mod subscriptions;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use ports::{ByteStream, Ports, ProjectFiles, ProjectInfo, ReleaseInfo, ReleasePart, Releases, TrafficSink};
+pub use schema::MIGRATIONS;
+
+use bascule_core::{Clock, Timestamp};
+use bascule_ledger::{Ledger, Subscriber};
+use bascule_store::{Db, Result as StoreResult, Tx};
+use bascule_web::Routes;
+use fleet::Channel;
+use std::sync::Arc;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+
+/// The capability, cheap to clone.
+#[derive(Clone)]
+pub struct Delivery {
+    pub(crate) db: Db,
+    pub(crate) ledger: Ledger,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ports: Ports,
+    pub(crate) signals: Arc<Signals>,
+}
+
+/// How the parts of one process wake each other.
+pub(crate) struct Signals {
+    agent: watch::Sender<i64>,
+    edge: watch::Sender<i64>,
+    wake: Notify,
+    stop: CancellationToken,
+}
+
+impl Delivery {
+    /// Delivery over a database whose migrations were applied.
+    #[must_use]
+    pub fn new(db: Db, ledger: Ledger, ports: Ports) -> Self {
+        let signals = Signals {
+            agent: watch::Sender::new(0),
+            edge: watch::Sender::new(0),
+            wake: Notify::new(),
+            stop: CancellationToken::new(),
+        };
+        let clock = ledger.clock().clone();
+        Self { db, ledger, clock, ports, signals: Arc::new(signals) }
+    }
+
+    /// All routes: JSON API, the sides of agents and edges, pages.
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        api::routes().merge(fleet::api::routes()).merge(pages::routes()).with_state(self.clone())
+    }
+
+    /// What this capability does on others' facts.
+    #[must_use]
+    pub fn subscribers(&self) -> Vec<Arc<dyn Subscriber>> {
+        vec![Arc::new(subscriptions::OnRelease(self.clone()))]
+    }
+
+    /// Drives deployments and rollouts until `stop`. Of several servers one does, by lease.
+    pub async fn run(self, stop: CancellationToken) {
+        controller::run(self, stop).await;
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// A new revision of what agents or edges are told; they hear of it once the transaction is durable.
+    pub(crate) async fn bump(&self, tx: &Tx, channel: Channel) -> StoreResult<i64> {
+        let revision = fleet::store::next_revision(tx, channel).await?;
+        let signals = self.signals.clone();
+        tx.after_commit(move || {
+            signals.of(channel).send_replace(revision);
+            signals.wake.notify_one();
+        });
+        Ok(revision)
+    }
+
+    /// Lets the controller look at once instead of at its next turn.
+    pub(crate) fn wake(&self) {
+        self.signals.wake.notify_one();
+    }
+}
+
+impl Signals {
+    const fn of(&self, channel: Channel) -> &watch::Sender<i64> {
+        match channel {
+            Channel::Agent => &self.agent,
+            Channel::Edge => &self.edge,
+        }
+    }
+}

@@ -1,0 +1,178 @@
+//! The queries about instances.
+
+use super::{Instance, desired, state_name, store::places};
+use bascule_core::{AgentId, DeploymentId, EnvironmentId, InstanceId, ProjectId, ReleaseId, Timestamp};
+use bascule_store::{Json, Query, Result, ToSql as _, Tx, args, row};
+use bascule_wire::agent::InstanceReport;
+
+const COLUMNS: &str = "id, deployment_id, environment_id, desired, weight, state, address, restarts, message, smoke, \
+     started_at, state_at, reported_at, retired_at, retired_revision";
+
+/// The instance of a deployment.
+pub(crate) async fn of_deployment(db: &impl Query, deployment: DeploymentId) -> Result<Option<Instance>> {
+    let sql = format!("SELECT {COLUMNS} FROM instance WHERE deployment_id = $1 ORDER BY id DESC LIMIT 1");
+    db.one(&sql, args![deployment]).await
+}
+
+pub(crate) async fn get(db: &impl Query, id: InstanceId) -> Result<Option<Instance>> {
+    db.one(&format!("SELECT {COLUMNS} FROM instance WHERE id = $1"), args![id]).await
+}
+
+/// Instances that are not gone, in some environments.
+pub(crate) async fn in_environments(db: &impl Query, environments: &[EnvironmentId]) -> Result<Vec<Instance>> {
+    if environments.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = format!(
+        "SELECT {COLUMNS} FROM instance WHERE environment_id IN ({}) AND desired <> 'gone' ORDER BY id LIMIT 2000",
+        places(environments.len())
+    );
+    db.all(&sql, environments.iter().map(bascule_store::ToSql::to_sql).collect()).await
+}
+
+/// Instances that are not gone, of an agent.
+pub(crate) async fn of_agent(db: &impl Query, agent: AgentId) -> Result<Vec<Instance>> {
+    let columns = COLUMNS.split(", ").map(|c| format!("i.{}", c.trim())).collect::<Vec<_>>().join(", ");
+    let sql = format!(
+        "SELECT {columns} FROM instance i JOIN environment e ON e.id = i.environment_id
+         WHERE i.desired <> 'gone' AND e.agent_id = $1 ORDER BY i.id LIMIT 10000"
+    );
+    db.all(&sql, args![agent]).await
+}
+
+/// Instances taken out of traffic that should still be told to drain.
+pub(crate) async fn retired(db: &impl Query) -> Result<Vec<Instance>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM instance WHERE desired = 'run' AND retired_at IS NOT NULL ORDER BY id LIMIT 1000"
+    );
+    db.all(&sql, args![]).await
+}
+
+pub(crate) async fn insert(
+    tx: &Tx,
+    id: InstanceId,
+    deployment: DeploymentId,
+    environment: EnvironmentId,
+    at: Timestamp,
+) -> Result<()> {
+    tx.run(
+        "INSERT INTO instance (id, deployment_id, environment_id, desired, weight, state, restarts, message, state_at, created_at)
+         VALUES ($1, $2, $3, 'run', 0, 'fetching', 0, '', $4, $4)",
+        args![id, deployment, environment, at],
+    )
+    .await
+    .map(drop)
+}
+
+pub(crate) async fn set_weight(tx: &Tx, id: InstanceId, weight: u32) -> Result<()> {
+    tx.run("UPDATE instance SET weight = $2 WHERE id = $1", args![id, i64::from(weight)]).await.map(drop)
+}
+
+/// Takes an instance out of traffic, at a revision of the edges' configuration; it drains once they know.
+pub(crate) async fn retire(tx: &Tx, id: InstanceId, at: Timestamp, revision: i64) -> Result<()> {
+    let sql = "UPDATE instance SET weight = 0, retired_at = $2, retired_revision = $3 WHERE id = $1 AND retired_at IS NULL";
+    tx.run(sql, args![id, at, revision]).await.map(drop)
+}
+
+pub(crate) async fn set_desired(tx: &Tx, id: InstanceId, to: &str) -> Result<bool> {
+    let sql = "UPDATE instance SET desired = $2 WHERE id = $1 AND desired <> $2 AND desired <> 'gone'";
+    Ok(tx.run(sql, args![id, to]).await? == 1)
+}
+
+/// Notes what the agent says; the state's time moves only with the state.
+pub(crate) async fn report(tx: &Tx, before: &Instance, report: &InstanceReport, at: Timestamp) -> Result<()> {
+    let state = state_name(report.state);
+    let state_at = if state == before.state { before.state_at } else { at };
+    let gone = state == "stopped" && before.desired == desired::DRAIN;
+    tx.run(
+        "UPDATE instance SET state = $2, address = $3, pid = $4, restarts = $5, message = $6, smoke = $7,
+                started_at = $8, state_at = $9, reported_at = $10, desired = $11 WHERE id = $1",
+        args![
+            before.id,
+            state,
+            report.address,
+            report.pid.map(i64::from),
+            i64::from(report.restarts),
+            cut(&report.message, 4_000),
+            report.smoke.as_ref().and_then(|smoke| serde_json::to_string(smoke).ok()),
+            report.started_at,
+            state_at,
+            at,
+            if gone { desired::GONE } else { before.desired.as_str() }
+        ],
+    )
+    .await
+    .map(drop)
+}
+
+/// The agent does not list it: a draining one is gone, a running one has to be started again.
+pub(crate) async fn missing(tx: &Tx, before: &Instance, at: Timestamp) -> Result<()> {
+    let (state, desired) =
+        if before.desired == desired::DRAIN { ("stopped", desired::GONE) } else { ("starting", desired::RUN) };
+    let sql = "UPDATE instance SET state = $2, desired = $3, address = NULL, pid = NULL, state_at = $4, reported_at = $4
+               WHERE id = $1";
+    tx.run(sql, args![before.id, state, desired, at]).await.map(drop)
+}
+
+/// Notes that an agent's report named its instances as they were known.
+pub(crate) async fn refresh(tx: &Tx, agent: AgentId, at: Timestamp) -> Result<()> {
+    let sql = "UPDATE instance SET reported_at = $2 WHERE desired <> 'gone' AND reported_at IS NOT NULL
+               AND environment_id IN (SELECT id FROM environment WHERE agent_id = $1)";
+    tx.run(sql, args![agent, at]).await.map(drop)
+}
+
+row! {
+    /// All that an agent or an edge is told of an instance.
+    pub(crate) struct Wanted {
+        pub id: InstanceId,
+        pub deployment_id: DeploymentId,
+        pub environment_id: EnvironmentId,
+        pub project_id: ProjectId,
+        pub project_path: String,
+        pub environment: String,
+        pub release_id: ReleaseId,
+        pub version: String,
+        pub artifact_digest: bascule_core::Digest,
+        pub artifact_size: i64,
+        pub artifact_file: String,
+        pub product: Json<crate::product::Product>,
+        pub desired: String,
+        pub weight: i64,
+        pub state: String,
+        pub address: Option<String>,
+        pub retired_at: Option<Timestamp>,
+    }
+}
+
+const WANTED: &str = "SELECT i.id, i.deployment_id, i.environment_id, d.project_id, e.project_path,
+        e.name AS environment, d.release_id, d.version, d.artifact_digest, d.artifact_size, d.artifact_file, d.product,
+        i.desired, i.weight, i.state, i.address, i.retired_at
+     FROM instance i JOIN deployment d ON d.id = i.deployment_id JOIN environment e ON e.id = i.environment_id
+     WHERE i.desired <> 'gone'";
+
+/// What an agent should run.
+pub(crate) async fn wanted_of(db: &impl Query, agent: AgentId) -> Result<Vec<Wanted>> {
+    db.all(&format!("{WANTED} AND e.agent_id = $1 ORDER BY i.id LIMIT 10000"), args![agent]).await
+}
+
+/// What edges could send requests to.
+pub(crate) async fn wanted(db: &impl Query) -> Result<Vec<Wanted>> {
+    db.all(&format!("{WANTED} ORDER BY i.id LIMIT 100000"), args![]).await
+}
+
+/// A text of at most so many bytes, cut between characters.
+pub(crate) fn cut(text: &str, most: usize) -> String {
+    let mut end = text.len().min(most);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().to_owned()
+}
+
+/// Whether an agent runs an artifact with this digest, and so may fetch it.
+pub(crate) async fn may_fetch(db: &impl Query, agent: AgentId, digest: &bascule_core::Digest) -> Result<bool> {
+    let sql = "SELECT COUNT(*) AS n FROM instance i JOIN deployment d ON d.id = i.deployment_id
+               JOIN environment e ON e.id = i.environment_id
+               WHERE i.desired <> 'gone' AND e.agent_id = $1 AND d.artifact_digest = $2";
+    Ok(db.count(sql, vec![agent.to_sql(), digest.to_sql()]).await? > 0)
+}

@@ -1,0 +1,237 @@
+//! The server's side of agents: who they are, what they say, what they should run.
+
+use super::{AGENT_WAIT, Agent, Channel, SEEN_EVERY, store};
+use crate::{
+    ByteStream, Delivery,
+    deployment::{Instance, desired, instances, instances::Wanted, state_name},
+};
+use bascule_core::{Actor, ActorKind, AgentId, Digest, Problem, Result, Timestamp};
+use bascule_ledger::facts::delivery::{AgentEnrolled, AgentSeen, InstanceChanged};
+use bascule_store::{Backend, Json, Query as _};
+use bascule_wire::agent::{AgentReport, ArtifactSource, DesiredInstance, DesiredState, InstanceReport, InstanceState};
+use std::{collections::HashMap, time::Duration};
+
+/// Instances in one report, at most.
+const INSTANCES: usize = 10_000;
+
+/// A fresh token: a prefix that tells its kind, and 256 random bits.
+pub(super) fn new_token(prefix: &str) -> String {
+    format!("{prefix}-{}", hex::encode(rand::random::<[u8; 32]>()))
+}
+
+/// What is kept of a token. It has 256 random bits, so a plain hash is enough.
+pub(super) fn token_hash(token: &str) -> String {
+    Digest::of(token.as_bytes()).hex().to_owned()
+}
+
+impl Delivery {
+    /// Takes an agent under this instance's care and returns its token, which is shown this once. For a name
+    /// that is known the token is replaced.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn enrol_agent(&self, name: &str) -> Result<String> {
+        let token = new_token("bagt");
+        let hash = token_hash(&token);
+        let tx = self.db.begin().await?;
+        match store::agent_by_name(&tx, name).await? {
+            Some(agent) => store::set_agent_token(&tx, agent.id, &hash).await?,
+            None => {
+                let id = AgentId::new();
+                store::insert_agent(&tx, id, name, &hash, self.now()).await?;
+                let fact = AgentEnrolled { agent: id, name: name.to_owned() };
+                self.ledger.append(&tx, &Actor::system(), &fact).await?;
+            }
+        }
+        tx.commit().await?;
+        Ok(token)
+    }
+
+    /// All agents.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn agents(&self) -> Result<Vec<Agent>> {
+        Ok(store::agents(&self.db).await?)
+    }
+
+    /// The agent that a token stands for.
+    pub(crate) async fn agent_of(&self, token: &str) -> Result<Agent> {
+        let agent = store::agent_by_token(&self.db, &token_hash(token)).await?;
+        agent.ok_or_else(|| {
+            Problem::new(401, "agent_unknown", "The token is no agent's.")
+                .why("Each agent has a token of its own; a new one replaces the old.")
+                .next("Enrol the agent again.")
+        })
+    }
+
+    /// Takes an agent's report, then waits until what it should run is not of revision `known`.
+    pub(crate) async fn sync_agent(&self, agent: &Agent, report: &AgentReport, known: i64, wait: Duration) -> Result<DesiredState> {
+        self.take_report(agent, report).await?;
+        let revision = self.wait_for(Channel::Agent, known, wait.min(AGENT_WAIT)).await?;
+        let instances = instances::wanted_of(&self.db, agent.id).await?.into_iter().map(desired_instance).collect();
+        Ok(DesiredState { revision, instances })
+    }
+
+    /// The present revision, as soon as it is not `known`, or after `wait`.
+    pub(crate) async fn wait_for(&self, channel: Channel, known: i64, wait: Duration) -> Result<i64> {
+        let mut changes = self.signals.of(channel).subscribe();
+        let deadline = tokio::time::Instant::now() + wait;
+        // Another replica's changes are not heard here, only seen.
+        let look = match self.db.engine() {
+            Backend::Sqlite => wait,
+            Backend::Postgres => Duration::from_millis(500),
+        };
+        loop {
+            changes.mark_unchanged();
+            let revision = store::revision(&self.db, channel).await?;
+            let now = tokio::time::Instant::now();
+            if revision != known || now >= deadline || self.signals.stop.is_cancelled() {
+                return Ok(revision);
+            }
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = self.signals.stop.cancelled() => {}
+                () = tokio::time::sleep_until(deadline.min(now + look)) => {}
+            }
+        }
+    }
+
+    async fn take_report(&self, agent: &Agent, report: &AgentReport) -> Result<()> {
+        if report.instances.len() > INSTANCES {
+            return Err(Problem::too_large(format!("The report names more than {INSTANCES} instances.")));
+        }
+        let now = self.now();
+        let said: HashMap<_, _> = report.instances.iter().map(|r| (r.instance, r)).collect();
+        let known = instances::of_agent(&self.db, agent.id).await?;
+        let changed: Vec<&Instance> = known
+            .iter()
+            .filter(|instance| match said.get(&instance.id) {
+                Some(report) => differs(instance, report),
+                None => instance.reported_at.is_some() || instance.desired == desired::DRAIN,
+            })
+            .filter(|instance| said.contains_key(&instance.id) || !already_missing(instance))
+            .collect();
+        let fresh = agent.online && agent.seen_at.is_some_and(|at| now.since(at) < SEEN_EVERY);
+        if changed.is_empty() && fresh {
+            return Ok(());
+        }
+        let tx = self.db.begin().await?;
+        let actor = Actor::new(ActorKind::Agent, agent.id, &agent.name);
+        let (mut tell_edges, mut tell_agents) = (false, false);
+        for before in changed {
+            let report = said.get(&before.id).copied();
+            tell_edges |= before.desired == desired::RUN;
+            match report {
+                Some(report) => {
+                    instances::report(&tx, before, report, now).await?;
+                    tell_agents |= before.desired == desired::DRAIN && report.state == InstanceState::Stopped;
+                }
+                None => {
+                    instances::missing(&tx, before, now).await?;
+                    tell_agents |= before.desired == desired::DRAIN;
+                }
+            }
+            if let Some(fact) = self.worth_knowing(before, report).await? {
+                self.ledger.append(&tx, &actor, &fact).await?;
+            }
+        }
+        if !agent.online && agent.seen_at.is_some() {
+            let fact = AgentSeen { agent: agent.id, name: agent.name.clone(), online: true };
+            self.ledger.append(&tx, &actor, &fact).await?;
+        }
+        let skew = (report.at.micros() - now.micros()) / 1_000;
+        let free = i64::try_from(report.disk_free_bytes).unwrap_or(i64::MAX);
+        store::agent_seen(&tx, agent.id, &instances::cut(&report.version, 100), (skew, free), now).await?;
+        instances::refresh(&tx, agent.id, now).await?;
+        if tell_edges {
+            self.bump(&tx, Channel::Edge).await?;
+        }
+        if tell_agents {
+            self.bump(&tx, Channel::Agent).await?;
+        }
+        tx.commit().await?;
+        self.wake();
+        Ok(())
+    }
+
+    /// A change of state that people want to read about. A crash loop is told at its beginning and then now
+    /// and then, not at every turn.
+    async fn worth_knowing(&self, before: &Instance, report: Option<&InstanceReport>) -> Result<Option<InstanceChanged>> {
+        let (state, message, restarts) = match report {
+            Some(report) => (report.state, report.message.as_str(), report.restarts),
+            None if before.desired == desired::DRAIN => (InstanceState::Stopped, "", 0),
+            None => return Ok(None),
+        };
+        let told = matches!(
+            state,
+            InstanceState::Healthy | InstanceState::Crashed | InstanceState::Failed | InstanceState::Stopped
+        );
+        let noise = restarts > 3 && restarts % 20 != 0;
+        if !told || noise || state == before.state() {
+            return Ok(None);
+        }
+        // Rare, so a query of its own; it only reads rows that never change.
+        let deployment = crate::deployment::store::get(&self.db, before.deployment_id).await?;
+        Ok(deployment.map(|deployment| InstanceChanged {
+            project: deployment.project_id,
+            deployment: deployment.id,
+            environment: before.environment_id,
+            instance: before.id,
+            version: deployment.version,
+            state: state_name(state).to_owned(),
+            message: instances::cut(message, 500),
+        }))
+    }
+
+    /// The bytes of an artifact that this agent runs.
+    pub(crate) async fn artifact_for(&self, agent: &Agent, digest: &Digest) -> Result<ByteStream> {
+        let missing = || Problem::not_found("artifact");
+        if !instances::may_fetch(&self.db, agent.id, digest).await? {
+            return Err(missing());
+        }
+        self.ports.releases.open(digest).await?.ok_or_else(missing)
+    }
+}
+
+fn differs(before: &Instance, report: &InstanceReport) -> bool {
+    before.reported_at.is_none()
+        || before.state != state_name(report.state)
+        || before.address != report.address
+        || before.restarts != i64::from(report.restarts)
+        || before.message != instances::cut(&report.message, 4_000)
+        || before.smoke.as_ref().map(|Json(smoke)| smoke) != report.smoke.as_ref()
+        || before.started_at.map(Timestamp::micros) != report.started_at.map(Timestamp::micros)
+        || (before.desired == desired::DRAIN && report.state == InstanceState::Stopped)
+}
+
+/// Whether it is known that the agent does not run it.
+fn already_missing(before: &Instance) -> bool {
+    before.desired == desired::RUN && before.state == "starting" && before.address.is_none()
+}
+
+fn desired_instance(wanted: Wanted) -> DesiredInstance {
+    let Json(product) = wanted.product;
+    let variables = product.variables_in(&wanted.environment);
+    DesiredInstance {
+        instance: wanted.id,
+        deployment: wanted.deployment_id,
+        environment: wanted.environment_id,
+        project: wanted.project_path,
+        release: wanted.release_id,
+        version: wanted.version,
+        artifact: ArtifactSource {
+            path: format!("/api/v1/agent/artifacts/{}", wanted.artifact_digest),
+            digest: wanted.artifact_digest,
+            size: u64::try_from(wanted.artifact_size).unwrap_or(0),
+            file_name: wanted.artifact_file,
+        },
+        command: product.command,
+        variables,
+        environment_name: wanted.environment,
+        health: product.health,
+        smoke: product.smoke,
+        limits: product.limits,
+        drain_ms: (wanted.desired == desired::DRAIN).then_some(product.drain_ms),
+    }
+}

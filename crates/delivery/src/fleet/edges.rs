@@ -1,0 +1,163 @@
+//! The server's side of edges: what they should serve, where they serve it, what they counted.
+
+use super::{
+    Channel, EDGE_WAIT, Edge, SEEN_EVERY,
+    agents::{new_token, token_hash},
+    store,
+};
+use crate::{
+    Delivery,
+    deployment::{
+        instances::{self, Wanted},
+        parse_state,
+    },
+    environment::{self, Environment},
+    judge::Counts,
+    product::Slo,
+    rollout,
+};
+use bascule_core::{EnvironmentId, Problem, Result};
+use bascule_wire::{
+    agent::InstanceState,
+    edge::{Backend, EdgeConfig, ListenerReport, Route, Slice},
+};
+use std::{collections::HashMap, time::Duration};
+
+/// Environments that one edge serves, at most.
+const ENVIRONMENTS: i64 = 100_000;
+/// Slices in one call, at most.
+const SLICES: usize = 20_000;
+
+impl Delivery {
+    /// Makes an edge known and returns its token, which is shown this once. For a name that is known the token
+    /// is replaced.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn enrol_edge(&self, name: &str) -> Result<String> {
+        let token = new_token("bedg");
+        let tx = self.db.begin().await?;
+        store::set_edge(&tx, name, &token_hash(&token), self.now()).await?;
+        tx.commit().await?;
+        Ok(token)
+    }
+
+    /// The edge that a token stands for.
+    pub(crate) async fn edge_of(&self, token: &str) -> Result<Edge> {
+        let edge = store::edge_by_token(&self.db, &token_hash(token)).await?;
+        edge.ok_or_else(|| {
+            Problem::new(401, "edge_unknown", "The token is no edge's.")
+                .why("Each edge has a token of its own; a new one replaces the old.")
+                .next("Give the edge its present token.")
+        })
+    }
+
+    /// What an edge should serve, as soon as it is not of revision `known`. Asking is acknowledging: the edge
+    /// has `known` in force.
+    pub(crate) async fn edge_config(&self, edge: &Edge, known: i64, wait: Duration) -> Result<EdgeConfig> {
+        let now = self.now();
+        let stale = edge.seen_at.is_none_or(|at| now.since(at) >= SEEN_EVERY);
+        if edge.acked != known || stale {
+            let tx = self.db.begin().await?;
+            store::edge_acked(&tx, &edge.name, known, now).await?;
+            tx.commit().await?;
+            if edge.acked != known {
+                self.wake();
+            }
+        }
+        let revision = self.wait_for(Channel::Edge, known, wait.min(EDGE_WAIT)).await?;
+        Ok(EdgeConfig { revision, routes: self.routes_now().await? })
+    }
+
+    async fn routes_now(&self) -> Result<Vec<Route>> {
+        let environments = environment::store::all(&self.db, "", ENVIRONMENTS).await?;
+        let mut by_environment: HashMap<EnvironmentId, Vec<Wanted>> = HashMap::new();
+        for wanted in instances::wanted(&self.db).await? {
+            by_environment.entry(wanted.environment_id).or_default().push(wanted);
+        }
+        Ok(environments
+            .iter()
+            .map(|environment| route(environment, by_environment.get(&environment.id).map_or(&[], Vec::as_slice)))
+            .collect())
+    }
+
+    /// Takes down where an edge serves what.
+    pub(crate) async fn take_listeners(&self, reports: &[ListenerReport]) -> Result<()> {
+        if reports.len() > SLICES {
+            return Err(Problem::too_large(format!("More than {SLICES} listeners in one call.")));
+        }
+        let tx = self.db.begin().await?;
+        for report in reports {
+            if !report.url.starts_with("http://") && !report.url.starts_with("https://") {
+                return Err(Problem::invalid("bad_url", "A listener's address must begin with http:// or https://."));
+            }
+            let url = instances::cut(&report.url, 300);
+            environment::store::set_listener(&tx, report.environment, i64::from(report.port), &url).await?;
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Takes what an edge counted: for the rollouts under way, and for telemetry.
+    pub(crate) async fn take_counts(&self, edge: &Edge, slices: &[Slice]) -> Result<()> {
+        if slices.len() > SLICES {
+            return Err(Problem::too_large(format!("More than {SLICES} slices in one call."))
+                .next("Send them in several calls."));
+        }
+        let rollouts = rollout::store::open(&self.db).await?;
+        let judged: Vec<_> = slices
+            .iter()
+            .filter_map(|slice| {
+                let rollout = rollouts
+                    .iter()
+                    .find(|r| r.new_instance_id == slice.instance || r.old_instance_id == slice.instance)?;
+                Some((rollout.id, slice))
+            })
+            .collect();
+        if !judged.is_empty() {
+            let tx = self.db.begin().await?;
+            for (rollout, slice) in judged {
+                let counts = Counts { requests: slice.requests, errors: slice.errors, slow: slice.slow }.bounded();
+                rollout::store::put_second(&tx, rollout, &edge.name, slice.instance, slice.at, counts).await?;
+            }
+            tx.commit().await?;
+            self.wake();
+        }
+        self.ports.traffic.record(slices).await
+    }
+}
+
+fn route(environment: &Environment, wanted: &[Wanted]) -> Route {
+    let usable = |states: &[InstanceState]| -> Vec<Backend> {
+        wanted
+            .iter()
+            .filter(|w| w.retired_at.is_none() && w.desired == "run" && states.contains(&parse_state(&w.state)))
+            .filter_map(backend)
+            .collect()
+    };
+    let mut backends = usable(&[InstanceState::Healthy]);
+    if backends.iter().all(|backend| backend.weight == 0) {
+        // An instance that fails its check may still answer; nobody else would.
+        backends = usable(&[InstanceState::Healthy, InstanceState::Unhealthy]);
+    }
+    let serving = wanted.iter().find(|w| Some(w.deployment_id) == environment.serving_id).or_else(|| wanted.first());
+    Route {
+        environment: environment.id,
+        project: environment.project_id,
+        host: environment.host(),
+        port: environment.port.and_then(|port| u16::try_from(port).ok()),
+        slow_ms: serving.map_or_else(|| Slo::default().latency_ms, |w| w.product.0.slo.latency_ms),
+        backends,
+    }
+}
+
+fn backend(wanted: &Wanted) -> Option<Backend> {
+    Some(Backend {
+        instance: wanted.id,
+        deployment: wanted.deployment_id,
+        release: wanted.release_id,
+        version: wanted.version.clone(),
+        address: wanted.address.clone()?,
+        weight: u32::try_from(wanted.weight).unwrap_or(0),
+    })
+}

@@ -1,0 +1,98 @@
+//! The queries about agents, edges and revisions.
+
+use super::{Agent, Channel, Edge};
+use bascule_core::{AgentId, Timestamp};
+use bascule_store::{Query, Result, Tx, args};
+
+const AGENT: &str = "id, name, version, online, seen_at, skew_ms, disk_free";
+
+pub(crate) async fn agents(db: &impl Query) -> Result<Vec<Agent>> {
+    db.all(&format!("SELECT {AGENT} FROM agent ORDER BY name LIMIT 10000"), args![]).await
+}
+
+pub(crate) async fn agent_by_token(db: &impl Query, hash: &str) -> Result<Option<Agent>> {
+    db.one(&format!("SELECT {AGENT} FROM agent WHERE token_hash = $1"), args![hash]).await
+}
+
+pub(crate) async fn agent_by_name(db: &impl Query, name: &str) -> Result<Option<Agent>> {
+    db.one(&format!("SELECT {AGENT} FROM agent WHERE name = $1"), args![name]).await
+}
+
+pub(crate) async fn insert_agent(tx: &Tx, id: AgentId, name: &str, hash: &str, at: Timestamp) -> Result<()> {
+    tx.run(
+        "INSERT INTO agent (id, name, token_hash, version, online, skew_ms, disk_free, created_at)
+         VALUES ($1, $2, $3, '', $4, 0, 0, $5)",
+        args![id, name, hash, false, at],
+    )
+    .await?;
+    // Environments that were created before any agent wait for the first one.
+    tx.run("UPDATE environment SET agent_id = $1 WHERE agent_id IS NULL", args![id]).await.map(drop)
+}
+
+pub(crate) async fn set_agent_token(tx: &Tx, id: AgentId, hash: &str) -> Result<()> {
+    tx.run("UPDATE agent SET token_hash = $2 WHERE id = $1", args![id, hash]).await.map(drop)
+}
+
+/// Notes a sign of life.
+pub(crate) async fn agent_seen(
+    tx: &Tx,
+    id: AgentId,
+    version: &str,
+    (skew_ms, disk_free): (i64, i64),
+    at: Timestamp,
+) -> Result<()> {
+    tx.run(
+        "UPDATE agent SET version = $2, online = $3, seen_at = $4, skew_ms = $5, disk_free = $6 WHERE id = $1",
+        args![id, version, true, at, skew_ms, disk_free],
+    )
+    .await
+    .map(drop)
+}
+
+/// Agents that are held for online but have not been seen since.
+pub(crate) async fn silent_agents(db: &impl Query, since: Timestamp) -> Result<Vec<Agent>> {
+    let sql = format!("SELECT {AGENT} FROM agent WHERE online = $1 AND seen_at < $2 LIMIT 10000");
+    db.all(&sql, args![true, since]).await
+}
+
+pub(crate) async fn agent_offline(tx: &Tx, id: AgentId, since: Timestamp) -> Result<bool> {
+    let sql = "UPDATE agent SET online = $2 WHERE id = $1 AND online = $3 AND seen_at < $4";
+    Ok(tx.run(sql, args![id, false, true, since]).await? == 1)
+}
+
+const EDGE: &str = "name, acked, seen_at";
+
+pub(crate) async fn edge_by_token(db: &impl Query, hash: &str) -> Result<Option<Edge>> {
+    db.one(&format!("SELECT {EDGE} FROM edge WHERE token_hash = $1"), args![hash]).await
+}
+
+pub(crate) async fn set_edge(tx: &Tx, name: &str, hash: &str, at: Timestamp) -> Result<()> {
+    tx.run(
+        "INSERT INTO edge (name, token_hash, acked, created_at) VALUES ($1, $2, 0, $3)
+         ON CONFLICT (name) DO UPDATE SET token_hash = $2",
+        args![name, hash, at],
+    )
+    .await
+    .map(drop)
+}
+
+/// Notes which configuration an edge has.
+pub(crate) async fn edge_acked(tx: &Tx, name: &str, revision: i64, at: Timestamp) -> Result<()> {
+    tx.run("UPDATE edge SET acked = $2, seen_at = $3 WHERE name = $1", args![name, revision, at]).await.map(drop)
+}
+
+/// Edges seen since that do not have a revision yet.
+pub(crate) async fn edges_behind(db: &impl Query, revision: i64, since: Timestamp) -> Result<i64> {
+    let sql = "SELECT COUNT(*) AS n FROM edge WHERE seen_at >= $1 AND acked < $2";
+    db.count(sql, args![since, revision]).await
+}
+
+pub(crate) async fn revision(db: &impl Query, channel: Channel) -> Result<i64> {
+    db.count("SELECT value AS n FROM delivery_revision WHERE name = $1", args![channel.as_str()]).await
+}
+
+/// The next revision; what changes in the same transaction is told under it.
+pub(crate) async fn next_revision(tx: &Tx, channel: Channel) -> Result<i64> {
+    let sql = "UPDATE delivery_revision SET value = value + 1 WHERE name = $1 RETURNING value AS n";
+    tx.count(sql, args![channel.as_str()]).await
+}

@@ -1,0 +1,341 @@
+//! Pages of environments, deployments and rollouts. What changes by itself stands in a part of its own that
+//! the page asks for again; every page works without script.
+
+mod chart;
+mod forms;
+
+use crate::{Delivery, environment::Environment as Row, rollout};
+use askama::Template;
+use axum::{
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use bascule_core::{DeploymentId, Permission, ProjectScope, RolloutId, limits};
+use bascule_web::{
+    Access, Answer, Crumb, InProject, Markup, Params, PathOf, Routes, Section, Tab, Ui, commas, duration, icon, when,
+};
+use bascule_wire::{
+    agent::{InstanceState, Tier},
+    delivery::{Deployment, Environment, Instance, Rollout},
+};
+use serde::Deserialize;
+use std::time::Duration;
+
+pub(crate) fn routes() -> Routes<Delivery> {
+    let read = Access::Project(Permission::EnvironmentRead);
+    let production = Access::Project(Permission::DeployProduction);
+    Routes::new()
+        .page("GET", "/environments", Access::SignedIn, get(overview))
+        .page("GET", "/{group}/{project}/-/environments", read, get(environments))
+        .page(
+            "POST",
+            "/{group}/{project}/-/deployments/new",
+            Access::Project(Permission::DeployStaging),
+            post(forms::deploy),
+        )
+        .page("GET", "/{group}/{project}/-/deployments", read, get(deployments))
+        .page("GET", "/{group}/{project}/-/deployments/{id}", read, get(deployment))
+        .page("GET", "/{group}/{project}/-/rollouts/{id}", read, get(rollout_page))
+        .page("GET", "/{group}/{project}/-/rollouts/{id}/chart/{kind}", read, get(chart::chart))
+        .page("POST", "/{group}/{project}/-/rollouts/{id}/promote", production, post(forms::promote))
+        .page("POST", "/{group}/{project}/-/rollouts/{id}/pause", production, post(forms::pause))
+        .page("POST", "/{group}/{project}/-/rollouts/{id}/resume", production, post(forms::resume))
+        .page(
+            "POST",
+            "/{group}/{project}/-/rollouts/{id}/abort",
+            Access::Project(Permission::RolloutAbort),
+            post(forms::abort),
+        )
+}
+
+/// Where a project's pages begin.
+pub(crate) fn base(project: &ProjectScope) -> String {
+    format!("/{}/-", project.path())
+}
+
+/// The colour of a status.
+fn tone(status: &str) -> &'static str {
+    match status {
+        "succeeded" | "promoted" | "healthy" => "bg-green-lt",
+        "failed" | "rolled_back" | "aborted" | "crashed" | "unhealthy" => "bg-red-lt",
+        "running" | "rolling_out" | "starting" | "fetching" => "bg-blue-lt",
+        "paused" | "waiting" | "draining" => "bg-yellow-lt",
+        _ => "bg-secondary-lt",
+    }
+}
+
+/// The icon of a status, so that colour alone never tells.
+fn sign(status: &str) -> Markup {
+    icon(match status {
+        "succeeded" | "promoted" | "healthy" => "circle-check",
+        "failed" | "crashed" | "unhealthy" => "circle-x",
+        "rolled_back" | "aborted" => "arrow-back-up",
+        "paused" | "waiting" => "player-pause",
+        "running" | "rolling_out" | "starting" | "fetching" => "loader",
+        _ => "circle-minus",
+    })
+}
+
+fn words(status: &str) -> String {
+    status.replace('_', " ")
+}
+
+fn state(instance: &Instance) -> &'static str {
+    crate::deployment::state_name(instance.state)
+}
+
+fn rate(bad: u64, all: u64) -> String {
+    #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]
+    let share = if all == 0 { 0.0 } else { bad as f64 / all as f64 };
+    crate::judge::percent(share)
+}
+
+fn count(number: u64) -> String {
+    commas(i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+/// An environment as its card shows it.
+struct Card {
+    environment: Environment,
+    recent: Vec<Deployment>,
+}
+
+impl Card {
+    fn health(&self) -> &'static str {
+        let serving = self.environment.serving.as_ref().map(|d| d.id);
+        let found = self.environment.instances.iter().find(|i| Some(i.deployment) == serving);
+        match (serving, found.map(|i| i.state)) {
+            (None, _) => "empty",
+            (_, Some(InstanceState::Healthy)) => "healthy",
+            (_, Some(InstanceState::Unhealthy)) => "unhealthy",
+            (_, Some(InstanceState::Crashed | InstanceState::Failed)) => "crashed",
+            _ => "starting",
+        }
+    }
+
+    fn production(&self) -> bool {
+        self.environment.tier == Tier::Production
+    }
+}
+
+#[derive(Template)]
+#[template(path = "pages/cards.html")]
+struct Cards {
+    base: String,
+    cards: Vec<Card>,
+}
+
+#[derive(Template)]
+#[template(path = "pages/environments.html")]
+struct Environments {
+    parts: Cards,
+    versions: Vec<String>,
+    environments: Vec<String>,
+    may_deploy: bool,
+}
+
+async fn environments(State(delivery): State<Delivery>, project: InProject, ui: Ui) -> Answer {
+    let rows = delivery.environments(project.id).await?;
+    let recent = delivery.deployment_views(project.id, None, None, limits::PAGE_ENTRIES).await?;
+    let cards = delivery
+        .environment_views(&rows)
+        .await?
+        .into_iter()
+        .map(|environment| Card {
+            recent: recent.iter().filter(|d| d.environment == environment.id).take(5).cloned().collect(),
+            environment,
+        })
+        .collect();
+    let parts = Cards { base: base(&project), cards };
+    if ui.is_fragment() {
+        return ui.fragment(&parts);
+    }
+    let may_deploy = project.holds(Permission::DeployStaging);
+    let production = project.holds(Permission::DeployProduction);
+    let releases = if may_deploy { delivery.ports.releases.newest(project.id, 20).await? } else { Vec::new() };
+    let open = |row: &&Row| row.tier() == Tier::Staging || production;
+    let page = Environments {
+        versions: releases.into_iter().map(|release| release.version).collect(),
+        // Production first: staging is filled by itself.
+        environments: rows.iter().rev().filter(open).map(|row| row.name.clone()).collect(),
+        parts,
+        may_deploy,
+    };
+    let crumbs = [Crumb::to(project.path(), format!("/{}", project.path())), Crumb::here("Environments")];
+    ui.project_page(Tab::Environments, &format!("Environments of {}", project.path()), &crumbs, &page)
+}
+
+#[derive(Deserialize)]
+struct ListQuery {
+    #[serde(default)]
+    environment: String,
+    before: Option<DeploymentId>,
+}
+
+#[derive(Template)]
+#[template(path = "pages/deployments.html")]
+struct Deployments {
+    base: String,
+    environment: String,
+    names: Vec<String>,
+    deployments: Vec<Deployment>,
+    next: Option<DeploymentId>,
+}
+
+async fn deployments(
+    State(delivery): State<Delivery>,
+    project: InProject,
+    Params(query): Params<ListQuery>,
+    ui: Ui,
+) -> Answer {
+    let limit = limits::PAGE_ENTRIES;
+    let all = delivery.deployment_views(project.id, Some(&query.environment), query.before, limit).await?;
+    let full = i64::try_from(all.len()).unwrap_or(0) == limit;
+    let page = Deployments {
+        base: base(&project),
+        environment: query.environment,
+        names: delivery.environments(project.id).await?.into_iter().map(|row| row.name).collect(),
+        next: all.last().filter(|_| full).map(|d| d.id),
+        deployments: all,
+    };
+    let crumbs = crumbs(&project, "Deployments");
+    ui.project_page(Tab::Environments, &format!("Deployments of {}", project.path()), &crumbs, &page)
+}
+
+fn crumbs(project: &ProjectScope, here: &str) -> [Crumb; 3] {
+    [
+        Crumb::to(project.path(), format!("/{}", project.path())),
+        Crumb::to("Environments", format!("{}/environments", base(project))),
+        Crumb::here(here),
+    ]
+}
+
+#[derive(Template)]
+#[template(path = "pages/deployment.html")]
+struct DeploymentPage {
+    base: String,
+    deployment: Deployment,
+    instance: Option<Instance>,
+}
+
+async fn deployment(
+    State(delivery): State<Delivery>,
+    project: InProject,
+    PathOf((_, _, id)): PathOf<(String, String, DeploymentId)>,
+    ui: Ui,
+) -> Answer {
+    let (deployment, instance) = delivery.deployment_view(project.id, id).await?;
+    let title = format!("{} to {}", deployment.version, deployment.environment_name);
+    let page = DeploymentPage { base: base(&project), deployment, instance };
+    if ui.is_fragment() {
+        return ui.fragment(&page);
+    }
+    ui.project_page(Tab::Environments, &title, &crumbs(&project, &title), &page)
+}
+
+/// A judged slice as the table shows it.
+struct Line {
+    at: Markup,
+    weight: i64,
+    new: String,
+    old: String,
+    evidence: String,
+}
+
+#[derive(Template)]
+#[template(path = "pages/progress.html")]
+struct Progress {
+    base: String,
+    rollout: Rollout,
+    lines: Vec<Line>,
+    may_abort: bool,
+    may_decide: bool,
+    step_seconds: String,
+}
+
+impl Progress {
+    fn open(&self) -> bool {
+        self.rollout.finished_at.is_none()
+    }
+}
+
+#[derive(Template)]
+#[template(path = "pages/rollout.html")]
+struct RolloutPage {
+    progress: Progress,
+}
+
+async fn rollout_page(
+    State(delivery): State<Delivery>,
+    project: InProject,
+    PathOf((_, _, id)): PathOf<(String, String, RolloutId)>,
+    ui: Ui,
+) -> Answer {
+    let view = delivery.rollout_view(project.id, id).await?;
+    let lines = rollout::store::points(&delivery.db, id, 20).await?.iter().rev().map(line).collect();
+    let title = format!("Rollout of {} to {}", view.version, view.environment_name);
+    let progress = Progress {
+        base: base(&project),
+        lines,
+        may_abort: project.holds(Permission::RolloutAbort),
+        may_decide: project.holds(Permission::DeployProduction),
+        step_seconds: duration(Duration::from_millis(view.step_ms)),
+        rollout: view,
+    };
+    if ui.is_fragment() {
+        return ui.fragment(&progress);
+    }
+    ui.project_page(Tab::Environments, &title, &crumbs(&project, &title), &RolloutPage { progress })
+}
+
+fn line(point: &rollout::store::Point) -> Line {
+    let side = |errors: i64, requests: i64| {
+        let (errors, requests) = (u64::try_from(errors).unwrap_or(0), u64::try_from(requests).unwrap_or(0));
+        format!("{errors} of {requests} ({})", rate(errors, requests))
+    };
+    Line {
+        at: when(point.at),
+        weight: point.weight,
+        new: side(point.new_errors, point.new_requests),
+        old: side(point.old_errors, point.old_requests),
+        evidence: format!("{:.2}", point.error_evidence.max(point.slow_evidence)),
+    }
+}
+
+#[derive(Deserialize)]
+struct OverviewQuery {
+    #[serde(default)]
+    after: String,
+}
+
+#[derive(Template)]
+#[template(path = "pages/overview.html")]
+struct Overview {
+    cards: Vec<Card>,
+    next: Option<String>,
+}
+
+async fn overview(State(delivery): State<Delivery>, Params(query): Params<OverviewQuery>, ui: Ui) -> Answer {
+    let limit = limits::PAGE_ENTRIES;
+    let visible = delivery.ports.projects.visible(ui.caller()).await?;
+    let mut rows = match &visible {
+        None => crate::environment::store::all(&delivery.db, &query.after, limit * 2).await?,
+        Some(projects) => crate::environment::store::of_projects(&delivery.db, projects, &query.after, limit * 2).await?,
+    };
+    // Whole projects only, so that the next page begins with another.
+    let full = i64::try_from(rows.len()).unwrap_or(0) == limit * 2;
+    if full && let Some(last) = rows.last().map(|row| row.project_path.clone()) {
+        rows.retain(|row| row.project_path != last);
+    }
+    let next = rows.last().filter(|_| full).map(|row| row.project_path.clone());
+    let views = delivery.environment_views(&rows).await?;
+    let cards = views.into_iter().map(|environment| Card { environment, recent: Vec::new() }).collect();
+    let page = Overview { cards, next };
+    ui.page(Section::Environments, "Environments", &[], &page)
+}
+
+/// To another page, after a form.
+pub(crate) fn see(to: &str) -> Response {
+    (http::StatusCode::SEE_OTHER, [(http::header::LOCATION, to.to_owned())]).into_response()
+}

@@ -1,0 +1,91 @@
+//! What delivery asks of others. The binary wires each to the capability that knows.
+
+use async_trait::async_trait;
+use bascule_core::{Caller, Digest, ProjectId, ReleaseId, Result};
+use bascule_wire::edge::Slice;
+use bytes::Bytes;
+use futures::stream::BoxStream;
+use std::sync::Arc;
+
+/// A release, as far as delivery needs it.
+#[derive(Clone, Debug)]
+pub struct ReleaseInfo {
+    /// The release.
+    pub id: ReleaseId,
+    /// Its project.
+    pub project: ProjectId,
+    /// Its version.
+    pub version: String,
+    /// Its commit.
+    pub sha: String,
+}
+
+/// One file of a release.
+#[derive(Clone, Debug)]
+pub struct ReleasePart {
+    /// Digest of its bytes.
+    pub digest: Digest,
+    /// Size in bytes.
+    pub size: u64,
+    /// File name, whose ending tells how to unpack it.
+    pub file_name: String,
+}
+
+/// Bytes as they come.
+pub type ByteStream = BoxStream<'static, std::io::Result<Bytes>>;
+
+/// Releases (supplychain).
+#[async_trait]
+pub trait Releases: Send + Sync {
+    /// A release by its identifier.
+    async fn get(&self, release: ReleaseId) -> Result<Option<ReleaseInfo>>;
+
+    /// A project's release by its version.
+    async fn by_version(&self, project: ProjectId, version: &str) -> Result<Option<ReleaseInfo>>;
+
+    /// The project's newest releases, for a form to choose from.
+    async fn newest(&self, project: ProjectId, limit: usize) -> Result<Vec<ReleaseInfo>>;
+
+    /// The file at `path` within the release's artifacts.
+    async fn find_part(&self, release: ReleaseId, path: &str) -> Result<Option<ReleasePart>>;
+
+    /// The bytes of a part, streamed.
+    async fn open(&self, digest: &Digest) -> Result<Option<ByteStream>>;
+}
+
+/// Files of projects (forge).
+#[async_trait]
+pub trait ProjectFiles: Send + Sync {
+    /// A file at a commit, or `None` where there is none. Larger ones than `limit` bytes are an error.
+    async fn read(&self, project: ProjectId, sha: &str, path: &str, limit: usize) -> Result<Option<Vec<u8>>>;
+}
+
+/// Projects (forge).
+#[async_trait]
+pub trait ProjectInfo: Send + Sync {
+    /// `group/project`.
+    async fn path(&self, project: ProjectId) -> Result<Option<String>>;
+
+    /// The projects whose environments the caller may read; `None` for all.
+    async fn visible(&self, caller: &Caller) -> Result<Option<Vec<ProjectId>>>;
+}
+
+/// Where counts of traffic go (telemetry). Must come to the same when the same slices are given twice.
+#[async_trait]
+pub trait TrafficSink: Send + Sync {
+    /// Takes what an edge counted.
+    async fn record(&self, slices: &[Slice]) -> Result<()>;
+}
+
+/// All ports of delivery.
+#[derive(Clone)]
+pub struct Ports {
+    /// Releases.
+    pub releases: Arc<dyn Releases>,
+    /// Files of projects.
+    pub files: Arc<dyn ProjectFiles>,
+    /// Projects.
+    pub projects: Arc<dyn ProjectInfo>,
+    /// Where counts of traffic go.
+    pub traffic: Arc<dyn TrafficSink>,
+}

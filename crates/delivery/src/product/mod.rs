@@ -1,0 +1,151 @@
+//! What a project delivers, as its `bascule.yaml` says: what to run, how to tell that it serves, what it
+//! promises its users, and how a new version meets them. Pure: text in, a [`Product`] or an error that
+//! names line and column out.
+
+mod parse;
+#[cfg(test)]
+mod tests;
+mod values;
+mod yaml;
+
+use bascule_wire::agent::{HealthCheck, Limits, SmokeCheck};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, fmt};
+
+pub use parse::parse;
+
+/// The file's name in the project.
+pub const FILE: &str = "bascule.yaml";
+/// Largest file read, in bytes: a product description is a page, not a book.
+pub const FILE_BYTES: usize = 64 * 1024;
+
+/// A product as described at one commit.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Product {
+    /// Its name.
+    pub name: String,
+    /// Path of the file to run, within the release's artifacts.
+    pub artifact: String,
+    /// What to run in the unpacked artifact, by `/bin/sh -c`.
+    pub command: String,
+    /// How to tell that an instance serves.
+    pub health: HealthCheck,
+    /// Environment variables everywhere.
+    pub variables: BTreeMap<String, String>,
+    /// Environment variables by environment name; they win over [`Product::variables`].
+    pub overrides: BTreeMap<String, BTreeMap<String, String>>,
+    /// What must answer before users meet an instance.
+    pub smoke: Vec<SmokeCheck>,
+    /// What it promises.
+    pub slo: Slo,
+    /// How a new version meets users in production.
+    pub rollout: RolloutPolicy,
+    /// What an instance may use.
+    pub limits: Limits,
+    /// Time that requests in flight get to end when an instance is taken away, in milliseconds.
+    pub drain_ms: u64,
+}
+
+impl Product {
+    /// The variables that an instance gets in an environment, without `PORT`.
+    #[must_use]
+    pub fn variables_in(&self, environment: &str) -> BTreeMap<String, String> {
+        let mut all = self.variables.clone();
+        all.extend(self.overrides.get(environment).cloned().unwrap_or_default());
+        all
+    }
+}
+
+/// What a product promises its users.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Slo {
+    /// Share of requests answered without error, in percent.
+    pub availability: f64,
+    /// Over this many seconds.
+    pub window_seconds: u64,
+    /// A request slower than this counts as slow, in milliseconds.
+    pub latency_ms: u64,
+}
+
+impl Default for Slo {
+    fn default() -> Self {
+        Self { availability: 99.9, window_seconds: 28 * 86_400, latency_ms: 300 }
+    }
+}
+
+/// How traffic goes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Strategy {
+    /// A new instance beside the old, shares of traffic in steps.
+    BlueGreen,
+}
+
+/// What happens when a step saw too little traffic to be judged, however long it was extended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Inconclusive {
+    /// Wait for a person to promote or abort.
+    Ask,
+    /// Put all traffic back.
+    Abort,
+    /// Take the next step: for products that see little traffic and do little harm.
+    Promote,
+}
+
+/// How a new version meets users in production.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutPolicy {
+    /// How traffic goes over.
+    pub strategy: Strategy,
+    /// Shares of traffic in percent, rising, the last one 100.
+    pub steps: Vec<u32>,
+    /// Least time a step lasts, in milliseconds.
+    pub step_ms: u64,
+    /// The judge's unit of observation, in milliseconds: a second or a minute.
+    pub slice_ms: u64,
+    /// Longest time a step may last when it cannot be judged yet, in milliseconds.
+    pub max_ms: u64,
+    /// What happens then.
+    pub inconclusive: Inconclusive,
+}
+
+impl Default for RolloutPolicy {
+    fn default() -> Self {
+        Self {
+            strategy: Strategy::BlueGreen,
+            steps: vec![10, 25, 50, 100],
+            step_ms: 10 * 60_000,
+            slice_ms: 60_000,
+            max_ms: 30 * 60_000,
+            inconclusive: Inconclusive::Ask,
+        }
+    }
+}
+
+/// A place in the file, both counted from one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Position {
+    /// Line.
+    pub line: usize,
+    /// Column.
+    pub column: usize,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.line, self.column)
+    }
+}
+
+/// Why a file describes no product: where, what, and what may stand there.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{FILE}:{at}: {what}{}{allowed}", if allowed.is_empty() { "" } else { "; allowed: " })]
+pub struct ProductError {
+    /// Where.
+    pub at: Position,
+    /// What is wrong.
+    pub what: String,
+    /// What is allowed there; empty where the message says it all.
+    pub allowed: String,
+}

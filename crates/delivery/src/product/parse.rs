@@ -1,0 +1,211 @@
+//! From the file's tree to a [`Product`], with defaults for all that may be left out.
+
+use super::values::{
+    Fields, duration, http_path, list, percent, relative_path, size, text, variables, whole,
+};
+use super::yaml::{self, Node, error};
+use super::{FILE_BYTES, Inconclusive, Position, Product, ProductError, RolloutPolicy, Slo, Strategy};
+use bascule_core::Name;
+use bascule_wire::agent::{HealthCheck, Limits, SmokeCheck};
+use std::collections::BTreeMap;
+
+type Read<T> = Result<T, ProductError>;
+
+const START: Position = Position { line: 1, column: 1 };
+const MINUTE: u64 = 60_000;
+
+/// Reads a `bascule.yaml`.
+///
+/// # Errors
+/// Says where the file is wrong and what is allowed there.
+pub fn parse(bytes: &[u8]) -> Result<Product, ProductError> {
+    if bytes.len() > FILE_BYTES {
+        return Err(error(START, "the file is too large", format!("at most {FILE_BYTES} bytes")));
+    }
+    let text = std::str::from_utf8(bytes).map_err(|fault| {
+        let before = bytes.get(..fault.valid_up_to()).unwrap_or_default();
+        let line = before.split(|b| *b == b'\n').count();
+        error(Position { line, column: 1 }, "this line is not UTF-8", "text in UTF-8")
+    })?;
+    let root = yaml::read(text)?.ok_or_else(|| error(START, "the file is empty", "product, artifact and command"))?;
+    product(root)
+}
+
+const KEYS: &[&str] = &[
+    "product", "artifact", "command", "port", "health", "environment", "environments", "smoke", "slo", "rollout",
+    "limits", "drain",
+];
+
+fn product(root: Node) -> Read<Product> {
+    let mut fields = Fields::of(root, "the file", KEYS)?;
+    let name = fields.need("product", "the product's name: `product: clinic`")?;
+    let artifact = fields.need("artifact", "the file to run: `artifact: dist/app.tar.gz`")?;
+    let command = fields.need("command", "what to run in it: `command: ./app`")?;
+    if let Some(port) = fields.take("port") {
+        // A note for readers only: the agent chooses the port and gives it as PORT.
+        whole(&port, "port", 1, 65_535)?;
+    }
+    Ok(Product {
+        name: product_name(&name)?,
+        artifact: relative_path(&artifact, "artifact")?,
+        command: text(&command, "command", 4096)?,
+        health: health(fields.take("health"))?,
+        variables: fields.take("environment").map_or(Ok(BTreeMap::new()), |n| variables(n, "environment"))?,
+        overrides: overrides(fields.take("environments"))?,
+        smoke: smoke(fields.take("smoke"))?,
+        slo: slo(fields.take("slo"))?,
+        rollout: rollout(fields.take("rollout"))?,
+        limits: limits(fields.take("limits"))?,
+        drain_ms: fields.take("drain").map_or(Ok(30_000), |n| duration(&n, "drain", "1s", "10m"))?,
+    })
+}
+
+fn product_name(node: &Node) -> Read<String> {
+    let text = text(node, "product", 63)?;
+    match Name::new(&text) {
+        Ok(name) => Ok(name.as_str().to_owned()),
+        Err(fault) => Err(error(node.at, fault.to_string(), "a name such as clinic")),
+    }
+}
+
+fn health(node: Option<Node>) -> Read<HealthCheck> {
+    let mut check = HealthCheck { path: "/healthz".into(), interval_ms: 1_000, timeout_ms: 2_000, start_ms: 30_000 };
+    let Some(node) = node else { return Ok(check) };
+    let mut fields = Fields::of(node, "health", &["path", "interval", "timeout", "start"])?;
+    if let Some(path) = fields.take("path") {
+        check.path = http_path(&path, "health.path")?;
+    }
+    if let Some(node) = fields.take("interval") {
+        check.interval_ms = duration(&node, "health.interval", "100ms", "5m")?;
+    }
+    if let Some(node) = fields.take("timeout") {
+        check.timeout_ms = duration(&node, "health.timeout", "50ms", "1m")?;
+    }
+    if let Some(node) = fields.take("start") {
+        check.start_ms = duration(&node, "health.start", "100ms", "30m")?;
+    }
+    Ok(check)
+}
+
+fn overrides(node: Option<Node>) -> Read<BTreeMap<String, BTreeMap<String, String>>> {
+    let mut all = BTreeMap::new();
+    let Some(node) = node else { return Ok(all) };
+    let mut fields = Fields::of(node, "environments", &["staging", "production"])?;
+    for name in ["staging", "production"] {
+        let Some(node) = fields.take(name) else { continue };
+        let mut fields = Fields::of(node, &format!("environments.{name}"), &["variables"])?;
+        if let Some(node) = fields.take("variables") {
+            all.insert(name.to_owned(), variables(node, &format!("environments.{name}.variables"))?);
+        }
+    }
+    Ok(all)
+}
+
+fn smoke(node: Option<Node>) -> Read<Vec<SmokeCheck>> {
+    let Some(node) = node else { return Ok(Vec::new()) };
+    let mut checks = Vec::new();
+    for node in list(node, "smoke", "entries such as `- path: /`", 32)? {
+        let mut fields = Fields::of(node, "a smoke check", &["path", "status", "contains"])?;
+        let path = fields.need("path", "an HTTP path such as `path: /`")?;
+        let status = fields.take("status").map_or(Ok(200), |n| whole(&n, "status", 100, 599))?;
+        checks.push(SmokeCheck {
+            path: http_path(&path, "path")?,
+            status: u16::try_from(status).unwrap_or(200),
+            contains: fields.take("contains").map_or(Ok(String::new()), |n| text(&n, "contains", 1024))?,
+        });
+    }
+    Ok(checks)
+}
+
+fn slo(node: Option<Node>) -> Read<Slo> {
+    let mut slo = Slo::default();
+    let Some(node) = node else { return Ok(slo) };
+    let mut fields = Fields::of(node, "slo", &["availability", "window", "latency_ms"])?;
+    if let Some(node) = fields.take("availability") {
+        slo.availability = percent(&node, "slo.availability", 0.0, 100.0)?;
+    }
+    if let Some(node) = fields.take("window") {
+        slo.window_seconds = duration(&node, "slo.window", "1h", "365d")? / 1000;
+    }
+    if let Some(node) = fields.take("latency_ms") {
+        slo.latency_ms = whole(&node, "slo.latency_ms", 1, 600_000)?;
+    }
+    Ok(slo)
+}
+
+fn rollout(node: Option<Node>) -> Read<RolloutPolicy> {
+    let mut policy = RolloutPolicy::default();
+    let Some(node) = node else { return Ok(policy) };
+    let known = ["strategy", "steps", "step", "slice", "max", "inconclusive"];
+    let mut fields = Fields::of(node, "rollout", &known)?;
+    if let Some(node) = fields.take("strategy") {
+        policy.strategy = choice(&node, "rollout.strategy", &[("blue_green", Strategy::BlueGreen)])?;
+    }
+    if let Some(node) = fields.take("steps") {
+        policy.steps = steps(node)?;
+    }
+    if let Some(node) = fields.take("step") {
+        policy.step_ms = duration(&node, "rollout.step", "1s", "7d")?;
+        policy.max_ms = policy.step_ms.saturating_mul(3);
+        // A step too short to hold some minutes is judged by the second.
+        policy.slice_ms = if policy.step_ms < 5 * MINUTE { 1_000 } else { MINUTE };
+    }
+    if let Some(node) = fields.take("slice") {
+        policy.slice_ms = choice(&node, "rollout.slice", &[("1s", 1_000), ("1m", MINUTE)])?;
+    }
+    if let Some(node) = fields.take("max") {
+        let at = node.at;
+        policy.max_ms = duration(&node, "rollout.max", "1s", "28d")?;
+        if policy.max_ms < policy.step_ms {
+            return Err(error(at, "rollout.max is shorter than rollout.step", "at least as long as a step"));
+        }
+    }
+    if let Some(node) = fields.take("inconclusive") {
+        let choices =
+            [("ask", Inconclusive::Ask), ("abort", Inconclusive::Abort), ("promote", Inconclusive::Promote)];
+        policy.inconclusive = choice(&node, "rollout.inconclusive", &choices)?;
+    }
+    Ok(policy)
+}
+
+fn steps(node: Node) -> Read<Vec<u32>> {
+    let allowed = "rising percentages such as [10, 25, 50, 100]";
+    let at = node.at;
+    let mut steps: Vec<u32> = Vec::new();
+    for node in list(node, "rollout.steps", allowed, 20)? {
+        let share = u32::try_from(whole(&node, "a step", 1, 100)?).unwrap_or(100);
+        if steps.last().is_some_and(|last| *last >= share) {
+            return Err(error(node.at, format!("the step {share} does not rise"), allowed));
+        }
+        steps.push(share);
+    }
+    match steps.last() {
+        None => Err(error(at, "rollout.steps is empty", allowed)),
+        Some(100) => Ok(steps),
+        Some(_) => {
+            steps.push(100);
+            Ok(steps)
+        }
+    }
+}
+
+fn limits(node: Option<Node>) -> Read<Limits> {
+    let mut limits = Limits { memory_bytes: 512 << 20, pids: 128 };
+    let Some(node) = node else { return Ok(limits) };
+    let mut fields = Fields::of(node, "limits", &["memory", "pids"])?;
+    if let Some(node) = fields.take("memory") {
+        limits.memory_bytes = size(&node, "limits.memory", "8MiB", "1024GiB")?;
+    }
+    if let Some(node) = fields.take("pids") {
+        limits.pids = whole(&node, "limits.pids", 1, 32_768)?;
+    }
+    Ok(limits)
+}
+
+fn choice<T: Copy>(node: &Node, what: &str, choices: &[(&str, T)]) -> Read<T> {
+    let word = text(node, what, 40)?;
+    choices.iter().find(|(name, _)| *name == word).map(|(_, value)| *value).ok_or_else(|| {
+        let allowed = choices.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+        error(node.at, format!("{what} cannot be `{}`", yaml::cut(&word)), allowed)
+    })
+}

@@ -1,0 +1,121 @@
+use super::*;
+use proptest::prelude::*;
+
+const WHOLE: &str = "\
+product: clinic
+artifact: dist/app.tar.gz
+command: python3 -m app
+port: 8080
+health: {path: /healthz, interval: 500ms, timeout: 1s, start: 20s}
+environment:
+  GREETING: hello
+  DEBUG: \"0\"
+environments:
+  staging:
+    variables: {GREETING: hello from staging}
+smoke:
+  - path: /
+    status: 200
+    contains: clinic
+slo: {availability: 99.5, window: 28d, latency_ms: 250}
+rollout: {strategy: blue_green, steps: [10, 50], step: 10s, slice: 1s, max: 40s, inconclusive: abort}
+limits: {memory: 128MiB, pids: 32}
+";
+
+fn refused(text: &str) -> String {
+    parse(text.as_bytes()).unwrap_err().to_string()
+}
+
+#[test]
+fn a_whole_file_is_read() {
+    let product = parse(WHOLE.as_bytes()).unwrap();
+    assert_eq!(product.name, "clinic");
+    assert_eq!(product.health.interval_ms, 500);
+    assert_eq!(product.variables_in("staging")["GREETING"], "hello from staging");
+    assert_eq!(product.variables_in("production")["GREETING"], "hello");
+    assert_eq!(product.smoke[0].contains, "clinic");
+    assert_eq!(product.slo, Slo { availability: 99.5, window_seconds: 2_419_200, latency_ms: 250 });
+    assert_eq!(product.rollout.steps, [10, 50, 100]);
+    assert_eq!((product.rollout.step_ms, product.rollout.slice_ms, product.rollout.max_ms), (10_000, 1_000, 40_000));
+    assert_eq!(product.limits.memory_bytes, 128 << 20);
+}
+
+#[test]
+fn three_lines_are_enough() {
+    let product = parse(b"product: a\nartifact: a.zip\ncommand: ./a\n").unwrap();
+    assert_eq!(product.health.path, "/healthz");
+    assert_eq!(product.rollout, RolloutPolicy::default());
+    assert!(product.smoke.is_empty());
+}
+
+#[test]
+fn errors_name_line_column_and_what_is_allowed() {
+    let three = "product: a\nartifact: a.zip\ncommand: ./a\n";
+    assert_eq!(
+        refused(&format!("{three}helth: {{}}\n")),
+        "bascule.yaml:4:1: the file has no key `helth` (did you mean `health`?); allowed: the keys product, \
+         artifact, command, port, health, environment, environments, smoke, slo, rollout, limits, drain"
+    );
+    assert_eq!(
+        refused(&format!("{three}rollout:\n  steps: [10, 5]\n")),
+        "bascule.yaml:5:15: the step 5 does not rise; allowed: rising percentages such as [10, 25, 50, 100]"
+    );
+    assert!(refused("artifact: a\n").contains("`product` is missing"));
+    assert!(refused("").contains("the file is empty"));
+    assert!(refused("product: [").starts_with("bascule.yaml:"));
+    for (line, word) in [
+        ("environment: {PORT: 1}", "PORT"),
+        ("environment: {\"A B\": 1}", "`A B`"),
+        ("health: {path: healthz}", "begins with `/`"),
+        ("slo: {availability: 100}", "below 100"),
+        ("limits: {memory: lots}", "lots"),
+        ("rollout: {slice: 5s}", "1s, 1m"),
+        ("rollout: {step: 10m, max: 1m}", "shorter"),
+        ("drain: -1s", "-1s"),
+        ("port: 0", "65535"),
+        ("command: b", "a second time"),
+        ("slo: *x", "alias"),
+        ("slo: &x {}", "anchor"),
+    ] {
+        let message = refused(&format!("{three}{line}\n"));
+        assert!(message.starts_with("bascule.yaml:4:") && message.contains(word), "{line}: {message}");
+    }
+}
+
+#[test]
+fn paths_never_leave_the_release() {
+    for bad in ["../x", "/etc/passwd", "a/../../b", "a//b", "a\\b"] {
+        let message = refused(&format!("product: a\nartifact: '{bad}'\ncommand: x\n"));
+        assert!(message.contains("artifact cannot be"), "{message}");
+    }
+}
+
+#[test]
+fn bombs_are_refused_quickly() {
+    let deep = "[".repeat(5_000);
+    assert!(parse(deep.as_bytes()).is_err());
+    let wide = format!("product: {}", "[a],".repeat(20_000));
+    assert!(parse(wide.as_bytes()).is_err());
+    let laughs = "a: &a [x,x]\nb: &b [*a,*a]\nc: [*b,*b]\n";
+    assert!(refused(laughs).contains("anchor"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+    #[test]
+    fn no_text_panics(text in "\\PC{0,300}") {
+        let _ = parse(text.as_bytes());
+    }
+
+    #[test]
+    fn no_bytes_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let _ = parse(&bytes);
+    }
+
+    #[test]
+    fn no_change_to_a_good_file_panics(at in 0..WHOLE.len(), put in "[\\PC\\n]{0,4}", cut in 0..8_usize) {
+        let mut bytes = WHOLE.as_bytes().to_vec();
+        bytes.splice(at..(at + cut).min(WHOLE.len()), put.bytes());
+        let _ = parse(&bytes);
+    }
+}

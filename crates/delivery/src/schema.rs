@@ -1,0 +1,150 @@
+//! Tables of this capability.
+
+use bascule_store::Migration;
+
+/// Migrations, in order.
+pub const MIGRATIONS: &[Migration] = &[Migration {
+    id: "delivery-0001",
+    sql: "
+        CREATE TABLE agent (
+            id TEXT PRIMARY KEY,
+            name TEXT NOT NULL UNIQUE,
+            token_hash TEXT NOT NULL UNIQUE,
+            version TEXT NOT NULL,
+            online BOOLEAN NOT NULL,
+            seen_at BIGINT,
+            skew_ms BIGINT NOT NULL,
+            disk_free BIGINT NOT NULL,
+            created_at BIGINT NOT NULL
+        );
+        CREATE TABLE edge (
+            name TEXT PRIMARY KEY,
+            token_hash TEXT NOT NULL UNIQUE,
+            acked BIGINT NOT NULL,
+            seen_at BIGINT,
+            created_at BIGINT NOT NULL
+        );
+        CREATE TABLE delivery_revision (name TEXT PRIMARY KEY, value BIGINT NOT NULL);
+        INSERT INTO delivery_revision (name, value) VALUES ('agent', 1);
+        INSERT INTO delivery_revision (name, value) VALUES ('edge', 1);
+        CREATE TABLE product (
+            project_id TEXT PRIMARY KEY,
+            release_id TEXT NOT NULL,
+            body TEXT NOT NULL,
+            updated_at BIGINT NOT NULL
+        );
+        CREATE TABLE delivery_release (release_id TEXT PRIMARY KEY, at BIGINT NOT NULL);
+        CREATE TABLE environment (
+            id TEXT PRIMARY KEY,
+            project_id TEXT NOT NULL,
+            project_path TEXT NOT NULL,
+            name TEXT NOT NULL,
+            tier TEXT NOT NULL,
+            agent_id TEXT REFERENCES agent (id),
+            serving_id TEXT,
+            port BIGINT,
+            url TEXT,
+            created_at BIGINT NOT NULL,
+            UNIQUE (project_id, name)
+        );
+        CREATE TABLE deployment (
+            id TEXT PRIMARY KEY,
+            project_id TEXT NOT NULL,
+            environment_id TEXT NOT NULL REFERENCES environment (id),
+            release_id TEXT NOT NULL,
+            version TEXT NOT NULL,
+            cause TEXT NOT NULL,
+            actor TEXT NOT NULL,
+            status TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            forced TEXT NOT NULL,
+            artifact_digest TEXT NOT NULL,
+            artifact_size BIGINT NOT NULL,
+            artifact_file TEXT NOT NULL,
+            product TEXT NOT NULL,
+            previous_id TEXT,
+            created_at BIGINT NOT NULL,
+            exposed_at BIGINT,
+            finished_at BIGINT
+        );
+        CREATE INDEX deployment_environment ON deployment (environment_id, created_at);
+        CREATE INDEX deployment_project ON deployment (project_id, created_at);
+        CREATE INDEX deployment_release ON deployment (release_id);
+        CREATE UNIQUE INDEX deployment_one_open ON deployment (environment_id) WHERE finished_at IS NULL;
+        CREATE TABLE instance (
+            id TEXT PRIMARY KEY,
+            deployment_id TEXT NOT NULL REFERENCES deployment (id),
+            environment_id TEXT NOT NULL REFERENCES environment (id),
+            desired TEXT NOT NULL,
+            weight BIGINT NOT NULL,
+            state TEXT NOT NULL,
+            address TEXT,
+            pid BIGINT,
+            restarts BIGINT NOT NULL,
+            message TEXT NOT NULL,
+            smoke TEXT,
+            started_at BIGINT,
+            state_at BIGINT NOT NULL,
+            reported_at BIGINT,
+            retired_at BIGINT,
+            retired_revision BIGINT,
+            created_at BIGINT NOT NULL
+        );
+        CREATE INDEX instance_deployment ON instance (deployment_id);
+        CREATE INDEX instance_environment ON instance (environment_id, desired);
+        CREATE INDEX instance_desired ON instance (desired);
+        CREATE TABLE rollout (
+            id TEXT PRIMARY KEY,
+            project_id TEXT NOT NULL,
+            environment_id TEXT NOT NULL REFERENCES environment (id),
+            deployment_id TEXT NOT NULL REFERENCES deployment (id),
+            old_deployment_id TEXT NOT NULL REFERENCES deployment (id),
+            new_instance_id TEXT NOT NULL REFERENCES instance (id),
+            old_instance_id TEXT NOT NULL REFERENCES instance (id),
+            version TEXT NOT NULL,
+            baseline TEXT NOT NULL,
+            policy TEXT NOT NULL,
+            status TEXT NOT NULL,
+            step BIGINT NOT NULL,
+            step_at BIGINT NOT NULL,
+            weight BIGINT NOT NULL,
+            extended BOOLEAN NOT NULL,
+            recovering_at BIGINT,
+            base_restarts BIGINT NOT NULL,
+            judge TEXT NOT NULL,
+            judged_until BIGINT NOT NULL,
+            cause TEXT,
+            reason TEXT NOT NULL,
+            first_error_at BIGINT,
+            created_at BIGINT NOT NULL,
+            finished_at BIGINT
+        );
+        CREATE INDEX rollout_deployment ON rollout (deployment_id);
+        CREATE INDEX rollout_project ON rollout (project_id, created_at);
+        CREATE INDEX rollout_open ON rollout (finished_at);
+        CREATE TABLE rollout_second (
+            rollout_id TEXT NOT NULL REFERENCES rollout (id),
+            edge TEXT NOT NULL,
+            instance_id TEXT NOT NULL,
+            at BIGINT NOT NULL,
+            requests BIGINT NOT NULL,
+            errors BIGINT NOT NULL,
+            slow BIGINT NOT NULL,
+            PRIMARY KEY (rollout_id, at, instance_id, edge)
+        );
+        CREATE TABLE rollout_point (
+            rollout_id TEXT NOT NULL REFERENCES rollout (id),
+            at BIGINT NOT NULL,
+            weight BIGINT NOT NULL,
+            new_requests BIGINT NOT NULL,
+            new_errors BIGINT NOT NULL,
+            new_slow BIGINT NOT NULL,
+            old_requests BIGINT NOT NULL,
+            old_errors BIGINT NOT NULL,
+            old_slow BIGINT NOT NULL,
+            error_evidence DOUBLE PRECISION NOT NULL,
+            slow_evidence DOUBLE PRECISION NOT NULL,
+            PRIMARY KEY (rollout_id, at)
+        );
+    ",
+}];

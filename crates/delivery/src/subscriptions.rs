@@ -1,0 +1,58 @@
+//! What others' facts do here.
+
+use crate::{Delivery, ReleaseInfo, deployment::Order, environment};
+use async_trait::async_trait;
+use bascule_core::{Actor, Problem};
+use bascule_ledger::{
+    BoxError, Entry, Fact as _, Subscriber, decode,
+    facts::{delivery::ProductRefused, supplychain::ReleasePublished},
+};
+
+/// A release was published: if it describes a product, it goes to staging by itself.
+pub(crate) struct OnRelease(pub(crate) Delivery);
+
+#[async_trait]
+impl Subscriber for OnRelease {
+    fn name(&self) -> &'static str {
+        "delivery.release"
+    }
+
+    fn kinds(&self) -> Vec<&'static str> {
+        vec![ReleasePublished::KIND]
+    }
+
+    async fn handle(&self, entry: &Entry) -> Result<(), BoxError> {
+        let fact: ReleasePublished = decode(entry)?;
+        self.0.on_release(&fact).await.map_err(|problem| Box::new(problem) as BoxError)
+    }
+}
+
+impl Delivery {
+    async fn on_release(&self, fact: &ReleasePublished) -> Result<(), Problem> {
+        let release =
+            ReleaseInfo { id: fact.release, project: fact.project, version: fact.version.clone(), sha: fact.sha.clone() };
+        let Some(path) = self.ports.projects.path(fact.project).await? else { return Ok(()) };
+        let Some(found) = self.product_of(&release).await? else { return Ok(()) };
+        let tx = self.db.begin().await?;
+        // The same transaction marks the release and creates the deployment, so a second offer finds it done.
+        if !environment::store::take_release(&tx, fact.release, self.now()).await? {
+            return Ok(());
+        }
+        match found {
+            Err(reason) => {
+                let refused = ProductRefused { project: fact.project, release: fact.release, reason };
+                self.ledger.append(&tx, &Actor::system(), &refused).await?;
+            }
+            Ok((product, part)) => {
+                self.ensure_environments(&tx, fact.project, &path).await?;
+                environment::store::set_product(&tx, fact.project, fact.release, &product, self.now()).await?;
+                if let Some(staging) = environment::store::by_name(&tx, fact.project, "staging").await? {
+                    let order = Order { release, product, part, cause: "release", forced: String::new() };
+                    self.create(&tx, &Actor::system(), &staging, order).await?;
+                }
+            }
+        }
+        tx.commit().await?;
+        Ok(())
+    }
+}
