@@ -112,7 +112,6 @@ impl Client {
     }
 
     /// A request to a path on the server, such as `/api/v1/projects?page=2`.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> Request {
         Request::new(self, method, path)
     }

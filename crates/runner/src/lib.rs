@@ -1,1 +1,327 @@
-//! runner
+//! Takes jobs from any server of the GitLab runner protocol and runs them under bubblewrap.
+//!
+//! A job sees its sources, a home and a temporary directory of its own, the machine's programs read-only, and
+//! no network unless it may and asks. Its log is masked, bounded and sent while it grows. When the server is
+//! away, jobs go on and report afterwards; when the runner was killed, the next start tells the server.
+
+mod api;
+mod archive;
+mod cache;
+mod files;
+mod git;
+mod glob;
+mod job;
+mod mask;
+mod report;
+mod script;
+mod stop;
+mod trace;
+mod vars;
+mod workspace;
+
+use api::{Api, JobRef};
+use bascule_client::{Client, Retry};
+use bascule_core::{Clock, Problem, Result, SystemClock, limits};
+use bascule_sandbox::Sandbox;
+use bascule_wire::runner::{FailureReason, JobState, JobUpdate};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{sync::Semaphore, task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+/// Time for jobs to report once they were told to end.
+const LAST_WORDS: Duration = Duration::from_secs(20);
+/// A request that hung this long was held open by the server, so the next may follow at once.
+const LONG_POLLED: Duration = Duration::from_secs(1);
+
+/// Whether jobs get a network.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NetworkPolicy {
+    /// None does.
+    Never,
+    /// Those whose variable `BASCULE_NETWORK` is `on`.
+    #[default]
+    OnRequest,
+    /// All do.
+    Always,
+}
+
+/// A file or directory of the machine shown to every job, such as a toolchain.
+#[derive(Clone, Debug)]
+pub struct Bind {
+    /// On the machine.
+    pub from: PathBuf,
+    /// Inside the sandbox.
+    pub to: String,
+    /// Whether jobs may write it. Then they share it.
+    pub writable: bool,
+}
+
+/// What one job may use.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Memory, in bytes.
+    pub memory_bytes: u64,
+    /// Processes and threads.
+    pub pids: u64,
+    /// Open files of each process.
+    pub open_files: u64,
+    /// Size of each file, in bytes.
+    pub file_bytes: u64,
+    /// Longest time, whatever the job asks for.
+    pub timeout: Duration,
+    /// Longest log kept, in bytes.
+    pub log_bytes: usize,
+    /// What one archive may unpack to, in bytes.
+    pub unpacked_bytes: u64,
+    /// Entries that one archive may hold.
+    pub unpacked_entries: usize,
+    /// All caches together, in bytes.
+    pub cache_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 4 << 30,
+            pids: 1024,
+            open_files: 8192,
+            file_bytes: 8 << 30,
+            timeout: Duration::from_secs(6 * 3600),
+            // The server's own limit, less some room for its words.
+            log_bytes: usize::try_from(limits::JOB_LOG_BYTES).unwrap_or(usize::MAX) - (128 << 10),
+            unpacked_bytes: 4 << 30,
+            unpacked_entries: 200_000,
+            cache_bytes: 10 << 30,
+        }
+    }
+}
+
+/// How a runner works.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The server's address.
+    pub url: String,
+    /// The runner's token.
+    pub token: String,
+    /// What people call the runner.
+    pub name: String,
+    /// Tells several machines with one token apart.
+    pub system_id: String,
+    /// Jobs at once.
+    pub concurrency: usize,
+    /// Where jobs' directories are made; for this runner alone.
+    pub builds_dir: PathBuf,
+    /// Where caches are kept.
+    pub cache_dir: PathBuf,
+    /// Whether jobs get a network.
+    pub network_policy: NetworkPolicy,
+    /// Variables for every job, such as package registries' addresses; a job's own count over them.
+    pub job_variables: Vec<(String, String)>,
+    /// What else of the machine every job sees.
+    pub binds: Vec<Bind>,
+    /// What one job may use.
+    pub limits: Limits,
+    /// Pause before asking again a server that answers at once that there is nothing.
+    pub poll_interval: Duration,
+    /// Time that running jobs have to end by themselves when the runner is stopped.
+    pub drain_grace: Duration,
+    /// Time during which a job's result is offered to a server that is away.
+    pub report_patience: Duration,
+    /// Protocols by which git may fetch, colon separated.
+    pub git_protocols: String,
+    /// Where the time comes from.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl Config {
+    /// A runner of the server at `url` that keeps its files in `dir`.
+    #[must_use]
+    pub fn new(url: impl Into<String>, token: impl Into<String>, dir: &Path) -> Self {
+        Self {
+            url: url.into(),
+            token: token.into(),
+            name: "bascule-runner".to_owned(),
+            system_id: "s_bascule".to_owned(),
+            concurrency: 2,
+            builds_dir: dir.join("builds"),
+            cache_dir: dir.join("cache"),
+            network_policy: NetworkPolicy::OnRequest,
+            job_variables: Vec::new(),
+            binds: Vec::new(),
+            limits: Limits::default(),
+            poll_interval: Duration::from_secs(3),
+            drain_grace: Duration::from_secs(10),
+            report_patience: Duration::from_secs(15 * 60),
+            git_protocols: "http:https".to_owned(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// What all jobs of a runner share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) api: Arc<Api>,
+}
+
+/// A runner. Make it, then [`Runner::run`] it.
+#[derive(Debug)]
+pub struct Runner {
+    shared: Arc<Shared>,
+    /// Held as long as the runner lives.
+    _lock: File,
+}
+
+impl Runner {
+    /// Prepares a runner: its directories, and whether the machine can run jobs at all.
+    ///
+    /// # Errors
+    /// If bubblewrap is missing or not allowed, or another runner uses the directories.
+    pub async fn new(config: Config) -> Result<Self> {
+        Sandbox::available().await?;
+        let lock = workspace::lock(&config.builds_dir)?;
+        std::fs::create_dir_all(&config.cache_dir).map_err(|e| workspace::unwritable(&config.cache_dir, &e))?;
+        let client = Client::new(&config.url, None)?;
+        let api = Arc::new(Api::new(client, config.token.clone(), config.system_id.clone()));
+        Ok(Self { shared: Arc::new(Shared { config, api }), _lock: lock })
+    }
+
+    /// Asks the server whether it knows this runner.
+    ///
+    /// # Errors
+    /// If it does not, or is not there.
+    pub async fn verify(&self) -> Result<()> {
+        self.shared.api.verify().await
+    }
+
+    /// Takes and runs jobs until `cancel`, then lets running ones end within the grace configured.
+    ///
+    /// # Errors
+    /// If the server refuses this runner's token. A server that is away is waited for.
+    pub async fn run(self, cancel: CancellationToken) -> Result<()> {
+        let config = &self.shared.config;
+        let mut jobs = JoinSet::new();
+        for (space, job) in workspace::stale(&config.builds_dir) {
+            let shared = Arc::clone(&self.shared);
+            jobs.spawn(async move { recover(&shared, space, job).await });
+        }
+        let slots = Arc::new(Semaphore::new(config.concurrency.max(1)));
+        let halt = CancellationToken::new();
+        let ended = self.take_jobs(&cancel, &halt, &slots, &mut jobs).await;
+
+        let all_done = async { while jobs.join_next().await.is_some() {} };
+        if tokio::time::timeout(config.drain_grace, all_done).await.is_err() {
+            tracing::info!(jobs = jobs.len(), "ending jobs that still run");
+            halt.cancel();
+            let all_done = async { while jobs.join_next().await.is_some() {} };
+            if tokio::time::timeout(LAST_WORDS, all_done).await.is_err() {
+                tracing::warn!(jobs = jobs.len(), "jobs could not be reported; the next start tells the server");
+            }
+        }
+        ended
+    }
+
+    async fn take_jobs(
+        &self,
+        cancel: &CancellationToken,
+        halt: &CancellationToken,
+        slots: &Arc<Semaphore>,
+        jobs: &mut JoinSet<()>,
+    ) -> Result<()> {
+        let retry = Retry { attempts: u32::MAX, first: Duration::from_millis(200), most: Duration::from_secs(5) };
+        let mut failures = 0_u32;
+        loop {
+            while jobs.try_join_next().is_some() {}
+            let slot = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Ok(()),
+                slot = Arc::clone(slots).acquire_owned() => slot.map_err(|_| Problem::internal())?,
+            };
+            let asked = Instant::now();
+            let answer = tokio::select! {
+                biased;
+                () = cancel.cancelled() => return Ok(()),
+                answer = self.shared.api.request_job() => answer,
+            };
+            let pause = match answer {
+                Ok(Some(job)) => {
+                    failures = 0;
+                    let (shared, halt) = (Arc::clone(&self.shared), halt.clone());
+                    jobs.spawn(async move {
+                        Box::pin(job::run(shared, job, halt)).await;
+                        drop(slot);
+                    });
+                    continue;
+                }
+                Ok(None) => {
+                    failures = 0;
+                    if asked.elapsed() >= LONG_POLLED { Duration::ZERO } else { self.shared.config.poll_interval }
+                }
+                Err(problem) if matches!(problem.status, 401 | 403) => {
+                    return Err(Problem::new(403, "runner_refused", "The server refuses this runner.")
+                        .why(format!("{} The runner's token is wrong or was withdrawn.", problem.what))
+                        .next("Register the runner again and give it the new token."));
+                }
+                Err(problem) => {
+                    if failures == 0 {
+                        tracing::warn!(%problem, "no job can be asked for; trying again");
+                    }
+                    failures += 1;
+                    retry.pause(failures)
+                }
+            };
+            drop(slot);
+            tokio::select! {
+                () = cancel.cancelled() => return Ok(()),
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+}
+
+/// Tells the server of a job that ended with the runner's last life, and removes what it left.
+async fn recover(shared: &Shared, space: workspace::Workspace, job: Option<JobRef>) {
+    if let Some(job) = &job {
+        tracing::info!(job = %job.id, "the runner was killed while this job ran; telling the server");
+        let update = JobUpdate {
+            state: JobState::Failed,
+            failure_reason: Some(FailureReason::RunnerSystemFailure),
+            ..JobUpdate::default()
+        };
+        let words = "\n\x1b[31;1mERROR: Job failed (system failure): the runner was killed while the job ran\x1b[0;m\n";
+        let retry = Retry { attempts: 30, first: Duration::from_millis(200), most: Duration::from_secs(5) };
+        let mut start = 0;
+        let mut said = false;
+        for attempt in 0..retry.attempts {
+            let answer = if said {
+                shared.api.update(job, update.clone()).await
+            } else {
+                shared.api.patch_trace(job, start, words.into()).await
+            };
+            match answer {
+                Ok(answer) if !said => match (answer.status, answer.stored) {
+                    // How long the log is by now, only the server knows.
+                    (416, Some(stored)) if stored != start => {
+                        start = stored;
+                        continue;
+                    }
+                    (500..=599, _) => {}
+                    _ => {
+                        said = true;
+                        continue;
+                    }
+                },
+                Ok(answer) if !matches!(answer.status, 202 | 408 | 429 | 500..=599) => break,
+                Ok(_) | Err(_) => {}
+            }
+            tokio::time::sleep(retry.pause(attempt)).await;
+        }
+    }
+    space.wipe().await;
+}

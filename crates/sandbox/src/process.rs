@@ -4,7 +4,7 @@ use crate::{Host, Spec, cgroup::Group};
 use bascule_core::{Problem, Result};
 use rustix::{
     fs::MemfdFlags,
-    process::{Pid, Signal},
+    process::{Pid, Resource, Signal},
 };
 use std::{
     fs::File,
@@ -258,22 +258,27 @@ fn limits(command: &mut Command, spec: &Spec, host: &Host, group: &Group) {
     command.arg(&host.prlimit).arg("--core=0");
     if let Some(pids) = spec.pids {
         // The kernel counts processes per user namespace; inside ours the count starts at nothing.
-        command.arg(format!("--nproc={}", pids.saturating_add(1)));
+        command.arg(format!("--nproc={}", within(Resource::Nproc, pids.saturating_add(1))));
         if !group.limits_pids() {
             tracing::debug!("no control group for processes: by resource limit only");
         }
     }
     if let Some(bytes) = spec.memory_bytes.filter(|_| !group.limits_memory()) {
         // Not the address space: some programs reserve much and use little.
-        command.arg(format!("--data={bytes}"));
+        command.arg(format!("--data={}", within(Resource::Data, bytes)));
     }
     if let Some(files) = spec.open_files {
-        command.arg(format!("--nofile={files}"));
+        command.arg(format!("--nofile={}", within(Resource::Nofile, files)));
     }
     if let Some(bytes) = spec.file_bytes {
-        command.arg(format!("--fsize={bytes}"));
+        command.arg(format!("--fsize={}", within(Resource::Fsize, bytes)));
     }
     command.arg("--");
+}
+
+/// No limit can be raised above this process's own.
+fn within(resource: Resource, wanted: u64) -> u64 {
+    rustix::process::getrlimit(resource).maximum.map_or(wanted, |most| most.min(wanted))
 }
 
 /// State letter and parent of a process.
