@@ -68,7 +68,7 @@ impl Artifacts {
             match is(&path, &source.digest).await {
                 Ok(true) => return Ok(path),
                 Ok(false) => {
-                    tracing::warn!(digest = %source.digest, "a kept artifact is damaged; fetching it again")
+                    tracing::warn!(digest = %source.digest, "a kept artifact is damaged; fetching it again");
                 }
                 Err(error) => return Err(Missing::ForNow(unreadable(&path, &error))),
             }

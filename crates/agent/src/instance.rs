@@ -309,7 +309,7 @@ impl Instance {
                     if !ever {
                         ever = true;
                         self.machine.board.update(self.spec.instance, |report| {
-                            report.address = Some(address.to_owned())
+                            report.address = Some(address.to_owned());
                         });
                     }
                     self.say(InstanceState::Healthy, "");

@@ -133,6 +133,10 @@ pub(crate) async fn dial(backend: &Backend, within: Duration) -> io::Result<TcpS
 
 /// The idle connections to one instance, those of each worker apart: a connection stays with the runtime
 /// that polls it, and no two workers wait for one lock.
+#[allow(
+    clippy::vec_box,
+    reason = "moved between tasks and bodies as the pointer it is"
+)]
 #[derive(Debug)]
 pub(crate) struct Pool {
     idle: Box<[Mutex<Vec<Box<Upstream>>>]>,

@@ -14,7 +14,8 @@ use utoipa::ToSchema;
 pub struct AgentReport {
     /// The agent's version.
     pub version: String,
-    /// The agent's clock, so that the server can see skew.
+    /// The agent's clock, so that the server can see skew. Two requests may be under way at once: a report
+    /// older than the last one taken is out of date and says nothing.
     pub at: Timestamp,
     /// Free space where artifacts are unpacked, in bytes.
     pub disk_free_bytes: u64,

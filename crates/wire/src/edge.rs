@@ -62,7 +62,9 @@ pub struct ListenerReport {
     pub port: u16,
 }
 
-/// What one instance did in one second.
+/// What one instance did in one second. A request counts in the second in which it ends, with all its
+/// figures at once, so `errors` and `slow` never exceed `requests`, and the histogram's sum equals it. A slice
+/// never changes: one that arrives twice (the first answer got lost) replaces itself.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Slice {
     /// The environment.
@@ -79,13 +81,14 @@ pub struct Slice {
     pub at: Timestamp,
     /// Requests answered.
     pub requests: u64,
-    /// Of these, answered with 5xx, or not answered by the instance at all.
+    /// Of these, answered with 5xx, or not answered by the instance at all, or not to the body's end. A request
+    /// that another instance answered after this one refused the connection counts here as an error too.
     pub errors: u64,
-    /// Of these, slower than the route's limit.
+    /// Of these, slower than the route's limit, by the time to the response's head.
     pub slow: u64,
     /// Requests in flight at the second's end (saturation).
     pub in_flight: u64,
-    /// Latency histogram: counts by bucket of [`latency_bucket`], trailing zeros cut.
+    /// Latency histogram to the body's last byte: counts by bucket of [`latency_bucket`], trailing zeros cut.
     pub latency: Vec<u64>,
 }
 

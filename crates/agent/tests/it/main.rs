@@ -1,5 +1,7 @@
 //! The agent with real processes under bubblewrap, and a server that it believes real.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail that way")]
+
 mod support;
 
 use bascule_wire::agent::InstanceState::{Crashed, Draining, Failed, Healthy, Stopped, Unhealthy};

@@ -1,5 +1,7 @@
 //! The edge as its users meet it: over sockets, with real instances behind it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail that way")]
+
 mod follow;
 mod support;
 

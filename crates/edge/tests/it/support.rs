@@ -216,7 +216,7 @@ pub async fn raw(address: SocketAddr, bytes: &[u8]) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(bytes).await.unwrap();
     let mut answer = Vec::new();
-    let mut buffer = [0; 16 * 1024];
+    let mut buffer = vec![0; 16 * 1024];
     while let Ok(Ok(read)) = tokio::time::timeout(Duration::from_millis(700), stream.read(&mut buffer)).await
     {
         if read == 0 {
