@@ -3,17 +3,16 @@
 use super::checksum::cut;
 use super::{Checksum, Component, Ecosystem, Inventory, LockfileError, Source};
 
-/// Options that name another file or place; what they bring in is not in this file.
-const OUTSIDE: [&str; 8] = [
-    "-r",
-    "--requirement",
-    "-c",
-    "--constraint",
-    "-e",
-    "--editable",
-    "-f",
-    "--find-links",
-];
+/// What an option brings in that this file does not say, if anything.
+fn outside(option: &str) -> Option<&'static str> {
+    match option {
+        "-r" | "--requirement" | "-c" | "--constraint" => {
+            Some("is not followed: files named requirements.txt are read by themselves")
+        }
+        "-e" | "--editable" => Some("is installed from its folder and not listed"),
+        _ => None,
+    }
+}
 
 pub(super) fn read(source: &Source<'_>) -> Result<Inventory, LockfileError> {
     let mut inventory = Inventory::of(source.path);
@@ -25,11 +24,19 @@ pub(super) fn read(source: &Source<'_>) -> Result<Inventory, LockfileError> {
         }
         if line.starts_with('-') {
             let option = line.split([' ', '=', '\t']).next().unwrap_or(line);
-            if OUTSIDE.contains(&option) {
-                let text = format!(
-                    "`{}` is not followed: its own file is read if it is a lockfile",
-                    cut(line)
-                );
+            if let Some(what) = outside(option) {
+                inventory.note(source.path, number, format!("`{}` {what}", cut(line)));
+            }
+            continue;
+        }
+        // A path or address alone says where a package is, not always which.
+        if !begins_with_name(line) {
+            let found = by_address(source, line).map_err(|reason| source.error(Some(number), reason))?;
+            if let Some(component) = found {
+                inventory.roots.insert(component.purl.clone());
+                inventory.add(component);
+            } else {
+                let text = format!("`{}` does not say its name and is not listed", cut(line));
                 inventory.note(source.path, number, text);
             }
             continue;
@@ -79,6 +86,35 @@ fn logical_lines(text: &str) -> Vec<(usize, String)> {
         }
     }
     lines
+}
+
+/// Whether a line begins with a package's name, rather than with a path or an address.
+fn begins_with_name(line: &str) -> bool {
+    let first = line
+        .split([' ', '\t', ';', '@', '[', '=', '<', '>', '~', '!'])
+        .next()
+        .unwrap_or(line);
+    !(first.starts_with('.') || first.contains(':') || first.contains('/'))
+}
+
+/// An address with `#egg=name`, the older way to name what is found there.
+fn by_address(source: &Source<'_>, line: &str) -> Result<Option<Component>, String> {
+    let address = line.split_ascii_whitespace().next().unwrap_or(line);
+    let Some((address, fragment)) = address.split_once('#') else {
+        return Ok(None);
+    };
+    let Some(egg) = fragment.split('&').find_map(|field| field.strip_prefix("egg=")) else {
+        return Ok(None);
+    };
+    let name = egg.split('[').next().unwrap_or(egg);
+    let key = if address.starts_with("git+") {
+        "vcs_url"
+    } else {
+        "download_url"
+    };
+    let mut component = Component::new(Ecosystem::PyPi, name, None, &[(key, address)])?;
+    component.lockfiles.insert(source.path.to_owned());
+    Ok(Some(component))
 }
 
 fn requirement(source: &Source<'_>, line: &str) -> Result<(Component, Option<String>), String> {

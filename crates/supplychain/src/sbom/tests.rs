@@ -289,6 +289,20 @@ fn requirements_are_read_as_pip_reads_them() {
 }
 
 #[test]
+fn requirements_by_path_or_address_are_listed_when_they_say_their_name() {
+    let text = "./local\n.\nhttps://h/x.whl\ngit+https://h/y@v1#egg=Y_z[extra]&x=1\n";
+    let inventory = read("requirements.txt", text);
+    assert_eq!(
+        purls(&inventory),
+        ["pkg:pypi/y-z?vcs_url=git%2Bhttps:%2F%2Fh%2Fy%40v1"]
+    );
+    assert_eq!(
+        inventory.notes.iter().map(|note| note.line).collect::<Vec<_>>(),
+        [1, 2, 3]
+    );
+}
+
+#[test]
 fn requirements_faults_are_named_with_their_line() {
     assert!(refusal("requirements.txt", "a==1\n\n==3\n").starts_with("requirements.txt:3: "));
     assert!(refusal("requirements.txt", "a=1").contains("not a version specifier"));
