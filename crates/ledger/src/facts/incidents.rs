@@ -122,3 +122,22 @@ pub struct PostmortemCommitted {
 fact!(PostmortemCommitted, "postmortem.committed", |f| Some(f.project), |f| format!("incident:{}", f.incident), |f| {
     format!("committed the post-mortem of incident {} to {} at {}", f.number, f.home, short(&f.sha))
 });
+
+/// Something about an incident was set anew.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct IncidentChanged {
+    /// The project.
+    pub project: ProjectId,
+    /// The incident.
+    pub incident: IncidentId,
+    /// Its number.
+    pub number: i64,
+    /// What was set, such as `severity`.
+    pub setting: String,
+    /// Its new value.
+    pub value: String,
+}
+fact!(IncidentChanged, "incident.changed", |f| Some(f.project), |f| format!("incident:{}", f.incident), |f| format!(
+    "set the {} of incident {} to {}",
+    f.setting, f.number, f.value
+));

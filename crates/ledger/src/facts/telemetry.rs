@@ -23,6 +23,9 @@ pub struct TrafficSummarised {
     pub total: u64,
     /// Of these, answered without error.
     pub good: u64,
+    /// The availability objective that stood then, in percent, if the product names one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<f64>,
 }
 fact!(TrafficSummarised, "traffic.summarised", |f| Some(f.project), |f| format!("environment:{}", f.environment), |f| {
     format!("{} served {} requests, {} failed", f.environment_name, f.total, f.total.saturating_sub(f.good))
