@@ -37,7 +37,9 @@ pub struct Client {
 impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The token stays out of logs.
-        f.debug_struct("Client").field("base", &self.base.as_str()).finish_non_exhaustive()
+        f.debug_struct("Client")
+            .field("base", &self.base.as_str())
+            .finish_non_exhaustive()
     }
 }
 
@@ -45,7 +47,10 @@ impl fmt::Debug for Client {
 fn install_crypto() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
-        if rustls::crypto::ring::default_provider().install_default().is_err() {
+        if rustls::crypto::ring::default_provider()
+            .install_default()
+            .is_err()
+        {
             tracing::debug!("another cryptography provider was installed before");
         }
     });
@@ -65,7 +70,9 @@ impl Client {
         };
         let mut base = Url::parse(base_url.trim()).map_err(|e| bad(e.to_string()))?;
         if !matches!(base.scheme(), "http" | "https") || base.host().is_none() {
-            return Err(bad("Only http and https addresses with a host can be called.".to_owned()));
+            return Err(bad(
+                "Only http and https addresses with a host can be called.".to_owned()
+            ));
         }
         if !base.path().ends_with('/') {
             let path = format!("{}/", base.path());
@@ -88,7 +95,12 @@ impl Client {
                 .why(request::chain(&e))
                 .next("Check that the system's certificate store is readable (package `ca-certificates`).")
         })?;
-        Ok(Self { http, base, token, retry: Retry::default() })
+        Ok(Self {
+            http,
+            base,
+            token,
+            retry: Retry::default(),
+        })
     }
 
     /// The same client with another habit of repeating calls.
@@ -129,7 +141,12 @@ impl Client {
     /// # Errors
     /// The server's refusal, or `unreachable`.
     pub async fn post<B: Serialize + ?Sized, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T> {
-        self.request(Method::POST, path).json(body)?.send().await?.json().await
+        self.request(Method::POST, path)
+            .json(body)?
+            .send()
+            .await?
+            .json()
+            .await
     }
 
     /// PUT of JSON, JSON in return.
@@ -137,7 +154,12 @@ impl Client {
     /// # Errors
     /// The server's refusal, or `unreachable`.
     pub async fn put<B: Serialize + ?Sized, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T> {
-        self.request(Method::PUT, path).json(body)?.send().await?.json().await
+        self.request(Method::PUT, path)
+            .json(body)?
+            .send()
+            .await?
+            .json()
+            .await
     }
 
     /// PATCH of JSON, JSON in return.
@@ -145,7 +167,12 @@ impl Client {
     /// # Errors
     /// The server's refusal, or `unreachable`.
     pub async fn patch<B: Serialize + ?Sized, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T> {
-        self.request(Method::PATCH, path).json(body)?.send().await?.json().await
+        self.request(Method::PATCH, path)
+            .json(body)?
+            .send()
+            .await?
+            .json()
+            .await
     }
 
     /// DELETE, JSON in return.
@@ -168,15 +195,24 @@ impl Client {
         digest: Option<&Digest>,
         limit: u64,
     ) -> Result<(Digest, u64)> {
-        self.request(Method::GET, path).download(file, digest, limit).await
+        self.request(Method::GET, path)
+            .download(file, digest, limit)
+            .await
     }
 }
 
 fn same_origin() -> reqwest::redirect::Policy {
     reqwest::redirect::Policy::custom(|attempt| {
         // Custom headers carry tokens; only the server they are meant for may see them.
-        let same = attempt.previous().first().is_some_and(|first| first.origin() == attempt.url().origin());
-        if same && attempt.previous().len() <= REDIRECTS { attempt.follow() } else { attempt.stop() }
+        let same = attempt
+            .previous()
+            .first()
+            .is_some_and(|first| first.origin() == attempt.url().origin());
+        if same && attempt.previous().len() <= REDIRECTS {
+            attempt.follow()
+        } else {
+            attempt.stop()
+        }
     })
 }
 

@@ -30,18 +30,29 @@ pub struct Retry {
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 5, first: Duration::from_millis(100), most: Duration::from_secs(10) }
+        Self {
+            attempts: 5,
+            first: Duration::from_millis(100),
+            most: Duration::from_secs(10),
+        }
     }
 }
 
 impl Retry {
     /// One attempt only.
-    pub const NONE: Self = Self { attempts: 1, first: Duration::ZERO, most: Duration::ZERO };
+    pub const NONE: Self = Self {
+        attempts: 1,
+        first: Duration::ZERO,
+        most: Duration::ZERO,
+    };
 
     /// The pause after the attempt numbered `attempt` (the first is 0).
     #[must_use]
     pub fn pause(&self, attempt: u32) -> Duration {
-        let full = self.first.saturating_mul(1_u32.checked_shl(attempt.min(20)).unwrap_or(u32::MAX)).min(self.most);
+        let full = self
+            .first
+            .saturating_mul(1_u32.checked_shl(attempt.min(20)).unwrap_or(u32::MAX))
+            .min(self.most);
         full.mul_f64(rand::random_range(0.5..=1.0))
     }
 }
@@ -84,15 +95,17 @@ pub struct Request {
 
 impl Request {
     pub(crate) fn new(client: &Client, method: Method, path: &str) -> Self {
-        let url = client.base.join(path.trim_start_matches('/')).map_err(|e| bad_path(path, e.to_string())).and_then(
-            |url| {
+        let url = client
+            .base
+            .join(path.trim_start_matches('/'))
+            .map_err(|e| bad_path(path, e.to_string()))
+            .and_then(|url| {
                 if url.origin() == client.base.origin() {
                     Ok(url)
                 } else {
                     Err(bad_path(path, "It leads to another server.".to_owned()))
                 }
-            },
-        );
+            });
         let mut headers = HeaderMap::new();
         if let Some(token) = &client.token
             && let Ok(mut value) = HeaderValue::from_str(&format!("Bearer {token}"))
@@ -102,7 +115,16 @@ impl Request {
         }
         let repeatable = matches!(method, Method::GET | Method::HEAD | Method::PUT | Method::DELETE);
         let retry = client.retry;
-        Self { client: client.clone(), method, url, headers, body: Body::None, timeout: None, retry, repeatable }
+        Self {
+            client: client.clone(),
+            method,
+            url,
+            headers,
+            body: Body::None,
+            timeout: None,
+            retry,
+            repeatable,
+        }
     }
 
     /// Adds a header. Values that no header can hold are left out, and the server then refuses.
@@ -130,7 +152,10 @@ impl Request {
             Problem::bad_request("bad_json", "The request cannot be written as JSON.").why(e.to_string())
         })?;
         self.body = Body::Bytes(bytes.into());
-        self.headers.insert(reqwest::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        self.headers.insert(
+            reqwest::header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
         Ok(self)
     }
 
@@ -176,7 +201,11 @@ impl Request {
     /// The server's refusal, or `unreachable`.
     pub async fn send(self) -> Result<Response> {
         let response = self.send_raw().await?;
-        if response.status().as_u16() >= 400 { Err(response.into_problem().await) } else { Ok(response) }
+        if response.status().as_u16() >= 400 {
+            Err(response.into_problem().await)
+        } else {
+            Ok(response)
+        }
     }
 
     /// Sends it and returns whatever is answered.
@@ -195,7 +224,10 @@ impl Request {
                     let status = response.status();
                     // 429 and 503 say that nothing was done.
                     let safe = self.repeatable
-                        || matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+                        || matches!(
+                            status,
+                            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+                        );
                     if last || !safe || !may_pass(status) {
                         return Ok(Response::new(response));
                     }
@@ -227,8 +259,16 @@ impl Request {
         if response.status().is_redirection() {
             // Storage elsewhere: the address itself is the permission, our tokens are not for it.
             let location = response.header("location").unwrap_or_default().to_owned();
-            let url = response.url().join(&location).map_err(|e| bad_path(&location, e.to_string()))?;
-            let answer = client.http.get(url.clone()).send().await.map_err(|e| unreachable(&url, &e))?;
+            let url = response
+                .url()
+                .join(&location)
+                .map_err(|e| bad_path(&location, e.to_string()))?;
+            let answer = client
+                .http
+                .get(url.clone())
+                .send()
+                .await
+                .map_err(|e| unreachable(&url, &e))?;
             response = Response::new(answer);
             if !response.status().is_success() {
                 return Err(response.into_problem().await);
@@ -238,7 +278,11 @@ impl Request {
     }
 
     async fn once(&self, url: Url) -> Result<reqwest::Response, Failure> {
-        let mut request = self.client.http.request(self.method.clone(), url).headers(self.headers.clone());
+        let mut request = self
+            .client
+            .http
+            .request(self.method.clone(), url)
+            .headers(self.headers.clone());
         if let Some(timeout) = self.timeout {
             request = request.timeout(timeout);
         }
@@ -272,11 +316,17 @@ enum Failure {
 
 async fn open(path: &Path) -> Result<(reqwest::Body, u64), Failure> {
     let local = |e: std::io::Error| {
-        Failure::Local(Problem::bad_request("unreadable", format!("{} cannot be read.", path.display())).why(e.to_string()))
+        Failure::Local(
+            Problem::bad_request("unreadable", format!("{} cannot be read.", path.display()))
+                .why(e.to_string()),
+        )
     };
     let file = tokio::fs::File::open(path).await.map_err(local)?;
     let length = file.metadata().await.map_err(local)?.len();
-    Ok((reqwest::Body::wrap_stream(ReaderStream::with_capacity(file, 64 * 1024)), length))
+    Ok((
+        reqwest::Body::wrap_stream(ReaderStream::with_capacity(file, 64 * 1024)),
+        length,
+    ))
 }
 
 fn may_pass(status: StatusCode) -> bool {
@@ -284,7 +334,14 @@ fn may_pass(status: StatusCode) -> bool {
 }
 
 fn retry_after(response: &reqwest::Response) -> Option<Duration> {
-    let seconds = response.headers().get(reqwest::header::RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    let seconds = response
+        .headers()
+        .get(reqwest::header::RETRY_AFTER)?
+        .to_str()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()?;
     Some(Duration::from_secs(seconds))
 }
 

@@ -61,7 +61,9 @@ impl Response {
     /// # Errors
     /// If the connection breaks.
     pub async fn text(self) -> Result<String> {
-        self.body().await.map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        self.body()
+            .await
+            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// The body as it comes.
@@ -87,7 +89,9 @@ impl Response {
         let url = self.url().clone();
         while let Some(chunk) = self.inner.chunk().await.map_err(|e| unreachable(&url, &e))? {
             if all.len() + chunk.len() > JSON_BYTES {
-                return Err(Problem::too_large(format!("The answer is larger than {JSON_BYTES} bytes.")));
+                return Err(Problem::too_large(format!(
+                    "The answer is larger than {JSON_BYTES} bytes."
+                )));
             }
             all.extend_from_slice(&chunk);
         }
@@ -111,7 +115,10 @@ impl Response {
         let part = PathBuf::from(part);
         let result = self.save_part(&part, digest, limit).await;
         let result = match result {
-            Ok(done) => tokio::fs::rename(&part, file).await.map(|()| done).map_err(|e| unwritable(file, &e)),
+            Ok(done) => tokio::fs::rename(&part, file)
+                .await
+                .map(|()| done)
+                .map_err(|e| unwritable(file, &e)),
             Err(problem) => Err(problem),
         };
         if result.is_err() {
@@ -123,13 +130,18 @@ impl Response {
 
     async fn save_part(mut self, part: &Path, digest: Option<&Digest>, limit: u64) -> Result<(Digest, u64)> {
         let url = self.url().clone();
-        let mut out = tokio::fs::File::create(part).await.map_err(|e| unwritable(part, &e))?;
+        let mut out = tokio::fs::File::create(part)
+            .await
+            .map_err(|e| unwritable(part, &e))?;
         let mut hash = Sha256::new();
         let mut size = 0_u64;
         while let Some(chunk) = self.inner.chunk().await.map_err(|e| unreachable(&url, &e))? {
             size += chunk.len() as u64;
             if size > limit {
-                return Err(Problem::too_large(format!("{} is larger than the {limit} bytes allowed.", url.path())));
+                return Err(Problem::too_large(format!(
+                    "{} is larger than the {limit} bytes allowed.",
+                    url.path()
+                )));
             }
             hash.update(&chunk);
             out.write_all(&chunk).await.map_err(|e| unwritable(part, &e))?;
@@ -151,9 +163,13 @@ impl Response {
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Problem {
-    Problem::new(500, "unwritable", format!("{} cannot be written.", path.display()))
-        .why(error.to_string())
-        .next("Check free space and permissions there.")
+    Problem::new(
+        500,
+        "unwritable",
+        format!("{} cannot be written.", path.display()),
+    )
+    .why(error.to_string())
+    .next("Check free space and permissions there.")
 }
 
 /// Reads problem details, or the `message`/`error` of other servers, or makes do with the status.
@@ -161,10 +177,12 @@ pub(crate) fn decode_problem(status: StatusCode, text: &str) -> Problem {
     if let Ok(problem) = serde_json::from_str::<Problem>(text) {
         return problem;
     }
-    let said = serde_json::from_str::<serde_json::Value>(text).ok().and_then(|json| {
-        let said = json.get("message").or_else(|| json.get("error"))?;
-        Some(said.as_str().map_or_else(|| said.to_string(), str::to_owned))
-    });
+    let said = serde_json::from_str::<serde_json::Value>(text)
+        .ok()
+        .and_then(|json| {
+            let said = json.get("message").or_else(|| json.get("error"))?;
+            Some(said.as_str().map_or_else(|| said.to_string(), str::to_owned))
+        });
     let reason = status.canonical_reason().unwrap_or("no reason given");
     let problem = match status.as_u16() {
         401 => Problem::unauthenticated(),

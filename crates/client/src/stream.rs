@@ -23,7 +23,10 @@ impl Chunks {
     /// # Errors
     /// `unreachable` if the connection breaks.
     pub async fn next(&mut self) -> Result<Option<Bytes>> {
-        self.inner.chunk().await.map_err(|e| unreachable(self.inner.url(), &e))
+        self.inner
+            .chunk()
+            .await
+            .map_err(|e| unreachable(self.inner.url(), &e))
     }
 }
 
@@ -39,7 +42,12 @@ pub struct Lines {
 
 impl Lines {
     pub(crate) fn new(chunks: Chunks) -> Self {
-        Self { chunks, pending: BytesMut::new(), searched: 0, ended: false }
+        Self {
+            chunks,
+            pending: BytesMut::new(),
+            searched: 0,
+            ended: false,
+        }
     }
 
     /// The next line without its end; `None` after the last. Bytes that are no UTF-8 are replaced.
@@ -57,7 +65,9 @@ impl Lines {
             }
             self.searched = self.pending.len();
             if self.searched > LINE_BYTES {
-                return Err(Problem::too_large(format!("A line is longer than {LINE_BYTES} bytes.")));
+                return Err(Problem::too_large(format!(
+                    "A line is longer than {LINE_BYTES} bytes."
+                )));
             }
             if self.ended {
                 let rest = self.pending.split();
@@ -92,7 +102,10 @@ pub struct Events {
 
 impl Events {
     pub(crate) fn new(lines: Lines) -> Self {
-        Self { lines, last_id: String::new() }
+        Self {
+            lines,
+            last_id: String::new(),
+        }
     }
 
     /// The next event; `None` at the end.
@@ -108,8 +121,16 @@ impl Events {
                     kind.clear();
                     continue;
                 };
-                let kind = if kind.is_empty() { "message".to_owned() } else { kind };
-                return Ok(Some(Event { kind, id: self.last_id.clone(), data }));
+                let kind = if kind.is_empty() {
+                    "message".to_owned()
+                } else {
+                    kind
+                };
+                return Ok(Some(Event {
+                    kind,
+                    id: self.last_id.clone(),
+                    data,
+                }));
             }
             let (field, value) = line.split_once(':').unwrap_or((&line, ""));
             let value = value.strip_prefix(' ').unwrap_or(value);

@@ -20,12 +20,18 @@ async fn serve(router: Router) -> String {
 }
 
 fn quick() -> Retry {
-    Retry { attempts: 3, first: Duration::from_millis(1), most: Duration::from_millis(5) }
+    Retry {
+        attempts: 3,
+        first: Duration::from_millis(1),
+        most: Duration::from_millis(5),
+    }
 }
 
 #[tokio::test]
 async fn a_refusal_comes_through_word_for_word() {
-    let problem = Problem::conflict("taken", "The name is taken.").why("Names are unique.").next("Choose another.");
+    let problem = Problem::conflict("taken", "The name is taken.")
+        .why("Names are unique.")
+        .next("Choose another.");
     let answer = problem.clone();
     let url = serve(Router::new().route(
         "/x",
@@ -42,10 +48,15 @@ async fn a_server_that_is_not_there_is_unreachable_with_advice() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let client = Client::new(&format!("http://{address}"), None).unwrap().with_retry(quick());
+    let client = Client::new(&format!("http://{address}"), None)
+        .unwrap()
+        .with_retry(quick());
     let problem = client.get::<()>("/").await.unwrap_err();
     assert_eq!((problem.code.as_str(), problem.status), ("unreachable", 503));
-    assert!(problem.next.contains("BASCULE_URL") && problem.why.contains("refused"), "{problem}");
+    assert!(
+        problem.next.contains("BASCULE_URL") && problem.why.contains("refused"),
+        "{problem}"
+    );
     assert!(Client::new("ftp://x", None).is_err());
     assert!(Client::new("nonsense", None).is_err());
 }
@@ -55,9 +66,18 @@ async fn what_may_be_repeated_is_and_the_rest_is_not() {
     let calls = Arc::new(AtomicU32::new(0));
     async fn flaky(State(calls): State<Arc<AtomicU32>>) -> impl IntoResponse {
         let n = calls.fetch_add(1, Ordering::SeqCst);
-        if n < 2 { (StatusCode::BAD_GATEWAY, "null") } else { (StatusCode::OK, "7") }
+        if n < 2 {
+            (StatusCode::BAD_GATEWAY, "null")
+        } else {
+            (StatusCode::OK, "7")
+        }
     }
-    let url = serve(Router::new().route("/", get(flaky).post(flaky)).with_state(Arc::clone(&calls))).await;
+    let url = serve(
+        Router::new()
+            .route("/", get(flaky).post(flaky))
+            .with_state(Arc::clone(&calls)),
+    )
+    .await;
     let client = Client::new(&url, None).unwrap().with_retry(quick());
     assert_eq!(client.get::<i32>("/").await.unwrap(), 7);
     calls.store(0, Ordering::SeqCst);
@@ -85,7 +105,10 @@ async fn headers_query_and_token_arrive() {
         .unwrap();
     assert_eq!(got, ["Bearer secret", "j", "/base/a?q=a+b%26c"]);
     assert!(!format!("{client:?}").contains("secret"));
-    assert_eq!(client.get::<()>("http://evil.example/x").await.unwrap_err().code, "bad_address");
+    assert_eq!(
+        client.get::<()>("http://evil.example/x").await.unwrap_err().code,
+        "bad_address"
+    );
 }
 
 #[tokio::test]
@@ -95,12 +118,21 @@ async fn a_download_appears_whole_and_right_or_not_at_all() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("f");
     let right = Digest::of(b"hello");
-    assert_eq!(client.download("/f", &file, Some(&right), 100).await.unwrap(), (right, 5));
+    assert_eq!(
+        client.download("/f", &file, Some(&right), 100).await.unwrap(),
+        (right, 5)
+    );
     assert_eq!(std::fs::read(&file).unwrap(), b"hello");
     let other = dir.path().join("g");
-    let wrong = client.download("/f", &other, Some(&Digest::of(b"x")), 100).await.unwrap_err();
+    let wrong = client
+        .download("/f", &other, Some(&Digest::of(b"x")), 100)
+        .await
+        .unwrap_err();
     assert_eq!(wrong.code, "wrong_digest");
-    assert_eq!(client.download("/f", &other, None, 4).await.unwrap_err().status, 413);
+    assert_eq!(
+        client.download("/f", &other, None, 4).await.unwrap_err().status,
+        413
+    );
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
@@ -119,7 +151,12 @@ async fn tokens_do_not_follow_a_redirect_to_another_server() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("f");
     let client = Client::new(&url, Some("t".into())).unwrap();
-    client.request(Method::GET, "/f").header("JOB-TOKEN", "j").download(&file, None, 100).await.unwrap();
+    client
+        .request(Method::GET, "/f")
+        .header("JOB-TOKEN", "j")
+        .download(&file, None, 100)
+        .await
+        .unwrap();
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "None");
 }
 
@@ -144,8 +181,15 @@ async fn an_upload_streams_a_file_in_a_form() {
         fields: vec![("k".into(), "v".into())],
     };
     let client = Client::new(&url, None).unwrap();
-    let seen: Vec<String> =
-        client.request(Method::POST, "/u").upload(upload).send().await.unwrap().json().await.unwrap();
+    let seen: Vec<String> = client
+        .request(Method::POST, "/u")
+        .upload(upload)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
     assert_eq!(seen, ["\"k\"/None=v", "\"file\"/Some(\"a.zip\")=content"]);
 }
 
@@ -171,7 +215,14 @@ async fn lines_and_events_come_as_they_are_written() {
     assert_eq!(got, ["one", "two", "three"]);
     let mut events = client.request(Method::GET, "/e").send().await.unwrap().events();
     let first = events.next().await.unwrap().unwrap();
-    assert_eq!(first, Event { kind: "log".into(), id: "4".into(), data: "a\nb".into() });
+    assert_eq!(
+        first,
+        Event {
+            kind: "log".into(),
+            id: "4".into(),
+            data: "a\nb".into()
+        }
+    );
     let second = events.next().await.unwrap().unwrap();
     assert_eq!((second.kind.as_str(), second.data.as_str()), ("message", "c"));
     assert_eq!(events.next().await.unwrap(), None);

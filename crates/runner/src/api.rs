@@ -3,8 +3,8 @@
 use bascule_client::{Client, Method, Response, Retry, Upload};
 use bascule_core::{JobId, Problem, Result};
 use bascule_wire::runner::{
-    ArtifactFormat, Dependency, JOB_STATUS, JOB_TOKEN, Job, JobRequest, JobUpdate, LAST_UPDATE, RUNNER_TOKEN, RunnerInfo,
-    TRACE_UPDATE_INTERVAL, VerifyRequest, parse_stored_range,
+    ArtifactFormat, Dependency, JOB_STATUS, JOB_TOKEN, Job, JobRequest, JobUpdate, LAST_UPDATE, RUNNER_TOKEN,
+    RunnerInfo, TRACE_UPDATE_INTERVAL, VerifyRequest, parse_stored_range,
 };
 use bytes::Bytes;
 use std::{
@@ -62,7 +62,12 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn new(client: Client, token: String, system_id: String) -> Self {
-        Self { client, token, system_id, last_update: Mutex::default() }
+        Self {
+            client,
+            token,
+            system_id,
+            last_update: Mutex::default(),
+        }
     }
 
     fn info() -> RunnerInfo {
@@ -97,7 +102,11 @@ impl Api {
 
     /// Asks for a job; may hang as long as the server likes.
     pub(crate) async fn request_job(&self) -> Result<Option<Job>> {
-        let last_update = self.last_update.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let last_update = self
+            .last_update
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let body = JobRequest {
             token: self.token.clone(),
             system_id: self.system_id.clone(),
@@ -118,7 +127,11 @@ impl Api {
         match response.status().as_u16() {
             201 => response.json().await.map(Some),
             204 => Ok(None),
-            other => Err(Problem::new(502, "bad_answer", format!("The server answered a job request with {other}."))),
+            other => Err(Problem::new(
+                502,
+                "bad_answer",
+                format!("The server answered a job request with {other}."),
+            )),
         }
     }
 
@@ -191,18 +204,30 @@ impl Api {
             fields: Vec::new(),
         };
         // The server puts a second upload of the same kind in the place of the first.
-        request.header(JOB_TOKEN, &job.token).upload(upload).repeatable().retry(patient()).send().await?;
+        request
+            .header(JOB_TOKEN, &job.token)
+            .upload(upload)
+            .repeatable()
+            .retry(patient())
+            .send()
+            .await?;
         Ok(())
     }
 }
 
 /// Outlasts a restart of the server: about a minute.
 fn patient() -> Retry {
-    Retry { attempts: 12, first: Duration::from_millis(200), most: Duration::from_secs(8) }
+    Retry {
+        attempts: 12,
+        first: Duration::from_millis(200),
+        most: Duration::from_secs(8),
+    }
 }
 
 fn answer(response: &Response) -> Answer {
-    let seconds = response.header(TRACE_UPDATE_INTERVAL).and_then(|v| v.trim().parse().ok());
+    let seconds = response
+        .header(TRACE_UPDATE_INTERVAL)
+        .and_then(|v| v.trim().parse().ok());
     Answer {
         status: response.status().as_u16(),
         stored: response.header("range").and_then(parse_stored_range),

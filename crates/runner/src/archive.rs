@@ -27,14 +27,17 @@ pub(crate) fn pack(root: &Path, files: &[String], to: &Path) -> io::Result<u64> 
     let mut zip = ZipWriter::new(BufWriter::new(File::create(to)?));
     for name in files {
         let path = root.join(name);
-        let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+        let Ok(meta) = fs::symlink_metadata(&path) else {
+            continue;
+        };
         let options = SimpleFileOptions::default()
             .compression_method(CompressionMethod::Deflated)
             .unix_permissions(meta.permissions().mode() & 0o777)
             .large_file(meta.len() > u64::from(u32::MAX) / 2);
         if meta.is_symlink() {
             if let Some(target) = fs::read_link(&path)?.to_str() {
-                zip.add_symlink(name.as_str(), target, options).map_err(io::Error::other)?;
+                zip.add_symlink(name.as_str(), target, options)
+                    .map_err(io::Error::other)?;
             }
         } else if meta.is_file() {
             let mut file = File::open(&path)?;
@@ -73,7 +76,11 @@ pub(crate) fn unpack(archive: &Path, root: &Path, bounds: Bounds) -> Result<usiz
     let file = File::open(archive).map_err(|e| broken(&e))?;
     let mut zip = ZipArchive::new(BufReader::new(file)).map_err(|e| broken(&e))?;
     if zip.len() > bounds.entries {
-        return Err(too_much(format!("It holds {} entries; {} are allowed.", zip.len(), bounds.entries)));
+        return Err(too_much(format!(
+            "It holds {} entries; {} are allowed.",
+            zip.len(),
+            bounds.entries
+        )));
     }
     let mut left = bounds.bytes;
     let mut links = Vec::new();
@@ -92,7 +99,11 @@ pub(crate) fn unpack(archive: &Path, root: &Path, bounds: Bounds) -> Result<usiz
         count += 1;
         if mode & MODE_TYPE == MODE_LINK {
             let mut target = String::new();
-            entry.by_ref().take(LINK_BYTES).read_to_string(&mut target).map_err(|e| broken(&e))?;
+            entry
+                .by_ref()
+                .take(LINK_BYTES)
+                .read_to_string(&mut target)
+                .map_err(|e| broken(&e))?;
             links.push((safe_link(&path, &target)?, target, path));
             continue;
         }
@@ -108,13 +119,22 @@ pub(crate) fn unpack(archive: &Path, root: &Path, bounds: Bounds) -> Result<usiz
             .open(&to)
             .map_err(|e| unwritable(&to, &e))?;
         // The sizes that an archive states may lie; what comes out of it is counted.
-        let written = io::copy(&mut entry.by_ref().take(left.saturating_add(1)), &mut out)
-            .map_err(|e| if e.kind() == io::ErrorKind::InvalidData { broken(&e) } else { unwritable(&to, &e) })?;
+        let written = io::copy(&mut entry.by_ref().take(left.saturating_add(1)), &mut out).map_err(|e| {
+            if e.kind() == io::ErrorKind::InvalidData {
+                broken(&e)
+            } else {
+                unwritable(&to, &e)
+            }
+        })?;
         left = left.checked_sub(written).ok_or_else(|| {
-            too_much(format!("Unpacked, it is larger than the {} bytes allowed.", bounds.bytes))
+            too_much(format!(
+                "Unpacked, it is larger than the {} bytes allowed.",
+                bounds.bytes
+            ))
         })?;
         let permissions = fs::Permissions::from_mode((mode & 0o777) | 0o600);
-        out.set_permissions(permissions).map_err(|e| unwritable(&to, &e))?;
+        out.set_permissions(permissions)
+            .map_err(|e| unwritable(&to, &e))?;
     }
     // Links last, so that no entry of this archive is written through one.
     for ((), target, path) in links {
@@ -129,9 +149,12 @@ pub(crate) fn unpack(archive: &Path, root: &Path, bounds: Bounds) -> Result<usiz
 }
 
 fn refused(name: &str, why: &str) -> Problem {
-    Problem::invalid("archive_refused", format!("An artifact archive holds `{}`.", name.escape_debug()))
-        .why(why)
-        .next("Nothing of it was written outside the workspace. Look at the job that made the archive.")
+    Problem::invalid(
+        "archive_refused",
+        format!("An artifact archive holds `{}`.", name.escape_debug()),
+    )
+    .why(why)
+    .next("Nothing of it was written outside the workspace. Look at the job that made the archive.")
 }
 
 fn too_much(why: String) -> Problem {
@@ -141,9 +164,13 @@ fn too_much(why: String) -> Problem {
 }
 
 fn unwritable(path: &Path, error: &io::Error) -> Problem {
-    Problem::new(500, "unwritable", format!("{} cannot be written.", path.display()))
-        .why(error.to_string())
-        .next("Check the free space of the runner's builds directory.")
+    Problem::new(
+        500,
+        "unwritable",
+        format!("{} cannot be written.", path.display()),
+    )
+    .why(error.to_string())
+    .next("Check the free space of the runner's builds directory.")
 }
 
 /// A path from an archive as a relative one without tricks.
@@ -157,7 +184,9 @@ fn safe_path(name: &str) -> Result<PathBuf> {
         match part {
             Component::Normal(part) => path.push(part),
             Component::CurDir => {}
-            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return Err(refused(name, outside)),
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+                return Err(refused(name, outside));
+            }
         }
     }
     Ok(path)
@@ -176,7 +205,9 @@ fn safe_link(path: &Path, target: &str) -> Result<()> {
             Component::Normal(_) => depth += 1,
             Component::CurDir => {}
             Component::ParentDir if depth > 0 => depth -= 1,
-            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return Err(refused(&name, why)),
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => {
+                return Err(refused(&name, why));
+            }
         }
     }
     Ok(())
@@ -211,7 +242,10 @@ fn clear(path: &Path) -> Result<()> {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { bytes: 10_000, entries: 10 };
+    const BOUNDS: Bounds = Bounds {
+        bytes: 10_000,
+        entries: 10,
+    };
 
     fn zip(dir: &Path, entries: &[(&str, &str, bool)]) -> PathBuf {
         let path = dir.join("a.zip");
@@ -244,7 +278,10 @@ mod tests {
         pack(&from, &files, &archive).unwrap();
         assert_eq!(unpack(&archive, &to, BOUNDS).unwrap(), 2);
         assert_eq!(fs::read_to_string(to.join("d/bin/run")).unwrap(), "#!/bin/sh");
-        assert_eq!(fs::metadata(to.join("d/run")).unwrap().permissions().mode() & 0o7777, 0o755);
+        assert_eq!(
+            fs::metadata(to.join("d/run")).unwrap().permissions().mode() & 0o7777,
+            0o755
+        );
     }
 
     #[test]
@@ -261,12 +298,19 @@ mod tests {
             ("d/l", "../../evil", true),
         ] {
             let archive = zip(dir.path(), &[(name, content, link)]);
-            assert_eq!(unpack(&archive, &root, BOUNDS).unwrap_err().code, "archive_refused", "{name}");
+            assert_eq!(
+                unpack(&archive, &root, BOUNDS).unwrap_err().code,
+                "archive_refused",
+                "{name}"
+            );
         }
         // A link from the repository, and one from an earlier archive.
         std::os::unix::fs::symlink(dir.path(), root.join("out")).unwrap();
         let archive = zip(dir.path(), &[("out/evil", "x", false)]);
-        assert_eq!(unpack(&archive, &root, BOUNDS).unwrap_err().code, "archive_refused");
+        assert_eq!(
+            unpack(&archive, &root, BOUNDS).unwrap_err().code,
+            "archive_refused"
+        );
         let archive = zip(dir.path(), &[("out", "now a file", false)]);
         unpack(&archive, &root, BOUNDS).unwrap();
         assert_eq!(fs::read_to_string(root.join("out")).unwrap(), "now a file");
@@ -283,6 +327,9 @@ mod tests {
         let archive = zip(dir.path(), &many);
         assert_eq!(unpack(&archive, dir.path(), BOUNDS).unwrap_err().status, 413);
         fs::write(&archive, "no zip at all").unwrap();
-        assert_eq!(unpack(&archive, dir.path(), BOUNDS).unwrap_err().code, "bad_archive");
+        assert_eq!(
+            unpack(&archive, dir.path(), BOUNDS).unwrap_err().code,
+            "bad_archive"
+        );
     }
 }

@@ -19,16 +19,29 @@ pub(crate) struct Caches {
 impl Caches {
     /// Protected branches have caches of their own, so that an unprotected one cannot slip something in.
     pub(crate) fn new(root: &Path, project: &str, protected: bool, most_bytes: u64) -> Self {
-        let project = Digest::of(format!("{project}\0{protected}").as_bytes()).hex().to_owned();
-        Self { root: root.to_owned(), project, most_bytes }
+        let project = Digest::of(format!("{project}\0{protected}").as_bytes())
+            .hex()
+            .to_owned();
+        Self {
+            root: root.to_owned(),
+            project,
+            most_bytes,
+        }
     }
 
     fn file(&self, key: &str) -> PathBuf {
-        self.root.join(&self.project).join(format!("{}.zip", Digest::of(key.as_bytes()).hex()))
+        self.root
+            .join(&self.project)
+            .join(format!("{}.zip", Digest::of(key.as_bytes()).hex()))
     }
 
     /// Unpacks the first of `keys` that there is; tells which.
-    pub(crate) fn restore(&self, keys: &[String], into: &Path, bounds: archive::Bounds) -> Result<Option<String>> {
+    pub(crate) fn restore(
+        &self,
+        keys: &[String],
+        into: &Path,
+        bounds: archive::Bounds,
+    ) -> Result<Option<String>> {
         for key in keys {
             let file = self.file(key);
             if file.is_file() {
@@ -59,7 +72,11 @@ impl Caches {
     /// Removes the caches stored longest ago until all fit.
     fn evict(&self, keep: &Path) -> io::Result<()> {
         let mut all = Vec::new();
-        for path in glob::walk(&self.root)?.into_iter().map(|p| self.root.join(p)).filter(|p| p != keep) {
+        for path in glob::walk(&self.root)?
+            .into_iter()
+            .map(|p| self.root.join(p))
+            .filter(|p| p != keep)
+        {
             let meta = fs::metadata(&path)?;
             all.push((meta.modified()?, meta.len(), path));
         }
@@ -87,7 +104,10 @@ mod tests {
         fs::create_dir(&from).unwrap();
         fs::create_dir(&to).unwrap();
         fs::write(from.join("f"), "x").unwrap();
-        let bounds = archive::Bounds { bytes: 100, entries: 10 };
+        let bounds = archive::Bounds {
+            bytes: 100,
+            entries: 10,
+        };
         let caches = Caches::new(&dir.path().join("cache"), "g/p", false, 150);
         let keys = ["none".to_owned(), "k".to_owned()];
         assert_eq!(caches.restore(&keys, &to, bounds).unwrap(), None);

@@ -32,13 +32,24 @@ pub(crate) async fn download_dependencies(e: &Execution<'_>) -> Result<()> {
             continue;
         }
         let file = e.space.meta().join(format!("dependency-{number}.zip"));
-        let size = e.shared.api.download(dependency, &file, limits::ARTIFACT_BYTES).await.map_err(|mut problem| {
-            problem.what = format!("The artifacts of {} ({}) cannot be had: {}", dependency.name, dependency.id, problem.what);
-            problem
-        })?;
+        let size = e
+            .shared
+            .api
+            .download(dependency, &file, limits::ARTIFACT_BYTES)
+            .await
+            .map_err(|mut problem| {
+                problem.what = format!(
+                    "The artifacts of {} ({}) cannot be had: {}",
+                    dependency.name, dependency.id, problem.what
+                );
+                problem
+            })?;
         let (archive, root, bounds) = (file.clone(), e.space.build(), e.bounds());
         let count = blocking(move || archive::unpack(&archive, &root, bounds)).await?;
-        e.trace.line(&format!("{} ({}): {count} files, {size} bytes", dependency.name, dependency.id));
+        e.trace.line(&format!(
+            "{} ({}): {count} files, {size} bytes",
+            dependency.name, dependency.id
+        ));
         let _ = tokio::fs::remove_file(file).await;
     }
     Ok(())
@@ -66,14 +77,20 @@ impl Wanted {
     }
 
     /// The files, and a remark for each pattern.
-    async fn find(self, root: PathBuf, tracked: HashSet<String>) -> Result<(Vec<String>, Vec<Result<String, String>>)> {
+    async fn find(
+        self,
+        root: PathBuf,
+        tracked: HashSet<String>,
+    ) -> Result<(Vec<String>, Vec<Result<String, String>>)> {
         blocking(move || {
             let all = glob::walk(&root).map_err(io("Looking through the workspace"))?;
             let mut taken = vec![false; all.len()];
             let mut remarks = Vec::new();
             for (text, pattern) in &self.paths {
                 let Some(pattern) = pattern else {
-                    remarks.push(Err(format!("{text}: leads out of the project's directory, so it is left out")));
+                    remarks.push(Err(format!(
+                        "{text}: leads out of the project's directory, so it is left out"
+                    )));
                     continue;
                 };
                 let mut count = 0;
@@ -91,15 +108,25 @@ impl Wanted {
             }
             if self.untracked {
                 let mut count = 0;
-                for (path, taken) in all.iter().zip(&mut taken).filter(|(path, _)| !tracked.contains(*path)) {
+                for (path, taken) in all
+                    .iter()
+                    .zip(&mut taken)
+                    .filter(|(path, _)| !tracked.contains(*path))
+                {
                     let _ = path;
                     *taken = true;
                     count += 1;
                 }
                 remarks.push(Ok(format!("untracked: found {count} files")));
             }
-            let files = all.into_iter().zip(taken).filter(|(_, taken)| *taken).map(|(path, _)| path);
-            let files = files.filter(|path| !self.exclude.iter().any(|p| p.is_match(path))).collect();
+            let files = all
+                .into_iter()
+                .zip(taken)
+                .filter(|(_, taken)| *taken)
+                .map(|(path, _)| path);
+            let files = files
+                .filter(|path| !self.exclude.iter().any(|p| p.is_match(path)))
+                .collect();
             Ok((files, remarks))
         })
         .await
@@ -117,26 +144,59 @@ fn tell(e: &Execution<'_>, remarks: Vec<Result<String, String>>) {
 
 /// Sends what the job is to keep.
 pub(crate) async fn upload_artifacts(e: &Execution<'_>, success: bool) -> Result<()> {
-    for (number, artifact) in e.job.artifacts.iter().enumerate().filter(|(_, a)| applies(a.when, success)) {
+    for (number, artifact) in e
+        .job
+        .artifacts
+        .iter()
+        .enumerate()
+        .filter(|(_, a)| applies(a.when, success))
+    {
         let wanted = Wanted::new(e, &artifact.paths, &artifact.exclude, artifact.untracked);
         let (files, remarks) = wanted.find(e.space.build(), e.tracked.clone()).await?;
         tell(e, remarks);
-        let kind = if artifact.artifact_type.is_empty() { ARTIFACT_ARCHIVE } else { &artifact.artifact_type };
+        let kind = if artifact.artifact_type.is_empty() {
+            ARTIFACT_ARCHIVE
+        } else {
+            &artifact.artifact_type
+        };
         if files.is_empty() {
             e.trace.warn(&format!("No files to upload as {kind}."));
             continue;
         }
-        upload(e, artifact, kind, files, e.space.meta().join(format!("artifact-{number}"))).await?;
+        upload(
+            e,
+            artifact,
+            kind,
+            files,
+            e.space.meta().join(format!("artifact-{number}")),
+        )
+        .await?;
     }
     Ok(())
 }
 
-async fn upload(e: &Execution<'_>, artifact: &Artifact, kind: &str, files: Vec<String>, to: PathBuf) -> Result<()> {
+async fn upload(
+    e: &Execution<'_>,
+    artifact: &Artifact,
+    kind: &str,
+    files: Vec<String>,
+    to: PathBuf,
+) -> Result<()> {
     let count = files.len();
     let format = artifact.artifact_format;
-    let name = e.vars.expand(&artifact.name).replace(['/', '\\', '\0', '\n'], "-");
-    let name = if name.is_empty() { "artifacts".to_owned() } else { name };
-    let first = files.first().map(|f| f.rsplit('/').next().unwrap_or(f).to_owned()).unwrap_or_default();
+    let name = e
+        .vars
+        .expand(&artifact.name)
+        .replace(['/', '\\', '\0', '\n'], "-");
+    let name = if name.is_empty() {
+        "artifacts".to_owned()
+    } else {
+        name
+    };
+    let first = files
+        .first()
+        .map(|f| f.rsplit('/').next().unwrap_or(f).to_owned())
+        .unwrap_or_default();
     let file_name = match format {
         ArtifactFormat::Zip => format!("{name}.zip"),
         ArtifactFormat::Gzip => format!("{name}.gz"),
@@ -152,22 +212,33 @@ async fn upload(e: &Execution<'_>, artifact: &Artifact, kind: &str, files: Vec<S
                 [one] if std::fs::symlink_metadata(root.join(one)).is_ok_and(|m| m.is_file()) => {
                     std::fs::copy(root.join(one), &target)
                 }
-                _ => Err(std::io::Error::other("exactly one plain file can be sent as it is")),
+                _ => Err(std::io::Error::other(
+                    "exactly one plain file can be sent as it is",
+                )),
             },
         }
         .map_err(io("Packing artifacts"))
     })
     .await?;
     if size > limits::ARTIFACT_BYTES {
-        return Err(Problem::too_large(format!("The {kind} is {size} bytes; {} are allowed.", limits::ARTIFACT_BYTES))
-            .next("Keep fewer files with `artifacts:paths` and `artifacts:exclude`."));
+        return Err(Problem::too_large(format!(
+            "The {kind} is {size} bytes; {} are allowed.",
+            limits::ARTIFACT_BYTES
+        ))
+        .next("Keep fewer files with `artifacts:paths` and `artifacts:exclude`."));
     }
     let expire_in = artifact.expire_in.as_deref().filter(|t| !t.is_empty());
-    e.shared.api.upload(e.job_ref, &to, &file_name, kind, format, expire_in).await.map_err(|mut problem| {
-        problem.what = format!("Uploading {file_name} as {kind} failed: {}", problem.what);
-        problem
-    })?;
-    e.trace.line(&format!("Uploaded {file_name} as {kind}: {count} files, {size} bytes"));
+    e.shared
+        .api
+        .upload(e.job_ref, &to, &file_name, kind, format, expire_in)
+        .await
+        .map_err(|mut problem| {
+            problem.what = format!("Uploading {file_name} as {kind} failed: {}", problem.what);
+            problem
+        })?;
+    e.trace.line(&format!(
+        "Uploaded {file_name} as {kind}: {count} files, {size} bytes"
+    ));
     let _ = tokio::fs::remove_file(to).await;
     Ok(())
 }
@@ -180,14 +251,18 @@ fn key(e: &Execution<'_>, key: &str) -> String {
 /// Brings back caches. A cache that cannot be had is no failure.
 pub(crate) async fn restore_caches(e: &Execution<'_>) {
     for cache in e.job.cache.iter().filter(|c| c.policy != CachePolicy::Push) {
-        let keys: Vec<String> =
-            std::iter::once(&cache.key).chain(&cache.fallback_keys).map(|k| key(e, k)).collect();
+        let keys: Vec<String> = std::iter::once(&cache.key)
+            .chain(&cache.fallback_keys)
+            .map(|k| key(e, k))
+            .collect();
         let shown = keys.first().cloned().unwrap_or_default();
         let (caches, root, bounds) = (e.caches(), e.space.build(), e.bounds());
         match blocking(move || caches.restore(&keys, &root, bounds)).await {
             Ok(Some(key)) => e.trace.line(&format!("Restored the cache {key}")),
             Ok(None) => e.trace.line(&format!("There is no cache {shown} yet")),
-            Err(problem) => e.trace.warn(&format!("The cache {shown} could not be restored: {problem}")),
+            Err(problem) => e
+                .trace
+                .warn(&format!("The cache {shown} could not be restored: {problem}")),
         }
     }
 }
@@ -211,7 +286,9 @@ pub(crate) async fn store_caches(e: &Execution<'_>, success: bool) {
         };
         match stored {
             Ok(size) => e.trace.line(&format!("Stored the cache {key}: {size} bytes")),
-            Err(problem) => e.trace.warn(&format!("The cache {key} was not stored: {problem}")),
+            Err(problem) => e
+                .trace
+                .warn(&format!("The cache {key} was not stored: {problem}")),
         }
     }
 }

@@ -24,12 +24,21 @@ impl Pattern {
         if pattern.is_empty() || pattern.starts_with('/') {
             return None;
         }
-        let parts: Vec<&str> = pattern.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
+        let parts: Vec<&str> = pattern
+            .split('/')
+            .filter(|part| !matches!(*part, "" | "."))
+            .collect();
         if parts.contains(&"..") {
             return None;
         }
-        let text = if parts.is_empty() { "**".to_owned() } else { parts.join("/") };
-        Regex::new(&format!("^{}$", translate(&text))).ok().map(|regex| Self { regex })
+        let text = if parts.is_empty() {
+            "**".to_owned()
+        } else {
+            parts.join("/")
+        };
+        Regex::new(&format!("^{}$", translate(&text)))
+            .ok()
+            .map(|regex| Self { regex })
     }
 
     /// Whether the path itself matches.
@@ -39,7 +48,10 @@ impl Pattern {
 
     /// Whether the path or a directory it lies in matches.
     pub(crate) fn covers(&self, path: &str) -> bool {
-        self.is_match(path) || path.match_indices('/').any(|(at, _)| path.get(..at).is_some_and(|p| self.is_match(p)))
+        self.is_match(path)
+            || path
+                .match_indices('/')
+                .any(|(at, _)| path.get(..at).is_some_and(|p| self.is_match(p)))
     }
 }
 
@@ -69,7 +81,11 @@ fn translate(glob: &str) -> String {
                             Some(set) => ("^", set),
                             None => ("", inside),
                         };
-                        let set = set.replace('\\', r"\\").replace('[', r"\[").replace("&&", r"\&\&").replace('~', r"\~");
+                        let set = set
+                            .replace('\\', r"\\")
+                            .replace('[', r"\[")
+                            .replace("&&", r"\&\&")
+                            .replace('~', r"\~");
                         out.push_str(&format!("[{not}{set}]"));
                         for _ in inside.chars().chain(std::iter::once(']')) {
                             chars.next();
@@ -109,8 +125,14 @@ pub(crate) fn walk(root: &Path) -> io::Result<Vec<String>> {
         };
         for entry in entries {
             let entry = entry?;
-            let Some(name) = entry.file_name().to_str().map(str::to_owned) else { continue };
-            let path = if dir.is_empty() { name } else { format!("{dir}/{name}") };
+            let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
+                continue;
+            };
+            let path = if dir.is_empty() {
+                name
+            } else {
+                format!("{dir}/{name}")
+            };
             let kind = entry.file_type()?;
             if kind.is_dir() {
                 if path != ".git" {

@@ -5,8 +5,7 @@ use crate::{
     api::JobRef,
     archive::Bounds,
     cache::Caches,
-    files,
-    git,
+    files, git,
     mask::Masker,
     report::Reporter,
     script,
@@ -57,9 +56,17 @@ impl From<Problem> for Failure {
 /// Runs a job and reports on it. `halt` ends it because the runner ends.
 pub(crate) async fn run(shared: Arc<Shared>, job: Job, halt: CancellationToken) {
     let config = &shared.config;
-    let job_ref = JobRef { id: job.id, token: job.token.clone() };
-    let asked = u64::try_from(job.runner_info.timeout).ok().filter(|s| *s > 0).map(Duration::from_secs);
-    let timeout = asked.unwrap_or(bascule_core::limits::JOB_TIMEOUT).min(config.limits.timeout);
+    let job_ref = JobRef {
+        id: job.id,
+        token: job.token.clone(),
+    };
+    let asked = u64::try_from(job.runner_info.timeout)
+        .ok()
+        .filter(|s| *s > 0)
+        .map(Duration::from_secs);
+    let timeout = asked
+        .unwrap_or(bascule_core::limits::JOB_TIMEOUT)
+        .min(config.limits.timeout);
     let stop = Stop::new(Instant::now() + timeout);
     let project_dir = project_dir(&job);
     let vars = variables(&shared, &job, &project_dir);
@@ -67,7 +74,12 @@ pub(crate) async fn run(shared: Arc<Shared>, job: Job, halt: CancellationToken) 
     tracing::info!(job = %job.id, name = job.job_info.name, project = job.job_info.project_full_path, "job starts");
 
     let done = CancellationToken::new();
-    let mut reporter = Reporter::new(Arc::clone(&shared.api), job_ref.clone(), trace.clone(), stop.clone());
+    let mut reporter = Reporter::new(
+        Arc::clone(&shared.api),
+        job_ref.clone(),
+        trace.clone(),
+        stop.clone(),
+    );
     let follower = tokio::spawn({
         let done = done.clone();
         async move {
@@ -133,7 +145,11 @@ fn conclude(trace: &Trace, job: &Job, timeout: Duration, result: &Result<(), Fai
     let mut update = match result {
         Ok(()) => {
             trace.line("\x1b[32;1mJob succeeded\x1b[0;m");
-            JobUpdate { state: JobState::Success, exit_code: Some(0), ..JobUpdate::default() }
+            JobUpdate {
+                state: JobState::Success,
+                exit_code: Some(0),
+                ..JobUpdate::default()
+            }
         }
         Err(Failure::Script(code)) => {
             trace.error(&format!("Job failed: exit code {code}"));
@@ -178,14 +194,23 @@ fn conclude(trace: &Trace, job: &Job, timeout: Duration, result: &Result<(), Fai
 fn project_dir(job: &Job) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let parts = job.job_info.project_full_path.split('/');
-    let parts: Vec<&str> =
-        parts.filter(|p| !p.is_empty() && !p.starts_with('.') && p.chars().all(plain)).take(20).collect();
-    if parts.is_empty() { format!("{BUILDS}/project") } else { format!("{BUILDS}/{}", parts.join("/")) }
+    let parts: Vec<&str> = parts
+        .filter(|p| !p.is_empty() && !p.starts_with('.') && p.chars().all(plain))
+        .take(20)
+        .collect();
+    if parts.is_empty() {
+        format!("{BUILDS}/project")
+    } else {
+        format!("{BUILDS}/{}", parts.join("/"))
+    }
 }
 
 fn variables(shared: &Shared, job: &Job, project_dir: &str) -> Vars {
     let config = &shared.config;
-    let public = |key: &str, value: &str| Variable { raw: true, ..Variable::public(key, value) };
+    let public = |key: &str, value: &str| Variable {
+        raw: true,
+        ..Variable::public(key, value)
+    };
     let mut all: Vec<Variable> = config.job_variables.iter().map(|(k, v)| public(k, v)).collect();
     all.push(public("CI_JOB_ID", &job.id.to_string()));
     all.push(public("CI_JOB_NAME", &job.job_info.name));
@@ -193,7 +218,10 @@ fn variables(shared: &Shared, job: &Job, project_dir: &str) -> Vars {
     all.push(public("CI_COMMIT_SHA", &job.git_info.sha));
     all.push(public("CI_COMMIT_REF_NAME", &job.git_info.reference));
     all.push(public("CI_PROJECT_PATH", &job.job_info.project_full_path));
-    all.push(Variable { raw: true, ..Variable::masked("CI_JOB_TOKEN", &job.token) });
+    all.push(Variable {
+        raw: true,
+        ..Variable::masked("CI_JOB_TOKEN", &job.token)
+    });
     all.extend(job.variables.iter().cloned());
     // What only the runner knows stands above all.
     for (key, value) in [
@@ -205,11 +233,13 @@ fn variables(shared: &Shared, job: &Job, project_dir: &str) -> Vars {
         ("CI_PROJECT_DIR", project_dir),
         ("CI_RUNNER_DESCRIPTION", &config.name),
         ("CI_RUNNER_VERSION", env!("CARGO_PKG_VERSION")),
-        ("CI_RUNNER_EXECUTABLE_ARCH", concat!("linux/", env!("CARGO_PKG_NAME"))),
     ] {
         all.push(public(key, value));
     }
-    all.push(public("CI_RUNNER_EXECUTABLE_ARCH", &format!("linux/{}", std::env::consts::ARCH)));
+    all.push(public(
+        "CI_RUNNER_EXECUTABLE_ARCH",
+        &format!("linux/{}", std::env::consts::ARCH),
+    ));
     Vars::new(&format!("{project_dir}.tmp"), all)
 }
 
@@ -218,10 +248,17 @@ fn masker(job: &Job, vars: &Vars) -> Masker {
     secrets.push(job.token.clone());
     secrets.extend(job.dependencies.iter().map(|d| d.token.clone()));
     secrets.extend(job.credentials.iter().map(|c| c.password.clone()));
-    if let Some(password) = url::Url::parse(&job.git_info.repo_url).ok().as_ref().and_then(url::Url::password) {
+    if let Some(password) = url::Url::parse(&job.git_info.repo_url)
+        .ok()
+        .as_ref()
+        .and_then(url::Url::password)
+    {
         secrets.push(password.to_owned());
     }
-    Masker::new(secrets.iter().map(String::as_str), &job.features.token_mask_prefixes)
+    Masker::new(
+        secrets.iter().map(String::as_str),
+        &job.features.token_mask_prefixes,
+    )
 }
 
 pub(crate) struct Execution<'a> {
@@ -270,7 +307,9 @@ impl Execution<'_> {
 
     pub(crate) fn section_start(&self, name: &str, title: &str) {
         let now = self.shared.config.clock.now().seconds();
-        self.trace.line(&format!("section_start:{now}:{name}\r\x1b[0K\x1b[0K\x1b[36;1m{title}\x1b[0;m"));
+        self.trace.line(&format!(
+            "section_start:{now}:{name}\r\x1b[0K\x1b[0K\x1b[36;1m{title}\x1b[0;m"
+        ));
     }
 
     pub(crate) fn section_end(&self, name: &str) {
@@ -293,26 +332,38 @@ impl Execution<'_> {
                 continue;
             }
             let section = format!("step_{}", step.name);
-            self.section_start(&section, &format!("Executing \"step_{}\" stage of the job script", step.name));
+            self.section_start(
+                &section,
+                &format!("Executing \"step_{}\" stage of the job script", step.name),
+            );
             let ended = self.step(step, None).await;
             self.section_end(&section);
             match ended {
                 Err(Failure::Script(code)) if step.allow_failure => {
-                    self.trace.warn(&format!("The step `{}` failed with {code}, which is allowed.", step.name));
+                    self.trace.warn(&format!(
+                        "The step `{}` failed with {code}, which is allowed.",
+                        step.name
+                    ));
                 }
                 Err(failure) if result.is_ok() => result = Err(failure),
                 _ => {}
             }
         }
         if !any {
-            return Err(Failure::Configuration("it has no script this runner can run".to_owned()));
+            return Err(Failure::Configuration(
+                "it has no script this runner can run".to_owned(),
+            ));
         }
         result
     }
 
     async fn after_script(&mut self, result: &Result<(), Failure>) {
         let job = self.job;
-        let Some(step) = job.steps.iter().find(|s| s.name == STEP_AFTER_SCRIPT && !s.script.is_empty()) else {
+        let Some(step) = job
+            .steps
+            .iter()
+            .find(|s| s.name == STEP_AFTER_SCRIPT && !s.script.is_empty())
+        else {
             return;
         };
         let status = match result {
@@ -325,12 +376,17 @@ impl Execution<'_> {
         match self.step(step, Some(AFTER_SCRIPT)).await {
             Ok(()) => {}
             Err(Failure::Script(code)) => {
-                self.trace.warn(&format!("after_script ended with {code}; the job's result stays."));
+                self.trace.warn(&format!(
+                    "after_script ended with {code}; the job's result stays."
+                ));
             }
             Err(Failure::Stopped(Reason::Timeout)) => {
-                self.trace.warn("after_script took longer than 5 minutes and was ended; the job's result stays.");
+                self.trace
+                    .warn("after_script took longer than 5 minutes and was ended; the job's result stays.");
             }
-            Err(Failure::System(problem)) => self.trace.warn(&format!("after_script could not run: {problem}")),
+            Err(Failure::System(problem)) => {
+                self.trace.warn(&format!("after_script could not run: {problem}"));
+            }
             Err(Failure::Stopped(_) | Failure::Configuration(_)) => {}
         }
         self.section_end(STEP_AFTER_SCRIPT);
@@ -371,7 +427,10 @@ impl Execution<'_> {
             reason = stopped => running.terminate(GRACE).await.map(|_| Err(reason)),
         };
         // All who could write are gone by now, so the end of the output is near.
-        if tokio::time::timeout(Duration::from_secs(5), &mut pump).await.is_err() {
+        if tokio::time::timeout(Duration::from_secs(5), &mut pump)
+            .await
+            .is_err()
+        {
             pump.abort();
         }
         match ended? {
@@ -393,7 +452,11 @@ impl Execution<'_> {
                 .next("Run `bascule doctor` on the runner's machine.");
             return Err(Failure::System(problem));
         }
-        if exit.code == 0 { Ok(()) } else { Err(Failure::Script(exit.code)) }
+        if exit.code == 0 {
+            Ok(())
+        } else {
+            Err(Failure::Script(exit.code))
+        }
     }
 
     fn spec(&self, bash: bool, script: &str) -> Spec {
@@ -409,7 +472,11 @@ impl Execution<'_> {
             .bind(self.space.tmp(), "/tmp")
             .ro_bind(self.space.scripts(), SCRIPTS)
             .directory(&self.project_dir)
-            .network(if self.network() { Network::Host } else { Network::None })
+            .network(if self.network() {
+                Network::Host
+            } else {
+                Network::None
+            })
             .memory_bytes(limits.memory_bytes)
             .pids(limits.pids)
             .open_files(limits.open_files)
@@ -435,7 +502,10 @@ impl Execution<'_> {
 
     pub(crate) fn bounds(&self) -> Bounds {
         let limits = &self.shared.config.limits;
-        Bounds { bytes: limits.unpacked_bytes, entries: limits.unpacked_entries }
+        Bounds {
+            bytes: limits.unpacked_bytes,
+            entries: limits.unpacked_entries,
+        }
     }
 
     pub(crate) fn caches(&self) -> Caches {
@@ -447,7 +517,12 @@ impl Execution<'_> {
 }
 
 fn ends_at_once(result: &Result<(), Failure>) -> bool {
-    matches!(result, Err(Failure::Stopped(Reason::Canceled | Reason::Shutdown | Reason::Gone)))
+    matches!(
+        result,
+        Err(Failure::Stopped(
+            Reason::Canceled | Reason::Shutdown | Reason::Gone
+        ))
+    )
 }
 
 /// Whether something with this `when` is due.
@@ -462,7 +537,11 @@ pub(crate) fn applies(when: When, success: bool) -> bool {
 /// All that comes before the script.
 async fn prepare(e: &mut Execution<'_>) -> Result<(), Failure> {
     let config = &e.shared.config;
-    e.trace.line(&format!("Running with bascule-runner {} on {}", env!("CARGO_PKG_VERSION"), config.name));
+    e.trace.line(&format!(
+        "Running with bascule-runner {} on {}",
+        env!("CARGO_PKG_VERSION"),
+        config.name
+    ));
     e.section_start("prepare_executor", "Preparing the sandbox");
     let network = if e.network() { "on" } else { "off" };
     e.trace.line(&format!(
@@ -471,7 +550,8 @@ async fn prepare(e: &mut Execution<'_>) -> Result<(), Failure> {
         config.limits.pids
     ));
     if e.vars.is_on("BASCULE_NETWORK") && !e.network() {
-        e.trace.warn("The job asks for a network (BASCULE_NETWORK), and this runner gives none.");
+        e.trace
+            .warn("The job asks for a network (BASCULE_NETWORK), and this runner gives none.");
     }
     if let Some(image) = e.job.image.as_ref().filter(|i| !i.name.is_empty()) {
         e.trace.warn(&format!(
@@ -480,11 +560,13 @@ async fn prepare(e: &mut Execution<'_>) -> Result<(), Failure> {
         ));
     }
     if !e.job.services.is_empty() {
-        e.trace.warn("Services are not started: this runner runs no containers.");
+        e.trace
+            .warn("Services are not started: this runner runs no containers.");
     }
     for (name, content) in e.vars.files() {
         let file = e.space.files().join(&name);
-        workspace::write_private(&file, content.as_bytes()).map_err(|err| workspace::unwritable(&file, &err))?;
+        workspace::write_private(&file, content.as_bytes())
+            .map_err(|err| workspace::unwritable(&file, &err))?;
     }
     e.section_end("prepare_executor");
 
@@ -492,12 +574,21 @@ async fn prepare(e: &mut Execution<'_>) -> Result<(), Failure> {
     if !matches!(strategy.as_str(), "none" | "empty") && !e.job.git_info.repo_url.is_empty() {
         e.section_start("get_sources", "Getting source from Git repository");
         let home = e.space.meta();
-        git::checkout(&e.job.git_info, &e.space.build(), &home, &config.git_protocols, e.trace, e.stop).await?;
+        git::checkout(
+            &e.job.git_info,
+            &e.space.build(),
+            &home,
+            &config.git_protocols,
+            e.trace,
+            e.stop,
+        )
+        .await?;
         let submodules = e.vars.get("GIT_SUBMODULE_STRATEGY").unwrap_or_default();
         if !matches!(submodules.as_str(), "" | "none") {
             e.trace.warn("Submodules are not fetched by this runner.");
         }
-        let untracked = e.job.artifacts.iter().any(|a| a.untracked) || e.job.cache.iter().any(|c| c.untracked);
+        let untracked =
+            e.job.artifacts.iter().any(|a| a.untracked) || e.job.cache.iter().any(|c| c.untracked);
         if untracked {
             e.tracked = git::tracked(&e.space.build(), &home).await?.into_iter().collect();
         }
@@ -518,13 +609,21 @@ async fn prepare(e: &mut Execution<'_>) -> Result<(), Failure> {
 
 /// All that comes after the script.
 async fn keep(e: &mut Execution<'_>, success: bool) -> Result<(), Failure> {
-    if e.job.cache.iter().any(|c| c.policy != CachePolicy::Pull && applies(c.when, success)) {
+    if e.job
+        .cache
+        .iter()
+        .any(|c| c.policy != CachePolicy::Pull && applies(c.when, success))
+    {
         e.section_start("archive_cache", "Saving cache");
         files::store_caches(e, success).await;
         e.section_end("archive_cache");
     }
     if e.job.artifacts.iter().any(|a| applies(a.when, success)) {
-        let section = if success { "upload_artifacts_on_success" } else { "upload_artifacts_on_failure" };
+        let section = if success {
+            "upload_artifacts_on_success"
+        } else {
+            "upload_artifacts_on_failure"
+        };
         e.section_start(section, "Uploading artifacts");
         let uploaded = files::upload_artifacts(e, success).await;
         e.section_end(section);

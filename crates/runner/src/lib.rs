@@ -186,10 +186,14 @@ impl Runner {
     pub async fn new(config: Config) -> Result<Self> {
         Sandbox::available().await?;
         let lock = workspace::lock(&config.builds_dir)?;
-        std::fs::create_dir_all(&config.cache_dir).map_err(|e| workspace::unwritable(&config.cache_dir, &e))?;
+        std::fs::create_dir_all(&config.cache_dir)
+            .map_err(|e| workspace::unwritable(&config.cache_dir, &e))?;
         let client = Client::new(&config.url, None)?;
         let api = Arc::new(Api::new(client, config.token.clone(), config.system_id.clone()));
-        Ok(Self { shared: Arc::new(Shared { config, api }), _lock: lock })
+        Ok(Self {
+            shared: Arc::new(Shared { config, api }),
+            _lock: lock,
+        })
     }
 
     /// Asks the server whether it knows this runner.
@@ -221,7 +225,10 @@ impl Runner {
             halt.cancel();
             let all_done = async { while jobs.join_next().await.is_some() {} };
             if tokio::time::timeout(LAST_WORDS, all_done).await.is_err() {
-                tracing::warn!(jobs = jobs.len(), "jobs could not be reported; the next start tells the server");
+                tracing::warn!(
+                    jobs = jobs.len(),
+                    "jobs could not be reported; the next start tells the server"
+                );
             }
         }
         ended
@@ -234,7 +241,11 @@ impl Runner {
         slots: &Arc<Semaphore>,
         jobs: &mut JoinSet<()>,
     ) -> Result<()> {
-        let retry = Retry { attempts: u32::MAX, first: Duration::from_millis(200), most: Duration::from_secs(5) };
+        let retry = Retry {
+            attempts: u32::MAX,
+            first: Duration::from_millis(200),
+            most: Duration::from_secs(5),
+        };
         let mut failures = 0_u32;
         loop {
             while jobs.try_join_next().is_some() {}
@@ -261,12 +272,21 @@ impl Runner {
                 }
                 Ok(None) => {
                     failures = 0;
-                    if asked.elapsed() >= LONG_POLLED { Duration::ZERO } else { self.shared.config.poll_interval }
+                    if asked.elapsed() >= LONG_POLLED {
+                        Duration::ZERO
+                    } else {
+                        self.shared.config.poll_interval
+                    }
                 }
                 Err(problem) if matches!(problem.status, 401 | 403) => {
-                    return Err(Problem::new(403, "runner_refused", "The server refuses this runner.")
-                        .why(format!("{} The runner's token is wrong or was withdrawn.", problem.what))
-                        .next("Register the runner again and give it the new token."));
+                    return Err(
+                        Problem::new(403, "runner_refused", "The server refuses this runner.")
+                            .why(format!(
+                                "{} The runner's token is wrong or was withdrawn.",
+                                problem.what
+                            ))
+                            .next("Register the runner again and give it the new token."),
+                    );
                 }
                 Err(problem) => {
                     if failures == 0 {
@@ -295,7 +315,11 @@ async fn recover(shared: &Shared, space: workspace::Workspace, job: Option<JobRe
             ..JobUpdate::default()
         };
         let words = "\n\x1b[31;1mERROR: Job failed (system failure): the runner was killed while the job ran\x1b[0;m\n";
-        let retry = Retry { attempts: 30, first: Duration::from_millis(200), most: Duration::from_secs(5) };
+        let retry = Retry {
+            attempts: 30,
+            first: Duration::from_millis(200),
+            most: Duration::from_secs(5),
+        };
         let mut start = 0;
         let mut said = false;
         for attempt in 0..retry.attempts {

@@ -32,15 +32,33 @@ impl Masker {
             // Programs often print one line of a longer secret, or put it in an address.
             for part in std::iter::once(secret).chain(secret.lines()).map(str::trim) {
                 all.push(part.as_bytes().to_vec());
-                all.push(utf8_percent_encode(part, NON_ALPHANUMERIC).to_string().into_bytes());
+                all.push(
+                    utf8_percent_encode(part, NON_ALPHANUMERIC)
+                        .to_string()
+                        .into_bytes(),
+                );
             }
         }
         all.retain(|s| s.len() >= LEAST_BYTES);
-        let mut patterns: Vec<Pattern> = all.into_iter().map(|bytes| Pattern { bytes, beginning: false }).collect();
+        let mut patterns: Vec<Pattern> = all
+            .into_iter()
+            .map(|bytes| Pattern {
+                bytes,
+                beginning: false,
+            })
+            .collect();
         let beginnings = beginnings.iter().filter(|b| b.len() >= LEAST_BYTES);
-        patterns.extend(beginnings.map(|b| Pattern { bytes: b.as_bytes().to_vec(), beginning: true }));
+        patterns.extend(beginnings.map(|b| Pattern {
+            bytes: b.as_bytes().to_vec(),
+            beginning: true,
+        }));
         // Longest first, so that the first match is the longest.
-        patterns.sort_by(|a, b| b.bytes.len().cmp(&a.bytes.len()).then_with(|| a.bytes.cmp(&b.bytes)));
+        patterns.sort_by(|a, b| {
+            b.bytes
+                .len()
+                .cmp(&a.bytes.len())
+                .then_with(|| a.bytes.cmp(&b.bytes))
+        });
         patterns.dedup_by(|a, b| a.bytes == b.bytes && a.beginning == b.beginning);
         let mut starts = Box::new([false; 256]);
         for first in patterns.iter().filter_map(|p| p.bytes.first()) {
@@ -48,7 +66,12 @@ impl Masker {
                 *start = true;
             }
         }
-        Self { patterns, starts, held: Vec::new(), in_word: false }
+        Self {
+            patterns,
+            starts,
+            held: Vec::new(),
+            in_word: false,
+        }
     }
 
     /// Takes more bytes and adds what is clear to `out`.
@@ -126,7 +149,10 @@ mod tests {
     fn secrets_vanish_whole_in_pieces_and_in_addresses() {
         let new = || Masker::new(["s3cret/!", "s3cret/!longer"], &[]);
         assert_eq!(masked(&mut new(), &[b"a s3cret/! b"]), "a [MASKED] b");
-        assert_eq!(masked(&mut new(), &[b"a s3", b"cre", b"t/!", b" b"]), "a [MASKED] b");
+        assert_eq!(
+            masked(&mut new(), &[b"a s3", b"cre", b"t/!", b" b"]),
+            "a [MASKED] b"
+        );
         assert_eq!(masked(&mut new(), &[b"s3cret/!", b"longer."]), "[MASKED].");
         assert_eq!(masked(&mut new(), &[b"u:s3cret%2F%21@h"]), "u:[MASKED]@h");
         assert_eq!(masked(&mut new(), &[b"s3cre"]), "s3cre");
@@ -135,7 +161,10 @@ mod tests {
     #[test]
     fn words_with_a_known_beginning_vanish_to_their_end() {
         let mut masker = Masker::new([], &["glpat-".to_owned()]);
-        assert_eq!(masked(&mut masker, &[b"x glp", b"at-abc", b"DEF_9 y"]), "x glpat-[MASKED] y");
+        assert_eq!(
+            masked(&mut masker, &[b"x glp", b"at-abc", b"DEF_9 y"]),
+            "x glpat-[MASKED] y"
+        );
     }
 
     #[test]

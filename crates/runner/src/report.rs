@@ -35,7 +35,15 @@ pub(crate) struct Reporter {
 
 impl Reporter {
     pub(crate) fn new(api: Arc<Api>, job: JobRef, trace: Trace, stop: Stop) -> Self {
-        Self { api, job, trace, stop, sent: 0, asked: SHORT, gone: false }
+        Self {
+            api,
+            job,
+            trace,
+            stop,
+            sent: 0,
+            asked: SHORT,
+            gone: false,
+        }
     }
 
     /// Sends what is written, until `done`.
@@ -85,7 +93,10 @@ impl Reporter {
     pub(crate) async fn finish(&mut self, mut update: JobUpdate, patience: Duration) -> bool {
         let until = Instant::now() + patience;
         let (crc, bytesize) = self.trace.checksum();
-        update.output = Some(JobOutput { checksum: log_checksum(crc), bytesize });
+        update.output = Some(JobOutput {
+            checksum: log_checksum(crc),
+            bytesize,
+        });
         let retry = pauses();
         let (mut failures, mut waits, mut resends) = (0_u32, 0_u32, 0_u32);
         while !self.gone {
@@ -148,7 +159,10 @@ impl Reporter {
             416 => {
                 let stored = answer.stored.unwrap_or(0).min(whole);
                 if stored == self.sent {
-                    return Err(bascule_core::Problem::conflict("trace_refused", "The server refuses the log."));
+                    return Err(bascule_core::Problem::conflict(
+                        "trace_refused",
+                        "The server refuses the log.",
+                    ));
                 }
                 self.sent = stored;
             }
@@ -179,5 +193,9 @@ impl Reporter {
 }
 
 fn pauses() -> Retry {
-    Retry { attempts: u32::MAX, first: Duration::from_millis(100), most: Duration::from_secs(5) }
+    Retry {
+        attempts: u32::MAX,
+        first: Duration::from_millis(100),
+        most: Duration::from_secs(5),
+    }
 }

@@ -16,7 +16,11 @@ pub(crate) fn render(bash: bool, project_dir: &str, entries: &[String]) -> Strin
         let entry = entry.replace('\0', "");
         let mut lines = entry.lines();
         let first = lines.next().unwrap_or_default();
-        let more = if lines.any(|l| !l.trim().is_empty()) { " # collapsed multi-line command" } else { "" };
+        let more = if lines.any(|l| !l.trim().is_empty()) {
+            " # collapsed multi-line command"
+        } else {
+            ""
+        };
         let shown = quote(&format!("{first}{more}"));
         let _ = writeln!(script, "printf '\\033[32;1m$ %s\\033[0;m\\n' {shown}\n{entry}");
     }

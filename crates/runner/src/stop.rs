@@ -27,7 +27,10 @@ pub(crate) struct Stop {
 
 impl Stop {
     pub(crate) fn new(deadline: Instant) -> Self {
-        Self { send: Arc::new(watch::Sender::new(None)), deadline }
+        Self {
+            send: Arc::new(watch::Sender::new(None)),
+            deadline,
+        }
     }
 
     /// Ends the job, unless a weightier reason already does.

@@ -28,8 +28,16 @@ struct State {
 
 impl Trace {
     pub(crate) fn new(masker: Masker, limit: usize) -> Self {
-        let state = State { bytes: Vec::new(), masker, limit, cut: false };
-        Self(Arc::new(Inner { state: Mutex::new(state), changed: Notify::new() }))
+        let state = State {
+            bytes: Vec::new(),
+            masker,
+            limit,
+            cut: false,
+        };
+        Self(Arc::new(Inner {
+            state: Mutex::new(state),
+            changed: Notify::new(),
+        }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -67,7 +75,11 @@ impl Trace {
         if !state.cut {
             state.masker.flush(&mut clear);
         }
-        if clear.last().or(state.bytes.last()).is_some_and(|b| !matches!(b, b'\n' | b'\r')) {
+        if clear
+            .last()
+            .or(state.bytes.last())
+            .is_some_and(|b| !matches!(b, b'\n' | b'\r'))
+        {
             clear.push(b'\n');
         }
         state.masker.push(text.as_bytes(), &mut clear);

@@ -1,10 +1,12 @@
 //! A job's variables: which of several counts, what stands in `$NAME`, and which go to files.
 
 use bascule_wire::runner::Variable;
-use std::collections::BTreeMap;
+use std::{cell::Cell, collections::BTreeMap};
 
 /// Deepest nesting of variables in variables.
 const DEPTH: usize = 20;
+/// Most names replaced for one value; nested names multiply.
+const REPLACEMENTS: u32 = 2_000;
 /// Longest value after expansion, in bytes; the kernel takes no longer variable.
 const VALUE_BYTES: usize = 120 * 1024;
 
@@ -19,7 +21,10 @@ pub(crate) struct Vars {
 impl Vars {
     /// `sources` in rising order of weight.
     pub(crate) fn new(files: &str, sources: impl IntoIterator<Item = Variable>) -> Self {
-        let mut vars = Self { all: BTreeMap::new(), files: files.to_owned() };
+        let mut vars = Self {
+            all: BTreeMap::new(),
+            files: files.to_owned(),
+        };
         for variable in sources {
             vars.set(variable);
         }
@@ -36,37 +41,54 @@ impl Vars {
 
     /// A variable's value as the job sees it.
     pub(crate) fn get(&self, key: &str) -> Option<String> {
-        self.value(key, 0)
+        self.value(key, 0, &Cell::new(REPLACEMENTS))
     }
 
     /// Puts values in place of `$NAME` and `${NAME}`; `$$` is a dollar sign, unknown names are empty.
     pub(crate) fn expand(&self, text: &str) -> String {
-        self.expand_at(text, 0)
+        self.expand_naming(text, 0, None, &Cell::new(REPLACEMENTS))
     }
 
     /// Whether a variable switches something on.
     pub(crate) fn is_on(&self, key: &str) -> bool {
-        self.get(key).is_some_and(|v| matches!(v.to_ascii_lowercase().as_str(), "on" | "true" | "1" | "yes"))
+        self.get(key)
+            .is_some_and(|v| matches!(v.to_ascii_lowercase().as_str(), "on" | "true" | "1" | "yes"))
     }
 
     /// The environment for the job.
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
-        self.all.keys().filter_map(|key| Some((key.clone(), self.get(key)?))).collect()
+        self.all
+            .keys()
+            .filter_map(|key| Some((key.clone(), self.get(key)?)))
+            .collect()
     }
 
     /// File variables, as names and contents.
     pub(crate) fn files(&self) -> Vec<(String, String)> {
         let files = self.all.values().filter(|v| v.file);
-        files.map(|v| (v.key.clone(), if v.raw { v.value.clone() } else { self.expand(&v.value) })).collect()
+        files
+            .map(|v| {
+                (
+                    v.key.clone(),
+                    if v.raw {
+                        v.value.clone()
+                    } else {
+                        self.expand(&v.value)
+                    },
+                )
+            })
+            .collect()
     }
 
     /// Values to keep out of the log.
     pub(crate) fn secrets(&self) -> Vec<String> {
         let masked = self.all.values().filter(|v| v.masked);
-        masked.flat_map(|v| [v.value.clone(), self.expand(&v.value)]).collect()
+        masked
+            .flat_map(|v| [v.value.clone(), self.expand(&v.value)])
+            .collect()
     }
 
-    fn value(&self, key: &str, depth: usize) -> Option<String> {
+    fn value(&self, key: &str, depth: usize, left: &Cell<u32>) -> Option<String> {
         let Some(variable) = self.all.get(key) else {
             // What the sandbox sets itself, for `PATH: $HOME/bin:$PATH` and the like.
             return match key {
@@ -80,15 +102,11 @@ impl Vars {
         } else if variable.raw || !variable.value.contains('$') {
             Some(variable.value.clone())
         } else {
-            Some(self.expand_naming(&variable.value, depth + 1, Some(key)))
+            Some(self.expand_naming(&variable.value, depth + 1, Some(key), left))
         }
     }
 
-    fn expand_at(&self, text: &str, depth: usize) -> String {
-        self.expand_naming(text, depth, None)
-    }
-
-    fn expand_naming(&self, text: &str, depth: usize, within: Option<&str>) -> String {
+    fn expand_naming(&self, text: &str, depth: usize, within: Option<&str>, left: &Cell<u32>) -> String {
         if depth > DEPTH {
             // A circle; the text as it stands says more than nothing.
             return text.to_owned();
@@ -104,17 +122,23 @@ impl Vars {
             } else if let Some((name, tail)) = after.strip_prefix('{').and_then(|t| t.split_once('}')) {
                 (name, tail)
             } else {
-                let end = after.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).unwrap_or(after.len());
+                let end = after
+                    .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+                    .unwrap_or(after.len());
                 after.split_at(end)
             };
+            let Some(fewer) = left.get().checked_sub(1) else {
+                return text.to_owned();
+            };
+            left.set(fewer);
             if name.is_empty() {
                 out.push('$');
             } else if within == Some(name) {
                 // `PATH: /x:$PATH` means what was there before.
-                if let Some(default) = Self::default().value(name, 0) {
+                if let Some(default) = Self::default().value(name, 0, left) {
                     out.push_str(&default);
                 }
-            } else if let Some(value) = self.value(name, depth) {
+            } else if let Some(value) = self.value(name, depth, left) {
                 out.push_str(&value);
             }
             if out.len() > VALUE_BYTES {
@@ -123,7 +147,11 @@ impl Vars {
             rest = next;
         }
         out.push_str(rest);
-        if out.len() > VALUE_BYTES { text.to_owned() } else { out }
+        if out.len() > VALUE_BYTES {
+            text.to_owned()
+        } else {
+            out
+        }
     }
 }
 
@@ -137,7 +165,13 @@ mod tests {
 
     #[test]
     fn nested_names_are_expanded_and_later_ones_count() {
-        let vars = vars(&[("A", "1"), ("B", "$A-${C}"), ("C", "c$$"), ("A", "2"), ("P", "/x:$PATH")]);
+        let vars = vars(&[
+            ("A", "1"),
+            ("B", "$A-${C}"),
+            ("C", "c$$"),
+            ("A", "2"),
+            ("P", "/x:$PATH"),
+        ]);
         assert_eq!(vars.get("B").unwrap(), "2-c$");
         assert_eq!(vars.expand("$B/$NONE/$ ${"), "2-c$//$ ${");
         assert!(vars.get("P").unwrap().starts_with("/x:/usr/local"));
@@ -149,7 +183,10 @@ mod tests {
         assert!(vars.get("A").unwrap().len() < 10);
         let mut bomb = Vars::default();
         for n in 0..19 {
-            bomb.set(Variable::public(format!("V{n}"), format!("$V{}$V{}", n + 1, n + 1)));
+            bomb.set(Variable::public(
+                format!("V{n}"),
+                format!("$V{}$V{}", n + 1, n + 1),
+            ));
         }
         bomb.set(Variable::public("V19", "x".repeat(1000)));
         assert!(bomb.get("V0").unwrap().len() <= VALUE_BYTES);
@@ -158,8 +195,14 @@ mod tests {
     #[test]
     fn files_raw_and_impossible_names() {
         let mut vars = vars(&[("A B", "x"), ("N", "a\0b"), ("A", "1")]);
-        vars.set(Variable { file: true, ..Variable::public("KEY", "pem$A") });
-        vars.set(Variable { raw: true, ..Variable::masked("RAW", "p$A") });
+        vars.set(Variable {
+            file: true,
+            ..Variable::public("KEY", "pem$A")
+        });
+        vars.set(Variable {
+            raw: true,
+            ..Variable::masked("RAW", "p$A")
+        });
         let environment = vars.environment();
         assert_eq!(environment.len(), 3);
         assert!(environment.contains(&("KEY".into(), "/f/KEY".into())));

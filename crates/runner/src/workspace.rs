@@ -39,10 +39,20 @@ impl Workspace {
     fn fill(&self, job: &JobRef) -> io::Result<()> {
         let mut private = DirBuilder::new();
         private.mode(0o700).create(&self.root)?;
-        for dir in [self.build(), self.home(), self.tmp(), self.files(), self.scripts(), self.meta()] {
+        for dir in [
+            self.build(),
+            self.home(),
+            self.tmp(),
+            self.files(),
+            self.scripts(),
+            self.meta(),
+        ] {
             private.create(dir)?;
         }
-        let mark = serde_json::to_vec(&Mark { id: job.id, token: job.token.clone() })?;
+        let mark = serde_json::to_vec(&Mark {
+            id: job.id,
+            token: job.token.clone(),
+        })?;
         write_private(&self.meta().join("job.json"), &mark)
     }
 
@@ -88,13 +98,20 @@ impl Workspace {
 
 /// Writes a file that only this user reads.
 pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    let mut file = File::options().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     io::Write::write_all(&mut file, content)
 }
 
 /// Directories left behind by a runner that was killed, with the jobs they were of.
 pub(crate) fn stale(builds: &Path) -> Vec<(Workspace, Option<JobRef>)> {
-    let Ok(entries) = fs::read_dir(builds) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(builds) else {
+        return Vec::new();
+    };
     entries
         .flatten()
         .filter(|entry| entry.file_name().to_string_lossy().starts_with(PREFIX))
@@ -102,7 +119,13 @@ pub(crate) fn stale(builds: &Path) -> Vec<(Workspace, Option<JobRef>)> {
             let space = Workspace { root: entry.path() };
             let mark = fs::read(space.meta().join("job.json")).ok();
             let mark: Option<Mark> = mark.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-            (space, mark.map(|m| JobRef { id: m.id, token: m.token }))
+            (
+                space,
+                mark.map(|m| JobRef {
+                    id: m.id,
+                    token: m.token,
+                }),
+            )
         })
         .collect()
 }
@@ -113,12 +136,21 @@ pub(crate) fn lock(builds: &Path) -> Result<File> {
         .recursive(true)
         .mode(0o700)
         .create(builds)
-        .and_then(|()| File::options().write(true).create(true).truncate(false).open(builds.join("lock")))
+        .and_then(|()| {
+            File::options()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .open(builds.join("lock"))
+        })
         .map_err(|e| unwritable(builds, &e))?;
     file.try_lock().map_err(|_| {
-        Problem::conflict("runner_running", format!("Another runner works in {}.", builds.display()))
-            .why("Two runners in one directory would remove each other's jobs.")
-            .next("Stop the other one, or give this one a directory of its own.")
+        Problem::conflict(
+            "runner_running",
+            format!("Another runner works in {}.", builds.display()),
+        )
+        .why("Two runners in one directory would remove each other's jobs.")
+        .next("Stop the other one, or give this one a directory of its own.")
     })?;
     Ok(file)
 }
@@ -147,9 +179,13 @@ fn open_up(dir: &Path) -> io::Result<()> {
 }
 
 pub(crate) fn unwritable(path: &Path, error: &io::Error) -> Problem {
-    Problem::new(503, "unwritable", format!("{} cannot be written.", path.display()))
-        .why(error.to_string())
-        .next("Check free space and permissions there.")
+    Problem::new(
+        503,
+        "unwritable",
+        format!("{} cannot be written.", path.display()),
+    )
+    .why(error.to_string())
+    .next("Check free space and permissions there.")
 }
 
 #[cfg(test)]
@@ -162,12 +198,15 @@ mod tests {
         let builds = dir.path().join("builds");
         let held = lock(&builds).unwrap();
         assert_eq!(lock(&builds).unwrap_err().code, "runner_running");
-        let job = JobRef { id: JobId(7), token: "t".into() };
+        let job = JobRef {
+            id: JobId(7),
+            token: "t".into(),
+        };
         let space = Workspace::create(&builds, &job).unwrap();
         let shut = space.build().join("shut");
         fs::create_dir(&shut).unwrap();
         fs::write(shut.join("f"), "").unwrap();
-        fs::set_permissions(&shut, fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(&shut, fs::Permissions::from_mode(0o000)).unwrap();
         let mut found = stale(&builds);
         assert_eq!(found.len(), 1);
         let (space, job) = found.remove(0);

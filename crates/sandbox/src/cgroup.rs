@@ -37,12 +37,16 @@ impl Group {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{PREFIX}{}-{number}", std::process::id());
         if let Some(bytes) = memory_bytes {
-            group.add("memory", &mounts, &own, &name, |dir, version| limit_memory(dir, version, bytes));
+            group.add("memory", &mounts, &own, &name, |dir, version| {
+                limit_memory(dir, version, bytes)
+            });
         }
         if let Some(pids) = pids {
             // Bubblewrap's own two processes count too.
             let most = pids.saturating_add(2).to_string();
-            group.add("pids", &mounts, &own, &name, |dir, _| fs::write(dir.join("pids.max"), &most));
+            group.add("pids", &mounts, &own, &name, |dir, _| {
+                fs::write(dir.join("pids.max"), &most)
+            });
         }
         group
     }
@@ -103,13 +107,17 @@ impl Group {
 
     /// Whether the kernel killed something in here for want of memory.
     pub(crate) fn oom_killed(&self) -> bool {
-        let Some((dir, version)) = &self.memory else { return false };
+        let Some((dir, version)) = &self.memory else {
+            return false;
+        };
         let file = match version {
             Version::One => "memory.oom_control",
             Version::Two => "memory.events",
         };
         let text = fs::read_to_string(dir.join(file)).unwrap_or_default();
-        text.lines().filter_map(|line| line.split_once(' ')).any(|(k, v)| k == "oom_kill" && v.trim() != "0")
+        text.lines()
+            .filter_map(|line| line.split_once(' '))
+            .any(|(k, v)| k == "oom_kill" && v.trim() != "0")
     }
 
     /// The processes in here.
@@ -118,7 +126,11 @@ impl Group {
             .join_files()
             .iter()
             .filter_map(|file| fs::read_to_string(file).ok())
-            .flat_map(|text| text.lines().filter_map(|line| line.trim().parse().ok()).collect::<Vec<i32>>())
+            .flat_map(|text| {
+                text.lines()
+                    .filter_map(|line| line.trim().parse().ok())
+                    .collect::<Vec<i32>>()
+            })
             .collect();
         all.sort_unstable();
         all.dedup();
@@ -127,7 +139,8 @@ impl Group {
 
     /// Removes the group; `false` while something is still in it.
     pub(crate) fn try_remove(&mut self) -> bool {
-        self.dirs.retain(|dir| fs::remove_dir(dir).is_err() && dir.exists());
+        self.dirs
+            .retain(|dir| fs::remove_dir(dir).is_err() && dir.exists());
         self.dirs.is_empty()
     }
 }
@@ -148,7 +161,9 @@ impl Drop for Group {
             }
             rest.dirs.clear();
         };
-        let _ = std::thread::Builder::new().name("cgroup-removal".to_owned()).spawn(patient);
+        let _ = std::thread::Builder::new()
+            .name("cgroup-removal".to_owned())
+            .spawn(patient);
     }
 }
 
@@ -173,7 +188,8 @@ fn parents(controller: &str, mounts: &str, own: &str) -> Vec<(PathBuf, Version)>
     let mut found = Vec::new();
     for line in mounts.lines() {
         let mut fields = line.split(' ');
-        let (_, Some(at), Some(kind), Some(options)) = (fields.next(), fields.next(), fields.next(), fields.next())
+        let (_, Some(at), Some(kind), Some(options)) =
+            (fields.next(), fields.next(), fields.next(), fields.next())
         else {
             continue;
         };
@@ -234,7 +250,11 @@ fn remove_stale(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else { return };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let Some(owner) = name.to_str().and_then(|n| n.strip_prefix(PREFIX)).and_then(|n| n.split('-').next()) else {
+        let Some(owner) = name
+            .to_str()
+            .and_then(|n| n.strip_prefix(PREFIX))
+            .and_then(|n| n.split('-').next())
+        else {
             continue;
         };
         if owner.parse::<u32>().is_ok() && !Path::new("/proc").join(owner).exists() {
@@ -254,7 +274,10 @@ mod tests {
         fs::create_dir_all(top.join("a/b")).unwrap();
         let mounts = format!("cgroup {} cgroup rw,relatime,memory 0 0\n", top.display());
         let found = parents("memory", &mounts, "4:memory:/a/b\n0::/\n");
-        assert_eq!(found, [(top.join("a/b"), Version::One), (top.clone(), Version::One)]);
+        assert_eq!(
+            found,
+            [(top.join("a/b"), Version::One), (top.clone(), Version::One)]
+        );
         assert_eq!(parents("pids", &mounts, "4:memory:/a/b\n"), []);
     }
 

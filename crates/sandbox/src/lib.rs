@@ -57,15 +57,23 @@ impl Sandbox {
             return Ok(());
         }
         let refused = |why: String| {
-            Problem::new(503, "sandbox_unavailable", "Commands cannot be run in a sandbox on this machine.")
-                .why(why)
-                .next(
-                    "Allow unprivileged user namespaces: `sysctl -w user.max_user_namespaces=15000` \
+            Problem::new(
+                503,
+                "sandbox_unavailable",
+                "Commands cannot be run in a sandbox on this machine.",
+            )
+            .why(why)
+            .next(
+                "Allow unprivileged user namespaces: `sysctl -w user.max_user_namespaces=15000` \
                      (on Ubuntu also `kernel.apparmor_restrict_unprivileged_userns=0`, on older Debian \
                      `kernel.unprivileged_userns_clone=1`), or run as root.",
-                )
+            )
         };
-        let mut running = Self::command("/bin/sh").args(["-c", "exit 42"]).merge_stderr().spawn().await?;
+        let mut running = Self::command("/bin/sh")
+            .args(["-c", "exit 42"])
+            .merge_stderr()
+            .spawn()
+            .await?;
         let output = running.stdout.take();
         let exit = running.wait_at_most(Duration::from_secs(20)).await?;
         if exit.code == 42 {
@@ -77,7 +85,11 @@ impl Sandbox {
             use tokio::io::AsyncReadExt;
             let _ = output.take(4096).read_to_string(&mut said).await;
         }
-        Err(refused(format!("bubblewrap ended with code {}: {}", exit.code, said.trim())))
+        Err(refused(format!(
+            "bubblewrap ended with code {}: {}",
+            exit.code,
+            said.trim()
+        )))
     }
 }
 
@@ -89,14 +101,19 @@ pub(crate) async fn host() -> Result<Host> {
         return Ok(host);
     }
     let missing = |program: &str, package: &str, why: &str| {
-        Problem::new(503, "sandbox_unavailable", format!("`{program}` is not installed."))
-            .why(why.to_owned())
-            .next(format!(
-                "Install it: `apt install {package}` (Debian, Ubuntu), `dnf install {package}` (Fedora), \
+        Problem::new(
+            503,
+            "sandbox_unavailable",
+            format!("`{program}` is not installed."),
+        )
+        .why(why.to_owned())
+        .next(format!(
+            "Install it: `apt install {package}` (Debian, Ubuntu), `dnf install {package}` (Fedora), \
                  `apk add {package}` (Alpine); then try again, no restart is needed."
-            ))
+        ))
     };
-    let reason = "Foreign commands are run only under bubblewrap, which keeps them off the rest of the machine.";
+    let reason =
+        "Foreign commands are run only under bubblewrap, which keeps them off the rest of the machine.";
     let bwrap = find("bwrap").ok_or_else(|| missing("bwrap", "bubblewrap", reason))?;
     let prlimit = find("prlimit")
         .ok_or_else(|| missing("prlimit", "util-linux", "Resource limits are set with it."))?;
@@ -109,17 +126,29 @@ pub(crate) async fn host() -> Result<Host> {
         .await
         .map_err(|e| missing("bwrap", "bubblewrap", reason).why(format!("It cannot be started: {e}.")))?;
     let disable_userns = String::from_utf8_lossy(&help.stdout).contains("--disable-userns");
-    let host = Host { bwrap, prlimit, sh, disable_userns };
+    let host = Host {
+        bwrap,
+        prlimit,
+        sh,
+        disable_userns,
+    };
     *FOUND.lock().unwrap_or_else(PoisonError::into_inner) = Some(host.clone());
     Ok(host)
 }
 
 /// Looks where distributions put programs, whatever this process's own `PATH` says.
 fn find(program: &str) -> Option<PathBuf> {
-    ["/usr/bin", "/bin", "/usr/local/bin", "/usr/sbin", "/sbin", "/run/current-system/sw/bin"]
-        .iter()
-        .map(|dir| PathBuf::from(dir).join(program))
-        .find(|path| path.is_file())
+    [
+        "/usr/bin",
+        "/bin",
+        "/usr/local/bin",
+        "/usr/sbin",
+        "/sbin",
+        "/run/current-system/sw/bin",
+    ]
+    .iter()
+    .map(|dir| PathBuf::from(dir).join(program))
+    .find(|path| path.is_file())
 }
 
 #[cfg(test)]

@@ -101,13 +101,26 @@ impl Spec {
         let (words, status) = words_file(&self.bwrap_args(&host)?).map_err(|e| cannot_start(&e))?;
         let group = Group::create(self.memory_bytes, self.pids);
         let mut command = Command::new(&host.sh);
-        command.env_clear().env("PATH", "/usr/bin:/bin").current_dir("/").kill_on_drop(true);
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .current_dir("/")
+            .kill_on_drop(true);
         command.stdin(Stdio::from(words)).stdout(Stdio::piped());
-        command.stderr(if self.merge_stderr { Stdio::null() } else { Stdio::piped() });
+        command.stderr(if self.merge_stderr {
+            Stdio::null()
+        } else {
+            Stdio::piped()
+        });
         let joins = group.join_files();
         command.args(["-c", WRAPPER, "sandbox", self.passwd_home(), self.hostname_word()]);
-        command.arg(if self.merge_stderr { "1" } else { "0" }).arg(joins.len().to_string()).args(&joins);
-        command.arg(&host.bwrap).args(["--json-status-fd", "7", "--args", "3", "--"]);
+        command
+            .arg(if self.merge_stderr { "1" } else { "0" })
+            .arg(joins.len().to_string())
+            .args(&joins);
+        command
+            .arg(&host.bwrap)
+            .args(["--json-status-fd", "7", "--args", "3", "--"]);
         limits(&mut command, &self, &host, &group);
         command.arg(&self.program).args(&self.args);
         let mut child = keeper_spawn(command).await?;
@@ -194,14 +207,20 @@ impl Running {
     fn kill_now(&mut self) {
         self.killed = true;
         // Still bubblewrap's child, and so surely the process that was meant.
-        if let Some(pid) = self.status.first_process().filter(|pid| parent_of(*pid) == Some(self.pid)) {
+        if let Some(pid) = self
+            .status
+            .first_process()
+            .filter(|pid| parent_of(*pid) == Some(self.pid))
+        {
             signal(pid, Signal::KILL);
         }
         let _ = self.child.start_kill();
     }
 
     async fn finish(&mut self, status: std::process::ExitStatus) -> Exit {
-        let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+        let code = status
+            .code()
+            .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
         // With bubblewrap gone the kernel ends the namespace's first process and then all others; that one
         // is a zombie only once these are gone.
         let first = self.status.first_process();
@@ -216,7 +235,12 @@ impl Running {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         let started = self.killed || self.timed_out || self.status.has_exit_code();
-        let exit = Exit { code, timed_out: self.timed_out, oom_killed: self.group.oom_killed(), started };
+        let exit = Exit {
+            code,
+            timed_out: self.timed_out,
+            oom_killed: self.group.oom_killed(),
+            started,
+        };
         self.ended = Some(exit);
         self.group.try_remove();
         exit
@@ -238,9 +262,13 @@ fn signal(pid: i32, signal: Signal) {
 }
 
 fn cannot_start(error: &std::io::Error) -> Problem {
-    Problem::new(503, "cannot_start", "A command could not be started in the sandbox.")
-        .why(error.to_string())
-        .next("Check that the machine has free memory, processes and open files.")
+    Problem::new(
+        503,
+        "cannot_start",
+        "A command could not be started in the sandbox.",
+    )
+    .why(error.to_string())
+    .next("Check that the machine has free memory, processes and open files.")
 }
 
 /// A file in memory that only its descriptor leads to.
@@ -249,7 +277,10 @@ fn words_file(words: &[u8]) -> std::io::Result<(File, StatusFile)> {
     // Bubblewrap reads its words to the end before it writes its first line behind them.
     file.write_all(words)?;
     file.seek(SeekFrom::Start(0))?;
-    let status = StatusFile { file: file.try_clone()?, from: words.len() as u64 };
+    let status = StatusFile {
+        file: file.try_clone()?,
+        from: words.len() as u64,
+    };
     Ok((file, status))
 }
 
@@ -258,7 +289,10 @@ fn limits(command: &mut Command, spec: &Spec, host: &Host, group: &Group) {
     command.arg(&host.prlimit).arg("--core=0");
     if let Some(pids) = spec.pids {
         // The kernel counts processes per user namespace; inside ours the count starts at nothing.
-        command.arg(format!("--nproc={}", within(Resource::Nproc, pids.saturating_add(1))));
+        command.arg(format!(
+            "--nproc={}",
+            within(Resource::Nproc, pids.saturating_add(1))
+        ));
         if !group.limits_pids() {
             tracing::debug!("no control group for processes: by resource limit only");
         }
@@ -278,7 +312,9 @@ fn limits(command: &mut Command, spec: &Spec, host: &Host, group: &Group) {
 
 /// No limit can be raised above this process's own.
 fn within(resource: Resource, wanted: u64) -> u64 {
-    rustix::process::getrlimit(resource).maximum.map_or(wanted, |most| most.min(wanted))
+    rustix::process::getrlimit(resource)
+        .maximum
+        .map_or(wanted, |most| most.min(wanted))
 }
 
 /// State letter and parent of a process.
@@ -311,7 +347,11 @@ fn descendants(root: i32) -> Vec<i32> {
     let mut all = Vec::new();
     let mut level = vec![root];
     while !level.is_empty() {
-        level = pairs.iter().filter(|(_, parent)| level.contains(parent)).map(|(pid, _)| *pid).collect();
+        level = pairs
+            .iter()
+            .filter(|(_, parent)| level.contains(parent))
+            .map(|(pid, _)| *pid)
+            .collect();
         all.extend_from_slice(&level);
     }
     all
@@ -364,14 +404,25 @@ async fn keeper_spawn(command: Command) -> Result<Child> {
                 let _ = order.reply.send(order.command.spawn());
             }
         };
-        if let Err(error) = std::thread::Builder::new().name("sandbox-keeper".to_owned()).spawn(work) {
+        if let Err(error) = std::thread::Builder::new()
+            .name("sandbox-keeper".to_owned())
+            .spawn(work)
+        {
             tracing::error!(%error, "no thread for starting sandboxes");
         }
         send
     });
     let (reply, answer) = oneshot::channel();
-    let order = Order { command, runtime: Handle::current(), reply };
-    let gone = || cannot_start(&std::io::Error::other("the starting thread is gone or overloaded"));
+    let order = Order {
+        command,
+        runtime: Handle::current(),
+        reply,
+    };
+    let gone = || {
+        cannot_start(&std::io::Error::other(
+            "the starting thread is gone or overloaded",
+        ))
+    };
     keeper.try_send(order).map_err(|_| gone())?;
     answer.await.map_err(|_| gone())?.map_err(|e| cannot_start(&e))
 }

@@ -43,7 +43,13 @@ const ETC: &[&str] = &[
 /// Those needed only with a network.
 const ETC_NETWORK: &[&str] = &["gai.conf", "host.conf", "hosts", "nsswitch.conf", "resolv.conf"];
 /// Parts of `/proc` that root's number could write even without capabilities.
-const PROC_READ_ONLY: &[&str] = &["/proc/sys", "/proc/sysrq-trigger", "/proc/fs", "/proc/irq", "/proc/bus"];
+const PROC_READ_ONLY: &[&str] = &[
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/bus",
+];
 /// Parts of `/proc` that tell about the machine's memory or keys; shown empty.
 const PROC_HIDDEN_FILES: &[&str] = &[
     "/proc/kcore",
@@ -71,9 +77,18 @@ pub enum Network {
 
 #[derive(Clone, Debug)]
 pub(crate) enum Mount {
-    Bind { from: PathBuf, to: String, writable: bool },
-    Tmpfs { to: String },
-    Data { to: String, link: String },
+    Bind {
+        from: PathBuf,
+        to: String,
+        writable: bool,
+    },
+    Tmpfs {
+        to: String,
+    },
+    Data {
+        to: String,
+        link: String,
+    },
 }
 
 /// A command, what it may see and what it may use. Build it, then [`Spec::spawn`].
@@ -136,19 +151,28 @@ impl Spec {
 
     /// Sets environment variables.
     pub fn envs<N: Into<String>, V: Into<String>>(mut self, vars: impl IntoIterator<Item = (N, V)>) -> Self {
-        self.env.extend(vars.into_iter().map(|(n, v)| (n.into(), v.into())));
+        self.env
+            .extend(vars.into_iter().map(|(n, v)| (n.into(), v.into())));
         self
     }
 
     /// Shows a file or directory of the machine, writable.
     pub fn bind(mut self, from: impl Into<PathBuf>, to: impl Into<String>) -> Self {
-        self.mounts.push(Mount::Bind { from: from.into(), to: to.into(), writable: true });
+        self.mounts.push(Mount::Bind {
+            from: from.into(),
+            to: to.into(),
+            writable: true,
+        });
         self
     }
 
     /// Shows a file or directory of the machine, read-only.
     pub fn ro_bind(mut self, from: impl Into<PathBuf>, to: impl Into<String>) -> Self {
-        self.mounts.push(Mount::Bind { from: from.into(), to: to.into(), writable: false });
+        self.mounts.push(Mount::Bind {
+            from: from.into(),
+            to: to.into(),
+            writable: false,
+        });
         self
     }
 
@@ -160,7 +184,10 @@ impl Spec {
 
     /// Puts a symbolic link `to` that leads to `link`.
     pub fn symlink(mut self, link: impl Into<String>, to: impl Into<String>) -> Self {
-        self.mounts.push(Mount::Data { to: to.into(), link: link.into() });
+        self.mounts.push(Mount::Data {
+            to: to.into(),
+            link: link.into(),
+        });
         self
     }
 
@@ -230,7 +257,11 @@ impl Spec {
 
     /// Home directory as far as it can stand in a passwd line.
     pub(crate) fn passwd_home(&self) -> &str {
-        if self.home().contains([':', '\n']) { HOME } else { self.home() }
+        if self.home().contains([':', '\n']) {
+            HOME
+        } else {
+            self.home()
+        }
     }
 
     pub(crate) fn hostname_word(&self) -> &str {
@@ -251,14 +282,29 @@ impl Spec {
     pub(crate) fn bwrap_args(&self, host: &Host) -> Result<Vec<u8>> {
         self.check()?;
         let mut w = Words::default();
-        w.add(&["--unshare-user", "--unshare-pid", "--unshare-ipc", "--unshare-uts", "--unshare-cgroup-try"]);
+        w.add(&[
+            "--unshare-user",
+            "--unshare-pid",
+            "--unshare-ipc",
+            "--unshare-uts",
+            "--unshare-cgroup-try",
+        ]);
         if host.disable_userns {
             w.add(&["--disable-userns"]);
         }
         if !self.has_network() {
             w.add(&["--unshare-net"]);
         }
-        w.add(&["--die-with-parent", "--new-session", "--cap-drop", "ALL", "--uid", UID, "--gid", UID]);
+        w.add(&[
+            "--die-with-parent",
+            "--new-session",
+            "--cap-drop",
+            "ALL",
+            "--uid",
+            UID,
+            "--gid",
+            UID,
+        ]);
         w.add(&["--hostname", self.hostname_word()]);
         system_mounts(&mut w);
         w.add(&["--perms", "0755", "--dir", "/etc"]);
@@ -283,7 +329,17 @@ impl Spec {
         w.add(&["--dev", "/dev"]);
         let size = self.memory_bytes.unwrap_or(TMP_BYTES).to_string();
         w.add(&["--perms", "1777", "--size", &size, "--tmpfs", "/tmp"]);
-        w.add(&["--perms", "0755", "--dir", "/var", "--symlink", "/tmp", "/var/tmp", "--dir", "/run"]);
+        w.add(&[
+            "--perms",
+            "0755",
+            "--dir",
+            "/var",
+            "--symlink",
+            "/tmp",
+            "/var/tmp",
+            "--dir",
+            "/run",
+        ]);
         if self.home() == HOME {
             w.add(&["--perms", "0755", "--size", &size, "--tmpfs", HOME]);
         }
@@ -302,7 +358,10 @@ impl Spec {
             ("HOME", HOME),
             ("LANG", "C.UTF-8"),
             ("LOGNAME", "job"),
-            ("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"),
+            (
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            ),
             ("SHELL", "/bin/sh"),
             ("TMPDIR", "/tmp"),
             ("USER", "job"),
@@ -323,7 +382,10 @@ impl Spec {
             return refuse("There is no command to run.".to_owned(), "The command is empty.");
         }
         if self.env.len() > VARIABLES {
-            return refuse(format!("{} variables are too many.", self.env.len()), "2,500 can be passed on.");
+            return refuse(
+                format!("{} variables are too many.", self.env.len()),
+                "2,500 can be passed on.",
+            );
         }
         for (name, value) in &self.env {
             if name.is_empty() || name.contains(['=', '\0']) || value.contains('\0') {
@@ -352,7 +414,10 @@ impl Spec {
                 Mount::Bind { to, .. } | Mount::Tmpfs { to } | Mount::Data { to, .. } => to,
             };
             if !to.starts_with('/') || to.contains('\0') {
-                return refuse(format!("`{to}` is no place inside."), "Places inside are absolute paths.");
+                return refuse(
+                    format!("`{to}` is no place inside."),
+                    "Places inside are absolute paths.",
+                );
             }
             if let Mount::Bind { from, .. } = mount
                 && !from.exists()

@@ -5,7 +5,10 @@ use std::{path::Path, time::Instant};
 use tokio::io::AsyncReadExt;
 
 fn sh(script: &str) -> Spec {
-    Sandbox::command("/bin/sh").args(["-c", script]).merge_stderr().timeout(Duration::from_secs(60))
+    Sandbox::command("/bin/sh")
+        .args(["-c", script])
+        .merge_stderr()
+        .timeout(Duration::from_secs(60))
 }
 
 async fn run(spec: Spec) -> (Exit, String) {
@@ -26,8 +29,10 @@ async fn available_here() {
 async fn the_machine_is_out_of_sight() {
     let secret = tempfile::Builder::new().prefix("host-secret").tempdir().unwrap();
     assert!(secret.path().starts_with(std::env::temp_dir()));
-    let (exit, out) = run(sh("ls -A /tmp; ls /root /home/other /sys 2>/dev/null; cat /etc/shadow 2>/dev/null; \
-         ls /etc/ssl/private 2>/dev/null; ls -d /proc/[0-9]* | wc -l; hostname; id -un; ls ~"))
+    let (exit, out) = run(sh(
+        "ls -A /tmp; ls /root /home/other /sys 2>/dev/null; cat /etc/shadow 2>/dev/null; \
+         ls /etc/ssl/private 2>/dev/null; ls -d /proc/[0-9]* | wc -l; hostname; id -un; ls ~",
+    ))
     .await;
     assert!(exit.success(), "{out}");
     let lines: Vec<&str> = out.lines().collect();
@@ -38,10 +43,12 @@ async fn the_machine_is_out_of_sight() {
 
 #[tokio::test]
 async fn nothing_of_the_machine_can_be_written() {
-    let (exit, out) = run(sh("for f in /x /usr/x /etc/x /proc/sys/vm/drop_caches /proc/sys/kernel/core_pattern \
+    let (exit, out) = run(sh(
+        "for f in /x /usr/x /etc/x /proc/sys/vm/drop_caches /proc/sys/kernel/core_pattern \
          /proc/sys/kernel/hostname /proc/sysrq-trigger; do (echo 0 > $f) 2>/dev/null && echo wrote $f; done; \
          unshare -Ur true 2>/dev/null && echo nested; mount -t tmpfs none /tmp 2>/dev/null && echo mounted; \
-         grep -v 0000000000000000 /proc/self/status | grep Cap; head -c1 /proc/kcore 2>/dev/null; true"))
+         grep -v 0000000000000000 /proc/self/status | grep Cap; head -c1 /proc/kcore 2>/dev/null; true",
+    ))
     .await;
     assert_eq!((exit.code, out.as_str()), (0, ""));
 }
@@ -63,7 +70,11 @@ async fn no_network_reaches_out_unless_asked() {
 
 #[tokio::test]
 async fn the_environment_is_only_what_was_given() {
-    let (_, out) = run(sh("env | LC_ALL=C sort").env("A", "x y\nB$z").env("HOME", "/w").directory("/tmp")).await;
+    let (_, out) = run(sh("env | LC_ALL=C sort")
+        .env("A", "x y\nB$z")
+        .env("HOME", "/w")
+        .directory("/tmp"))
+    .await;
     assert_eq!(
         out,
         "A=x y\nB$z\nHOME=/w\nLANG=C.UTF-8\nLOGNAME=job\n\
@@ -86,15 +97,34 @@ async fn a_hostile_variable_works_inside_only() {
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     let refused = sh("true").env("A", "a\0b").spawn().await.unwrap_err();
     assert_eq!(refused.code, "bad_command");
-    assert_eq!(sh("true").env("A", "a".repeat(200_000)).spawn().await.unwrap_err().code, "bad_command");
-    assert_eq!(sh("true").bind("/nowhere/at/all", "/x").spawn().await.unwrap_err().code, "bad_command");
+    assert_eq!(
+        sh("true")
+            .env("A", "a".repeat(200_000))
+            .spawn()
+            .await
+            .unwrap_err()
+            .code,
+        "bad_command"
+    );
+    assert_eq!(
+        sh("true")
+            .bind("/nowhere/at/all", "/x")
+            .spawn()
+            .await
+            .unwrap_err()
+            .code,
+        "bad_command"
+    );
 }
 
 #[tokio::test]
 async fn binds_are_writable_or_not_as_asked() {
     let dir = tempfile::tempdir().unwrap();
     let script = "echo hi > /work/out; (echo x > /ro/f) 2>/dev/null || echo refused; cat /ro/out";
-    let spec = sh(script).bind(dir.path(), "/work").ro_bind(dir.path(), "/ro").directory("/work");
+    let spec = sh(script)
+        .bind(dir.path(), "/work")
+        .ro_bind(dir.path(), "/ro")
+        .directory("/work");
     let (_, out) = run(spec).await;
     assert_eq!(out, "refused\nhi\n");
     assert_eq!(std::fs::read_to_string(dir.path().join("out")).unwrap(), "hi\n");
@@ -107,7 +137,10 @@ async fn exit_codes_and_signals_come_through() {
     assert!(run(sh("exit 1")).await.0.started);
     let dir = tempfile::tempdir().unwrap();
     let (exit, out) = run(sh("exit 0").bind(dir.path(), "/usr/no/place")).await;
-    assert!(!exit.started && exit.code != 0 && out.contains("bwrap"), "{exit:?} {out}");
+    assert!(
+        !exit.started && exit.code != 0 && out.contains("bwrap"),
+        "{exit:?} {out}"
+    );
     let (exit, out) = run(Sandbox::command("/no/such/program").merge_stderr()).await;
     assert!(exit.code != 0 && out.contains("/no/such/program"), "{out}");
 }
@@ -135,7 +168,8 @@ async fn a_fork_bomb_is_bounded() {
 /// Whether a process with `mark` in its command line is on the machine, other than zombies.
 fn alive(mark: &str) -> bool {
     std::fs::read_dir("/proc").unwrap().flatten().any(|entry| {
-        std::fs::read(entry.path().join("cmdline")).is_ok_and(|text| String::from_utf8_lossy(&text).contains(mark))
+        std::fs::read(entry.path().join("cmdline"))
+            .is_ok_and(|text| String::from_utf8_lossy(&text).contains(mark))
     })
 }
 
@@ -151,7 +185,9 @@ async fn until(what: impl Fn() -> bool) {
 async fn time_up_takes_grandchildren_along() {
     let script = "trap '' TERM; (setsid sh -c \"trap '' TERM; while :; do sleep 4718.25; done\" &) ; echo started; sleep 4718.25";
     let started = Instant::now();
-    let spec = sh(script).timeout(Duration::from_secs(2)).grace(Duration::from_millis(200));
+    let spec = sh(script)
+        .timeout(Duration::from_secs(2))
+        .grace(Duration::from_millis(200));
     let (exit, out) = run(spec).await;
     assert_eq!(out, "started\n");
     assert!(exit.timed_out && !exit.success());
@@ -175,9 +211,19 @@ async fn terminate_lets_a_program_clean_up() {
 
 #[tokio::test]
 async fn dropping_ends_it() {
-    let mut running = sh("echo up; sleep 5829.5").memory_bytes(64 << 20).spawn().await.unwrap();
+    let mut running = sh("echo up; sleep 5829.5")
+        .memory_bytes(64 << 20)
+        .spawn()
+        .await
+        .unwrap();
     let mut buffer = [0; 3];
-    running.stdout.take().unwrap().read_exact(&mut buffer).await.unwrap();
+    running
+        .stdout
+        .take()
+        .unwrap()
+        .read_exact(&mut buffer)
+        .await
+        .unwrap();
     until(|| alive("5829.5")).await;
     drop(running);
     until(|| !alive("5829.5")).await;
@@ -192,10 +238,15 @@ async fn nothing_outlives_the_main_process() {
 
 #[test]
 fn it_outlives_the_thread_that_asked() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
     let mut running = runtime.block_on(async {
         tokio::task::spawn_blocking(|| {
-            tokio::runtime::Handle::current().block_on(async { sh("sleep 0.3; exit 5").spawn().await.unwrap() })
+            tokio::runtime::Handle::current()
+                .block_on(async { sh("sleep 0.3; exit 5").spawn().await.unwrap() })
         })
         .await
         .unwrap()
@@ -210,7 +261,10 @@ async fn groups_are_removed_afterwards() {
     run(sh("true").memory_bytes(64 << 20).pids(10)).await;
     let left = |top: &str| {
         Path::new(top).is_dir()
-            && std::fs::read_dir(top).unwrap().flatten().any(|e| e.file_name().to_string_lossy().starts_with(&own))
+            && std::fs::read_dir(top)
+                .unwrap()
+                .flatten()
+                .any(|e| e.file_name().to_string_lossy().starts_with(&own))
     };
     until(|| !left("/sys/fs/cgroup/pids") && !left("/sys/fs/cgroup")).await;
 }

@@ -24,7 +24,9 @@ pub const GIT_USER: &str = "gitlab-ci-token";
 pub const ARTIFACT_ARCHIVE: &str = "archive";
 
 /// Reads `null` as the default, since Go writes empty lists and maps so.
-fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+fn nullable<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(
+    deserializer: D,
+) -> Result<T, D::Error> {
     Option::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
@@ -187,7 +189,12 @@ impl<'de> Deserialize<'de> for TagList {
             Some(Either::Text(text)) => text.split(',').map(str::to_owned).collect(),
             Some(Either::List(list)) => list,
         };
-        Ok(Self(tags.into_iter().map(|t| t.trim().to_owned()).filter(|t| !t.is_empty()).collect()))
+        Ok(Self(
+            tags.into_iter()
+                .map(|t| t.trim().to_owned())
+                .filter(|t| !t.is_empty())
+                .collect(),
+        ))
     }
 }
 
@@ -254,7 +261,10 @@ impl RunnerInfo {
     /// Whether the runner announced a feature.
     #[must_use]
     pub fn has(&self, feature: &str) -> bool {
-        self.features.get(feature).and_then(serde_json::Value::as_bool).unwrap_or(false)
+        self.features
+            .get(feature)
+            .and_then(serde_json::Value::as_bool)
+            .unwrap_or(false)
     }
 }
 
@@ -352,7 +362,11 @@ impl JobInfo {
     /// `name (stage)`, for logs.
     #[must_use]
     pub fn title(&self) -> String {
-        if self.stage.is_empty() { self.name.clone() } else { format!("{} ({})", self.name, self.stage) }
+        if self.stage.is_empty() {
+            self.name.clone()
+        } else {
+            format!("{} ({})", self.name, self.stage)
+        }
     }
 }
 
@@ -429,13 +443,23 @@ impl Variable {
     /// A plain public variable.
     #[must_use]
     pub fn public(key: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { key: key.into(), value: value.into(), public: true, ..Self::default() }
+        Self {
+            key: key.into(),
+            value: value.into(),
+            public: true,
+            ..Self::default()
+        }
     }
 
     /// A variable whose value is kept out of the log.
     #[must_use]
     pub fn masked(key: impl Into<String>, value: impl Into<String>) -> Self {
-        Self { key: key.into(), value: value.into(), masked: true, ..Self::default() }
+        Self {
+            key: key.into(),
+            value: value.into(),
+            masked: true,
+            ..Self::default()
+        }
     }
 }
 

@@ -20,6 +20,9 @@ use std::{
 
 pub const TOKEN: &str = "runner-token";
 
+/// Job, query, file name, content.
+pub type Upload = (i64, HashMap<String, String>, String, Vec<u8>);
+
 #[derive(Default)]
 pub struct Data {
     pub queue: VecDeque<Value>,
@@ -27,7 +30,7 @@ pub struct Data {
     pub patches: u32,
     pub results: HashMap<i64, JobUpdate>,
     pub status: HashMap<i64, String>,
-    pub uploads: Vec<(i64, HashMap<String, String>, String, Vec<u8>)>,
+    pub uploads: Vec<Upload>,
     pub downloads: HashMap<i64, Vec<u8>>,
     /// Answer final updates so many times with 202 first.
     pub not_yet: u32,
@@ -60,7 +63,11 @@ impl Fake {
     }
 
     pub fn up(&self, address: &str) -> Up {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let routes = Router::new()
             .route("/api/v4/jobs/request", post(request))
             .route("/api/v4/jobs/{id}/trace", patch(trace))
@@ -76,7 +83,10 @@ impl Fake {
         let listener = socket.listen(64).unwrap();
         let address = listener.local_addr().unwrap();
         runtime.spawn(async move { axum::serve(listener, routes).await });
-        Up { address, runtime: Some(runtime) }
+        Up {
+            address,
+            runtime: Some(runtime),
+        }
     }
 
     pub fn log(&self, id: i64) -> String {
@@ -84,7 +94,10 @@ impl Fake {
     }
 
     pub async fn result(&self, id: i64) -> JobUpdate {
-        until(&format!("the result of {id}"), || self.data().results.contains_key(&id)).await;
+        until(&format!("the result of {id}"), || {
+            self.data().results.contains_key(&id)
+        })
+        .await;
         self.data().results[&id].clone()
     }
 }
@@ -135,10 +148,23 @@ async fn trace(State(fake): State<Fake>, Path(id): Path<i64>, headers: HeaderMap
     };
     let range = stored_range(log.len() as u64);
     let job_status = data.status.get(&id).cloned().unwrap_or_else(|| "running".into());
-    (status, [("Range", range), ("Job-Status", job_status), ("X-GitLab-Trace-Update-Interval", "1".into())]).into_response()
+    (
+        status,
+        [
+            ("Range", range),
+            ("Job-Status", job_status),
+            ("X-GitLab-Trace-Update-Interval", "1".into()),
+        ],
+    )
+        .into_response()
 }
 
-async fn update(State(fake): State<Fake>, Path(id): Path<i64>, headers: HeaderMap, Json(update): Json<JobUpdate>) -> Response {
+async fn update(
+    State(fake): State<Fake>,
+    Path(id): Path<i64>,
+    headers: HeaderMap,
+    Json(update): Json<JobUpdate>,
+) -> Response {
     if !authorized(&headers, id) || update.token != job_token(id) {
         return StatusCode::FORBIDDEN.into_response();
     }
@@ -178,7 +204,9 @@ async fn upload(
         assert_eq!(field.name(), Some("file"));
         let name = field.file_name().unwrap().to_owned();
         let bytes = field.bytes().await.unwrap();
-        fake.data().uploads.push((id, query.clone(), name, bytes.to_vec()));
+        fake.data()
+            .uploads
+            .push((id, query.clone(), name, bytes.to_vec()));
     }
     (StatusCode::CREATED, Json(json!({}))).into_response()
 }
@@ -198,7 +226,11 @@ async fn repository(State(fake): State<Fake>, Path(path): Path<String>, headers:
     // gitlab-ci-token:git-password
     let right = "Basic Z2l0bGFiLWNpLXRva2VuOmdpdC1wYXNzd29yZA==";
     if headers.get("authorization").is_none_or(|a| a != right) {
-        return (StatusCode::UNAUTHORIZED, [("WWW-Authenticate", "Basic realm=git")]).into_response();
+        return (
+            StatusCode::UNAUTHORIZED,
+            [("WWW-Authenticate", "Basic realm=git")],
+        )
+            .into_response();
     }
     let file = fake.data().git.clone().unwrap().join(path);
     match std::fs::read(file) {

@@ -1,5 +1,11 @@
 //! The runner against a small server of its protocol, with real git and real bubblewrap.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that cannot go on may fail so"
+)]
+
 mod fake;
 
 use bascule_runner::{Config, Runner};
@@ -22,7 +28,13 @@ impl Bench {
     fn new() -> Self {
         let fake = Fake::default();
         let up = Some(fake.up("127.0.0.1:0"));
-        Self { fake, up, dir: tempfile::tempdir().unwrap(), cancel: CancellationToken::new(), runner: None }
+        Self {
+            fake,
+            up,
+            dir: tempfile::tempdir().unwrap(),
+            cancel: CancellationToken::new(),
+            runner: None,
+        }
     }
 
     fn url(&self) -> String {
@@ -47,7 +59,10 @@ impl Bench {
     async fn stop(&mut self) {
         self.cancel.cancel();
         self.runner.take().unwrap().await.unwrap().unwrap();
-        let left: Vec<_> = std::fs::read_dir(self.dir.path().join("builds")).unwrap().flatten().collect();
+        let left: Vec<_> = std::fs::read_dir(self.dir.path().join("builds"))
+            .unwrap()
+            .flatten()
+            .collect();
         assert_eq!(left.len(), 1, "only the lock is left: {left:?}");
     }
 
@@ -56,6 +71,7 @@ impl Bench {
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "reads better at each call")]
 fn job(id: i64, script: &[&str], more: Value) -> Value {
     let mut job = json!({
         "id": id, "token": job_token(id), "allow_git_fetch": true,
@@ -74,7 +90,14 @@ fn job(id: i64, script: &[&str], more: Value) -> Value {
 
 fn git(dir: &Path, args: &[&str]) -> String {
     let out = Command::new("git")
-        .args(["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "init.defaultBranch=main"])
+        .args([
+            "-c",
+            "user.name=a",
+            "-c",
+            "user.email=a@example.org",
+            "-c",
+            "init.defaultBranch=main",
+        ])
         .args(args)
         .current_dir(dir)
         .output()
@@ -100,7 +123,8 @@ fn repository(dir: &Path) -> String {
 fn zip(entries: &[(&str, &str)]) -> Vec<u8> {
     let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for (name, content) in entries {
-        zip.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
+        zip.start_file(*name, zip::write::SimpleFileOptions::default())
+            .unwrap();
         zip.write_all(content.as_bytes()).unwrap();
     }
     zip.finish().unwrap().into_inner()
@@ -110,13 +134,22 @@ fn zip(entries: &[(&str, &str)]) -> Vec<u8> {
 fn plain(log: &str) -> String {
     let colours = regex::Regex::new("\x1b\\[[0-9;]*[mK]").unwrap();
     let sections = regex::Regex::new("section_(start|end):[0-9]+:[a-z_]+\r").unwrap();
-    sections.replace_all(&colours.replace_all(log, ""), "").into_owned()
+    sections
+        .replace_all(&colours.replace_all(log, ""), "")
+        .into_owned()
 }
 
 #[tokio::test]
 async fn the_log_arrives_in_order_masked_and_with_the_exit_code() {
     let mut bench = Bench::new();
-    bench.start(|c| c.job_variables = vec![("REGISTRY".into(), "http://r".into()), ("OVER".into(), "runner".into())]).await;
+    bench
+        .start(|c| {
+            c.job_variables = vec![
+                ("REGISTRY".into(), "http://r".into()),
+                ("OVER".into(), "runner".into()),
+            ]
+        })
+        .await;
     let script = [
         "echo \"in $PWD by $(id -un) with $REGISTRY $OVER $NESTED\"",
         "echo out; echo err >&2; printf 'pass: s3cr'; sleep 0.4; echo 'et-value!'",
@@ -140,7 +173,11 @@ async fn the_log_arrives_in_order_masked_and_with_the_exit_code() {
     assert_eq!((result.state.as_str(), result.exit_code), ("failed", Some(3)));
     assert_eq!(result.failure_reason, Some(FailureReason::ScriptFailure));
     let raw = bench.fake.log(1);
-    assert!(raw.contains("section_start:") && raw.contains(":step_script\r\x1b[0K") && !raw.contains("s3cret-value"));
+    assert!(
+        raw.contains("section_start:")
+            && raw.contains(":step_script\r\x1b[0K")
+            && !raw.contains("s3cret-value")
+    );
     let log = plain(&raw);
     let expected = [
         "in /builds/g/p by job with http://r job <job>\n",
@@ -152,7 +189,9 @@ async fn the_log_arrives_in_order_masked_and_with_the_exit_code() {
     ];
     let mut at = 0;
     for piece in expected {
-        at += log[at..].find(piece).unwrap_or_else(|| panic!("{piece} is missing or out of order in\n{log}"));
+        at += log[at..]
+            .find(piece)
+            .unwrap_or_else(|| panic!("{piece} is missing or out of order in\n{log}"));
     }
     assert!(!log.contains("never\n"), "{log}");
     bench.stop().await;
@@ -165,7 +204,9 @@ async fn sources_come_with_a_password_that_stays_nowhere() {
     let sha = repository(&work);
     bench.fake.data().git = Some(work.join(".git"));
     bench.start(|_| {}).await;
-    let url = bench.url().replace("http://", "http://gitlab-ci-token:git-password@");
+    let url = bench
+        .url()
+        .replace("http://", "http://gitlab-ci-token:git-password@");
     let script = [
         "cat file; git log --oneline | wc -l; git status --short",
         "! grep -r -e git-password -e Z2l0bGFi /builds /home /tmp /run 2>/dev/null",
@@ -182,14 +223,38 @@ async fn sources_come_with_a_password_that_stays_nowhere() {
     assert!(plain(&log).contains("two\n2\n"), "{log}");
     // A shallow one, of a commit that is not there at first.
     let local = format!("file://{}", work.display());
-    bench.push(job(2, &["git log --oneline | wc -l"], json!({
-        "git_info": {"repo_url": local, "sha": sha, "ref": "main", "depth": 1},
-    })));
+    bench.push(job(
+        2,
+        &["git log --oneline | wc -l"],
+        json!({
+            "git_info": {"repo_url": local, "sha": sha, "ref": "main", "depth": 1},
+        }),
+    ));
     assert_eq!(bench.fake.result(2).await.state.as_str(), "success");
     assert!(plain(&bench.fake.log(2)).contains("wc -l\n1\n"));
+    // A commit that the branch has left behind, further than the depth goes.
+    let old = git(&work, &["rev-parse", "HEAD~1"]);
+    git(&work, &["config", "uploadpack.allowReachableSHA1InWant", "true"]);
+    bench.push(job(4, &["cat file"], json!({
+        "git_info": {"repo_url": format!("file://{}", work.display()), "sha": old, "ref": "main", "depth": 1},
+    })));
+    assert_eq!(
+        bench.fake.result(4).await.state.as_str(),
+        "success",
+        "{}",
+        bench.fake.log(4)
+    );
+    assert!(plain(&bench.fake.log(4)).contains("cat file\none\n"));
     // An address by a protocol that runs programs.
-    bench.push(job(3, &["true"], json!({"git_info": {"repo_url": "ext::sh -c touch% x", "sha": sha, "ref": "main"}})));
-    assert_eq!(bench.fake.result(3).await.failure_reason, Some(FailureReason::RunnerSystemFailure));
+    bench.push(job(
+        3,
+        &["true"],
+        json!({"git_info": {"repo_url": "ext::sh -c touch% x", "sha": sha, "ref": "main"}}),
+    ));
+    assert_eq!(
+        bench.fake.result(3).await.failure_reason,
+        Some(FailureReason::RunnerSystemFailure)
+    );
     bench.stop().await;
 }
 
@@ -203,15 +268,35 @@ async fn artifacts_go_from_job_to_job() {
         {"paths": ["report.env"], "when": "always", "artifact_type": "dotenv", "artifact_format": "gzip"},
         {"paths": ["dist"], "when": "on_failure", "artifact_type": "archive", "artifact_format": "zip"},
     ]);
-    let script = ["mkdir -p dist/a b; echo x > dist/a/x; echo t > dist/a/y.tmp; echo l > b/c.log; ln -s a/x dist/link; \
-                   ln -s /etc/shadow dist/shadow; echo V=1 > report.env; chmod +x dist/a/x"];
+    let script = [
+        "mkdir -p dist/a b; echo x > dist/a/x; echo t > dist/a/y.tmp; echo l > b/c.log; ln -s a/x dist/link; \
+                   ln -s /etc/shadow dist/shadow; echo V=1 > report.env; chmod +x dist/a/x",
+    ];
     bench.push(job(1, &script, json!({"artifacts": artifacts})));
-    assert_eq!(bench.fake.result(1).await.state.as_str(), "success", "{}", bench.fake.log(1));
+    assert_eq!(
+        bench.fake.result(1).await.state.as_str(),
+        "success",
+        "{}",
+        bench.fake.log(1)
+    );
     let uploads = std::mem::take(&mut bench.fake.data().uploads);
     assert_eq!(uploads.len(), 2);
     let (_, query, name, archive) = &uploads[0];
-    assert_eq!((name.as_str(), query["artifact_type"].as_str(), query["expire_in"].as_str()), ("test-x.zip", "archive", "1 week"));
-    assert_eq!((uploads[1].1["artifact_type"].as_str(), uploads[1].1["artifact_format"].as_str()), ("dotenv", "gzip"));
+    assert_eq!(
+        (
+            name.as_str(),
+            query["artifact_type"].as_str(),
+            query["expire_in"].as_str()
+        ),
+        ("test-x.zip", "archive", "1 week")
+    );
+    assert_eq!(
+        (
+            uploads[1].1["artifact_type"].as_str(),
+            uploads[1].1["artifact_format"].as_str()
+        ),
+        ("dotenv", "gzip")
+    );
     assert!(bench.fake.log(1).contains("none: no matching files"));
 
     // The link to /etc/shadow would be refused where it is unpacked, so only that one may be missing there.
@@ -223,11 +308,20 @@ async fn artifacts_go_from_job_to_job() {
     std::io::Read::read_to_string(&mut read.by_name("dist/shadow").unwrap(), &mut target).unwrap();
     assert_eq!(target, "/etc/shadow");
 
-    bench.fake.data().downloads.insert(7, zip(&[("dist/a/x", "x\n"), ("new/f", "f\n")]));
+    bench
+        .fake
+        .data()
+        .downloads
+        .insert(7, zip(&[("dist/a/x", "x\n"), ("new/f", "f\n")]));
     bench.push(job(2, &["cat dist/a/x new/f"], json!({
         "dependencies": [{"id": 7, "token": job_token(7), "name": "build", "artifacts_file": {"filename": "a.zip", "size": 1}}],
     })));
-    assert_eq!(bench.fake.result(2).await.state.as_str(), "success", "{}", bench.fake.log(2));
+    assert_eq!(
+        bench.fake.result(2).await.state.as_str(),
+        "success",
+        "{}",
+        bench.fake.log(2)
+    );
     assert!(plain(&bench.fake.log(2)).contains("x\nf\n"));
     bench.stop().await;
 }
@@ -238,8 +332,13 @@ async fn a_hostile_archive_and_a_hostile_repository_write_nothing_outside() {
     let work = bench.dir.path().join("work");
     let sha = repository(&work);
     bench.start(|_| {}).await;
-    let source = json!({"repo_url": format!("file://{}", work.display()), "sha": sha, "ref": "main", "depth": 1});
-    for (id, name) in [(1, "../../evil"), (2, "/tmp/bascule-evil"), (3, "etc/bascule-evil")] {
+    let source =
+        json!({"repo_url": format!("file://{}", work.display()), "sha": sha, "ref": "main", "depth": 1});
+    for (id, name) in [
+        (1, "../../evil"),
+        (2, "/tmp/bascule-evil"),
+        (3, "etc/bascule-evil"),
+    ] {
         bench.fake.data().downloads.insert(id + 10, zip(&[(name, "x")]));
         bench.push(job(id, &["echo ran"], json!({
             "git_info": source,
@@ -248,7 +347,10 @@ async fn a_hostile_archive_and_a_hostile_repository_write_nothing_outside() {
         let result = bench.fake.result(id).await;
         assert_eq!(result.failure_reason, Some(FailureReason::RunnerSystemFailure));
         let log = bench.fake.log(id);
-        assert!(log.contains("An artifact archive holds") && !log.contains("\nran"), "{log}");
+        assert!(
+            log.contains("An artifact archive holds") && !log.contains("\nran"),
+            "{log}"
+        );
     }
     for path in ["/etc/bascule-evil", "/tmp/bascule-evil"] {
         assert!(!Path::new(path).exists());
@@ -266,7 +368,8 @@ async fn a_canceled_job_ends_at_once_with_all_it_started() {
     let result = bench.fake.result(1).await;
     assert_eq!(result.failure_reason, Some(FailureReason::JobCanceled));
     assert!(bench.fake.log(1).contains("Job canceled"));
-    let processes = String::from_utf8(Command::new("ps").args(["axo", "args"]).output().unwrap().stdout).unwrap();
+    let processes =
+        String::from_utf8(Command::new("ps").args(["axo", "args"]).output().unwrap().stdout).unwrap();
     assert!(!processes.contains("sleep 7171.5"), "{processes}");
     bench.stop().await;
 }
@@ -275,16 +378,24 @@ async fn a_canceled_job_ends_at_once_with_all_it_started() {
 async fn time_up_is_told_as_such_and_after_script_still_runs() {
     let mut bench = Bench::new();
     bench.start(|_| {}).await;
-    bench.push(job(1, &[], json!({
-        "runner_info": {"timeout": 1},
-        "steps": [
-            {"name": "script", "script": ["sleep 8282.5"], "timeout": 1, "when": "on_success"},
-            {"name": "after_script", "script": ["echo cleaning up"], "timeout": 60, "when": "always"},
-        ],
-    })));
+    bench.push(job(
+        1,
+        &[],
+        json!({
+            "runner_info": {"timeout": 1},
+            "steps": [
+                {"name": "script", "script": ["sleep 8282.5"], "timeout": 1, "when": "on_success"},
+                {"name": "after_script", "script": ["echo cleaning up"], "timeout": 60, "when": "always"},
+            ],
+        }),
+    ));
     let result = bench.fake.result(1).await;
     assert_eq!(result.failure_reason, Some(FailureReason::JobExecutionTimeout));
-    assert!(bench.fake.log(1).contains("\ncleaning up"), "{}", bench.fake.log(1));
+    assert!(
+        bench.fake.log(1).contains("\ncleaning up"),
+        "{}",
+        bench.fake.log(1)
+    );
     bench.stop().await;
 }
 
@@ -293,16 +404,21 @@ async fn a_restart_of_the_server_in_mid_log_loses_nothing() {
     let mut bench = Bench::new();
     bench.start(|_| {}).await;
     bench.fake.data().not_yet = 2;
-    bench.push(job(1, &["for i in $(seq 1 300); do echo line $i; sleep 0.01; done"], json!({})));
+    bench.push(job(
+        1,
+        &["for i in $(seq 1 300); do echo line $i; sleep 0.01; done"],
+        json!({}),
+    ));
     until("the log's start", || bench.fake.log(1).contains("line 20\n")).await;
     let address = bench.up.as_ref().unwrap().address.to_string();
     drop(bench.up.take());
     // What was answered last may not have been kept: the runner has to go back.
-    let mut data = bench.fake.data();
-    let log = data.logs.get_mut(&1).unwrap();
-    let half = log.len() / 2;
-    log.truncate(half);
-    drop(data);
+    {
+        let mut data = bench.fake.data();
+        let log = data.logs.get_mut(&1).unwrap();
+        let half = log.len() / 2;
+        log.truncate(half);
+    }
     tokio::time::sleep(Duration::from_millis(600)).await;
     bench.up = Some(bench.fake.up(&address));
     let result = bench.fake.result(1).await;
@@ -319,7 +435,11 @@ async fn a_restart_of_the_server_in_mid_log_loses_nothing() {
 async fn the_log_flows_while_the_job_runs_and_is_bounded() {
     let mut bench = Bench::new();
     bench.start(|c| c.limits.log_bytes = 20_000).await;
-    bench.push(job(1, &["echo begun; while [ ! -e /tmp/never ]; do sleep 0.05; done"], json!({"runner_info": {"timeout": 3}})));
+    bench.push(job(
+        1,
+        &["echo begun; while [ ! -e /tmp/never ]; do sleep 0.05; done"],
+        json!({"runner_info": {"timeout": 3}}),
+    ));
     until("live output", || bench.fake.log(1).contains("\nbegun")).await;
     assert!(bench.fake.data().results.is_empty());
     bench.push(job(2, &["seq 1 100000; exit 5"], json!({})));
@@ -338,10 +458,16 @@ async fn stopping_the_runner_reports_what_it_had_to_end() {
     bench.start(|c| c.drain_grace = Duration::from_millis(700)).await;
     bench.push(job(1, &["echo begun; sleep 9393.5"], json!({})));
     bench.push(job(2, &["echo begun; sleep 0.3"], json!({})));
-    until("both at once", || [1, 2].iter().all(|id| bench.fake.log(*id).contains("\nbegun"))).await;
+    until("both at once", || {
+        [1, 2].iter().all(|id| bench.fake.log(*id).contains("\nbegun"))
+    })
+    .await;
     bench.stop().await;
     let data = bench.fake.data();
-    assert_eq!(data.results[&1].failure_reason, Some(FailureReason::RunnerSystemFailure));
+    assert_eq!(
+        data.results[&1].failure_reason,
+        Some(FailureReason::RunnerSystemFailure)
+    );
     assert_eq!(data.results[&2].state.as_str(), "success");
 }
 
@@ -350,12 +476,19 @@ async fn a_killed_runner_tells_the_server_at_its_next_start() {
     let mut bench = Bench::new();
     let left = bench.dir.path().join("builds/job-5-1-0");
     std::fs::create_dir_all(left.join("meta")).unwrap();
-    std::fs::write(left.join("meta/job.json"), json!({"id": 5, "token": job_token(5)}).to_string()).unwrap();
+    std::fs::write(
+        left.join("meta/job.json"),
+        json!({"id": 5, "token": job_token(5)}).to_string(),
+    )
+    .unwrap();
     bench.fake.data().logs.insert(5, b"half a line".to_vec());
     bench.start(|_| {}).await;
     let result = bench.fake.result(5).await;
     assert_eq!(result.failure_reason, Some(FailureReason::RunnerSystemFailure));
-    assert!(plain(&bench.fake.log(5)).contains("half a line\nERROR: Job failed (system failure): the runner was killed"));
+    assert!(
+        plain(&bench.fake.log(5))
+            .contains("half a line\nERROR: Job failed (system failure): the runner was killed")
+    );
     bench.stop().await;
 }
 
@@ -364,7 +497,10 @@ async fn caches_carry_over_and_the_network_is_off() {
     let mut bench = Bench::new();
     bench.start(|_| {}).await;
     let cache = json!([{"key": "k-$CI_PROJECT_PATH", "paths": ["deps"], "policy": "pull-push", "when": "on_success"}]);
-    let script = ["mkdir -p deps; cat deps/n 2>/dev/null || echo none; echo kept > deps/n", "grep -c : /proc/net/dev"];
+    let script = [
+        "mkdir -p deps; cat deps/n 2>/dev/null || echo none; echo kept > deps/n",
+        "grep -c : /proc/net/dev",
+    ];
     for id in [1, 2] {
         bench.push(job(id, &script, json!({"cache": cache})));
         let result = bench.fake.result(id).await;
@@ -381,7 +517,12 @@ async fn a_runner_that_is_not_known_says_what_to_do() {
     let bench = Bench::new();
     let mut config = bench.config();
     config.token = "wrong".into();
-    let problem = Runner::new(config).await.unwrap().run(CancellationToken::new()).await.unwrap_err();
+    let problem = Runner::new(config)
+        .await
+        .unwrap()
+        .run(CancellationToken::new())
+        .await
+        .unwrap_err();
     assert_eq!(problem.code, "runner_refused");
     assert!(problem.next.contains("Register"));
 }
