@@ -93,10 +93,8 @@ impl Spread {
         if self.shares.is_empty() {
             return visit(self.from, 1.0);
         }
-        let mut value = self.from;
-        for share in &self.shares {
+        for (value, share) in (self.from..).zip(&self.shares) {
             visit(value, *share);
-            value += 1;
         }
     }
 }

@@ -74,7 +74,7 @@ fn errors_name_line_column_and_what_is_allowed() {
         ("drain: -1s", "-1s"),
         ("port: 0", "65535"),
         ("command: b", "a second time"),
-        ("slo: *x", "alias"),
+        ("slo: *x", "anchor"),
         ("slo: &x {}", "anchor"),
     ] {
         let message = refused(&format!("{three}{line}\n"));

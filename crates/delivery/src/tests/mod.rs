@@ -1,0 +1,401 @@
+//! The whole life of deployments on SQLite, with an agent, an edge and a clock moved by hand.
+
+mod life;
+mod refusals;
+mod restart;
+mod web;
+
+use crate::{
+    ByteStream, Delivery, MIGRATIONS, Ports, ProjectFiles, ProjectInfo, ReleaseInfo, ReleasePart, Releases, TrafficSink,
+    controller::Driver, fleet,
+};
+use async_trait::async_trait;
+use bascule_core::{
+    Actor, ActorKind, Caller, Digest, EnvironmentId, FakeClock, InstanceId, Permission, PipelineId, ProjectId, ReleaseId,
+    Result, Timestamp, UserId,
+};
+use bascule_ledger::{Fact as _, Filter, Hub, InstanceKey, Ledger, Page, facts::supplychain::ReleasePublished};
+use bascule_store::{Db, DbOptions};
+use bascule_wire::{
+    agent::{AgentReport, InstanceReport, InstanceState, SmokeResult},
+    delivery as dto,
+    edge::{EdgeConfig, Slice},
+};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+const YAML: &str = "\
+product: clinic
+artifact: dist/app.tar.gz
+command: ./app
+smoke: [{path: /}]
+rollout: {steps: [25, 50, 100], step: 10s, slice: 1s, max: 30s}
+";
+
+#[derive(Default)]
+struct Fakes {
+    releases: Mutex<Vec<ReleaseInfo>>,
+    files: Mutex<BTreeMap<String, String>>,
+    recorded: Mutex<Vec<Slice>>,
+}
+
+#[async_trait]
+impl Releases for Fakes {
+    async fn get(&self, release: ReleaseId) -> Result<Option<ReleaseInfo>> {
+        Ok(self.releases.lock().unwrap().iter().find(|r| r.id == release).cloned())
+    }
+    async fn by_version(&self, project: ProjectId, version: &str) -> Result<Option<ReleaseInfo>> {
+        let releases = self.releases.lock().unwrap();
+        Ok(releases.iter().find(|r| r.project == project && r.version == version).cloned())
+    }
+    async fn newest(&self, project: ProjectId, limit: usize) -> Result<Vec<ReleaseInfo>> {
+        let releases = self.releases.lock().unwrap();
+        Ok(releases.iter().rev().filter(|r| r.project == project).take(limit).cloned().collect())
+    }
+    async fn find_part(&self, release: ReleaseId, path: &str) -> Result<Option<ReleasePart>> {
+        let digest = Digest::of(release.to_string().as_bytes());
+        Ok((path == "dist/app.tar.gz").then(|| ReleasePart { digest, size: 9, file_name: "app.tar.gz".into() }))
+    }
+    async fn open(&self, _: &Digest) -> Result<Option<ByteStream>> {
+        let once = futures::stream::once(async { Ok(bytes::Bytes::from_static(b"the bytes")) });
+        Ok(Some(Box::pin(once)))
+    }
+}
+
+#[async_trait]
+impl ProjectFiles for Fakes {
+    async fn read(&self, _: ProjectId, sha: &str, path: &str, _: usize) -> Result<Option<Vec<u8>>> {
+        assert_eq!(path, "bascule.yaml");
+        Ok(self.files.lock().unwrap().get(sha).map(|text| text.clone().into_bytes()))
+    }
+}
+
+#[async_trait]
+impl ProjectInfo for Fakes {
+    async fn path(&self, _: ProjectId) -> Result<Option<String>> {
+        Ok(Some("health/clinic".into()))
+    }
+    async fn visible(&self, _: &Caller) -> Result<Option<Vec<ProjectId>>> {
+        Ok(None)
+    }
+}
+
+#[async_trait]
+impl TrafficSink for Fakes {
+    async fn record(&self, slices: &[Slice]) -> Result<()> {
+        self.recorded.lock().unwrap().extend_from_slice(slices);
+        Ok(())
+    }
+}
+
+/// What an instance of the fake agent does.
+#[derive(Clone, Debug)]
+struct Fate {
+    state: InstanceState,
+    smoke: bool,
+    restarts: u32,
+}
+
+struct World {
+    _dir: tempfile::TempDir,
+    project: ProjectId,
+    clock: FakeClock,
+    ledger: Ledger,
+    fakes: Arc<Fakes>,
+    delivery: Delivery,
+    driver: Driver,
+    agent: String,
+    edge: String,
+    /// By version; what is not listed becomes healthy.
+    fates: BTreeMap<String, Fate>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let options = DbOptions::Sqlite(dir.path().join("test.db"));
+        Self::over(dir, &options).await
+    }
+
+    async fn over(dir: tempfile::TempDir, options: &DbOptions) -> Self {
+        let db = Db::open(options).await.unwrap();
+        db.migrate(&[bascule_store::MIGRATIONS, bascule_ledger::MIGRATIONS, MIGRATIONS]).await.unwrap();
+        let clock = FakeClock::at(Timestamp::from_seconds(1_000_000));
+        let key = InstanceKey::generate();
+        let ledger = Ledger::new(db.clone(), Arc::new(clock.clone()), key);
+        let fakes = Arc::new(Fakes::default());
+        let delivery = Self::delivery(&db, &ledger, &fakes);
+        let agent = delivery.enrol_agent("local").await.unwrap();
+        let edge = delivery.enrol_edge("local").await.unwrap();
+        Self {
+            _dir: dir,
+            project: ProjectId::new(),
+            clock,
+            ledger,
+            fakes,
+            driver: Driver::new(delivery.clone()),
+            delivery,
+            agent,
+            edge,
+            fates: BTreeMap::new(),
+        }
+    }
+
+    fn delivery(db: &Db, ledger: &Ledger, fakes: &Arc<Fakes>) -> Delivery {
+        let ports = Ports {
+            releases: fakes.clone(),
+            files: fakes.clone(),
+            projects: fakes.clone(),
+            traffic: fakes.clone(),
+        };
+        Delivery::new(db.clone(), ledger.clone(), ports)
+    }
+
+    /// The server is killed and started again; agents and edges live on.
+    fn restart(&mut self) {
+        self.delivery = Self::delivery(&self.delivery.db, &self.ledger, &self.fakes);
+        self.driver = Driver::new(self.delivery.clone());
+    }
+
+    /// Appends `release.published` without handling it.
+    async fn announce(&self, version: &str, yaml: Option<&str>) {
+        let sha = format!("{version:0>40}");
+        let release = ReleaseInfo {
+            id: ReleaseId::new(),
+            project: self.project,
+            version: version.into(),
+            sha: sha.clone(),
+        };
+        if let Some(yaml) = yaml {
+            self.fakes.files.lock().unwrap().insert(sha.clone(), yaml.into());
+        }
+        self.fakes.releases.lock().unwrap().push(release.clone());
+        let fact = ReleasePublished {
+            project: self.project,
+            release: release.id,
+            tag: format!("v{version}"),
+            version: version.into(),
+            sha,
+            pipeline: PipelineId(1),
+            manifest: Digest::of(b"manifest"),
+            components: 1,
+            previous: None,
+            commits: Vec::new(),
+            commit_count: 0,
+            at: self.delivery.now(),
+        };
+        let tx = self.delivery.db.begin().await.unwrap();
+        self.ledger.append(&tx, &Actor::system(), &fact).await.unwrap();
+        tx.commit().await.unwrap();
+    }
+
+    async fn settle(&self) {
+        let hub = self.delivery.subscribers().into_iter().fold(Hub::default(), Hub::with);
+        hub.settle(&self.ledger).await.unwrap();
+    }
+
+    async fn publish(&mut self, version: &str) {
+        self.announce(version, Some(YAML)).await;
+        self.settle().await;
+        self.turns(3).await;
+    }
+
+    /// What the agent should run: the instance's identifier and whether it should drain.
+    async fn wanted(&self) -> Vec<crate::deployment::instances::Wanted> {
+        let agent = self.delivery.agent_of(&self.agent).await.unwrap();
+        crate::deployment::instances::wanted_of(&self.delivery.db, agent.id).await.unwrap()
+    }
+
+    async fn revision(&self) -> i64 {
+        fleet::store::revision(&self.delivery.db, fleet::Channel::Agent).await.unwrap()
+    }
+
+    fn report(&self, instances: &[InstanceReport]) -> AgentReport {
+        AgentReport {
+            version: "test".into(),
+            at: self.delivery.now(),
+            disk_free_bytes: 1 << 30,
+            instances: instances.to_vec(),
+        }
+    }
+
+    /// The agent carries out what it is told and says so.
+    async fn agent_turn(&self) {
+        let agent = self.delivery.agent_of(&self.agent).await.unwrap();
+        let wanted = self.wanted().await;
+        let reports: Vec<InstanceReport> = wanted
+            .iter()
+            .map(|wanted| {
+                let fate = self.fates.get(&wanted.version).cloned();
+                let fate = fate.unwrap_or(Fate { state: InstanceState::Healthy, smoke: true, restarts: 0 });
+                let gone = wanted.desired == "drain";
+                InstanceReport {
+                    instance: wanted.id,
+                    deployment: wanted.deployment_id,
+                    state: if gone { InstanceState::Stopped } else { fate.state },
+                    address: (!gone).then(|| format!("127.0.0.1:{}", wanted.id.to_string().len())),
+                    pid: Some(1),
+                    restarts: fate.restarts,
+                    message: String::new(),
+                    started_at: Some(Timestamp::from_seconds(1)),
+                    smoke: Some(SmokeResult { passed: fate.smoke, details: vec!["GET / → 200".into()] }),
+                }
+            })
+            .collect();
+        self.delivery.sync_agent(&agent, &self.report(&reports), -1, Duration::ZERO).await.unwrap();
+    }
+
+    /// The edge takes the present configuration into force.
+    async fn edge_config(&self) -> EdgeConfig {
+        let edge = self.delivery.edge_of(&self.edge).await.unwrap();
+        let config = self.delivery.edge_config(&edge, -1, Duration::ZERO).await.unwrap();
+        let edge = self.delivery.edge_of(&self.edge).await.unwrap();
+        self.delivery.edge_config(&edge, config.revision, Duration::ZERO).await.unwrap()
+    }
+
+    /// Versions and weights that an environment's route has.
+    async fn weights(&self, environment: &str) -> Vec<(String, u32)> {
+        let id = self.environment(environment).await.id;
+        let config = self.edge_config().await;
+        let route = config.routes.into_iter().find(|route| route.environment == id).unwrap();
+        let mut weights: Vec<_> = route.backends.into_iter().map(|b| (b.version, b.weight)).collect();
+        weights.sort();
+        weights
+    }
+
+    async fn turns(&mut self, count: usize) {
+        for _ in 0..count {
+            self.agent_turn().await;
+            self.edge_config().await;
+            self.driver.turn().await.unwrap();
+        }
+    }
+
+    /// A second of traffic passes at 60 requests, of which the new version fails some.
+    async fn second(&mut self, fail_percent: u64) {
+        let config = self.edge_config().await;
+        let at = Timestamp::from_seconds(self.delivery.now().seconds());
+        let mut slices = Vec::new();
+        for route in &config.routes {
+            let total: u32 = route.backends.iter().map(|b| b.weight).sum();
+            for backend in route.backends.iter().filter(|b| b.weight > 0) {
+                let requests = u64::from(60 * backend.weight / total.max(1));
+                let newest = route.backends.iter().map(|b| b.instance).max() == Some(backend.instance);
+                // Errors spread evenly: so many of a hundred, by the second.
+                let errors = if newest && route.backends.len() > 1 {
+                    let (from, to) = (at.seconds() as u64 * requests, (at.seconds() as u64 + 1) * requests);
+                    to * fail_percent / 100 - from * fail_percent / 100
+                } else {
+                    0
+                };
+                slices.push(Slice {
+                    environment: route.environment,
+                    project: route.project,
+                    deployment: backend.deployment,
+                    instance: backend.instance,
+                    version: backend.version.clone(),
+                    at,
+                    requests,
+                    errors,
+                    slow: 0,
+                    in_flight: 0,
+                    latency: vec![requests],
+                });
+            }
+        }
+        self.clock.advance(Duration::from_secs(1));
+        let edge = self.delivery.edge_of(&self.edge).await.unwrap();
+        // Sent twice, as after a lost answer: it must come to the same.
+        self.delivery.take_counts(&edge, &slices).await.unwrap();
+        self.delivery.take_counts(&edge, &slices).await.unwrap();
+        self.turns(1).await;
+    }
+
+    async fn environment(&self, name: &str) -> dto::Environment {
+        let rows = self.delivery.environments(self.project).await.unwrap();
+        let views = self.delivery.environment_views(&rows).await.unwrap();
+        views.into_iter().find(|e| e.name == name).unwrap()
+    }
+
+    fn serving(environment: &dto::Environment) -> Option<&str> {
+        environment.serving.as_ref().map(|d| d.version.as_str())
+    }
+
+    async fn deploy(&self, version: &str, environment: &str) -> Result<bascule_core::DeploymentId> {
+        self.deploy_as(&ana(), version, environment, None).await
+    }
+
+    async fn deploy_as(
+        &self,
+        caller: &Caller,
+        version: &str,
+        environment: &str,
+        force: Option<&str>,
+    ) -> Result<bascule_core::DeploymentId> {
+        let new = dto::NewDeployment {
+            version: version.into(),
+            environment: environment.into(),
+            force: force.is_some(),
+            reason: force.unwrap_or_default().into(),
+        };
+        let maintainer = caller.actor.name == "ana";
+        let holds = |permission: Permission| maintainer || permission == Permission::DeployStaging;
+        self.delivery.deploy(caller, self.project, holds, &new).await
+    }
+
+    /// 1.0.0 serves in both environments, 1.1.0 in staging, and its rollout to production has begun.
+    async fn rolling() -> Self {
+        let mut world = Self::new().await;
+        world.roll().await;
+        world
+    }
+
+    async fn roll(&mut self) {
+        let world = self;
+        world.publish("1.0.0").await;
+        world.deploy("1.0.0", "production").await.unwrap();
+        world.turns(3).await;
+        world.publish("1.1.0").await;
+        world.deploy("1.1.0", "production").await.unwrap();
+        world.turns(2).await;
+    }
+
+    async fn rollout(&self) -> dto::Rollout {
+        let rows = crate::rollout::store::list(&self.delivery.db, self.project, None, 1).await.unwrap();
+        self.delivery.rollout_view(self.project, rows[0].id).await.unwrap()
+    }
+
+    async fn kinds(&self, prefix: &str) -> Vec<String> {
+        let entries = self.facts(prefix).await;
+        entries.into_iter().map(|entry| entry.summary).collect()
+    }
+
+    async fn facts(&self, kind: &str) -> Vec<bascule_ledger::Entry> {
+        let filter = Filter { kinds: vec![kind.into()], ..Filter::default() };
+        self.ledger.read(&filter, Page::After { after: 0, limit: 1_000 }).await.unwrap()
+    }
+
+    async fn instances(&self, environment: EnvironmentId) -> Vec<InstanceId> {
+        let rows = crate::deployment::instances::in_environments(&self.delivery.db, &[environment]).await.unwrap();
+        rows.into_iter().map(|row| row.id).collect()
+    }
+}
+
+fn ana() -> Caller {
+    let user = UserId::new();
+    Caller { actor: Actor::new(ActorKind::User, user, "ana"), user: Some(user), ..Caller::anonymous() }
+}
+
+fn ben() -> Caller {
+    let user = UserId::new();
+    Caller { actor: Actor::new(ActorKind::User, user, "ben"), user: Some(user), ..Caller::anonymous() }
+}
+
+#[test]
+fn waits_are_shorter_than_the_silence_that_alarms() {
+    assert!(fleet::AGENT_WAIT < fleet::AGENT_SILENCE && fleet::EDGE_WAIT < fleet::EDGE_SILENCE);
+    assert_eq!(ReleasePublished::KIND, "release.published");
+}
