@@ -72,6 +72,11 @@ async fn config(client: &Client, revision: Option<i64>) -> Result<EdgeConfig> {
 
 /// Tells the server which port each route got, whenever that changes.
 pub(crate) async fn tell_listeners(client: &Client, mut reports: watch::Receiver<Vec<ListenerReport>>) {
+    // Nothing is said before the first port is open: an empty list would make the server forget which port
+    // each route had, and an edge that starts again asks for those.
+    if reports.wait_for(|reports| !reports.is_empty()).await.is_err() {
+        return;
+    }
     let mut failures = 0;
     loop {
         let present = reports.borrow_and_update().clone();

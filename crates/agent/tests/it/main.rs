@@ -1,6 +1,11 @@
 //! The agent with real processes under bubblewrap, and a server that it believes real.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail that way")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail that way"
+)]
 
 mod support;
 

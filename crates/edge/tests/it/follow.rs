@@ -13,7 +13,10 @@ use bascule_wire::edge::{EdgeConfig, ListenerReport, Slice};
 use std::{
     collections::HashMap,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::sync::watch;
@@ -25,6 +28,8 @@ struct Server {
     config: watch::Sender<EdgeConfig>,
     listeners: watch::Sender<Vec<ListenerReport>>,
     slices: Arc<Mutex<Vec<Slice>>>,
+    /// Whether it was ever told that no port is open.
+    emptied: Arc<AtomicBool>,
     away: watch::Sender<bool>,
 }
 
@@ -34,6 +39,7 @@ impl Server {
             config: watch::Sender::new(config),
             listeners: watch::Sender::new(Vec::new()),
             slices: Arc::default(),
+            emptied: Arc::default(),
             away: watch::Sender::new(false),
         };
         let app = Router::new()
@@ -72,6 +78,10 @@ async fn config_of(
 }
 
 async fn listeners(State(server): State<Server>, Json(reports): Json<Vec<ListenerReport>>) {
+    assert!(
+        !reports.is_empty(),
+        "an edge that starts must not make the server forget its ports"
+    );
     server.listeners.send_replace(reports);
 }
 
@@ -141,4 +151,6 @@ async fn it_follows_the_server_and_outlives_its_absence_without_losing_counts() 
     cancel.cancel();
     task.await.unwrap().unwrap();
     assert_eq!(server.counted(), sent + 1);
+    // An edge that starts must not make the server forget which ports the routes had.
+    assert!(!server.emptied.load(Ordering::Relaxed));
 }

@@ -1,6 +1,11 @@
 //! The edge as its users meet it: over sockets, with real instances behind it.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail that way")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail that way"
+)]
 
 mod follow;
 mod support;
