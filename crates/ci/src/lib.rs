@@ -3,7 +3,121 @@
 
 pub mod config;
 pub mod fault;
+pub mod job;
+pub mod lint;
+mod migrations;
+pub mod pipeline;
 pub mod plan;
+pub mod ports;
 pub mod rules;
+pub mod runner;
+mod signals;
+pub mod status;
+mod subscriptions;
+mod token;
+pub mod variable;
 pub mod variables;
 pub mod yaml;
+
+use bascule_core::{Clock, Timestamp};
+use bascule_ledger::{Ledger, Subscriber};
+use bascule_store::{Blobs, Db};
+use bascule_web::Routes;
+use std::{sync::Arc, time::Duration};
+use tokio_util::sync::CancellationToken;
+
+pub use job::JobIdentity;
+pub use migrations::MIGRATIONS;
+pub use signals::Change;
+pub use subscriptions::Pushes;
+
+/// How this crate is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where jobs and people reach the server, without a slash at the end: `http://host:port`.
+    pub base_url: String,
+    /// A runner that was not heard of for so long has lost its jobs.
+    pub lost_after: Duration,
+    /// Ends all waiting when the server stops.
+    pub stop: CancellationToken,
+}
+
+impl Options {
+    /// The usual, for a server at this address.
+    #[must_use]
+    pub fn new(base_url: impl Into<String>, stop: CancellationToken) -> Self {
+        Self { base_url: base_url.into(), lost_after: Duration::from_secs(60), stop }
+    }
+}
+
+/// Pipelines, jobs and runners. Cheap to clone.
+#[derive(Clone)]
+pub struct Ci(Arc<Inner>);
+
+/// What [`Ci`] holds.
+pub struct Inner {
+    pub(crate) db: Db,
+    pub(crate) ledger: Ledger,
+    pub(crate) blobs: Blobs,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) code: Arc<dyn ports::Code>,
+    pub(crate) options: Options,
+    pub(crate) signals: signals::Signals,
+    pub(crate) started: Timestamp,
+}
+
+impl std::ops::Deref for Ci {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Ci {
+    /// Pipelines, jobs and runners over a database, a ledger and blobs, with code from `code`.
+    #[must_use]
+    pub fn new(db: Db, ledger: Ledger, blobs: Blobs, code: Arc<dyn ports::Code>, options: Options) -> Self {
+        let clock = ledger.clock().clone();
+        let started = clock.now();
+        Self(Arc::new(Inner { db, ledger, blobs, clock, code, options, signals: signals::Signals::default(), started }))
+    }
+
+    /// All routes: pages, JSON API and runner protocol.
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        Routes::new()
+            .merge(pipeline::api::routes())
+            .merge(job::api::routes())
+            .merge(lint::routes())
+            .merge(runner::api::routes())
+            .merge(runner::protocol_routes())
+            .merge(variable::routes())
+            .with_state(self.clone())
+    }
+
+    /// What reacts to others' facts.
+    #[must_use]
+    pub fn subscribers(&self) -> Vec<Arc<dyn Subscriber>> {
+        vec![Arc::new(Pushes(self.clone()))]
+    }
+
+    /// Hears of changes of pipelines and jobs in this process.
+    #[must_use]
+    pub fn changes(&self) -> tokio::sync::broadcast::Receiver<Change> {
+        self.signals.listen()
+    }
+
+    /// Gives up what runners lost and what takes too long, until the server stops.
+    pub async fn run(self) {
+        let every = (self.options.lost_after / 10).clamp(Duration::from_millis(100), Duration::from_secs(5));
+        loop {
+            tokio::select! {
+                () = self.options.stop.cancelled() => return,
+                () = tokio::time::sleep(every) => {}
+            }
+            if let Err(problem) = self.sweep().await {
+                tracing::warn!(%problem, "looking for lost jobs failed; tried again soon");
+            }
+        }
+    }
+}

@@ -16,10 +16,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 pub struct Context<'a> {
     /// What rules are judged by.
     pub around: Surroundings<'a>,
-    /// Predefined and project variables, later ones counting over earlier ones.
-    pub variables: Vec<runner::Variable>,
-    /// Variables given by who starts the pipeline; they count over those of the file.
-    pub run_variables: Vec<runner::Variable>,
+    /// Variables that the file may replace: the predefined ones.
+    pub predefined: Vec<runner::Variable>,
+    /// Variables that count over those of the file: the project's, then those of who starts the pipeline.
+    pub over: Vec<runner::Variable>,
 }
 
 /// The jobs of a pipeline.
@@ -88,9 +88,9 @@ struct Chosen {
 pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
     let mut plan = Plan::default();
     let globals: Vec<runner::Variable> = config.variables.iter().map(of_file).collect();
-    let mut base = context.variables.clone();
+    let mut base = context.predefined.clone();
     base.extend(globals.iter().cloned());
-    base.extend(context.run_variables.iter().cloned());
+    base.extend(context.over.iter().cloned());
     let base_values = resolve(&base);
     let mut workflow_variables = Vec::new();
     if let Some(rules) = &config.workflow.rules {
@@ -117,9 +117,9 @@ pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
             .cloned()
             .chain(job.variables.iter().map(of_file))
             .collect();
-        let mut all = context.variables.clone();
+        let mut all = context.predefined.clone();
         all.extend(own.iter().cloned());
-        all.extend(context.run_variables.iter().cloned());
+        all.extend(context.over.iter().cloned());
         all.push(runner::Variable::public("CI_JOB_NAME", job.name.clone()));
         all.push(runner::Variable::public("CI_JOB_STAGE", job.stage.clone()));
         match choose(job, context, &resolve(&all)) {
@@ -133,7 +133,6 @@ pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
                     let mut variables = own.clone();
                     variables.extend(extra);
                     variables.extend(chosen.variables.iter().map(of_file));
-                    variables.extend(context.run_variables.iter().cloned());
                     made.entry(job.name.clone()).or_default().push(name.clone());
                     places.insert(name.clone(), job.pos);
                     plan.jobs.push(planned(job, name, variables, &chosen));

@@ -119,6 +119,15 @@ pub enum AllowFailure {
 }
 
 impl AllowFailure {
+    /// Whether the failure of a job that stands so leaves the pipeline alone.
+    #[must_use]
+    pub fn stands(&self, status: crate::status::JobStatus, exit_code: Option<i64>) -> bool {
+        match self {
+            Self::ExitCodes(_) => status == crate::status::JobStatus::Failed && self.allows(exit_code),
+            allow => *allow == Self::Yes,
+        }
+    }
+
     /// Whether a failure with this exit code is allowed.
     #[must_use]
     pub fn allows(&self, exit_code: Option<i64>) -> bool {

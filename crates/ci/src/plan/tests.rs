@@ -13,8 +13,8 @@ fn run(text: &str, reference: &str, tag: bool, changed: Option<&[&str]>, files: 
     variables.push(runner::Variable::public(if tag { "CI_COMMIT_TAG" } else { "CI_COMMIT_BRANCH" }, reference));
     let context = Context {
         around: Surroundings::new(reference, tag, "push", changed.as_deref(), &files),
-        variables,
-        run_variables: Vec::new(),
+        predefined: variables,
+        over: Vec::new(),
     };
     plan(&config, &context)
 }
@@ -123,19 +123,15 @@ fn what_cannot_be_planned_says_where_and_why() {
 #[test]
 fn variables_come_in_gitlabs_order_of_precedence() {
     let text = "variables: {A: global, B: global}\n\
-                a:\n  script: x\n  variables: {A: job, C: job}\n  rules: [{if: $CI_COMMIT_BRANCH, variables: {C: rule}}]\n";
+                a:\n  script: x\n  variables: {A: job, C: job}\n  rules: [{if: '$B == \"person\"', variables: {C: rule}}]\n";
     let config = parse(text).unwrap();
     let mut context = Context {
         around: Surroundings::new("main", false, "web", None, &[]),
-        variables: vec![
-            runner::Variable::public("CI_COMMIT_BRANCH", "main"),
-            runner::Variable::public("B", "project"),
-        ],
-        run_variables: vec![],
+        predefined: vec![runner::Variable::public("B", "predefined")],
+        over: vec![runner::Variable::public("B", "project")],
     };
-    let of = |context: &Context<'_>| resolve(&plan(&config, context).unwrap().jobs[0].variables);
-    let values = of(&context);
+    assert!(plan(&config, &context).unwrap().none.is_some());
+    context.over.push(runner::Variable::public("B", "person"));
+    let values = resolve(&plan(&config, &context).unwrap().jobs[0].variables);
     assert_eq!((&*values["A"], &*values["B"], &*values["C"]), ("job", "global", "rule"));
-    context.run_variables.push(runner::Variable::public("A", "person"));
-    assert_eq!(of(&context)["A"], "person");
 }

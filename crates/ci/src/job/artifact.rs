@@ -1,0 +1,165 @@
+//! Files that jobs leave: stored as blobs, found by job and kind.
+
+use crate::{Ci, config::duration, fault::shown};
+use bascule_core::{Digest, JobId, PipelineId, Problem, Result, Timestamp};
+use bascule_store::{Query, StoredBlob, Tx, args, row};
+use bascule_wire::{ci as wire, runner::ArtifactFormat};
+
+row! {
+    /// A file that a job left.
+    #[derive(Clone, Debug)]
+    pub struct Artifact {
+        /// The job.
+        pub job_id: JobId,
+        /// `archive`, or a report's kind.
+        pub kind: String,
+        /// `zip`, `gzip` or `raw`.
+        pub format: String,
+        /// Its name.
+        pub file_name: String,
+        /// Digest of its bytes.
+        pub digest: Digest,
+        /// Size in bytes.
+        pub size: i64,
+        /// When it is no longer kept.
+        pub expires_at: Option<Timestamp>,
+    }
+}
+
+const COLUMNS: &str = "job_id, kind, format, file_name, digest, size, expires_at";
+
+impl Artifact {
+    /// As the API tells it.
+    #[must_use]
+    pub fn to_wire(&self) -> wire::JobArtifact {
+        wire::JobArtifact {
+            kind: self.kind.clone(),
+            format: self.format.clone(),
+            file_name: self.file_name.clone(),
+            digest: self.digest.clone(),
+            size: self.size,
+            expires_at: self.expires_at,
+        }
+    }
+
+    /// Whether it is still kept.
+    #[must_use]
+    pub fn is_kept(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|at| at > now)
+    }
+}
+
+/// What a job left.
+pub(crate) async fn of_job(on: &impl Query, job: JobId) -> Result<Vec<Artifact>> {
+    Ok(on.all(&format!("SELECT {COLUMNS} FROM job_artifact WHERE job_id = $1 ORDER BY kind"), args![job]).await?)
+}
+
+/// What the jobs of a pipeline left.
+pub(crate) async fn of_pipeline(on: &impl Query, pipeline: PipelineId) -> Result<Vec<Artifact>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM job_artifact WHERE job_id IN (SELECT id FROM job WHERE pipeline_id = $1)
+         ORDER BY job_id, kind LIMIT 10000"
+    );
+    Ok(on.all(&sql, args![pipeline]).await?)
+}
+
+async fn insert(tx: &Tx, artifact: &Artifact, now: Timestamp) -> Result<()> {
+    tx.run(
+        "INSERT INTO job_artifact (job_id, kind, format, file_name, digest, size, created_at, expires_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+         ON CONFLICT (job_id, kind) DO UPDATE SET format = $3, file_name = $4, digest = $5, size = $6,
+             created_at = $7, expires_at = $8",
+        args![
+            artifact.job_id, artifact.kind, artifact.format, artifact.file_name, artifact.digest, artifact.size, now,
+            artifact.expires_at
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// How long artifacts are kept whose job does not say.
+const KEEP: &str = "30 days";
+
+impl Ci {
+    /// Notes an uploaded file as a job's.
+    pub(crate) async fn add_artifact(
+        &self,
+        job: JobId,
+        kind: &str,
+        format: ArtifactFormat,
+        file_name: &str,
+        expire_in: Option<&str>,
+        blob: StoredBlob,
+    ) -> Result<Artifact> {
+        let now = self.clock.now();
+        let kept = expire_in.filter(|text| !text.is_empty()).unwrap_or(KEEP);
+        let expires_at = match kept {
+            "never" => None,
+            text => Some(now.plus(duration(text).ok_or_else(|| {
+                Problem::bad_request("bad_expiry", format!("`{}` is no duration.", shown(text)))
+                    .next("Write it as `1 week`, `3 hours` or `never`.")
+            })?)),
+        };
+        let artifact = Artifact {
+            job_id: job,
+            kind: kind.to_owned(),
+            format: format.to_string(),
+            file_name: plain_name(file_name, format),
+            digest: blob.digest,
+            size: i64::try_from(blob.size).unwrap_or(i64::MAX),
+            expires_at,
+        };
+        let tx = self.db.begin().await?;
+        insert(&tx, &artifact, now).await?;
+        tx.commit().await?;
+        Ok(artifact)
+    }
+
+    /// A file that a job left and that is still kept.
+    ///
+    /// # Errors
+    /// There is none of that kind.
+    pub async fn artifact(&self, job: JobId, kind: &str) -> Result<Artifact> {
+        let now = self.clock.now();
+        of_job(&self.db, job)
+            .await?
+            .into_iter()
+            .find(|artifact| artifact.kind == kind && artifact.is_kept(now))
+            .ok_or_else(|| Problem::not_found("artifact"))
+    }
+}
+
+/// The last part of a name, without anything that means something in a path or a header.
+fn plain_name(name: &str, format: ArtifactFormat) -> String {
+    let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
+    let kept: String = last
+        .chars()
+        .map(|c| if c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ' ' | '+') { c } else { '_' })
+        .take(120)
+        .collect();
+    match (kept.trim_matches(['.', ' ']).is_empty(), format) {
+        (false, _) => kept,
+        (true, ArtifactFormat::Zip) => "artifacts.zip".to_owned(),
+        (true, ArtifactFormat::Gzip) => "artifacts.gz".to_owned(),
+        (true, ArtifactFormat::Raw) => "artifacts".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_names_become_plain() {
+        for (name, expected) in [
+            ("../../etc/passwd", "passwd"),
+            ("a\"b\r\n.zip", "a_b__.zip"),
+            ("..", "artifacts.zip"),
+            ("", "artifacts.zip"),
+            ("C:\\x\\out.zip", "out.zip"),
+        ] {
+            assert_eq!(plain_name(name, ArtifactFormat::Zip), expected);
+        }
+    }
+}

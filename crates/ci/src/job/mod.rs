@@ -1,0 +1,129 @@
+//! Jobs: one script of a pipeline, run by a runner.
+
+pub mod ansi;
+pub mod api;
+pub(crate) mod artifact;
+pub(crate) mod log;
+mod pages;
+mod follow;
+mod payload;
+mod service;
+pub(crate) mod store;
+
+use crate::{
+    config::{AllowFailure, JobSpec, Need, When},
+    status::JobStatus,
+};
+use bascule_core::{JobId, PipelineId, ProjectId, RunnerId, Timestamp};
+use bascule_store::{Json, row};
+use bascule_wire::{ci as wire, runner};
+
+pub use artifact::Artifact;
+pub use follow::JobIdentity;
+pub use service::{Failure, Outcome};
+pub(crate) use service::runner_actor;
+
+row! {
+    /// A job as stored.
+    #[derive(Clone, Debug)]
+    pub struct Job {
+        /// The job.
+        pub id: JobId,
+        /// Its pipeline.
+        pub pipeline_id: PipelineId,
+        /// Its project.
+        pub project_id: ProjectId,
+        /// Its name.
+        pub name: String,
+        /// Its stage.
+        pub stage: String,
+        /// Index of the stage in the pipeline.
+        pub stage_index: i64,
+        /// Place within the pipeline.
+        pub position: i64,
+        /// How it stands.
+        pub status: JobStatus,
+        /// When it runs.
+        pub run_when: Json<When>,
+        /// Whether its failure leaves the pipeline alone.
+        pub allow_failure: Json<AllowFailure>,
+        /// Jobs that it waits for; `None` is all of the earlier stages.
+        pub needs: Option<Json<Vec<Need>>>,
+        /// Jobs whose artifacts it takes; `None` is those it waits for.
+        pub dependencies: Option<Json<Vec<String>>>,
+        /// Variables of file, matrix, rule and person.
+        pub variables: Json<Vec<runner::Variable>>,
+        /// What the runner is told.
+        pub spec: Json<JobSpec>,
+        /// What a runner must offer.
+        pub tags: Json<Vec<String>>,
+        /// Jobs of one resource group run one at a time.
+        pub resource_group: Option<String>,
+        /// Longest run, in seconds.
+        pub timeout: i64,
+        /// The runner that has or had it.
+        pub runner_id: Option<RunnerId>,
+        /// Why it failed, by GitLab's words.
+        pub failure_reason: Option<String>,
+        /// The script's exit code.
+        pub exit_code: Option<i64>,
+        /// Whether another job took its place.
+        pub retried: bool,
+        /// Which try it is, from one.
+        pub attempt: i64,
+        /// When it was created.
+        pub created_at: Timestamp,
+        /// When it began to wait for a runner.
+        pub queued_at: Option<Timestamp>,
+        /// When a runner took it.
+        pub started_at: Option<Timestamp>,
+        /// When it ended.
+        pub finished_at: Option<Timestamp>,
+        /// When its runner was last heard of.
+        pub heard_at: Option<Timestamp>,
+        /// Bytes of its log.
+        pub trace_bytes: i64,
+        /// CRC-32 of its log.
+        pub trace_crc: i64,
+    }
+}
+
+impl Job {
+    /// Whether its failure, as it stands, leaves the pipeline alone.
+    #[must_use]
+    pub fn failure_allowed(&self) -> bool {
+        self.allow_failure.0.stands(self.status, self.exit_code)
+    }
+
+    /// Names of the jobs that it waits for.
+    #[must_use]
+    pub fn need_names(&self) -> Option<Vec<String>> {
+        self.needs.as_ref().map(|needs| needs.0.iter().map(|need| need.job.clone()).collect())
+    }
+
+    /// As the API tells it.
+    #[must_use]
+    pub fn to_wire(&self, artifacts: &[Artifact]) -> wire::Job {
+        wire::Job {
+            id: self.id,
+            pipeline: self.pipeline_id,
+            name: self.name.clone(),
+            stage: self.stage.clone(),
+            status: self.status.to_string(),
+            allow_failure: self.failure_allowed(),
+            needs: self.need_names(),
+            tags: self.tags.0.clone(),
+            failure_reason: self.failure_reason.clone(),
+            exit_code: self.exit_code,
+            runner: self.runner_id,
+            retried: self.retried,
+            attempt: self.attempt,
+            created_at: self.created_at,
+            queued_at: self.queued_at,
+            started_at: self.started_at,
+            finished_at: self.finished_at,
+            log_bytes: self.trace_bytes,
+            artifacts: artifacts.iter().filter(|a| a.job_id == self.id).map(Artifact::to_wire).collect(),
+        }
+    }
+}

@@ -1,0 +1,263 @@
+//! The job's page and its log.
+
+use super::{Artifact, Job, ansi::Cursor, artifact, log};
+use crate::{
+    Ci,
+    pipeline::{PipelineLine, api::Numbered, line, status_badge},
+    runner,
+    status::JobStatus,
+};
+use askama::Template;
+use axum::{
+    extract::State,
+    response::{
+        IntoResponse, Redirect,
+        sse::{Event, KeepAlive, Sse},
+    },
+};
+use bascule_core::{JobId, Permission, Result};
+use bascule_web::{
+    Answer, Crumb, InProject, Markup, Params, PathOf, Tab, Ui, Who, bytes, duration, when,
+};
+use bascule_wire::runner::ARTIFACT_ARCHIVE;
+use futures::StreamExt as _;
+use http::HeaderMap;
+use serde::Deserialize;
+
+/// Bytes of a log that come with the page; the rest follows by stream.
+const WITH_PAGE: usize = 512 * 1024;
+
+struct File {
+    href: String,
+    kind: String,
+    name: String,
+    size: String,
+    expires: Option<Markup>,
+}
+
+#[derive(Template)]
+#[template(path = "job/show.html")]
+struct ShowPage {
+    id: JobId,
+    name: String,
+    stage: String,
+    href: String,
+    badge: Markup,
+    pipeline: PipelineLine,
+    files: Vec<File>,
+    log: Markup,
+    stream: Option<String>,
+    live: bool,
+    reason: String,
+    waiting: String,
+    runner: String,
+    took: String,
+    queued: String,
+    attempt: i64,
+    timeout: String,
+    environment: String,
+    may_play: bool,
+    may_retry: bool,
+    may_cancel: bool,
+}
+
+pub(super) async fn show(State(ci): State<Ci>, project: InProject, ui: Ui, PathOf(Numbered { id }): PathOf<Numbered>) -> Answer {
+    let path = project.path();
+    let job = ci.job(project.id, JobId(id)).await?;
+    let pipeline = ci.pipeline(project.id, job.pipeline_id).await?;
+    let href = format!("/{path}/-/jobs/{id}");
+    let mut cursor = Cursor::default();
+    let open = !job.status.is_final();
+    // A refresh of the head alone need not render the log.
+    let log = if ui.is_fragment() {
+        String::new()
+    } else {
+        let bytes = log::read(&ci.db, job.id, 0, WITH_PAGE).await?;
+        cursor.render(&bytes, !open && bytes.len() < WITH_PAGE)
+    };
+    let total = u64::try_from(job.trace_bytes).unwrap_or_default();
+    let runner = match job.runner_id {
+        Some(id) => runner::store::find(&ci.db, id).await?.map_or_else(|| id.to_string(), |runner| runner.description),
+        None => String::new(),
+    };
+    let now = ci.clock.now();
+    let may_run = project.holds(Permission::PipelineRun);
+    let files: Vec<Artifact> =
+        artifact::of_job(&ci.db, job.id).await?.into_iter().filter(|file| file.is_kept(now)).collect();
+    let page = ShowPage {
+        id: job.id,
+        name: job.name.clone(),
+        stage: job.stage.clone(),
+        badge: status_badge(job.status.as_str()),
+        pipeline: line(&pipeline, &path),
+        files: files.iter().map(|file| to_file(file, &href)).collect(),
+        log: Markup::trusted(log),
+        stream: (open || cursor.offset < total).then(|| format!("{href}/log/events?from={cursor}")),
+        live: open,
+        reason: job.failure_reason.as_deref().map(|reason| explain(reason, job.exit_code)).unwrap_or_default(),
+        waiting: ci.why_waiting(&job).await?,
+        runner,
+        took: match (job.started_at, job.finished_at) {
+            (Some(start), Some(end)) => duration(end.since(start)),
+            (Some(start), None) => duration(std::time::Duration::from_secs(now.since(start).as_secs())),
+            _ => String::new(),
+        },
+        queued: match (job.queued_at, job.started_at) {
+            (Some(queued), Some(started)) => duration(started.since(queued)),
+            _ => String::new(),
+        },
+        attempt: job.attempt,
+        timeout: duration(std::time::Duration::from_secs(u64::try_from(job.timeout).unwrap_or_default())),
+        environment: job.spec.0.environment.as_ref().map(|e| e.name.clone()).unwrap_or_default(),
+        may_play: may_run && job.status == JobStatus::Manual,
+        may_retry: may_run
+            && !job.retried
+            && matches!(job.status, JobStatus::Success | JobStatus::Failed | JobStatus::Canceled),
+        may_cancel: may_run && open,
+        href,
+    };
+    let title = format!("{} ({id})", job.name);
+    let crumbs = [
+        Crumb::to(&path, format!("/{path}")),
+        Crumb::to(format!("Pipeline {}", pipeline.id), format!("/{path}/-/pipelines/{}", pipeline.id)),
+        Crumb::here(&title),
+    ];
+    ui.project_page(Tab::Pipelines, &title, &crumbs, &page)
+}
+
+fn to_file(file: &Artifact, href: &str) -> File {
+    let href = if file.kind == ARTIFACT_ARCHIVE {
+        format!("{href}/artifacts/download")
+    } else {
+        format!("{href}/artifacts/{}", file.kind)
+    };
+    File {
+        href,
+        kind: file.kind.clone(),
+        name: file.file_name.clone(),
+        size: bytes(u64::try_from(file.size).unwrap_or_default()),
+        expires: file.expires_at.map(when),
+    }
+}
+
+/// A failure reason in plain words.
+fn explain(reason: &str, exit_code: Option<i64>) -> String {
+    match (reason, exit_code) {
+        ("script_failure", Some(code)) => format!("The script ended with exit code {code}."),
+        ("script_failure", None) => "The script failed.".to_owned(),
+        ("runner_system_failure", _) => "The platform failed, not your job; it is tried again once.".to_owned(),
+        ("job_execution_timeout", _) => "It took longer than allowed; set `timeout` if it needs more.".to_owned(),
+        ("trace_size_exceeded", _) => "Its log grew too long; write less to it.".to_owned(),
+        ("runner_unsupported", _) => "The runner cannot do what the job asks for.".to_owned(),
+        ("image_pull_failure", _) => "Its image could not be fetched.".to_owned(),
+        (other, _) => format!("It failed: {other}."),
+    }
+}
+
+impl Ci {
+    /// Why a job that waits for a runner has none yet; empty for other jobs.
+    async fn why_waiting(&self, job: &Job) -> Result<String> {
+        match job.status {
+            JobStatus::Created => return Ok("It waits for the jobs before it.".to_owned()),
+            JobStatus::Manual => return Ok("It waits for a person to start it.".to_owned()),
+            JobStatus::Pending => {}
+            _ => return Ok(String::new()),
+        }
+        let now = self.clock.now();
+        let runners = self.runners().await?;
+        let fitting: Vec<_> = runners.iter().filter(|runner| runner.matches(&job.tags.0)).collect();
+        let tags = job.tags.0.join(", ");
+        Ok(if runners.is_empty() {
+            "There is no runner on this instance; an administrator can add one.".to_owned()
+        } else if fitting.is_empty() && tags.is_empty() {
+            "No runner takes jobs without tags.".to_owned()
+        } else if fitting.is_empty() {
+            format!("No runner offers the tags {tags}.")
+        } else if fitting.iter().all(|runner| runner.paused) {
+            "All runners that could take it are paused.".to_owned()
+        } else if !fitting.iter().any(|runner| runner.is_online(now)) {
+            "No runner that could take it is online.".to_owned()
+        } else {
+            let ahead = super::store::queue_length(&self.db).await?.saturating_sub(1);
+            format!("It waits for a free runner; {ahead} other jobs wait too.")
+        })
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct EventsQuery {
+    #[serde(default)]
+    from: String,
+}
+
+/// The log as server-sent events of safe HTML; each event's id is where to go on after a cut.
+pub(super) async fn events(
+    State(ci): State<Ci>,
+    project: InProject,
+    PathOf(Numbered { id }): PathOf<Numbered>,
+    Params(query): Params<EventsQuery>,
+    headers: HeaderMap,
+) -> Answer {
+    let job = ci.job(project.id, JobId(id)).await?;
+    let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
+    let mut cursor = Cursor::parse(last.unwrap_or(&query.from));
+    let mut kept: Vec<u8> = Vec::new();
+    let stream = ci.follow(job.id, cursor.offset).map(move |piece| {
+        let piece = piece.map_err(std::io::Error::other)?;
+        kept.extend_from_slice(&piece.bytes);
+        let before = cursor.offset;
+        let html = cursor.render(&kept, piece.last);
+        let used = usize::try_from(cursor.offset - before).unwrap_or_default();
+        kept.drain(..used);
+        let mut events = Vec::new();
+        if !html.is_empty() {
+            events.push(Ok(Event::default().id(cursor.to_string()).data(html)));
+        }
+        if piece.last {
+            events.push(Ok(Event::default().event("done").data("done")));
+        }
+        Ok::<_, std::io::Error>(events)
+    });
+    let flat = stream.flat_map(|events: std::result::Result<Vec<_>, std::io::Error>| {
+        futures::stream::iter(events.unwrap_or_else(|error| vec![Err(error)]))
+    });
+    Ok(Sse::new(flat).keep_alive(KeepAlive::default()).into_response())
+}
+
+pub(super) async fn raw(State(ci): State<Ci>, project: InProject, PathOf(Numbered { id }): PathOf<Numbered>) -> Answer {
+    let job = ci.job(project.id, JobId(id)).await?;
+    ci.serve_log(&job, 0, false).await
+}
+
+pub(super) async fn download(State(ci): State<Ci>, project: InProject, PathOf(Numbered { id }): PathOf<Numbered>) -> Answer {
+    let job = ci.job(project.id, JobId(id)).await?;
+    ci.serve_artifact(job.id, ARTIFACT_ARCHIVE).await
+}
+
+pub(super) async fn download_kind(
+    State(ci): State<Ci>,
+    project: InProject,
+    PathOf((_, _, id, kind)): PathOf<(String, String, i64, String)>,
+) -> Answer {
+    let job = ci.job(project.id, JobId(id)).await?;
+    ci.serve_artifact(job.id, &kind).await
+}
+
+fn to_job(project: &str, id: JobId) -> axum::response::Response {
+    Redirect::to(&format!("/{project}/-/jobs/{id}")).into_response()
+}
+
+pub(super) async fn cancel(State(ci): State<Ci>, project: InProject, who: Who, PathOf(Numbered { id }): PathOf<Numbered>) -> Answer {
+    let job = ci.cancel_job(project.id, JobId(id), &who.actor).await?;
+    Ok(to_job(&project.path(), job.id))
+}
+
+pub(super) async fn retry(State(ci): State<Ci>, project: InProject, who: Who, PathOf(Numbered { id }): PathOf<Numbered>) -> Answer {
+    let job = ci.retry_job(project.id, JobId(id), &who.actor).await?;
+    Ok(to_job(&project.path(), job.id))
+}
+
+pub(super) async fn play(State(ci): State<Ci>, project: InProject, who: Who, PathOf(Numbered { id }): PathOf<Numbered>) -> Answer {
+    let job = ci.play_job(project.id, JobId(id), &who.actor).await?;
+    Ok(to_job(&project.path(), job.id))
+}

@@ -1,0 +1,207 @@
+//! What a runner is told of a job.
+
+use super::{Artifact, Job, artifact, store};
+use crate::{
+    Ci,
+    pipeline::{self, Pipeline},
+    ports::ProjectInfo,
+    runner::Runner,
+    variable,
+    variables::{expand, resolve},
+};
+use bascule_core::{JobId, Problem, ProjectId, Result};
+use bascule_wire::runner as wire;
+use std::collections::HashSet;
+
+/// Commits to fetch where the job does not say.
+const DEPTH: i64 = 50;
+
+impl Ci {
+    /// A job's variables in the order in which they count, without its token.
+    pub(crate) async fn job_variables(
+        &self,
+        job: &Job,
+        pipeline: &Pipeline,
+        project: &ProjectInfo,
+    ) -> Result<Vec<wire::Variable>> {
+        let mut list = pipeline::predefined_of_pipeline(pipeline, project, &self.options.base_url);
+        list.extend(pipeline::predefined_of_job(job, project, &self.options.base_url));
+        list.extend(job.variables.0.iter().cloned());
+        list.extend(variable::for_jobs(&self.db, job.project_id, pipeline.protected).await?);
+        list.extend(pipeline.variables.0.iter().cloned());
+        if let Some(environment) = &job.spec.0.environment {
+            let values = resolve(&list);
+            let name = expand(&environment.name, &values);
+            list.push(wire::Variable::public("CI_ENVIRONMENT_SLUG", pipeline::slug(&name)));
+            list.push(wire::Variable::public("CI_ENVIRONMENT_NAME", name));
+            list.push(wire::Variable::public("CI_ENVIRONMENT_ACTION", environment.action.clone()));
+            if let Some(url) = &environment.url {
+                list.push(wire::Variable::public("CI_ENVIRONMENT_URL", expand(url, &values)));
+            }
+        }
+        Ok(list)
+    }
+
+    /// The whole of what a runner needs to run a job that was just given to it.
+    pub(crate) async fn payload(&self, job: &Job, runner: &Runner, token: &str) -> Result<wire::Job> {
+        let pipeline = pipeline::store::find(&self.db, job.pipeline_id).await?.ok_or_else(Problem::internal)?;
+        let project =
+            self.code.project(job.project_id).await?.ok_or_else(|| Problem::not_found("project"))?;
+        let mut variables = vec![
+            secret("CI_JOB_TOKEN", token),
+            secret("CI_REPOSITORY_URL", &with_token(&project.clone_url, token)),
+            wire::Variable::public("CI_RUNNER_ID", runner.number.to_string()),
+            wire::Variable::public("CI_RUNNER_DESCRIPTION", runner.description.clone()),
+            wire::Variable::public("CI_RUNNER_TAGS", runner.tags.0.join(",")),
+        ];
+        let listed = self.job_variables(job, &pipeline, &project).await?;
+        variables.extend(listed.into_iter().filter(|v| v.key != "CI_REPOSITORY_URL"));
+        let values = resolve(&variables);
+        let depth = values.get("GIT_DEPTH").and_then(|text| text.parse().ok()).unwrap_or(DEPTH);
+        let spec = &job.spec.0;
+        Ok(wire::Job {
+            id: job.id,
+            token: token.to_owned(),
+            allow_git_fetch: true,
+            job_info: wire::JobInfo {
+                name: job.name.clone(),
+                stage: job.stage.clone(),
+                pipeline_id: pipeline.id.0,
+                project_id: project_number(job.project_id),
+                project_name: project.name.clone(),
+                project_full_path: project.path(),
+            },
+            git_info: git_info(&pipeline, with_token(&project.clone_url, token), depth),
+            runner_info: wire::JobRunnerInfo { timeout: job.timeout, uuid: runner.id.to_string() },
+            variables,
+            steps: steps(job),
+            image: spec.image.clone(),
+            services: spec.services.clone(),
+            artifacts: spec.artifacts.clone(),
+            cache: spec.cache.clone(),
+            credentials: Vec::new(),
+            dependencies: self.dependencies(job, token).await?,
+            features: wire::JobFeatures {
+                trace_sections: true,
+                token_mask_prefixes: vec![crate::token::RUNNER.to_owned(), crate::token::JOB.to_owned()],
+                failure_reasons: FAILURE_REASONS.iter().map(|reason| (*reason).to_owned()).collect(),
+            },
+        })
+    }
+
+    /// Jobs whose archives the job takes.
+    async fn dependencies(&self, job: &Job, token: &str) -> Result<Vec<wire::Dependency>> {
+        let now = self.clock.now();
+        let archives: Vec<Artifact> = artifact::of_pipeline(&self.db, job.pipeline_id)
+            .await?
+            .into_iter()
+            .filter(|artifact| artifact.kind == wire::ARTIFACT_ARCHIVE && artifact.is_kept(now))
+            .collect();
+        if archives.is_empty() {
+            return Ok(Vec::new());
+        }
+        let wanted: Option<HashSet<String>> = match (&job.dependencies, &job.needs) {
+            (Some(list), _) => Some(list.0.iter().cloned().collect()),
+            (None, Some(needs)) => {
+                Some(needs.0.iter().filter(|need| need.artifacts).map(|need| need.job.clone()).collect())
+            }
+            (None, None) => None,
+        };
+        let states = store::states(&self.db, job.pipeline_id).await?;
+        Ok(states
+            .into_iter()
+            .filter(|other| match &wanted {
+                Some(names) => names.contains(&other.name),
+                None => other.stage < job.stage_index,
+            })
+            .filter_map(|other| {
+                let archive = archives.iter().find(|artifact| artifact.job_id == other.id)?;
+                Some(wire::Dependency {
+                    id: other.id,
+                    // The job's own token opens what it depends on; the other's ended with the other.
+                    token: token.to_owned(),
+                    name: other.name,
+                    artifacts_file: Some(wire::ArtifactFile {
+                        filename: archive.file_name.clone(),
+                        size: u64::try_from(archive.size).unwrap_or_default(),
+                    }),
+                })
+            })
+            .collect())
+    }
+
+    /// Whether a running job may take the archive of another: both belong to one pipeline.
+    pub(crate) async fn may_download(&self, job: &Job, of: JobId) -> Result<bool> {
+        Ok(job.id == of || store::find(&self.db, of).await?.is_some_and(|other| other.pipeline_id == job.pipeline_id))
+    }
+}
+
+/// Failure reasons that we tell apart.
+const FAILURE_REASONS: &[&str] = &[
+    "script_failure", "runner_system_failure", "job_execution_timeout", "runner_unsupported", "configuration_error",
+    "image_pull_failure", "job_canceled", "unknown_failure",
+];
+
+fn secret(key: &str, value: &str) -> wire::Variable {
+    wire::Variable { raw: true, ..wire::Variable::masked(key, value) }
+}
+
+/// `http://host/path` with user and password.
+fn with_token(url: &str, token: &str) -> String {
+    match url.split_once("://") {
+        Some((scheme, rest)) => format!("{scheme}://{}:{token}@{rest}", wire::GIT_USER),
+        None => url.to_owned(),
+    }
+}
+
+fn git_info(pipeline: &Pipeline, repo_url: String, depth: i64) -> wire::GitInfo {
+    let reference = &pipeline.reference;
+    // By commit, so that a branch that moved on or went away does not fail the job.
+    let mut refspecs = Vec::new();
+    if pipeline.tag {
+        refspecs.push(format!("+{}:refs/pipelines/{}", pipeline.sha, pipeline.id));
+        refspecs.push(format!("+refs/tags/{reference}:refs/tags/{reference}"));
+    } else {
+        refspecs.push(format!("+{}:refs/remotes/origin/{reference}", pipeline.sha));
+    }
+    wire::GitInfo {
+        repo_url,
+        repo_object_format: if pipeline.sha.len() == 64 { "sha256" } else { "sha1" }.to_owned(),
+        reference: reference.clone(),
+        sha: pipeline.sha.clone(),
+        before_sha: pipeline.before_sha.clone().unwrap_or_else(|| pipeline::ZERO.to_owned()),
+        ref_type: if pipeline.tag { wire::RefType::Tag } else { wire::RefType::Branch },
+        refspecs,
+        depth,
+        protected: pipeline.protected,
+    }
+}
+
+fn steps(job: &Job) -> Vec<wire::Step> {
+    let spec = &job.spec.0;
+    let mut script = spec.before_script.clone();
+    script.extend(spec.script.iter().cloned());
+    let mut steps = vec![wire::Step {
+        name: wire::STEP_SCRIPT.to_owned(),
+        script,
+        timeout: job.timeout,
+        when: wire::When::OnSuccess,
+        allow_failure: false,
+    }];
+    if !spec.after_script.is_empty() {
+        steps.push(wire::Step {
+            name: wire::STEP_AFTER_SCRIPT.to_owned(),
+            script: spec.after_script.clone(),
+            timeout: job.timeout,
+            when: wire::When::Always,
+            allow_failure: true,
+        });
+    }
+    steps
+}
+
+/// The protocol wants a number for a project; ours have none, so this is one that stays the same.
+fn project_number(project: ProjectId) -> i64 {
+    let digest = crate::token::hash(&project.to_string());
+    i64::from_str_radix(digest.get(..13).unwrap_or("0"), 16).unwrap_or_default()
+}

@@ -1,0 +1,296 @@
+//! Commands on jobs: ending, trying again, starting by hand, stopping.
+
+use super::{Job, artifact, log, store};
+use crate::{
+    Ci,
+    pipeline::{self, Pipeline, state},
+    status::JobStatus,
+    variables::{expand, resolve},
+};
+use bascule_core::{Actor, ActorKind, JobId, Problem, ProjectId, Result, RunnerId};
+use bascule_ledger::facts::ci::{ArtifactRef, JobRetried, ReleaseRequested};
+use bascule_store::Tx;
+use bascule_wire::runner::ARTIFACT_ARCHIVE;
+
+/// Why a job failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// GitLab's word.
+    pub reason: String,
+    /// The script's exit code.
+    pub exit_code: Option<i64>,
+}
+
+/// How a job ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Well.
+    Success,
+    /// Badly.
+    Failed(Failure),
+}
+
+/// The platform's own failures, which are not the developer's.
+const SYSTEM_FAILURE: &str = "runner_system_failure";
+
+impl Ci {
+    /// A job of a project.
+    ///
+    /// # Errors
+    /// There is none by that number in that project.
+    pub async fn job(&self, project: ProjectId, id: JobId) -> Result<Job> {
+        store::in_project(&self.db, project, id).await?.ok_or_else(|| Problem::not_found("job"))
+    }
+
+    /// Ends a running job. `false` if it was not running any more.
+    pub(crate) async fn end_job(&self, id: JobId, outcome: Outcome, actor: &Actor) -> Result<bool> {
+        let Some(job) = store::find(&self.db, id).await? else { return Ok(false) };
+        let Some(pipeline) = pipeline::store::find(&self.db, job.pipeline_id).await? else { return Ok(false) };
+        // Asked before the transaction: it may go to git.
+        let release = match (&outcome, &job.spec.0.release) {
+            (Outcome::Success, Some(_)) if pipeline.tag => self.release_of(&job, &pipeline).await?,
+            _ => None,
+        };
+        let now = self.clock.now();
+        let (status, reason, exit_code) = match &outcome {
+            Outcome::Success => (JobStatus::Success, None, Some(0)),
+            Outcome::Failed(failure) => (JobStatus::Failed, Some(failure.reason.as_str()), failure.exit_code),
+        };
+        let tx = self.db.begin().await?;
+        pipeline::store::lock(&tx, pipeline.id).await?;
+        if !store::finish(&tx, id, &[JobStatus::Running], status, reason, exit_code, now).await? {
+            return Ok(false);
+        }
+        self.tell_finished(&tx, &job, status, reason, actor).await?;
+        if let Outcome::Failed(failure) = &outcome
+            && tries_again(&job, failure)
+        {
+            self.try_again(&tx, &job, &failure.reason, &Actor::system()).await?;
+        }
+        if let Some(mut request) = release {
+            request.artifacts = archives(&tx, &pipeline).await?;
+            request.finished_at = now;
+            self.ledger.append(&tx, actor, &request).await?;
+        }
+        self.settle(&tx, &pipeline, actor).await?;
+        tx.commit().await?;
+        self.signals.forget(id);
+        Ok(true)
+    }
+
+    async fn release_of(&self, job: &Job, pipeline: &Pipeline) -> Result<Option<ReleaseRequested>> {
+        let Some(release) = &job.spec.0.release else { return Ok(None) };
+        let Some(info) = self.code.project(job.project_id).await? else { return Ok(None) };
+        let values = resolve(&self.job_variables(job, pipeline, &info).await?);
+        let tag = Some(expand(&release.tag_name, &values)).filter(|tag| !tag.is_empty());
+        let tag = tag.unwrap_or_else(|| pipeline.reference.clone());
+        let name = Some(expand(&release.name, &values)).filter(|name| !name.is_empty());
+        Ok(Some(ReleaseRequested {
+            project: job.project_id,
+            project_path: info.path(),
+            pipeline: pipeline.id,
+            job: job.id,
+            name: name.unwrap_or_else(|| tag.clone()),
+            description: expand(&release.description, &values),
+            tag,
+            sha: pipeline.sha.clone(),
+            artifacts: Vec::new(),
+            runner: job.runner_id,
+            started_at: pipeline.created_at,
+            finished_at: pipeline.created_at,
+            ci_file_digest: pipeline.ci_file_digest.clone(),
+        }))
+    }
+
+    /// Puts a new job in the place of one that ended, and gives those behind it that were skipped another
+    /// chance. The caller settles the pipeline.
+    pub(crate) async fn try_again(&self, tx: &Tx, job: &Job, reason: &str, actor: &Actor) -> Result<JobId> {
+        if !store::mark_retried(tx, job.id).await? {
+            return Err(Problem::conflict("already_retried", "This job was already tried again.")
+                .next("Look at the newest try of it in the pipeline."));
+        }
+        let now = self.clock.now();
+        let id = JobId(tx.next_number("job").await?);
+        let next = Job {
+            id,
+            status: JobStatus::Pending,
+            runner_id: None,
+            failure_reason: None,
+            exit_code: None,
+            retried: false,
+            attempt: job.attempt + 1,
+            created_at: now,
+            queued_at: Some(now),
+            started_at: None,
+            finished_at: None,
+            heard_at: None,
+            trace_bytes: 0,
+            trace_crc: 0,
+            ..job.clone()
+        };
+        store::insert(tx, &next).await?;
+        self.revive(tx, &next).await?;
+        let fact = JobRetried {
+            project: job.project_id,
+            pipeline: job.pipeline_id,
+            job: job.id,
+            by: id,
+            name: job.name.clone(),
+            reason: reason.to_owned(),
+        };
+        self.ledger.append(tx, actor, &fact).await?;
+        Ok(id)
+    }
+
+    async fn revive(&self, tx: &Tx, job: &Job) -> Result<()> {
+        let states = store::states(tx, job.pipeline_id).await?;
+        for skipped in state::revived(&states, &job.name) {
+            store::set_waiting(tx, skipped, JobStatus::Created, self.clock.now()).await?;
+        }
+        Ok(())
+    }
+
+    /// Tries an ended job again.
+    ///
+    /// # Errors
+    /// It did not end, or was tried again already.
+    pub async fn retry_job(&self, project: ProjectId, id: JobId, actor: &Actor) -> Result<Job> {
+        let (job, pipeline) = self.job_and_pipeline(project, id).await?;
+        if !matches!(job.status, JobStatus::Success | JobStatus::Failed | JobStatus::Canceled) {
+            return Err(Problem::conflict("not_ended", format!("The job is {}; only ended jobs can be tried again.", job.status))
+                .next("Wait for its end, or cancel it first."));
+        }
+        let tx = self.db.begin().await?;
+        pipeline::store::lock(&tx, pipeline.id).await?;
+        let by = self.try_again(&tx, &job, "person", actor).await?;
+        self.settle(&tx, &pipeline, actor).await?;
+        tx.commit().await?;
+        self.job(project, by).await
+    }
+
+    /// Starts a job that waits for a person.
+    ///
+    /// # Errors
+    /// It does not wait for a person.
+    pub async fn play_job(&self, project: ProjectId, id: JobId, actor: &Actor) -> Result<Job> {
+        let (_, pipeline) = self.job_and_pipeline(project, id).await?;
+        let tx = self.db.begin().await?;
+        pipeline::store::lock(&tx, pipeline.id).await?;
+        let job = store::find(&tx, id).await?.ok_or_else(|| Problem::not_found("job"))?;
+        if job.status != JobStatus::Manual {
+            return Err(Problem::conflict("not_manual", format!("The job is {}; it does not wait for a person.", job.status))
+                .next("Only jobs with `when: manual` are started by hand."));
+        }
+        store::set_waiting(&tx, id, JobStatus::Pending, self.clock.now()).await?;
+        self.revive(&tx, &job).await?;
+        self.settle(&tx, &pipeline, actor).await?;
+        tx.commit().await?;
+        self.job(project, id).await
+    }
+
+    /// Stops a job that has not ended; its runner learns of it with its next word to us.
+    ///
+    /// # Errors
+    /// It ended already.
+    pub async fn cancel_job(&self, project: ProjectId, id: JobId, actor: &Actor) -> Result<Job> {
+        let (job, pipeline) = self.job_and_pipeline(project, id).await?;
+        let open = [JobStatus::Created, JobStatus::Pending, JobStatus::Running, JobStatus::Manual];
+        let tx = self.db.begin().await?;
+        pipeline::store::lock(&tx, pipeline.id).await?;
+        if !store::finish(&tx, id, &open, JobStatus::Canceled, None, None, self.clock.now()).await? {
+            return Err(Problem::conflict("ended", "The job ended already.").next("Look at its log."));
+        }
+        self.tell_finished(&tx, &job, JobStatus::Canceled, None, actor).await?;
+        self.settle(&tx, &pipeline, actor).await?;
+        tx.commit().await?;
+        self.job(project, id).await
+    }
+
+    /// Fails a running job as the platform's own fault and says so in its log; it is tried again once.
+    pub(crate) async fn fail_by_platform(&self, job: &Job, reason: &str, words: &str) -> Result<()> {
+        let line = format!("\n\u{1b}[31;1mBascule: {words}\u{1b}[0m\n");
+        log::append_line(&self.db, job.id, line.as_bytes()).await?;
+        let failure = Failure { reason: reason.to_owned(), exit_code: None };
+        self.end_job(job.id, Outcome::Failed(failure), &Actor::system()).await?;
+        Ok(())
+    }
+
+    /// Fails all jobs that a runner has, because it is known not to have them any more. Each is tried again
+    /// once.
+    ///
+    /// # Errors
+    /// The store cannot be reached.
+    pub async fn fail_jobs_of_runner(&self, runner: RunnerId, why: &str) -> Result<usize> {
+        let jobs = store::running_on(&self.db, runner).await?;
+        for job in &jobs {
+            self.fail_by_platform(job, SYSTEM_FAILURE, why).await?;
+        }
+        Ok(jobs.len())
+    }
+
+    /// Fails what its runner lost and what took too long. Called by a timer.
+    ///
+    /// # Errors
+    /// The store cannot be reached.
+    pub async fn sweep(&self) -> Result<()> {
+        let now = self.clock.now();
+        let silent = now.minus(self.options.lost_after);
+        // A runner could not reach a server that was not there: silence counts from our own start.
+        let silent = if silent < self.started { bascule_core::Timestamp::from_micros(i64::MIN) } else { silent };
+        for job in store::overdue(&self.db, silent, now).await? {
+            let too_long = job.started_at.is_some_and(|at| {
+                now.since(at).as_secs() > u64::try_from(job.timeout).unwrap_or_default() + 60
+            });
+            if too_long {
+                let words = format!("the job took longer than {} seconds and was ended", job.timeout);
+                self.fail_by_platform(&job, "job_execution_timeout", &words).await?;
+            } else {
+                let seconds = self.options.lost_after.as_secs();
+                let words = format!("the runner was not heard of for {seconds} seconds; the job is given up");
+                self.fail_by_platform(&job, SYSTEM_FAILURE, &words).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn job_and_pipeline(&self, project: ProjectId, id: JobId) -> Result<(Job, Pipeline)> {
+        let job = self.job(project, id).await?;
+        let pipeline = self.pipeline(project, job.pipeline_id).await?;
+        Ok((job, pipeline))
+    }
+}
+
+/// Whether a failed job is tried again without being asked: the platform's failures once, others as the file
+/// says.
+fn tries_again(job: &Job, failure: &Failure) -> bool {
+    if failure.reason == SYSTEM_FAILURE && job.attempt == 1 {
+        return true;
+    }
+    let retry = &job.spec.0.retry;
+    job.attempt <= i64::from(retry.max) && retry.covers(&failure.reason, failure.exit_code)
+}
+
+/// The archives that the pipeline's jobs left.
+async fn archives(tx: &Tx, pipeline: &Pipeline) -> Result<Vec<ArtifactRef>> {
+    let jobs = store::of_pipeline(tx, pipeline.id).await?;
+    let artifacts = artifact::of_pipeline(tx, pipeline.id).await?;
+    Ok(artifacts
+        .into_iter()
+        .filter(|artifact| artifact.kind == ARTIFACT_ARCHIVE)
+        .filter_map(|artifact| {
+            let job = jobs.iter().find(|job| job.id == artifact.job_id && !job.retried)?;
+            Some(ArtifactRef {
+                job: job.id,
+                job_name: job.name.clone(),
+                file_name: artifact.file_name,
+                digest: artifact.digest,
+                size: artifact.size,
+            })
+        })
+        .collect())
+}
+
+/// A runner as the ledger names it.
+pub(crate) fn runner_actor(id: RunnerId, name: &str) -> Actor {
+    Actor::new(ActorKind::Runner, id, name)
+}

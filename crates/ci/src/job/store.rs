@@ -1,0 +1,170 @@
+//! Queries about jobs.
+
+use super::Job;
+use crate::{
+    config::{AllowFailure, Need, When},
+    pipeline::state::JobState,
+    status::JobStatus,
+};
+use bascule_core::{JobId, PipelineId, ProjectId, RunnerId, Timestamp};
+use bascule_store::{Json, Query, Result, Tx, args, row};
+
+const COLUMNS: &str = "id, pipeline_id, project_id, name, stage, stage_index, position, status, run_when, \
+    allow_failure, needs, dependencies, variables, spec, tags, resource_group, timeout, runner_id, failure_reason, \
+    exit_code, retried, attempt, created_at, queued_at, started_at, finished_at, heard_at, trace_bytes, trace_crc";
+
+pub async fn insert(tx: &Tx, job: &Job) -> Result<()> {
+    let sql = format!(
+        "INSERT INTO job ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
+         $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)"
+    );
+    let needs = job.needs.as_ref().and_then(|needs| serde_json::to_string(&needs.0).ok());
+    let dependencies = job.dependencies.as_ref().and_then(|list| serde_json::to_string(&list.0).ok());
+    tx.run(
+        &sql,
+        args![
+            job.id, job.pipeline_id, job.project_id, job.name, job.stage, job.stage_index, job.position, job.status,
+            job.run_when, job.allow_failure, needs, dependencies, job.variables, job.spec, job.tags,
+            job.resource_group, job.timeout, job.runner_id, job.failure_reason, job.exit_code, job.retried,
+            job.attempt, job.created_at, job.queued_at, job.started_at, job.finished_at, job.heard_at,
+            job.trace_bytes, job.trace_crc
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+pub async fn find(on: &impl Query, id: JobId) -> Result<Option<Job>> {
+    on.one(&format!("SELECT {COLUMNS} FROM job WHERE id = $1"), args![id]).await
+}
+
+/// All jobs of a pipeline, also those tried again, by place and try.
+pub async fn of_pipeline(on: &impl Query, pipeline: PipelineId) -> Result<Vec<Job>> {
+    on.all(&format!("SELECT {COLUMNS} FROM job WHERE pipeline_id = $1 ORDER BY position, id"), args![pipeline]).await
+}
+
+row! {
+    struct StateRow {
+        id: JobId,
+        name: String,
+        stage_index: i64,
+        status: JobStatus,
+        run_when: Json<When>,
+        allow_failure: Json<AllowFailure>,
+        needs: Option<Json<Vec<Need>>>,
+        exit_code: Option<i64>,
+    }
+}
+
+/// The jobs of a pipeline as far as their order needs them, without those tried again: scripts and
+/// variables of hundreds of jobs need not be read each time one of them ends.
+pub async fn states(on: &impl Query, pipeline: PipelineId) -> Result<Vec<JobState>> {
+    let sql = "SELECT id, name, stage_index, status, run_when, allow_failure, needs, exit_code FROM job
+               WHERE pipeline_id = $1 AND retried = FALSE ORDER BY position, id";
+    let rows: Vec<StateRow> = on.all(sql, args![pipeline]).await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| JobState {
+            id: row.id,
+            name: row.name,
+            stage: row.stage_index,
+            status: row.status,
+            when: row.run_when.0,
+            allow_failure: row.allow_failure.0.stands(row.status, row.exit_code),
+            needs: row.needs.map(|needs| needs.0.into_iter().map(|need| need.job).collect()),
+        })
+        .collect())
+}
+
+/// The job whose present token this is.
+pub async fn by_token(on: &impl Query, hash: &str) -> Result<Option<Job>> {
+    on.one(&format!("SELECT {COLUMNS} FROM job WHERE token_hash = $1"), args![hash]).await
+}
+
+/// Jobs that wait for a runner, longest waiting first, behind a given place in the queue.
+pub async fn pending(on: &impl Query, after: (Timestamp, JobId), limit: i64) -> Result<Vec<Job>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM job WHERE status = 'pending' AND (queued_at > $1 OR (queued_at = $1 AND id > $2))
+         ORDER BY queued_at, id LIMIT $3"
+    );
+    on.all(&sql, args![after.0, after.1, limit]).await
+}
+
+/// Gives a waiting job to a runner; `false` if someone else was quicker or its resource group is in use.
+pub async fn take(tx: &Tx, job: &Job, runner: RunnerId, token_hash: &str, timeout: i64, now: Timestamp) -> Result<bool> {
+    let rows = tx
+        .run(
+            "UPDATE job SET status = 'running', runner_id = $2, token_hash = $3, timeout = $4, started_at = $5,
+                 heard_at = $5
+             WHERE id = $1 AND status = 'pending' AND (resource_group IS NULL OR NOT EXISTS (
+                 SELECT 1 FROM job other WHERE other.project_id = job.project_id AND other.status = 'running'
+                 AND other.resource_group = job.resource_group))",
+            args![job.id, runner, token_hash, timeout, now],
+        )
+        .await?;
+    Ok(rows == 1)
+}
+
+/// Moves a job that has not begun to another status.
+pub async fn set_waiting(tx: &Tx, id: JobId, status: JobStatus, now: Timestamp) -> Result<()> {
+    let queued = (status == JobStatus::Pending).then_some(now);
+    let finished = status.is_final().then_some(now);
+    tx.run(
+        "UPDATE job SET status = $2, queued_at = $3, finished_at = $4 WHERE id = $1",
+        args![id, status, queued, finished],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Ends a job if it stands as expected; its token ends with it.
+pub async fn finish(
+    tx: &Tx,
+    id: JobId,
+    expected: &[JobStatus],
+    status: JobStatus,
+    reason: Option<&str>,
+    exit_code: Option<i64>,
+    now: Timestamp,
+) -> Result<bool> {
+    let states: Vec<String> = expected.iter().map(|s| format!("'{s}'")).collect();
+    let sql = format!(
+        "UPDATE job SET status = $2, failure_reason = $3, exit_code = $4, finished_at = $5, token_hash = NULL
+         WHERE id = $1 AND status IN ({})",
+        states.join(", ")
+    );
+    Ok(tx.run(&sql, args![id, status, reason, exit_code, now]).await? == 1)
+}
+
+pub async fn mark_retried(tx: &Tx, id: JobId) -> Result<bool> {
+    Ok(tx.run("UPDATE job SET retried = TRUE WHERE id = $1 AND retried = FALSE", args![id]).await? == 1)
+}
+
+pub async fn heard(tx: &Tx, id: JobId, now: Timestamp) -> Result<()> {
+    tx.run("UPDATE job SET heard_at = $2 WHERE id = $1 AND status = 'running'", args![id, now]).await?;
+    Ok(())
+}
+
+/// Running jobs whose runner was not heard of since, or which took longer than allowed.
+pub async fn overdue(on: &impl Query, silent_since: Timestamp, now: Timestamp) -> Result<Vec<Job>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM job WHERE status = 'running'
+         AND (heard_at < $1 OR started_at + (timeout + 60) * 1000000 < $2) ORDER BY id LIMIT 100"
+    );
+    on.all(&sql, args![silent_since, now]).await
+}
+
+pub async fn running_on(on: &impl Query, runner: RunnerId) -> Result<Vec<Job>> {
+    let sql = format!("SELECT {COLUMNS} FROM job WHERE status = 'running' AND runner_id = $1 ORDER BY id LIMIT 1000");
+    on.all(&sql, args![runner]).await
+}
+
+/// How many jobs wait for a runner.
+pub async fn queue_length(on: &impl Query) -> Result<i64> {
+    on.count("SELECT COUNT(*) AS n FROM job WHERE status = 'pending'", args![]).await
+}
+
+/// A job of a project, if it is that project's.
+pub async fn in_project(on: &impl Query, project: ProjectId, id: JobId) -> Result<Option<Job>> {
+    Ok(find(on, id).await?.filter(|job| job.project_id == project))
+}

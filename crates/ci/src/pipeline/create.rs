@@ -1,0 +1,305 @@
+//! Making a pipeline: read the file at the commit, plan, store.
+
+use super::{Pipeline, predefined, store};
+use crate::{
+    Ci,
+    config::{Assembly, Config, JobSpec, When},
+    fault::{CI_FILE, Fault, Faults, Pos},
+    job::{self, Job},
+    plan::{Context, Dependencies, Plan, PlannedJob, plan},
+    ports::ProjectInfo,
+    rules::Surroundings,
+    status::{JobStatus, PipelineStatus},
+    variable,
+};
+use bascule_core::{Actor, Digest, JobId, PipelineId, Problem, ProjectId, Result, limits};
+use bascule_ledger::facts::ci::{PipelineCreated, PipelineRefused};
+use bascule_store::Json;
+use bascule_wire::runner::Variable;
+
+/// What a pipeline is to be made for.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// The project.
+    pub project: ProjectId,
+    /// Branch or tag name.
+    pub reference: String,
+    /// Whether it is a tag.
+    pub tag: bool,
+    /// The commit.
+    pub sha: String,
+    /// The commit before the push; `None` where there is nothing to compare with.
+    pub before: Option<String>,
+    /// `push`, `web`, `api`.
+    pub source: &'static str,
+    /// The fact that caused it: the same fact makes one pipeline.
+    pub fact: Option<String>,
+    /// Variables given by who starts it.
+    pub variables: Vec<Variable>,
+    /// Who starts it.
+    pub actor: Actor,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Created {
+    /// A pipeline.
+    Pipeline(PipelineId),
+    /// A pipeline that stands for the file's faults.
+    Refused(PipelineId, Faults),
+    /// None, and why.
+    Nothing(String),
+}
+
+/// A file that was read and planned for a commit.
+pub(crate) struct Prepared {
+    pub config: Config,
+    pub plan: Plan,
+}
+
+impl Ci {
+    /// Makes a pipeline for a commit, if its file asks for one.
+    ///
+    /// # Errors
+    /// The store or the code cannot be reached.
+    pub async fn create_pipeline(&self, start: Start) -> Result<Created> {
+        if let Some(fact) = &start.fact
+            && let Some(known) = store::of_fact(&self.db, fact).await?
+        {
+            return Ok(Created::Pipeline(known.id));
+        }
+        let Some(info) = self.code.project(start.project).await? else {
+            return Ok(Created::Nothing("the project is gone".to_owned()));
+        };
+        let Some(bytes) = self.code.read_file(start.project, &start.sha, CI_FILE).await? else {
+            return Ok(Created::Nothing(format!("there is no {CI_FILE} at this commit")));
+        };
+        let message = self.code.commit_message(start.project, &start.sha).await?.unwrap_or_default();
+        if start.source == "push" && asks_to_skip(&message) {
+            return Ok(Created::Nothing("the commit's message asks to skip CI".to_owned()));
+        }
+        let mut pipeline = self.draft(&start, message).await?;
+        pipeline.ci_file_digest = Some(Digest::of(&bytes));
+        match self.prepare(&mut pipeline, &info, &bytes).await? {
+            Err(faults) => self.refuse(pipeline, &start, faults).await,
+            Ok(Prepared { plan: Plan { none: Some(why), .. }, .. }) => Ok(Created::Nothing(why)),
+            Ok(prepared) => {
+                pipeline.name = prepared.plan.name.clone();
+                pipeline.stages = Json(prepared.plan.stages.clone());
+                pipeline.warnings = Json(prepared.config.warnings.clone());
+                self.store(pipeline, &start, &prepared.plan).await
+            }
+        }
+    }
+
+    /// A pipeline as far as it is known before its file was read.
+    pub(crate) async fn draft(&self, start: &Start, message: String) -> Result<Pipeline> {
+        let protected = self.code.is_protected(start.project, &start.reference, start.tag).await?;
+        Ok(Pipeline {
+            id: PipelineId(0),
+            project_id: start.project,
+            reference: start.reference.clone(),
+            tag: start.tag,
+            sha: start.sha.clone(),
+            before_sha: start.before.clone(),
+            source: start.source.to_owned(),
+            name: None,
+            message: message.chars().take(10_000).collect(),
+            protected,
+            status: PipelineStatus::Created,
+            stages: Json(Vec::new()),
+            faults: Json(Vec::new()),
+            warnings: Json(Vec::new()),
+            variables: Json(start.variables.clone()),
+            ci_file_digest: None,
+            actor_name: start.actor.name.clone(),
+            created_at: self.clock.now(),
+            started_at: None,
+            finished_at: None,
+        })
+    }
+
+    /// Reads a file and all it includes, and plans it.
+    pub(crate) async fn prepare(
+        &self,
+        pipeline: &mut Pipeline,
+        info: &ProjectInfo,
+        bytes: &[u8],
+    ) -> Result<Result<Prepared, Faults>> {
+        let (project, sha) = (pipeline.project_id, pipeline.sha.clone());
+        let Some(text) = text_of(bytes) else { return Ok(Err(not_text())) };
+        let mut assembly = match Assembly::new(text) {
+            Ok(assembly) => assembly,
+            Err(faults) => return Ok(Err(faults)),
+        };
+        while let Some(path) = assembly.wanted() {
+            let included = self.code.read_file(project, &sha, &path).await?;
+            let text = included.as_deref().map(|bytes| text_of(bytes).unwrap_or("\u{0}"));
+            if let Err(faults) = assembly.supply(&path, text) {
+                return Ok(Err(faults));
+            }
+        }
+        let config = match assembly.finish() {
+            Ok(config) => config,
+            Err(faults) => return Ok(Err(faults)),
+        };
+        let (by_changes, by_files) = config.asks_for();
+        let changed = match &pipeline.before_sha {
+            Some(before) if by_changes && !pipeline.tag => {
+                Some(self.code.changed_paths(project, Some(before), &sha).await?)
+            }
+            _ => None,
+        };
+        let files = if by_files { self.code.list_paths(project, &sha).await? } else { Vec::new() };
+        let mut over = variable::for_jobs(&self.db, project, pipeline.protected).await?;
+        over.extend(pipeline.variables.0.iter().cloned());
+        let context = Context {
+            around: Surroundings::new(
+                &pipeline.reference,
+                pipeline.tag,
+                &pipeline.source,
+                changed.as_deref(),
+                &files,
+            ),
+            predefined: predefined::of_pipeline(pipeline, info, &self.options.base_url),
+            over,
+        };
+        Ok(plan(&config, &context).map(|plan| Prepared { config, plan }))
+    }
+
+    /// A failed pipeline stands for the faults, so that whoever pushed finds them where they look.
+    async fn refuse(&self, mut pipeline: Pipeline, start: &Start, faults: Faults) -> Result<Created> {
+        let first = faults.first();
+        pipeline.status = PipelineStatus::Failed;
+        pipeline.finished_at = Some(pipeline.created_at);
+        pipeline.faults = Json(faults.0.clone());
+        let tx = self.db.begin().await?;
+        pipeline.id = PipelineId(tx.next_number("pipeline").await?);
+        let origin = store::Origin { actor: &start.actor, source_fact: start.fact.clone() };
+        if !store::insert(&tx, &pipeline, &origin).await? {
+            drop(tx);
+            return self.already(start).await;
+        }
+        let fact = PipelineRefused {
+            project: start.project,
+            reference: start.reference.clone(),
+            sha: start.sha.clone(),
+            position: first.position(),
+            reason: first.reason(),
+        };
+        self.ledger.append(&tx, &start.actor, &fact).await?;
+        tx.commit().await?;
+        Ok(Created::Refused(pipeline.id, faults))
+    }
+
+    async fn store(&self, mut pipeline: Pipeline, start: &Start, plan: &Plan) -> Result<Created> {
+        let tx = self.db.begin().await?;
+        pipeline.id = PipelineId(tx.next_number("pipeline").await?);
+        let origin = store::Origin { actor: &start.actor, source_fact: start.fact.clone() };
+        if !store::insert(&tx, &pipeline, &origin).await? {
+            drop(tx);
+            return self.already(start).await;
+        }
+        for (position, planned) in plan.jobs.iter().enumerate() {
+            let id = JobId(tx.next_number("job").await?);
+            job::store::insert(&tx, &new_job(id, &pipeline, position, planned)).await?;
+        }
+        let fact = PipelineCreated {
+            project: start.project,
+            pipeline: pipeline.id,
+            reference: start.reference.clone(),
+            tag: start.tag,
+            sha: start.sha.clone(),
+            source: start.source.to_owned(),
+            jobs: i64::try_from(plan.jobs.len()).unwrap_or(i64::MAX),
+        };
+        self.ledger.append(&tx, &start.actor, &fact).await?;
+        self.settle(&tx, &pipeline, &start.actor).await?;
+        tx.commit().await?;
+        Ok(Created::Pipeline(pipeline.id))
+    }
+
+    /// Another replica handled the same fact first.
+    async fn already(&self, start: &Start) -> Result<Created> {
+        let fact = start.fact.as_deref().unwrap_or_default();
+        let known = store::of_fact(&self.db, fact).await?.ok_or_else(Problem::internal)?;
+        Ok(Created::Pipeline(known.id))
+    }
+}
+
+fn text_of(bytes: &[u8]) -> Option<&str> {
+    std::str::from_utf8(bytes).ok().map(|text| text.trim_start_matches('\u{feff}'))
+}
+
+fn not_text() -> Faults {
+    Faults(vec![Fault::new(Pos { file: 0, line: 1, column: 1 }, "the file is not UTF-8 text", "save it as UTF-8")])
+}
+
+fn asks_to_skip(message: &str) -> bool {
+    let lower = message.to_lowercase();
+    ["[skip ci]", "[ci skip]", "[no ci]"].iter().any(|sign| lower.contains(sign))
+}
+
+fn new_job(id: JobId, pipeline: &Pipeline, position: usize, planned: &PlannedJob) -> Job {
+    let spec: &JobSpec = &planned.spec;
+    Job {
+        id,
+        pipeline_id: pipeline.id,
+        project_id: pipeline.project_id,
+        name: planned.name.clone(),
+        stage: planned.stage.clone(),
+        stage_index: i64::try_from(planned.stage_index).unwrap_or_default(),
+        position: i64::try_from(position).unwrap_or_default(),
+        status: JobStatus::Created,
+        run_when: Json(planned.when),
+        allow_failure: Json(planned.allow_failure.clone()),
+        needs: planned.needs.clone().map(Json),
+        dependencies: match &planned.dependencies {
+            Dependencies::Default => None,
+            Dependencies::Only(list) => Some(Json(list.clone())),
+        },
+        variables: Json(planned.variables.clone()),
+        spec: Json(spec.clone()),
+        tags: Json(spec.tags.clone()),
+        resource_group: spec.resource_group.clone(),
+        timeout: spec
+            .timeout
+            .and_then(|seconds| i64::try_from(seconds).ok())
+            .unwrap_or(i64::try_from(limits::JOB_TIMEOUT.as_secs()).unwrap_or(3600)),
+        runner_id: None,
+        failure_reason: None,
+        exit_code: None,
+        retried: false,
+        attempt: 1,
+        created_at: pipeline.created_at,
+        queued_at: None,
+        started_at: None,
+        finished_at: None,
+        heard_at: None,
+        trace_bytes: 0,
+        trace_crc: 0,
+    }
+}
+
+impl Config {
+    /// Whether any rule asks for changed files, and whether any asks for the files there are: finding them
+    /// out takes time that most pipelines need not spend.
+    #[must_use]
+    pub fn asks_for(&self) -> (bool, bool) {
+        let rules = || {
+            let of_jobs = self.jobs.iter().filter_map(|job| job.rules.as_ref()).flatten();
+            self.workflow.rules.iter().flatten().chain(of_jobs)
+        };
+        let refs = self.jobs.iter().flat_map(|job| job.only.iter().chain(&job.except));
+        let changes = rules().any(|rule| rule.changes.is_some()) || refs.into_iter().any(|r| r.changes.is_some());
+        (changes, rules().any(|rule| rule.exists.is_some()))
+    }
+}
+
+impl PlannedJob {
+    /// Whether a person must start it.
+    #[must_use]
+    pub fn is_manual(&self) -> bool {
+        self.when == When::Manual
+    }
+}

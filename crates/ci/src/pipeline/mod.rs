@@ -1,0 +1,110 @@
+//! Pipelines: one run of a project's jobs for a commit.
+
+pub mod api;
+mod create;
+mod pages;
+mod predefined;
+mod service;
+pub mod state;
+pub(crate) mod store;
+
+use crate::{fault::Fault, status::PipelineStatus};
+use bascule_core::{PipelineId, ProjectId, Timestamp};
+use bascule_store::{Json, row};
+use bascule_wire::ci as wire;
+
+pub use create::{Created, Start};
+pub(crate) use service::milliseconds;
+pub(crate) use predefined::{ZERO, of_job as predefined_of_job, of_pipeline as predefined_of_pipeline, slug};
+pub(crate) use pages::{PipelineLine, line, status_badge};
+
+row! {
+    /// A pipeline as stored.
+    #[derive(Clone, Debug)]
+    pub struct Pipeline {
+        /// The pipeline.
+        pub id: PipelineId,
+        /// The project.
+        pub project_id: ProjectId,
+        /// Branch or tag name.
+        pub reference: String,
+        /// Whether it is a tag's.
+        pub tag: bool,
+        /// The commit.
+        pub sha: String,
+        /// The commit before the push.
+        pub before_sha: Option<String>,
+        /// What started it: `push`, `web`, `api`.
+        pub source: String,
+        /// Its name, if the file gives one.
+        pub name: Option<String>,
+        /// The commit's message.
+        pub message: String,
+        /// Whether the branch or tag is protected.
+        pub protected: bool,
+        /// How it stands.
+        pub status: PipelineStatus,
+        /// Its stages in order.
+        pub stages: Json<Vec<String>>,
+        /// What is wrong with the CI file, where that is why it failed.
+        pub faults: Json<Vec<Fault>>,
+        /// What is worth telling about the CI file.
+        pub warnings: Json<Vec<Fault>>,
+        /// Variables given by who started it.
+        pub variables: Json<Vec<bascule_wire::runner::Variable>>,
+        /// Digest of the CI file.
+        pub ci_file_digest: Option<bascule_core::Digest>,
+        /// Who started it.
+        pub actor_name: String,
+        /// When it was created.
+        pub created_at: Timestamp,
+        /// When its first job started.
+        pub started_at: Option<Timestamp>,
+        /// When it ended.
+        pub finished_at: Option<Timestamp>,
+    }
+}
+
+impl Pipeline {
+    /// First line of the commit's message.
+    #[must_use]
+    pub fn title(&self) -> &str {
+        self.message.lines().next().unwrap_or_default()
+    }
+
+    /// As the API tells it.
+    #[must_use]
+    pub fn to_wire(&self) -> wire::Pipeline {
+        wire::Pipeline {
+            id: self.id,
+            project: self.project_id,
+            reference: self.reference.clone(),
+            tag: self.tag,
+            sha: self.sha.clone(),
+            source: self.source.clone(),
+            name: self.name.clone(),
+            title: self.title().to_owned(),
+            status: self.status.to_string(),
+            actor: self.actor_name.clone(),
+            created_at: self.created_at,
+            started_at: self.started_at,
+            finished_at: self.finished_at,
+            faults: wire_faults(&self.faults.0),
+            warnings: wire_faults(&self.warnings.0),
+        }
+    }
+}
+
+/// Faults as the API tells them.
+#[must_use]
+pub fn wire_faults(faults: &[Fault]) -> Vec<wire::CiFault> {
+    faults
+        .iter()
+        .map(|fault| wire::CiFault {
+            file: fault.file_name().to_owned(),
+            line: fault.pos.line,
+            column: fault.pos.column,
+            message: fault.reason(),
+        })
+        .collect()
+}

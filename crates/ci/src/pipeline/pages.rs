@@ -1,0 +1,282 @@
+//! Pages of pipelines.
+
+use super::{Pipeline, api::{ListQuery, Numbered}, store};
+use crate::{Ci, fault::Fault, job::{self, Job}, status::JobStatus};
+use askama::Template;
+use axum::{
+    extract::State,
+    response::{IntoResponse, Redirect, Response},
+};
+use bascule_core::{Permission, PipelineId, limits};
+use bascule_web::{
+    Answer, Crumb, FormBody, InProject, Markup, Params, PathOf, Tab, Ui, Who, duration, icon, url_encode, when,
+};
+use bascule_wire::ci::RunPipeline;
+use serde::Deserialize;
+use std::time::Duration;
+
+/// A status as a coloured word with an icon, so that colour alone tells nothing.
+pub(crate) fn status_badge(status: &str) -> Markup {
+    let (color, picture) = look(status);
+    Markup::trusted(format!(
+        "<span class=\"badge bg-{color}-lt nowrap\">{} {}</span>",
+        icon(picture),
+        Markup::text(status)
+    ))
+}
+
+/// Colour and icon of a status.
+fn look(status: &str) -> (&'static str, &'static str) {
+    match status {
+        "success" => ("green", "circle-check"),
+        "failed" => ("red", "circle-x"),
+        "warning" => ("yellow", "alert-triangle"),
+        "running" => ("blue", "loader"),
+        "pending" => ("yellow", "clock"),
+        "canceled" => ("secondary", "ban"),
+        "skipped" => ("secondary", "player-skip-forward"),
+        "manual" => ("purple", "player-play"),
+        _ => ("secondary", "circle-dashed"),
+    }
+}
+
+/// One pipeline in a list.
+pub(crate) struct PipelineLine {
+    pub id: PipelineId,
+    pub href: String,
+    pub title: String,
+    pub reference: String,
+    pub reference_icon: Markup,
+    pub commit: String,
+    pub commit_href: String,
+    pub actor: String,
+    pub source: String,
+    pub badge: Markup,
+    pub created: Markup,
+    pub took: String,
+    pub fault: String,
+}
+
+pub(crate) fn line(pipeline: &Pipeline, project: &str) -> PipelineLine {
+    let took = match (pipeline.started_at, pipeline.finished_at) {
+        (Some(start), Some(end)) => duration(end.since(start)),
+        _ => String::new(),
+    };
+    PipelineLine {
+        id: pipeline.id,
+        href: format!("/{project}/-/pipelines/{}", pipeline.id),
+        title: pipeline.name.clone().unwrap_or_else(|| pipeline.title().to_owned()),
+        reference: pipeline.reference.clone(),
+        reference_icon: icon(if pipeline.tag { "tag" } else { "git-branch" }),
+        commit: pipeline.sha.get(..8).unwrap_or(&pipeline.sha).to_owned(),
+        commit_href: format!("/{project}/-/commit/{}", url_encode(&pipeline.sha)),
+        actor: pipeline.actor_name.clone(),
+        source: pipeline.source.clone(),
+        badge: status_badge(pipeline.status.as_str()),
+        created: when(pipeline.created_at),
+        took,
+        fault: pipeline.faults.0.first().map(ToString::to_string).unwrap_or_default(),
+    }
+}
+
+#[derive(Template)]
+#[template(path = "pipeline/list.html")]
+struct ListPage {
+    base: String,
+    lint: String,
+    lines: Vec<PipelineLine>,
+    reference: String,
+    reference_encoded: String,
+    older: Option<String>,
+    may_run: bool,
+    empty: Markup,
+    live: bool,
+}
+
+pub(super) async fn list(
+    State(ci): State<Ci>,
+    project: InProject,
+    ui: Ui,
+    Params(query): Params<ListQuery>,
+) -> Answer {
+    let path = project.path();
+    let reference = query.reference.filter(|text| !text.is_empty());
+    let before = query.before.map(PipelineId);
+    let limit = limits::PAGE_ENTRIES;
+    let found = store::list(&ci.db, project.id, reference.as_deref(), before, limit).await?;
+    let base = format!("/{path}/-/pipelines");
+    let older = match found.last() {
+        Some(last) if found.len() as i64 == limit => {
+            let filter = reference.as_ref().map(|r| format!("&ref={}", url_encode(r))).unwrap_or_default();
+            Some(format!("{base}?before={}{filter}", last.id))
+        }
+        _ => None,
+    };
+    let page = ListPage {
+        lines: found.iter().map(|pipeline| line(pipeline, &path)).collect(),
+        lint: format!("/{path}/-/ci/lint"),
+        reference_encoded: reference.as_deref().map(url_encode).unwrap_or_default(),
+        reference: reference.unwrap_or_default(),
+        may_run: project.holds(Permission::PipelineRun),
+        live: before.is_none(),
+        older,
+        base,
+        empty: icon("rocket"),
+    };
+    ui.project_page(Tab::Pipelines, "Pipelines", &[Crumb::to(&path, format!("/{path}")), Crumb::here("Pipelines")], &page)
+}
+
+/// One job in the graph.
+struct JobCell {
+    name: String,
+    href: String,
+    badge: Markup,
+    took: String,
+    needs: String,
+    allowed: bool,
+    manual: bool,
+    attempt: i64,
+}
+
+struct StageColumn {
+    name: String,
+    jobs: Vec<JobCell>,
+}
+
+struct Notice {
+    place: String,
+    message: String,
+    href: String,
+}
+
+#[derive(Template)]
+#[template(path = "pipeline/show.html")]
+struct ShowPage {
+    base: String,
+    line: PipelineLine,
+    stages: Vec<StageColumn>,
+    faults: Vec<Notice>,
+    warnings: Vec<Notice>,
+    earlier: Vec<JobCell>,
+    live: bool,
+    may_cancel: bool,
+    may_retry: bool,
+    may_run: bool,
+    running_for: String,
+}
+
+fn cell(job: &Job, project: &str, now: bascule_core::Timestamp) -> JobCell {
+    let took = match (job.started_at, job.finished_at) {
+        (Some(start), Some(end)) => duration(end.since(start)),
+        (Some(start), None) => duration(whole_seconds(now.since(start))),
+        _ => String::new(),
+    };
+    JobCell {
+        name: job.name.clone(),
+        href: format!("/{project}/-/jobs/{}", job.id),
+        badge: status_badge(job.status.as_str()),
+        took,
+        needs: job.need_names().filter(|needs| !needs.is_empty()).map(|needs| needs.join(", ")).unwrap_or_default(),
+        allowed: job.failure_allowed(),
+        manual: job.status == JobStatus::Manual,
+        attempt: job.attempt,
+    }
+}
+
+fn whole_seconds(span: Duration) -> Duration {
+    Duration::from_secs(span.as_secs())
+}
+
+fn notices(faults: &[Fault], project: &str, sha: &str) -> Vec<Notice> {
+    faults
+        .iter()
+        .map(|fault| Notice {
+            place: format!("{}:{}", fault.file_name(), fault.pos),
+            message: fault.reason(),
+            href: format!(
+                "/{project}/-/blob/{}/{}#L{}",
+                url_encode(sha),
+                bascule_web::url_path(fault.file_name()),
+                fault.pos.line
+            ),
+        })
+        .collect()
+}
+
+pub(super) async fn show(
+    State(ci): State<Ci>,
+    project: InProject,
+    ui: Ui,
+    PathOf(Numbered { id }): PathOf<Numbered>,
+) -> Answer {
+    let path = project.path();
+    let pipeline = ci.pipeline(project.id, PipelineId(id)).await?;
+    let jobs = job::store::of_pipeline(&ci.db, pipeline.id).await?;
+    let now = ci.clock.now();
+    let stages = pipeline
+        .stages
+        .0
+        .iter()
+        .map(|stage| StageColumn {
+            name: stage.clone(),
+            jobs: jobs.iter().filter(|j| !j.retried && &j.stage == stage).map(|j| cell(j, &path, now)).collect(),
+        })
+        .collect();
+    let open = !pipeline.status.is_final();
+    let may_run = project.holds(Permission::PipelineRun);
+    let again = |job: &&Job| !job.retried && matches!(job.status, JobStatus::Failed | JobStatus::Canceled);
+    let page = ShowPage {
+        base: format!("/{path}/-"),
+        line: line(&pipeline, &path),
+        stages,
+        faults: notices(&pipeline.faults.0, &path, &pipeline.sha),
+        warnings: notices(&pipeline.warnings.0, &path, &pipeline.sha),
+        earlier: jobs.iter().filter(|j| j.retried).map(|j| cell(j, &path, now)).collect(),
+        live: open,
+        may_cancel: may_run && open,
+        may_retry: may_run && jobs.iter().any(|job| again(&job)),
+        may_run,
+        running_for: match (pipeline.started_at, open) {
+            (Some(start), true) => duration(whole_seconds(now.since(start))),
+            _ => String::new(),
+        },
+    };
+    let title = format!("Pipeline {id}");
+    let crumbs = [
+        Crumb::to(&path, format!("/{path}")),
+        Crumb::to("Pipelines", format!("/{path}/-/pipelines")),
+        Crumb::here(&title),
+    ];
+    ui.project_page(Tab::Pipelines, &title, &crumbs, &page)
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct StartForm {
+    #[serde(default, rename = "ref")]
+    reference: String,
+}
+
+fn to_pipeline(project: &str, id: PipelineId) -> Response {
+    Redirect::to(&format!("/{project}/-/pipelines/{id}")).into_response()
+}
+
+pub(super) async fn start(
+    State(ci): State<Ci>,
+    project: InProject,
+    who: Who,
+    FormBody(form): FormBody<StartForm>,
+) -> Answer {
+    let request = RunPipeline { reference: form.reference.trim().to_owned(), ..RunPipeline::default() };
+    let pipeline = ci.run_pipeline(project.id, request, "web", &who.actor).await?;
+    Ok(to_pipeline(&project.path(), pipeline.id))
+}
+
+pub(super) async fn cancel(State(ci): State<Ci>, project: InProject, who: Who, PathOf(Numbered { id }): PathOf<Numbered>) -> Answer {
+    let pipeline = ci.cancel_pipeline(project.id, PipelineId(id), &who.actor).await?;
+    Ok(to_pipeline(&project.path(), pipeline.id))
+}
+
+pub(super) async fn retry(State(ci): State<Ci>, project: InProject, who: Who, PathOf(Numbered { id }): PathOf<Numbered>) -> Answer {
+    let pipeline = ci.retry_pipeline(project.id, PipelineId(id), &who.actor).await?;
+    Ok(to_pipeline(&project.path(), pipeline.id))
+}

@@ -1,0 +1,194 @@
+//! Commands on pipelines, and what happens to a pipeline when its jobs change.
+
+use super::{Created, Pipeline, Start, state, store};
+use crate::{
+    Ci, Change,
+    config::variable_name,
+    job::{self, Job},
+    status::{JobStatus, PipelineStatus},
+};
+use bascule_core::{Actor, PipelineId, Problem, ProjectId, Result};
+use bascule_ledger::facts::ci::{JobFinished, PipelineFinished};
+use bascule_store::Tx;
+use bascule_wire::{ci::RunPipeline, runner::Variable};
+
+impl Ci {
+    /// A pipeline of a project.
+    ///
+    /// # Errors
+    /// There is none by that number in that project.
+    pub async fn pipeline(&self, project: ProjectId, id: PipelineId) -> Result<Pipeline> {
+        store::find(&self.db, id)
+            .await?
+            .filter(|pipeline| pipeline.project_id == project)
+            .ok_or_else(|| Problem::not_found("pipeline"))
+    }
+
+    /// Starts a pipeline by hand.
+    ///
+    /// # Errors
+    /// There is no such ref, no file, a faulty file, or no job to run.
+    pub async fn run_pipeline(
+        &self,
+        project: ProjectId,
+        request: RunPipeline,
+        source: &'static str,
+        actor: &Actor,
+    ) -> Result<Pipeline> {
+        let mut variables = Vec::new();
+        for (key, value) in request.variables {
+            if !variable_name(&key) {
+                return Err(Problem::invalid("bad_variable", format!("`{key}` cannot be a variable's name."))
+                    .next("Use letters, digits and `_`, not beginning with a digit."));
+            }
+            variables.push(Variable { public: false, ..Variable::public(key, value) });
+        }
+        let reference = if request.reference.is_empty() {
+            let info = self.code.project(project).await?;
+            info.map(|info| info.default_branch).unwrap_or_default()
+        } else {
+            request.reference
+        };
+        let commit = self.code.resolve(project, &reference).await?.ok_or_else(|| {
+            Problem::invalid("no_such_ref", format!("There is no branch or tag `{reference}`."))
+                .next("Push it first, or name another.")
+        })?;
+        let start = Start {
+            project,
+            reference: commit.reference,
+            tag: commit.tag,
+            sha: commit.sha,
+            before: None,
+            source,
+            fact: None,
+            variables,
+            actor: actor.clone(),
+        };
+        match self.create_pipeline(start).await? {
+            Created::Pipeline(id) => self.pipeline(project, id).await,
+            Created::Refused(id, faults) => Err(Problem::invalid("bad_ci_file", faults.first().to_string())
+                .why("The CI file of this commit cannot be run.")
+                .next(format!("Correct it and push; pipeline {id} lists every fault."))),
+            Created::Nothing(why) => Err(Problem::invalid("no_pipeline", "No pipeline was started.")
+                .why(format!("Because {why}."))
+                .next("Look at the file on the project's CI lint page.")),
+        }
+    }
+
+    /// Stops all that has not ended.
+    ///
+    /// # Errors
+    /// The store cannot be reached.
+    pub async fn cancel_pipeline(&self, project: ProjectId, id: PipelineId, actor: &Actor) -> Result<Pipeline> {
+        let pipeline = self.pipeline(project, id).await?;
+        let now = self.clock.now();
+        let tx = self.db.begin().await?;
+        store::lock(&tx, id).await?;
+        let open = [JobStatus::Created, JobStatus::Pending, JobStatus::Running, JobStatus::Manual];
+        for job in job::store::of_pipeline(&tx, id).await? {
+            if open.contains(&job.status)
+                && job::store::finish(&tx, job.id, &open, JobStatus::Canceled, None, None, now).await?
+            {
+                self.tell_finished(&tx, &job, JobStatus::Canceled, None, actor).await?;
+            }
+        }
+        self.settle(&tx, &pipeline, actor).await?;
+        tx.commit().await?;
+        self.pipeline(project, id).await
+    }
+
+    /// Tries all failed and canceled jobs again.
+    ///
+    /// # Errors
+    /// There is none to try again.
+    pub async fn retry_pipeline(&self, project: ProjectId, id: PipelineId, actor: &Actor) -> Result<Pipeline> {
+        let pipeline = self.pipeline(project, id).await?;
+        let tx = self.db.begin().await?;
+        store::lock(&tx, id).await?;
+        let jobs = job::store::of_pipeline(&tx, id).await?;
+        let again: Vec<&Job> = jobs
+            .iter()
+            .filter(|job| !job.retried && matches!(job.status, JobStatus::Failed | JobStatus::Canceled))
+            .collect();
+        if again.is_empty() {
+            return Err(Problem::conflict("nothing_to_retry", "No job of this pipeline failed or was canceled.")
+                .next("Run a new pipeline, or try a single job again."));
+        }
+        for job in again {
+            self.try_again(&tx, job, "person", actor).await?;
+        }
+        self.settle(&tx, &pipeline, actor).await?;
+        tx.commit().await?;
+        self.pipeline(project, id).await
+    }
+
+    /// After any change of a pipeline's jobs, in the same transaction: starts what may start now, and tells
+    /// how the whole stands.
+    pub(crate) async fn settle(&self, tx: &Tx, pipeline: &Pipeline, actor: &Actor) -> Result<()> {
+        let now = self.clock.now();
+        let mut states = job::store::states(tx, pipeline.id).await?;
+        for (id, status) in state::advance(&states) {
+            job::store::set_waiting(tx, id, status, now).await?;
+            if let Some(state) = states.iter_mut().find(|state| state.id == id) {
+                state.status = status;
+            }
+        }
+        if states.iter().any(|state| state.status == JobStatus::Pending) {
+            let signals = self.signals.clone();
+            tx.after_commit(move || signals.job_waits());
+        }
+        let status = state::summarize(&states);
+        let finished = status.is_final().then_some(now);
+        if store::set_status(tx, pipeline.id, status, finished).await? && status.is_final() {
+            let fact = PipelineFinished {
+                project: pipeline.project_id,
+                pipeline: pipeline.id,
+                reference: pipeline.reference.clone(),
+                sha: pipeline.sha.clone(),
+                status: status.to_string(),
+                duration_ms: milliseconds(now.since(pipeline.created_at)),
+            };
+            self.ledger.append(tx, actor, &fact).await?;
+        }
+        let (signals, change) = (self.signals.clone(), Change::Pipeline(pipeline.id));
+        tx.after_commit(move || signals.changed(change));
+        Ok(())
+    }
+
+    pub(crate) async fn tell_finished(
+        &self,
+        tx: &Tx,
+        job: &Job,
+        status: JobStatus,
+        reason: Option<&str>,
+        actor: &Actor,
+    ) -> Result<()> {
+        let now = self.clock.now();
+        let fact = JobFinished {
+            project: job.project_id,
+            pipeline: job.pipeline_id,
+            job: job.id,
+            name: job.name.clone(),
+            status: status.to_string(),
+            failure_reason: reason.map(str::to_owned),
+            duration_ms: job.started_at.map_or(0, |started| milliseconds(now.since(started))),
+        };
+        self.ledger.append(tx, actor, &fact).await?;
+        let (signals, change) = (self.signals.clone(), Change::Job(job.id));
+        tx.after_commit(move || signals.changed(change));
+        Ok(())
+    }
+
+    /// How the newest pipeline of a commit stands.
+    ///
+    /// # Errors
+    /// The store cannot be reached.
+    pub async fn commit_status(&self, project: ProjectId, sha: &str) -> Result<Option<(PipelineId, PipelineStatus)>> {
+        Ok(store::of_commit(&self.db, project, sha).await?.map(|pipeline| (pipeline.id, pipeline.status)))
+    }
+}
+
+/// Whole milliseconds.
+pub(crate) fn milliseconds(span: std::time::Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,289 @@
+//! What follows from what: which jobs may start once others ended, and how a pipeline stands as a whole.
+//! Pure; the rules are GitLab's.
+
+use crate::{
+    config::When,
+    status::{JobStatus, PipelineStatus},
+};
+use bascule_core::JobId;
+use std::collections::HashMap;
+
+/// A job as far as the order of jobs needs it. Jobs that were tried again are left out.
+#[derive(Clone, Debug)]
+pub struct JobState {
+    /// The job.
+    pub id: JobId,
+    /// Its name.
+    pub name: String,
+    /// Index of its stage.
+    pub stage: i64,
+    /// How it stands.
+    pub status: JobStatus,
+    /// When it runs.
+    pub when: When,
+    /// Whether its failure leaves the others alone (for a job that failed: with its exit code).
+    pub allow_failure: bool,
+    /// Names of the jobs that it waits for; `None` is all of the earlier stages.
+    pub needs: Option<Vec<String>>,
+}
+
+/// The jobs that change, with their new status. Applied again to its own result it finds nothing.
+#[must_use]
+pub fn advance(jobs: &[JobState]) -> Vec<(JobId, JobStatus)> {
+    let mut jobs: Vec<JobState> = jobs.to_vec();
+    let by_name: HashMap<String, usize> = jobs.iter().enumerate().map(|(i, j)| (j.name.clone(), i)).collect();
+    let mut changes = Vec::new();
+    loop {
+        let mut changed = false;
+        for index in 0..jobs.len() {
+            if jobs[index].status != JobStatus::Created {
+                continue;
+            }
+            if let Some(next) = next_status(&jobs, index, &by_name) {
+                jobs[index].status = next;
+                changes.push((jobs[index].id, next));
+                changed = true;
+            }
+        }
+        if !changed {
+            return changes;
+        }
+    }
+}
+
+/// Where a created job goes now; `None` while it must wait.
+fn next_status(jobs: &[JobState], index: usize, by_name: &HashMap<String, usize>) -> Option<JobStatus> {
+    let job = &jobs[index];
+    let before: Vec<&JobState> = match &job.needs {
+        // A need that is not there was optional.
+        Some(needs) => needs.iter().filter_map(|name| by_name.get(name)).map(|i| &jobs[*i]).collect(),
+        None => jobs.iter().filter(|other| other.stage < job.stage).collect(),
+    };
+    if before.iter().any(|other| waits(other)) {
+        return None;
+    }
+    let failed = before.iter().any(|other| other.status == JobStatus::Failed && !other.allow_failure);
+    let canceled = before.iter().any(|other| other.status == JobStatus::Canceled && !other.allow_failure);
+    // Who names a job needs its result; a stage only follows.
+    let absent = job.needs.is_some()
+        && before.iter().any(|other| matches!(other.status, JobStatus::Skipped | JobStatus::Manual));
+    let good = !failed && !canceled && !absent;
+    Some(match job.when {
+        When::OnSuccess if good => JobStatus::Pending,
+        When::Manual if good => JobStatus::Manual,
+        When::OnFailure if failed => JobStatus::Pending,
+        When::Always => JobStatus::Pending,
+        When::OnSuccess | When::Manual | When::OnFailure | When::Never => JobStatus::Skipped,
+    })
+}
+
+/// Whether those behind must wait for this job.
+fn waits(job: &JobState) -> bool {
+    match job.status {
+        JobStatus::Created | JobStatus::Pending | JobStatus::Running => true,
+        JobStatus::Manual => !job.allow_failure,
+        JobStatus::Success | JobStatus::Failed | JobStatus::Canceled | JobStatus::Skipped => false,
+    }
+}
+
+/// How a pipeline with these jobs stands.
+#[must_use]
+pub fn summarize(jobs: &[JobState]) -> PipelineStatus {
+    let any = |status: JobStatus| jobs.iter().any(|job| job.status == status);
+    let begun = jobs.iter().any(|job| {
+        matches!(job.status, JobStatus::Success | JobStatus::Failed | JobStatus::Canceled | JobStatus::Running)
+    });
+    if any(JobStatus::Running) {
+        return PipelineStatus::Running;
+    }
+    if any(JobStatus::Pending) {
+        return if begun { PipelineStatus::Running } else { PipelineStatus::Pending };
+    }
+    if jobs.iter().any(|job| job.status == JobStatus::Manual && !job.allow_failure) {
+        return PipelineStatus::Manual;
+    }
+    if any(JobStatus::Created) {
+        return if begun { PipelineStatus::Running } else { PipelineStatus::Created };
+    }
+    let counts = |status: JobStatus| jobs.iter().any(|job| job.status == status && !job.allow_failure);
+    let allowed = |status: JobStatus| jobs.iter().any(|job| job.status == status && job.allow_failure);
+    if counts(JobStatus::Failed) {
+        PipelineStatus::Failed
+    } else if counts(JobStatus::Canceled) {
+        PipelineStatus::Canceled
+    } else if allowed(JobStatus::Failed) || allowed(JobStatus::Canceled) {
+        PipelineStatus::Warning
+    } else if any(JobStatus::Success) {
+        PipelineStatus::Success
+    } else {
+        PipelineStatus::Skipped
+    }
+}
+
+/// Skipped jobs that get another chance because `from` is tried again or started: those behind it.
+#[must_use]
+pub fn revived(jobs: &[JobState], from: &str) -> Vec<JobId> {
+    let Some(origin) = jobs.iter().find(|job| job.name == from) else { return Vec::new() };
+    let mut behind: Vec<&str> = vec![from];
+    loop {
+        let more: Vec<&str> = jobs
+            .iter()
+            .filter(|job| !behind.contains(&job.name.as_str()))
+            .filter(|job| match &job.needs {
+                Some(needs) => needs.iter().any(|need| behind.contains(&need.as_str())),
+                None => job.stage > origin.stage,
+            })
+            .map(|job| job.name.as_str())
+            .collect();
+        if more.is_empty() {
+            break;
+        }
+        behind.extend(more);
+    }
+    jobs.iter()
+        .filter(|job| job.status == JobStatus::Skipped && behind.contains(&job.name.as_str()))
+        .map(|job| job.id)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn job(id: i64, stage: i64, status: JobStatus) -> JobState {
+        JobState {
+            id: JobId(id),
+            name: format!("j{id}"),
+            stage,
+            status,
+            when: When::OnSuccess,
+            allow_failure: false,
+            needs: None,
+        }
+    }
+
+    fn after(jobs: &mut [JobState]) -> Vec<JobStatus> {
+        for (id, status) in advance(jobs) {
+            if let Some(job) = jobs.iter_mut().find(|job| job.id == id) {
+                job.status = status;
+            }
+        }
+        jobs.iter().map(|job| job.status).collect()
+    }
+
+    use JobStatus::{Canceled, Created, Failed, Manual, Pending, Running, Skipped, Success};
+
+    #[test]
+    fn stages_follow_each_other() {
+        let mut jobs = vec![job(1, 0, Created), job(2, 0, Created), job(3, 1, Created)];
+        assert_eq!(after(&mut jobs), [Pending, Pending, Created]);
+        jobs[0].status = Success;
+        jobs[1].status = Running;
+        assert_eq!(after(&mut jobs), [Success, Running, Created]);
+        jobs[1].status = Success;
+        assert_eq!(after(&mut jobs), [Success, Success, Pending]);
+    }
+
+    #[test]
+    fn after_a_failure_only_on_failure_and_always_run() {
+        let mut jobs = vec![job(1, 0, Failed), job(2, 1, Created), job(3, 1, Created), job(4, 1, Created)];
+        jobs[2].when = When::OnFailure;
+        jobs[3].when = When::Always;
+        assert_eq!(after(&mut jobs), [Failed, Skipped, Pending, Pending]);
+        jobs[0].allow_failure = true;
+        for job in &mut jobs[1..] {
+            job.status = Created;
+        }
+        assert_eq!(after(&mut jobs), [Failed, Pending, Skipped, Pending]);
+    }
+
+    #[test]
+    fn needs_start_before_their_stage_and_do_not_do_without() {
+        let mut jobs = vec![job(1, 0, Success), job(2, 0, Running), job(3, 1, Created), job(4, 1, Created)];
+        jobs[2].needs = Some(vec!["j1".into()]);
+        jobs[3].needs = Some(vec![]);
+        assert_eq!(after(&mut jobs)[2..], [Pending, Pending]);
+        let mut skipped = vec![job(1, 0, Skipped), job(2, 1, Created), job(3, 1, Created)];
+        skipped[1].needs = Some(vec!["j1".into()]);
+        assert_eq!(after(&mut skipped), [Skipped, Skipped, Pending]);
+    }
+
+    #[test]
+    fn manual_jobs_hold_up_unless_allowed_to_fail() {
+        let mut jobs = vec![job(1, 0, Created), job(2, 1, Created)];
+        jobs[0].when = When::Manual;
+        assert_eq!(after(&mut jobs), [Manual, Created]);
+        assert_eq!(summarize(&jobs), PipelineStatus::Manual);
+        jobs[0].allow_failure = true;
+        assert_eq!(after(&mut jobs), [Manual, Pending]);
+        jobs[1].status = Success;
+        assert_eq!(summarize(&jobs), PipelineStatus::Success);
+    }
+
+    #[test]
+    fn the_whole_stands_as_its_parts_do() {
+        let mut allowed = job(2, 0, Failed);
+        allowed.allow_failure = true;
+        for (statuses, expected) in [
+            (vec![Success, Success], PipelineStatus::Success),
+            (vec![Success, Failed], PipelineStatus::Failed),
+            (vec![Success, Canceled], PipelineStatus::Canceled),
+            (vec![Failed, Canceled], PipelineStatus::Failed),
+            (vec![Skipped, Skipped], PipelineStatus::Skipped),
+            (vec![Success, Skipped], PipelineStatus::Success),
+            (vec![Success, Pending], PipelineStatus::Running),
+            (vec![Pending, Created], PipelineStatus::Pending),
+            (vec![Running, Failed], PipelineStatus::Running),
+        ] {
+            let jobs: Vec<JobState> = statuses.iter().zip(1..).map(|(s, id)| job(id, 0, *s)).collect();
+            assert_eq!(summarize(&jobs), expected, "{statuses:?}");
+        }
+        assert_eq!(summarize(&[job(1, 0, Success), allowed]), PipelineStatus::Warning);
+    }
+
+    #[test]
+    fn a_retry_revives_what_was_skipped_behind_it() {
+        let mut jobs =
+            vec![job(1, 0, Failed), job(2, 0, Skipped), job(3, 1, Skipped), job(4, 1, Skipped), job(5, 2, Success)];
+        jobs[3].needs = Some(vec!["j2".into()]);
+        assert_eq!(revived(&jobs, "j1"), [JobId(3)]);
+        assert_eq!(revived(&jobs, "j2"), [JobId(3), JobId(4)]);
+    }
+
+    proptest! {
+        /// Whatever the jobs and however they end, every pipeline comes to an end.
+        #[test]
+        fn every_pipeline_ends(
+            shape in prop::collection::vec((0_i64..4, 0_usize..4, any::<bool>(), prop::option::of(prop::collection::vec(0_usize..8, 0..3)), 0_usize..3), 1..12)
+        ) {
+            let mut jobs: Vec<JobState> = shape.iter().enumerate().map(|(i, (stage, when, allow, needs, _))| JobState {
+                id: JobId(i as i64),
+                name: format!("j{i}"),
+                stage: *stage,
+                status: Created,
+                when: [When::OnSuccess, When::OnFailure, When::Always, When::Manual][*when],
+                allow_failure: *allow,
+                // Needs point at earlier jobs of no later stage only, as the planner guarantees.
+                needs: needs.as_ref().map(|list| list.iter()
+                    .filter(|n| **n < i && shape[**n].0 <= *stage)
+                    .map(|n| format!("j{n}")).collect()),
+            }).collect();
+            for _ in 0..100 {
+                after(&mut jobs);
+                prop_assert!(advance(&jobs).is_empty());
+                let mut moved = false;
+                for (i, job) in jobs.iter_mut().enumerate() {
+                    if matches!(job.status, Pending | Manual) {
+                        job.status = [Success, Failed, Canceled][shape[i].4];
+                        moved = true;
+                        break;
+                    }
+                }
+                if !moved { break; }
+            }
+            prop_assert!(jobs.iter().all(|job| job.status.is_final()), "{jobs:?}");
+            prop_assert!(summarize(&jobs).is_final());
+        }
+    }
+}

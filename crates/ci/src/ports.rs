@@ -1,0 +1,61 @@
+//! What this crate asks of others. The binary wires it to the forge.
+
+use async_trait::async_trait;
+use bascule_core::{ProjectId, Result};
+
+/// A commit and the name it was found under.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commit {
+    /// The commit.
+    pub sha: String,
+    /// Branch or tag name.
+    pub reference: String,
+    /// Whether it is a tag.
+    pub tag: bool,
+}
+
+/// A project, as jobs and pages name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProjectInfo {
+    /// Its group's name.
+    pub group: String,
+    /// Its name.
+    pub name: String,
+    /// Its default branch.
+    pub default_branch: String,
+    /// Where a runner clones it from, without user and password: `http://host/group/project.git`.
+    pub clone_url: String,
+}
+
+impl ProjectInfo {
+    /// `group/project`.
+    #[must_use]
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.group, self.name)
+    }
+}
+
+/// Code and projects.
+#[async_trait]
+pub trait Code: Send + Sync {
+    /// A file's bytes at a commit, if there is such a file and it is not larger than a CI file may be.
+    async fn read_file(&self, project: ProjectId, sha: &str, path: &str) -> Result<Option<Vec<u8>>>;
+
+    /// All files of a commit.
+    async fn list_paths(&self, project: ProjectId, sha: &str) -> Result<Vec<String>>;
+
+    /// Files that differ between two commits; against the first parent where `before` is `None`.
+    async fn changed_paths(&self, project: ProjectId, before: Option<&str>, after: &str) -> Result<Vec<String>>;
+
+    /// What a branch or tag name points to; a branch before a tag of the same name.
+    async fn resolve(&self, project: ProjectId, reference: &str) -> Result<Option<Commit>>;
+
+    /// The commit's message.
+    async fn commit_message(&self, project: ProjectId, sha: &str) -> Result<Option<String>>;
+
+    /// The project; `None` once it is deleted.
+    async fn project(&self, project: ProjectId) -> Result<Option<ProjectInfo>>;
+
+    /// Whether the branch or tag is protected, so that jobs may see protected variables.
+    async fn is_protected(&self, project: ProjectId, reference: &str, tag: bool) -> Result<bool>;
+}

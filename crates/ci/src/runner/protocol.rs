@@ -1,0 +1,288 @@
+//! The server side of GitLab's runner protocol, under `/api/v4`.
+
+use super::Runner;
+use crate::{
+    Change, Ci,
+    job::{self, Failure, Job, Outcome, log::Appended, runner_actor},
+    status::JobStatus,
+};
+use axum::{
+    Json,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Multipart, State},
+    response::{IntoResponse, Response},
+    routing::{get, patch, post, put},
+};
+use bascule_core::{JobId, Problem, Result, limits};
+use bascule_web::{Access, Answer, Body, Failure as Refusal, MachineKind, Params, PathOf, Routes};
+use bascule_wire::runner as wire;
+use http::{HeaderMap, StatusCode, header};
+use std::time::Duration;
+
+/// Largest piece of a log in one request.
+const PATCH_BYTES: usize = 8 * 1024 * 1024;
+/// Seconds between pieces of a log while someone watches, and otherwise.
+const WATCHED: u64 = 1;
+const UNWATCHED: u64 = 3;
+
+pub(crate) fn routes() -> Routes<Ci> {
+    let access = Access::Machine(MachineKind::Runner);
+    let upload = post(upload).layer(DefaultBodyLimit::disable()).get(download);
+    Routes::new()
+        .page("POST,DELETE", "/api/v4/runners", access, post(register).delete(unregister))
+        .page("DELETE", "/api/v4/runners/managers", access, axum::routing::delete(unregister_manager))
+        .page("POST", "/api/v4/runners/verify", access, post(verify))
+        .page("POST", "/api/v4/runners/reset_authentication_token", access, post(reset_token))
+        .page("GET", "/api/v4/runners/router/discovery", access, get(discovery))
+        .page("POST", "/api/v4/jobs/request", access, post(request))
+        .page("PUT", "/api/v4/jobs/{id}", access, put(update))
+        .page("PATCH", "/api/v4/jobs/{id}/trace", access, patch(trace).layer(DefaultBodyLimit::max(PATCH_BYTES)))
+        .page("POST,GET", "/api/v4/jobs/{id}/artifacts", access, upload)
+}
+
+fn header_of<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+}
+
+/// A token from its header, or else from the body.
+fn either<'a>(headers: &'a HeaderMap, name: &str, body: &'a str) -> &'a str {
+    let header = header_of(headers, name);
+    if header.is_empty() { body } else { header }
+}
+
+fn registered(status: StatusCode, runner: &Runner, token: &str) -> Response {
+    let body = wire::RegisterResponse { id: runner.number, token: token.to_owned(), token_expires_at: None };
+    (status, Json(body)).into_response()
+}
+
+async fn register(State(ci): State<Ci>, Body(request): Body<wire::RegisterRequest>) -> Answer {
+    let (runner, token) = ci.register_runner(request).await?;
+    Ok(registered(StatusCode::CREATED, &runner, &token))
+}
+
+async fn verify(State(ci): State<Ci>, headers: HeaderMap, Body(request): Body<wire::VerifyRequest>) -> Answer {
+    let token = either(&headers, wire::RUNNER_TOKEN, &request.token);
+    let runner = ci.runner_of(token).await?;
+    ci.runner_contacted(&runner, &request.info).await?;
+    Ok(registered(StatusCode::OK, &runner, token))
+}
+
+async fn unregister(State(ci): State<Ci>, headers: HeaderMap, Body(request): Body<wire::VerifyRequest>) -> Answer {
+    let runner = ci.runner_of(either(&headers, wire::RUNNER_TOKEN, &request.token)).await?;
+    ci.delete_runner(runner.id).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// One machine of a runner goes; the runner stays.
+async fn unregister_manager(
+    State(ci): State<Ci>,
+    headers: HeaderMap,
+    Body(request): Body<wire::VerifyRequest>,
+) -> Answer {
+    ci.runner_of(either(&headers, wire::RUNNER_TOKEN, &request.token)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+async fn reset_token(State(ci): State<Ci>, headers: HeaderMap, Body(request): Body<wire::VerifyRequest>) -> Answer {
+    let runner = ci.runner_of(either(&headers, wire::RUNNER_TOKEN, &request.token)).await?;
+    let token = ci.renew_token(&runner).await?;
+    Ok(registered(StatusCode::CREATED, &runner, &token))
+}
+
+async fn discovery() -> Answer {
+    Err(Problem::new(501, "not_served", "There is no job router here.").into())
+}
+
+/// Long poll. A client that does not want to hang says so with `Prefer: wait=0` (RFC 7240).
+async fn request(State(ci): State<Ci>, headers: HeaderMap, Body(request): Body<wire::JobRequest>) -> Answer {
+    let runner = ci.runner_of(either(&headers, wire::RUNNER_TOKEN, &request.token)).await?;
+    ci.runner_contacted(&runner, &request.info).await?;
+    let preferred = header_of(&headers, "prefer").split(',').find_map(|part| part.trim().strip_prefix("wait="));
+    let wait = preferred
+        .and_then(|seconds| seconds.parse().ok())
+        .map_or(limits::LONG_POLL, Duration::from_secs)
+        .min(limits::LONG_POLL);
+    let before = ci.signals.generation();
+    match ci.request_job(&runner, wait).await? {
+        Some(job) => Ok((StatusCode::CREATED, Json(job)).into_response()),
+        None => Ok((StatusCode::NO_CONTENT, [(wire::LAST_UPDATE, before.to_string())]).into_response()),
+    }
+}
+
+/// The running job that shows its token; otherwise a refusal that tells the runner how the job stands.
+async fn job_of(ci: &Ci, id: &str, token: &str) -> std::result::Result<Job, Response> {
+    let gone = |problem: Problem| Refusal::from(problem).into_response();
+    let id: JobId = id.parse().map_err(|_| gone(Problem::not_found("job")))?;
+    match ci.job_by_token(token).await {
+        Ok(Some(job)) if job.id == id => return Ok(job),
+        Ok(_) => {}
+        Err(problem) => return Err(gone(problem)),
+    }
+    let problem = Problem::new(403, "job_not_running", "This job is not running, or the token is not its own.")
+        .why("A job's token ends with the job.");
+    let mut response = gone(problem);
+    if let Ok(Some(job)) = job::store::find(&ci.db, id).await
+        && job.status.is_final()
+        && let Ok(value) = http::HeaderValue::from_str(job.status.as_str())
+    {
+        response.headers_mut().insert(wire::JOB_STATUS, value);
+    }
+    Err(response)
+}
+
+async fn update(
+    State(ci): State<Ci>,
+    PathOf(id): PathOf<String>,
+    headers: HeaderMap,
+    Body(update): Body<wire::JobUpdate>,
+) -> Answer {
+    let job = match job_of(&ci, &id, either(&headers, wire::JOB_TOKEN, &update.token)).await {
+        Ok(job) => job,
+        Err(response) => return Ok(response),
+    };
+    let outcome = match update.state {
+        wire::JobState::Pending | wire::JobState::Running => {
+            ci.heard_of(job.id).await?;
+            return Ok(stands(StatusCode::OK, JobStatus::Running, &ci, job.id));
+        }
+        wire::JobState::Success => Outcome::Success,
+        wire::JobState::Failed => Outcome::Failed(Failure {
+            reason: update.failure_reason.unwrap_or(wire::FailureReason::UnknownFailure).to_string(),
+            exit_code: update.exit_code.map(i64::from),
+        }),
+    };
+    if !ci.log_is_whole(&job, &update).await? {
+        return Ok(stands(StatusCode::PRECONDITION_FAILED, JobStatus::Running, &ci, job.id));
+    }
+    let status = if outcome == Outcome::Success { JobStatus::Success } else { JobStatus::Failed };
+    let actor = match job.runner_id {
+        Some(id) => {
+            let name = super::store::find(&ci.db, id).await?.map(|runner| runner.description);
+            runner_actor(id, &name.unwrap_or_else(|| "runner".to_owned()))
+        }
+        None => bascule_core::Actor::system(),
+    };
+    ci.end_job(job.id, outcome, &actor).await?;
+    Ok(stands(StatusCode::OK, status, &ci, job.id))
+}
+
+fn stands(code: StatusCode, status: JobStatus, ci: &Ci, job: JobId) -> Response {
+    let seconds = if ci.signals.is_watched(job) { WATCHED } else { UNWATCHED };
+    let headers = [(wire::JOB_STATUS, status.to_string()), (wire::TRACE_UPDATE_INTERVAL, seconds.to_string())];
+    (code, headers, Json(serde_json::json!({}))).into_response()
+}
+
+async fn trace(State(ci): State<Ci>, PathOf(id): PathOf<String>, headers: HeaderMap, body: Bytes) -> Answer {
+    let job = match job_of(&ci, &id, header_of(&headers, wire::JOB_TOKEN)).await {
+        Ok(job) => job,
+        Err(response) => return Ok(response),
+    };
+    let range = header_of(&headers, header::CONTENT_RANGE.as_str());
+    let Some((start, _)) = wire::parse_content_range(range) else {
+        return Err(Problem::bad_request("no_range", "The piece of log does not say where it belongs.")
+            .next("Send `Content-Range: first-last`.")
+            .into());
+    };
+    let now = ci.clock.now();
+    let (code, stored) = match job::log::append(&ci.db, job.id, start, &body, now).await? {
+        Appended::Stored(stored) => (StatusCode::ACCEPTED, stored),
+        Appended::Gap(stored) => (StatusCode::RANGE_NOT_SATISFIABLE, stored),
+        Appended::TooLong => {
+            let words = format!("the log is longer than {} bytes; the job was ended", limits::JOB_LOG_BYTES);
+            ci.fail_by_platform(&job, "trace_size_exceeded", &words).await?;
+            return Err(Problem::new(403, "log_too_long", words).into());
+        }
+    };
+    ci.signals.changed(Change::Job(job.id));
+    let mut response = stands(code, JobStatus::Running, &ci, job.id);
+    if let Ok(value) = http::HeaderValue::from_str(&wire::stored_range(stored)) {
+        response.headers_mut().insert(header::RANGE, value);
+    }
+    Ok(response)
+}
+
+async fn upload(
+    State(ci): State<Ci>,
+    PathOf(id): PathOf<String>,
+    Params(query): Params<wire::ArtifactQuery>,
+    headers: HeaderMap,
+    mut form: Multipart,
+) -> Answer {
+    let announced = header_of(&headers, header::CONTENT_LENGTH.as_str()).parse::<u64>().unwrap_or(0);
+    if announced > limits::ARTIFACT_BYTES + 64 * 1024 {
+        return Err(too_large().into());
+    }
+    let job = match job_of(&ci, &id, header_of(&headers, wire::JOB_TOKEN)).await {
+        Ok(job) => job,
+        Err(response) => return Ok(response),
+    };
+    let mut query = query;
+    let mut stored = None;
+    while let Some(mut field) = form.next_field().await.map_err(|error| cut(&error))? {
+        let name = field.name().unwrap_or_default().to_owned();
+        if name == "file" {
+            let file_name = field.file_name().unwrap_or_default().to_owned();
+            let mut writer = ci.blobs.writer(limits::ARTIFACT_BYTES).await?;
+            let outcome: Result<()> = async {
+                while let Some(chunk) = field.chunk().await.map_err(|error| cut(&error))? {
+                    writer.write(&chunk).await?;
+                }
+                Ok(())
+            }
+            .await;
+            if let Err(problem) = outcome {
+                writer.abort().await;
+                return Err(if problem.status == 413 { too_large() } else { problem }.into());
+            }
+            stored = Some((file_name, writer.finish().await?));
+        } else {
+            let mut text = Vec::new();
+            while let Some(chunk) = field.chunk().await.map_err(|error| cut(&error))? {
+                if text.len() + chunk.len() > 1024 {
+                    return Err(Problem::too_large("A field of the form is longer than 1024 bytes.").into());
+                }
+                text.extend_from_slice(&chunk);
+            }
+            let text = String::from_utf8_lossy(&text).into_owned();
+            match name.as_str() {
+                "artifact_format" => query.artifact_format = wire::ArtifactFormat::parse(&text).unwrap_or_default(),
+                "artifact_type" => query.artifact_type = text,
+                "expire_in" => query.expire_in = Some(text),
+                _ => {}
+            }
+        }
+    }
+    let Some((file_name, blob)) = stored else {
+        return Err(Problem::bad_request("no_file", "The form has no part named `file`.").into());
+    };
+    let kind = if query.artifact_type.is_empty() { wire::ARTIFACT_ARCHIVE } else { &query.artifact_type };
+    if kind.len() > 40 || !kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
+        return Err(Problem::bad_request("bad_type", "This is no type of artifact.").into());
+    }
+    let expire = query.expire_in.as_deref();
+    ci.add_artifact(job.id, kind, query.artifact_format, &file_name, expire, blob).await?;
+    ci.heard_of(job.id).await?;
+    Ok((StatusCode::CREATED, Json(serde_json::json!({ "id": job.id }))).into_response())
+}
+
+fn too_large() -> Problem {
+    Problem::too_large(format!("The artifact is larger than {} bytes.", limits::ARTIFACT_BYTES))
+        .why("Every upload has a limit, so that one cannot fill the disk for all.")
+        .next("Keep fewer files: narrow `artifacts:paths`.")
+}
+
+fn cut(error: &axum::extract::multipart::MultipartError) -> Problem {
+    Problem::bad_request("bad_form", format!("The upload cannot be read: {error}.")).next("Send it again.")
+}
+
+async fn download(State(ci): State<Ci>, PathOf(id): PathOf<String>, headers: HeaderMap) -> Answer {
+    let id: JobId = id.parse().map_err(|_| Problem::not_found("artifact"))?;
+    let token = header_of(&headers, wire::JOB_TOKEN);
+    let Some(job) = ci.job_by_token(token).await? else {
+        return Err(Problem::new(401, "bad_job_token", "This job token is not valid.").into());
+    };
+    if !ci.may_download(&job, id).await? {
+        return Err(Problem::not_found("artifact").into());
+    }
+    ci.serve_artifact(id, wire::ARTIFACT_ARCHIVE).await
+}

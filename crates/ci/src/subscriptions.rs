@@ -1,0 +1,70 @@
+//! What others' facts do here.
+
+use crate::{
+    Ci,
+    pipeline::{Created, Start},
+};
+use async_trait::async_trait;
+use bascule_ledger::{
+    BoxError, Entry, Fact as _, Subscriber, decode,
+    facts::forge::{BranchUpdated, ProjectDeleted, TagUpdated},
+};
+
+/// Makes pipelines of pushes, and forgets projects that are gone.
+pub struct Pushes(pub(crate) Ci);
+
+#[async_trait]
+impl Subscriber for Pushes {
+    fn name(&self) -> &'static str {
+        "ci.pushes"
+    }
+
+    fn kinds(&self) -> Vec<&'static str> {
+        vec![BranchUpdated::KIND, TagUpdated::KIND, ProjectDeleted::KIND]
+    }
+
+    async fn handle(&self, entry: &Entry) -> Result<(), BoxError> {
+        let start = match entry.kind.as_str() {
+            BranchUpdated::KIND => {
+                let fact: BranchUpdated = decode(entry)?;
+                let Some(after) = fact.after else { return Ok(()) };
+                Start {
+                    project: fact.project,
+                    reference: fact.branch,
+                    tag: false,
+                    sha: after,
+                    before: fact.before,
+                    source: "push",
+                    fact: Some(entry.id.to_string()),
+                    variables: Vec::new(),
+                    actor: entry.actor.clone(),
+                }
+            }
+            TagUpdated::KIND => {
+                let fact: TagUpdated = decode(entry)?;
+                let Some(after) = fact.after else { return Ok(()) };
+                Start {
+                    project: fact.project,
+                    reference: fact.tag,
+                    tag: true,
+                    sha: after,
+                    before: None,
+                    source: "push",
+                    fact: Some(entry.id.to_string()),
+                    variables: Vec::new(),
+                    actor: entry.actor.clone(),
+                }
+            }
+            _ => {
+                let fact: ProjectDeleted = decode(entry)?;
+                let tx = self.0.db.begin().await?;
+                crate::pipeline::store::delete_project(&tx, fact.project).await?;
+                return Ok(tx.commit().await?);
+            }
+        };
+        if let Created::Nothing(why) = self.0.create_pipeline(start).await? {
+            tracing::debug!(fact = entry.seq, why, "no pipeline");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,27 @@
+//! Tokens of runners and jobs: random, shown once, kept as hashes. Looking one up by its hash leaks nothing
+//! by time that would help to guess another.
+
+use rand::Rng as _;
+use sha2::{Digest as _, Sha256};
+
+/// Beginning of a runner's token (GitLab's, so that scanners for leaked secrets know it).
+pub const RUNNER: &str = "glrt-";
+/// Beginning of a job's token.
+pub const JOB: &str = "glcbt-";
+/// Beginning of a registration token.
+pub const REGISTRATION: &str = "GR1348941";
+
+/// A new token of 200 random bits.
+#[must_use]
+pub fn new(prefix: &str) -> String {
+    const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+    let mut random = rand::rng();
+    let body: String = (0..36).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect();
+    format!("{prefix}{body}")
+}
+
+/// What is kept of a token.
+#[must_use]
+pub fn hash(token: &str) -> String {
+    hex::encode(Sha256::digest(token.as_bytes()))
+}
