@@ -5,8 +5,8 @@ use crate::{
     api::JobRef,
     archive::Bounds,
     cache::Caches,
+    context::{masker, project_dir, variables},
     files, git,
-    mask::Masker,
     report::Reporter,
     script,
     stop::{Reason, Stop},
@@ -29,8 +29,6 @@ const AFTER_SCRIPT: Duration = Duration::from_secs(5 * 60);
 const GRACE: Duration = Duration::from_secs(2);
 /// Time for the result of a job that nobody waits for.
 const SHORT_PATIENCE: Duration = Duration::from_secs(10);
-/// Where projects lie inside the sandbox.
-const BUILDS: &str = "/builds";
 /// Where rendered scripts lie inside the sandbox.
 const SCRIPTS: &str = "/run/bascule";
 
@@ -188,77 +186,6 @@ fn conclude(trace: &Trace, job: &Job, timeout: Duration, result: &Result<(), Fai
         *reason = FailureReason::UnknownFailure;
     }
     update
-}
-
-/// `/builds/group/project`, of plain words only.
-fn project_dir(job: &Job) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    let parts = job.job_info.project_full_path.split('/');
-    let parts: Vec<&str> = parts
-        .filter(|p| !p.is_empty() && !p.starts_with('.') && p.chars().all(plain))
-        .take(20)
-        .collect();
-    if parts.is_empty() {
-        format!("{BUILDS}/project")
-    } else {
-        format!("{BUILDS}/{}", parts.join("/"))
-    }
-}
-
-fn variables(shared: &Shared, job: &Job, project_dir: &str) -> Vars {
-    let config = &shared.config;
-    let public = |key: &str, value: &str| Variable {
-        raw: true,
-        ..Variable::public(key, value)
-    };
-    let mut all: Vec<Variable> = config.job_variables.iter().map(|(k, v)| public(k, v)).collect();
-    all.push(public("CI_JOB_ID", &job.id.to_string()));
-    all.push(public("CI_JOB_NAME", &job.job_info.name));
-    all.push(public("CI_JOB_STAGE", &job.job_info.stage));
-    all.push(public("CI_COMMIT_SHA", &job.git_info.sha));
-    all.push(public("CI_COMMIT_REF_NAME", &job.git_info.reference));
-    all.push(public("CI_PROJECT_PATH", &job.job_info.project_full_path));
-    all.push(Variable {
-        raw: true,
-        ..Variable::masked("CI_JOB_TOKEN", &job.token)
-    });
-    all.extend(job.variables.iter().cloned());
-    // What only the runner knows stands above all.
-    for (key, value) in [
-        ("CI", "true"),
-        ("GITLAB_CI", "true"),
-        ("CI_SERVER", "yes"),
-        ("CI_DISPOSABLE_ENVIRONMENT", "true"),
-        ("CI_BUILDS_DIR", BUILDS),
-        ("CI_PROJECT_DIR", project_dir),
-        ("CI_RUNNER_DESCRIPTION", &config.name),
-        ("CI_RUNNER_VERSION", env!("CARGO_PKG_VERSION")),
-    ] {
-        all.push(public(key, value));
-    }
-    all.push(public(
-        "CI_RUNNER_EXECUTABLE_ARCH",
-        &format!("linux/{}", std::env::consts::ARCH),
-    ));
-    Vars::new(&format!("{project_dir}.tmp"), all)
-}
-
-fn masker(job: &Job, vars: &Vars) -> Masker {
-    let mut secrets = vars.secrets();
-    secrets.push(job.token.clone());
-    secrets.extend(job.dependencies.iter().map(|d| d.token.clone()));
-    secrets.extend(job.credentials.iter().map(|c| c.password.clone()));
-    if let Some(password) = url::Url::parse(&job.git_info.repo_url)
-        .ok()
-        .as_ref()
-        .and_then(url::Url::password)
-    {
-        secrets.push(password.to_owned());
-    }
-    Masker::new(
-        secrets.iter().map(String::as_str),
-        &job.features.token_mask_prefixes,
-    )
 }
 
 pub(crate) struct Execution<'a> {

@@ -7,6 +7,7 @@
 mod api;
 mod archive;
 mod cache;
+mod context;
 mod files;
 mod git;
 mod glob;

@@ -147,7 +147,7 @@ async fn the_log_arrives_in_order_masked_and_with_the_exit_code() {
             c.job_variables = vec![
                 ("REGISTRY".into(), "http://r".into()),
                 ("OVER".into(), "runner".into()),
-            ]
+            ];
         })
         .await;
     let script = [
