@@ -8,7 +8,9 @@ use crate::bundle::PartKind;
 use askama::Template;
 use axum::extract::State;
 use bascule_core::{ReleaseId, limits};
-use bascule_web::{Answer, Crumb, InProject, Markup, Params, PathOf, Tab, Ui, icon, markdown, url_encode};
+use bascule_web::{
+    Answer, Crumb, InProject, Markup, Params, PathOf, Tab, Ui, commas, icon, markdown, url_encode,
+};
 use bascule_wire::release::ComponentPage;
 use serde::Deserialize;
 
@@ -42,6 +44,7 @@ struct ShowPage<'a> {
     description: Markup,
     groups: Vec<Group<'a>>,
     files_hidden: usize,
+    commits: String,
     sbom: Components<'a>,
 }
 
@@ -152,6 +155,10 @@ pub(super) async fn show(
             .filter(|group| !group.parts.is_empty())
             .collect(),
         files_hidden: files.saturating_sub(FILES_SHOWN),
+        commits: match release.commit_count {
+            1 => "1 commit".to_owned(),
+            count => format!("{} commits", commas(count)),
+        },
         sbom,
     };
     let title = format!("{} · {}", release.name, project.path());

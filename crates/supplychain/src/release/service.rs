@@ -123,28 +123,27 @@ impl Releases {
         Ok(store::part_by_digest(&self.inner.db, release, digest).await?)
     }
 
-    /// The one file that the jobs put at `path`, as a product's `artifact:` names it.
+    /// The file that the jobs put at `path`, as a product's `artifact:` names it; `None` if no job kept one.
     ///
     /// # Errors
-    /// There is none, or two jobs made different ones.
-    pub async fn file(&self, release: ReleaseId, path: &str) -> Result<ReleasePart> {
+    /// Two jobs made different ones.
+    pub async fn file(&self, release: ReleaseId, path: &str) -> Result<Option<ReleasePart>> {
         let path = path.strip_prefix("./").unwrap_or(path);
         let mut found = store::parts_by_path(&self.inner.db, release, path).await?;
         let same = found
             .windows(2)
             .all(|two| matches!(two, [one, other] if one.digest == other.digest));
-        match found.pop() {
-            None => Err(Problem::invalid("no_such_file", format!("The release has no file `{path}`."))
-                .why("The product's artifact must be among the files that the pipeline's jobs keep as artifacts.")
-                .next("List it under `artifacts: paths:` of a job, or correct `artifact:` in bascule.yaml, and release again.")),
-            Some(_) if !same => {
-                let jobs: Vec<String> = found.iter().filter_map(|part| part.job.clone()).collect();
-                Err(Problem::invalid("ambiguous_file", format!("More than one job made a file `{path}`, and they differ."))
-                    .why(format!("Which of them is meant cannot be known; one is of the job {}.", jobs.join(", ")))
-                    .next("Let one job alone keep that path as an artifact, and release again."))
-            }
-            Some(part) => Ok(part),
+        if !same {
+            let jobs: Vec<String> = found.into_iter().filter_map(|part| part.job).collect();
+            let what = format!("More than one job made a file `{path}`, and they differ.");
+            return Err(Problem::invalid("ambiguous_file", what)
+                .why(format!(
+                    "Which of them is meant cannot be known: {} each made one.",
+                    jobs.join(", ")
+                ))
+                .next("Let one job alone keep that path as an artifact, and release again."));
         }
+        Ok(found.pop())
     }
 
     /// The bytes of a part, or of the signed manifest; `None` if there is no such blob.
