@@ -31,7 +31,10 @@ pub(crate) fn routes() -> Routes<Delivery> {
     params(("group" = String, Path), ("project" = String, Path)),
     responses((status = 200, body = Vec<Environment>), (status = 404, body = Problem))
 )]
-async fn environments(State(delivery): State<Delivery>, project: InProject) -> Answer<Json<Vec<Environment>>> {
+async fn environments(
+    State(delivery): State<Delivery>,
+    project: InProject,
+) -> Answer<Json<Vec<Environment>>> {
     let rows = delivery.environments(project.id).await?;
     Ok(Json(delivery.environment_views(&rows).await?))
 }
@@ -65,7 +68,9 @@ struct DeploymentQuery {
 }
 
 fn bounded(limit: Option<i64>) -> i64 {
-    limit.unwrap_or(limits::PAGE_ENTRIES).clamp(1, limits::API_PAGE_ENTRIES)
+    limit
+        .unwrap_or(limits::PAGE_ENTRIES)
+        .clamp(1, limits::API_PAGE_ENTRIES)
 }
 
 /// Deployments of a project, newest first.
@@ -80,7 +85,9 @@ async fn deployments(
     Params(query): Params<DeploymentQuery>,
 ) -> Answer<Json<Vec<Deployment>>> {
     let limit = bounded(query.limit);
-    let views = delivery.deployment_views(project.id, query.environment.as_deref(), query.before, limit).await?;
+    let views = delivery
+        .deployment_views(project.id, query.environment.as_deref(), query.before, limit)
+        .await?;
     Ok(Json(views))
 }
 
@@ -96,7 +103,9 @@ async fn deploy(
     project: InProject,
     Body(new): Body<NewDeployment>,
 ) -> Answer<(StatusCode, Json<Deployment>)> {
-    let id = delivery.deploy(&who, project.id, |permission| project.holds(permission), &new).await?;
+    let id = delivery
+        .deploy(&who, project.id, |permission| project.holds(permission), &new)
+        .await?;
     let (view, _) = delivery.deployment_view(project.id, id).await?;
     Ok((StatusCode::CREATED, Json(view)))
 }
@@ -162,7 +171,9 @@ async fn act(
     act: Act,
     body: &RolloutAct,
 ) -> Answer<Json<Rollout>> {
-    delivery.act_on_rollout(who, project.id, id, act, &body.reason).await?;
+    delivery
+        .act_on_rollout(who, project.id, id, act, &body.reason)
+        .await?;
     Ok(Json(delivery.rollout_view(project.id, id).await?))
 }
 

@@ -23,7 +23,9 @@ mod subscriptions;
 mod tests;
 mod view;
 
-pub use ports::{ByteStream, Ports, ProjectFiles, ProjectInfo, ReleaseInfo, ReleasePart, Releases, TrafficSink};
+pub use ports::{
+    ByteStream, Ports, ProjectFiles, ProjectInfo, ReleaseInfo, ReleasePart, Releases, TrafficSink,
+};
 pub use schema::MIGRATIONS;
 
 use bascule_core::{Clock, Timestamp};
@@ -43,6 +45,8 @@ pub struct Delivery {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) ports: Ports,
     pub(crate) signals: Arc<Signals>,
+    /// When this process began: time before it is held against nobody.
+    pub(crate) started: Timestamp,
 }
 
 /// How the parts of one process wake each other.
@@ -64,13 +68,24 @@ impl Delivery {
             stop: CancellationToken::new(),
         };
         let clock = ledger.clock().clone();
-        Self { db, ledger, clock, ports, signals: Arc::new(signals) }
+        let started = clock.now();
+        Self {
+            db,
+            ledger,
+            clock,
+            ports,
+            signals: Arc::new(signals),
+            started,
+        }
     }
 
     /// All routes: JSON API, the sides of agents and edges, pages.
     #[must_use]
     pub fn routes(&self) -> Routes {
-        api::routes().merge(fleet::api::routes()).merge(pages::routes()).with_state(self.clone())
+        api::routes()
+            .merge(fleet::api::routes())
+            .merge(pages::routes())
+            .with_state(self.clone())
     }
 
     /// What this capability does on others' facts.

@@ -23,16 +23,27 @@ impl Subscriber for OnRelease {
 
     async fn handle(&self, entry: &Entry) -> Result<(), BoxError> {
         let fact: ReleasePublished = decode(entry)?;
-        self.0.on_release(&fact).await.map_err(|problem| Box::new(problem) as BoxError)
+        self.0
+            .on_release(&fact)
+            .await
+            .map_err(|problem| Box::new(problem) as BoxError)
     }
 }
 
 impl Delivery {
     async fn on_release(&self, fact: &ReleasePublished) -> Result<(), Problem> {
-        let release =
-            ReleaseInfo { id: fact.release, project: fact.project, version: fact.version.clone(), sha: fact.sha.clone() };
-        let Some(path) = self.ports.projects.path(fact.project).await? else { return Ok(()) };
-        let Some(found) = self.product_of(&release).await? else { return Ok(()) };
+        let release = ReleaseInfo {
+            id: fact.release,
+            project: fact.project,
+            version: fact.version.clone(),
+            sha: fact.sha.clone(),
+        };
+        let Some(path) = self.ports.projects.path(fact.project).await? else {
+            return Ok(());
+        };
+        let Some(found) = self.product_of(&release).await? else {
+            return Ok(());
+        };
         let tx = self.db.begin().await?;
         // The same transaction marks the release and creates the deployment, so a second offer finds it done.
         if !environment::store::take_release(&tx, fact.release, self.now()).await? {
@@ -40,14 +51,25 @@ impl Delivery {
         }
         match found {
             Err(reason) => {
-                let refused = ProductRefused { project: fact.project, release: fact.release, reason };
+                let refused = ProductRefused {
+                    project: fact.project,
+                    release: fact.release,
+                    reason,
+                };
                 self.ledger.append(&tx, &Actor::system(), &refused).await?;
             }
             Ok((product, part)) => {
                 self.ensure_environments(&tx, fact.project, &path).await?;
-                environment::store::set_product(&tx, fact.project, fact.release, &product, self.now()).await?;
+                environment::store::set_product(&tx, fact.project, fact.release, &product, self.now())
+                    .await?;
                 if let Some(staging) = environment::store::by_name(&tx, fact.project, "staging").await? {
-                    let order = Order { release, product, part, cause: "release", forced: String::new() };
+                    let order = Order {
+                        release,
+                        product,
+                        part,
+                        cause: "release",
+                        forced: String::new(),
+                    };
                     self.create(&tx, &Actor::system(), &staging, order).await?;
                 }
             }

@@ -16,7 +16,10 @@ use std::collections::{HashMap, HashSet};
 pub(crate) type Names = HashMap<EnvironmentId, String>;
 
 pub(crate) fn names(environments: &[Environment]) -> Names {
-    environments.iter().map(|environment| (environment.id, environment.name.clone())).collect()
+    environments
+        .iter()
+        .map(|environment| (environment.id, environment.name.clone()))
+        .collect()
 }
 
 pub(crate) fn deployment(row: &Deployment, names: &Names, rollout: Option<RolloutId>) -> dto::Deployment {
@@ -91,7 +94,10 @@ pub(crate) fn rollout(row: &Rollout, names: &Names) -> dto::Rollout {
 
 impl Delivery {
     /// Environments with all that stands in them.
-    pub(crate) async fn environment_views(&self, environments: &[Environment]) -> Result<Vec<dto::Environment>> {
+    pub(crate) async fn environment_views(
+        &self,
+        environments: &[Environment],
+    ) -> Result<Vec<dto::Environment>> {
         let ids: Vec<EnvironmentId> = environments.iter().map(|e| e.id).collect();
         let names = names(environments);
         let instances = instances::in_environments(&self.db, &ids).await?;
@@ -103,8 +109,11 @@ impl Delivery {
             .chain(open.iter().map(|d| d.id))
             .collect();
         let wanted: Vec<DeploymentId> = wanted.into_iter().collect();
-        let known: HashMap<_, _> =
-            deployment::store::some(&self.db, &wanted).await?.into_iter().map(|d| (d.id, d)).collect();
+        let known: HashMap<_, _> = deployment::store::some(&self.db, &wanted)
+            .await?
+            .into_iter()
+            .map(|d| (d.id, d))
+            .collect();
         let rollouts = self.rollouts_of(&wanted).await?;
         let agents = fleet::store::agents(&self.db).await?;
         let view = |d: &Deployment| deployment(d, &names, rollouts.get(&d.id).copied());
@@ -130,7 +139,10 @@ impl Delivery {
             .collect())
     }
 
-    pub(crate) async fn rollouts_of(&self, deployments: &[DeploymentId]) -> Result<HashMap<DeploymentId, RolloutId>> {
+    pub(crate) async fn rollouts_of(
+        &self,
+        deployments: &[DeploymentId],
+    ) -> Result<HashMap<DeploymentId, RolloutId>> {
         let rows = deployment::store::rollouts_of(&self.db, deployments).await?;
         Ok(rows.into_iter().map(|row| (row.deployment_id, row.id)).collect())
     }
@@ -151,12 +163,20 @@ impl Delivery {
                 None => return Err(Problem::not_found("environment")),
             },
         };
-        let which = deployment::store::Which { project, environment, before, limit };
+        let which = deployment::store::Which {
+            project,
+            environment,
+            before,
+            limit,
+        };
         let rows = deployment::store::list(&self.db, which).await?;
         let ids: Vec<DeploymentId> = rows.iter().map(|d| d.id).collect();
         let rollouts = self.rollouts_of(&ids).await?;
         let names = names(&environments);
-        Ok(rows.iter().map(|d| deployment(d, &names, rollouts.get(&d.id).copied())).collect())
+        Ok(rows
+            .iter()
+            .map(|d| deployment(d, &names, rollouts.get(&d.id).copied()))
+            .collect())
     }
 
     /// One deployment of a project, with its instance.
@@ -165,8 +185,12 @@ impl Delivery {
         project: ProjectId,
         id: DeploymentId,
     ) -> Result<(dto::Deployment, Option<dto::Instance>)> {
-        let row = deployment::store::get(&self.db, id).await?.filter(|d| d.project_id == project);
-        let Some(row) = row else { return Err(Problem::not_found("deployment")) };
+        let row = deployment::store::get(&self.db, id)
+            .await?
+            .filter(|d| d.project_id == project);
+        let Some(row) = row else {
+            return Err(Problem::not_found("deployment"));
+        };
         let names = names(&self.environments(project).await?);
         let rollout = self.rollouts_of(&[id]).await?.get(&id).copied();
         let running = instances::of_deployment(&self.db, id).await?;
@@ -176,7 +200,9 @@ impl Delivery {
 
     /// One rollout of a project.
     pub(crate) async fn rollout_row(&self, project: ProjectId, id: RolloutId) -> Result<Rollout> {
-        let row = rollout::store::get(&self.db, id).await?.filter(|r| r.project_id == project);
+        let row = rollout::store::get(&self.db, id)
+            .await?
+            .filter(|r| r.project_id == project);
         row.ok_or_else(|| Problem::not_found("rollout"))
     }
 

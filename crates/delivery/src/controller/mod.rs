@@ -63,9 +63,20 @@ impl Driver {
         // On SQLite there is one server, by the lock on its data directory.
         let lease = (delivery.db.engine() == Backend::Postgres).then(|| {
             let holder = AgentId::new().to_string();
-            Lease::new(delivery.db.clone(), delivery.clock.clone(), "delivery", holder, LEASE)
+            Lease::new(
+                delivery.db.clone(),
+                delivery.clock.clone(),
+                "delivery",
+                holder,
+                LEASE,
+            )
         });
-        Self { delivery, lease, renewed: None, recovered: false }
+        Self {
+            delivery,
+            lease,
+            renewed: None,
+            recovered: false,
+        }
     }
 
     /// Takes one turn; whether something is under way.
@@ -133,7 +144,9 @@ impl Delivery {
         for instance in retired {
             let revision = instance.retired_revision.unwrap_or(0);
             let late = instance.retired_at.is_none_or(|at| now.since(at) >= ACKNOWLEDGE);
-            if !late && fleet::store::edges_behind(&self.db, revision, now.minus(fleet::EDGE_SILENCE)).await? > 0 {
+            if !late
+                && fleet::store::edges_behind(&self.db, revision, now.minus(fleet::EDGE_SILENCE)).await? > 0
+            {
                 waiting = true;
                 continue;
             }
@@ -151,7 +164,11 @@ impl Delivery {
         for agent in fleet::store::silent_agents(&self.db, since).await? {
             let tx = self.db.begin().await?;
             if fleet::store::agent_offline(&tx, agent.id, since).await? {
-                let fact = AgentSeen { agent: agent.id, name: agent.name, online: false };
+                let fact = AgentSeen {
+                    agent: agent.id,
+                    name: agent.name,
+                    online: false,
+                };
                 self.ledger.append(&tx, &Actor::system(), &fact).await?;
                 tx.commit().await?;
             }

@@ -47,14 +47,30 @@ impl Delivery {
         }
         let recent = recent_pairs(&seconds, look_back);
         let (Json(policy), Json(judge)) = (&rollout.policy, &rollout.judge);
-        let decision = decide(now, policy, &rollout.progress(), (&(&new).into(), &(&old).into()), judge, &recent);
+        let decision = decide(
+            now,
+            policy,
+            &rollout.progress(),
+            (&(&new).into(), &(&old).into()),
+            judge,
+            &recent,
+        );
         self.carry_out(&rollout, &new, decision).await
     }
 
     /// Takes in the slices that have ended; `false` where someone else moved the rollout meanwhile.
     async fn judge(&self, rollout: &mut Rollout, seconds: &[Second]) -> Result<bool> {
-        let slices = closed_slices(seconds, rollout.judged_until, rollout.policy.0.slice_ms, self.now());
-        let first_error = seconds.iter().filter(|s| s.new && s.counts.errors > 0).map(|s| s.at).min();
+        let slices = closed_slices(
+            seconds,
+            rollout.judged_until,
+            rollout.policy.0.slice_ms,
+            self.now(),
+        );
+        let first_error = seconds
+            .iter()
+            .filter(|s| s.new && s.counts.errors > 0)
+            .map(|s| s.at)
+            .min();
         let new_error = rollout.first_error_at.is_none() && first_error.is_some();
         if slices.is_empty() && !new_error {
             return Ok(true);
@@ -85,12 +101,14 @@ impl Delivery {
         match decision {
             Decision::Stay => {}
             Decision::Step(reason) => {
-                self.step_rollout(rollout, judge, rollout.step() + 1, &reason).await?;
+                self.step_rollout(rollout, judge, rollout.step() + 1, &reason)
+                    .await?;
             }
             Decision::Recovered => {
                 let mut again = rollout.clone();
                 again.base_restarts = new.restarts;
-                let reason = "the server was restarted; both instances are healthy again, and the step begins anew";
+                let reason =
+                    "the server was restarted; both instances are healthy again, and the step begins anew";
                 self.step_rollout(&again, judge, rollout.step(), reason).await?;
             }
             Decision::Extend(reason) => {
@@ -100,7 +118,8 @@ impl Delivery {
                 self.extend_rollout(rollout, Status::Waiting, &reason).await?;
             }
             Decision::Promote(reason) => {
-                self.promote_rollout(&actor, rollout, Cause::Judge, &reason).await?;
+                self.promote_rollout(&actor, rollout, Cause::Judge, &reason)
+                    .await?;
             }
             Decision::Undo(cause, reason) => {
                 self.undo_rollout(&actor, rollout, cause, &reason).await?;
@@ -117,7 +136,16 @@ impl Delivery {
         };
         let tx = self.db.begin().await?;
         let reason = "its rollout is not known to the platform";
-        self.end(&tx, &Actor::system(), &environment, deployment, DeploymentStatus::RolledBack, reason, self.now()).await?;
+        self.end(
+            &tx,
+            &Actor::system(),
+            &environment,
+            deployment,
+            DeploymentStatus::RolledBack,
+            reason,
+            self.now(),
+        )
+        .await?;
         tx.commit().await?;
         Ok(())
     }

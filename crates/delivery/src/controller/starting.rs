@@ -10,7 +10,7 @@ use crate::{
     product::RolloutPolicy,
     rollout::{self, store::Rollout, weight_at},
 };
-use bascule_core::{Actor, Problem, Result, RolloutId, Timestamp};
+use bascule_core::{Actor, Problem, Result, RolloutId};
 use bascule_ledger::facts::delivery::RolloutStarted;
 use bascule_store::Json;
 use bascule_wire::agent::{InstanceState, Tier};
@@ -29,15 +29,24 @@ enum Proof {
     Failed(String),
 }
 
-fn proof(deployment: &Deployment, instance: &Instance, online: bool, now: Timestamp) -> Proof {
+fn proof(deployment: &Deployment, instance: &Instance, online: bool, waited: Duration) -> Proof {
     let Json(product) = &deployment.product;
     let detail = instance.message.trim();
-    let with = |what: String| if detail.is_empty() { what } else { format!("{what}: {detail}") };
+    let with = |what: String| {
+        if detail.is_empty() {
+            what
+        } else {
+            format!("{what}: {detail}")
+        }
+    };
     let smoke = instance.smoke.as_ref().map(|Json(smoke)| smoke);
     match instance.state() {
         InstanceState::Failed => return Proof::Failed(with("the instance could not run".into())),
         _ if instance.restarts() >= CRASH_LOOP => {
-            return Proof::Failed(with(format!("the instance crashed {} times", instance.restarts())));
+            return Proof::Failed(with(format!(
+                "the instance crashed {} times",
+                instance.restarts()
+            )));
         }
         InstanceState::Healthy | InstanceState::Unhealthy if smoke.is_some_and(|smoke| !smoke.passed) => {
             let lines = smoke.map(|smoke| smoke.details.join("; ")).unwrap_or_default();
@@ -48,9 +57,11 @@ fn proof(deployment: &Deployment, instance: &Instance, online: bool, now: Timest
     }
     let allowed = Duration::from_millis(product.health.start_ms).saturating_add(FETCH);
     // While the agent is away nothing can start, and nothing can be said against the release.
-    if online && now.since(deployment.created_at) > allowed {
+    if online && waited > allowed {
         let seconds = allowed.as_secs();
-        return Proof::Failed(with(format!("the instance was not proven healthy within {seconds} seconds")));
+        return Proof::Failed(with(format!(
+            "the instance was not proven healthy within {seconds} seconds"
+        )));
     }
     Proof::Waiting
 }
@@ -64,19 +75,40 @@ impl Delivery {
             return Err(Problem::internal());
         };
         let agents = fleet::store::agents(&self.db).await?;
-        let online = agents.iter().any(|agent| Some(agent.id) == environment.agent_id && agent.online);
-        match proof(deployment, &instance, online, self.now()) {
+        let online = agents
+            .iter()
+            .any(|agent| Some(agent.id) == environment.agent_id && agent.online);
+        // Neither a change of state nor a start of the server counts against the release.
+        let since = deployment.created_at.max(instance.state_at).max(self.started);
+        match proof(deployment, &instance, online, self.now().since(since)) {
             Proof::Waiting => Ok(()),
             Proof::Failed(reason) => self.fail(&environment, deployment, &instance, &reason).await,
             Proof::Proven => self.proven(&environment, deployment, &instance).await,
         }
     }
 
-    async fn fail(&self, environment: &Environment, deployment: &Deployment, instance: &Instance, reason: &str) -> Result<()> {
+    async fn fail(
+        &self,
+        environment: &Environment,
+        deployment: &Deployment,
+        instance: &Instance,
+        reason: &str,
+    ) -> Result<()> {
         let reason = instances::cut(reason, 2_000);
         let tx = self.db.begin().await?;
         let actor = Actor::system();
-        if self.end(&tx, &actor, environment, deployment, Status::Failed, &reason, self.now()).await? {
+        if self
+            .end(
+                &tx,
+                &actor,
+                environment,
+                deployment,
+                Status::Failed,
+                &reason,
+                self.now(),
+            )
+            .await?
+        {
             instances::set_desired(&tx, instance.id, desired::DRAIN).await?;
             self.bump(&tx, Channel::Agent).await?;
             tx.commit().await?;
@@ -87,7 +119,9 @@ impl Delivery {
     /// Healthy and smoked: it takes over, at once or in steps.
     async fn proven(&self, environment: &Environment, deployment: &Deployment, new: &Instance) -> Result<()> {
         let old = match environment.serving_id {
-            Some(serving) => instances::of_deployment(&self.db, serving).await?.filter(Instance::serves),
+            Some(serving) => instances::of_deployment(&self.db, serving)
+                .await?
+                .filter(Instance::serves),
             None => None,
         };
         let Json(product) = &deployment.product;
@@ -120,7 +154,16 @@ impl Delivery {
         if !deployment::store::expose(&tx, deployment.id, Status::Starting, now).await? {
             return Ok(());
         }
-        self.end(&tx, &Actor::system(), environment, deployment, Status::Succeeded, reason, now).await?;
+        self.end(
+            &tx,
+            &Actor::system(),
+            environment,
+            deployment,
+            Status::Succeeded,
+            reason,
+            now,
+        )
+        .await?;
         let revision = self.bump(&tx, Channel::Edge).await?;
         instances::set_weight(&tx, new.id, 100).await?;
         if let Some(old) = old {
@@ -141,7 +184,9 @@ impl Delivery {
         let now = self.now();
         let weight = weight_at(policy, 0);
         let tx = self.db.begin().await?;
-        let Some(before) = deployment::store::get(&tx, old.deployment_id).await? else { return Ok(()) };
+        let Some(before) = deployment::store::get(&tx, old.deployment_id).await? else {
+            return Ok(());
+        };
         if !deployment::store::expose(&tx, deployment.id, Status::RollingOut, now).await? {
             return Ok(());
         }
@@ -185,7 +230,13 @@ impl Delivery {
             step_ms: i64::try_from(policy.step_ms).unwrap_or(i64::MAX),
         };
         self.ledger.append(&tx, &Actor::system(), &fact).await?;
-        self.ledger.append(&tx, &Actor::system(), &rollout::service::stepped(&rollout, weight)).await?;
+        self.ledger
+            .append(
+                &tx,
+                &Actor::system(),
+                &rollout::service::stepped(&rollout, weight),
+            )
+            .await?;
         self.bump(&tx, Channel::Edge).await?;
         tx.commit().await?;
         Ok(())

@@ -7,7 +7,9 @@ use crate::{
     fleet::Channel,
     product::{self, Product},
 };
-use bascule_core::{Actor, Caller, DeploymentId, InstanceId, Permission, Problem, ProjectId, Result, Timestamp};
+use bascule_core::{
+    Actor, Caller, DeploymentId, InstanceId, Permission, Problem, ProjectId, Result, Timestamp,
+};
 use bascule_ledger::facts::delivery::{DeploymentCreated, DeploymentFinished};
 use bascule_store::{Json, Tx};
 use bascule_wire::{agent::Tier, delivery::NewDeployment};
@@ -50,14 +52,19 @@ impl Delivery {
         let version = new.version.trim().trim_start_matches('v');
         let reason = new.reason.trim();
         if new.force && reason.is_empty() {
-            return Err(Problem::invalid("reason_missing", "A forced deployment needs a reason.")
-                .why("The reason is recorded, so that others can follow why the rules were set aside.")
-                .next("Say in one sentence why it cannot wait."));
+            return Err(
+                Problem::invalid("reason_missing", "A forced deployment needs a reason.")
+                    .why("The reason is recorded, so that others can follow why the rules were set aside.")
+                    .next("Say in one sentence why it cannot wait."),
+            );
         }
         let Some(release) = self.ports.releases.by_version(project, version).await? else {
-            return Err(Problem::invalid("unknown_release", format!("There is no release {version} of this project."))
-                .why("Only a published release can be deployed: it is immutable and carries its evidence.")
-                .next("Choose one from the project's releases, or push a tag to make one."));
+            return Err(Problem::invalid(
+                "unknown_release",
+                format!("There is no release {version} of this project."),
+            )
+            .why("Only a published release can be deployed: it is immutable and carries its evidence.")
+            .next("Choose one from the project's releases, or push a tag to make one."));
         };
         let (product, part) = match self.product_of(&release).await? {
             Some(found) => found.map_err(|reason| {
@@ -68,8 +75,18 @@ impl Delivery {
             None => return Err(no_product(version)),
         };
         let cause = self.allowed(&environment, &release, new.force).await?;
-        let forced = if new.force { reason.to_owned() } else { String::new() };
-        let order = Order { release, product, part, cause, forced };
+        let forced = if new.force {
+            reason.to_owned()
+        } else {
+            String::new()
+        };
+        let order = Order {
+            release,
+            product,
+            part,
+            cause,
+            forced,
+        };
         let tx = self.db.begin().await?;
         let id = self.create(&tx, &caller.actor, &environment, order).await?;
         tx.commit().await?;
@@ -82,13 +99,18 @@ impl Delivery {
         }
         let all = environment::store::of_project(&self.db, project).await?;
         let known = all.iter().map(|e| e.name.as_str()).collect::<Vec<_>>().join(", ");
-        let problem = Problem::invalid("unknown_environment", format!("There is no environment `{}`.", instances::cut(name, 80)));
+        let problem = Problem::invalid(
+            "unknown_environment",
+            format!("There is no environment `{}`.", instances::cut(name, 80)),
+        );
         Err(if all.is_empty() {
             problem
                 .why("A project's environments are created when its first release with a bascule.yaml is published.")
                 .next("Add bascule.yaml, then publish a release by pushing a tag.")
         } else {
-            problem.why(format!("This project has {known}.")).next("Choose one of these.")
+            problem
+                .why(format!("This project has {known}."))
+                .next("Choose one of these.")
         })
     }
 
@@ -98,18 +120,29 @@ impl Delivery {
         &self,
         release: &ReleaseInfo,
     ) -> Result<Option<std::result::Result<(Product, ReleasePart), String>>> {
-        let bytes = self.ports.files.read(release.project, &release.sha, product::FILE, product::FILE_BYTES).await;
+        let bytes = self
+            .ports
+            .files
+            .read(release.project, &release.sha, product::FILE, product::FILE_BYTES)
+            .await;
         let bytes = match bytes {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(None),
-            Err(problem) if problem.status == 413 => return Ok(Some(Err(problem.what.trim_end_matches('.').to_owned()))),
+            Err(problem) if problem.status == 413 => {
+                return Ok(Some(Err(problem.what.trim_end_matches('.').to_owned())));
+            }
             Err(problem) => return Err(problem),
         };
         let product = match product::parse(&bytes) {
             Ok(product) => product,
             Err(error) => return Ok(Some(Err(error.to_string()))),
         };
-        let Some(part) = self.ports.releases.find_part(release.id, &product.artifact).await? else {
+        let Some(part) = self
+            .ports
+            .releases
+            .find_part(release.id, &product.artifact)
+            .await?
+        else {
             return Ok(Some(Err(format!(
                 "the release has no file `{}`, which bascule.yaml names as its artifact; let a job of the pipeline \
                  produce it under `artifacts: paths:`",
@@ -120,7 +153,12 @@ impl Delivery {
     }
 
     /// Checks the rules about what may follow what; returns what the deployment is caused by.
-    async fn allowed(&self, environment: &Environment, release: &ReleaseInfo, force: bool) -> Result<&'static str> {
+    async fn allowed(
+        &self,
+        environment: &Environment,
+        release: &ReleaseInfo,
+        force: bool,
+    ) -> Result<&'static str> {
         let name = &environment.name;
         let production = environment.tier() == Tier::Production;
         if production && let Some(open) = store::open_in(&self.db, environment.id).await? {
@@ -131,9 +169,12 @@ impl Delivery {
             None => None,
         };
         if let Some(serving) = serving.as_ref().filter(|s| s.release_id == release.id && !force) {
-            return Err(Problem::conflict("already_serving", format!("{} already serves in {name}.", serving.version))
-                .why("Deploying the same release again would change nothing.")
-                .next("To start it afresh all the same, force it and say why."));
+            return Err(Problem::conflict(
+                "already_serving",
+                format!("{} already serves in {name}.", serving.version),
+            )
+            .why("Deploying the same release again would change nothing.")
+            .next("To start it afresh all the same, force it and say why."));
         }
         if production && !force {
             self.proven_below(environment, release).await?;
@@ -150,28 +191,40 @@ impl Delivery {
     async fn proven_below(&self, environment: &Environment, release: &ReleaseInfo) -> Result<()> {
         let version = &release.version;
         let all = environment::store::of_project(&self.db, environment.project_id).await?;
-        let Some(staging) = all.iter().find(|e| e.tier() == Tier::Staging) else { return Ok(()) };
+        let Some(staging) = all.iter().find(|e| e.tier() == Tier::Staging) else {
+            return Ok(());
+        };
         if store::succeeded(&self.db, staging.id, release.id).await? {
             return Ok(());
         }
         let why = "A release meets production after it ran in staging.";
         let force = "or force it and say why";
-        Err(match store::last_of_release(&self.db, staging.id, release.id).await? {
-            Some(last) if last.finished_at.is_none() => {
-                Problem::conflict("staging_not_done", format!("{version} is still being deployed to {}.", staging.name))
-                    .why(why)
-                    .next(format!("Wait until it serves there, {force}."))
-            }
-            Some(last) if last.status() != Status::Superseded => Problem::conflict(
-                "failed_in_staging",
-                format!("{version} failed in {}: {}.", staging.name, last.reason.trim_end_matches('.')),
-            )
-            .why(why)
-            .next(format!("Correct it and publish a new release, {force}.")),
-            _ => Problem::conflict("not_in_staging", format!("{version} never ran in {}.", staging.name))
+        Err(
+            match store::last_of_release(&self.db, staging.id, release.id).await? {
+                Some(last) if last.finished_at.is_none() => Problem::conflict(
+                    "staging_not_done",
+                    format!("{version} is still being deployed to {}.", staging.name),
+                )
+                .why(why)
+                .next(format!("Wait until it serves there, {force}.")),
+                Some(last) if last.status() != Status::Superseded => Problem::conflict(
+                    "failed_in_staging",
+                    format!(
+                        "{version} failed in {}: {}.",
+                        staging.name,
+                        last.reason.trim_end_matches('.')
+                    ),
+                )
+                .why(why)
+                .next(format!("Correct it and publish a new release, {force}.")),
+                _ => Problem::conflict(
+                    "not_in_staging",
+                    format!("{version} never ran in {}.", staging.name),
+                )
                 .why(why)
                 .next(format!("Deploy it to {} first, {force}.", staging.name)),
-        })
+            },
+        )
     }
 
     /// Creates a deployment and its instance. In staging it takes the place of one that is not proven yet.
@@ -188,9 +241,12 @@ impl Delivery {
                 return Err(busy(&environment.name, &open));
             }
             let reason = format!("{} came before it was proven", order.release.version);
-            self.supersede(tx, actor, environment, &open, &reason, now).await?;
+            self.supersede(tx, actor, environment, &open, &reason, now)
+                .await?;
         }
-        let environment = environment::store::get(tx, environment.id).await?.unwrap_or_else(|| environment.clone());
+        let environment = environment::store::get(tx, environment.id)
+            .await?
+            .unwrap_or_else(|| environment.clone());
         let deployment = Deployment {
             id: DeploymentId::new(),
             project_id: environment.project_id,
@@ -212,7 +268,11 @@ impl Delivery {
             finished_at: None,
         };
         store::insert(tx, &deployment).await.map_err(|error| {
-            if error.is_unique_violation() { busy(&environment.name, &deployment) } else { error.into() }
+            if error.is_unique_violation() {
+                busy(&environment.name, &deployment)
+            } else {
+                error.into()
+            }
         })?;
         instances::insert(tx, InstanceId::new(), deployment.id, environment.id, now).await?;
         let fact = DeploymentCreated {
@@ -241,7 +301,8 @@ impl Delivery {
         reason: &str,
         now: Timestamp,
     ) -> Result<()> {
-        self.end(tx, actor, environment, open, Status::Superseded, reason, now).await?;
+        self.end(tx, actor, environment, open, Status::Superseded, reason, now)
+            .await?;
         if let Some(instance) = instances::of_deployment(tx, open.id).await? {
             instances::set_desired(tx, instance.id, desired::DRAIN).await?;
         }
@@ -249,7 +310,10 @@ impl Delivery {
     }
 
     /// Ends a deployment and says so; `false` where it had ended before.
-    #[allow(clippy::too_many_arguments, reason = "each is a column of the row or the fact that is written")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each is a column of the row or the fact that is written"
+    )]
     pub(crate) async fn end(
         &self,
         tx: &Tx,
@@ -285,9 +349,15 @@ impl Delivery {
 
 fn busy(environment: &str, open: &Deployment) -> Problem {
     let (code, what) = if open.status() == Status::RollingOut {
-        ("rollout_running", format!("{} is being rolled out in {environment}.", open.version))
+        (
+            "rollout_running",
+            format!("{} is being rolled out in {environment}.", open.version),
+        )
     } else {
-        ("deployment_running", format!("{} is being deployed to {environment}.", open.version))
+        (
+            "deployment_running",
+            format!("{} is being deployed to {environment}.", open.version),
+        )
     };
     Problem::conflict(code, what)
         .why("Two changes at once could not be told apart when something goes wrong.")
@@ -295,9 +365,12 @@ fn busy(environment: &str, open: &Deployment) -> Problem {
 }
 
 fn no_product(version: &str) -> Problem {
-    Problem::invalid("no_product", format!("Release {version} has no bascule.yaml, so there is nothing to run."))
-        .why("The file in the project says what to run and how to tell that it serves.")
-        .next("Add bascule.yaml with product, artifact and command, and publish a new release.")
+    Problem::invalid(
+        "no_product",
+        format!("Release {version} has no bascule.yaml, so there is nothing to run."),
+    )
+    .why("The file in the project says what to run and how to tell that it serves.")
+    .next("Add bascule.yaml with product, artifact and command, and publish a new release.")
 }
 
 /// Whether a version comes before another, in the order of semantic versions; unknown forms never do.

@@ -15,11 +15,18 @@ pub(crate) async fn of_deployment(db: &impl Query, deployment: DeploymentId) -> 
 }
 
 pub(crate) async fn get(db: &impl Query, id: InstanceId) -> Result<Option<Instance>> {
-    db.one(&format!("SELECT {COLUMNS} FROM instance WHERE id = $1"), args![id]).await
+    db.one(
+        &format!("SELECT {COLUMNS} FROM instance WHERE id = $1"),
+        args![id],
+    )
+    .await
 }
 
 /// Instances that are not gone, in some environments.
-pub(crate) async fn in_environments(db: &impl Query, environments: &[EnvironmentId]) -> Result<Vec<Instance>> {
+pub(crate) async fn in_environments(
+    db: &impl Query,
+    environments: &[EnvironmentId],
+) -> Result<Vec<Instance>> {
     if environments.is_empty() {
         return Ok(Vec::new());
     }
@@ -27,12 +34,20 @@ pub(crate) async fn in_environments(db: &impl Query, environments: &[Environment
         "SELECT {COLUMNS} FROM instance WHERE environment_id IN ({}) AND desired <> 'gone' ORDER BY id LIMIT 2000",
         places(environments.len())
     );
-    db.all(&sql, environments.iter().map(bascule_store::ToSql::to_sql).collect()).await
+    db.all(
+        &sql,
+        environments.iter().map(bascule_store::ToSql::to_sql).collect(),
+    )
+    .await
 }
 
 /// Instances that are not gone, of an agent.
 pub(crate) async fn of_agent(db: &impl Query, agent: AgentId) -> Result<Vec<Instance>> {
-    let columns = COLUMNS.split(", ").map(|c| format!("i.{}", c.trim())).collect::<Vec<_>>().join(", ");
+    let columns = COLUMNS
+        .split(", ")
+        .map(|c| format!("i.{}", c.trim()))
+        .collect::<Vec<_>>()
+        .join(", ");
     let sql = format!(
         "SELECT {columns} FROM instance i JOIN environment e ON e.id = i.environment_id
          WHERE i.desired <> 'gone' AND e.agent_id = $1 ORDER BY i.id LIMIT 10000"
@@ -65,7 +80,12 @@ pub(crate) async fn insert(
 }
 
 pub(crate) async fn set_weight(tx: &Tx, id: InstanceId, weight: u32) -> Result<()> {
-    tx.run("UPDATE instance SET weight = $2 WHERE id = $1", args![id, i64::from(weight)]).await.map(drop)
+    tx.run(
+        "UPDATE instance SET weight = $2 WHERE id = $1",
+        args![id, i64::from(weight)],
+    )
+    .await
+    .map(drop)
 }
 
 /// Takes an instance out of traffic, at a revision of the edges' configuration; it drains once they know.
@@ -82,7 +102,11 @@ pub(crate) async fn set_desired(tx: &Tx, id: InstanceId, to: &str) -> Result<boo
 /// Notes what the agent says; the state's time moves only with the state.
 pub(crate) async fn report(tx: &Tx, before: &Instance, report: &InstanceReport, at: Timestamp) -> Result<()> {
     let state = state_name(report.state);
-    let state_at = if state == before.state { before.state_at } else { at };
+    let state_at = if state == before.state {
+        before.state_at
+    } else {
+        at
+    };
     let gone = state == "stopped" && before.desired == desired::DRAIN;
     tx.run(
         "UPDATE instance SET state = $2, address = $3, pid = $4, restarts = $5, message = $6, smoke = $7,
@@ -94,11 +118,18 @@ pub(crate) async fn report(tx: &Tx, before: &Instance, report: &InstanceReport, 
             report.pid.map(i64::from),
             i64::from(report.restarts),
             cut(&report.message, 4_000),
-            report.smoke.as_ref().and_then(|smoke| serde_json::to_string(smoke).ok()),
+            report
+                .smoke
+                .as_ref()
+                .and_then(|smoke| serde_json::to_string(smoke).ok()),
             report.started_at,
             state_at,
             at,
-            if gone { desired::GONE } else { before.desired.as_str() }
+            if gone {
+                desired::GONE
+            } else {
+                before.desired.as_str()
+            }
         ],
     )
     .await
@@ -107,8 +138,11 @@ pub(crate) async fn report(tx: &Tx, before: &Instance, report: &InstanceReport, 
 
 /// The agent does not list it: a draining one is gone, a running one has to be started again.
 pub(crate) async fn missing(tx: &Tx, before: &Instance, at: Timestamp) -> Result<()> {
-    let (state, desired) =
-        if before.desired == desired::DRAIN { ("stopped", desired::GONE) } else { ("starting", desired::RUN) };
+    let (state, desired) = if before.desired == desired::DRAIN {
+        ("stopped", desired::GONE)
+    } else {
+        ("starting", desired::RUN)
+    };
     let sql = "UPDATE instance SET state = $2, desired = $3, address = NULL, pid = NULL, state_at = $4, reported_at = $4
                WHERE id = $1";
     tx.run(sql, args![before.id, state, desired, at]).await.map(drop)
@@ -152,12 +186,17 @@ const WANTED: &str = "SELECT i.id, i.deployment_id, i.environment_id, d.project_
 
 /// What an agent should run.
 pub(crate) async fn wanted_of(db: &impl Query, agent: AgentId) -> Result<Vec<Wanted>> {
-    db.all(&format!("{WANTED} AND e.agent_id = $1 ORDER BY i.id LIMIT 10000"), args![agent]).await
+    db.all(
+        &format!("{WANTED} AND e.agent_id = $1 ORDER BY i.id LIMIT 10000"),
+        args![agent],
+    )
+    .await
 }
 
 /// What edges could send requests to.
 pub(crate) async fn wanted(db: &impl Query) -> Result<Vec<Wanted>> {
-    db.all(&format!("{WANTED} ORDER BY i.id LIMIT 100000"), args![]).await
+    db.all(&format!("{WANTED} ORDER BY i.id LIMIT 100000"), args![])
+        .await
 }
 
 /// A text of at most so many bytes, cut between characters.
@@ -170,7 +209,11 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
 }
 
 /// Whether an agent runs an artifact with this digest, and so may fetch it.
-pub(crate) async fn may_fetch(db: &impl Query, agent: AgentId, digest: &bascule_core::Digest) -> Result<bool> {
+pub(crate) async fn may_fetch(
+    db: &impl Query,
+    agent: AgentId,
+    digest: &bascule_core::Digest,
+) -> Result<bool> {
     let sql = "SELECT COUNT(*) AS n FROM instance i JOIN deployment d ON d.id = i.deployment_id
                JOIN environment e ON e.id = i.environment_id
                WHERE i.desired <> 'gone' AND e.agent_id = $1 AND d.artifact_digest = $2";

@@ -29,8 +29,14 @@ pub enum Status {
 }
 
 impl Status {
-    const ALL: [Self; 6] =
-        [Self::Starting, Self::RollingOut, Self::Succeeded, Self::Failed, Self::RolledBack, Self::Superseded];
+    const ALL: [Self; 6] = [
+        Self::Starting,
+        Self::RollingOut,
+        Self::Succeeded,
+        Self::Failed,
+        Self::RolledBack,
+        Self::Superseded,
+    ];
 
     /// As stored and shown.
     #[must_use]
@@ -48,7 +54,10 @@ impl Status {
     /// Reads a stored status; what is unknown has failed.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        Self::ALL.into_iter().find(|status| status.as_str() == text).unwrap_or(Self::Failed)
+        Self::ALL
+            .into_iter()
+            .find(|status| status.as_str() == text)
+            .unwrap_or(Self::Failed)
     }
 }
 
@@ -148,11 +157,17 @@ const STATES: [(InstanceState, &str); 8] = [
 /// A state as stored and shown.
 #[must_use]
 pub fn state_name(state: InstanceState) -> &'static str {
-    STATES.iter().find(|(known, _)| *known == state).map_or("starting", |(_, name)| name)
+    STATES
+        .iter()
+        .find(|(known, _)| *known == state)
+        .map_or("starting", |(_, name)| name)
 }
 
 /// Reads a stored state.
 #[must_use]
 pub fn parse_state(text: &str) -> InstanceState {
-    STATES.iter().find(|(_, name)| *name == text).map_or(InstanceState::Starting, |(state, _)| *state)
+    STATES
+        .iter()
+        .find(|(_, name)| *name == text)
+        .map_or(InstanceState::Starting, |(state, _)| *state)
 }

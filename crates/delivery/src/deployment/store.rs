@@ -8,7 +8,11 @@ pub(crate) const COLUMNS: &str = "id, project_id, environment_id, release_id, ve
      forced, artifact_digest, artifact_size, artifact_file, product, previous_id, created_at, exposed_at, finished_at";
 
 pub(crate) async fn get(db: &impl Query, id: DeploymentId) -> Result<Option<Deployment>> {
-    db.one(&format!("SELECT {COLUMNS} FROM deployment WHERE id = $1"), args![id]).await
+    db.one(
+        &format!("SELECT {COLUMNS} FROM deployment WHERE id = $1"),
+        args![id],
+    )
+    .await
 }
 
 /// All deployments that have not ended.
@@ -18,7 +22,8 @@ pub(crate) async fn open(db: &impl Query) -> Result<Vec<Deployment>> {
 }
 
 pub(crate) async fn open_in(db: &impl Query, environment: EnvironmentId) -> Result<Option<Deployment>> {
-    let sql = format!("SELECT {COLUMNS} FROM deployment WHERE environment_id = $1 AND finished_at IS NULL LIMIT 1");
+    let sql =
+        format!("SELECT {COLUMNS} FROM deployment WHERE environment_id = $1 AND finished_at IS NULL LIMIT 1");
     db.one(&sql, args![environment]).await
 }
 
@@ -61,7 +66,11 @@ pub(crate) async fn last_of_release(
 }
 
 /// Whether a release ever succeeded in an environment.
-pub(crate) async fn succeeded(db: &impl Query, environment: EnvironmentId, release: ReleaseId) -> Result<bool> {
+pub(crate) async fn succeeded(
+    db: &impl Query,
+    environment: EnvironmentId,
+    release: ReleaseId,
+) -> Result<bool> {
     let sql = "SELECT COUNT(*) AS n FROM deployment WHERE environment_id = $1 AND release_id = $2 AND status = 'succeeded'";
     Ok(db.count(sql, args![environment, release]).await? > 0)
 }
@@ -99,7 +108,13 @@ pub(crate) async fn insert(tx: &Tx, deployment: &Deployment) -> Result<()> {
 }
 
 /// Ends a deployment; `false` where it has ended before.
-pub(crate) async fn finish(tx: &Tx, id: DeploymentId, status: Status, reason: &str, at: Timestamp) -> Result<bool> {
+pub(crate) async fn finish(
+    tx: &Tx,
+    id: DeploymentId,
+    status: Status,
+    reason: &str,
+    at: Timestamp,
+) -> Result<bool> {
     let sql = "UPDATE deployment SET status = $2, reason = $3, finished_at = $4 WHERE id = $1 AND finished_at IS NULL";
     Ok(tx.run(sql, args![id, status.as_str(), reason, at]).await? == 1)
 }
@@ -117,13 +132,23 @@ pub(crate) async fn rollouts_of(db: &impl Query, deployments: &[DeploymentId]) -
     if deployments.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = format!("SELECT deployment_id, id FROM rollout WHERE deployment_id IN ({})", places(deployments.len()));
-    db.all(&sql, deployments.iter().map(bascule_store::ToSql::to_sql).collect()).await
+    let sql = format!(
+        "SELECT deployment_id, id FROM rollout WHERE deployment_id IN ({})",
+        places(deployments.len())
+    );
+    db.all(
+        &sql,
+        deployments.iter().map(bascule_store::ToSql::to_sql).collect(),
+    )
+    .await
 }
 
 /// `$1, $2, …` for so many values.
 pub(crate) fn places(count: usize) -> String {
-    (1..=count).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")
+    (1..=count)
+        .map(|n| format!("${n}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Some deployments by their identifiers.
@@ -131,8 +156,12 @@ pub(crate) async fn some(db: &impl Query, ids: &[DeploymentId]) -> Result<Vec<De
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = format!("SELECT {COLUMNS} FROM deployment WHERE id IN ({})", places(ids.len()));
-    db.all(&sql, ids.iter().map(bascule_store::ToSql::to_sql).collect()).await
+    let sql = format!(
+        "SELECT {COLUMNS} FROM deployment WHERE id IN ({})",
+        places(ids.len())
+    );
+    db.all(&sql, ids.iter().map(bascule_store::ToSql::to_sql).collect())
+        .await
 }
 
 /// The deployments that have not ended, in some environments.
@@ -144,5 +173,9 @@ pub(crate) async fn open_in_all(db: &impl Query, environments: &[EnvironmentId])
         "SELECT {COLUMNS} FROM deployment WHERE finished_at IS NULL AND environment_id IN ({})",
         places(environments.len())
     );
-    db.all(&sql, environments.iter().map(bascule_store::ToSql::to_sql).collect()).await
+    db.all(
+        &sql,
+        environments.iter().map(bascule_store::ToSql::to_sql).collect(),
+    )
+    .await
 }

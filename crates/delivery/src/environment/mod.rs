@@ -41,13 +41,20 @@ impl Environment {
     /// Below production, or production.
     #[must_use]
     pub fn tier(&self) -> Tier {
-        if self.tier == "production" { Tier::Production } else { Tier::Staging }
+        if self.tier == "production" {
+            Tier::Production
+        } else {
+            Tier::Staging
+        }
     }
 
     /// `environment.project.group`, the left part of its host name.
     #[must_use]
     pub fn host(&self) -> String {
-        let (group, project) = self.project_path.split_once('/').unwrap_or(("", &self.project_path));
+        let (group, project) = self
+            .project_path
+            .split_once('/')
+            .unwrap_or(("", &self.project_path));
         format!("{}.{project}.{group}", self.name)
     }
 }

@@ -36,7 +36,9 @@ impl Delivery {
     /// # Errors
     /// The database refused.
     pub async fn slo(&self, environment: EnvironmentId) -> Result<Option<Slo>> {
-        let Some(environment) = store::get(&self.db, environment).await? else { return Ok(None) };
+        let Some(environment) = store::get(&self.db, environment).await? else {
+            return Ok(None);
+        };
         Ok(store::slo(&self.db, &environment).await?)
     }
 
@@ -45,14 +47,23 @@ impl Delivery {
     /// # Errors
     /// The database refused.
     pub async fn serving(&self, environment: EnvironmentId) -> Result<Option<(String, Timestamp)>> {
-        let Some(environment) = store::get(&self.db, environment).await? else { return Ok(None) };
-        let Some(id) = environment.serving_id else { return Ok(None) };
+        let Some(environment) = store::get(&self.db, environment).await? else {
+            return Ok(None);
+        };
+        let Some(id) = environment.serving_id else {
+            return Ok(None);
+        };
         let serving = deployment::store::get(&self.db, id).await?;
         Ok(serving.map(|d| (d.version, d.finished_at.unwrap_or(d.created_at))))
     }
 
     /// Makes the environments that every product has, where they are missing.
-    pub(crate) async fn ensure_environments(&self, tx: &Tx, project: ProjectId, path: &str) -> StoreResult<()> {
+    pub(crate) async fn ensure_environments(
+        &self,
+        tx: &Tx,
+        project: ProjectId,
+        path: &str,
+    ) -> StoreResult<()> {
         store::set_path(tx, project, path).await?;
         for (name, tier) in DEFAULT {
             let environment = Environment {

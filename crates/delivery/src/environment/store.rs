@@ -5,17 +5,21 @@ use crate::product::{Product, Slo};
 use bascule_core::{DeploymentId, EnvironmentId, ProjectId, ReleaseId, Timestamp};
 use bascule_store::{Json, Query, Result, Tx, args, row};
 
-const COLUMNS: &str =
-    "id, project_id, project_path, name, tier, agent_id, serving_id, port, url, created_at";
+const COLUMNS: &str = "id, project_id, project_path, name, tier, agent_id, serving_id, port, url, created_at";
 
 pub(crate) async fn of_project(db: &impl Query, project: ProjectId) -> Result<Vec<Environment>> {
     // Staging before production: the order in which a release meets them.
-    let sql = format!("SELECT {COLUMNS} FROM environment WHERE project_id = $1 ORDER BY tier DESC, name LIMIT 100");
+    let sql =
+        format!("SELECT {COLUMNS} FROM environment WHERE project_id = $1 ORDER BY tier DESC, name LIMIT 100");
     db.all(&sql, args![project]).await
 }
 
 pub(crate) async fn get(db: &impl Query, id: EnvironmentId) -> Result<Option<Environment>> {
-    db.one(&format!("SELECT {COLUMNS} FROM environment WHERE id = $1"), args![id]).await
+    db.one(
+        &format!("SELECT {COLUMNS} FROM environment WHERE id = $1"),
+        args![id],
+    )
+    .await
 }
 
 pub(crate) async fn by_name(db: &impl Query, project: ProjectId, name: &str) -> Result<Option<Environment>> {
@@ -25,7 +29,9 @@ pub(crate) async fn by_name(db: &impl Query, project: ProjectId, name: &str) -> 
 
 /// Environments over all projects, production first, by project; after the given project path.
 pub(crate) async fn all(db: &impl Query, after: &str, limit: i64) -> Result<Vec<Environment>> {
-    let sql = format!("SELECT {COLUMNS} FROM environment WHERE project_path > $1 ORDER BY project_path, tier LIMIT $2");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM environment WHERE project_path > $1 ORDER BY project_path, tier LIMIT $2"
+    );
     db.all(&sql, args![after, limit]).await
 }
 
@@ -55,7 +61,12 @@ pub(crate) async fn set_path(tx: &Tx, project: ProjectId, path: &str) -> Result<
 }
 
 pub(crate) async fn set_serving(tx: &Tx, id: EnvironmentId, serving: DeploymentId) -> Result<()> {
-    tx.run("UPDATE environment SET serving_id = $2 WHERE id = $1", args![id, serving]).await.map(drop)
+    tx.run(
+        "UPDATE environment SET serving_id = $2 WHERE id = $1",
+        args![id, serving],
+    )
+    .await
+    .map(drop)
 }
 
 pub(crate) async fn set_listener(tx: &Tx, id: EnvironmentId, port: i64, url: &str) -> Result<bool> {
@@ -82,7 +93,8 @@ pub(crate) async fn set_product(
 
 /// Marks a release as taken up; `false` where it was before.
 pub(crate) async fn take_release(tx: &Tx, release: ReleaseId, at: Timestamp) -> Result<bool> {
-    let sql = "INSERT INTO delivery_release (release_id, at) VALUES ($1, $2) ON CONFLICT (release_id) DO NOTHING";
+    let sql =
+        "INSERT INTO delivery_release (release_id, at) VALUES ($1, $2) ON CONFLICT (release_id) DO NOTHING";
     Ok(tx.run(sql, args![release, at]).await? == 1)
 }
 
@@ -97,7 +109,10 @@ pub(crate) async fn slo(db: &impl Query, environment: &Environment) -> Result<Op
         return Ok(Some(row.body.0.slo));
     }
     let newest = "SELECT body FROM product WHERE project_id = $1";
-    Ok(db.one::<Body>(newest, args![environment.project_id]).await?.map(|row| row.body.0.slo))
+    Ok(db
+        .one::<Body>(newest, args![environment.project_id])
+        .await?
+        .map(|row| row.body.0.slo))
 }
 
 /// Environments of some projects, by project; after the given project path.
@@ -112,7 +127,10 @@ pub(crate) async fn of_projects(
     let mut found: Vec<Environment> = Vec::new();
     for some in projects.chunks(AT_ONCE) {
         let places = crate::deployment::store::places(some.len() + 2);
-        let places = places.split_once(", ").and_then(|(_, rest)| rest.split_once(", ")).map_or("", |(_, rest)| rest);
+        let places = places
+            .split_once(", ")
+            .and_then(|(_, rest)| rest.split_once(", "))
+            .map_or("", |(_, rest)| rest);
         let sql = format!(
             "SELECT {COLUMNS} FROM environment WHERE project_path > $1 AND project_id IN ({places})
              ORDER BY project_path, tier LIMIT $2"

@@ -8,7 +8,9 @@ use crate::{
 use bascule_core::{Actor, ActorKind, AgentId, Digest, Problem, Result, Timestamp};
 use bascule_ledger::facts::delivery::{AgentEnrolled, AgentSeen, InstanceChanged};
 use bascule_store::{Backend, Json, Query as _};
-use bascule_wire::agent::{AgentReport, ArtifactSource, DesiredInstance, DesiredState, InstanceReport, InstanceState};
+use bascule_wire::agent::{
+    AgentReport, ArtifactSource, DesiredInstance, DesiredState, InstanceReport, InstanceState,
+};
 use std::{collections::HashMap, time::Duration};
 
 /// Instances in one report, at most.
@@ -39,7 +41,10 @@ impl Delivery {
             None => {
                 let id = AgentId::new();
                 store::insert_agent(&tx, id, name, &hash, self.now()).await?;
-                let fact = AgentEnrolled { agent: id, name: name.to_owned() };
+                let fact = AgentEnrolled {
+                    agent: id,
+                    name: name.to_owned(),
+                };
                 self.ledger.append(&tx, &Actor::system(), &fact).await?;
             }
         }
@@ -66,10 +71,20 @@ impl Delivery {
     }
 
     /// Takes an agent's report, then waits until what it should run is not of revision `known`.
-    pub(crate) async fn sync_agent(&self, agent: &Agent, report: &AgentReport, known: i64, wait: Duration) -> Result<DesiredState> {
+    pub(crate) async fn sync_agent(
+        &self,
+        agent: &Agent,
+        report: &AgentReport,
+        known: i64,
+        wait: Duration,
+    ) -> Result<DesiredState> {
         self.take_report(agent, report).await?;
         let revision = self.wait_for(Channel::Agent, known, wait.min(AGENT_WAIT)).await?;
-        let instances = instances::wanted_of(&self.db, agent.id).await?.into_iter().map(desired_instance).collect();
+        let instances = instances::wanted_of(&self.db, agent.id)
+            .await?
+            .into_iter()
+            .map(desired_instance)
+            .collect();
         Ok(DesiredState { revision, instances })
     }
 
@@ -99,7 +114,9 @@ impl Delivery {
 
     async fn take_report(&self, agent: &Agent, report: &AgentReport) -> Result<()> {
         if report.instances.len() > INSTANCES {
-            return Err(Problem::too_large(format!("The report names more than {INSTANCES} instances.")));
+            return Err(Problem::too_large(format!(
+                "The report names more than {INSTANCES} instances."
+            )));
         }
         let now = self.now();
         let said: HashMap<_, _> = report.instances.iter().map(|r| (r.instance, r)).collect();
@@ -137,12 +154,23 @@ impl Delivery {
             }
         }
         if !agent.online && agent.seen_at.is_some() {
-            let fact = AgentSeen { agent: agent.id, name: agent.name.clone(), online: true };
+            let fact = AgentSeen {
+                agent: agent.id,
+                name: agent.name.clone(),
+                online: true,
+            };
             self.ledger.append(&tx, &actor, &fact).await?;
         }
         let skew = (report.at.micros() - now.micros()) / 1_000;
         let free = i64::try_from(report.disk_free_bytes).unwrap_or(i64::MAX);
-        store::agent_seen(&tx, agent.id, &instances::cut(&report.version, 100), (skew, free), now).await?;
+        store::agent_seen(
+            &tx,
+            agent.id,
+            &instances::cut(&report.version, 100),
+            (skew, free),
+            now,
+        )
+        .await?;
         instances::refresh(&tx, agent.id, now).await?;
         if tell_edges {
             self.bump(&tx, Channel::Edge).await?;
@@ -157,7 +185,11 @@ impl Delivery {
 
     /// A change of state that people want to read about. A crash loop is told at its beginning and then now
     /// and then, not at every turn.
-    async fn worth_knowing(&self, before: &Instance, report: Option<&InstanceReport>) -> Result<Option<InstanceChanged>> {
+    async fn worth_knowing(
+        &self,
+        before: &Instance,
+        report: Option<&InstanceReport>,
+    ) -> Result<Option<InstanceChanged>> {
         let (state, message, restarts) = match report {
             Some(report) => (report.state, report.message.as_str(), report.restarts),
             None if before.desired == desired::DRAIN => (InstanceState::Stopped, "", 0),

@@ -40,8 +40,13 @@ struct Known {
 }
 
 fn bearer(headers: &HeaderMap) -> Result<&str, Failure> {
-    let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let token = value.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let value = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default();
+    let token = value
+        .split_once(' ')
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     match token {
         Some((_, token)) if !token.trim().is_empty() => Ok(token.trim()),
         _ => Err(Problem::unauthenticated().into()),
@@ -61,7 +66,9 @@ async fn sync(
 ) -> Answer<axum::Json<DesiredState>> {
     let agent = delivery.agent_of(bearer(&headers)?).await?;
     let wait = Duration::from_secs(known.wait);
-    Ok(axum::Json(delivery.sync_agent(&agent, &report, known.revision, wait).await?))
+    Ok(axum::Json(
+        delivery.sync_agent(&agent, &report, known.revision, wait).await?,
+    ))
 }
 
 /// Fetch an artifact that this agent runs.
@@ -69,9 +76,15 @@ async fn sync(
     get, path = "/api/v1/agent/artifacts/{digest}", tag = "agent", params(("digest" = String, Path)),
     responses((status = 200, content_type = "application/octet-stream"), (status = 404, body = Problem))
 )]
-async fn artifact(State(delivery): State<Delivery>, headers: HeaderMap, PathOf(digest): PathOf<String>) -> Answer<Response> {
+async fn artifact(
+    State(delivery): State<Delivery>,
+    headers: HeaderMap,
+    PathOf(digest): PathOf<String>,
+) -> Answer<Response> {
     let agent = delivery.agent_of(bearer(&headers)?).await?;
-    let digest: Digest = digest.parse().map_err(|why: String| Problem::bad_request("bad_digest", why))?;
+    let digest: Digest = digest
+        .parse()
+        .map_err(|why: String| Problem::bad_request("bad_digest", why))?;
     let stream = delivery.artifact_for(&agent, &digest).await?;
     let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
     Ok((kind, Bytes::from_stream(stream)).into_response())
@@ -89,7 +102,9 @@ async fn config(
 ) -> Answer<axum::Json<EdgeConfig>> {
     let edge = delivery.edge_of(bearer(&headers)?).await?;
     let wait = Duration::from_secs(known.wait);
-    Ok(axum::Json(delivery.edge_config(&edge, known.revision, wait).await?))
+    Ok(axum::Json(
+        delivery.edge_config(&edge, known.revision, wait).await?,
+    ))
 }
 
 /// Tell where what is served.
@@ -112,7 +127,11 @@ async fn listeners(
     post, path = "/api/v1/edge/counts", tag = "edge", request_body = Vec<Slice>,
     responses((status = 204), (status = 401, body = Problem))
 )]
-async fn counts(State(delivery): State<Delivery>, headers: HeaderMap, Body(slices): Body<Vec<Slice>>) -> Answer<StatusCode> {
+async fn counts(
+    State(delivery): State<Delivery>,
+    headers: HeaderMap,
+    Body(slices): Body<Vec<Slice>>,
+) -> Answer<StatusCode> {
     let edge = delivery.edge_of(bearer(&headers)?).await?;
     delivery.take_counts(&edge, &slices).await?;
     Ok(StatusCode::NO_CONTENT)

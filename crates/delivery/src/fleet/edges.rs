@@ -66,30 +66,46 @@ impl Delivery {
             }
         }
         let revision = self.wait_for(Channel::Edge, known, wait.min(EDGE_WAIT)).await?;
-        Ok(EdgeConfig { revision, routes: self.routes_now().await? })
+        Ok(EdgeConfig {
+            revision,
+            routes: self.routes_now().await?,
+        })
     }
 
     async fn routes_now(&self) -> Result<Vec<Route>> {
         let environments = environment::store::all(&self.db, "", ENVIRONMENTS).await?;
         let mut by_environment: HashMap<EnvironmentId, Vec<Wanted>> = HashMap::new();
         for wanted in instances::wanted(&self.db).await? {
-            by_environment.entry(wanted.environment_id).or_default().push(wanted);
+            by_environment
+                .entry(wanted.environment_id)
+                .or_default()
+                .push(wanted);
         }
         Ok(environments
             .iter()
-            .map(|environment| route(environment, by_environment.get(&environment.id).map_or(&[], Vec::as_slice)))
+            .map(|environment| {
+                route(
+                    environment,
+                    by_environment.get(&environment.id).map_or(&[], Vec::as_slice),
+                )
+            })
             .collect())
     }
 
     /// Takes down where an edge serves what.
     pub(crate) async fn take_listeners(&self, reports: &[ListenerReport]) -> Result<()> {
         if reports.len() > SLICES {
-            return Err(Problem::too_large(format!("More than {SLICES} listeners in one call.")));
+            return Err(Problem::too_large(format!(
+                "More than {SLICES} listeners in one call."
+            )));
         }
         let tx = self.db.begin().await?;
         for report in reports {
             if !report.url.starts_with("http://") && !report.url.starts_with("https://") {
-                return Err(Problem::invalid("bad_url", "A listener's address must begin with http:// or https://."));
+                return Err(Problem::invalid(
+                    "bad_url",
+                    "A listener's address must begin with http:// or https://.",
+                ));
             }
             let url = instances::cut(&report.url, 300);
             environment::store::set_listener(&tx, report.environment, i64::from(report.port), &url).await?;
@@ -101,8 +117,10 @@ impl Delivery {
     /// Takes what an edge counted: for the rollouts under way, and for telemetry.
     pub(crate) async fn take_counts(&self, edge: &Edge, slices: &[Slice]) -> Result<()> {
         if slices.len() > SLICES {
-            return Err(Problem::too_large(format!("More than {SLICES} slices in one call."))
-                .next("Send them in several calls."));
+            return Err(
+                Problem::too_large(format!("More than {SLICES} slices in one call."))
+                    .next("Send them in several calls."),
+            );
         }
         let rollouts = rollout::store::open(&self.db).await?;
         let judged: Vec<_> = slices
@@ -117,8 +135,14 @@ impl Delivery {
         if !judged.is_empty() {
             let tx = self.db.begin().await?;
             for (rollout, slice) in judged {
-                let counts = Counts { requests: slice.requests, errors: slice.errors, slow: slice.slow }.bounded();
-                rollout::store::put_second(&tx, rollout, &edge.name, slice.instance, slice.at, counts).await?;
+                let counts = Counts {
+                    requests: slice.requests,
+                    errors: slice.errors,
+                    slow: slice.slow,
+                }
+                .bounded();
+                rollout::store::put_second(&tx, rollout, &edge.name, slice.instance, slice.at, counts)
+                    .await?;
             }
             tx.commit().await?;
             self.wake();
@@ -131,7 +155,9 @@ fn route(environment: &Environment, wanted: &[Wanted]) -> Route {
     let usable = |states: &[InstanceState]| -> Vec<Backend> {
         wanted
             .iter()
-            .filter(|w| w.retired_at.is_none() && w.desired == "run" && states.contains(&parse_state(&w.state)))
+            .filter(|w| {
+                w.retired_at.is_none() && w.desired == "run" && states.contains(&parse_state(&w.state))
+            })
             .filter_map(backend)
             .collect()
     };
@@ -140,7 +166,10 @@ fn route(environment: &Environment, wanted: &[Wanted]) -> Route {
         // An instance that fails its check may still answer; nobody else would.
         backends = usable(&[InstanceState::Healthy, InstanceState::Unhealthy]);
     }
-    let serving = wanted.iter().find(|w| Some(w.deployment_id) == environment.serving_id).or_else(|| wanted.first());
+    let serving = wanted
+        .iter()
+        .find(|w| Some(w.deployment_id) == environment.serving_id)
+        .or_else(|| wanted.first());
     Route {
         environment: environment.id,
         project: environment.project_id,

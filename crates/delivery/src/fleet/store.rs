@@ -7,15 +7,24 @@ use bascule_store::{Query, Result, Tx, args};
 const AGENT: &str = "id, name, version, online, seen_at, skew_ms, disk_free";
 
 pub(crate) async fn agents(db: &impl Query) -> Result<Vec<Agent>> {
-    db.all(&format!("SELECT {AGENT} FROM agent ORDER BY name LIMIT 10000"), args![]).await
+    db.all(
+        &format!("SELECT {AGENT} FROM agent ORDER BY name LIMIT 10000"),
+        args![],
+    )
+    .await
 }
 
 pub(crate) async fn agent_by_token(db: &impl Query, hash: &str) -> Result<Option<Agent>> {
-    db.one(&format!("SELECT {AGENT} FROM agent WHERE token_hash = $1"), args![hash]).await
+    db.one(
+        &format!("SELECT {AGENT} FROM agent WHERE token_hash = $1"),
+        args![hash],
+    )
+    .await
 }
 
 pub(crate) async fn agent_by_name(db: &impl Query, name: &str) -> Result<Option<Agent>> {
-    db.one(&format!("SELECT {AGENT} FROM agent WHERE name = $1"), args![name]).await
+    db.one(&format!("SELECT {AGENT} FROM agent WHERE name = $1"), args![name])
+        .await
 }
 
 pub(crate) async fn insert_agent(tx: &Tx, id: AgentId, name: &str, hash: &str, at: Timestamp) -> Result<()> {
@@ -26,11 +35,18 @@ pub(crate) async fn insert_agent(tx: &Tx, id: AgentId, name: &str, hash: &str, a
     )
     .await?;
     // Environments that were created before any agent wait for the first one.
-    tx.run("UPDATE environment SET agent_id = $1 WHERE agent_id IS NULL", args![id]).await.map(drop)
+    tx.run(
+        "UPDATE environment SET agent_id = $1 WHERE agent_id IS NULL",
+        args![id],
+    )
+    .await
+    .map(drop)
 }
 
 pub(crate) async fn set_agent_token(tx: &Tx, id: AgentId, hash: &str) -> Result<()> {
-    tx.run("UPDATE agent SET token_hash = $2 WHERE id = $1", args![id, hash]).await.map(drop)
+    tx.run("UPDATE agent SET token_hash = $2 WHERE id = $1", args![id, hash])
+        .await
+        .map(drop)
 }
 
 /// Notes a sign of life.
@@ -63,7 +79,11 @@ pub(crate) async fn agent_offline(tx: &Tx, id: AgentId, since: Timestamp) -> Res
 const EDGE: &str = "name, acked, seen_at";
 
 pub(crate) async fn edge_by_token(db: &impl Query, hash: &str) -> Result<Option<Edge>> {
-    db.one(&format!("SELECT {EDGE} FROM edge WHERE token_hash = $1"), args![hash]).await
+    db.one(
+        &format!("SELECT {EDGE} FROM edge WHERE token_hash = $1"),
+        args![hash],
+    )
+    .await
 }
 
 pub(crate) async fn set_edge(tx: &Tx, name: &str, hash: &str, at: Timestamp) -> Result<()> {
@@ -78,7 +98,12 @@ pub(crate) async fn set_edge(tx: &Tx, name: &str, hash: &str, at: Timestamp) -> 
 
 /// Notes which configuration an edge has.
 pub(crate) async fn edge_acked(tx: &Tx, name: &str, revision: i64, at: Timestamp) -> Result<()> {
-    tx.run("UPDATE edge SET acked = $2, seen_at = $3 WHERE name = $1", args![name, revision, at]).await.map(drop)
+    tx.run(
+        "UPDATE edge SET acked = $2, seen_at = $3 WHERE name = $1",
+        args![name, revision, at],
+    )
+    .await
+    .map(drop)
 }
 
 /// Edges seen since that do not have a revision yet.
@@ -88,7 +113,11 @@ pub(crate) async fn edges_behind(db: &impl Query, revision: i64, since: Timestam
 }
 
 pub(crate) async fn revision(db: &impl Query, channel: Channel) -> Result<i64> {
-    db.count("SELECT value AS n FROM delivery_revision WHERE name = $1", args![channel.as_str()]).await
+    db.count(
+        "SELECT value AS n FROM delivery_revision WHERE name = $1",
+        args![channel.as_str()],
+    )
+    .await
 }
 
 /// The next revision; what changes in the same transaction is told under it.

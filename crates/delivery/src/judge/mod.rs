@@ -100,7 +100,11 @@ impl Counts {
     /// The same with parts no larger than the whole, whatever an edge may send.
     #[must_use]
     pub fn bounded(self) -> Self {
-        Self { requests: self.requests, errors: self.errors.min(self.requests), slow: self.slow.min(self.requests) }
+        Self {
+            requests: self.requests,
+            errors: self.errors.min(self.requests),
+            slow: self.slow.min(self.requests),
+        }
     }
 }
 
@@ -125,14 +129,23 @@ impl Evidence {
     fn fold(&mut self, new: (u64, u64), old: (u64, u64), margin: f64) {
         self.slices = self.slices.saturating_add(1);
         let share = 1.0 / (float(self.slices) * float(self.slices + 1));
-        for (held, bet) in self.held.iter_mut().zip(stats::mean_bets(new, old, margin, STAKES)) {
+        for (held, bet) in self
+            .held
+            .iter_mut()
+            .zip(stats::mean_bets(new, old, margin, STAKES))
+        {
             // Beyond any threshold nothing more need be known, so no number grows past reading.
             *held = ((*held + share) * (1.0 + bet).max(0.0)).min(1e12);
         }
     }
 
     fn value(&self) -> f64 {
-        let held: f64 = self.held.iter().zip(PURSES).map(|(held, purse)| held * purse).sum();
+        let held: f64 = self
+            .held
+            .iter()
+            .zip(PURSES)
+            .map(|(held, purse)| held * purse)
+            .sum();
         held + 1.0 / float(self.slices + 1)
     }
 }
@@ -171,9 +184,14 @@ impl Judge {
         self.step_slices += 1;
         self.total.new.add(new);
         self.total.old.add(old);
-        self.errors.fold((new.requests, new.errors), (old.requests, old.errors), ERROR_MARGIN);
+        self.errors.fold(
+            (new.requests, new.errors),
+            (old.requests, old.errors),
+            ERROR_MARGIN,
+        );
         if self.slices > WARM_UP_SLICES {
-            self.slow.fold((new.requests, new.slow), (old.requests, old.slow), SLOW_MARGIN);
+            self.slow
+                .fold((new.requests, new.slow), (old.requests, old.slow), SLOW_MARGIN);
         }
     }
 
@@ -259,7 +277,11 @@ impl Judge {
         }
         let evidence = self.error_evidence().max(self.slow_evidence());
         if evidence >= SUSPICION {
-            let word = if self.error_evidence() >= self.slow_evidence() { "errs more" } else { "is slower" };
+            let word = if self.error_evidence() >= self.slow_evidence() {
+                "errs more"
+            } else {
+                "is slower"
+            };
             return Verdict::Extend(format!(
                 "something suggests that the new version {word} (evidence {evidence:.1}, undone at {THRESHOLD:.0}); \
                  more must be seen"
@@ -321,7 +343,11 @@ pub fn percent(share: f64) -> String {
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { float(part) / float(whole) }
+    if whole == 0 {
+        0.0
+    } else {
+        float(part) / float(whole)
+    }
 }
 
 #[allow(clippy::cast_precision_loss, reason = "counts stay far below 2^52")]

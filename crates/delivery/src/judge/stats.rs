@@ -13,7 +13,10 @@ struct Spread {
 
 impl Spread {
     const fn certain(value: u64) -> Self {
-        Self { from: value, shares: Vec::new() }
+        Self {
+            from: value,
+            shares: Vec::new(),
+        }
     }
 
     /// From ratios of neighbouring shares around a value near the top; no logarithm, no factorial.
@@ -56,7 +59,11 @@ impl Spread {
             return Self::certain(least);
         }
         let mode = float(drawn + 1) * float(bad + 1) / float(size + 2);
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to the counts themselves")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "clamped to the counts themselves"
+        )]
         let top = (mode as u64).clamp(least, most);
         Self::around(top, least, most, |h| {
             float(bad - h) * float(drawn - h) / (float(h + 1) * float(size + h + 1 - bad - drawn))
@@ -67,7 +74,11 @@ impl Spread {
         if mean <= 0.0 {
             return Self::certain(0);
         }
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most eight")]
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "at most eight"
+        )]
         let top = mean as u64;
         Self::around(top, 0, 60, |g| mean / float(g + 1))
     }
@@ -75,8 +86,14 @@ impl Spread {
     fn plus(&self, other: &Self) -> Self {
         let from = self.from + other.from;
         match (self.shares.is_empty(), other.shares.is_empty()) {
-            (true, _) => Self { from, shares: other.shares.clone() },
-            (_, true) => Self { from, shares: self.shares.clone() },
+            (true, _) => Self {
+                from,
+                shares: other.shares.clone(),
+            },
+            (_, true) => Self {
+                from,
+                shares: self.shares.clone(),
+            },
             _ => {
                 let mut shares = vec![0.0; self.shares.len() + other.shares.len() - 1];
                 for (i, a) in self.shares.iter().enumerate() {
@@ -102,7 +119,12 @@ impl Spread {
 /// For `(requests, bad)` of both sides and each stake c: the mean of tanh(c·t) over all draws of as many
 /// requests from the larger side as the smaller has, and over what the margin forgives, where t compares
 /// the bad ones as the module says.
-pub(super) fn mean_bets<const N: usize>(new: (u64, u64), old: (u64, u64), margin: f64, stakes: [f64; N]) -> [f64; N] {
+pub(super) fn mean_bets<const N: usize>(
+    new: (u64, u64),
+    old: (u64, u64),
+    margin: f64,
+    stakes: [f64; N],
+) -> [f64; N] {
     let m = new.0.min(old.0);
     let forgiven = margin * float(m);
     let (draw, shift) = if forgiven > DRAWN_FORGIVENESS {
@@ -141,10 +163,19 @@ mod tests {
 
     #[test]
     fn draws_have_the_means_they_must_have() {
-        for (size, bad, drawn) in [(100, 10, 20), (1_000_000, 900_000, 1_000), (50, 50, 10), (9, 4, 7), (3, 0, 2)] {
+        for (size, bad, drawn) in [
+            (100, 10, 20),
+            (1_000_000, 900_000, 1_000),
+            (50, 50, 10),
+            (9, 4, 7),
+            (3, 0, 2),
+        ] {
             let spread = Spread::hypergeometric(size, bad, drawn);
             let expected = float(bad) * float(drawn) / float(size);
-            assert!((mean(&spread) - expected).abs() < 1e-6 * expected.max(1.0), "{size} {bad} {drawn}");
+            assert!(
+                (mean(&spread) - expected).abs() < 1e-6 * expected.max(1.0),
+                "{size} {bad} {drawn}"
+            );
         }
         assert!((mean(&Spread::poisson(0.04)) - 0.04).abs() < 1e-9);
         assert!((mean(&Spread::poisson(7.9)) - 7.9).abs() < 1e-6);
@@ -152,7 +183,12 @@ mod tests {
 
     #[test]
     fn swapping_the_sides_swaps_the_sign() {
-        for (new, old) in [((10, 3), (10, 1)), ((500, 20), (90, 40)), ((5, 0), (5, 5)), ((7, 0), (900, 2))] {
+        for (new, old) in [
+            ((10, 3), (10, 1)),
+            ((500, 20), (90, 40)),
+            ((5, 0), (5, 5)),
+            ((7, 0), (900, 2)),
+        ] {
             let one = mean_bets(new, old, 0.0, [1.0, 3.0]);
             let two = mean_bets(old, new, 0.0, [1.0, 3.0]);
             assert!((one[0] + two[0]).abs() < 1e-9 && (one[1] + two[1]).abs() < 1e-9);

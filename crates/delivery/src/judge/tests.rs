@@ -53,13 +53,28 @@ struct Load {
 fn slice(dice: &mut Dice, load: Load, new_rate: f64, weight: f64) -> Pair {
     let total = dice.poisson(load.per_slice);
     let new = dice.binomial(total, weight);
-    let outage = if dice.unit() < load.outages { 0.2 + 0.6 * dice.unit() } else { 0.0 };
-    let mut side = |requests: u64, rate: f64| {
-        let burst = if dice.unit() < load.bursts { 0.05 + 0.9 * dice.unit() } else { 0.0 };
-        let errors = dice.binomial(requests, rate.max(burst).max(outage));
-        Counts { requests, errors, slow: errors / 2 }
+    let outage = if dice.unit() < load.outages {
+        0.2 + 0.6 * dice.unit()
+    } else {
+        0.0
     };
-    Pair { new: side(new, new_rate), old: side(total - new, load.rate) }
+    let mut side = |requests: u64, rate: f64| {
+        let burst = if dice.unit() < load.bursts {
+            0.05 + 0.9 * dice.unit()
+        } else {
+            0.0
+        };
+        let errors = dice.binomial(requests, rate.max(burst).max(outage));
+        Counts {
+            requests,
+            errors,
+            slow: errors / 2,
+        }
+    };
+    Pair {
+        new: side(new, new_rate),
+        old: side(total - new, load.rate),
+    }
 }
 
 /// Plays a rollout; the slice in which it was undone, if it was.
@@ -100,27 +115,48 @@ fn healthy_versions_are_undone_in_less_than_one_rollout_of_a_hundred() {
     let mut all = 0;
     let mut worst = 0;
     for per_slice in [20.0, 200.0, 2000.0] {
-        for (rate, bursts, outages) in
-            [(0.001, 0.0, 0.0), (0.02, 0.0, 0.0), (0.005, 0.05, 0.0), (0.005, 0.0, 0.1), (0.01, 0.2, 0.1)]
-        {
-            let load = Load { per_slice, rate, bursts, outages };
-            let undone = (0..runs).filter(|_| play(&mut dice, load, rate, STEPS, 90).is_some()).count();
+        for (rate, bursts, outages) in [
+            (0.001, 0.0, 0.0),
+            (0.02, 0.0, 0.0),
+            (0.005, 0.05, 0.0),
+            (0.005, 0.0, 0.1),
+            (0.01, 0.2, 0.1),
+        ] {
+            let load = Load {
+                per_slice,
+                rate,
+                bursts,
+                outages,
+            };
+            let undone = (0..runs)
+                .filter(|_| play(&mut dice, load, rate, STEPS, 90).is_some())
+                .count();
             worst = worst.max(undone);
             all += undone;
         }
     }
     let rollouts = runs * 15;
     println!("healthy: {all} of {rollouts} undone, {worst} of {runs} in the worst case");
-    assert!(all * 100 < rollouts, "{all} of {rollouts} healthy versions were undone");
+    assert!(
+        all * 100 < rollouts,
+        "{all} of {rollouts} healthy versions were undone"
+    );
     assert!(worst * 50 <= runs, "{worst} of {runs} in the worst case");
 }
 
 #[test]
 fn a_long_healthy_life_beside_the_old_version_is_left_alone() {
-    let load = Load { per_slice: 600.0, rate: 0.01, bursts: 0.05, outages: 0.05 };
+    let load = Load {
+        per_slice: 600.0,
+        rate: 0.01,
+        bursts: 0.05,
+        outages: 0.05,
+    };
     let mut dice = Dice(2);
     for weight in [0.1, 0.9] {
-        let undone = (0..20).filter(|_| play(&mut dice, load, 0.01, &[(weight, 500)], 500).is_some()).count();
+        let undone = (0..20)
+            .filter(|_| play(&mut dice, load, 0.01, &[(weight, 500)], 500).is_some())
+            .count();
         assert!(undone == 0, "{undone} of 20 at {weight}");
     }
 }
@@ -129,17 +165,32 @@ fn a_long_healthy_life_beside_the_old_version_is_left_alone() {
 fn caught_within(runs: usize, share: f64, mut play: impl FnMut() -> Option<u64>) -> (usize, u64, u64) {
     let mut when: Vec<u64> = (0..runs).filter_map(|_| play()).collect();
     when.sort_unstable();
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "small")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "small"
+    )]
     let at = (runs as f64 * share) as usize;
-    (when.len(), when.get(runs / 2).copied().unwrap_or(u64::MAX), when.get(at).copied().unwrap_or(u64::MAX))
+    (
+        when.len(),
+        when.get(runs / 2).copied().unwrap_or(u64::MAX),
+        when.get(at).copied().unwrap_or(u64::MAX),
+    )
 }
 
 #[test]
 fn a_rise_from_half_to_two_and_a_half_percent_at_200_a_minute_is_caught() {
-    let load = Load { per_slice: 200.0, rate: 0.005, bursts: 0.0, outages: 0.0 };
+    let load = Load {
+        per_slice: 200.0,
+        rate: 0.005,
+        bursts: 0.0,
+        outages: 0.0,
+    };
     let mut dice = Dice(3);
-    let (caught, median, late) =
-        caught_within(RUNS, 0.95, || play(&mut dice, load, 0.025, &[(0.10, 10), (0.25, 10), (0.50, 30)], 90));
+    let (caught, median, late) = caught_within(RUNS, 0.95, || {
+        play(&mut dice, load, 0.025, &[(0.10, 10), (0.25, 10), (0.50, 30)], 90)
+    });
     println!("0.5 to 2.5 % at 200/min: {caught} of {RUNS}, median {median} min, 95 % within {late} min");
     assert!(caught * 100 >= RUNS * 95, "{caught} of {RUNS}");
     assert!(late <= 45, "95 % within {late} minutes");
@@ -147,19 +198,35 @@ fn a_rise_from_half_to_two_and_a_half_percent_at_200_a_minute_is_caught() {
 
 #[test]
 fn eight_percent_at_sixty_a_second_is_caught_in_seconds() {
-    let load = Load { per_slice: 60.0, rate: 0.002, bursts: 0.0, outages: 0.0 };
+    let load = Load {
+        per_slice: 60.0,
+        rate: 0.002,
+        bursts: 0.0,
+        outages: 0.0,
+    };
     let mut dice = Dice(4);
     for (steps, at_most) in [(STEPS, (25, 35)), (&[(0.25, 60)][..], (18, 28))] {
         let (caught, median, late) = caught_within(RUNS, 0.95, || play(&mut dice, load, 0.08, steps, 60));
-        println!("8 % at 60/s from {}: {caught} of {RUNS}, median {median} s, 95 % within {late} s", steps[0].0);
+        println!(
+            "8 % at 60/s from {}: {caught} of {RUNS}, median {median} s, 95 % within {late} s",
+            steps[0].0
+        );
         assert_eq!(caught, RUNS);
-        assert!(median <= at_most.0 && late <= at_most.1, "median {median} s, 95 % within {late} s");
+        assert!(
+            median <= at_most.0 && late <= at_most.1,
+            "median {median} s, 95 % within {late} s"
+        );
     }
 }
 
 #[test]
 fn trouble_that_begins_late_is_still_caught() {
-    let load = Load { per_slice: 60.0, rate: 0.005, bursts: 0.0, outages: 0.0 };
+    let load = Load {
+        per_slice: 60.0,
+        rate: 0.005,
+        bursts: 0.0,
+        outages: 0.0,
+    };
     let mut dice = Dice(5);
     let mut judge = Judge::default();
     for _ in 0..600 {
@@ -178,13 +245,25 @@ fn trouble_that_begins_late_is_still_caught() {
 fn slow_requests_alone_undo_a_version() {
     let mut judge = Judge::default();
     let pair = |slow| Pair {
-        new: Counts { requests: 50, errors: 0, slow },
-        old: Counts { requests: 50, errors: 0, slow: 1 },
+        new: Counts {
+            requests: 50,
+            errors: 0,
+            slow,
+        },
+        old: Counts {
+            requests: 50,
+            errors: 0,
+            slow: 1,
+        },
     };
     for _ in 0..30 {
         judge.fold(&pair(20));
     }
-    assert!(judge.failed().is_some_and(|reason| reason.contains("slow")), "{:?}", judge.numbers());
+    assert!(
+        judge.failed().is_some_and(|reason| reason.contains("slow")),
+        "{:?}",
+        judge.numbers()
+    );
     let mut judge = Judge::default();
     for _ in 0..300 {
         judge.fold(&pair(3));
@@ -195,25 +274,54 @@ fn slow_requests_alone_undo_a_version() {
 #[test]
 fn a_step_without_traffic_is_extended_and_says_why() {
     let mut judge = Judge::default();
-    let Verdict::Extend(reason) = judge.verdict() else { unreachable!("nothing was seen") };
+    let Verdict::Extend(reason) = judge.verdict() else {
+        unreachable!("nothing was seen")
+    };
     assert!(reason.contains("too little traffic"), "{reason}");
     for _ in 0..4 {
-        let counts = Counts { requests: 10, errors: 0, slow: 0 };
-        judge.fold(&Pair { new: counts, old: counts });
+        let counts = Counts {
+            requests: 10,
+            errors: 0,
+            slow: 0,
+        };
+        judge.fold(&Pair {
+            new: counts,
+            old: counts,
+        });
     }
     assert!(matches!(judge.verdict(), Verdict::Pass(_)));
     judge.next_step();
-    assert!(matches!(judge.verdict(), Verdict::Extend(_)), "each step must see its own traffic");
+    assert!(
+        matches!(judge.verdict(), Verdict::Extend(_)),
+        "each step must see its own traffic"
+    );
 }
 
 #[test]
 fn the_guardrail_speaks_of_broken_versions_only() {
     let pair = |new: (u64, u64), old: (u64, u64)| Pair {
-        new: Counts { requests: new.0, errors: new.1, slow: 0 },
-        old: Counts { requests: old.0, errors: old.1, slow: 0 },
+        new: Counts {
+            requests: new.0,
+            errors: new.1,
+            slow: 0,
+        },
+        old: Counts {
+            requests: old.0,
+            errors: old.1,
+            slow: 0,
+        },
     };
     assert!(guardrail(&[pair((10, 9), (50, 0)); 3]).is_some());
-    assert!(guardrail(&[pair((100, 90), (500, 0)), Pair::default()]).is_none(), "one second is a hiccup");
-    assert!(guardrail(&[pair((10, 9), (50, 45)); 3]).is_none(), "the old one fails as well");
-    assert!(guardrail(&[pair((2, 2), (50, 0)); 3]).is_none(), "too few requests");
+    assert!(
+        guardrail(&[pair((100, 90), (500, 0)), Pair::default()]).is_none(),
+        "one second is a hiccup"
+    );
+    assert!(
+        guardrail(&[pair((10, 9), (50, 45)); 3]).is_none(),
+        "the old one fails as well"
+    );
+    assert!(
+        guardrail(&[pair((2, 2), (50, 0)); 3]).is_none(),
+        "too few requests"
+    );
 }

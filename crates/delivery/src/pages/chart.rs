@@ -32,7 +32,7 @@ fn frame(unit: &str, legend: &[&str], series: &[Value]) -> Value {
         "grid": {"left": 52, "right": 16, "top": 36, "bottom": 28},
         "tooltip": {"trigger": "axis"},
         "legend": {"data": legend, "top": 0},
-        "xAxis": {"type": "time"},
+        "xAxis": {"type": "time", "axisLabel": {"hideOverlap": true}},
         "yAxis": {"type": "value", "min": 0, "axisLabel": {"formatter": format!("{{value}}{unit}")}},
         "series": series,
     })
@@ -43,9 +43,19 @@ fn milliseconds(at: Timestamp) -> i64 {
 }
 
 fn weight(rollout: &store::Rollout, points: &[store::Point], now: Timestamp) -> Value {
-    let mut data: Vec<Value> = vec![json!([milliseconds(rollout.created_at), rollout.policy.0.steps.first()])];
-    data.extend(points.iter().map(|point| json!([milliseconds(point.at), point.weight])));
-    data.push(json!([milliseconds(rollout.finished_at.unwrap_or(now)), rollout.weight]));
+    let mut data: Vec<Value> = vec![json!([
+        milliseconds(rollout.created_at),
+        rollout.policy.0.steps.first()
+    ])];
+    data.extend(
+        points
+            .iter()
+            .map(|point| json!([milliseconds(point.at), point.weight])),
+    );
+    data.push(json!([
+        milliseconds(rollout.finished_at.unwrap_or(now)),
+        rollout.weight
+    ]));
     let name = format!("share of {}", rollout.version);
     let line = json!({
         "name": name, "type": "line", "step": "end", "showSymbol": false, "areaStyle": {"opacity": 0.15}, "data": data,
@@ -63,14 +73,24 @@ fn errors(rollout: &store::Rollout, points: &[store::Point]) -> Value {
             .map(|(at, point)| {
                 let from = (at + 1).saturating_sub(SMOOTH);
                 let window = points.get(from..=at).unwrap_or_default();
-                let (bad, all) = window.iter().map(side).fold((0, 0), |(b, a), (bad, all)| (b + bad, a + all));
-                let rate = if all == 0 { Value::Null } else { json!(round(percent(bad, all))) };
+                let (bad, all) = window
+                    .iter()
+                    .map(side)
+                    .fold((0, 0), |(b, a), (bad, all)| (b + bad, a + all));
+                let rate = if all == 0 {
+                    Value::Null
+                } else {
+                    json!(round(percent(bad, all)))
+                };
                 json!([milliseconds(point.at), rate])
             })
             .collect();
         json!({"name": name, "type": "line", "showSymbol": false, "itemStyle": {"color": colour}, "data": data})
     };
-    let (new, old) = (format!("errors, new {}", rollout.version), format!("errors, old {}", rollout.baseline));
+    let (new, old) = (
+        format!("errors, new {}", rollout.version),
+        format!("errors, old {}", rollout.baseline),
+    );
     let lines = [
         series(&new, "#d63939", |point| (point.new_errors, point.new_requests)),
         series(&old, "#206bc4", |point| (point.old_errors, point.old_requests)),
@@ -80,8 +100,10 @@ fn errors(rollout: &store::Rollout, points: &[store::Point]) -> Value {
 
 fn evidence(points: &[store::Point]) -> Value {
     let series = |name: &str, colour: &str, value: fn(&store::Point) -> f64| {
-        let data: Vec<Value> =
-            points.iter().map(|point| json!([milliseconds(point.at), round(value(point).max(0.001))])).collect();
+        let data: Vec<Value> = points
+            .iter()
+            .map(|point| json!([milliseconds(point.at), round(value(point).max(0.001))]))
+            .collect();
         json!({"name": name, "type": "line", "showSymbol": false, "itemStyle": {"color": colour}, "data": data})
     };
     let mut errors = series("it errs more", "#d63939", |point| point.error_evidence);

@@ -30,7 +30,9 @@ pub(super) async fn deploy(
         force: form.force.is_some(),
         reason: form.reason,
     };
-    let id = delivery.deploy(&who, project.id, |permission| project.holds(permission), &new).await?;
+    let id = delivery
+        .deploy(&who, project.id, |permission| project.holds(permission), &new)
+        .await?;
     Ok(see(&format!("{}/deployments/{id}", base(&project))))
 }
 
@@ -42,9 +44,18 @@ pub(super) struct ActForm {
 
 type At = PathOf<(String, String, RolloutId)>;
 
-async fn act(delivery: &Delivery, who: &Who, project: &InProject, at: &At, act: Act, form: &ActForm) -> Answer {
+async fn act(
+    delivery: &Delivery,
+    who: &Who,
+    project: &InProject,
+    at: &At,
+    act: Act,
+    form: &ActForm,
+) -> Answer {
     let PathOf((_, _, id)) = at;
-    delivery.act_on_rollout(who, project.id, *id, act, &form.reason).await?;
+    delivery
+        .act_on_rollout(who, project.id, *id, act, &form.reason)
+        .await?;
     Ok(see(&format!("{}/rollouts/{id}", base(project))))
 }
 

@@ -13,7 +13,8 @@ use axum::{
 };
 use bascule_core::{DeploymentId, Permission, ProjectScope, RolloutId, limits};
 use bascule_web::{
-    Access, Answer, Crumb, InProject, Markup, Params, PathOf, Routes, Section, Tab, Ui, commas, duration, icon, when,
+    Access, Answer, Crumb, InProject, Markup, Params, PathOf, Routes, Section, Tab, Ui, commas, duration,
+    icon, when,
 };
 use bascule_wire::{
     agent::{InstanceState, Tier},
@@ -27,7 +28,12 @@ pub(crate) fn routes() -> Routes<Delivery> {
     let production = Access::Project(Permission::DeployProduction);
     Routes::new()
         .page("GET", "/environments", Access::SignedIn, get(overview))
-        .page("GET", "/{group}/{project}/-/environments", read, get(environments))
+        .page(
+            "GET",
+            "/{group}/{project}/-/environments",
+            read,
+            get(environments),
+        )
         .page(
             "POST",
             "/{group}/{project}/-/deployments/new",
@@ -35,12 +41,42 @@ pub(crate) fn routes() -> Routes<Delivery> {
             post(forms::deploy),
         )
         .page("GET", "/{group}/{project}/-/deployments", read, get(deployments))
-        .page("GET", "/{group}/{project}/-/deployments/{id}", read, get(deployment))
-        .page("GET", "/{group}/{project}/-/rollouts/{id}", read, get(rollout_page))
-        .page("GET", "/{group}/{project}/-/rollouts/{id}/chart/{kind}", read, get(chart::chart))
-        .page("POST", "/{group}/{project}/-/rollouts/{id}/promote", production, post(forms::promote))
-        .page("POST", "/{group}/{project}/-/rollouts/{id}/pause", production, post(forms::pause))
-        .page("POST", "/{group}/{project}/-/rollouts/{id}/resume", production, post(forms::resume))
+        .page(
+            "GET",
+            "/{group}/{project}/-/deployments/{id}",
+            read,
+            get(deployment),
+        )
+        .page(
+            "GET",
+            "/{group}/{project}/-/rollouts/{id}",
+            read,
+            get(rollout_page),
+        )
+        .page(
+            "GET",
+            "/{group}/{project}/-/rollouts/{id}/chart/{kind}",
+            read,
+            get(chart::chart),
+        )
+        .page(
+            "POST",
+            "/{group}/{project}/-/rollouts/{id}/promote",
+            production,
+            post(forms::promote),
+        )
+        .page(
+            "POST",
+            "/{group}/{project}/-/rollouts/{id}/pause",
+            production,
+            post(forms::pause),
+        )
+        .page(
+            "POST",
+            "/{group}/{project}/-/rollouts/{id}/resume",
+            production,
+            post(forms::resume),
+        )
         .page(
             "POST",
             "/{group}/{project}/-/rollouts/{id}/abort",
@@ -104,7 +140,11 @@ struct Card {
 impl Card {
     fn health(&self) -> &'static str {
         let serving = self.environment.serving.as_ref().map(|d| d.id);
-        let found = self.environment.instances.iter().find(|i| Some(i.deployment) == serving);
+        let found = self
+            .environment
+            .instances
+            .iter()
+            .find(|i| Some(i.deployment) == serving);
         match (serving, found.map(|i| i.state)) {
             (None, _) => "empty",
             (_, Some(InstanceState::Healthy)) => "healthy",
@@ -137,33 +177,60 @@ struct Environments {
 
 async fn environments(State(delivery): State<Delivery>, project: InProject, ui: Ui) -> Answer {
     let rows = delivery.environments(project.id).await?;
-    let recent = delivery.deployment_views(project.id, None, None, limits::PAGE_ENTRIES).await?;
+    let recent = delivery
+        .deployment_views(project.id, None, None, limits::PAGE_ENTRIES)
+        .await?;
     let cards = delivery
         .environment_views(&rows)
         .await?
         .into_iter()
         .map(|environment| Card {
-            recent: recent.iter().filter(|d| d.environment == environment.id).take(5).cloned().collect(),
+            recent: recent
+                .iter()
+                .filter(|d| d.environment == environment.id)
+                .take(5)
+                .cloned()
+                .collect(),
             environment,
         })
         .collect();
-    let parts = Cards { base: base(&project), cards };
+    let parts = Cards {
+        base: base(&project),
+        cards,
+    };
     if ui.is_fragment() {
         return ui.fragment(&parts);
     }
     let may_deploy = project.holds(Permission::DeployStaging);
     let production = project.holds(Permission::DeployProduction);
-    let releases = if may_deploy { delivery.ports.releases.newest(project.id, 20).await? } else { Vec::new() };
+    let releases = if may_deploy {
+        delivery.ports.releases.newest(project.id, 20).await?
+    } else {
+        Vec::new()
+    };
     let open = |row: &&Row| row.tier() == Tier::Staging || production;
     let page = Environments {
         versions: releases.into_iter().map(|release| release.version).collect(),
         // Production first: staging is filled by itself.
-        environments: rows.iter().rev().filter(open).map(|row| row.name.clone()).collect(),
+        environments: rows
+            .iter()
+            .rev()
+            .filter(open)
+            .map(|row| row.name.clone())
+            .collect(),
         parts,
         may_deploy,
     };
-    let crumbs = [Crumb::to(project.path(), format!("/{}", project.path())), Crumb::here("Environments")];
-    ui.project_page(Tab::Environments, &format!("Environments of {}", project.path()), &crumbs, &page)
+    let crumbs = [
+        Crumb::to(project.path(), format!("/{}", project.path())),
+        Crumb::here("Environments"),
+    ];
+    ui.project_page(
+        Tab::Environments,
+        &format!("Environments of {}", project.path()),
+        &crumbs,
+        &page,
+    )
 }
 
 #[derive(Deserialize)]
@@ -190,17 +257,29 @@ async fn deployments(
     ui: Ui,
 ) -> Answer {
     let limit = limits::PAGE_ENTRIES;
-    let all = delivery.deployment_views(project.id, Some(&query.environment), query.before, limit).await?;
+    let all = delivery
+        .deployment_views(project.id, Some(&query.environment), query.before, limit)
+        .await?;
     let full = i64::try_from(all.len()).unwrap_or(0) == limit;
     let page = Deployments {
         base: base(&project),
         environment: query.environment,
-        names: delivery.environments(project.id).await?.into_iter().map(|row| row.name).collect(),
+        names: delivery
+            .environments(project.id)
+            .await?
+            .into_iter()
+            .map(|row| row.name)
+            .collect(),
         next: all.last().filter(|_| full).map(|d| d.id),
         deployments: all,
     };
     let crumbs = crumbs(&project, "Deployments");
-    ui.project_page(Tab::Environments, &format!("Deployments of {}", project.path()), &crumbs, &page)
+    ui.project_page(
+        Tab::Environments,
+        &format!("Deployments of {}", project.path()),
+        &crumbs,
+        &page,
+    )
 }
 
 fn crumbs(project: &ProjectScope, here: &str) -> [Crumb; 3] {
@@ -227,7 +306,11 @@ async fn deployment(
 ) -> Answer {
     let (deployment, instance) = delivery.deployment_view(project.id, id).await?;
     let title = format!("{} to {}", deployment.version, deployment.environment_name);
-    let page = DeploymentPage { base: base(&project), deployment, instance };
+    let page = DeploymentPage {
+        base: base(&project),
+        deployment,
+        instance,
+    };
     if ui.is_fragment() {
         return ui.fragment(&page);
     }
@@ -273,7 +356,12 @@ async fn rollout_page(
     ui: Ui,
 ) -> Answer {
     let view = delivery.rollout_view(project.id, id).await?;
-    let lines = rollout::store::points(&delivery.db, id, 20).await?.iter().rev().map(line).collect();
+    let lines = rollout::store::points(&delivery.db, id, 20)
+        .await?
+        .iter()
+        .rev()
+        .map(line)
+        .collect();
     let title = format!("Rollout of {} to {}", view.version, view.environment_name);
     let progress = Progress {
         base: base(&project),
@@ -284,14 +372,27 @@ async fn rollout_page(
         rollout: view,
     };
     if ui.is_fragment() {
-        return ui.fragment(&progress);
+        let mut answer = ui.fragment(&progress)?;
+        if !progress.open() {
+            // htmx takes this status as: show it, and ask no more.
+            *answer.status_mut() = http::StatusCode::from_u16(286).unwrap_or_default();
+        }
+        return Ok(answer);
     }
-    ui.project_page(Tab::Environments, &title, &crumbs(&project, &title), &RolloutPage { progress })
+    ui.project_page(
+        Tab::Environments,
+        &title,
+        &crumbs(&project, &title),
+        &RolloutPage { progress },
+    )
 }
 
 fn line(point: &rollout::store::Point) -> Line {
     let side = |errors: i64, requests: i64| {
-        let (errors, requests) = (u64::try_from(errors).unwrap_or(0), u64::try_from(requests).unwrap_or(0));
+        let (errors, requests) = (
+            u64::try_from(errors).unwrap_or(0),
+            u64::try_from(requests).unwrap_or(0),
+        );
         format!("{errors} of {requests} ({})", rate(errors, requests))
     };
     Line {
@@ -321,7 +422,9 @@ async fn overview(State(delivery): State<Delivery>, Params(query): Params<Overvi
     let visible = delivery.ports.projects.visible(ui.caller()).await?;
     let mut rows = match &visible {
         None => crate::environment::store::all(&delivery.db, &query.after, limit * 2).await?,
-        Some(projects) => crate::environment::store::of_projects(&delivery.db, projects, &query.after, limit * 2).await?,
+        Some(projects) => {
+            crate::environment::store::of_projects(&delivery.db, projects, &query.after, limit * 2).await?
+        }
     };
     // Whole projects only, so that the next page begins with another.
     let full = i64::try_from(rows.len()).unwrap_or(0) == limit * 2;
@@ -330,12 +433,22 @@ async fn overview(State(delivery): State<Delivery>, Params(query): Params<Overvi
     }
     let next = rows.last().filter(|_| full).map(|row| row.project_path.clone());
     let views = delivery.environment_views(&rows).await?;
-    let cards = views.into_iter().map(|environment| Card { environment, recent: Vec::new() }).collect();
+    let cards = views
+        .into_iter()
+        .map(|environment| Card {
+            environment,
+            recent: Vec::new(),
+        })
+        .collect();
     let page = Overview { cards, next };
     ui.page(Section::Environments, "Environments", &[], &page)
 }
 
 /// To another page, after a form.
 pub(crate) fn see(to: &str) -> Response {
-    (http::StatusCode::SEE_OTHER, [(http::header::LOCATION, to.to_owned())]).into_response()
+    (
+        http::StatusCode::SEE_OTHER,
+        [(http::header::LOCATION, to.to_owned())],
+    )
+        .into_response()
 }

@@ -69,7 +69,11 @@ pub struct Slo {
 
 impl Default for Slo {
     fn default() -> Self {
-        Self { availability: 99.9, window_seconds: 28 * 86_400, latency_ms: 300 }
+        Self {
+            availability: 99.9,
+            window_seconds: 28 * 86_400,
+            latency_ms: 300,
+        }
     }
 }
 

@@ -20,20 +20,39 @@ const MINUTE: u64 = 60_000;
 /// Says where the file is wrong and what is allowed there.
 pub fn parse(bytes: &[u8]) -> Result<Product, ProductError> {
     if bytes.len() > FILE_BYTES {
-        return Err(error(START, "the file is too large", format!("at most {FILE_BYTES} bytes")));
+        return Err(error(
+            START,
+            "the file is too large",
+            format!("at most {FILE_BYTES} bytes"),
+        ));
     }
     let text = std::str::from_utf8(bytes).map_err(|fault| {
         let before = bytes.get(..fault.valid_up_to()).unwrap_or_default();
         let line = before.split(|b| *b == b'\n').count();
-        error(Position { line, column: 1 }, "this line is not UTF-8", "text in UTF-8")
+        error(
+            Position { line, column: 1 },
+            "this line is not UTF-8",
+            "text in UTF-8",
+        )
     })?;
-    let root = yaml::read(text)?.ok_or_else(|| error(START, "the file is empty", "product, artifact and command"))?;
+    let root = yaml::read(text)?
+        .ok_or_else(|| error(START, "the file is empty", "product, artifact and command"))?;
     product(root)
 }
 
 const KEYS: &[&str] = &[
-    "product", "artifact", "command", "port", "health", "environment", "environments", "smoke", "slo", "rollout",
-    "limits", "drain",
+    "product",
+    "artifact",
+    "command",
+    "port",
+    "health",
+    "environment",
+    "environments",
+    "smoke",
+    "slo",
+    "rollout",
+    "limits",
+    "drain",
 ];
 
 fn product(root: Node) -> Read<Product> {
@@ -50,13 +69,17 @@ fn product(root: Node) -> Read<Product> {
         artifact: relative_path(&artifact, "artifact")?,
         command: text(&command, "command", 4096)?,
         health: health(fields.take("health"))?,
-        variables: fields.take("environment").map_or(Ok(BTreeMap::new()), |n| variables(n, "environment"))?,
+        variables: fields
+            .take("environment")
+            .map_or(Ok(BTreeMap::new()), |n| variables(n, "environment"))?,
         overrides: overrides(fields.take("environments"))?,
         smoke: smoke(fields.take("smoke"))?,
         slo: slo(fields.take("slo"))?,
         rollout: rollout(fields.take("rollout"))?,
         limits: limits(fields.take("limits"))?,
-        drain_ms: fields.take("drain").map_or(Ok(30_000), |n| duration(&n, "drain", "1s", "10m"))?,
+        drain_ms: fields
+            .take("drain")
+            .map_or(Ok(30_000), |n| duration(&n, "drain", "1s", "10m"))?,
     })
 }
 
@@ -69,7 +92,12 @@ fn product_name(node: &Node) -> Read<String> {
 }
 
 fn health(node: Option<Node>) -> Read<HealthCheck> {
-    let mut check = HealthCheck { path: "/healthz".into(), interval_ms: 1_000, timeout_ms: 2_000, start_ms: 30_000 };
+    let mut check = HealthCheck {
+        path: "/healthz".into(),
+        interval_ms: 1_000,
+        timeout_ms: 2_000,
+        start_ms: 30_000,
+    };
     let Some(node) = node else { return Ok(check) };
     let mut fields = Fields::of(node, "health", &["path", "interval", "timeout", "start"])?;
     if let Some(path) = fields.take("path") {
@@ -95,7 +123,10 @@ fn overrides(node: Option<Node>) -> Read<BTreeMap<String, BTreeMap<String, Strin
         let Some(node) = fields.take(name) else { continue };
         let mut fields = Fields::of(node, &format!("environments.{name}"), &["variables"])?;
         if let Some(node) = fields.take("variables") {
-            all.insert(name.to_owned(), variables(node, &format!("environments.{name}.variables"))?);
+            all.insert(
+                name.to_owned(),
+                variables(node, &format!("environments.{name}.variables"))?,
+            );
         }
     }
     Ok(all)
@@ -107,11 +138,15 @@ fn smoke(node: Option<Node>) -> Read<Vec<SmokeCheck>> {
     for node in list(node, "smoke", "entries such as `- path: /`", 32)? {
         let mut fields = Fields::of(node, "a smoke check", &["path", "status", "contains"])?;
         let path = fields.need("path", "an HTTP path such as `path: /`")?;
-        let status = fields.take("status").map_or(Ok(200), |n| whole(&n, "status", 100, 599))?;
+        let status = fields
+            .take("status")
+            .map_or(Ok(200), |n| whole(&n, "status", 100, 599))?;
         checks.push(SmokeCheck {
             path: http_path(&path, "path")?,
             status: u16::try_from(status).unwrap_or(200),
-            contains: fields.take("contains").map_or(Ok(String::new()), |n| text(&n, "contains", 1024))?,
+            contains: fields
+                .take("contains")
+                .map_or(Ok(String::new()), |n| text(&n, "contains", 1024))?,
         });
     }
     Ok(checks)
@@ -148,7 +183,11 @@ fn rollout(node: Option<Node>) -> Read<RolloutPolicy> {
         policy.step_ms = duration(&node, "rollout.step", "1s", "7d")?;
         policy.max_ms = policy.step_ms.saturating_mul(3);
         // A step too short to hold some minutes is judged by the second.
-        policy.slice_ms = if policy.step_ms < 5 * MINUTE { 1_000 } else { MINUTE };
+        policy.slice_ms = if policy.step_ms < 5 * MINUTE {
+            1_000
+        } else {
+            MINUTE
+        };
     }
     if let Some(node) = fields.take("slice") {
         policy.slice_ms = choice(&node, "rollout.slice", &[("1s", 1_000), ("1m", MINUTE)])?;
@@ -157,12 +196,19 @@ fn rollout(node: Option<Node>) -> Read<RolloutPolicy> {
         let at = node.at;
         policy.max_ms = duration(&node, "rollout.max", "1s", "28d")?;
         if policy.max_ms < policy.step_ms {
-            return Err(error(at, "rollout.max is shorter than rollout.step", "at least as long as a step"));
+            return Err(error(
+                at,
+                "rollout.max is shorter than rollout.step",
+                "at least as long as a step",
+            ));
         }
     }
     if let Some(node) = fields.take("inconclusive") {
-        let choices =
-            [("ask", Inconclusive::Ask), ("abort", Inconclusive::Abort), ("promote", Inconclusive::Promote)];
+        let choices = [
+            ("ask", Inconclusive::Ask),
+            ("abort", Inconclusive::Abort),
+            ("promote", Inconclusive::Promote),
+        ];
         policy.inconclusive = choice(&node, "rollout.inconclusive", &choices)?;
     }
     Ok(policy)
@@ -190,7 +236,10 @@ fn steps(node: Node) -> Read<Vec<u32>> {
 }
 
 fn limits(node: Option<Node>) -> Read<Limits> {
-    let mut limits = Limits { memory_bytes: 512 << 20, pids: 128 };
+    let mut limits = Limits {
+        memory_bytes: 512 << 20,
+        pids: 128,
+    };
     let Some(node) = node else { return Ok(limits) };
     let mut fields = Fields::of(node, "limits", &["memory", "pids"])?;
     if let Some(node) = fields.take("memory") {
@@ -204,8 +253,20 @@ fn limits(node: Option<Node>) -> Read<Limits> {
 
 fn choice<T: Copy>(node: &Node, what: &str, choices: &[(&str, T)]) -> Read<T> {
     let word = text(node, what, 40)?;
-    choices.iter().find(|(name, _)| *name == word).map(|(_, value)| *value).ok_or_else(|| {
-        let allowed = choices.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
-        error(node.at, format!("{what} cannot be `{}`", yaml::cut(&word)), allowed)
-    })
+    choices
+        .iter()
+        .find(|(name, _)| *name == word)
+        .map(|(_, value)| *value)
+        .ok_or_else(|| {
+            let allowed = choices
+                .iter()
+                .map(|(name, _)| *name)
+                .collect::<Vec<_>>()
+                .join(", ");
+            error(
+                node.at,
+                format!("{what} cannot be `{}`", yaml::cut(&word)),
+                allowed,
+            )
+        })
 }

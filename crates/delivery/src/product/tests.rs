@@ -34,9 +34,23 @@ fn a_whole_file_is_read() {
     assert_eq!(product.variables_in("staging")["GREETING"], "hello from staging");
     assert_eq!(product.variables_in("production")["GREETING"], "hello");
     assert_eq!(product.smoke[0].contains, "clinic");
-    assert_eq!(product.slo, Slo { availability: 99.5, window_seconds: 2_419_200, latency_ms: 250 });
+    assert_eq!(
+        product.slo,
+        Slo {
+            availability: 99.5,
+            window_seconds: 2_419_200,
+            latency_ms: 250
+        }
+    );
     assert_eq!(product.rollout.steps, [10, 50, 100]);
-    assert_eq!((product.rollout.step_ms, product.rollout.slice_ms, product.rollout.max_ms), (10_000, 1_000, 40_000));
+    assert_eq!(
+        (
+            product.rollout.step_ms,
+            product.rollout.slice_ms,
+            product.rollout.max_ms
+        ),
+        (10_000, 1_000, 40_000)
+    );
     assert_eq!(product.limits.memory_bytes, 128 << 20);
 }
 
@@ -78,7 +92,10 @@ fn errors_name_line_column_and_what_is_allowed() {
         ("slo: &x {}", "anchor"),
     ] {
         let message = refused(&format!("{three}{line}\n"));
-        assert!(message.starts_with("bascule.yaml:4:") && message.contains(word), "{line}: {message}");
+        assert!(
+            message.starts_with("bascule.yaml:4:") && message.contains(word),
+            "{line}: {message}"
+        );
     }
 }
 

@@ -19,14 +19,24 @@ impl Fields {
             Value::Map(entries) => entries,
             Value::Null => Vec::new(),
             other => {
-                return Err(error(node.at, format!("{what} must be a mapping, not {}", other.noun()), allowed()));
+                return Err(error(
+                    node.at,
+                    format!("{what} must be a mapping, not {}", other.noun()),
+                    allowed(),
+                ));
             }
         };
         for entry in &entries {
             if !known.contains(&entry.key.as_str()) {
                 let near = known.iter().find(|k| close(k, &entry.key));
-                let hint = near.map(|k| format!(" (did you mean `{k}`?)")).unwrap_or_default();
-                return Err(error(entry.at, format!("{what} has no key `{}`{hint}", cut(&entry.key)), allowed()));
+                let hint = near
+                    .map(|k| format!(" (did you mean `{k}`?)"))
+                    .unwrap_or_default();
+                return Err(error(
+                    entry.at,
+                    format!("{what} has no key `{}`{hint}", cut(&entry.key)),
+                    allowed(),
+                ));
             }
         }
         Ok(Self { at: node.at, entries })
@@ -41,7 +51,8 @@ impl Fields {
 
     pub fn need(&mut self, key: &str, allowed: &str) -> Read<Node> {
         let at = self.at;
-        self.take(key).ok_or_else(|| error(at, format!("`{key}` is missing"), allowed))
+        self.take(key)
+            .ok_or_else(|| error(at, format!("`{key}` is missing"), allowed))
     }
 }
 
@@ -66,25 +77,39 @@ fn close(one: &str, two: &str) -> bool {
 
 pub(super) fn text(node: &Node, what: &str, max: usize) -> Read<String> {
     match &node.value {
-        Value::Scalar(text) if text.trim().is_empty() => Err(error(node.at, format!("{what} is empty"), "some text")),
-        Value::Scalar(text) if text.len() > max => {
-            Err(error(node.at, format!("{what} is too long"), format!("at most {max} bytes")))
+        Value::Scalar(text) if text.trim().is_empty() => {
+            Err(error(node.at, format!("{what} is empty"), "some text"))
         }
+        Value::Scalar(text) if text.len() > max => Err(error(
+            node.at,
+            format!("{what} is too long"),
+            format!("at most {max} bytes"),
+        )),
         Value::Scalar(text) if text.contains('\0') => {
             Err(error(node.at, format!("{what} contains a zero byte"), "text"))
         }
         Value::Scalar(text) => Ok(text.clone()),
-        other => Err(error(node.at, format!("{what} must be a text, not {}", other.noun()), "a text")),
+        other => Err(error(
+            node.at,
+            format!("{what} must be a text, not {}", other.noun()),
+            "a text",
+        )),
     }
 }
 
 pub(super) fn list(node: Node, what: &str, allowed: &str, max: usize) -> Read<Vec<Node>> {
     match node.value {
-        Value::List(items) if items.len() > max => {
-            Err(error(node.at, format!("{what} has too many entries"), format!("at most {max}")))
-        }
+        Value::List(items) if items.len() > max => Err(error(
+            node.at,
+            format!("{what} has too many entries"),
+            format!("at most {max}"),
+        )),
         Value::List(items) => Ok(items),
-        other => Err(error(node.at, format!("{what} must be a list, not {}", other.noun()), allowed)),
+        other => Err(error(
+            node.at,
+            format!("{what} must be a list, not {}", other.noun()),
+            allowed,
+        )),
     }
 }
 
@@ -93,7 +118,11 @@ pub(super) fn whole(node: &Node, what: &str, from: u64, to: u64) -> Read<u64> {
     let text = text(node, what, 40)?;
     match text.trim().parse::<u64>() {
         Ok(number) if (from..=to).contains(&number) => Ok(number),
-        _ => Err(error(node.at, format!("{what} cannot be `{}`", cut(&text)), allowed())),
+        _ => Err(error(
+            node.at,
+            format!("{what} cannot be `{}`", cut(&text)),
+            allowed(),
+        )),
     }
 }
 
@@ -102,7 +131,11 @@ pub(super) fn percent(node: &Node, what: &str, above: f64, below: f64) -> Read<f
     let text = text(node, what, 40)?;
     match text.trim().trim_end_matches('%').trim_end().parse::<f64>() {
         Ok(number) if number > above && number < below => Ok(number),
-        _ => Err(error(node.at, format!("{what} cannot be `{}`", cut(&text)), allowed())),
+        _ => Err(error(
+            node.at,
+            format!("{what} cannot be `{}`", cut(&text)),
+            allowed(),
+        )),
     }
 }
 
@@ -116,8 +149,14 @@ fn with_unit(text: &str, units: &[(&str, u64)]) -> Option<u64> {
     number.checked_mul(*scale)
 }
 
-const TIME: &[(&str, u64)] =
-    &[("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("w", 7 * 86_400_000)];
+const TIME: &[(&str, u64)] = &[
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 86_400_000),
+    ("w", 7 * 86_400_000),
+];
 const SIZE: &[(&str, u64)] = &[
     ("B", 1),
     ("KiB", 1 << 10),
@@ -132,10 +171,17 @@ const SIZE: &[(&str, u64)] = &[
 pub(super) fn duration(node: &Node, what: &str, from: &str, to: &str) -> Read<u64> {
     let allowed = || format!("a time from {from} to {to}, such as {from}; units ms, s, m, h, d, w");
     let text = text(node, what, 40)?;
-    let limits = (with_unit(from, TIME).unwrap_or(0), with_unit(to, TIME).unwrap_or(u64::MAX));
+    let limits = (
+        with_unit(from, TIME).unwrap_or(0),
+        with_unit(to, TIME).unwrap_or(u64::MAX),
+    );
     match with_unit(&text, TIME) {
         Some(ms) if ms >= limits.0 && ms <= limits.1 => Ok(ms),
-        _ => Err(error(node.at, format!("{what} cannot be `{}`", cut(&text)), allowed())),
+        _ => Err(error(
+            node.at,
+            format!("{what} cannot be `{}`", cut(&text)),
+            allowed(),
+        )),
     }
 }
 
@@ -143,10 +189,17 @@ pub(super) fn duration(node: &Node, what: &str, from: &str, to: &str) -> Read<u6
 pub(super) fn size(node: &Node, what: &str, from: &str, to: &str) -> Read<u64> {
     let allowed = || format!("a size from {from} to {to}; units KiB, MiB, GiB, KB, MB, GB");
     let text = text(node, what, 40)?;
-    let limits = (with_unit(from, SIZE).unwrap_or(0), with_unit(to, SIZE).unwrap_or(u64::MAX));
+    let limits = (
+        with_unit(from, SIZE).unwrap_or(0),
+        with_unit(to, SIZE).unwrap_or(u64::MAX),
+    );
     match with_unit(&text, SIZE) {
         Some(bytes) if bytes >= limits.0 && bytes <= limits.1 => Ok(bytes),
-        _ => Err(error(node.at, format!("{what} cannot be `{}`", cut(&text)), allowed())),
+        _ => Err(error(
+            node.at,
+            format!("{what} cannot be `{}`", cut(&text)),
+            allowed(),
+        )),
     }
 }
 
@@ -158,12 +211,18 @@ pub(super) fn relative_path(node: &Node, what: &str) -> Read<String> {
         && !path.starts_with('/')
         && !path.contains('\\')
         && !path.chars().any(char::is_control)
-        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+        && path
+            .split('/')
+            .all(|part| !part.is_empty() && part != "." && part != "..");
     if clean {
         Ok(path.to_owned())
     } else {
         let allowed = "a path within the release's artifacts, such as dist/app.tar.gz";
-        Err(error(node.at, format!("{what} cannot be `{}`", cut(&text)), allowed))
+        Err(error(
+            node.at,
+            format!("{what} cannot be `{}`", cut(&text)),
+            allowed,
+        ))
     }
 }
 
@@ -174,7 +233,11 @@ pub(super) fn http_path(node: &Node, what: &str) -> Read<String> {
         Ok(text)
     } else {
         let allowed = "a path that begins with `/`, without spaces, such as /healthz";
-        Err(error(node.at, format!("{what} cannot be `{}`", cut(&text)), allowed))
+        Err(error(
+            node.at,
+            format!("{what} cannot be `{}`", cut(&text)),
+            allowed,
+        ))
     }
 }
 
@@ -189,12 +252,19 @@ pub(super) fn variables(node: Node, what: &str) -> Read<BTreeMap<String, String>
     };
     let mut all = BTreeMap::new();
     for Entry { key, at, value } in entries {
-        let named = key.bytes().next().is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
+        let named = key
+            .bytes()
+            .next()
+            .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
             && key.len() <= 128
             && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         if !named {
             let what = format!("`{}` cannot name an environment variable", cut(&key));
-            return Err(error(at, what, "letters, digits and `_`, not beginning with a digit"));
+            return Err(error(
+                at,
+                what,
+                "letters, digits and `_`, not beginning with a digit",
+            ));
         }
         if key == "PORT" {
             return Err(error(at, "`PORT` is given by the platform", "any other name"));

@@ -40,12 +40,19 @@ impl Value {
 }
 
 pub(super) fn error(at: Position, what: impl Into<String>, allowed: impl Into<String>) -> ProductError {
-    ProductError { at, what: what.into(), allowed: allowed.into() }
+    ProductError {
+        at,
+        what: what.into(),
+        allowed: allowed.into(),
+    }
 }
 
 /// Reads the one document of a text; `None` where there is none.
 pub(super) fn read(text: &str) -> Result<Option<Node>, ProductError> {
-    let mut reader = Reader { parser: Parser::new_from_str(text), nodes: 0 };
+    let mut reader = Reader {
+        parser: Parser::new_from_str(text),
+        nodes: 0,
+    };
     let mut root = None;
     loop {
         let (event, at) = reader.next()?;
@@ -53,7 +60,11 @@ pub(super) fn read(text: &str) -> Result<Option<Node>, ProductError> {
             Event::StreamEnd => return Ok(root),
             Event::DocumentStart(_) | Event::DocumentEnd | Event::StreamStart | Event::Nothing => {}
             _ if root.is_some() => {
-                return Err(error(at, "a second document begins here", "one document per file"));
+                return Err(error(
+                    at,
+                    "a second document begins here",
+                    "one document per file",
+                ));
             }
             event => root = Some(reader.node(event, at, 0)?),
         }
@@ -66,7 +77,10 @@ struct Reader<'a> {
 }
 
 fn position(span: Span) -> Position {
-    Position { line: span.start.line(), column: span.start.col() + 1 }
+    Position {
+        line: span.start.line(),
+        column: span.start.col() + 1,
+    }
 }
 
 impl<'a> Reader<'a> {
@@ -76,7 +90,10 @@ impl<'a> Reader<'a> {
             Some(Ok((event, span))) => Ok((event, position(span))),
             Some(Err(fault)) => {
                 let marker = fault.marker();
-                let at = Position { line: marker.line(), column: marker.col() + 1 };
+                let at = Position {
+                    line: marker.line(),
+                    column: marker.col() + 1,
+                };
                 Err(error(at, format!("this is no YAML: {}", fault.info()), ""))
             }
         }
@@ -85,13 +102,25 @@ impl<'a> Reader<'a> {
     fn node(&mut self, event: Event<'a>, at: Position, depth: usize) -> Result<Node, ProductError> {
         self.nodes += 1;
         if self.nodes > YAML_NODES {
-            return Err(error(at, "the document holds too many values", format!("at most {YAML_NODES}")));
+            return Err(error(
+                at,
+                "the document holds too many values",
+                format!("at most {YAML_NODES}"),
+            ));
         }
         if depth > YAML_DEPTH {
-            return Err(error(at, "the document nests too deep", format!("at most {YAML_DEPTH} levels")));
+            return Err(error(
+                at,
+                "the document nests too deep",
+                format!("at most {YAML_DEPTH} levels"),
+            ));
         }
         let no_anchor = |id: usize| {
-            if id == 0 { Ok(()) } else { Err(error(at, "anchors are not read here", "the value written out")) }
+            if id == 0 {
+                Ok(())
+            } else {
+                Err(error(at, "anchors are not read here", "the value written out"))
+            }
         };
         let value = match event {
             Event::Scalar(text, style, anchor, _) => {
@@ -132,7 +161,11 @@ impl<'a> Reader<'a> {
                 _ => return Err(error(at, "this cannot be a key", "a plain word")),
             };
             if entries.iter().any(|entry| entry.key == key) {
-                return Err(error(at, format!("`{}` stands here a second time", cut(&key)), "each key once"));
+                return Err(error(
+                    at,
+                    format!("`{}` stands here a second time", cut(&key)),
+                    "each key once",
+                ));
             }
             let (event, value_at) = self.next()?;
             let value = self.node(event, value_at, depth + 1)?;
@@ -143,5 +176,9 @@ impl<'a> Reader<'a> {
 
 /// A text short enough for a message.
 pub(super) fn cut(text: &str) -> String {
-    if text.chars().count() <= 60 { text.to_owned() } else { text.chars().take(60).chain(['…']).collect() }
+    if text.chars().count() <= 60 {
+        text.to_owned()
+    } else {
+        text.chars().take(60).chain(['…']).collect()
+    }
 }

@@ -165,7 +165,9 @@ pub fn decide(
     if let Some(reason) = judge.failed() {
         return Decision::Undo(Cause::Judge, reason);
     }
-    if progress.status == Status::Paused || now.since(progress.step_at) < Duration::from_millis(policy.step_ms) {
+    if progress.status == Status::Paused
+        || now.since(progress.step_at) < Duration::from_millis(policy.step_ms)
+    {
         return Decision::Stay;
     }
     match judge.verdict() {
@@ -182,18 +184,30 @@ pub fn weight_at(policy: &RolloutPolicy, step: usize) -> u32 {
 }
 
 fn onward(policy: &RolloutPolicy, step: usize, reason: String) -> Decision {
-    if weight_at(policy, step + 1) >= 100 { Decision::Promote(reason) } else { Decision::Step(reason) }
+    if weight_at(policy, step + 1) >= 100 {
+        Decision::Promote(reason)
+    } else {
+        Decision::Step(reason)
+    }
 }
 
 fn extend(now: Timestamp, policy: &RolloutPolicy, progress: &Progress, reason: String) -> Decision {
     if now.since(progress.step_at) < Duration::from_millis(policy.max_ms) {
-        return if progress.extended { Decision::Stay } else { Decision::Extend(reason) };
+        return if progress.extended {
+            Decision::Stay
+        } else {
+            Decision::Extend(reason)
+        };
     }
     match policy.inconclusive {
         _ if progress.status == Status::Waiting => Decision::Stay,
         Inconclusive::Ask => Decision::Ask(reason),
         Inconclusive::Abort => Decision::Undo(Cause::Judge, format!("not judged in time: {reason}")),
-        Inconclusive::Promote => onward(policy, progress.step, format!("taken on although not judged: {reason}")),
+        Inconclusive::Promote => onward(
+            policy,
+            progress.step,
+            format!("taken on although not judged: {reason}"),
+        ),
     }
 }
 
@@ -220,13 +234,19 @@ fn recover(now: Timestamp, since: Timestamp, new: &Seen, old: &Seen) -> Decision
 fn broken(now: Timestamp, progress: &Progress, new: &Seen) -> Option<String> {
     let with = |what: &str| {
         let line = new.message.lines().next().unwrap_or_default();
-        if line.is_empty() { what.to_owned() } else { format!("{what}: {line}") }
+        if line.is_empty() {
+            what.to_owned()
+        } else {
+            format!("{what}: {line}")
+        }
     };
     match new.state {
         InstanceState::Crashed => Some(with("the new instance crashed")),
         InstanceState::Failed => Some(with("the new instance failed")),
         InstanceState::Stopped => Some(with("the new instance stopped")),
-        _ if new.restarts > progress.base_restarts => Some(with("the new instance crashed and was started again")),
+        _ if new.restarts > progress.base_restarts => {
+            Some(with("the new instance crashed and was started again"))
+        }
         InstanceState::Unhealthy if now.since(new.since) >= UNHEALTHY_GRACE => {
             Some(with("the new instance fails its health check"))
         }
@@ -281,8 +301,17 @@ pub fn closed_slices(seconds: &[Second], from: Timestamp, slice_ms: u64, now: Ti
         .collect();
     for second in seconds {
         let index = (second.at.micros() - from.micros()).div_euclid(length);
-        let Some(slice) = usize::try_from(index).ok().and_then(|index| slices.get_mut(index)) else { continue };
-        let side = if second.new { &mut slice.pair.new } else { &mut slice.pair.old };
+        let Some(slice) = usize::try_from(index)
+            .ok()
+            .and_then(|index| slices.get_mut(index))
+        else {
+            continue;
+        };
+        let side = if second.new {
+            &mut slice.pair.new
+        } else {
+            &mut slice.pair.old
+        };
         side.add(second.counts);
     }
     slices

@@ -39,8 +39,12 @@ impl Delivery {
         act: Act,
         reason: &str,
     ) -> Result<()> {
-        let rollout = store::get(&self.db, id).await?.filter(|r| r.project_id == project);
-        let Some(rollout) = rollout else { return Err(Problem::not_found("rollout")) };
+        let rollout = store::get(&self.db, id)
+            .await?
+            .filter(|r| r.project_id == project);
+        let Some(rollout) = rollout else {
+            return Err(Problem::not_found("rollout"));
+        };
         if rollout.finished_at.is_some() {
             return Err(ended(&rollout));
         }
@@ -51,8 +55,14 @@ impl Delivery {
         };
         let actor = &caller.actor;
         let done = match act {
-            Act::Promote => self.promote_rollout(actor, &rollout, Cause::Person, &told("promoted")).await?,
-            Act::Abort => self.undo_rollout(actor, &rollout, Cause::Person, &told("aborted")).await?,
+            Act::Promote => {
+                self.promote_rollout(actor, &rollout, Cause::Person, &told("promoted"))
+                    .await?
+            }
+            Act::Abort => {
+                self.undo_rollout(actor, &rollout, Cause::Person, &told("aborted"))
+                    .await?
+            }
             Act::Pause => self.pause_rollout(actor, &rollout, true, &told("paused")).await?,
             Act::Resume => self.pause_rollout(actor, &rollout, false, "").await?,
         };
@@ -61,14 +71,22 @@ impl Delivery {
         }
         match store::get(&self.db, id).await? {
             Some(rollout) if rollout.finished_at.is_some() => Err(ended(&rollout)),
-            Some(rollout) => Err(Problem::conflict("not_so", format!("The rollout is {}.", rollout.status))
-                .why("Only a running rollout can be paused, and only a paused one resumed.")
-                .next("Look at the rollout's page.")),
+            Some(rollout) => Err(
+                Problem::conflict("not_so", format!("The rollout is {}.", rollout.status))
+                    .why("Only a running rollout can be paused, and only a paused one resumed.")
+                    .next("Look at the rollout's page."),
+            ),
             None => Err(Problem::not_found("rollout")),
         }
     }
 
-    async fn pause_rollout(&self, actor: &Actor, rollout: &Rollout, pause: bool, reason: &str) -> Result<bool> {
+    async fn pause_rollout(
+        &self,
+        actor: &Actor,
+        rollout: &Rollout,
+        pause: bool,
+        reason: &str,
+    ) -> Result<bool> {
         let (from, to) = if pause {
             ([Status::Running, Status::Waiting], Status::Paused)
         } else {
@@ -91,7 +109,13 @@ impl Delivery {
     }
 
     /// The next step: another share of traffic. `recovered` repeats the present step after a restart.
-    pub(crate) async fn step_rollout(&self, rollout: &Rollout, judge: &Judge, step: usize, reason: &str) -> Result<bool> {
+    pub(crate) async fn step_rollout(
+        &self,
+        rollout: &Rollout,
+        judge: &Judge,
+        step: usize,
+        reason: &str,
+    ) -> Result<bool> {
         let weight = weight_at(&rollout.policy.0, step);
         let mut judge = judge.clone();
         let numbers = judge.numbers();
@@ -129,14 +153,26 @@ impl Delivery {
         if !store::set_status(&tx, rollout.id, &[Status::Running, Status::Waiting], to, reason).await? {
             return Ok(false);
         }
-        let reason = if to == Status::Waiting { format!("waits for a person: {reason}") } else { reason.to_owned() };
-        self.ledger.append(&tx, &Actor::system(), &judged(rollout, &Verdict::Extend(reason))).await?;
+        let reason = if to == Status::Waiting {
+            format!("waits for a person: {reason}")
+        } else {
+            reason.to_owned()
+        };
+        self.ledger
+            .append(&tx, &Actor::system(), &judged(rollout, &Verdict::Extend(reason)))
+            .await?;
         tx.commit().await?;
         Ok(true)
     }
 
     /// All traffic to the new version; the old instance drains once the edges know.
-    pub(crate) async fn promote_rollout(&self, actor: &Actor, rollout: &Rollout, cause: Cause, reason: &str) -> Result<bool> {
+    pub(crate) async fn promote_rollout(
+        &self,
+        actor: &Actor,
+        rollout: &Rollout,
+        cause: Cause,
+        reason: &str,
+    ) -> Result<bool> {
         let now = self.now();
         let tx = self.db.begin().await?;
         if !store::finish(&tx, rollout.id, (Status::Promoted, 100), cause, reason, now).await? {
@@ -147,16 +183,25 @@ impl Delivery {
         instances::retire(&tx, rollout.old_instance_id, now, revision).await?;
         environment::store::set_serving(&tx, rollout.environment_id, rollout.deployment_id).await?;
         if cause == Cause::Judge {
-            self.ledger.append(&tx, actor, &judged(rollout, &Verdict::Pass(reason.to_owned()))).await?;
+            self.ledger
+                .append(&tx, actor, &judged(rollout, &Verdict::Pass(reason.to_owned())))
+                .await?;
         }
         self.ledger.append(&tx, actor, &stepped(rollout, 100)).await?;
-        self.finish_facts(&tx, actor, rollout, Status::Promoted, cause, reason, now).await?;
+        self.finish_facts(&tx, actor, rollout, Status::Promoted, cause, reason, now)
+            .await?;
         tx.commit().await?;
         Ok(true)
     }
 
     /// All traffic back to the old version; the new instance drains once the edges know.
-    pub(crate) async fn undo_rollout(&self, actor: &Actor, rollout: &Rollout, cause: Cause, reason: &str) -> Result<bool> {
+    pub(crate) async fn undo_rollout(
+        &self,
+        actor: &Actor,
+        rollout: &Rollout,
+        cause: Cause,
+        reason: &str,
+    ) -> Result<bool> {
         let now = self.now();
         let tx = self.db.begin().await?;
         if !store::finish(&tx, rollout.id, (Status::Aborted, 0), cause, reason, now).await? {
@@ -166,14 +211,20 @@ impl Delivery {
         instances::set_weight(&tx, rollout.old_instance_id, 100).await?;
         instances::retire(&tx, rollout.new_instance_id, now, revision).await?;
         if matches!(cause, Cause::Judge | Cause::Guardrail) {
-            self.ledger.append(&tx, actor, &judged(rollout, &Verdict::Fail(reason.to_owned()))).await?;
+            self.ledger
+                .append(&tx, actor, &judged(rollout, &Verdict::Fail(reason.to_owned())))
+                .await?;
         }
-        self.finish_facts(&tx, actor, rollout, Status::Aborted, cause, reason, now).await?;
+        self.finish_facts(&tx, actor, rollout, Status::Aborted, cause, reason, now)
+            .await?;
         tx.commit().await?;
         Ok(true)
     }
 
-    #[allow(clippy::too_many_arguments, reason = "each is a field of the facts that are written")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "each is a field of the facts that are written"
+    )]
     async fn finish_facts(
         &self,
         tx: &Tx,
@@ -210,15 +261,22 @@ impl Delivery {
             Status::Promoted => deployment::Status::Succeeded,
             _ => deployment::Status::RolledBack,
         };
-        self.end(tx, actor, &environment, &deployment, result, reason, now).await?;
+        self.end(tx, actor, &environment, &deployment, result, reason, now)
+            .await?;
         Ok(())
     }
 }
 
 fn ended(rollout: &Rollout) -> Problem {
-    Problem::conflict("rollout_ended", format!("The rollout of {} has ended: it was {}.", rollout.version, rollout.status))
-        .why(rollout.reason.clone())
-        .next("To change what serves, deploy a release.")
+    Problem::conflict(
+        "rollout_ended",
+        format!(
+            "The rollout of {} has ended: it was {}.",
+            rollout.version, rollout.status
+        ),
+    )
+    .why(rollout.reason.clone())
+    .next("To change what serves, deploy a release.")
 }
 
 pub(crate) fn stepped(rollout: &Rollout, weight: u32) -> RolloutStepped {

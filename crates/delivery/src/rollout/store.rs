@@ -67,15 +67,21 @@ impl Rollout {
 }
 
 pub(crate) async fn get(db: &impl Query, id: RolloutId) -> Result<Option<Rollout>> {
-    db.one(&format!("SELECT {COLUMNS} FROM rollout WHERE id = $1"), args![id]).await
+    db.one(&format!("SELECT {COLUMNS} FROM rollout WHERE id = $1"), args![id])
+        .await
 }
 
 pub(crate) async fn open(db: &impl Query) -> Result<Vec<Rollout>> {
-    db.all(&format!("SELECT {COLUMNS} FROM rollout WHERE finished_at IS NULL ORDER BY id LIMIT 1000"), args![]).await
+    db.all(
+        &format!("SELECT {COLUMNS} FROM rollout WHERE finished_at IS NULL ORDER BY id LIMIT 1000"),
+        args![],
+    )
+    .await
 }
 
 pub(crate) async fn open_of(db: &impl Query, deployment: DeploymentId) -> Result<Option<Rollout>> {
-    let sql = format!("SELECT {COLUMNS} FROM rollout WHERE deployment_id = $1 AND finished_at IS NULL LIMIT 1");
+    let sql =
+        format!("SELECT {COLUMNS} FROM rollout WHERE deployment_id = $1 AND finished_at IS NULL LIMIT 1");
     db.one(&sql, args![deployment]).await
 }
 
@@ -131,7 +137,14 @@ pub(crate) async fn insert(tx: &Tx, r: &Rollout) -> Result<()> {
 }
 
 /// A step begins; `false` where the rollout is not at the step it was thought to be at.
-pub(crate) async fn set_step(tx: &Tx, r: &Rollout, step: usize, weight: u32, judge: &Judge, at: Timestamp) -> Result<bool> {
+pub(crate) async fn set_step(
+    tx: &Tx,
+    r: &Rollout,
+    step: usize,
+    weight: u32,
+    judge: &Judge,
+    at: Timestamp,
+) -> Result<bool> {
     let changed = tx
         .run(
             "UPDATE rollout SET step = $2, step_at = $3, weight = $4, extended = $5, judge = $6,
@@ -155,8 +168,17 @@ pub(crate) async fn set_step(tx: &Tx, r: &Rollout, step: usize, weight: u32, jud
 }
 
 /// Sets where a rollout that goes on stands, and why.
-pub(crate) async fn set_status(tx: &Tx, id: RolloutId, from: &[Status], to: Status, reason: &str) -> Result<bool> {
-    let from: Vec<String> = from.iter().map(|status| format!("'{}'", status.as_str())).collect();
+pub(crate) async fn set_status(
+    tx: &Tx,
+    id: RolloutId,
+    from: &[Status],
+    to: Status,
+    reason: &str,
+) -> Result<bool> {
+    let from: Vec<String> = from
+        .iter()
+        .map(|status| format!("'{}'", status.as_str()))
+        .collect();
     let sql = format!(
         "UPDATE rollout SET status = $2, reason = $3, extended = $4 WHERE id = $1 AND finished_at IS NULL AND status IN ({})",
         from.join(", ")
@@ -185,7 +207,11 @@ pub(crate) async fn finish(
 
 /// Every rollout under way waits for its instances to be seen again.
 pub(crate) async fn begin_recovery(tx: &Tx, at: Timestamp) -> Result<u64> {
-    tx.run("UPDATE rollout SET recovering_at = $1 WHERE finished_at IS NULL", args![at]).await
+    tx.run(
+        "UPDATE rollout SET recovering_at = $1 WHERE finished_at IS NULL",
+        args![at],
+    )
+    .await
 }
 
 /// Notes what one edge counted in one second; the same count given twice stays the same.
@@ -201,7 +227,15 @@ pub(crate) async fn put_second(
         "INSERT INTO rollout_second (rollout_id, edge, instance_id, at, requests, errors, slow)
          VALUES ($1, $2, $3, $4, $5, $6, $7)
          ON CONFLICT (rollout_id, at, instance_id, edge) DO UPDATE SET requests = $5, errors = $6, slow = $7",
-        args![rollout, edge, instance, at, signed(counts.requests), signed(counts.errors), signed(counts.slow)],
+        args![
+            rollout,
+            edge,
+            instance,
+            at,
+            signed(counts.requests),
+            signed(counts.errors),
+            signed(counts.slow)
+        ],
     )
     .await
     .map(drop)
@@ -223,17 +257,32 @@ pub(crate) async fn seconds(db: &impl Query, rollout: &Rollout, from: Timestamp)
         .map(|row| Second {
             at: row.at,
             new: row.instance_id == rollout.new_instance_id,
-            counts: Counts { requests: unsigned(row.requests), errors: unsigned(row.errors), slow: unsigned(row.slow) },
+            counts: Counts {
+                requests: unsigned(row.requests),
+                errors: unsigned(row.errors),
+                slow: unsigned(row.slow),
+            },
         })
         .collect())
 }
 
 pub(crate) async fn forget_seconds(tx: &Tx, rollout: RolloutId, before: Timestamp) -> Result<()> {
-    tx.run("DELETE FROM rollout_second WHERE rollout_id = $1 AND at < $2", args![rollout, before]).await.map(drop)
+    tx.run(
+        "DELETE FROM rollout_second WHERE rollout_id = $1 AND at < $2",
+        args![rollout, before],
+    )
+    .await
+    .map(drop)
 }
 
 /// Notes what was judged; `false` where the rollout has ended or moved on meanwhile.
-pub(crate) async fn judged(tx: &Tx, r: &Rollout, judge: &Judge, until: Timestamp, first_error: Option<Timestamp>) -> Result<bool> {
+pub(crate) async fn judged(
+    tx: &Tx,
+    r: &Rollout,
+    judge: &Judge,
+    until: Timestamp,
+    first_error: Option<Timestamp>,
+) -> Result<bool> {
     let changed = tx
         .run(
             "UPDATE rollout SET judge = $2, judged_until = $3, first_error_at = COALESCE(first_error_at, $4)

@@ -7,7 +7,13 @@ fn at(seconds: i64) -> Timestamp {
 }
 
 fn policy() -> RolloutPolicy {
-    RolloutPolicy { steps: vec![10, 50, 100], step_ms: 10_000, slice_ms: 1_000, max_ms: 30_000, ..Default::default() }
+    RolloutPolicy {
+        steps: vec![10, 50, 100],
+        step_ms: 10_000,
+        slice_ms: 1_000,
+        max_ms: 30_000,
+        ..Default::default()
+    }
 }
 
 fn progress(step: usize) -> Progress {
@@ -22,48 +28,99 @@ fn progress(step: usize) -> Progress {
 }
 
 fn seen(state: InstanceState) -> Seen {
-    Seen { state, since: at(90), restarts: 0, reported_at: Some(at(99)), message: String::new() }
+    Seen {
+        state,
+        since: at(90),
+        restarts: 0,
+        reported_at: Some(at(99)),
+        message: String::new(),
+    }
 }
 
 fn judged(slices: u64, new_errors: u64) -> Judge {
     let mut judge = Judge::default();
     for _ in 0..slices {
-        let counts = |errors| Counts { requests: 40, errors, slow: 0 };
-        judge.fold(&Pair { new: counts(new_errors), old: counts(0) });
+        let counts = |errors| Counts {
+            requests: 40,
+            errors,
+            slow: 0,
+        };
+        judge.fold(&Pair {
+            new: counts(new_errors),
+            old: counts(0),
+        });
     }
     judge
 }
 
 fn next(now: i64, progress: &Progress, new: &Seen, judge: &Judge) -> Decision {
-    decide(at(now), &policy(), progress, (new, &seen(InstanceState::Healthy)), judge, &[])
+    decide(
+        at(now),
+        &policy(),
+        progress,
+        (new, &seen(InstanceState::Healthy)),
+        judge,
+        &[],
+    )
 }
 
 #[test]
 fn steps_go_on_when_time_and_judge_agree() {
     let healthy = seen(InstanceState::Healthy);
-    assert_eq!(next(105, &progress(0), &healthy, &judged(5, 0)), Decision::Stay, "the step lasts ten seconds");
-    assert!(matches!(next(110, &progress(0), &healthy, &judged(9, 0)), Decision::Step(_)));
-    assert!(matches!(next(110, &progress(1), &healthy, &judged(9, 0)), Decision::Promote(_)));
-    assert!(matches!(next(104, &progress(0), &healthy, &judged(20, 9)), Decision::Undo(Cause::Judge, _)));
+    assert_eq!(
+        next(105, &progress(0), &healthy, &judged(5, 0)),
+        Decision::Stay,
+        "the step lasts ten seconds"
+    );
+    assert!(matches!(
+        next(110, &progress(0), &healthy, &judged(9, 0)),
+        Decision::Step(_)
+    ));
+    assert!(matches!(
+        next(110, &progress(1), &healthy, &judged(9, 0)),
+        Decision::Promote(_)
+    ));
+    assert!(matches!(
+        next(104, &progress(0), &healthy, &judged(20, 9)),
+        Decision::Undo(Cause::Judge, _)
+    ));
 }
 
 #[test]
 fn without_traffic_it_extends_once_then_asks_once() {
     let healthy = seen(InstanceState::Healthy);
     let mut progress = progress(0);
-    assert!(matches!(next(111, &progress, &healthy, &Judge::default()), Decision::Extend(_)));
+    assert!(matches!(
+        next(111, &progress, &healthy, &Judge::default()),
+        Decision::Extend(_)
+    ));
     progress.extended = true;
     assert_eq!(next(112, &progress, &healthy, &Judge::default()), Decision::Stay);
-    assert!(matches!(next(131, &progress, &healthy, &Judge::default()), Decision::Ask(_)));
+    assert!(matches!(
+        next(131, &progress, &healthy, &Judge::default()),
+        Decision::Ask(_)
+    ));
     progress.status = Status::Waiting;
     assert_eq!(next(132, &progress, &healthy, &Judge::default()), Decision::Stay);
-    assert!(matches!(next(133, &progress, &healthy, &judged(5, 0)), Decision::Step(_)), "traffic came after all");
+    assert!(
+        matches!(next(133, &progress, &healthy, &judged(5, 0)), Decision::Step(_)),
+        "traffic came after all"
+    );
 
     let mut policy = policy();
     policy.inconclusive = Inconclusive::Abort;
     progress.status = Status::Running;
-    let decision = decide(at(131), &policy, &progress, (&healthy, &healthy), &Judge::default(), &[]);
-    assert!(matches!(decision, Decision::Undo(Cause::Judge, reason) if reason.contains("too little traffic")));
+    let decision = decide(
+        at(131),
+        &policy,
+        &progress,
+        (&healthy, &healthy),
+        &Judge::default(),
+        &[],
+    );
+    assert!(
+        matches!(decision, Decision::Undo(Cause::Judge, reason) if reason.contains("too little traffic"))
+    );
 }
 
 #[test]
@@ -72,22 +129,38 @@ fn a_pause_stops_steps_but_not_the_judge() {
     progress.status = Status::Paused;
     let healthy = seen(InstanceState::Healthy);
     assert_eq!(next(500, &progress, &healthy, &judged(9, 0)), Decision::Stay);
-    assert!(matches!(next(500, &progress, &healthy, &judged(20, 9)), Decision::Undo(Cause::Judge, _)));
+    assert!(matches!(
+        next(500, &progress, &healthy, &judged(20, 9)),
+        Decision::Undo(Cause::Judge, _)
+    ));
 }
 
 #[test]
 fn a_broken_instance_is_undone_whatever_the_counts() {
-    for state in [InstanceState::Crashed, InstanceState::Failed, InstanceState::Stopped] {
+    for state in [
+        InstanceState::Crashed,
+        InstanceState::Failed,
+        InstanceState::Stopped,
+    ] {
         let decision = next(101, &progress(0), &seen(state), &Judge::default());
-        assert!(matches!(decision, Decision::Undo(Cause::Guardrail, _)), "{state:?}");
+        assert!(
+            matches!(decision, Decision::Undo(Cause::Guardrail, _)),
+            "{state:?}"
+        );
     }
     let mut ill = seen(InstanceState::Unhealthy);
     ill.since = at(100);
     assert_eq!(next(103, &progress(0), &ill, &Judge::default()), Decision::Stay);
-    assert!(matches!(next(106, &progress(0), &ill, &Judge::default()), Decision::Undo(Cause::Guardrail, _)));
+    assert!(matches!(
+        next(106, &progress(0), &ill, &Judge::default()),
+        Decision::Undo(Cause::Guardrail, _)
+    ));
     let mut restarted = seen(InstanceState::Healthy);
     restarted.restarts = 1;
-    assert!(matches!(next(103, &progress(0), &restarted, &Judge::default()), Decision::Undo(Cause::Guardrail, _)));
+    assert!(matches!(
+        next(103, &progress(0), &restarted, &Judge::default()),
+        Decision::Undo(Cause::Guardrail, _)
+    ));
 }
 
 #[test]
@@ -95,10 +168,21 @@ fn after_a_restart_both_must_come_back_in_time() {
     let mut progress = progress(0);
     progress.recovering_at = Some(at(200));
     let stale = seen(InstanceState::Healthy);
-    assert_eq!(next(205, &progress, &stale, &Judge::default()), Decision::Stay, "the report is from before");
+    assert_eq!(
+        next(205, &progress, &stale, &Judge::default()),
+        Decision::Stay,
+        "the report is from before"
+    );
     let mut fresh = stale.clone();
     fresh.reported_at = Some(at(204));
-    let both = decide(at(205), &policy(), &progress, (&fresh, &fresh), &Judge::default(), &[]);
+    let both = decide(
+        at(205),
+        &policy(),
+        &progress,
+        (&fresh, &fresh),
+        &Judge::default(),
+        &[],
+    );
     assert_eq!(both, Decision::Recovered);
     let Decision::Undo(Cause::Restart, reason) = next(231, &progress, &fresh, &Judge::default()) else {
         unreachable!("the old one is not back")
@@ -110,8 +194,21 @@ fn after_a_restart_both_must_come_back_in_time() {
 fn seconds_become_slices_aligned_to_the_step() {
     let from = first_slice(Timestamp::from_micros(100_400_000));
     assert_eq!(from, at(102));
-    let second = |s: i64, new: bool, requests: u64| Second { at: at(s), new, counts: Counts { requests, errors: 0, slow: 0 } };
-    let seconds = [second(101, true, 99), second(102, true, 1), second(102, false, 5), second(104, true, 2)];
+    let second = |s: i64, new: bool, requests: u64| Second {
+        at: at(s),
+        new,
+        counts: Counts {
+            requests,
+            errors: 0,
+            slow: 0,
+        },
+    };
+    let seconds = [
+        second(101, true, 99),
+        second(102, true, 1),
+        second(102, false, 5),
+        second(104, true, 2),
+    ];
     let slices = closed_slices(&seconds, from, 1_000, at(106));
     assert_eq!(slices.len(), 2, "103 has ended and arrived, 104 may still arrive");
     assert_eq!((slices[0].pair.new.requests, slices[0].pair.old.requests), (1, 5));

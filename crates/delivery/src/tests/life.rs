@@ -4,7 +4,7 @@ use bascule_ledger::facts::delivery::{DeploymentFinished, RolloutFinished};
 
 #[tokio::test]
 async fn a_release_reaches_staging_by_itself_and_production_in_judged_steps() {
-    whole_life(World::new().await).await;
+    drop(whole_life(World::new().await).await);
 }
 
 #[tokio::test]
@@ -43,7 +43,10 @@ async fn whole_life(mut world: World) -> World {
     world.publish("1.1.0").await;
     world.deploy("1.1.0", "production").await.unwrap();
     world.turns(2).await;
-    assert_eq!(world.weights("production").await, [("1.0.0".to_owned(), 75), ("1.1.0".to_owned(), 25)]);
+    assert_eq!(
+        world.weights("production").await,
+        [("1.0.0".to_owned(), 75), ("1.1.0".to_owned(), 25)]
+    );
     let mut seen = Vec::new();
     for _ in 0..30 {
         world.second(0).await;
@@ -52,7 +55,10 @@ async fn whole_life(mut world: World) -> World {
     seen.dedup();
     assert_eq!(seen, [25, 50, 100], "steps in order, none skipped");
     let rollout = world.rollout().await;
-    assert_eq!((rollout.status.as_str(), rollout.cause.as_deref()), ("promoted", Some("judge")));
+    assert_eq!(
+        (rollout.status.as_str(), rollout.cause.as_deref()),
+        ("promoted", Some("judge"))
+    );
     world.turns(3).await;
     let production = world.environment("production").await;
     assert_eq!(World::serving(&production), Some("1.1.0"));
@@ -60,10 +66,19 @@ async fn whole_life(mut world: World) -> World {
     assert_eq!(world.weights("production").await, [("1.1.0".to_owned(), 100)]);
     let facts = world.facts("deployment.finished").await;
     let last: DeploymentFinished = facts.last().unwrap().fact().unwrap();
-    assert_eq!((last.result.as_str(), last.exposed, last.tier.as_str()), ("succeeded", true, "production"));
+    assert_eq!(
+        (last.result.as_str(), last.exposed, last.tier.as_str()),
+        ("succeeded", true, "production")
+    );
     let numbers = rollout.numbers;
-    assert!(numbers.new_requests > 0 && numbers.new_requests <= 30 * 60, "counts sent twice count once: {numbers:?}");
-    assert!(!world.fakes.recorded.lock().unwrap().is_empty(), "telemetry got the slices");
+    assert!(
+        numbers.new_requests > 0 && numbers.new_requests <= 30 * 60,
+        "counts sent twice count once: {numbers:?}"
+    );
+    assert!(
+        !world.fakes.recorded.lock().unwrap().is_empty(),
+        "telemetry got the slices"
+    );
     world
 }
 
@@ -78,16 +93,33 @@ async fn a_version_that_fails_eight_percent_is_undone_by_the_judge() {
         }
     }
     let rollout = world.rollout().await;
-    assert_eq!((rollout.status.as_str(), rollout.cause.as_deref()), ("aborted", Some("judge")), "{rollout:?}");
-    assert!(rollout.reason.contains("failed on the new version"), "{}", rollout.reason);
+    assert_eq!(
+        (rollout.status.as_str(), rollout.cause.as_deref()),
+        ("aborted", Some("judge")),
+        "{rollout:?}"
+    );
+    assert!(
+        rollout.reason.contains("failed on the new version"),
+        "{}",
+        rollout.reason
+    );
     assert_eq!(world.weights("production").await, [("1.0.0".to_owned(), 100)]);
-    let finished: RolloutFinished = world.facts("rollout.finished").await.last().unwrap().fact().unwrap();
+    let finished: RolloutFinished = world
+        .facts("rollout.finished")
+        .await
+        .last()
+        .unwrap()
+        .fact()
+        .unwrap();
     assert!(finished.exposed_at.unwrap() <= finished.first_error_at.unwrap());
     let judged = world.kinds("rollout.judged").await;
     assert!(judged.last().unwrap().contains("fail"), "{judged:?}");
     world.turns(3).await;
     let production = world.environment("production").await;
-    assert_eq!((World::serving(&production), production.instances.len()), (Some("1.0.0"), 1));
+    assert_eq!(
+        (World::serving(&production), production.instances.len()),
+        (Some("1.0.0"), 1)
+    );
 }
 
 #[tokio::test]
@@ -98,32 +130,68 @@ async fn an_abort_moves_traffic_in_one_revision_and_drains_only_after_the_edge_k
     let before = world.edge_config().await.revision;
     // The edge hangs on its long poll, as it does in life.
     let delivery = world.delivery.clone();
-    let poll = tokio::spawn(async move { delivery.edge_config(&edge, before, Duration::from_secs(20)).await });
+    let poll =
+        tokio::spawn(async move { delivery.edge_config(&edge, before, Duration::from_secs(20)).await });
     tokio::task::yield_now().await;
     let id = world.rollout().await.id;
-    world.delivery.act_on_rollout(&ben(), world.project, id, Act::Abort, "numbers look odd").await.unwrap();
-    let config = tokio::time::timeout(Duration::from_secs(1), poll).await.expect("within a second").unwrap().unwrap();
+    world
+        .delivery
+        .act_on_rollout(&ben(), world.project, id, Act::Abort, "numbers look odd")
+        .await
+        .unwrap();
+    let config = tokio::time::timeout(Duration::from_secs(1), poll)
+        .await
+        .expect("within a second")
+        .unwrap()
+        .unwrap();
     assert_eq!(config.revision, before + 1, "weights change in one revision");
     let production = world.environment("production").await;
-    let route = config.routes.iter().find(|route| route.environment == production.id).unwrap();
-    let weights: Vec<_> = route.backends.iter().map(|b| (b.version.as_str(), b.weight)).collect();
+    let route = config
+        .routes
+        .iter()
+        .find(|route| route.environment == production.id)
+        .unwrap();
+    let weights: Vec<_> = route
+        .backends
+        .iter()
+        .map(|b| (b.version.as_str(), b.weight))
+        .collect();
     assert_eq!(weights, [("1.0.0", 100)]);
 
     // The edge has the answer but has not said that it is in force: nothing is drained yet.
     world.driver.turn().await.unwrap();
     assert!(world.wanted().await.iter().all(|row| row.desired == "run"));
     let edge = world.delivery.edge_of(&world.edge).await.unwrap();
-    world.delivery.edge_config(&edge, config.revision, Duration::ZERO).await.unwrap();
+    world
+        .delivery
+        .edge_config(&edge, config.revision, Duration::ZERO)
+        .await
+        .unwrap();
     world.driver.turn().await.unwrap();
-    assert_eq!(world.wanted().await.iter().filter(|row| row.desired == "drain").count(), 1);
+    assert_eq!(
+        world
+            .wanted()
+            .await
+            .iter()
+            .filter(|row| row.desired == "drain")
+            .count(),
+        1
+    );
     world.agent_turn().await;
-    assert!(world.wanted().await.iter().all(|row| row.desired == "run"), "it is gone");
+    assert!(
+        world.wanted().await.iter().all(|row| row.desired == "run"),
+        "it is gone"
+    );
     assert_eq!(world.instances(production.id).await.len(), 1);
 
     let rollout = world.rollout().await;
     assert_eq!(rollout.cause.as_deref(), Some("person"));
     assert_eq!(rollout.reason, "aborted by ben: numbers look odd");
-    let again = world.delivery.act_on_rollout(&ben(), world.project, id, Act::Abort, "").await.unwrap_err();
+    let again = world
+        .delivery
+        .act_on_rollout(&ben(), world.project, id, Act::Abort, "")
+        .await
+        .unwrap_err();
     assert_eq!(again.code, "rollout_ended");
     // Undone versions cannot slip back in without a word: staging passed, so promotion is allowed again.
     assert!(world.deploy("1.1.0", "production").await.is_ok());
@@ -134,12 +202,24 @@ async fn an_edge_that_never_answers_does_not_hold_up_the_drain_for_ever() {
     let mut world = World::rolling().await;
     world.second(0).await;
     let id = world.rollout().await.id;
-    world.delivery.act_on_rollout(&ana(), world.project, id, Act::Promote, "").await.unwrap();
+    world
+        .delivery
+        .act_on_rollout(&ana(), world.project, id, Act::Promote, "")
+        .await
+        .unwrap();
     world.driver.turn().await.unwrap();
     assert!(world.wanted().await.iter().all(|row| row.desired == "run"));
     world.clock.advance(Duration::from_secs(5));
     world.driver.turn().await.unwrap();
-    assert_eq!(world.wanted().await.iter().filter(|row| row.desired == "drain").count(), 1);
+    assert_eq!(
+        world
+            .wanted()
+            .await
+            .iter()
+            .filter(|row| row.desired == "drain")
+            .count(),
+        1
+    );
     assert_eq!(world.rollout().await.status, "promoted");
 }
 
@@ -147,10 +227,20 @@ async fn an_edge_that_never_answers_does_not_hold_up_the_drain_for_ever() {
 async fn a_crash_during_the_rollout_is_undone_without_waiting_for_numbers() {
     let mut world = World::rolling().await;
     world.second(0).await;
-    world.fates.insert("1.1.0".into(), Fate { state: InstanceState::Crashed, smoke: true, restarts: 1 });
+    world.fates.insert(
+        "1.1.0".into(),
+        Fate {
+            state: InstanceState::Crashed,
+            smoke: true,
+            restarts: 1,
+        },
+    );
     world.turns(1).await;
     let rollout = world.rollout().await;
-    assert_eq!((rollout.status.as_str(), rollout.cause.as_deref()), ("aborted", Some("guardrail")));
+    assert_eq!(
+        (rollout.status.as_str(), rollout.cause.as_deref()),
+        ("aborted", Some("guardrail"))
+    );
     assert!(rollout.reason.contains("crashed"), "{}", rollout.reason);
     let changes = world.kinds("instance.changed").await;
     assert!(changes.iter().any(|line| line.contains("crashed")), "{changes:?}");
@@ -160,15 +250,27 @@ async fn a_crash_during_the_rollout_is_undone_without_waiting_for_numbers() {
 async fn a_pause_holds_the_step_and_a_resume_goes_on() {
     let mut world = World::rolling().await;
     let id = world.rollout().await.id;
-    world.delivery.act_on_rollout(&ana(), world.project, id, Act::Pause, "lunch").await.unwrap();
-    let twice = world.delivery.act_on_rollout(&ana(), world.project, id, Act::Pause, "").await.unwrap_err();
+    world
+        .delivery
+        .act_on_rollout(&ana(), world.project, id, Act::Pause, "lunch")
+        .await
+        .unwrap();
+    let twice = world
+        .delivery
+        .act_on_rollout(&ana(), world.project, id, Act::Pause, "")
+        .await
+        .unwrap_err();
     assert_eq!(twice.code, "not_so");
     for _ in 0..20 {
         world.second(0).await;
     }
     let rollout = world.rollout().await;
     assert_eq!((rollout.status.as_str(), rollout.weight), ("paused", 25));
-    world.delivery.act_on_rollout(&ana(), world.project, id, Act::Resume, "").await.unwrap();
+    world
+        .delivery
+        .act_on_rollout(&ana(), world.project, id, Act::Resume, "")
+        .await
+        .unwrap();
     world.turns(1).await;
     assert_eq!(world.rollout().await.weight, 50);
 }
@@ -182,26 +284,62 @@ async fn without_traffic_a_person_is_asked() {
     }
     let rollout = world.rollout().await;
     assert_eq!((rollout.status.as_str(), rollout.weight), ("waiting", 25));
-    assert!(rollout.reason.contains("too little traffic"), "{}", rollout.reason);
-    assert_eq!(world.kinds("rollout.judged").await.len(), 2, "said once that it extends, once that it asks");
+    assert!(
+        rollout.reason.contains("too little traffic"),
+        "{}",
+        rollout.reason
+    );
+    assert_eq!(
+        world.kinds("rollout.judged").await.len(),
+        2,
+        "said once that it extends, once that it asks"
+    );
 }
 
 #[tokio::test]
 async fn a_release_that_cannot_start_or_fails_its_smoke_test_meets_nobody() {
     let mut world = World::new().await;
     world.publish("1.0.0").await;
-    world.fates.insert("1.1.0".into(), Fate { state: InstanceState::Failed, smoke: true, restarts: 0 });
+    world.fates.insert(
+        "1.1.0".into(),
+        Fate {
+            state: InstanceState::Failed,
+            smoke: true,
+            restarts: 0,
+        },
+    );
     world.publish("1.1.0").await;
-    world.fates.insert("1.2.0".into(), Fate { state: InstanceState::Healthy, smoke: false, restarts: 0 });
+    world.fates.insert(
+        "1.2.0".into(),
+        Fate {
+            state: InstanceState::Healthy,
+            smoke: false,
+            restarts: 0,
+        },
+    );
     world.publish("1.2.0").await;
     let staging = world.environment("staging").await;
     assert_eq!(World::serving(&staging), Some("1.0.0"));
     assert_eq!(world.weights("staging").await, [("1.0.0".to_owned(), 100)]);
-    let list = world.delivery.deployment_views(world.project, Some("staging"), None, 10).await.unwrap();
-    let results: Vec<_> = list.iter().map(|d| (d.version.as_str(), d.status.as_str())).collect();
-    assert_eq!(results, [("1.2.0", "failed"), ("1.1.0", "failed"), ("1.0.0", "succeeded")]);
+    let list = world
+        .delivery
+        .deployment_views(world.project, Some("staging"), None, 10)
+        .await
+        .unwrap();
+    let results: Vec<_> = list
+        .iter()
+        .map(|d| (d.version.as_str(), d.status.as_str()))
+        .collect();
+    assert_eq!(
+        results,
+        [("1.2.0", "failed"), ("1.1.0", "failed"), ("1.0.0", "succeeded")]
+    );
     assert!(list[0].reason.contains("smoke test failed"), "{}", list[0].reason);
     assert!(list.iter().take(2).all(|d| d.exposed_at.is_none()));
     world.turns(2).await;
-    assert_eq!(world.instances(staging.id).await.len(), 1, "what failed is taken away");
+    assert_eq!(
+        world.instances(staging.id).await.len(),
+        1,
+        "what failed is taken away"
+    );
 }

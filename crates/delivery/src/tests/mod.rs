@@ -6,15 +6,17 @@ mod restart;
 mod web;
 
 use crate::{
-    ByteStream, Delivery, MIGRATIONS, Ports, ProjectFiles, ProjectInfo, ReleaseInfo, ReleasePart, Releases, TrafficSink,
-    controller::Driver, fleet,
+    ByteStream, Delivery, MIGRATIONS, Ports, ProjectFiles, ProjectInfo, ReleaseInfo, ReleasePart, Releases,
+    TrafficSink, controller::Driver, fleet,
 };
 use async_trait::async_trait;
 use bascule_core::{
-    Actor, ActorKind, Caller, Digest, EnvironmentId, FakeClock, InstanceId, Permission, PipelineId, ProjectId, ReleaseId,
-    Result, Timestamp, UserId,
+    Actor, ActorKind, Caller, Digest, EnvironmentId, FakeClock, InstanceId, Permission, PipelineId,
+    ProjectId, ReleaseId, Result, Timestamp, UserId,
 };
-use bascule_ledger::{Fact as _, Filter, Hub, InstanceKey, Ledger, Page, facts::supplychain::ReleasePublished};
+use bascule_ledger::{
+    Fact as _, Filter, Hub, InstanceKey, Ledger, Page, facts::supplychain::ReleasePublished,
+};
 use bascule_store::{Db, DbOptions};
 use bascule_wire::{
     agent::{AgentReport, InstanceReport, InstanceState, SmokeResult},
@@ -45,19 +47,38 @@ struct Fakes {
 #[async_trait]
 impl Releases for Fakes {
     async fn get(&self, release: ReleaseId) -> Result<Option<ReleaseInfo>> {
-        Ok(self.releases.lock().unwrap().iter().find(|r| r.id == release).cloned())
+        Ok(self
+            .releases
+            .lock()
+            .unwrap()
+            .iter()
+            .find(|r| r.id == release)
+            .cloned())
     }
     async fn by_version(&self, project: ProjectId, version: &str) -> Result<Option<ReleaseInfo>> {
         let releases = self.releases.lock().unwrap();
-        Ok(releases.iter().find(|r| r.project == project && r.version == version).cloned())
+        Ok(releases
+            .iter()
+            .find(|r| r.project == project && r.version == version)
+            .cloned())
     }
     async fn newest(&self, project: ProjectId, limit: usize) -> Result<Vec<ReleaseInfo>> {
         let releases = self.releases.lock().unwrap();
-        Ok(releases.iter().rev().filter(|r| r.project == project).take(limit).cloned().collect())
+        Ok(releases
+            .iter()
+            .rev()
+            .filter(|r| r.project == project)
+            .take(limit)
+            .cloned()
+            .collect())
     }
     async fn find_part(&self, release: ReleaseId, path: &str) -> Result<Option<ReleasePart>> {
         let digest = Digest::of(release.to_string().as_bytes());
-        Ok((path == "dist/app.tar.gz").then(|| ReleasePart { digest, size: 9, file_name: "app.tar.gz".into() }))
+        Ok((path == "dist/app.tar.gz").then(|| ReleasePart {
+            digest,
+            size: 9,
+            file_name: "app.tar.gz".into(),
+        }))
     }
     async fn open(&self, _: &Digest) -> Result<Option<ByteStream>> {
         let once = futures::stream::once(async { Ok(bytes::Bytes::from_static(b"the bytes")) });
@@ -69,7 +90,12 @@ impl Releases for Fakes {
 impl ProjectFiles for Fakes {
     async fn read(&self, _: ProjectId, sha: &str, path: &str, _: usize) -> Result<Option<Vec<u8>>> {
         assert_eq!(path, "bascule.yaml");
-        Ok(self.files.lock().unwrap().get(sha).map(|text| text.clone().into_bytes()))
+        Ok(self
+            .files
+            .lock()
+            .unwrap()
+            .get(sha)
+            .map(|text| text.clone().into_bytes()))
     }
 }
 
@@ -122,7 +148,9 @@ impl World {
 
     async fn over(dir: tempfile::TempDir, options: &DbOptions) -> Self {
         let db = Db::open(options).await.unwrap();
-        db.migrate(&[bascule_store::MIGRATIONS, bascule_ledger::MIGRATIONS, MIGRATIONS]).await.unwrap();
+        db.migrate(&[bascule_store::MIGRATIONS, bascule_ledger::MIGRATIONS, MIGRATIONS])
+            .await
+            .unwrap();
         let clock = FakeClock::at(Timestamp::from_seconds(1_000_000));
         let key = InstanceKey::generate();
         let ledger = Ledger::new(db.clone(), Arc::new(clock.clone()), key);
@@ -193,7 +221,11 @@ impl World {
     }
 
     async fn settle(&self) {
-        let hub = self.delivery.subscribers().into_iter().fold(Hub::default(), Hub::with);
+        let hub = self
+            .delivery
+            .subscribers()
+            .into_iter()
+            .fold(Hub::default(), Hub::with);
         hub.settle(&self.ledger).await.unwrap();
     }
 
@@ -206,11 +238,15 @@ impl World {
     /// What the agent should run: the instance's identifier and whether it should drain.
     async fn wanted(&self) -> Vec<crate::deployment::instances::Wanted> {
         let agent = self.delivery.agent_of(&self.agent).await.unwrap();
-        crate::deployment::instances::wanted_of(&self.delivery.db, agent.id).await.unwrap()
+        crate::deployment::instances::wanted_of(&self.delivery.db, agent.id)
+            .await
+            .unwrap()
     }
 
     async fn revision(&self) -> i64 {
-        fleet::store::revision(&self.delivery.db, fleet::Channel::Agent).await.unwrap()
+        fleet::store::revision(&self.delivery.db, fleet::Channel::Agent)
+            .await
+            .unwrap()
     }
 
     fn report(&self, instances: &[InstanceReport]) -> AgentReport {
@@ -230,7 +266,11 @@ impl World {
             .iter()
             .map(|wanted| {
                 let fate = self.fates.get(&wanted.version).cloned();
-                let fate = fate.unwrap_or(Fate { state: InstanceState::Healthy, smoke: true, restarts: 0 });
+                let fate = fate.unwrap_or(Fate {
+                    state: InstanceState::Healthy,
+                    smoke: true,
+                    restarts: 0,
+                });
                 let gone = wanted.desired == "drain";
                 InstanceReport {
                     instance: wanted.id,
@@ -241,27 +281,48 @@ impl World {
                     restarts: fate.restarts,
                     message: String::new(),
                     started_at: Some(Timestamp::from_seconds(1)),
-                    smoke: Some(SmokeResult { passed: fate.smoke, details: vec!["GET / → 200".into()] }),
+                    smoke: Some(SmokeResult {
+                        passed: fate.smoke,
+                        details: vec!["GET / → 200".into()],
+                    }),
                 }
             })
             .collect();
-        self.delivery.sync_agent(&agent, &self.report(&reports), -1, Duration::ZERO).await.unwrap();
+        self.delivery
+            .sync_agent(&agent, &self.report(&reports), -1, Duration::ZERO)
+            .await
+            .unwrap();
     }
 
     /// The edge takes the present configuration into force.
     async fn edge_config(&self) -> EdgeConfig {
         let edge = self.delivery.edge_of(&self.edge).await.unwrap();
-        let config = self.delivery.edge_config(&edge, -1, Duration::ZERO).await.unwrap();
+        let config = self
+            .delivery
+            .edge_config(&edge, -1, Duration::ZERO)
+            .await
+            .unwrap();
         let edge = self.delivery.edge_of(&self.edge).await.unwrap();
-        self.delivery.edge_config(&edge, config.revision, Duration::ZERO).await.unwrap()
+        self.delivery
+            .edge_config(&edge, config.revision, Duration::ZERO)
+            .await
+            .unwrap()
     }
 
     /// Versions and weights that an environment's route has.
     async fn weights(&self, environment: &str) -> Vec<(String, u32)> {
         let id = self.environment(environment).await.id;
         let config = self.edge_config().await;
-        let route = config.routes.into_iter().find(|route| route.environment == id).unwrap();
-        let mut weights: Vec<_> = route.backends.into_iter().map(|b| (b.version, b.weight)).collect();
+        let route = config
+            .routes
+            .into_iter()
+            .find(|route| route.environment == id)
+            .unwrap();
+        let mut weights: Vec<_> = route
+            .backends
+            .into_iter()
+            .map(|b| (b.version, b.weight))
+            .collect();
         weights.sort();
         weights
     }
@@ -286,7 +347,10 @@ impl World {
                 let newest = route.backends.iter().map(|b| b.instance).max() == Some(backend.instance);
                 // Errors spread evenly: so many of a hundred, by the second.
                 let errors = if newest && route.backends.len() > 1 {
-                    let (from, to) = (at.seconds() as u64 * requests, (at.seconds() as u64 + 1) * requests);
+                    let (from, to) = (
+                        at.seconds() as u64 * requests,
+                        (at.seconds() as u64 + 1) * requests,
+                    );
                     to * fail_percent / 100 - from * fail_percent / 100
                 } else {
                     0
@@ -364,8 +428,13 @@ impl World {
     }
 
     async fn rollout(&self) -> dto::Rollout {
-        let rows = crate::rollout::store::list(&self.delivery.db, self.project, None, 1).await.unwrap();
-        self.delivery.rollout_view(self.project, rows[0].id).await.unwrap()
+        let rows = crate::rollout::store::list(&self.delivery.db, self.project, None, 1)
+            .await
+            .unwrap();
+        self.delivery
+            .rollout_view(self.project, rows[0].id)
+            .await
+            .unwrap()
     }
 
     async fn kinds(&self, prefix: &str) -> Vec<String> {
@@ -374,24 +443,46 @@ impl World {
     }
 
     async fn facts(&self, kind: &str) -> Vec<bascule_ledger::Entry> {
-        let filter = Filter { kinds: vec![kind.into()], ..Filter::default() };
-        self.ledger.read(&filter, Page::After { after: 0, limit: 1_000 }).await.unwrap()
+        let filter = Filter {
+            kinds: vec![kind.into()],
+            ..Filter::default()
+        };
+        self.ledger
+            .read(
+                &filter,
+                Page::After {
+                    after: 0,
+                    limit: 1_000,
+                },
+            )
+            .await
+            .unwrap()
     }
 
     async fn instances(&self, environment: EnvironmentId) -> Vec<InstanceId> {
-        let rows = crate::deployment::instances::in_environments(&self.delivery.db, &[environment]).await.unwrap();
+        let rows = crate::deployment::instances::in_environments(&self.delivery.db, &[environment])
+            .await
+            .unwrap();
         rows.into_iter().map(|row| row.id).collect()
     }
 }
 
 fn ana() -> Caller {
     let user = UserId::new();
-    Caller { actor: Actor::new(ActorKind::User, user, "ana"), user: Some(user), ..Caller::anonymous() }
+    Caller {
+        actor: Actor::new(ActorKind::User, user, "ana"),
+        user: Some(user),
+        ..Caller::anonymous()
+    }
 }
 
 fn ben() -> Caller {
     let user = UserId::new();
-    Caller { actor: Actor::new(ActorKind::User, user, "ben"), user: Some(user), ..Caller::anonymous() }
+    Caller {
+        actor: Actor::new(ActorKind::User, user, "ben"),
+        user: Some(user),
+        ..Caller::anonymous()
+    }
 }
 
 #[test]

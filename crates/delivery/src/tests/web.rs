@@ -42,12 +42,22 @@ async fn call(app: &Router, request: Request<Body>) -> (StatusCode, String) {
 }
 
 fn get(path: &str) -> Request<Body> {
-    Request::get(path).header("accept", "text/html").body(Body::empty()).unwrap()
+    Request::get(path)
+        .header("accept", "text/html")
+        .body(Body::empty())
+        .unwrap()
 }
 
 fn post(path: &str, body: &str) -> Request<Body> {
-    let kind = if path.starts_with("/api") { "application/json" } else { "application/x-www-form-urlencoded" };
-    Request::post(path).header("content-type", kind).body(Body::from(body.to_owned())).unwrap()
+    let kind = if path.starts_with("/api") {
+        "application/json"
+    } else {
+        "application/x-www-form-urlencoded"
+    };
+    Request::post(path)
+        .header("content-type", kind)
+        .body(Body::from(body.to_owned()))
+        .unwrap()
 }
 
 #[tokio::test]
@@ -60,25 +70,52 @@ async fn pages_show_what_serves_and_how_the_rollout_goes() {
     let rollout = world.rollout().await;
     let (status, page) = call(&app, get("/health/clinic/-/environments")).await;
     assert_eq!(status, StatusCode::OK, "{page}");
-    assert!(page.contains("1.1.0 is rolling out") && page.contains("Deploy a release"), "{page}");
+    assert!(
+        page.contains("1.1.0 is rolling out") && page.contains("Deploy a release"),
+        "{page}"
+    );
     let (_, page) = call(&app, get("/environments")).await;
-    assert!(page.contains("health/clinic") && page.contains("production"), "{page}");
+    assert!(
+        page.contains("health/clinic") && page.contains("production"),
+        "{page}"
+    );
     let (_, page) = call(&app, get("/health/clinic/-/deployments?environment=production")).await;
     assert!(page.contains("rolling out"), "{page}");
-    let (_, page) = call(&app, get(&format!("/health/clinic/-/deployments/{}", rollout.deployment))).await;
-    assert!(page.contains("1.1.0 to production") && page.contains("25 %"), "{page}");
+    let (_, page) = call(
+        &app,
+        get(&format!("/health/clinic/-/deployments/{}", rollout.deployment)),
+    )
+    .await;
+    assert!(
+        page.contains("1.1.0 to production") && page.contains("25 %"),
+        "{page}"
+    );
     let address = format!("/health/clinic/-/rollouts/{}", rollout.id);
     let (_, page) = call(&app, get(&address)).await;
-    for part in ["1.1.0 beside 1.0.0 in production", "Abort", "Pause", "data-chart", "Last slices in numbers"] {
+    for part in [
+        "1.1.0 beside 1.0.0 in production",
+        "Abort",
+        "Pause",
+        "data-chart",
+        "Last slices in numbers",
+    ] {
         assert!(page.contains(part), "{part}: {page}");
     }
     for kind in ["weight", "errors", "evidence"] {
         let (status, chart) = call(&app, get(&format!("{address}/chart/{kind}"))).await;
         assert_eq!(status, StatusCode::OK);
         let option: serde_json::Value = serde_json::from_str(&chart).unwrap();
-        assert!(option["series"][0]["data"].as_array().is_some_and(|data| !data.is_empty()), "{chart}");
+        assert!(
+            option["series"][0]["data"]
+                .as_array()
+                .is_some_and(|data| !data.is_empty()),
+            "{chart}"
+        );
     }
-    assert_eq!(call(&app, get(&format!("{address}/chart/other"))).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(
+        call(&app, get(&format!("{address}/chart/other"))).await.0,
+        StatusCode::NOT_FOUND
+    );
     let (status, _) = call(&app, post(&format!("{address}/abort"), "reason=")).await;
     assert_eq!(status, StatusCode::SEE_OTHER);
     assert_eq!(world.rollout().await.status, "aborted");
@@ -94,23 +131,48 @@ async fn the_api_serves_members_and_refuses_others() {
     assert_eq!(status, StatusCode::OK);
     let environments: Vec<dto::Environment> = serde_json::from_str(&body).unwrap();
     assert_eq!(World::serving(&environments[0]), Some("1.0.0"));
-    assert_eq!(call(&maintainer, get(&format!("{base}/environments/nowhere"))).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(
+        call(&maintainer, get(&format!("{base}/environments/nowhere")))
+            .await
+            .0,
+        StatusCode::NOT_FOUND
+    );
 
     let order = r#"{"version":"1.0.0","environment":"production"}"#;
     let developer = app(&world, Role::Developer);
     let (status, body) = call(&developer, post(&format!("{base}/deployments"), order)).await;
-    assert_eq!((status, body.contains("deploy to production")), (StatusCode::FORBIDDEN, true), "{body}");
+    assert_eq!(
+        (status, body.contains("deploy to production")),
+        (StatusCode::FORBIDDEN, true),
+        "{body}"
+    );
     let reporter = app(&world, Role::Reporter);
-    assert_eq!(call(&reporter, post(&format!("{base}/deployments"), order)).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(
+        call(&reporter, post(&format!("{base}/deployments"), order))
+            .await
+            .0,
+        StatusCode::FORBIDDEN
+    );
     let guest = app(&world, Role::Guest);
-    assert_eq!(call(&guest, get(&format!("{base}/environments"))).await.0, StatusCode::FORBIDDEN);
+    assert_eq!(
+        call(&guest, get(&format!("{base}/environments"))).await.0,
+        StatusCode::FORBIDDEN
+    );
     let (status, body) = call(&maintainer, post(&format!("{base}/deployments"), order)).await;
     assert_eq!(status, StatusCode::CREATED, "{body}");
     let made: dto::Deployment = serde_json::from_str(&body).unwrap();
     let (_, body) = call(&maintainer, get(&format!("{base}/deployments/{}", made.id))).await;
     assert!(body.contains("\"starting\""), "{body}");
     assert_eq!(call(&maintainer, get(&format!("{base}/rollouts"))).await.1, "[]");
-    assert_eq!(call(&maintainer, get(&format!("{base}/deployments/{}", ReleaseId::new()))).await.0, StatusCode::NOT_FOUND);
+    assert_eq!(
+        call(
+            &maintainer,
+            get(&format!("{base}/deployments/{}", ReleaseId::new()))
+        )
+        .await
+        .0,
+        StatusCode::NOT_FOUND
+    );
 }
 
 #[tokio::test]
@@ -119,32 +181,77 @@ async fn agents_and_edges_need_their_own_tokens() {
     world.publish("1.0.0").await;
     let app = app(&world, Role::Owner);
     let report = serde_json::to_string(&world.report(&[])).unwrap();
-    assert_eq!(call(&app, post("/api/v1/agent/sync", &report)).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        call(&app, post("/api/v1/agent/sync", &report)).await.0,
+        StatusCode::UNAUTHORIZED
+    );
     let with = |path: &str, token: &str, body: &str| {
         let mut request = post(path, body);
-        request.headers_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
+        request
+            .headers_mut()
+            .insert("authorization", format!("Bearer {token}").parse().unwrap());
         request
     };
-    assert_eq!(call(&app, with("/api/v1/agent/sync", &world.edge, &report)).await.0, StatusCode::UNAUTHORIZED);
-    let (status, body) = call(&app, with("/api/v1/agent/sync?revision=0&wait=5", &world.agent, &report)).await;
+    assert_eq!(
+        call(&app, with("/api/v1/agent/sync", &world.edge, &report))
+            .await
+            .0,
+        StatusCode::UNAUTHORIZED
+    );
+    let (status, body) = call(
+        &app,
+        with("/api/v1/agent/sync?revision=0&wait=5", &world.agent, &report),
+    )
+    .await;
     assert_eq!(status, StatusCode::OK, "{body}");
     let desired: DesiredState = serde_json::from_str(&body).unwrap();
     let path = &desired.instances[0].artifact.path;
     let mut fetch = get(path);
-    fetch.headers_mut().insert("authorization", format!("Bearer {}", world.agent).parse().unwrap());
+    fetch.headers_mut().insert(
+        "authorization",
+        format!("Bearer {}", world.agent).parse().unwrap(),
+    );
     assert_eq!(call(&app, fetch).await, (StatusCode::OK, "the bytes".to_owned()));
 
     let staging = world.environment("staging").await;
-    let listeners = format!(r#"[{{"environment":"{}","url":"http://127.0.0.1:4711","port":4711}}]"#, staging.id);
-    assert_eq!(call(&app, with("/api/v1/edge/listeners", &world.edge, &listeners)).await.0, StatusCode::NO_CONTENT);
-    assert_eq!(world.environment("staging").await.url.as_deref(), Some("http://127.0.0.1:4711"));
+    let listeners = format!(
+        r#"[{{"environment":"{}","url":"http://127.0.0.1:4711","port":4711}}]"#,
+        staging.id
+    );
+    assert_eq!(
+        call(&app, with("/api/v1/edge/listeners", &world.edge, &listeners))
+            .await
+            .0,
+        StatusCode::NO_CONTENT
+    );
+    assert_eq!(
+        world.environment("staging").await.url.as_deref(),
+        Some("http://127.0.0.1:4711")
+    );
     let bad = listeners.replace("http://", "javascript://");
-    assert_eq!(call(&app, with("/api/v1/edge/listeners", &world.edge, &bad)).await.0, StatusCode::UNPROCESSABLE_ENTITY);
-    assert_eq!(call(&app, with("/api/v1/edge/counts", &world.edge, "[]")).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(
+        call(&app, with("/api/v1/edge/listeners", &world.edge, &bad))
+            .await
+            .0,
+        StatusCode::UNPROCESSABLE_ENTITY
+    );
+    assert_eq!(
+        call(&app, with("/api/v1/edge/counts", &world.edge, "[]")).await.0,
+        StatusCode::NO_CONTENT
+    );
     let mut config = get("/api/v1/edge/config?revision=0");
-    config.headers_mut().insert("authorization", format!("Bearer {}", world.edge).parse().unwrap());
+    config
+        .headers_mut()
+        .insert("authorization", format!("Bearer {}", world.edge).parse().unwrap());
     let (_, body) = call(&app, config).await;
     let config: EdgeConfig = serde_json::from_str(&body).unwrap();
-    let route = config.routes.iter().find(|route| route.environment == staging.id).unwrap();
-    assert_eq!((route.port, route.host.as_str()), (Some(4711), "staging.clinic.health"));
+    let route = config
+        .routes
+        .iter()
+        .find(|route| route.environment == staging.id)
+        .unwrap();
+    assert_eq!(
+        (route.port, route.host.as_str()),
+        (Some(4711), "staging.clinic.health")
+    );
 }
