@@ -10,7 +10,7 @@ pub struct User {
     /// The account.
     pub id: UserId,
     /// The name one signs in with.
-    pub username: Name,
+    pub username: String,
     /// What people call them.
     pub display_name: String,
     /// Where to write to; may be empty.
@@ -124,7 +124,7 @@ pub struct Member {
     /// The account.
     pub id: UserId,
     /// Its user name.
-    pub username: Name,
+    pub username: String,
     /// What people call them.
     pub display_name: String,
     /// The role.

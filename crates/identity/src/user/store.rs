@@ -1,0 +1,116 @@
+//! The queries about accounts.
+
+use bascule_core::{InstanceRole, Timestamp, UserId};
+use bascule_store::{Query, Result, Tx, args, row};
+
+row! {
+    /// An account.
+    #[derive(Clone, Debug)]
+    pub struct Account {
+        /// The account.
+        pub id: UserId,
+        /// The name one signs in with.
+        pub username: String,
+        /// What people call them.
+        pub display_name: String,
+        /// Where to write to; may be empty.
+        pub email: String,
+        /// Standing on the instance.
+        pub instance_role: InstanceRole,
+        /// Whether the account is open.
+        pub active: bool,
+        /// When it was created.
+        pub created_at: Timestamp,
+        /// When its holder last signed in with the password.
+        pub last_sign_in_at: Option<Timestamp>,
+    }
+}
+
+row! {
+    /// What sign-in needs.
+    pub(crate) struct Lock {
+        pub(crate) id: UserId,
+        pub(crate) username: String,
+        pub(crate) password_hash: String,
+        pub(crate) active: bool,
+    }
+}
+
+const COLUMNS: &str = "id, username, display_name, email, instance_role, active, created_at, last_sign_in_at";
+
+pub(crate) async fn by_id(db: &impl Query, id: UserId) -> Result<Option<Account>> {
+    db.one(&format!("SELECT {COLUMNS} FROM account WHERE id = $1"), args![id]).await
+}
+
+pub(crate) async fn by_name(db: &impl Query, username: &str) -> Result<Option<Account>> {
+    db.one(&format!("SELECT {COLUMNS} FROM account WHERE username = $1"), args![username]).await
+}
+
+pub(crate) async fn lock_of(db: &impl Query, username: &str) -> Result<Option<Lock>> {
+    let sql = "SELECT id, username, password_hash, active FROM account WHERE username = $1";
+    db.one(sql, args![username]).await
+}
+
+pub(crate) async fn list(db: &impl Query, after: &str, limit: i64) -> Result<Vec<Account>> {
+    let sql = format!("SELECT {COLUMNS} FROM account WHERE username > $1 ORDER BY username LIMIT $2");
+    db.all(&sql, args![after, limit]).await
+}
+
+pub(crate) async fn count(db: &impl Query) -> Result<i64> {
+    db.count("SELECT COUNT(*) AS n FROM account", args![]).await
+}
+
+pub(crate) async fn insert(tx: &Tx, account: &Account, password_hash: &str) -> Result<()> {
+    tx.run(
+        "INSERT INTO account (id, username, display_name, email, password_hash, instance_role, active, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        args![
+            account.id,
+            account.username,
+            account.display_name,
+            account.email,
+            password_hash,
+            account.instance_role,
+            account.active,
+            account.created_at
+        ],
+    )
+    .await
+    .map(drop)
+}
+
+pub(crate) async fn set_profile(tx: &Tx, id: UserId, display_name: &str, email: &str) -> Result<bool> {
+    let sql = "UPDATE account SET display_name = $2, email = $3 WHERE id = $1 AND active = TRUE";
+    Ok(tx.run(sql, args![id, display_name, email]).await? == 1)
+}
+
+pub(crate) async fn set_password(tx: &Tx, id: UserId, password_hash: &str) -> Result<()> {
+    tx.run("UPDATE account SET password_hash = $2 WHERE id = $1", args![id, password_hash]).await.map(drop)
+}
+
+pub(crate) async fn set_role(tx: &Tx, id: UserId, role: InstanceRole) -> Result<()> {
+    tx.run("UPDATE account SET instance_role = $2 WHERE id = $1", args![id, role]).await.map(drop)
+}
+
+pub(crate) async fn set_active(tx: &Tx, id: UserId, active: bool) -> Result<()> {
+    tx.run("UPDATE account SET active = $2 WHERE id = $1", args![id, active]).await.map(drop)
+}
+
+/// Holds the account still until the end of the transaction; `false` where it is closed. What is given to an
+/// account is given under this, so that nothing is given to one that is being closed.
+pub(crate) async fn hold_open(tx: &Tx, id: UserId) -> Result<bool> {
+    Ok(tx.run("UPDATE account SET active = TRUE WHERE id = $1 AND active = TRUE", args![id]).await? == 1)
+}
+
+/// Marks a sign-in, if the account is open and its password still the one that was checked.
+pub(crate) async fn mark_sign_in(tx: &Tx, id: UserId, checked_hash: &str, at: Timestamp) -> Result<bool> {
+    let sql = "UPDATE account SET last_sign_in_at = $3 WHERE id = $1 AND password_hash = $2 AND active = TRUE";
+    Ok(tx.run(sql, args![id, checked_hash, at]).await? == 1)
+}
+
+/// Open administrators' accounts, held still until the end of the transaction, so that two cannot close each
+/// other.
+pub(crate) async fn hold_administrators(tx: &Tx) -> Result<u64> {
+    let sql = "UPDATE account SET active = TRUE WHERE instance_role = 'admin' AND active = TRUE";
+    tx.run(sql, args![]).await
+}
