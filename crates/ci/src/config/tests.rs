@@ -137,7 +137,7 @@ fn faults_say_where_what_and_what_is_allowed() {
         ("job:\n  script: x\n  timeout: soon\n", "3:12", "a duration"),
         ("job:\n  script: x\n  retry: 7\n", "3:10", "from 0 to 2"),
         ("job:\n  script: x\n  artifacts: {paths: [../../etc]}\n", "3:22", "leaves the job's workspace"),
-        ("job:\n  script: x\n  parallel: {matrix: [{A: [1,2,3,4,5,6,7,8,9,10], B: [1,2,3,4,5,6,7,8,9,10], C: [1,2,3]}]}\n", "3:83", "at most 200"),
+        ("job:\n  script: x\n  parallel: {matrix: [{A: [1,2,3,4,5,6,7,8,9,10], B: [1,2,3,4,5,6,7,8,9,10], C: [1,2,3]}]}\n", "3:78", "at most 200"),
         ("job: {script: x, trigger: other}\n", "1:18", "not served yet"),
         ("include: {remote: 'https://x/y.yml'}\njob: {script: x}\n", "1:11", "not served yet"),
         ("include: ../secrets.yml\njob: {script: x}\n", "1:10", "plain path"),

@@ -141,7 +141,7 @@ pub fn revived(jobs: &[JobState], from: &str) -> Vec<JobId> {
         behind.extend(more);
     }
     jobs.iter()
-        .filter(|job| job.status == JobStatus::Skipped && behind.contains(&job.name.as_str()))
+        .filter(|job| job.status == JobStatus::Skipped && job.name != from && behind.contains(&job.name.as_str()))
         .map(|job| job.id)
         .collect()
 }

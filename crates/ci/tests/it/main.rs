@@ -1,0 +1,6 @@
+//! The CI server over HTTP: what people and runners see.
+
+mod harness;
+mod pages;
+mod protocol;
+mod service;

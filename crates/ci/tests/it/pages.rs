@@ -1,0 +1,93 @@
+//! What people see.
+
+use crate::harness::World;
+use reqwest::Method;
+use scraper::{Html, Selector};
+use serde_json::json;
+
+fn select(page: &str, css: &str) -> Vec<String> {
+    let selector = Selector::parse(css).unwrap();
+    Html::parse_document(page)
+        .select(&selector)
+        .map(|element| element.text().collect::<String>().split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pipelines_are_listed_and_drawn_by_stage() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    assert!(world.page("/clinic/app/-/pipelines", "reporter").await.contains("No pipelines yet"));
+    let ci = "a: {stage: build, script: x}\nb: {script: x, needs: [a]}\nc: {stage: deploy, script: x, when: manual}\n";
+    world.push_with("main", &[(".gitlab-ci.yml", ci)], "Add <things>\n\nMore").await;
+    let list = world.page("/clinic/app/-/pipelines", "developer").await;
+    assert_eq!(select(&list, "tbody tr").len(), 1);
+    assert!(list.contains("Add &#60;things&#62;"), "the commit's title, escaped");
+    let id = world.pipeline().await["id"].as_i64().unwrap();
+    let path = format!("/clinic/app/-/pipelines/{id}");
+    let page = world.page(&path, "developer").await;
+    assert_eq!(select(&page, ".stage h3"), ["build", "test", "deploy"]);
+    assert_eq!(select(&page, ".stage .job a"), ["a", "b", "c"]);
+    assert!(page.contains("needs a") && page.contains("hx-trigger=\"every 1s\""));
+    let job = runner.ask().await.unwrap();
+    runner.patch(&job, 0, b"\x1b[32mhello\x1b[0m\n").await;
+    runner.succeed(&job).await;
+    let log = world.page(&format!("/clinic/app/-/jobs/{}", job.id), "reporter").await;
+    assert_eq!(select(&log, ".log .ansi-green"), ["hello"]);
+    assert_eq!(select(&log, ".log a#L1"), ["1"]);
+    assert!(select(&log, "form[action$=retry]").is_empty(), "a reporter sees no button that would be refused");
+    let b = runner.ask().await.unwrap();
+    runner.succeed(&b).await;
+    let done = world.page(&path, "developer").await;
+    assert!(!done.contains("hx-trigger"), "an ended pipeline is not asked for again");
+    assert_eq!(select(&done, "form[action$=play] button"), ["Start"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lint_shows_faults_or_the_plan() {
+    let world = World::new().await;
+    world.push("main", &[(".gitlab-ci.yml", "a: {script: x}\n")]).await;
+    let page = world.page("/clinic/app/-/ci/lint", "reporter").await;
+    assert!(page.contains("1 jobs in 1 stages"));
+    let form = [("content", "a: {scirpt: x}\r\n"), ("ref", "")];
+    let request = world.request(Method::POST, "/clinic/app/-/ci/lint", "reporter").form(&form);
+    let page = request.send().await.unwrap().text().await.unwrap();
+    assert_eq!(select(&page, "li .mono"), [".gitlab-ci.yml:1:5"]);
+    let body = json!({"content": "a: {script: x}\nb: {script: x, rules: [{if: $CI_COMMIT_TAG}]}\n", "ref": "main"});
+    let found = world.post("/api/v1/projects/clinic/app/ci/lint", "reporter", body).await;
+    let found: serde_json::Value = found.json().await.unwrap();
+    assert_eq!((&found["valid"], &found["jobs"][0]["name"]), (&json!(true), &json!("a")));
+    assert_eq!(found["left_out"][0]["reason"], "none of its rules matches");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_by_hand_take_variables_and_explain_refusals() {
+    let world = World::new().await;
+    let ci = "a: {script: x, rules: [{if: $GO}]}\n";
+    world.push("main", &[(".gitlab-ci.yml", ci)]).await;
+    let path = "/api/v1/projects/clinic/app/pipeline";
+    assert_eq!(world.post(path, "reporter", json!({})).await.status(), 403);
+    let refused = world.post(path, "developer", json!({})).await;
+    assert_eq!(refused.status(), 422);
+    assert!(refused.text().await.unwrap().contains("no job is to run"));
+    let missing = world.post(path, "developer", json!({"ref": "nope"})).await;
+    assert_eq!(missing.status(), 422);
+    let made = world.post(path, "developer", json!({"ref": "main", "variables": {"GO": "1"}})).await;
+    assert_eq!(made.status(), 201);
+    assert_eq!(world.pipeline().await["source"], "api");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runners_are_made_and_shown_by_administrators_only() {
+    let world = World::new().await;
+    let form = [("description", "big machine"), ("tags", "gpu, linux"), ("run_untagged", "1")];
+    let make = |who: &str| world.request(Method::POST, "/admin/runners/new", who).form(&form).send();
+    assert_eq!(make("developer").await.unwrap().status(), 403);
+    let page = make("admin").await.unwrap().text().await.unwrap();
+    assert!(select(&page, ".alert code").iter().any(|text| text.starts_with("glrt-")));
+    let page = world.page("/admin/runners", "admin").await;
+    assert_eq!(select(&page, "tbody tr td:first-child"), ["#1 big machine"]);
+    assert!(!page.contains("glrt-"), "the token is shown once");
+    let refused = world.request(Method::GET, "/api/v1/runners", "developer").send().await.unwrap();
+    assert_eq!(refused.status(), 403);
+}

@@ -1,0 +1,225 @@
+//! The runner protocol, rule by rule.
+
+use crate::harness::{SOON, World};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::time::Instant;
+
+const ONE: &str = "a: {script: [one, two], before_script: [zero], after_script: [last], timeout: 10m, artifacts: {paths: [out]}}\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn register_verify_and_remove() {
+    let world = World::new().await;
+    let post = |path: &str, body: Value| world.http.post(format!("{}/api/v4/{path}", world.url)).json(&body).send();
+    assert_eq!(post("runners", json!({"token": "wrong"})).await.unwrap().status(), 403);
+    let token = world.ci.new_registration_token().await.unwrap();
+    let body = json!({"token": token, "description": "mine", "tag_list": "a, b", "info": {"platform": "linux"}});
+    let made = post("runners", body.clone()).await.unwrap();
+    assert_eq!(made.status(), 201);
+    assert_eq!(made.headers()["content-type"], "application/json");
+    let made: Value = made.json().await.unwrap();
+    let runner = made["token"].as_str().unwrap();
+    let verified = post("runners/verify", json!({"token": runner, "system_id": "s_1"})).await.unwrap();
+    assert_eq!(verified.status(), 200);
+    assert_eq!(verified.json::<Value>().await.unwrap()["id"], made["id"]);
+    assert_eq!(post("runners/verify", json!({"token": "nope"})).await.unwrap().status(), 403);
+    world.ci.new_registration_token().await.unwrap();
+    assert_eq!(post("runners", body).await.unwrap().status(), 403, "the token before ended");
+    let gone = world.http.delete(format!("{}/api/v4/runners", world.url)).json(&json!({"token": runner}));
+    assert_eq!(gone.send().await.unwrap().status(), 204);
+    assert_eq!(post("jobs/request", json!({"token": runner})).await.unwrap().status(), 403);
+    let router = world.http.get(format!("{}/api/v4/runners/router/discovery", world.url)).send().await.unwrap();
+    assert_eq!(router.status(), 501);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_carries_all_that_a_runner_needs() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    let sha = world.push("main", &[(".gitlab-ci.yml", ONE)]).await;
+    let job = runner.ask().await.unwrap();
+    let body = &job.body;
+    assert_eq!(body["steps"][0]["script"], json!(["zero", "one", "two"]));
+    assert_eq!(body["steps"][1]["name"], "after_script");
+    assert_eq!(body["runner_info"]["timeout"], 600);
+    assert_eq!(body["git_info"]["sha"], json!(sha));
+    let url = body["git_info"]["repo_url"].as_str().unwrap();
+    assert!(url.contains(&format!("gitlab-ci-token:{}@", job.token)) && url.ends_with("/clinic/app.git"));
+    assert_eq!(body["artifacts"][0]["paths"], json!(["out"]));
+    assert_eq!(body["dependencies"], json!([]));
+    let variable = |key: &str| {
+        let list = body["variables"].as_array().unwrap();
+        list.iter().find(|v| v["key"] == key).map(|v| v["value"].clone()).unwrap_or_default()
+    };
+    assert_eq!(variable("CI_COMMIT_BRANCH"), "main");
+    assert_eq!(variable("CI_PROJECT_PATH"), "clinic/app");
+    assert_eq!(variable("CI_JOB_NAME"), "a");
+    assert_eq!(variable("CI_JOB_ID"), job.id.to_string());
+    let identity = world.ci.job_for_token(&job.token).await.unwrap().unwrap();
+    assert_eq!((identity.job.0, identity.project), (job.id, world.project));
+    runner.succeed(&job).await;
+    assert!(world.ci.job_for_token(&job.token).await.unwrap().is_none(), "a token ends with its job");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_runner_hears_of_a_push_at_once() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    let waiting = runner.clone();
+    let task = tokio::spawn(async move { waiting.ask_for(20).await });
+    // The request is on its way once the runner is noted as heard of.
+    bascule_testkit::until("the runner asks", SOON, async || {
+        world.ci.runners().await.unwrap().iter().any(|r| r.contacted_at.is_some()).then_some(())
+    })
+    .await;
+    let started = Instant::now();
+    world.push("main", &[(".gitlab-ci.yml", ONE)]).await;
+    assert!(task.await.unwrap().is_some());
+    assert!(started.elapsed().as_millis() < 2000, "{:?}", started.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_pieces_fit_or_are_refused_with_what_is_stored() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    world.push("main", &[(".gitlab-ci.yml", ONE)]).await;
+    let job = runner.ask().await.unwrap();
+    let first = runner.patch(&job, 0, b"hello ").await;
+    assert_eq!(first.status(), 202);
+    assert_eq!(first.headers()["range"], "0-6");
+    assert_eq!(first.headers()["job-status"], "running");
+    assert_eq!(first.headers()["x-gitlab-trace-update-interval"], "3");
+    let gap = runner.patch(&job, 9, b"later").await;
+    assert_eq!(gap.status(), 416);
+    assert_eq!(gap.headers()["range"], "0-6");
+    let repeated = runner.patch(&job, 0, b"hello \xff\n").await;
+    assert_eq!(repeated.status(), 202);
+    assert_eq!(repeated.headers()["range"], "0-8", "only what is new is added");
+    let long = vec![b'x'; 200_000];
+    assert_eq!(runner.patch(&job, 8, &long).await.headers()["range"], "0-200008");
+    let log = world.request(Method::GET, &format!("/api/v1/projects/clinic/app/jobs/{}/log?offset=6", job.id), "reporter");
+    let bytes = log.send().await.unwrap().bytes().await.unwrap();
+    assert_eq!(&bytes[..2], b"\xff\n");
+    assert_eq!(bytes.len(), 200_002);
+    let no_range = runner.api(Method::PATCH, &format!("jobs/{}/trace", job.id)).header("JOB-TOKEN", &job.token);
+    assert_eq!(no_range.body("x").send().await.unwrap().status(), 400);
+    let foreign = runner.api(Method::PATCH, &format!("jobs/{}/trace", job.id)).header("JOB-TOKEN", "glcbt-x");
+    assert_eq!(foreign.header("content-range", "0-1").body("xx").send().await.unwrap().status(), 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_is_taken_only_with_the_whole_log() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    world.push("main", &[(".gitlab-ci.yml", "a: {script: x}\n")]).await;
+    let job = runner.ask().await.unwrap();
+    runner.patch(&job, 0, b"abc").await;
+    let end = |crc: &str, size: u64| json!({"state": "success", "output": {"checksum": crc, "bytesize": size}});
+    assert_eq!(runner.update(&job, end("crc32:00000000", 3)).await.status(), 412);
+    let again = runner.patch(&job, 0, b"abd").await;
+    assert_eq!(again.headers()["range"], "0-3");
+    let crc = format!("crc32:{:08x}", crc32fast::hash(b"abd"));
+    assert_eq!(runner.update(&job, end(&crc, 3)).await.status(), 200);
+    assert_eq!(world.pipeline().await["status"], "success");
+    assert_eq!(runner.update(&job, json!({"state": "failed"})).await.status(), 403, "ended is ended");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn artifacts_go_up_and_come_down_for_those_who_may() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    let ci = "a: {stage: build, script: x, artifacts: {paths: [o]}}\nb: {script: x}\nc: {script: x, dependencies: []}\n";
+    world.push("main", &[(".gitlab-ci.yml", ci)]).await;
+    let a = runner.ask().await.unwrap();
+    let content = vec![7_u8; 3 * 1024 * 1024];
+    assert_eq!(runner.upload(&a, "archive", &content).await.status(), 201);
+    assert_eq!(runner.upload(&a, "../x", &content).await.status(), 400);
+    runner.succeed(&a).await;
+    assert_eq!(runner.upload(&a, "archive", b"late").await.status(), 403, "the job ended");
+    let b = runner.ask().await.unwrap();
+    let c = runner.ask().await.unwrap();
+    assert_eq!(b.body["dependencies"][0]["artifacts_file"]["size"], content.len());
+    assert_eq!(c.body["dependencies"], json!([]));
+    let token = b.body["dependencies"][0]["token"].as_str().unwrap();
+    let get = |token: &str| {
+        runner.api(Method::GET, &format!("jobs/{}/artifacts", a.id)).header("JOB-TOKEN", token.to_owned()).send()
+    };
+    let got = get(token).await.unwrap();
+    assert_eq!(got.status(), 200);
+    assert_eq!(got.bytes().await.unwrap(), content);
+    assert_eq!(get("glcbt-wrong").await.unwrap().status(), 401);
+    let path = format!("/clinic/app/-/jobs/{}/artifacts/download", a.id);
+    assert_eq!(world.request(Method::GET, &path, "reporter").send().await.unwrap().status(), 200);
+    assert_eq!(world.request(Method::GET, &path, "guest").send().await.unwrap().status(), 403);
+    world.clock.advance(std::time::Duration::from_secs(2 * 86_400));
+    assert_eq!(world.request(Method::GET, &path, "reporter").send().await.unwrap().status(), 404, "kept for a day");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn too_large_an_artifact_is_refused_before_it_is_sent() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    world.push("main", &[(".gitlab-ci.yml", ONE)]).await;
+    let job = runner.ask().await.unwrap();
+    let stream = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+    let request = runner
+        .api(Method::POST, &format!("jobs/{}/artifacts", job.id))
+        .header("JOB-TOKEN", &job.token)
+        .header("content-type", "multipart/form-data; boundary=x")
+        .header("content-length", "99999999999")
+        .body(reqwest::Body::wrap_stream(stream));
+    assert_eq!(request.send().await.unwrap().status(), 413);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_is_followed_until_the_job_ends() {
+    use futures::StreamExt as _;
+    let world = World::new().await;
+    let runner = world.runner().await;
+    world.push("main", &[(".gitlab-ci.yml", "a: {script: x}\n")]).await;
+    let job = runner.ask().await.unwrap();
+    runner.patch(&job, 0, b"one <b>\n").await;
+    let path = format!("/clinic/app/-/jobs/{}/log/events", job.id);
+    let mut events = world.request(Method::GET, &path, "reporter").send().await.unwrap().bytes_stream();
+    let mut seen = String::new();
+    while !seen.contains("one &lt;b&gt;") {
+        seen += std::str::from_utf8(&events.next().await.unwrap().unwrap()).unwrap();
+    }
+    let watched = runner.patch(&job, 8, b"two\n").await;
+    assert_eq!(watched.headers()["x-gitlab-trace-update-interval"], "1", "someone watches");
+    while !seen.contains("two") {
+        seen += std::str::from_utf8(&events.next().await.unwrap().unwrap()).unwrap();
+    }
+    let id = seen.lines().filter_map(|line| line.strip_prefix("id: ")).next_back().unwrap().to_owned();
+    runner.succeed(&job).await;
+    while let Some(chunk) = events.next().await {
+        seen += std::str::from_utf8(&chunk.unwrap()).unwrap();
+    }
+    assert!(seen.contains("event: done"));
+    let resumed = world.request(Method::GET, &path, "reporter").header("last-event-id", id).send().await.unwrap();
+    let resumed = resumed.text().await.unwrap();
+    assert!(!resumed.contains("one &lt;") && resumed.contains("event: done"), "{resumed}");
+    let follow = format!("/api/v1/projects/clinic/app/jobs/{}/log?follow=true&offset=4", job.id);
+    let text = world.request(Method::GET, &follow, "reporter").send().await.unwrap().text().await.unwrap();
+    assert_eq!(text, "<b>\ntwo\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_bodies_are_refused_without_panic() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    for (method, path) in [
+        (Method::POST, "jobs/request"),
+        (Method::PUT, "jobs/1"),
+        (Method::PUT, "jobs/99999999999999999999"),
+        (Method::PUT, "jobs/..%2f..%2fx"),
+        (Method::POST, "runners"),
+        (Method::POST, "jobs/1/artifacts"),
+    ] {
+        for body in ["", "{", "[]", "{\"token\": 5}", "{\"token\": null}", "\u{0}"] {
+            let request = runner.api(method.clone(), path).header("content-type", "application/json").body(body);
+            let status = request.send().await.unwrap().status().as_u16();
+            assert!((400..500).contains(&status), "{path} {body:?}: {status}");
+        }
+    }
+}
