@@ -13,6 +13,7 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
             version TEXT NOT NULL,
             online BOOLEAN NOT NULL,
             seen_at BIGINT,
+            said_at BIGINT,
             skew_ms BIGINT NOT NULL,
             disk_free BIGINT NOT NULL,
             created_at BIGINT NOT NULL

@@ -3,7 +3,7 @@
 use super::{Instance, desired, state_name, store::places};
 use bascule_core::{AgentId, DeploymentId, EnvironmentId, InstanceId, ProjectId, ReleaseId, Timestamp};
 use bascule_store::{Json, Query, Result, ToSql as _, Tx, args, row};
-use bascule_wire::agent::InstanceReport;
+use bascule_wire::agent::{InstanceReport, InstanceState};
 
 const COLUMNS: &str = "id, deployment_id, environment_id, desired, weight, state, address, restarts, message, smoke, \
      started_at, state_at, reported_at, retired_at, retired_revision";
@@ -99,6 +99,11 @@ pub(crate) async fn set_desired(tx: &Tx, id: InstanceId, to: &str) -> Result<boo
     Ok(tx.run(sql, args![id, to]).await? == 1)
 }
 
+/// Whether an instance in this state has no process that could still be answering.
+pub(crate) const fn ended(state: InstanceState) -> bool {
+    matches!(state, InstanceState::Stopped | InstanceState::Failed)
+}
+
 /// Notes what the agent says; the state's time moves only with the state.
 pub(crate) async fn report(tx: &Tx, before: &Instance, report: &InstanceReport, at: Timestamp) -> Result<()> {
     let state = state_name(report.state);
@@ -107,7 +112,7 @@ pub(crate) async fn report(tx: &Tx, before: &Instance, report: &InstanceReport, 
     } else {
         at
     };
-    let gone = state == "stopped" && before.desired == desired::DRAIN;
+    let gone = ended(report.state) && before.desired == desired::DRAIN;
     tx.run(
         "UPDATE instance SET state = $2, address = $3, pid = $4, restarts = $5, message = $6, smoke = $7,
                 started_at = $8, state_at = $9, reported_at = $10, desired = $11 WHERE id = $1",

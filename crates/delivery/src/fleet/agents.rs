@@ -1,11 +1,11 @@
 //! The server's side of agents: who they are, what they say, what they should run.
 
-use super::{AGENT_WAIT, Agent, Channel, SEEN_EVERY, store};
+use super::{AGENT_WAIT, Agent, Channel, OVERTAKEN, SEEN_EVERY, store};
 use crate::{
     ByteStream, Delivery,
     deployment::{Instance, desired, instances, instances::Wanted, state_name},
 };
-use bascule_core::{Actor, ActorKind, AgentId, Digest, Problem, Result, Timestamp};
+use bascule_core::{Actor, ActorKind, AgentId, Digest, InstanceId, Problem, Result, Timestamp};
 use bascule_ledger::facts::delivery::{AgentEnrolled, AgentSeen, InstanceChanged};
 use bascule_store::{Backend, Json, Query as _};
 use bascule_wire::agent::{
@@ -121,19 +121,21 @@ impl Delivery {
         let now = self.now();
         let said: HashMap<_, _> = report.instances.iter().map(|r| (r.instance, r)).collect();
         let known = instances::of_agent(&self.db, agent.id).await?;
-        let changed: Vec<&Instance> = known
-            .iter()
-            .filter(|instance| match said.get(&instance.id) {
-                Some(report) => differs(instance, report),
-                None => instance.reported_at.is_some() || instance.desired == desired::DRAIN,
-            })
-            .filter(|instance| said.contains_key(&instance.id) || !already_missing(instance))
-            .collect();
-        let fresh = agent.online && agent.seen_at.is_some_and(|at| now.since(at) < SEEN_EVERY);
-        if changed.is_empty() && fresh {
+        let fresh = agent.online
+            && agent
+                .seen_at
+                .is_some_and(|at| now.since(at) < SEEN_EVERY && at >= self.started);
+        if fresh && !known.iter().any(|instance| is_news(instance, &said)) {
             return Ok(());
         }
         let tx = self.db.begin().await?;
+        if !store::claim_report(&tx, agent.id, report.at, report.at.plus(OVERTAKEN)).await? {
+            return Ok(());
+        }
+        // Read again under the claim: the agent's other call may have been taken in between.
+        let was_online = store::agent_by_name(&tx, &agent.name).await?.is_none_or(|agent| agent.online);
+        let known = instances::of_agent(&tx, agent.id).await?;
+        let changed = known.iter().filter(|instance| is_news(instance, &said));
         let actor = Actor::new(ActorKind::Agent, agent.id, &agent.name);
         let (mut tell_edges, mut tell_agents) = (false, false);
         for before in changed {
@@ -142,7 +144,7 @@ impl Delivery {
             match report {
                 Some(report) => {
                     instances::report(&tx, before, report, now).await?;
-                    tell_agents |= before.desired == desired::DRAIN && report.state == InstanceState::Stopped;
+                    tell_agents |= before.desired == desired::DRAIN && instances::ended(report.state);
                 }
                 None => {
                     instances::missing(&tx, before, now).await?;
@@ -153,7 +155,7 @@ impl Delivery {
                 self.ledger.append(&tx, &actor, &fact).await?;
             }
         }
-        if !agent.online && agent.seen_at.is_some() {
+        if !was_online && agent.seen_at.is_some() {
             let fact = AgentSeen {
                 agent: agent.id,
                 name: agent.name.clone(),
@@ -226,6 +228,15 @@ impl Delivery {
     }
 }
 
+/// Whether a report tells something of an instance that is not known yet.
+fn is_news(instance: &Instance, said: &HashMap<InstanceId, &InstanceReport>) -> bool {
+    match said.get(&instance.id) {
+        Some(report) => differs(instance, report),
+        None if instance.desired == desired::DRAIN => true,
+        None => instance.reported_at.is_some() && !already_missing(instance),
+    }
+}
+
 fn differs(before: &Instance, report: &InstanceReport) -> bool {
     before.reported_at.is_none()
         || before.state != state_name(report.state)
@@ -234,7 +245,7 @@ fn differs(before: &Instance, report: &InstanceReport) -> bool {
         || before.message != instances::cut(&report.message, 4_000)
         || before.smoke.as_ref().map(|Json(smoke)| smoke) != report.smoke.as_ref()
         || before.started_at.map(Timestamp::micros) != report.started_at.map(Timestamp::micros)
-        || (before.desired == desired::DRAIN && report.state == InstanceState::Stopped)
+        || (before.desired == desired::DRAIN && instances::ended(report.state))
 }
 
 /// Whether it is known that the agent does not run it.

@@ -19,7 +19,10 @@ pub const EDGE_WAIT: Duration = Duration::from_secs(20);
 /// Silence after which nobody waits for an edge to know a new configuration.
 pub const EDGE_SILENCE: Duration = Duration::from_secs(45);
 /// How often a sign of life is written down.
-pub const SEEN_EVERY: Duration = Duration::from_secs(5);
+pub const SEEN_EVERY: Duration = Duration::from_secs(8);
+/// A report that is older than the last one by no more than this was overtaken; by more, the agent's clock was
+/// set back.
+pub const OVERTAKEN: Duration = Duration::from_secs(60);
 
 /// Which revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

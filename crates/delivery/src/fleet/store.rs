@@ -65,6 +65,15 @@ pub(crate) async fn agent_seen(
     .map(drop)
 }
 
+/// Claims the agent's row for a report made at `at` by the agent's clock; `false` where a later one was taken
+/// already, as an agent's two calls may overtake each other. What was
+/// said after `set_back` was said by a clock that has been set back since, and counts no more.
+pub(crate) async fn claim_report(tx: &Tx, id: AgentId, at: Timestamp, set_back: Timestamp) -> Result<bool> {
+    let sql =
+        "UPDATE agent SET said_at = $2 WHERE id = $1 AND (said_at IS NULL OR said_at <= $2 OR said_at > $3)";
+    Ok(tx.run(sql, args![id, at, set_back]).await? == 1)
+}
+
 /// Agents that are held for online but have not been seen since.
 pub(crate) async fn silent_agents(db: &impl Query, since: Timestamp) -> Result<Vec<Agent>> {
     let sql = format!("SELECT {AGENT} FROM agent WHERE online = $1 AND seen_at < $2 LIMIT 10000");

@@ -227,3 +227,34 @@ async fn an_agent_that_falls_silent_is_told_once_and_so_is_its_return() {
         ["agent local stopped reporting", "agent local reports again"]
     );
 }
+
+#[tokio::test]
+async fn an_agents_calls_may_overtake_each_other() {
+    let mut world = World::new().await;
+    world.publish("1.0.0").await;
+    let agent = world.delivery.agent_of(&world.agent).await.unwrap();
+    let mut late = world.report(&[]);
+    late.at = Timestamp::from_micros(late.at.micros() - 5_000);
+    world
+        .delivery
+        .sync_agent(&agent, &late, -1, Duration::ZERO)
+        .await
+        .unwrap();
+    let staging = world.environment("staging").await;
+    assert_eq!(
+        staging.instances[0].state,
+        InstanceState::Healthy,
+        "an old report changes nothing"
+    );
+    // A clock set back by an hour is no old report.
+    late.at = Timestamp::from_seconds(late.at.seconds() - 3_600);
+    world
+        .delivery
+        .sync_agent(&agent, &late, -1, Duration::ZERO)
+        .await
+        .unwrap();
+    assert_eq!(
+        world.environment("staging").await.instances[0].state,
+        InstanceState::Starting
+    );
+}
