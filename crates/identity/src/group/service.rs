@@ -6,7 +6,7 @@ use crate::{
     user::{self, holder},
 };
 use bascule_core::{
-    Caller, GroupId, Permission, Problem, ProjectId, ProjectScope, GroupScope, Result, Role,
+    Actor, Caller, GroupId, Name, Permission, Problem, ProjectId, ProjectScope, GroupScope, Result, Role, Visibility,
 };
 use bascule_ledger::facts::identity::{GroupCreated, MemberRemoved, MemberSet, TokenRevoked};
 use bascule_wire::identity as wire;
@@ -104,6 +104,25 @@ impl Identity {
         })
     }
 
+    /// Makes a group for the platform's own projects: no members, read by every account of the institution.
+    ///
+    /// # Errors
+    /// The name is bad or taken, or the database refused.
+    pub async fn found_group(&self, name: &str, description: &str) -> Result<GroupId> {
+        let group = GroupInfo {
+            id: GroupId::new(),
+            name: Name::new(name)?,
+            description: text::line("description", description, 500)?,
+            visibility: Visibility::Internal,
+        };
+        let tx = self.db().begin().await?;
+        store::insert(&tx, &group, self.now()).await?;
+        let created = GroupCreated { group: group.id, name: group.name.to_string() };
+        self.ledger().append(&tx, &Actor::system(), &created).await?;
+        tx.commit().await?;
+        Ok(group.id)
+    }
+
     /// A group by name, whoever may see it.
     ///
     /// # Errors
@@ -178,7 +197,7 @@ impl Identity {
         let owners = self.hold_place(&tx, place).await?;
         let account = self.member_account(&tx, username).await?;
         let before = store::member_role(&tx, place, account.id).await?;
-        may_change(own, before, Some(role), owners)?;
+        may_change(own, before, Some(role), owners.filter(|_| account.active))?;
         if before == Some(role) {
             return Ok(());
         }
@@ -206,7 +225,8 @@ impl Identity {
         let Some(before) = store::member_role(&tx, place, account.id).await? else {
             return Err(Problem::not_found("member").next("A role that comes from the group is taken away in the group."));
         };
-        may_change(own, Some(before), None, owners)?;
+        // An owner whose account is closed is none that the group could keep.
+        may_change(own, Some(before), None, owners.filter(|_| account.active))?;
         store::remove_member(&tx, place, account.id).await?;
         let removed = MemberRemoved {
             user: account.id,

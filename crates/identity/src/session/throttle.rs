@@ -57,8 +57,10 @@ fn network(address: IpAddr) -> String {
 
 /// How long to wait after so many failures.
 fn lock_for(failures: i64, free: i64) -> Duration {
-    let over = u32::try_from(failures - free).ok().map(|over| over.min(16));
-    over.map_or(Duration::ZERO, |over| LONGEST.min(FIRST.saturating_mul(1 << over)))
+    match u32::try_from((failures - free).min(16)) {
+        Ok(doublings) => LONGEST.min(FIRST * (1 << doublings)),
+        Err(_) => Duration::ZERO,
+    }
 }
 
 row! { struct Counted { failures: i64, locked_until: Timestamp } }
