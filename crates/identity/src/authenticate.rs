@@ -28,14 +28,18 @@ impl Identity {
             Some(Credential::Basic { username, password }) => {
                 // `https://TOKEN@host/` puts the token where the name belongs.
                 let lone = password.is_empty() || password == "x-oauth-basic";
-                let secret = if lone && username.starts_with(TOKEN_PREFIX) { username } else { password };
+                let secret = if lone && username.starts_with(TOKEN_PREFIX) {
+                    username
+                } else {
+                    password
+                };
                 if !secret.starts_with(TOKEN_PREFIX) {
                     return Err(no_passwords());
                 }
                 let mut caller = self.by_token(&secret).await?;
                 // A browser that was once asked for a password repeats it by itself, as it does a cookie.
-                caller.by_cookie =
-                    parts.headers.contains_key("sec-fetch-site") || parts.headers.contains_key(header::ORIGIN);
+                caller.by_cookie = parts.headers.contains_key("sec-fetch-site")
+                    || parts.headers.contains_key(header::ORIGIN);
                 Ok(caller)
             }
         }
@@ -64,16 +68,28 @@ impl Identity {
             None
         };
         let Some(found) = found else {
-            return Err(bad_token("There is no such access token.", "It was mistyped, or belongs to another instance."));
+            return Err(bad_token(
+                "There is no such access token.",
+                "It was mistyped, or belongs to another instance.",
+            ));
         };
         if found.revoked_at.is_some() {
-            return Err(bad_token("The access token was revoked.", "Someone ended it, or its account was closed."));
+            return Err(bad_token(
+                "The access token was revoked.",
+                "Someone ended it, or its account was closed.",
+            ));
         }
         if let Some(end) = found.expires_at.filter(|end| *end <= now) {
-            return Err(bad_token(&format!("The access token expired at {end}."), "Tokens end, so that forgotten ones do no harm."));
+            return Err(bad_token(
+                &format!("The access token expired at {end}."),
+                "Tokens end, so that forgotten ones do no harm.",
+            ));
         }
         if found.user_id.is_some() && found.active != Some(true) {
-            return Err(bad_token("The access token belongs to a closed account.", "Whoever leaves loses every way in at once."));
+            return Err(bad_token(
+                "The access token belongs to a closed account.",
+                "Whoever leaves loses every way in at once.",
+            ));
         }
         if found.last_used_at.is_none_or(|last| last < now.minus(TOUCH)) {
             self.touch(Used::Token(found.id), now);
@@ -111,7 +127,11 @@ impl Identity {
             if let Err(error) = identity.note_use(used, now).await {
                 tracing::warn!(%error, "noting the use of a session, token or key");
             }
-            identity.touching().lock().unwrap_or_else(PoisonError::into_inner).remove(&used);
+            identity
+                .touching()
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .remove(&used);
         });
     }
 
@@ -139,7 +159,9 @@ pub(crate) enum Used {
 }
 
 fn bad_token(what: &str, why: &str) -> Problem {
-    Problem::new(401, "bad_token", what).why(why).next("Create a token under Settings, Access tokens, and use that.")
+    Problem::new(401, "bad_token", what)
+        .why(why)
+        .next("Create a token under Settings, Access tokens, and use that.")
 }
 
 fn no_passwords() -> Problem {

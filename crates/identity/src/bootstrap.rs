@@ -32,16 +32,31 @@ impl Identity {
         // The files first: after a crash between the two, the secrets in them are taken up again.
         let dir_of = dir.to_owned();
         let written = tokio::task::spawn_blocking(move || -> std::io::Result<(String, String)> {
-            let token = keep(&dir_of.join(TOKEN_FILE), |text| text.starts_with(secret::TOKEN_PREFIX), secret::token)?;
-            let password = keep(&dir_of.join(PASSWORD_FILE), |text| text.len() >= 20, secret::password)?;
+            let token = keep(
+                &dir_of.join(TOKEN_FILE),
+                |text| text.starts_with(secret::TOKEN_PREFIX),
+                secret::token,
+            )?;
+            let password = keep(
+                &dir_of.join(PASSWORD_FILE),
+                |text| text.len() >= 20,
+                secret::password,
+            )?;
             Ok((token, password))
         });
         let (token, password) = match written.await {
             Ok(Ok(secrets)) => secrets,
             Ok(Err(error)) => {
-                return Err(Problem::new(500, "data_dir", format!("The data directory cannot be written: {error}."))
-                    .why("The first administrator's token and password are left there.")
-                    .next(format!("Make {} writable for this account, with space left.", dir.display())));
+                return Err(Problem::new(
+                    500,
+                    "data_dir",
+                    format!("The data directory cannot be written: {error}."),
+                )
+                .why("The first administrator's token and password are left there.")
+                .next(format!(
+                    "Make {} writable for this account, with space left.",
+                    dir.display()
+                )));
             }
             Err(_) => return Err(Problem::internal()),
         };
@@ -79,7 +94,8 @@ impl Identity {
         let actor = Actor::system();
         self.ledger().append(&tx, &actor, &created(&account)).await?;
         let owner = token::store::Owner::Person(account.id);
-        self.insert_token(&tx, &actor, &first, &token, owner, account.id).await?;
+        self.insert_token(&tx, &actor, &first, &token, owner, account.id)
+            .await?;
         tx.commit().await?;
         tracing::info!(
             dir = %dir.display(),

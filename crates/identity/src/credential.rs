@@ -1,7 +1,7 @@
 //! What a request carries to say who it comes from.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bascule_core::{Problem, Result};
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use http::{HeaderMap, HeaderName, header};
 
 /// The session cookie's name.
@@ -46,7 +46,9 @@ impl Credential {
         }
         const PRIVATE: HeaderName = HeaderName::from_static("private-token");
         if let Some(value) = headers.get(PRIVATE) {
-            return Ok(Some(Self::Token(value.to_str().unwrap_or_default().trim().to_owned())));
+            return Ok(Some(Self::Token(
+                value.to_str().unwrap_or_default().trim().to_owned(),
+            )));
         }
         Ok(session_cookie(headers).map(|secret| Self::Session(secret.to_owned())))
     }
@@ -59,14 +61,24 @@ fn authorization(value: &str) -> Result<Credential> {
         return Ok(Credential::Token(rest.to_owned()));
     }
     if scheme.eq_ignore_ascii_case("basic") {
-        let text = STANDARD.decode(rest).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let text = STANDARD
+            .decode(rest)
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok());
         if let Some((username, password)) = text.as_deref().and_then(|text| text.split_once(':')) {
-            return Ok(Credential::Basic { username: username.to_owned(), password: password.to_owned() });
+            return Ok(Credential::Basic {
+                username: username.to_owned(),
+                password: password.to_owned(),
+            });
         }
     }
-    Err(Problem::new(401, "bad_authorization", "The Authorization header cannot be read.")
-        .why("Bascule reads `Bearer TOKEN`, and `Basic` with base64 of `username:TOKEN`.")
-        .next("Send an access token in one of these forms, or as `PRIVATE-TOKEN: TOKEN`."))
+    Err(Problem::new(
+        401,
+        "bad_authorization",
+        "The Authorization header cannot be read.",
+    )
+    .why("Bascule reads `Bearer TOKEN`, and `Basic` with base64 of `username:TOKEN`.")
+    .next("Send an access token in one of these forms, or as `PRIVATE-TOKEN: TOKEN`."))
 }
 
 /// The session's secret, from the first cookie of that name.
@@ -98,27 +110,50 @@ mod tests {
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
         pairs
             .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
+            .map(|(name, value)| {
+                (
+                    HeaderName::from_static(name),
+                    HeaderValue::from_str(value).unwrap(),
+                )
+            })
             .collect()
     }
 
     #[test]
     fn every_way_of_sending_a_token_is_read() {
         let read = |pairs: &[_]| Credential::of(&headers(pairs)).unwrap();
-        assert_eq!(read(&[("authorization", "bearer  bsc_x")]), Some(Credential::Token("bsc_x".into())));
-        assert_eq!(read(&[("private-token", "bsc_x")]), Some(Credential::Token("bsc_x".into())));
-        let basic = Credential::Basic { username: "ann".into(), password: "a:b".into() };
+        assert_eq!(
+            read(&[("authorization", "bearer  bsc_x")]),
+            Some(Credential::Token("bsc_x".into()))
+        );
+        assert_eq!(
+            read(&[("private-token", "bsc_x")]),
+            Some(Credential::Token("bsc_x".into()))
+        );
+        let basic = Credential::Basic {
+            username: "ann".into(),
+            password: "a:b".into(),
+        };
         assert_eq!(read(&[("authorization", "Basic YW5uOmE6Yg==")]), Some(basic));
         let cookie = [("cookie", "other=1; bascule_session=s3; x=y")];
         assert_eq!(read(&cookie), Some(Credential::Session("s3".into())));
-        assert_eq!(read(&[("authorization", "Bearer t"), cookie[0]]), Some(Credential::Token("t".into())));
+        assert_eq!(
+            read(&[("authorization", "Bearer t"), cookie[0]]),
+            Some(Credential::Token("t".into()))
+        );
         assert_eq!(read(&[]), None);
         assert!(Credential::of(&headers(&[("authorization", "Negotiate abc")])).is_err());
     }
 
     #[test]
     fn a_credential_never_shows_its_secret_in_a_log() {
-        let shown = format!("{:?}", Credential::Basic { username: "ann".into(), password: "bsc_secret".into() });
+        let shown = format!(
+            "{:?}",
+            Credential::Basic {
+                username: "ann".into(),
+                password: "bsc_secret".into()
+            }
+        );
         assert!(!shown.contains("secret"));
     }
 

@@ -68,7 +68,15 @@ impl Identity {
     #[must_use]
     pub fn new(db: Db, ledger: Ledger, config: Config) -> Self {
         let hasher = Hasher::new(config.hash_cost);
-        Self { inner: Arc::new(Inner { db, ledger, config, hasher, touching: Mutex::default() }) }
+        Self {
+            inner: Arc::new(Inner {
+                db,
+                ledger,
+                config,
+                hasher,
+                touching: Mutex::default(),
+            }),
+        }
     }
 
     fn db(&self) -> &Db {

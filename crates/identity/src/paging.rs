@@ -17,7 +17,9 @@ impl Wanted {
     }
 
     pub(crate) fn limit(&self) -> i64 {
-        self.limit.unwrap_or(limits::PAGE_ENTRIES).clamp(1, limits::API_PAGE_ENTRIES)
+        self.limit
+            .unwrap_or(limits::PAGE_ENTRIES)
+            .clamp(1, limits::API_PAGE_ENTRIES)
     }
 }
 
@@ -36,9 +38,26 @@ mod tests {
 
     #[test]
     fn the_last_page_has_no_next() {
-        assert_eq!(cut(vec![1, 2, 3], 2, i32::to_string), (vec![1, 2], Some("2".to_owned())));
+        assert_eq!(
+            cut(vec![1, 2, 3], 2, i32::to_string),
+            (vec![1, 2], Some("2".to_owned()))
+        );
         assert_eq!(cut(vec![1, 2], 2, i32::to_string), (vec![1, 2], None));
-        assert_eq!(Wanted { after: None, limit: Some(i64::MAX) }.limit(), limits::API_PAGE_ENTRIES);
-        assert_eq!(Wanted { after: None, limit: Some(-1) }.limit(), 1);
+        assert_eq!(
+            Wanted {
+                after: None,
+                limit: Some(i64::MAX)
+            }
+            .limit(),
+            limits::API_PAGE_ENTRIES
+        );
+        assert_eq!(
+            Wanted {
+                after: None,
+                limit: Some(-1)
+            }
+            .limit(),
+            1
+        );
     }
 }

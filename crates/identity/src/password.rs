@@ -22,7 +22,11 @@ pub struct HashCost {
 
 impl Default for HashCost {
     fn default() -> Self {
-        Self { memory_kib: Params::DEFAULT_M_COST, passes: Params::DEFAULT_T_COST, at_once: 2 }
+        Self {
+            memory_kib: Params::DEFAULT_M_COST,
+            passes: Params::DEFAULT_T_COST,
+            at_once: 2,
+        }
     }
 }
 
@@ -30,7 +34,11 @@ impl HashCost {
     /// As cheap as the algorithm allows; for tests only.
     #[must_use]
     pub fn for_tests() -> Self {
-        Self { memory_kib: Params::MIN_M_COST, passes: 1, at_once: 4 }
+        Self {
+            memory_kib: Params::MIN_M_COST,
+            passes: 1,
+            at_once: 4,
+        }
     }
 }
 
@@ -49,14 +57,18 @@ const MAX_BYTES: usize = 1024;
 
 impl Hasher {
     pub(crate) fn new(cost: HashCost) -> Self {
-        Self { cost, turn: Arc::new(Semaphore::new(cost.at_once.max(1))) }
+        Self {
+            cost,
+            turn: Arc::new(Semaphore::new(cost.at_once.max(1))),
+        }
     }
 
     /// The hash to keep of a new password.
     pub(crate) async fn hash(&self, password: &str) -> Result<String> {
         let password = password.to_owned();
         let cost = self.cost;
-        self.run(move || compute(cost, &password).ok_or_else(Problem::internal)).await?
+        self.run(move || compute(cost, &password).ok_or_else(Problem::internal))
+            .await?
     }
 
     /// Whether the password is the one that `kept` was made of. Where nothing is kept the same work is done
@@ -66,9 +78,15 @@ impl Hasher {
         let cost = self.cost;
         self.run(move || {
             // Too long to be a password here, and expensive: refused after the same work.
-            let password = if password.len() > MAX_BYTES { "" } else { password.as_str() };
+            let password = if password.len() > MAX_BYTES {
+                ""
+            } else {
+                password.as_str()
+            };
             match kept.as_deref().map(PasswordHash::new) {
-                Some(Ok(hash)) => engine(cost).is_some_and(|e| e.verify_password(password.as_bytes(), &hash).is_ok()),
+                Some(Ok(hash)) => {
+                    engine(cost).is_some_and(|e| e.verify_password(password.as_bytes(), &hash).is_ok())
+                }
                 _ => {
                     drop(compute(cost, password));
                     false
@@ -112,7 +130,10 @@ fn compute(cost: HashCost, password: &str) -> Option<String> {
     let mut salt = [0_u8; 16];
     rand::rng().fill_bytes(&mut salt);
     let salt = SaltString::encode_b64(&salt).ok()?;
-    engine(cost)?.hash_password(password.as_bytes(), &salt).ok().map(|hash| hash.to_string())
+    engine(cost)?
+        .hash_password(password.as_bytes(), &salt)
+        .ok()
+        .map(|hash| hash.to_string())
 }
 
 /// Whether a password may be used: long enough to be no guess; no rules about kinds of characters, which

@@ -27,7 +27,11 @@ impl Reach {
     /// The role in a project, if it may be seen.
     #[must_use]
     pub fn in_project(&self, project: ProjectId, group: GroupId, visibility: Visibility) -> Option<Role> {
-        let granted = self.projects.get(&project).copied().max(self.groups.get(&group).copied());
+        let granted = self
+            .projects
+            .get(&project)
+            .copied()
+            .max(self.groups.get(&group).copied());
         granted.max(self.base(visibility))
     }
 
@@ -42,7 +46,11 @@ impl Reach {
             return Self::default();
         }
         let internal = caller.user.is_some() && caller.instance_role >= InstanceRole::Member;
-        Self { everywhere: caller.instance_role.everywhere(), internal, ..Self::default() }
+        Self {
+            everywhere: caller.instance_role.everywhere(),
+            internal,
+            ..Self::default()
+        }
     }
 }
 
@@ -72,7 +80,12 @@ impl Identity {
     ///
     /// # Errors
     /// The database refused.
-    pub async fn role_in_group(&self, caller: &Caller, group: GroupId, visibility: Visibility) -> Result<Option<Role>> {
+    pub async fn role_in_group(
+        &self,
+        caller: &Caller,
+        group: GroupId,
+        visibility: Visibility,
+    ) -> Result<Option<Role>> {
         let mut reach = Reach::of_standing(caller);
         if let Some(user) = caller.user.filter(|_| caller.only_project.is_none())
             && let Some(role) = group::store::role_in_group(self.db(), user, group).await?
@@ -125,13 +138,24 @@ mod tests {
     #[test]
     fn outsiders_see_only_what_is_granted_by_name() {
         let (group, project) = (GroupId::new(), ProjectId::new());
-        let role = |standing, visibility| Reach::of_standing(&caller(standing)).in_project(project, group, visibility);
+        let role = |standing, visibility| {
+            Reach::of_standing(&caller(standing)).in_project(project, group, visibility)
+        };
         assert_eq!(role(InstanceRole::External, Visibility::Internal), None);
-        assert_eq!(role(InstanceRole::Member, Visibility::Internal), Some(Role::Reporter));
+        assert_eq!(
+            role(InstanceRole::Member, Visibility::Internal),
+            Some(Role::Reporter)
+        );
         assert_eq!(role(InstanceRole::Member, Visibility::Private), None);
-        assert_eq!(role(InstanceRole::Auditor, Visibility::Private), Some(Role::Reporter));
+        assert_eq!(
+            role(InstanceRole::Auditor, Visibility::Private),
+            Some(Role::Reporter)
+        );
         assert_eq!(role(InstanceRole::Admin, Visibility::Private), Some(Role::Owner));
-        assert_eq!(Reach::of_standing(&Caller::anonymous()).in_project(project, group, Visibility::Internal), None);
+        assert_eq!(
+            Reach::of_standing(&Caller::anonymous()).in_project(project, group, Visibility::Internal),
+            None
+        );
     }
 
     #[test]
@@ -139,9 +163,18 @@ mod tests {
         let (group, project) = (GroupId::new(), ProjectId::new());
         let mut reach = Reach::of_standing(&caller(InstanceRole::Member));
         reach.groups.insert(group, Role::Guest);
-        assert_eq!(reach.in_project(project, group, Visibility::Internal), Some(Role::Reporter));
+        assert_eq!(
+            reach.in_project(project, group, Visibility::Internal),
+            Some(Role::Reporter)
+        );
         reach.projects.insert(project, Role::Maintainer);
-        assert_eq!(reach.in_project(project, group, Visibility::Private), Some(Role::Maintainer));
-        assert_eq!(reach.in_project(ProjectId::new(), group, Visibility::Private), Some(Role::Guest));
+        assert_eq!(
+            reach.in_project(project, group, Visibility::Private),
+            Some(Role::Maintainer)
+        );
+        assert_eq!(
+            reach.in_project(ProjectId::new(), group, Visibility::Private),
+            Some(Role::Guest)
+        );
     }
 }

@@ -49,7 +49,7 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
             address TEXT NOT NULL,
             user_agent TEXT NOT NULL
         );
-        CREATE INDEX session_user ON session (user_id);
+        CREATE INDEX session_by_user ON session (user_id);
         CREATE INDEX session_last_used ON session (last_used_at);
         CREATE TABLE access_token (
             id TEXT PRIMARY KEY,

@@ -6,16 +6,24 @@ use bascule_core::{Problem, Result};
 /// (control characters, and those that turn the direction of text and so can disguise a name).
 pub(crate) fn line(what: &str, text: &str, max: usize) -> Result<String> {
     let text = text.trim();
-    let acts = |c: char| c.is_control() || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let acts = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     if text.chars().count() > max {
-        return Err(Problem::invalid("too_long", format!("The {what} is longer than {max} characters."))
-            .why("It is shown in lists, where longer ones would push out the rest.")
-            .next("Shorten it."));
+        return Err(
+            Problem::invalid("too_long", format!("The {what} is longer than {max} characters."))
+                .why("It is shown in lists, where longer ones would push out the rest.")
+                .next("Shorten it."),
+        );
     }
     if text.chars().any(acts) {
-        return Err(Problem::invalid("bad_characters", format!("The {what} holds characters that cannot be shown."))
-            .why("Control characters can disguise one name as another.")
-            .next("Type it anew instead of pasting it."));
+        return Err(Problem::invalid(
+            "bad_characters",
+            format!("The {what} holds characters that cannot be shown."),
+        )
+        .why("Control characters can disguise one name as another.")
+        .next("Type it anew instead of pasting it."));
     }
     Ok(text.to_owned())
 }
@@ -32,11 +40,14 @@ pub(crate) fn required(what: &str, text: &str, max: usize) -> Result<String> {
 /// An address to write to, or nothing. Only writing to it would tell whether it is right.
 pub(crate) fn email(text: &str) -> Result<String> {
     let text = line("email", text, 254)?;
-    let shaped = text.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
+    let shaped = text
+        .split_once('@')
+        .is_some_and(|(name, host)| !name.is_empty() && !host.is_empty() && !host.contains('@'));
     if text.is_empty() || (shaped && !text.contains(char::is_whitespace)) {
         return Ok(text);
     }
-    Err(Problem::invalid("bad_email", "The email address is not one.").next("Write it as `name@example.org`, or leave it empty."))
+    Err(Problem::invalid("bad_email", "The email address is not one.")
+        .next("Write it as `name@example.org`, or leave it empty."))
 }
 
 #[cfg(test)]

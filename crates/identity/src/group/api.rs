@@ -36,8 +36,14 @@ struct MemberPath {
     ),
     responses((status = 200, body = GroupPage))
 )]
-async fn list(State(identity): State<Identity>, who: Who, Params(page): Params<paging::Wanted>) -> Answer<Json<GroupPage>> {
-    let found = identity.visible_groups(&who, page.after(), page.limit() + 1).await?;
+async fn list(
+    State(identity): State<Identity>,
+    who: Who,
+    Params(page): Params<paging::Wanted>,
+) -> Answer<Json<GroupPage>> {
+    let found = identity
+        .visible_groups(&who, page.after(), page.limit() + 1)
+        .await?;
     let (items, next) = paging::cut(found, page.limit(), |group| group.name.to_string());
     Ok(Json(GroupPage { items, next }))
 }
@@ -47,8 +53,15 @@ async fn list(State(identity): State<Identity>, who: Who, Params(page): Params<p
     post, path = "/api/v1/groups", tag = "groups", request_body = NewGroup,
     responses((status = 201, body = Group), (status = 409, body = Problem), (status = 422, body = Problem))
 )]
-async fn create(State(identity): State<Identity>, who: Who, Body(new): Body<NewGroup>) -> Answer<(StatusCode, Json<Group>)> {
-    Ok((StatusCode::CREATED, Json(identity.create_group(&who, &new).await?)))
+async fn create(
+    State(identity): State<Identity>,
+    who: Who,
+    Body(new): Body<NewGroup>,
+) -> Answer<(StatusCode, Json<Group>)> {
+    Ok((
+        StatusCode::CREATED,
+        Json(identity.create_group(&who, &new).await?),
+    ))
 }
 
 /// One group.
@@ -92,7 +105,9 @@ async fn set_in_group(
     PathOf(path): PathOf<MemberPath>,
     Body(set): Body<SetMember>,
 ) -> Answer<StatusCode> {
-    identity.set_member(&who, group.role, Place::from(&*group), &path.username, set.role).await?;
+    identity
+        .set_member(&who, group.role, Place::from(&*group), &path.username, set.role)
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -146,7 +161,15 @@ async fn set_in_project(
     PathOf(path): PathOf<MemberPath>,
     Body(set): Body<SetMember>,
 ) -> Answer<StatusCode> {
-    identity.set_member(&who, project.role, Place::from(&*project), &path.username, set.role).await?;
+    identity
+        .set_member(
+            &who,
+            project.role,
+            Place::from(&*project),
+            &path.username,
+            set.role,
+        )
+        .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -171,10 +194,19 @@ async fn remove_from_project(
 async fn members(identity: &Identity, place: Place, page: &paging::Wanted) -> Answer<Json<MemberPage>> {
     let found = identity.members(place, page.after(), page.limit() + 1).await?;
     let (items, next) = paging::cut(found, page.limit(), |member: &Row| member.username.clone());
-    Ok(Json(MemberPage { items: items.into_iter().map(Member::from).collect(), next }))
+    Ok(Json(MemberPage {
+        items: items.into_iter().map(Member::from).collect(),
+        next,
+    }))
 }
 
-async fn remove(identity: &Identity, who: &Who, own: Role, place: Place, path: &MemberPath) -> Answer<StatusCode> {
+async fn remove(
+    identity: &Identity,
+    who: &Who,
+    own: Role,
+    place: Place,
+    path: &MemberPath,
+) -> Answer<StatusCode> {
     identity.remove_member(who, own, place, &path.username).await?;
     Ok(StatusCode::NO_CONTENT)
 }

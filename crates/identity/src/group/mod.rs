@@ -41,12 +41,22 @@ impl From<Member> for wire::Member {
 }
 
 /// Roles, lowest first, for choices on pages.
-pub(crate) const ROLES: [Role; 5] = [Role::Guest, Role::Reporter, Role::Developer, Role::Maintainer, Role::Owner];
+pub(crate) const ROLES: [Role; 5] = [
+    Role::Guest,
+    Role::Reporter,
+    Role::Developer,
+    Role::Maintainer,
+    Role::Owner,
+];
 
 pub(crate) fn role_above_own(own: Role) -> Problem {
-    Problem::new(403, "role_above_own", format!("Your own role here is `{own}`; you may not give or take a higher one."))
-        .why("Whoever could give more than they have would have it themselves.")
-        .next("Ask an owner.")
+    Problem::new(
+        403,
+        "role_above_own",
+        format!("Your own role here is `{own}`; you may not give or take a higher one."),
+    )
+    .why("Whoever could give more than they have would have it themselves.")
+    .next("Ask an owner.")
 }
 
 /// Whether someone with the role `own` may change another's role from `before` to `after` (`None`: not a
@@ -79,7 +89,11 @@ mod tests {
 
     #[test]
     fn a_group_keeps_an_owner() {
-        let code = |after, owners| may_change(Role::Owner, Some(Role::Owner), after, Some(owners)).err().map(|p| p.code);
+        let code = |after, owners| {
+            may_change(Role::Owner, Some(Role::Owner), after, Some(owners))
+                .err()
+                .map(|p| p.code)
+        };
         assert_eq!(code(None, 1).as_deref(), Some("last_owner"));
         assert_eq!(code(Some(Role::Maintainer), 1).as_deref(), Some("last_owner"));
         assert_eq!(code(Some(Role::Owner), 1), None);

@@ -9,22 +9,50 @@ use axum::{
     routing::{get, post},
 };
 use bascule_core::{GroupScope, Name, Permission, ProjectScope, Role, Visibility};
-use bascule_web::{Access, Answer, Crumb, FormBody, InGroup, InProject, Params, PathOf, Routes, Section, Tab, Ui, Who};
+use bascule_web::{
+    Access, Answer, Crumb, FormBody, InGroup, InProject, Params, PathOf, Routes, Section, Tab, Ui, Who,
+};
 use bascule_wire::identity::NewGroup;
 use serde::Deserialize;
 
 pub(crate) fn routes() -> Routes<Identity> {
     let create = Access::Instance(Permission::GroupCreate);
-    let (see_group, manage_group) = (Access::Group(Permission::GroupView), Access::Group(Permission::GroupManage));
-    let (see, manage) = (Access::Project(Permission::ProjectView), Access::Project(Permission::MemberManage));
+    let (see_group, manage_group) = (
+        Access::Group(Permission::GroupView),
+        Access::Group(Permission::GroupManage),
+    );
+    let (see, manage) = (
+        Access::Project(Permission::ProjectView),
+        Access::Project(Permission::MemberManage),
+    );
     Routes::new()
-        .page("GET,POST", "/groups/new", create, get(new_group).post(create_group))
+        .page(
+            "GET,POST",
+            "/groups/new",
+            create,
+            get(new_group).post(create_group),
+        )
         .page("GET", "/{group}/-/members", see_group, get(group_members))
         .page("POST", "/{group}/-/members", manage_group, post(set_in_group))
-        .page("POST", "/{group}/-/members/{username}/remove", manage_group, post(remove_from_group))
+        .page(
+            "POST",
+            "/{group}/-/members/{username}/remove",
+            manage_group,
+            post(remove_from_group),
+        )
         .page("GET", "/{group}/{project}/-/members", see, get(project_members))
-        .page("POST", "/{group}/{project}/-/members", manage, post(set_in_project))
-        .page("POST", "/{group}/{project}/-/members/{username}/remove", manage, post(remove_from_project))
+        .page(
+            "POST",
+            "/{group}/{project}/-/members",
+            manage,
+            post(set_in_project),
+        )
+        .page(
+            "POST",
+            "/{group}/{project}/-/members/{username}/remove",
+            manage,
+            post(remove_from_project),
+        )
 }
 
 #[derive(Template)]
@@ -32,7 +60,12 @@ pub(crate) fn routes() -> Routes<Identity> {
 struct NewGroupPage;
 
 async fn new_group(ui: Ui) -> Answer {
-    ui.page(Section::Projects, "New group", &[Crumb::to("Projects", "/explore"), Crumb::here("New group")], &NewGroupPage)
+    ui.page(
+        Section::Projects,
+        "New group",
+        &[Crumb::to("Projects", "/explore"), Crumb::here("New group")],
+        &NewGroupPage,
+    )
 }
 
 #[derive(Deserialize)]
@@ -43,9 +76,17 @@ struct GroupForm {
     visibility: Visibility,
 }
 
-async fn create_group(State(identity): State<Identity>, who: Who, FormBody(form): FormBody<GroupForm>) -> Answer<Redirect> {
+async fn create_group(
+    State(identity): State<Identity>,
+    who: Who,
+    FormBody(form): FormBody<GroupForm>,
+) -> Answer<Redirect> {
     let name = Name::new(form.name.trim()).map_err(bascule_core::Problem::from)?;
-    let new = NewGroup { name, description: form.description, visibility: form.visibility };
+    let new = NewGroup {
+        name,
+        description: form.description,
+        visibility: form.visibility,
+    };
     let group = identity.create_group(&who, &new).await?;
     Ok(Redirect::to(&format!("/{}", group.name)))
 }
@@ -83,8 +124,15 @@ struct Shown {
     manage: bool,
 }
 
-async fn members(identity: &Identity, shown: Shown, page: &paging::Wanted, done: &Done) -> Answer<MembersPage> {
-    let found = identity.members(shown.place, page.after(), page.limit() + 1).await?;
+async fn members(
+    identity: &Identity,
+    shown: Shown,
+    page: &paging::Wanted,
+    done: &Done,
+) -> Answer<MembersPage> {
+    let found = identity
+        .members(shown.place, page.after(), page.limit() + 1)
+        .await?;
     let (members, next) = paging::cut(found, page.limit(), |member| member.username.clone());
     Ok(MembersPage {
         action: format!("/{}/-/members", shown.path),
@@ -115,7 +163,10 @@ async fn group_members(
         manage: group.role.holds(permission) && who.scope_allows(permission),
     };
     let page = members(&identity, shown, &page, &done).await?;
-    let crumbs = [Crumb::to(group.name.clone(), format!("/{}", group.name)), Crumb::here("Members")];
+    let crumbs = [
+        Crumb::to(group.name.clone(), format!("/{}", group.name)),
+        Crumb::here("Members"),
+    ];
     ui.page(Section::Projects, "Members", &crumbs, &page)
 }
 
@@ -147,7 +198,15 @@ async fn set_in_group(
     group: InGroup,
     FormBody(form): FormBody<MemberForm>,
 ) -> Answer<Redirect> {
-    identity.set_member(&who, group.role, Place::from(&*group), form.username.trim(), form.role).await?;
+    identity
+        .set_member(
+            &who,
+            group.role,
+            Place::from(&*group),
+            form.username.trim(),
+            form.role,
+        )
+        .await?;
     Ok(back_to_group(&group, "member-set"))
 }
 
@@ -157,7 +216,9 @@ async fn remove_from_group(
     group: InGroup,
     PathOf(path): PathOf<MemberPath>,
 ) -> Answer<Redirect> {
-    identity.remove_member(&who, group.role, Place::from(&*group), &path.username).await?;
+    identity
+        .remove_member(&who, group.role, Place::from(&*group), &path.username)
+        .await?;
     Ok(back_to_group(&group, "member-removed"))
 }
 
@@ -167,7 +228,15 @@ async fn set_in_project(
     project: InProject,
     FormBody(form): FormBody<MemberForm>,
 ) -> Answer<Redirect> {
-    identity.set_member(&who, project.role, Place::from(&*project), form.username.trim(), form.role).await?;
+    identity
+        .set_member(
+            &who,
+            project.role,
+            Place::from(&*project),
+            form.username.trim(),
+            form.role,
+        )
+        .await?;
     Ok(back_to_project(&project, "member-set"))
 }
 
@@ -177,7 +246,9 @@ async fn remove_from_project(
     project: InProject,
     PathOf(path): PathOf<MemberPath>,
 ) -> Answer<Redirect> {
-    identity.remove_member(&who, project.role, Place::from(&*project), &path.username).await?;
+    identity
+        .remove_member(&who, project.role, Place::from(&*project), &path.username)
+        .await?;
     Ok(back_to_project(&project, "member-removed"))
 }
 

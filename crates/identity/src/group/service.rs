@@ -6,7 +6,8 @@ use crate::{
     user::{self, holder},
 };
 use bascule_core::{
-    Actor, Caller, GroupId, Name, Permission, Problem, ProjectId, ProjectScope, GroupScope, Result, Role, Visibility,
+    Actor, Caller, GroupId, GroupScope, Name, Permission, Problem, ProjectId, ProjectScope, Result, Role,
+    Visibility,
 };
 use bascule_ledger::facts::identity::{GroupCreated, MemberRemoved, MemberSet, TokenRevoked};
 use bascule_wire::identity as wire;
@@ -77,19 +78,27 @@ impl Identity {
         if !user::store::hold_open(&tx, user).await? {
             return Err(Problem::unauthenticated());
         }
-        let account = user::store::by_id(&tx, user).await?.ok_or_else(Problem::unauthenticated)?;
+        let account = user::store::by_id(&tx, user)
+            .await?
+            .ok_or_else(Problem::unauthenticated)?;
         if let Err(error) = store::insert(&tx, &group, now).await {
             if error.is_unique_violation() {
                 // Also where the other group is one that the caller may not see: the name alone tells nothing.
-                return Err(Problem::conflict("group_taken", format!("There is a group `{}` already.", group.name))
-                    .why("A group's name is the beginning of its projects' addresses.")
-                    .next("Choose another name."));
+                return Err(Problem::conflict(
+                    "group_taken",
+                    format!("There is a group `{}` already.", group.name),
+                )
+                .why("A group's name is the beginning of its projects' addresses.")
+                .next("Choose another name."));
             }
             return Err(error.into());
         }
         let place = Place::Group(group.id);
         store::set_member(&tx, place, user, Role::Owner, now).await?;
-        let created = GroupCreated { group: group.id, name: group.name.to_string() };
+        let created = GroupCreated {
+            group: group.id,
+            name: group.name.to_string(),
+        };
         self.ledger().append(&tx, &caller.actor, &created).await?;
         let owner = member_set(place, &account, Role::Owner);
         self.ledger().append(&tx, &caller.actor, &owner).await?;
@@ -117,7 +126,10 @@ impl Identity {
         };
         let tx = self.db().begin().await?;
         store::insert(&tx, &group, self.now()).await?;
-        let created = GroupCreated { group: group.id, name: group.name.to_string() };
+        let created = GroupCreated {
+            group: group.id,
+            name: group.name.to_string(),
+        };
         self.ledger().append(&tx, &Actor::system(), &created).await?;
         tx.commit().await?;
         Ok(group.id)
@@ -133,7 +145,9 @@ impl Identity {
 
     /// The group of a request, with the caller's role in it.
     pub(crate) async fn group(&self, scope: &GroupScope) -> Result<wire::Group> {
-        let row = store::by_id(self.db(), scope.id).await?.ok_or_else(|| Problem::not_found("group"))?;
+        let row = store::by_id(self.db(), scope.id)
+            .await?
+            .ok_or_else(|| Problem::not_found("group"))?;
         Ok(wire::Group {
             visibility: row.visibility(),
             id: row.id,
@@ -162,7 +176,15 @@ impl Identity {
         }
         let internal = caller.user.is_some() && caller.instance_role >= bascule_core::InstanceRole::Member;
         let everywhere = caller.instance_role.everywhere();
-        let rows = store::visible(self.db(), caller.user, internal, everywhere.is_some(), after, limit).await?;
+        let rows = store::visible(
+            self.db(),
+            caller.user,
+            internal,
+            everywhere.is_some(),
+            after,
+            limit,
+        )
+        .await?;
         let read = |row: &store::GroupRow| {
             (internal && row.visibility() == bascule_core::Visibility::Internal).then_some(Role::Reporter)
         };
@@ -191,7 +213,14 @@ impl Identity {
     ///
     /// # Errors
     /// The caller may not, there is no such open account, or the group would lose its last owner.
-    pub async fn set_member(&self, caller: &Caller, own: Role, place: Place, username: &str, role: Role) -> Result<()> {
+    pub async fn set_member(
+        &self,
+        caller: &Caller,
+        own: Role,
+        place: Place,
+        username: &str,
+        role: Role,
+    ) -> Result<()> {
         self.may_manage(caller, own, place)?;
         let tx = self.db().begin().await?;
         let owners = self.hold_place(&tx, place).await?;
@@ -202,12 +231,17 @@ impl Identity {
             return Ok(());
         }
         if !user::store::hold_open(&tx, account.id).await? {
-            return Err(Problem::conflict("account_closed", format!("The account `{}` is closed.", account.username))
-                .why("Nothing is given to those who have left.")
-                .next("Ask an administrator to open it again."));
+            return Err(Problem::conflict(
+                "account_closed",
+                format!("The account `{}` is closed.", account.username),
+            )
+            .why("Nothing is given to those who have left.")
+            .next("Ask an administrator to open it again."));
         }
         store::set_member(&tx, place, account.id, role, self.now()).await?;
-        self.ledger().append(&tx, &caller.actor, &member_set(place, &account, role)).await?;
+        self.ledger()
+            .append(&tx, &caller.actor, &member_set(place, &account, role))
+            .await?;
         tx.commit().await?;
         Ok(())
     }
@@ -217,13 +251,20 @@ impl Identity {
     ///
     /// # Errors
     /// The caller may not, they are no member, or the group would lose its last owner.
-    pub async fn remove_member(&self, caller: &Caller, own: Role, place: Place, username: &str) -> Result<()> {
+    pub async fn remove_member(
+        &self,
+        caller: &Caller,
+        own: Role,
+        place: Place,
+        username: &str,
+    ) -> Result<()> {
         self.may_manage(caller, own, place)?;
         let tx = self.db().begin().await?;
         let owners = self.hold_place(&tx, place).await?;
         let account = self.member_account(&tx, username).await?;
         let Some(before) = store::member_role(&tx, place, account.id).await? else {
-            return Err(Problem::not_found("member").next("A role that comes from the group is taken away in the group."));
+            return Err(Problem::not_found("member")
+                .next("A role that comes from the group is taken away in the group."));
         };
         // An owner whose account is closed is none that the group could keep.
         may_change(own, Some(before), None, owners.filter(|_| account.active))?;
@@ -238,7 +279,11 @@ impl Identity {
         let revoked =
             token::store::revoke_created(&tx, account.id, place.group(), place.project(), self.now()).await?;
         for token in revoked {
-            let fact = TokenRevoked { token: token.id, name: token.name, project: token.project_id };
+            let fact = TokenRevoked {
+                token: token.id,
+                name: token.name,
+                project: token.project_id,
+            };
             self.ledger().append(&tx, &caller.actor, &fact).await?;
         }
         tx.commit().await?;
@@ -247,12 +292,18 @@ impl Identity {
 
     fn may_manage(&self, caller: &Caller, own: Role, place: Place) -> Result<()> {
         let permission = place.permission();
-        if own.holds(permission) && caller.scope_allows(permission) { Ok(()) } else { Err(Problem::forbidden(permission)) }
+        if own.holds(permission) && caller.scope_allows(permission) {
+            Ok(())
+        } else {
+            Err(Problem::forbidden(permission))
+        }
     }
 
     /// Holds a group still, and counts its owners. A project needs none: its group has one.
     async fn hold_place(&self, tx: &bascule_store::Tx, place: Place) -> Result<Option<i64>> {
-        let Place::Group(group) = place else { return Ok(None) };
+        let Place::Group(group) = place else {
+            return Ok(None);
+        };
         if !store::hold(tx, group).await? {
             return Err(Problem::not_found("group"));
         }

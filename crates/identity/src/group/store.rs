@@ -64,7 +64,12 @@ impl GroupRow {
 impl From<GroupRow> for GroupInfo {
     fn from(row: GroupRow) -> Self {
         let visibility = row.visibility();
-        Self { id: row.id, name: row.name, description: row.description, visibility }
+        Self {
+            id: row.id,
+            name: row.name,
+            description: row.description,
+            visibility,
+        }
     }
 }
 
@@ -74,7 +79,8 @@ pub(crate) async fn by_name(db: &impl Query, name: &str) -> Result<Option<GroupR
 }
 
 pub(crate) async fn by_id(db: &impl Query, id: GroupId) -> Result<Option<GroupRow>> {
-    let sql = "SELECT id, name, description, visibility, created_at, NULL AS role FROM account_group WHERE id = $1";
+    let sql =
+        "SELECT id, name, description, visibility, created_at, NULL AS role FROM account_group WHERE id = $1";
     db.one(sql, args![id]).await
 }
 
@@ -100,12 +106,26 @@ pub(crate) async fn visible(
 
 pub(crate) async fn insert(tx: &Tx, group: &GroupInfo, now: Timestamp) -> Result<()> {
     let sql = "INSERT INTO account_group (id, name, description, visibility, created_at) VALUES ($1, $2, $3, $4, $5)";
-    tx.run(sql, args![group.id, group.name, group.description, group.visibility.as_str(), now]).await.map(drop)
+    tx.run(
+        sql,
+        args![
+            group.id,
+            group.name,
+            group.description,
+            group.visibility.as_str(),
+            now
+        ],
+    )
+    .await
+    .map(drop)
 }
 
 /// Holds the group still until the end of the transaction, so that two owners cannot remove each other.
 pub(crate) async fn hold(tx: &Tx, id: GroupId) -> Result<bool> {
-    Ok(tx.run("UPDATE account_group SET name = name WHERE id = $1", args![id]).await? == 1)
+    Ok(tx
+        .run("UPDATE account_group SET name = name WHERE id = $1", args![id])
+        .await?
+        == 1)
 }
 
 /// Owners of a group whose accounts are open.
@@ -130,7 +150,10 @@ pub(crate) async fn memberships(db: &impl Query, user: UserId) -> Result<Vec<Mem
 
 pub(crate) async fn role_in_group(db: &impl Query, user: UserId, group: GroupId) -> Result<Option<Role>> {
     let sql = "SELECT role FROM group_member WHERE group_id = $1 AND user_id = $2";
-    Ok(db.one::<Held>(sql, args![group, user]).await?.map(|held| held.role))
+    Ok(db
+        .one::<Held>(sql, args![group, user])
+        .await?
+        .map(|held| held.role))
 }
 
 /// The higher of a person's roles in the project and in its group.
@@ -156,12 +179,21 @@ pub(crate) async fn member_role(db: &impl Query, place: Place, user: UserId) -> 
         Place::Group(group) => role_in_group(db, user, group).await,
         Place::Project(project, _) => {
             let sql = "SELECT role FROM project_member WHERE project_id = $1 AND user_id = $2";
-            Ok(db.one::<Held>(sql, args![project, user]).await?.map(|held| held.role))
+            Ok(db
+                .one::<Held>(sql, args![project, user])
+                .await?
+                .map(|held| held.role))
         }
     }
 }
 
-pub(crate) async fn set_member(tx: &Tx, place: Place, user: UserId, role: Role, now: Timestamp) -> Result<()> {
+pub(crate) async fn set_member(
+    tx: &Tx,
+    place: Place,
+    user: UserId,
+    role: Role,
+    now: Timestamp,
+) -> Result<()> {
     match place {
         Place::Group(group) => {
             let sql = "INSERT INTO group_member (group_id, user_id, role, created_at) VALUES ($1, $2, $3, $4)
@@ -169,7 +201,8 @@ pub(crate) async fn set_member(tx: &Tx, place: Place, user: UserId, role: Role, 
             tx.run(sql, args![group, user, role, now]).await.map(drop)
         }
         Place::Project(project, _) => {
-            let sql = "INSERT INTO project_member (project_id, user_id, role, created_at) VALUES ($1, $2, $3, $4)
+            let sql =
+                "INSERT INTO project_member (project_id, user_id, role, created_at) VALUES ($1, $2, $3, $4)
                        ON CONFLICT (project_id, user_id) DO UPDATE SET role = $3";
             tx.run(sql, args![project, user, role, now]).await.map(drop)
         }
@@ -178,9 +211,13 @@ pub(crate) async fn set_member(tx: &Tx, place: Place, user: UserId, role: Role, 
 
 pub(crate) async fn remove_member(tx: &Tx, place: Place, user: UserId) -> Result<()> {
     match place {
-        Place::Group(group) => {
-            tx.run("DELETE FROM group_member WHERE group_id = $1 AND user_id = $2", args![group, user]).await.map(drop)
-        }
+        Place::Group(group) => tx
+            .run(
+                "DELETE FROM group_member WHERE group_id = $1 AND user_id = $2",
+                args![group, user],
+            )
+            .await
+            .map(drop),
         Place::Project(project, _) => {
             let sql = "DELETE FROM project_member WHERE project_id = $1 AND user_id = $2";
             tx.run(sql, args![project, user]).await.map(drop)

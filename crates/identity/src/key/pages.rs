@@ -14,8 +14,18 @@ use bascule_wire::identity::NewKey;
 
 pub(crate) fn routes() -> Routes<Identity> {
     Routes::new()
-        .page("GET,POST", "/settings/keys", Access::SignedIn, get(list).post(add))
-        .page("POST", "/settings/keys/{key}/remove", Access::SignedIn, post(remove))
+        .page(
+            "GET,POST",
+            "/settings/keys",
+            Access::SignedIn,
+            get(list).post(add),
+        )
+        .page(
+            "POST",
+            "/settings/keys/{key}/remove",
+            Access::SignedIn,
+            post(remove),
+        )
 }
 
 #[derive(Template)]
@@ -27,12 +37,20 @@ struct KeysPage {
 }
 
 async fn list(State(identity): State<Identity>, who: Who, ui: Ui, Params(done): Params<Done>) -> Answer {
-    let page = KeysPage { nav: "keys", notice: done.text(), keys: identity.keys(&who).await? };
+    let page = KeysPage {
+        nav: "keys",
+        notice: done.text(),
+        keys: identity.keys(&who).await?,
+    };
     let crumbs = [Crumb::to("Settings", "/settings"), Crumb::here("SSH keys")];
     ui.page(Section::Settings, "SSH keys", &crumbs, &page)
 }
 
-async fn add(State(identity): State<Identity>, who: Who, FormBody(new): FormBody<NewKey>) -> Answer<Redirect> {
+async fn add(
+    State(identity): State<Identity>,
+    who: Who,
+    FormBody(new): FormBody<NewKey>,
+) -> Answer<Redirect> {
     identity.add_key(&who, &new).await?;
     Ok(Redirect::to("/settings/keys?done=key-added"))
 }

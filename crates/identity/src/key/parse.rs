@@ -1,11 +1,11 @@
 //! Reading OpenSSH's public key format: `algorithm base64 comment` (RFC 4253 §6.6, RFC 5656, RFC 8709, and
 //! OpenSSH's PROTOCOL.u2f for hardware keys).
 
+use bascule_core::{Problem, Result};
 use base64::{
     Engine as _,
     engine::general_purpose::{STANDARD, STANDARD_NO_PAD},
 };
-use bascule_core::{Problem, Result};
 use sha2::{Digest as _, Sha256};
 
 /// A public key that was read and may be used.
@@ -39,9 +39,27 @@ enum Shape {
 
 const ALGORITHMS: &[(&str, Shape)] = &[
     ("ssh-ed25519", Shape::Ed25519),
-    ("ecdsa-sha2-nistp256", Shape::Ecdsa { curve: "nistp256", bytes: 65 }),
-    ("ecdsa-sha2-nistp384", Shape::Ecdsa { curve: "nistp384", bytes: 97 }),
-    ("ecdsa-sha2-nistp521", Shape::Ecdsa { curve: "nistp521", bytes: 133 }),
+    (
+        "ecdsa-sha2-nistp256",
+        Shape::Ecdsa {
+            curve: "nistp256",
+            bytes: 65,
+        },
+    ),
+    (
+        "ecdsa-sha2-nistp384",
+        Shape::Ecdsa {
+            curve: "nistp384",
+            bytes: 97,
+        },
+    ),
+    (
+        "ecdsa-sha2-nistp521",
+        Shape::Ecdsa {
+            curve: "nistp521",
+            bytes: 133,
+        },
+    ),
     ("sk-ssh-ed25519@openssh.com", Shape::HardwareEd25519),
     ("sk-ecdsa-sha2-nistp256@openssh.com", Shape::HardwareEcdsa),
     ("ssh-rsa", Shape::Rsa),
@@ -63,22 +81,35 @@ pub fn parse(text: &str) -> Result<PublicSshKey> {
     }
     let mut words = text.splitn(3, [' ', '\t']);
     let (name, blob) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
-    let comment: String = words.next().unwrap_or_default().trim().chars().filter(|c| !c.is_control()).take(100).collect();
+    let comment: String = words
+        .next()
+        .unwrap_or_default()
+        .trim()
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(100)
+        .collect();
     if name == "ssh-dss" {
         return Err(Problem::invalid("broken_algorithm", "DSA keys are not accepted.")
             .why("They are limited to 1024 bits, and OpenSSH has dropped them.")
             .next("Make a new key with `ssh-keygen -t ed25519`."));
     }
     let Some((algorithm, shape)) = ALGORITHMS.iter().find(|(known, _)| *known == name) else {
-        return Err(unreadable("it does not begin with a known algorithm such as `ssh-ed25519`"));
+        return Err(unreadable(
+            "it does not begin with a known algorithm such as `ssh-ed25519`",
+        ));
     };
-    let bytes = STANDARD.decode(blob).map_err(|_| unreadable("its second word is not base64"))?;
+    let bytes = STANDARD
+        .decode(blob)
+        .map_err(|_| unreadable("its second word is not base64"))?;
     let mut rest = bytes.as_slice();
     if string(&mut rest) != Some(algorithm.as_bytes()) {
         return Err(unreadable("its two statements of the algorithm differ"));
     }
     let description = match shape {
-        Shape::Ed25519 => string(&mut rest).filter(|key| key.len() == 32).map(|_| "Ed25519".to_owned()),
+        Shape::Ed25519 => string(&mut rest)
+            .filter(|key| key.len() == 32)
+            .map(|_| "Ed25519".to_owned()),
         Shape::Ecdsa { curve, bytes } => point(&mut rest, curve, *bytes).map(|()| format!("ECDSA {curve}")),
         Shape::HardwareEd25519 => string(&mut rest)
             .filter(|key| key.len() == 32)
@@ -95,7 +126,9 @@ pub fn parse(text: &str) -> Result<PublicSshKey> {
             _ => None,
         },
     };
-    let description = description.filter(|_| rest.is_empty()).ok_or_else(|| unreadable("its contents are damaged"))?;
+    let description = description
+        .filter(|_| rest.is_empty())
+        .ok_or_else(|| unreadable("its contents are damaged"))?;
     Ok(PublicSshKey {
         algorithm,
         description,
@@ -106,21 +139,30 @@ pub fn parse(text: &str) -> Result<PublicSshKey> {
 }
 
 fn unreadable(why: &str) -> Problem {
-    Problem::invalid("bad_key", format!("This is no public key in OpenSSH's format: {why}."))
-        .why("The format is one line: algorithm, base64, comment.")
-        .next("Paste the whole line of the file that ends in `.pub`, such as ~/.ssh/id_ed25519.pub.")
+    Problem::invalid(
+        "bad_key",
+        format!("This is no public key in OpenSSH's format: {why}."),
+    )
+    .why("The format is one line: algorithm, base64, comment.")
+    .next("Paste the whole line of the file that ends in `.pub`, such as ~/.ssh/id_ed25519.pub.")
 }
 
 fn rsa_length(bits: usize) -> Result<()> {
     if bits < RSA_BITS {
-        return Err(Problem::invalid("key_too_short", format!("This RSA key has {bits} bits; at least {RSA_BITS} are needed."))
-            .why("Shorter ones can be broken.")
-            .next("Make a new key with `ssh-keygen -t ed25519`."));
+        return Err(Problem::invalid(
+            "key_too_short",
+            format!("This RSA key has {bits} bits; at least {RSA_BITS} are needed."),
+        )
+        .why("Shorter ones can be broken.")
+        .next("Make a new key with `ssh-keygen -t ed25519`."));
     }
     if bits > RSA_MOST_BITS {
-        return Err(Problem::invalid("key_too_long", format!("This RSA key has {bits} bits; at most {RSA_MOST_BITS} are accepted."))
-            .why("Longer ones cost the server more than they protect.")
-            .next("Make a new key with `ssh-keygen -t ed25519`."));
+        return Err(Problem::invalid(
+            "key_too_long",
+            format!("This RSA key has {bits} bits; at most {RSA_MOST_BITS} are accepted."),
+        )
+        .why("Longer ones cost the server more than they protect.")
+        .next("Make a new key with `ssh-keygen -t ed25519`."));
     }
     Ok(())
 }
@@ -180,8 +222,14 @@ mod tests {
     fn a_real_key_has_the_fingerprint_that_ssh_keygen_prints() {
         let line = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl hosted";
         let key = parse(line).unwrap();
-        assert_eq!(key.fingerprint, "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU");
-        assert_eq!((key.description.as_str(), key.comment.as_str()), ("Ed25519", "hosted"));
+        assert_eq!(
+            key.fingerprint,
+            "SHA256:+DiY3wvvV6TuJJhbpZisF/zLDA0zPMSvHdkr4UvCOqU"
+        );
+        assert_eq!(
+            (key.description.as_str(), key.comment.as_str()),
+            ("Ed25519", "hosted")
+        );
     }
 
     #[test]
@@ -191,7 +239,10 @@ mod tests {
         assert_eq!(parse(&rsa(32_768)).unwrap_err().code, "key_too_long");
         assert_eq!(parse("ssh-dss AAAA x").unwrap_err().code, "broken_algorithm");
         let point = [[4_u8].as_slice(), &[7; 64]].concat();
-        let ecdsa = format!("ecdsa-sha2-nistp256 {}", blob(&[b"ecdsa-sha2-nistp256", b"nistp256", &point]));
+        let ecdsa = format!(
+            "ecdsa-sha2-nistp256 {}",
+            blob(&[b"ecdsa-sha2-nistp256", b"nistp256", &point])
+        );
         assert_eq!(parse(&ecdsa).unwrap().description, "ECDSA nistp256");
     }
 
@@ -200,10 +251,24 @@ mod tests {
         let mixed = format!("ssh-ed25519 {}", blob(&[b"ssh-rsa", &[7; 32]]));
         let short = format!("ssh-ed25519 {}", blob(&[b"ssh-ed25519", &[7; 31]]));
         let long = format!("ssh-ed25519 {}", blob(&[b"ssh-ed25519", &[7; 32], b"more"]));
-        for bad in ["", "hello", "ssh-ed25519", "ssh-ed25519 !!!", &mixed, &short, &long, "command=\"x\" ssh-ed25519 AAAA"] {
+        for bad in [
+            "",
+            "hello",
+            "ssh-ed25519",
+            "ssh-ed25519 !!!",
+            &mixed,
+            &short,
+            &long,
+            "command=\"x\" ssh-ed25519 AAAA",
+        ] {
             assert_eq!(parse(bad).unwrap_err().code, "bad_key", "{bad}");
         }
-        assert_eq!(parse("-----BEGIN OPENSSH PRIVATE KEY-----\nAAA").unwrap_err().code, "private_key");
+        assert_eq!(
+            parse("-----BEGIN OPENSSH PRIVATE KEY-----\nAAA")
+                .unwrap_err()
+                .code,
+            "private_key"
+        );
     }
 
     proptest! {

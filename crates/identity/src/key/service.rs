@@ -24,10 +24,18 @@ impl Identity {
         let user = holder(caller)?;
         let parsed = parse(&new.key)?;
         let title = text::line("title", &new.title, 100)?;
-        let title = if title.is_empty() { text::line("title", &parsed.comment, 100)? } else { title };
+        let title = if title.is_empty() {
+            text::line("title", &parsed.comment, 100)?
+        } else {
+            title
+        };
         let key = Key {
             id: KeyId::new(),
-            title: if title.is_empty() { parsed.description.clone() } else { title },
+            title: if title.is_empty() {
+                parsed.description.clone()
+            } else {
+                title
+            },
             algorithm: parsed.description,
             fingerprint: parsed.fingerprint,
             created_at: self.now(),
@@ -38,17 +46,26 @@ impl Identity {
             return Err(Problem::unauthenticated());
         }
         if store::count(&tx, user).await? >= MOST {
-            return Err(Problem::conflict("too_many_keys", format!("There are {MOST} keys already.")).next("Remove those that are not used."));
+            return Err(
+                Problem::conflict("too_many_keys", format!("There are {MOST} keys already."))
+                    .next("Remove those that are not used."),
+            );
         }
         if let Err(error) = store::insert(&tx, user, &key, &parsed.line).await {
             if error.is_unique_violation() {
-                return Err(Problem::conflict("key_taken", "This key belongs to an account already.")
-                    .why("A key stands for one person, who is found by it.")
-                    .next("Make a new one with `ssh-keygen -t ed25519`."));
+                return Err(
+                    Problem::conflict("key_taken", "This key belongs to an account already.")
+                        .why("A key stands for one person, who is found by it.")
+                        .next("Make a new one with `ssh-keygen -t ed25519`."),
+                );
             }
             return Err(error.into());
         }
-        let fact = KeyAdded { key: key.id, user, fingerprint: key.fingerprint.clone() };
+        let fact = KeyAdded {
+            key: key.id,
+            user,
+            fingerprint: key.fingerprint.clone(),
+        };
         self.ledger().append(&tx, &caller.actor, &fact).await?;
         tx.commit().await?;
         Ok(key.into())
@@ -63,8 +80,20 @@ impl Identity {
     pub(crate) async fn remove_key(&self, caller: &Caller, id: KeyId) -> Result<()> {
         let user = holder(caller)?;
         let tx = self.db().begin().await?;
-        let fingerprint = store::remove(&tx, user, id).await?.ok_or_else(|| Problem::not_found("key"))?;
-        self.ledger().append(&tx, &caller.actor, &KeyRemoved { key: id, user, fingerprint }).await?;
+        let fingerprint = store::remove(&tx, user, id)
+            .await?
+            .ok_or_else(|| Problem::not_found("key"))?;
+        self.ledger()
+            .append(
+                &tx,
+                &caller.actor,
+                &KeyRemoved {
+                    key: id,
+                    user,
+                    fingerprint,
+                },
+            )
+            .await?;
         tx.commit().await?;
         Ok(())
     }
@@ -76,12 +105,17 @@ impl Identity {
     pub async fn authenticate_key(&self, fingerprint: &str) -> Result<Caller> {
         let now = self.now();
         let Some(found) = store::by_fingerprint(self.db(), fingerprint).await? else {
-            return Err(Problem::new(401, "unknown_key", "This key belongs to no account.")
-                .next("Add its public half under Settings, SSH keys."));
+            return Err(
+                Problem::new(401, "unknown_key", "This key belongs to no account.")
+                    .next("Add its public half under Settings, SSH keys."),
+            );
         };
         if found.last_used_at.is_none_or(|last| last < now.minus(TOUCH)) {
             self.touch(Used::Key(found.id), now);
         }
-        Ok(Caller { by_cookie: false, ..person(found.user_id, &found.username, found.instance_role) })
+        Ok(Caller {
+            by_cookie: false,
+            ..person(found.user_id, &found.username, found.instance_role)
+        })
     }
 }

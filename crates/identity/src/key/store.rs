@@ -46,14 +46,26 @@ pub(crate) async fn of_user(db: &impl Query, user: UserId) -> Result<Vec<Key>> {
 }
 
 pub(crate) async fn count(db: &impl Query, user: UserId) -> Result<i64> {
-    db.count("SELECT COUNT(*) AS n FROM ssh_key WHERE user_id = $1", args![user]).await
+    db.count(
+        "SELECT COUNT(*) AS n FROM ssh_key WHERE user_id = $1",
+        args![user],
+    )
+    .await
 }
 
 pub(crate) async fn insert(tx: &Tx, user: UserId, key: &Key, line: &str) -> Result<()> {
     tx.run(
         "INSERT INTO ssh_key (id, user_id, title, algorithm, public_key, fingerprint, created_at)
          VALUES ($1, $2, $3, $4, $5, $6, $7)",
-        args![key.id, user, key.title, key.algorithm, line, key.fingerprint, key.created_at],
+        args![
+            key.id,
+            user,
+            key.title,
+            key.algorithm,
+            line,
+            key.fingerprint,
+            key.created_at
+        ],
     )
     .await
     .map(drop)
@@ -64,16 +76,21 @@ row! { struct Gone { fingerprint: String } }
 /// Removes a key of an account; its fingerprint, or `None` where there is no such one.
 pub(crate) async fn remove(tx: &Tx, user: UserId, id: KeyId) -> Result<Option<String>> {
     let sql = "DELETE FROM ssh_key WHERE id = $1 AND user_id = $2 RETURNING fingerprint";
-    Ok(tx.one::<Gone>(sql, args![id, user]).await?.map(|gone| gone.fingerprint))
+    Ok(tx
+        .one::<Gone>(sql, args![id, user])
+        .await?
+        .map(|gone| gone.fingerprint))
 }
 
 /// Removes all keys of an account.
 pub(crate) async fn remove_all(tx: &Tx, user: UserId) -> Result<u64> {
-    tx.run("DELETE FROM ssh_key WHERE user_id = $1", args![user]).await
+    tx.run("DELETE FROM ssh_key WHERE user_id = $1", args![user])
+        .await
 }
 
 /// Notes the use of a key, unless another connection has just done so.
 pub(crate) async fn touch(tx: &Tx, id: KeyId, now: Timestamp, unless_since: Timestamp) -> Result<()> {
-    let sql = "UPDATE ssh_key SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $3)";
+    let sql =
+        "UPDATE ssh_key SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $3)";
     tx.run(sql, args![id, now, unless_since]).await.map(drop)
 }

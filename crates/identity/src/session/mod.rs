@@ -15,7 +15,11 @@ pub(crate) fn safe_next(next: &str) -> &str {
         && next.len() <= 2000
         && next.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
     let path = next.split(['?', '#']).next().unwrap_or_default();
-    if ours && path != "/sign-in" && path != "/sign-out" { next } else { "/" }
+    if ours && path != "/sign-in" && path != "/sign-out" {
+        next
+    } else {
+        "/"
+    }
 }
 
 #[cfg(test)]
@@ -29,8 +33,18 @@ mod tests {
             assert_eq!(safe_next(good), good);
         }
         let bad = [
-            "", "a", "//evil.example", "/\\evil.example", "\\\\evil", "https://evil.example", "/\t/evil.example",
-            "/\n/evil", "javascript:alert(1)", "/sign-in?next=/x", "/sign-out", "/é",
+            "",
+            "a",
+            "//evil.example",
+            "/\\evil.example",
+            "\\\\evil",
+            "https://evil.example",
+            "/\t/evil.example",
+            "/\n/evil",
+            "javascript:alert(1)",
+            "/sign-in?next=/x",
+            "/sign-out",
+            "/é",
         ];
         for next in bad {
             assert_eq!(safe_next(next), "/", "{next:?}");

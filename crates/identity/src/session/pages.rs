@@ -26,7 +26,12 @@ pub(crate) fn routes() -> Routes<Identity> {
         .page("GET,POST", "/sign-in", Access::Public, get(form).post(sign_in))
         .page("POST", "/sign-out", Access::Public, post(sign_out))
         .page("GET", "/settings/sessions", Access::SignedIn, get(sessions))
-        .page("POST", "/settings/sessions/{session}/end", Access::SignedIn, post(end))
+        .page(
+            "POST",
+            "/settings/sessions/{session}/end",
+            Access::SignedIn,
+            post(end),
+        )
 }
 
 /// What the network tells of who asks.
@@ -43,16 +48,25 @@ pub(crate) struct Client {
 impl FromRequestParts<Identity> for Client {
     type Rejection = Infallible;
     async fn from_request_parts(parts: &mut Parts, identity: &Identity) -> Result<Self, Infallible> {
-        let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip());
+        let peer = parts
+            .extensions
+            .get::<ConnectInfo<SocketAddr>>()
+            .map(|ConnectInfo(peer)| peer.ip());
         // Anyone can write this header; only a proxy that is known to be there is believed, and of several
         // entries only the last, which that proxy added.
         let forwarded = || last_of(&parts.headers, "x-forwarded-for").and_then(|text| text.parse().ok());
-        let address = if identity.config().behind_proxy { forwarded().or(peer) } else { peer };
+        let address = if identity.config().behind_proxy {
+            forwarded().or(peer)
+        } else {
+            peer
+        };
         // Believing this one does no harm: it only makes the sender's own cookie stricter.
         let proto = last_of(&parts.headers, "x-forwarded-proto");
         Ok(Self {
             address,
-            user_agent: text(&parts.headers, header::USER_AGENT.as_str()).unwrap_or_default().to_owned(),
+            user_agent: text(&parts.headers, header::USER_AGENT.as_str())
+                .unwrap_or_default()
+                .to_owned(),
             https: proto == Some("https") || parts.uri.scheme_str() == Some("https"),
             session: credential::session_cookie(&parts.headers).map(str::to_owned),
         })
@@ -107,7 +121,15 @@ async fn form(ui: Ui, Params(next): Params<Next>) -> Answer {
     if !ui.caller().is_anonymous() {
         return Ok(Redirect::to(next).into_response());
     }
-    ui.plain("Sign in", &SignInPage { next, username: "", error: None, hint: "" })
+    ui.plain(
+        "Sign in",
+        &SignInPage {
+            next,
+            username: "",
+            error: None,
+            hint: "",
+        },
+    )
 }
 
 async fn sign_in(
@@ -128,10 +150,17 @@ async fn sign_in(
     };
     match identity.sign_in(attempt).await {
         Ok(secret) => Ok(client.with_cookie(Redirect::to(next).into_response(), Some(&secret))),
-        Err(Refused::Credentials) if text(&headers, "accept").is_some_and(|kinds| kinds.contains("text/html")) => {
+        Err(Refused::Credentials)
+            if text(&headers, "accept").is_some_and(|kinds| kinds.contains("text/html")) =>
+        {
             let (problem, _) = Refused::Credentials.problem();
             let hint = format!("{} {}", problem.why, problem.next);
-            let page = SignInPage { next, username: &username, error: Some(&problem.what), hint: &hint };
+            let page = SignInPage {
+                next,
+                username: &username,
+                error: Some(&problem.what),
+                hint: &hint,
+            };
             let mut response = ui.plain("Sign in", &page)?;
             *response.status_mut() = StatusCode::UNAUTHORIZED;
             Ok(response)
@@ -177,9 +206,16 @@ async fn sessions(
     ui: Ui,
     Params(done): Params<Done>,
 ) -> Answer {
-    let line = |session: Session| Line { present: is_present(&session, client.session.as_deref()), session };
+    let line = |session: Session| Line {
+        present: is_present(&session, client.session.as_deref()),
+        session,
+    };
     let lines = identity.sessions(&who).await?.into_iter().map(line).collect();
-    let page = SessionsPage { nav: "sessions", notice: done.text(), lines };
+    let page = SessionsPage {
+        nav: "sessions",
+        notice: done.text(),
+        lines,
+    };
     let crumbs = [Crumb::to("Settings", "/settings"), Crumb::here("Sessions")];
     ui.page(Section::Settings, "Sessions", &crumbs, &page)
 }

@@ -69,7 +69,9 @@ impl Identity {
         // Nothing that is no name can be an account's; asking the database anyway costs the same time.
         let lock = user::store::lock_of(self.db(), attempt.username).await?;
         // A name that is no account's may be a password in the wrong field; the ledger keeps it for ever.
-        let shown = lock.as_ref().map_or_else(|| "(unknown)".to_owned(), |lock| lock.username.clone());
+        let shown = lock
+            .as_ref()
+            .map_or_else(|| "(unknown)".to_owned(), |lock| lock.username.clone());
         self.admit(&subjects, &shown).await?;
         let hash = lock.as_ref().map(|lock| lock.password_hash.clone());
         let right = self.hasher().matches(attempt.password, hash).await?;
@@ -86,8 +88,16 @@ impl Identity {
             secret_hash: secret::hash(&secret),
             created_at: now,
             last_used_at: now,
-            address: attempt.address.map(|address| address.to_canonical().to_string()).unwrap_or_default(),
-            user_agent: attempt.user_agent.chars().filter(|c| !c.is_control()).take(200).collect(),
+            address: attempt
+                .address
+                .map(|address| address.to_canonical().to_string())
+                .unwrap_or_default(),
+            user_agent: attempt
+                .user_agent
+                .chars()
+                .filter(|c| !c.is_control())
+                .take(200)
+                .collect(),
         };
         let actor = Actor::new(ActorKind::User, lock.id, lock.username.as_str());
         let tx = self.db().begin().await?;
@@ -102,11 +112,29 @@ impl Identity {
             if let Some(old) = store::live(&tx, &secret::hash(old), oldest).await? {
                 store::end(&tx, old.user_id, old.id).await?;
                 let before = Actor::new(ActorKind::User, old.user_id, old.username.as_str());
-                self.ledger().append(&tx, &before, &SignedOut { user: old.user_id, session: old.id }).await?;
+                self.ledger()
+                    .append(
+                        &tx,
+                        &before,
+                        &SignedOut {
+                            user: old.user_id,
+                            session: old.id,
+                        },
+                    )
+                    .await?;
             }
         }
         store::insert(&tx, lock.id, &session).await?;
-        self.ledger().append(&tx, &actor, &SignedIn { user: lock.id, session: session.id }).await?;
+        self.ledger()
+            .append(
+                &tx,
+                &actor,
+                &SignedIn {
+                    user: lock.id,
+                    session: session.id,
+                },
+            )
+            .await?;
         tx.commit().await?;
         Ok(secret)
     }
@@ -120,7 +148,10 @@ impl Identity {
             if !told {
                 let tx = self.db().begin().await?;
                 if throttle::mark_told(&tx, subjects, now).await? {
-                    let fact = SignInRefused { username: shown.to_owned(), rule: "rate_limited".to_owned() };
+                    let fact = SignInRefused {
+                        username: shown.to_owned(),
+                        rule: "rate_limited".to_owned(),
+                    };
                     self.ledger().append(&tx, &Actor::anonymous(), &fact).await?;
                     tx.commit().await?;
                 }
@@ -136,7 +167,10 @@ impl Identity {
 
     async fn tell_refusal(&self, shown: &str, rule: &str) -> Result<()> {
         let tx = self.db().begin().await?;
-        let fact = SignInRefused { username: shown.to_owned(), rule: rule.to_owned() };
+        let fact = SignInRefused {
+            username: shown.to_owned(),
+            rule: rule.to_owned(),
+        };
         self.ledger().append(&tx, &Actor::anonymous(), &fact).await?;
         tx.commit().await?;
         Ok(())
@@ -149,7 +183,16 @@ impl Identity {
         if let Some(live) = store::live(&tx, &secret::hash(secret), oldest).await? {
             store::end(&tx, live.user_id, live.id).await?;
             let actor = Actor::new(ActorKind::User, live.user_id, live.username.as_str());
-            self.ledger().append(&tx, &actor, &SignedOut { user: live.user_id, session: live.id }).await?;
+            self.ledger()
+                .append(
+                    &tx,
+                    &actor,
+                    &SignedOut {
+                        user: live.user_id,
+                        session: live.id,
+                    },
+                )
+                .await?;
             tx.commit().await?;
         }
         Ok(())
@@ -168,7 +211,9 @@ impl Identity {
         if !store::end(&tx, user, id).await? {
             return Err(Problem::not_found("session"));
         }
-        self.ledger().append(&tx, &caller.actor, &SignedOut { user, session: id }).await?;
+        self.ledger()
+            .append(&tx, &caller.actor, &SignedOut { user, session: id })
+            .await?;
         tx.commit().await?;
         Ok(())
     }
@@ -191,10 +236,12 @@ impl Identity {
         let kept = self.kept_hash(&account.username).await?;
         if !self.hasher().matches(current, kept).await? {
             self.tell_refusal(&account.username, "bad_credentials").await?;
-            return Err(Problem::invalid("wrong_password", "The present password is another.")
-                .why("It is asked for, so that nobody who finds your screen open can lock you out.")
-                .next("Go back and type it again.")
-                .into());
+            return Err(
+                Problem::invalid("wrong_password", "The present password is another.")
+                    .why("It is asked for, so that nobody who finds your screen open can lock you out.")
+                    .next("Go back and type it again.")
+                    .into(),
+            );
         }
         let hash = self.hasher().hash(new).await?;
         let (old, secret) = (secret::hash(session), secret::random());
@@ -213,7 +260,9 @@ impl Identity {
     }
 
     async fn kept_hash(&self, username: &str) -> Result<Option<String>> {
-        Ok(user::store::lock_of(self.db(), username).await?.map(|lock| lock.password_hash))
+        Ok(user::store::lock_of(self.db(), username)
+            .await?
+            .map(|lock| lock.password_hash))
     }
 }
 

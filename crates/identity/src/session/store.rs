@@ -79,15 +79,27 @@ pub(crate) async fn rotate(tx: &Tx, old_hash: &str, new_hash: &str) -> Result<bo
 
 /// Ends one session of an account.
 pub(crate) async fn end(tx: &Tx, user: UserId, id: SessionId) -> Result<bool> {
-    Ok(tx.run("DELETE FROM session WHERE id = $1 AND user_id = $2", args![id, user]).await? == 1)
+    Ok(tx
+        .run(
+            "DELETE FROM session WHERE id = $1 AND user_id = $2",
+            args![id, user],
+        )
+        .await?
+        == 1)
 }
 
 /// Ends all sessions of an account but the one whose secret has this hash.
 pub(crate) async fn end_all(tx: &Tx, user: UserId, except_hash: &str) -> Result<u64> {
-    tx.run("DELETE FROM session WHERE user_id = $1 AND secret_hash <> $2", args![user, except_hash]).await
+    tx.run(
+        "DELETE FROM session WHERE user_id = $1 AND secret_hash <> $2",
+        args![user, except_hash],
+    )
+    .await
 }
 
 /// Removes what nobody can use any more.
 pub(crate) async fn prune(tx: &Tx, oldest: Timestamp) -> Result<()> {
-    tx.run("DELETE FROM session WHERE last_used_at < $1", args![oldest]).await.map(drop)
+    tx.run("DELETE FROM session WHERE last_used_at < $1", args![oldest])
+        .await
+        .map(drop)
 }

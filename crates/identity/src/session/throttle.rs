@@ -37,9 +37,15 @@ pub(crate) enum Verdict {
 /// nothing either.
 pub(crate) fn subjects(username: &str, address: Option<IpAddr>) -> Vec<Subject> {
     let name: String = username.chars().take(63).flat_map(char::to_lowercase).collect();
-    let mut all = vec![Subject { key: format!("user:{name}"), free: FREE_FOR_ACCOUNT }];
+    let mut all = vec![Subject {
+        key: format!("user:{name}"),
+        free: FREE_FOR_ACCOUNT,
+    }];
     if let Some(address) = address {
-        all.push(Subject { key: format!("address:{}", network(address)), free: FREE_FOR_ADDRESS });
+        all.push(Subject {
+            key: format!("address:{}", network(address)),
+            free: FREE_FOR_ADDRESS,
+        });
     }
     all
 }
@@ -67,7 +73,11 @@ row! { struct Counted { failures: i64, locked_until: Timestamp } }
 row! { struct Lock { locked_until: Timestamp, told_until: Timestamp } }
 
 /// Whether the attempt must wait, without counting it; and whether that was told to the ledger already.
-pub(crate) async fn look(db: &impl Query, subjects: &[Subject], now: Timestamp) -> Result<Option<(Timestamp, bool)>> {
+pub(crate) async fn look(
+    db: &impl Query,
+    subjects: &[Subject],
+    now: Timestamp,
+) -> Result<Option<(Timestamp, bool)>> {
     let mut latest: Option<(Timestamp, bool)> = None;
     for subject in subjects {
         let sql = "SELECT locked_until, told_until FROM sign_in_failure WHERE subject = $1";
@@ -94,7 +104,11 @@ pub(crate) async fn mark_told(tx: &Tx, subjects: &[Subject], now: Timestamp) -> 
 
 /// Counts an attempt as failed until it is known better. Drop the transaction if the verdict is to wait.
 pub(crate) async fn count(tx: &Tx, subjects: &[Subject], now: Timestamp) -> Result<Verdict> {
-    tx.run("DELETE FROM sign_in_failure WHERE last_at < $1", args![now.minus(FORGET)]).await?;
+    tx.run(
+        "DELETE FROM sign_in_failure WHERE last_at < $1",
+        args![now.minus(FORGET)],
+    )
+    .await?;
     for subject in subjects {
         let counted: Option<Counted> = tx
             .one(

@@ -25,7 +25,14 @@ struct TokenPath {
 /// Lists the caller's access tokens, newest first.
 #[utoipa::path(get, path = "/api/v1/user/tokens", tag = "tokens", responses((status = 200, body = TokenList)))]
 async fn list(State(identity): State<Identity>, who: Who) -> Answer<Json<TokenList>> {
-    Ok(Json(TokenList { items: identity.tokens(&who).await?.into_iter().map(Token::from).collect() }))
+    Ok(Json(TokenList {
+        items: identity
+            .tokens(&who)
+            .await?
+            .into_iter()
+            .map(Token::from)
+            .collect(),
+    }))
 }
 
 /// Creates a personal access token. The answer is the only place where its secret is told.
@@ -38,7 +45,10 @@ async fn create(
     who: Who,
     Body(new): Body<NewToken>,
 ) -> Answer<(StatusCode, Json<CreatedToken>)> {
-    Ok((StatusCode::CREATED, Json(identity.create_token(&who, &new).await?)))
+    Ok((
+        StatusCode::CREATED,
+        Json(identity.create_token(&who, &new).await?),
+    ))
 }
 
 /// Revokes one of the caller's access tokens, at once.
@@ -46,7 +56,11 @@ async fn create(
     delete, path = "/api/v1/user/tokens/{token}", tag = "tokens", params(("token" = String, Path, description = "Token id")),
     responses((status = 204), (status = 404, body = Problem))
 )]
-async fn revoke(State(identity): State<Identity>, who: Who, PathOf(path): PathOf<TokenPath>) -> Answer<StatusCode> {
+async fn revoke(
+    State(identity): State<Identity>,
+    who: Who,
+    PathOf(path): PathOf<TokenPath>,
+) -> Answer<StatusCode> {
     identity.revoke_token(&who, path.token).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -58,7 +72,12 @@ async fn revoke(State(identity): State<Identity>, who: Who, PathOf(path): PathOf
     responses((status = 200, body = TokenList), (status = 403, body = Problem))
 )]
 async fn list_of_project(State(identity): State<Identity>, project: InProject) -> Answer<Json<TokenList>> {
-    let items = identity.project_tokens(project.id).await?.into_iter().map(Token::from).collect();
+    let items = identity
+        .project_tokens(project.id)
+        .await?
+        .into_iter()
+        .map(Token::from)
+        .collect();
     Ok(Json(TokenList { items }))
 }
 
@@ -75,7 +94,10 @@ async fn create_in_project(
     project: InProject,
     Body(new): Body<NewProjectToken>,
 ) -> Answer<(StatusCode, Json<CreatedToken>)> {
-    Ok((StatusCode::CREATED, Json(identity.create_project_token(&who, &project, &new).await?)))
+    Ok((
+        StatusCode::CREATED,
+        Json(identity.create_project_token(&who, &project, &new).await?),
+    ))
 }
 
 /// Revokes one of a project's access tokens, at once.

@@ -40,17 +40,26 @@ fn end_of(asked: Option<Timestamp>, parent: Option<Timestamp>, now: Timestamp) -
     let latest = now.plus(LONGEST);
     let end = asked.unwrap_or_else(|| parent.map_or(latest, |parent| parent.min(latest)));
     if end <= now {
-        return Err(Problem::invalid("already_expired", "The token would have expired already.").next("Choose a later end."));
+        return Err(
+            Problem::invalid("already_expired", "The token would have expired already.")
+                .next("Choose a later end."),
+        );
     }
     if end > latest {
-        return Err(Problem::invalid("too_long_lived", "The token would live for more than a year.")
-            .why("A token that nobody renews is one that nobody remembers.")
-            .next("Choose an end within a year, and renew it then."));
+        return Err(
+            Problem::invalid("too_long_lived", "The token would live for more than a year.")
+                .why("A token that nobody renews is one that nobody remembers.")
+                .next("Choose an end within a year, and renew it then."),
+        );
     }
     if parent.is_some_and(|parent| end > parent) {
-        return Err(Problem::new(403, "outlives_parent", "The token would outlive the one by which it is created.")
-            .why("An end would otherwise be none.")
-            .next("Choose an earlier end, or sign in with your password to create it."));
+        return Err(Problem::new(
+            403,
+            "outlives_parent",
+            "The token would outlive the one by which it is created.",
+        )
+        .why("An end would otherwise be none.")
+        .next("Choose an earlier end, or sign in with your password to create it."));
     }
     Ok(end)
 }
@@ -61,14 +70,25 @@ fn scopes_of(caller: &Caller, asked: &[Scope]) -> Result<Vec<Scope>> {
     scopes.sort_unstable();
     scopes.dedup();
     if scopes.is_empty() {
-        return Err(Problem::invalid("no_scope", "The token would have no scope, and so be of no use.")
-            .next("Choose at least one of api, read_api, read_repository, write_repository."));
+        return Err(
+            Problem::invalid("no_scope", "The token would have no scope, and so be of no use.")
+                .next("Choose at least one of api, read_api, read_repository, write_repository."),
+        );
     }
-    let covered = |scope: &Scope| caller.scopes.as_ref().is_none_or(|own| own.contains(&Scope::Api) || own.contains(scope));
+    let covered = |scope: &Scope| {
+        caller
+            .scopes
+            .as_ref()
+            .is_none_or(|own| own.contains(&Scope::Api) || own.contains(scope))
+    };
     if let Some(scope) = scopes.iter().find(|scope| !covered(scope)) {
-        return Err(Problem::new(403, "scope_above_own", format!("Your own token lacks the scope `{}`.", scope.as_str()))
-            .why("A token cannot give more than it has.")
-            .next("Sign in with your password to create it."));
+        return Err(Problem::new(
+            403,
+            "scope_above_own",
+            format!("Your own token lacks the scope `{}`.", scope.as_str()),
+        )
+        .why("A token cannot give more than it has.")
+        .next("Sign in with your password to create it."));
     }
     Ok(scopes)
 }
@@ -91,10 +111,16 @@ mod tests {
 
     #[test]
     fn a_token_gives_no_scope_that_it_lacks() {
-        let with = |scopes: Option<Vec<Scope>>| Caller { scopes, ..Caller::anonymous() };
+        let with = |scopes: Option<Vec<Scope>>| Caller {
+            scopes,
+            ..Caller::anonymous()
+        };
         assert!(scopes_of(&with(Some(vec![Scope::ReadApi])), &[Scope::Api]).is_err());
         assert!(scopes_of(&with(Some(vec![Scope::Api])), &[Scope::ReadRepository]).is_ok());
-        assert_eq!(scopes_of(&with(None), &[Scope::Api, Scope::Api]).unwrap(), [Scope::Api]);
+        assert_eq!(
+            scopes_of(&with(None), &[Scope::Api, Scope::Api]).unwrap(),
+            [Scope::Api]
+        );
         assert!(scopes_of(&with(None), &[]).is_err());
     }
 }

@@ -9,7 +9,9 @@ use axum::{
     routing::{get, post},
 };
 use bascule_core::{Permission, ProjectScope, Role, Scope, Timestamp, TokenId};
-use bascule_web::{Access, Answer, Crumb, FormBody, InProject, Params, PathOf, Routes, Section, Tab, Ui, Who};
+use bascule_web::{
+    Access, Answer, Crumb, FormBody, InProject, Params, PathOf, Routes, Section, Tab, Ui, Who,
+};
 use bascule_wire::identity::{CreatedToken, NewProjectToken, NewToken};
 use serde::Deserialize;
 use std::time::Duration;
@@ -17,10 +19,30 @@ use std::time::Duration;
 pub(crate) fn routes() -> Routes<Identity> {
     let manage = Access::Project(Permission::MemberManage);
     Routes::new()
-        .page("GET,POST", "/settings/tokens", Access::SignedIn, get(own).post(create_own))
-        .page("POST", "/settings/tokens/{token}/revoke", Access::SignedIn, post(revoke_own))
-        .page("GET,POST", "/{group}/{project}/-/settings/tokens", manage, get(of_project).post(create_in_project))
-        .page("POST", "/{group}/{project}/-/settings/tokens/{token}/revoke", manage, post(revoke_in_project))
+        .page(
+            "GET,POST",
+            "/settings/tokens",
+            Access::SignedIn,
+            get(own).post(create_own),
+        )
+        .page(
+            "POST",
+            "/settings/tokens/{token}/revoke",
+            Access::SignedIn,
+            post(revoke_own),
+        )
+        .page(
+            "GET,POST",
+            "/{group}/{project}/-/settings/tokens",
+            manage,
+            get(of_project).post(create_in_project),
+        )
+        .page(
+            "POST",
+            "/{group}/{project}/-/settings/tokens/{token}/revoke",
+            manage,
+            post(revoke_in_project),
+        )
 }
 
 #[derive(Template)]
@@ -57,7 +79,11 @@ impl TokenForm {
             (&self.read_repository, Scope::ReadRepository),
             (&self.write_repository, Scope::WriteRepository),
         ];
-        boxes.into_iter().filter(|(ticked, _)| ticked.is_some()).map(|(_, scope)| scope).collect()
+        boxes
+            .into_iter()
+            .filter(|(ticked, _)| ticked.is_some())
+            .map(|(_, scope)| scope)
+            .collect()
     }
 
     fn end(&self, now: Timestamp) -> Option<Timestamp> {
@@ -70,7 +96,13 @@ struct TokenPath {
     token: TokenId,
 }
 
-async fn show_own(identity: &Identity, who: &Who, ui: &Ui, notice: &'static str, created: Option<CreatedToken>) -> Answer {
+async fn show_own(
+    identity: &Identity,
+    who: &Who,
+    ui: &Ui,
+    notice: &'static str,
+    created: Option<CreatedToken>,
+) -> Answer {
     let page = TokensPage {
         nav: "tokens",
         notice,
@@ -88,13 +120,31 @@ async fn own(State(identity): State<Identity>, who: Who, ui: Ui, Params(done): P
     show_own(&identity, &who, &ui, done.text(), None).await
 }
 
-async fn create_own(State(identity): State<Identity>, who: Who, ui: Ui, FormBody(form): FormBody<TokenForm>) -> Answer {
+async fn create_own(
+    State(identity): State<Identity>,
+    who: Who,
+    ui: Ui,
+    FormBody(form): FormBody<TokenForm>,
+) -> Answer {
     let (scopes, expires_at) = (form.scopes(), form.end(identity.now()));
-    let created = identity.create_token(&who, &NewToken { name: form.name, scopes, expires_at }).await?;
+    let created = identity
+        .create_token(
+            &who,
+            &NewToken {
+                name: form.name,
+                scopes,
+                expires_at,
+            },
+        )
+        .await?;
     show_own(&identity, &who, &ui, "", Some(created)).await
 }
 
-async fn revoke_own(State(identity): State<Identity>, who: Who, PathOf(path): PathOf<TokenPath>) -> Answer<Redirect> {
+async fn revoke_own(
+    State(identity): State<Identity>,
+    who: Who,
+    PathOf(path): PathOf<TokenPath>,
+) -> Answer<Redirect> {
     identity.revoke_token(&who, path.token).await?;
     Ok(Redirect::to("/settings/tokens?done=revoked"))
 }
@@ -129,7 +179,12 @@ async fn show_project(
     ui.project_page(Tab::Settings, "Access tokens", &crumbs, &page)
 }
 
-async fn of_project(State(identity): State<Identity>, project: InProject, ui: Ui, Params(done): Params<Done>) -> Answer {
+async fn of_project(
+    State(identity): State<Identity>,
+    project: InProject,
+    ui: Ui,
+    Params(done): Params<Done>,
+) -> Answer {
     show_project(&identity, &project, &ui, done.text(), None).await
 }
 
@@ -142,7 +197,12 @@ async fn create_in_project(
 ) -> Answer {
     let (scopes, expires_at) = (form.scopes(), form.end(identity.now()));
     let role = form.role.unwrap_or(Role::Guest);
-    let new = NewProjectToken { name: form.name, scopes, role, expires_at };
+    let new = NewProjectToken {
+        name: form.name,
+        scopes,
+        role,
+        expires_at,
+    };
     let created = identity.create_project_token(&who, &project, &new).await?;
     show_project(&identity, &project, &ui, "", Some(created)).await
 }

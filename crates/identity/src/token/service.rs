@@ -8,7 +8,10 @@ use crate::{
     Identity, secret, text,
     user::{self, holder},
 };
-use bascule_core::{Actor, ActorKind, Caller, Permission, Problem, ProjectId, ProjectScope, Result, Timestamp, TokenId, UserId};
+use bascule_core::{
+    Actor, ActorKind, Caller, Permission, Problem, ProjectId, ProjectScope, Result, Timestamp, TokenId,
+    UserId,
+};
 use bascule_ledger::facts::identity::{TokenCreated, TokenRevoked};
 use bascule_store::{Json, Tx};
 use bascule_wire::identity::{CreatedToken, NewProjectToken, NewToken};
@@ -20,7 +23,9 @@ impl Identity {
     /// No account stands behind the request, or a value breaks a rule.
     pub async fn create_token(&self, caller: &Caller, new: &NewToken) -> Result<CreatedToken> {
         let user = holder(caller)?;
-        let token = self.checked(caller, &new.name, &new.scopes, new.expires_at, None).await?;
+        let token = self
+            .checked(caller, &new.name, &new.scopes, new.expires_at, None)
+            .await?;
         self.keep(caller, token, Owner::Person(user), user).await
     }
 
@@ -41,8 +46,16 @@ impl Identity {
         if new.role > project.role {
             return Err(crate::group::role_above_own(project.role));
         }
-        let token = self.checked(caller, &new.name, &new.scopes, new.expires_at, Some(new.role)).await?;
-        self.keep(caller, token, Owner::Project(project.id, project.group_id, new.role), user).await
+        let token = self
+            .checked(caller, &new.name, &new.scopes, new.expires_at, Some(new.role))
+            .await?;
+        self.keep(
+            caller,
+            token,
+            Owner::Project(project.id, project.group_id, new.role),
+            user,
+        )
+        .await
     }
 
     async fn checked(
@@ -73,21 +86,35 @@ impl Identity {
         })
     }
 
-    async fn keep(&self, caller: &Caller, mut token: Token, owner: Owner, creator: UserId) -> Result<CreatedToken> {
+    async fn keep(
+        &self,
+        caller: &Caller,
+        mut token: Token,
+        owner: Owner,
+        creator: UserId,
+    ) -> Result<CreatedToken> {
         let secret = secret::token();
         let tx = self.db().begin().await?;
         if !user::store::hold_open(&tx, creator).await? {
             return Err(Problem::unauthenticated());
         }
         if store::count(&tx, owner).await? >= MOST {
-            return Err(Problem::conflict("too_many_tokens", format!("There are {MOST} tokens already."))
-                .why("So many cannot be watched over.")
-                .next("Revoke those that are not used."));
+            return Err(
+                Problem::conflict("too_many_tokens", format!("There are {MOST} tokens already."))
+                    .why("So many cannot be watched over.")
+                    .next("Revoke those that are not used."),
+            );
         }
-        token.created_by = user::store::by_id(&tx, creator).await?.map_or_else(String::new, |account| account.username);
-        self.insert_token(&tx, &caller.actor, &token, &secret, owner, creator).await?;
+        token.created_by = user::store::by_id(&tx, creator)
+            .await?
+            .map_or_else(String::new, |account| account.username);
+        self.insert_token(&tx, &caller.actor, &token, &secret, owner, creator)
+            .await?;
         tx.commit().await?;
-        Ok(CreatedToken { token: token.into(), secret })
+        Ok(CreatedToken {
+            token: token.into(),
+            secret,
+        })
     }
 
     /// Stores a token with its fact.
@@ -133,18 +160,39 @@ impl Identity {
     }
 
     /// Revokes one of a project's tokens.
-    pub(crate) async fn revoke_project_token(&self, caller: &Caller, project: &ProjectScope, id: TokenId) -> Result<()> {
+    pub(crate) async fn revoke_project_token(
+        &self,
+        caller: &Caller,
+        project: &ProjectScope,
+        id: TokenId,
+    ) -> Result<()> {
         if !project.holds(Permission::MemberManage) {
             return Err(Problem::forbidden(Permission::MemberManage));
         }
         self.revoke(caller, id, None, Some(project.id)).await
     }
 
-    async fn revoke(&self, caller: &Caller, id: TokenId, user: Option<UserId>, project: Option<ProjectId>) -> Result<()> {
+    async fn revoke(
+        &self,
+        caller: &Caller,
+        id: TokenId,
+        user: Option<UserId>,
+        project: Option<ProjectId>,
+    ) -> Result<()> {
         let tx = self.db().begin().await?;
         let name = store::revoke(&tx, id, user, project, self.now()).await?;
         let name = name.ok_or_else(|| Problem::not_found("token"))?;
-        self.ledger().append(&tx, &caller.actor, &TokenRevoked { token: id, name, project }).await?;
+        self.ledger()
+            .append(
+                &tx,
+                &caller.actor,
+                &TokenRevoked {
+                    token: id,
+                    name,
+                    project,
+                },
+            )
+            .await?;
         tx.commit().await?;
         Ok(())
     }

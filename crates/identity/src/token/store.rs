@@ -51,7 +51,8 @@ pub(crate) enum Owner {
     Project(ProjectId, GroupId, Role),
 }
 
-const LISTED: &str = "t.id AS id, t.name AS name, t.scopes AS scopes, t.role AS role, c.username AS created_by,
+const LISTED: &str =
+    "t.id AS id, t.name AS name, t.scopes AS scopes, t.role AS role, c.username AS created_by,
     t.created_at AS created_at, t.expires_at AS expires_at, t.last_used_at AS last_used_at
     FROM access_token t JOIN account c ON c.id = t.created_by";
 
@@ -95,12 +96,16 @@ pub(crate) async fn insert(tx: &Tx, token: &Token, hash: &str, owner: Owner, cre
 }
 
 pub(crate) async fn of_user(db: &impl Query, user: UserId) -> Result<Vec<Token>> {
-    let sql = format!("SELECT {LISTED} WHERE t.user_id = $1 AND t.revoked_at IS NULL ORDER BY t.created_at DESC LIMIT 100");
+    let sql = format!(
+        "SELECT {LISTED} WHERE t.user_id = $1 AND t.revoked_at IS NULL ORDER BY t.created_at DESC LIMIT 100"
+    );
     db.all(&sql, args![user]).await
 }
 
 pub(crate) async fn of_project(db: &impl Query, project: ProjectId) -> Result<Vec<Token>> {
-    let sql = format!("SELECT {LISTED} WHERE t.project_id = $1 AND t.revoked_at IS NULL ORDER BY t.created_at DESC LIMIT 100");
+    let sql = format!(
+        "SELECT {LISTED} WHERE t.project_id = $1 AND t.revoked_at IS NULL ORDER BY t.created_at DESC LIMIT 100"
+    );
     db.all(&sql, args![project]).await
 }
 
@@ -173,6 +178,8 @@ row! { pub(crate) struct Ends { pub(crate) expires_at: Option<Timestamp> } }
 
 /// When a token ends.
 pub(crate) async fn end_of(db: &impl Query, id: TokenId) -> Result<Option<Timestamp>> {
-    let ends: Option<Ends> = db.one("SELECT expires_at FROM access_token WHERE id = $1", args![id]).await?;
+    let ends: Option<Ends> = db
+        .one("SELECT expires_at FROM access_token WHERE id = $1", args![id])
+        .await?;
     Ok(ends.and_then(|ends| ends.expires_at))
 }

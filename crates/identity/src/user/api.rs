@@ -33,10 +33,16 @@ async fn who_am_i(State(identity): State<Identity>, who: Who) -> Answer<Json<Use
     ),
     responses((status = 200, body = UserPage), (status = 403, body = Problem))
 )]
-async fn list(State(identity): State<Identity>, Params(page): Params<paging::Wanted>) -> Answer<Json<UserPage>> {
+async fn list(
+    State(identity): State<Identity>,
+    Params(page): Params<paging::Wanted>,
+) -> Answer<Json<UserPage>> {
     let found = identity.users(page.after(), page.limit() + 1).await?;
     let (items, next) = paging::cut(found, page.limit(), |account: &Account| account.username.clone());
-    Ok(Json(UserPage { items: items.into_iter().map(User::from).collect(), next }))
+    Ok(Json(UserPage {
+        items: items.into_iter().map(User::from).collect(),
+        next,
+    }))
 }
 
 /// Creates an account. For administrators.
@@ -73,7 +79,12 @@ async fn change(
     PathOf(username): PathOf<String>,
     Body(change): Body<UserChange>,
 ) -> Answer<Json<User>> {
-    Ok(Json(identity.set_instance_role(&who, &username, change.role).await?.into()))
+    Ok(Json(
+        identity
+            .set_instance_role(&who, &username, change.role)
+            .await?
+            .into(),
+    ))
 }
 
 /// Closes an account: its sessions, tokens and keys end at once. For administrators.
@@ -82,7 +93,11 @@ async fn change(
     params(("username" = String, Path, description = "User name")),
     responses((status = 204), (status = 404, body = Problem), (status = 409, body = Problem))
 )]
-async fn deactivate(State(identity): State<Identity>, who: Who, PathOf(username): PathOf<String>) -> Answer<StatusCode> {
+async fn deactivate(
+    State(identity): State<Identity>,
+    who: Who,
+    PathOf(username): PathOf<String>,
+) -> Answer<StatusCode> {
     identity.deactivate_user(&who, &username).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -93,7 +108,11 @@ async fn deactivate(State(identity): State<Identity>, who: Who, PathOf(username)
     params(("username" = String, Path, description = "User name")),
     responses((status = 204), (status = 404, body = Problem))
 )]
-async fn activate(State(identity): State<Identity>, who: Who, PathOf(username): PathOf<String>) -> Answer<StatusCode> {
+async fn activate(
+    State(identity): State<Identity>,
+    who: Who,
+    PathOf(username): PathOf<String>,
+) -> Answer<StatusCode> {
     identity.activate_user(&who, &username).await?;
     Ok(StatusCode::NO_CONTENT)
 }

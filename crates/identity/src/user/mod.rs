@@ -13,8 +13,12 @@ use bascule_core::{Caller, InstanceRole, Permission, Problem, Result, UserId};
 use bascule_wire::identity as wire;
 
 /// The instance roles, lowest first, for choices on pages.
-pub(crate) const INSTANCE_ROLES: [InstanceRole; 4] =
-    [InstanceRole::External, InstanceRole::Member, InstanceRole::Auditor, InstanceRole::Admin];
+pub(crate) const INSTANCE_ROLES: [InstanceRole; 4] = [
+    InstanceRole::External,
+    InstanceRole::Member,
+    InstanceRole::Auditor,
+    InstanceRole::Admin,
+];
 
 impl From<Account> for wire::User {
     fn from(account: Account) -> Self {
@@ -34,15 +38,23 @@ impl From<Account> for wire::User {
 /// The account behind a caller.
 pub(crate) fn holder(caller: &Caller) -> Result<UserId> {
     caller.user.ok_or_else(|| {
-        Problem::new(403, "not_a_person", "This belongs to a person's account, and no account stands behind the request.")
-            .why("A project token acts for a program.")
-            .next("Sign in, or use a personal token.")
+        Problem::new(
+            403,
+            "not_a_person",
+            "This belongs to a person's account, and no account stands behind the request.",
+        )
+        .why("A project token acts for a program.")
+        .next("Sign in, or use a personal token.")
     })
 }
 
 /// Refuses whoever may not manage the instance.
 pub(crate) fn administrator(caller: &Caller) -> Result<()> {
-    if caller.holds(Permission::InstanceManage) { Ok(()) } else { Err(Problem::forbidden(Permission::InstanceManage)) }
+    if caller.holds(Permission::InstanceManage) {
+        Ok(())
+    } else {
+        Err(Problem::forbidden(Permission::InstanceManage))
+    }
 }
 
 fn no_account(username: &str) -> Problem {
@@ -53,7 +65,10 @@ fn no_account(username: &str) -> Problem {
 }
 
 fn last_administrator() -> Problem {
-    Problem::conflict("last_administrator", "This is the last open administrator's account.")
-        .why("Without one nobody could manage the instance any more.")
-        .next("Make another account administrator first.")
+    Problem::conflict(
+        "last_administrator",
+        "This is the last open administrator's account.",
+    )
+    .why("Without one nobody could manage the instance any more.")
+    .next("Make another account administrator first.")
 }

@@ -23,8 +23,18 @@ pub(crate) fn routes() -> Routes<Identity> {
         .page("GET", "/admin", manage, get(admin))
         .page("GET,POST", "/admin/users", manage, get(users).post(create))
         .page("POST", "/admin/users/{username}/role", manage, post(set_role))
-        .page("POST", "/admin/users/{username}/password", manage, post(reset_password))
-        .page("POST", "/admin/users/{username}/deactivate", manage, post(deactivate))
+        .page(
+            "POST",
+            "/admin/users/{username}/password",
+            manage,
+            post(reset_password),
+        )
+        .page(
+            "POST",
+            "/admin/users/{username}/deactivate",
+            manage,
+            post(deactivate),
+        )
         .page("POST", "/admin/users/{username}/activate", manage, post(activate))
 }
 
@@ -39,7 +49,12 @@ struct SettingsPage {
 
 async fn settings(State(identity): State<Identity>, who: Who, ui: Ui, Params(done): Params<Done>) -> Answer {
     let account = identity.holder_account(&who).await?;
-    let page = SettingsPage { nav: "profile", notice: done.text(), account, min_chars: password::MIN_CHARS };
+    let page = SettingsPage {
+        nav: "profile",
+        notice: done.text(),
+        account,
+        min_chars: password::MIN_CHARS,
+    };
     ui.page(Section::Settings, "Settings", &[], &page)
 }
 
@@ -50,8 +65,14 @@ struct ProfileForm {
     email: String,
 }
 
-async fn profile(State(identity): State<Identity>, who: Who, FormBody(form): FormBody<ProfileForm>) -> Answer<Redirect> {
-    identity.change_profile(&who, &form.display_name, &form.email).await?;
+async fn profile(
+    State(identity): State<Identity>,
+    who: Who,
+    FormBody(form): FormBody<ProfileForm>,
+) -> Answer<Redirect> {
+    identity
+        .change_profile(&who, &form.display_name, &form.email)
+        .await?;
     Ok(Redirect::to("/settings?done=saved"))
 }
 
@@ -74,7 +95,11 @@ async fn change_password(
         .map_err(session::failure)?;
     let to = Redirect::to("/settings?done=password").into_response();
     // A token that changes the password gets no session for it.
-    Ok(if who.by_cookie && client.session.is_some() { client.with_cookie(to, Some(&secret)) } else { to })
+    Ok(if who.by_cookie && client.session.is_some() {
+        client.with_cookie(to, Some(&secret))
+    } else {
+        to
+    })
 }
 
 #[derive(Template)]
@@ -86,7 +111,15 @@ struct AdminPage {
 
 async fn admin(State(identity): State<Identity>, ui: Ui) -> Answer {
     let (all, open) = identity.count_users().await?;
-    ui.page(Section::Settings, "Administration", &[], &AdminPage { open, closed: all - open })
+    ui.page(
+        Section::Settings,
+        "Administration",
+        &[],
+        &AdminPage {
+            open,
+            closed: all - open,
+        },
+    )
 }
 
 struct Told {
@@ -123,7 +156,13 @@ async fn show_users(
     let found = identity.users(page.after(), page.limit() + 1).await?;
     let (users, next) = paging::cut(found, page.limit(), |account| account.username.clone());
     let crumbs = [Crumb::to("Administration", "/admin"), Crumb::here("Users")];
-    let page = UsersPage { notice, told, users, roles: INSTANCE_ROLES, next };
+    let page = UsersPage {
+        notice,
+        told,
+        users,
+        roles: INSTANCE_ROLES,
+        next,
+    };
     ui.page(Section::Settings, "Users", &crumbs, &page)
 }
 
@@ -137,7 +176,12 @@ struct UserForm {
     role: InstanceRole,
 }
 
-async fn create(State(identity): State<Identity>, who: Who, ui: Ui, FormBody(form): FormBody<UserForm>) -> Answer {
+async fn create(
+    State(identity): State<Identity>,
+    who: Who,
+    ui: Ui,
+    FormBody(form): FormBody<UserForm>,
+) -> Answer {
     let new = NewUser {
         username: Name::new(form.username.trim()).map_err(bascule_core::Problem::from)?,
         display_name: form.display_name,
@@ -146,7 +190,10 @@ async fn create(State(identity): State<Identity>, who: Who, ui: Ui, FormBody(for
         role: form.role,
     };
     let created = identity.create_user(&who, &new).await?;
-    let told = created.initial_password.map(|password| Told { username: created.user.username, password });
+    let told = created.initial_password.map(|password| Told {
+        username: created.user.username,
+        password,
+    });
     show_users(&identity, &ui, &paging::Wanted::default(), "", told).await
 }
 
@@ -165,18 +212,38 @@ async fn set_role(
     Ok(Redirect::to("/admin/users?done=saved"))
 }
 
-async fn reset_password(State(identity): State<Identity>, who: Who, ui: Ui, PathOf(username): PathOf<String>) -> Answer {
+async fn reset_password(
+    State(identity): State<Identity>,
+    who: Who,
+    ui: Ui,
+    PathOf(username): PathOf<String>,
+) -> Answer {
     let password = identity.reset_password(&who, &username).await?;
     let username = identity.user(&username).await?.username;
-    show_users(&identity, &ui, &paging::Wanted::default(), "", Some(Told { username, password })).await
+    show_users(
+        &identity,
+        &ui,
+        &paging::Wanted::default(),
+        "",
+        Some(Told { username, password }),
+    )
+    .await
 }
 
-async fn deactivate(State(identity): State<Identity>, who: Who, PathOf(username): PathOf<String>) -> Answer<Redirect> {
+async fn deactivate(
+    State(identity): State<Identity>,
+    who: Who,
+    PathOf(username): PathOf<String>,
+) -> Answer<Redirect> {
     identity.deactivate_user(&who, &username).await?;
     Ok(Redirect::to("/admin/users?done=closed"))
 }
 
-async fn activate(State(identity): State<Identity>, who: Who, PathOf(username): PathOf<String>) -> Answer<Redirect> {
+async fn activate(
+    State(identity): State<Identity>,
+    who: Who,
+    PathOf(username): PathOf<String>,
+) -> Answer<Redirect> {
     identity.activate_user(&who, &username).await?;
     Ok(Redirect::to("/admin/users?done=opened"))
 }

@@ -18,7 +18,11 @@ impl Identity {
         let account = Account {
             id: UserId::new(),
             username: new.username.to_string(),
-            display_name: if display_name.is_empty() { new.username.to_string() } else { display_name },
+            display_name: if display_name.is_empty() {
+                new.username.to_string()
+            } else {
+                display_name
+            },
             email: text::email(&new.email)?,
             instance_role: new.role,
             active: true,
@@ -26,21 +30,34 @@ impl Identity {
             last_sign_in_at: None,
         };
         let made = new.password.is_none().then(secret::password);
-        let password = new.password.as_ref().or(made.as_ref()).map(String::as_str).unwrap_or_default();
+        let password = new
+            .password
+            .as_ref()
+            .or(made.as_ref())
+            .map(String::as_str)
+            .unwrap_or_default();
         password::check(password, &account.username)?;
         let hash = self.hasher().hash(password).await?;
         let tx = self.db().begin().await?;
         if let Err(error) = store::insert(&tx, &account, &hash).await {
             if error.is_unique_violation() {
-                return Err(Problem::conflict("username_taken", format!("There is an account `{}` already.", account.username))
-                    .why("A user name stands for one person for ever, also after the account is closed.")
-                    .next("Choose another name."));
+                return Err(Problem::conflict(
+                    "username_taken",
+                    format!("There is an account `{}` already.", account.username),
+                )
+                .why("A user name stands for one person for ever, also after the account is closed.")
+                .next("Choose another name."));
             }
             return Err(error.into());
         }
-        self.ledger().append(&tx, &caller.actor, &created(&account)).await?;
+        self.ledger()
+            .append(&tx, &caller.actor, &created(&account))
+            .await?;
         tx.commit().await?;
-        Ok(CreatedUser { user: account.into(), initial_password: made })
+        Ok(CreatedUser {
+            user: account.into(),
+            initial_password: made,
+        })
     }
 
     /// An account by its name.
@@ -48,7 +65,9 @@ impl Identity {
     /// # Errors
     /// There is none.
     pub async fn user(&self, username: &str) -> Result<Account> {
-        store::by_name(self.db(), username).await?.ok_or_else(|| no_account(username))
+        store::by_name(self.db(), username)
+            .await?
+            .ok_or_else(|| no_account(username))
     }
 
     /// An account, if it exists.
@@ -76,14 +95,18 @@ impl Identity {
         administrator(caller)?;
         let tx = self.db().begin().await?;
         let administrators = store::hold_administrators(&tx).await?;
-        let account = store::by_name(&tx, username).await?.ok_or_else(|| no_account(username))?;
+        let account = store::by_name(&tx, username)
+            .await?
+            .ok_or_else(|| no_account(username))?;
         if !account.active {
             return Ok(());
         }
         if caller.user == Some(account.id) {
-            return Err(Problem::conflict("own_account", "You cannot close your own account.")
-                .why("The way back would be closed with it.")
-                .next("Ask another administrator."));
+            return Err(
+                Problem::conflict("own_account", "You cannot close your own account.")
+                    .why("The way back would be closed with it.")
+                    .next("Ask another administrator."),
+            );
         }
         if account.instance_role == InstanceRole::Admin && administrators <= 1 {
             return Err(last_administrator());
@@ -110,12 +133,16 @@ impl Identity {
     pub async fn activate_user(&self, caller: &Caller, username: &str) -> Result<()> {
         administrator(caller)?;
         let tx = self.db().begin().await?;
-        let account = store::by_name(&tx, username).await?.ok_or_else(|| no_account(username))?;
+        let account = store::by_name(&tx, username)
+            .await?
+            .ok_or_else(|| no_account(username))?;
         if account.active {
             return Ok(());
         }
         store::set_active(&tx, account.id, true).await?;
-        self.ledger().append(&tx, &caller.actor, &changed(account.id, username, "active", None)).await?;
+        self.ledger()
+            .append(&tx, &caller.actor, &changed(account.id, username, "active", None))
+            .await?;
         tx.commit().await?;
         Ok(())
     }
@@ -124,11 +151,18 @@ impl Identity {
     ///
     /// # Errors
     /// The caller may not, or it would leave no administrator.
-    pub async fn set_instance_role(&self, caller: &Caller, username: &str, role: InstanceRole) -> Result<Account> {
+    pub async fn set_instance_role(
+        &self,
+        caller: &Caller,
+        username: &str,
+        role: InstanceRole,
+    ) -> Result<Account> {
         administrator(caller)?;
         let tx = self.db().begin().await?;
         let administrators = store::hold_administrators(&tx).await?;
-        let mut account = store::by_name(&tx, username).await?.ok_or_else(|| no_account(username))?;
+        let mut account = store::by_name(&tx, username)
+            .await?
+            .ok_or_else(|| no_account(username))?;
         if account.instance_role == role {
             return Ok(account);
         }
@@ -136,7 +170,13 @@ impl Identity {
             return Err(last_administrator());
         }
         store::set_role(&tx, account.id, role).await?;
-        self.ledger().append(&tx, &caller.actor, &changed(account.id, username, "role", Some(role))).await?;
+        self.ledger()
+            .append(
+                &tx,
+                &caller.actor,
+                &changed(account.id, username, "role", Some(role)),
+            )
+            .await?;
         tx.commit().await?;
         account.instance_role = role;
         Ok(account)
@@ -154,7 +194,13 @@ impl Identity {
         let tx = self.db().begin().await?;
         store::set_password(&tx, account.id, &hash).await?;
         session::store::end_all(&tx, account.id, "").await?;
-        self.ledger().append(&tx, &caller.actor, &changed(account.id, username, "password", None)).await?;
+        self.ledger()
+            .append(
+                &tx,
+                &caller.actor,
+                &changed(account.id, username, "password", None),
+            )
+            .await?;
         tx.commit().await?;
         Ok(made)
     }
@@ -183,20 +229,37 @@ impl Identity {
     /// # Errors
     /// No account stands behind the request.
     pub async fn holder_account(&self, caller: &Caller) -> Result<Account> {
-        store::by_id(self.db(), holder(caller)?).await?.ok_or_else(Problem::unauthenticated)
+        store::by_id(self.db(), holder(caller)?)
+            .await?
+            .ok_or_else(Problem::unauthenticated)
     }
 
     /// Numbers for the administrator's overview: accounts, and those that are open.
     pub(crate) async fn count_users(&self) -> Result<(i64, i64)> {
-        let open = self.db().count("SELECT COUNT(*) AS n FROM account WHERE active = TRUE", Vec::new()).await?;
+        let open = self
+            .db()
+            .count(
+                "SELECT COUNT(*) AS n FROM account WHERE active = TRUE",
+                Vec::new(),
+            )
+            .await?;
         Ok((store::count(self.db()).await?, open))
     }
 }
 
 pub(crate) fn created(account: &Account) -> UserCreated {
-    UserCreated { user: account.id, username: account.username.clone(), role: account.instance_role }
+    UserCreated {
+        user: account.id,
+        username: account.username.clone(),
+        role: account.instance_role,
+    }
 }
 
 pub(crate) fn changed(user: UserId, username: &str, what: &str, role: Option<InstanceRole>) -> UserChanged {
-    UserChanged { user, username: username.to_owned(), changed: what.to_owned(), role }
+    UserChanged {
+        user,
+        username: username.to_owned(),
+        changed: what.to_owned(),
+        role,
+    }
 }

@@ -39,11 +39,16 @@ row! {
 const COLUMNS: &str = "id, username, display_name, email, instance_role, active, created_at, last_sign_in_at";
 
 pub(crate) async fn by_id(db: &impl Query, id: UserId) -> Result<Option<Account>> {
-    db.one(&format!("SELECT {COLUMNS} FROM account WHERE id = $1"), args![id]).await
+    db.one(&format!("SELECT {COLUMNS} FROM account WHERE id = $1"), args![id])
+        .await
 }
 
 pub(crate) async fn by_name(db: &impl Query, username: &str) -> Result<Option<Account>> {
-    db.one(&format!("SELECT {COLUMNS} FROM account WHERE username = $1"), args![username]).await
+    db.one(
+        &format!("SELECT {COLUMNS} FROM account WHERE username = $1"),
+        args![username],
+    )
+    .await
 }
 
 pub(crate) async fn lock_of(db: &impl Query, username: &str) -> Result<Option<Lock>> {
@@ -85,26 +90,45 @@ pub(crate) async fn set_profile(tx: &Tx, id: UserId, display_name: &str, email: 
 }
 
 pub(crate) async fn set_password(tx: &Tx, id: UserId, password_hash: &str) -> Result<()> {
-    tx.run("UPDATE account SET password_hash = $2 WHERE id = $1", args![id, password_hash]).await.map(drop)
+    tx.run(
+        "UPDATE account SET password_hash = $2 WHERE id = $1",
+        args![id, password_hash],
+    )
+    .await
+    .map(drop)
 }
 
 pub(crate) async fn set_role(tx: &Tx, id: UserId, role: InstanceRole) -> Result<()> {
-    tx.run("UPDATE account SET instance_role = $2 WHERE id = $1", args![id, role]).await.map(drop)
+    tx.run(
+        "UPDATE account SET instance_role = $2 WHERE id = $1",
+        args![id, role],
+    )
+    .await
+    .map(drop)
 }
 
 pub(crate) async fn set_active(tx: &Tx, id: UserId, active: bool) -> Result<()> {
-    tx.run("UPDATE account SET active = $2 WHERE id = $1", args![id, active]).await.map(drop)
+    tx.run("UPDATE account SET active = $2 WHERE id = $1", args![id, active])
+        .await
+        .map(drop)
 }
 
 /// Holds the account still until the end of the transaction; `false` where it is closed. What is given to an
 /// account is given under this, so that nothing is given to one that is being closed.
 pub(crate) async fn hold_open(tx: &Tx, id: UserId) -> Result<bool> {
-    Ok(tx.run("UPDATE account SET active = TRUE WHERE id = $1 AND active = TRUE", args![id]).await? == 1)
+    Ok(tx
+        .run(
+            "UPDATE account SET active = TRUE WHERE id = $1 AND active = TRUE",
+            args![id],
+        )
+        .await?
+        == 1)
 }
 
 /// Marks a sign-in, if the account is open and its password still the one that was checked.
 pub(crate) async fn mark_sign_in(tx: &Tx, id: UserId, checked_hash: &str, at: Timestamp) -> Result<bool> {
-    let sql = "UPDATE account SET last_sign_in_at = $3 WHERE id = $1 AND password_hash = $2 AND active = TRUE";
+    let sql =
+        "UPDATE account SET last_sign_in_at = $3 WHERE id = $1 AND password_hash = $2 AND active = TRUE";
     Ok(tx.run(sql, args![id, checked_hash, at]).await? == 1)
 }
 

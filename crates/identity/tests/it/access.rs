@@ -27,7 +27,12 @@ async fn every_route_refuses_the_anonymous_and_the_outsider_unless_listed() {
         }
         let status = app.ask(method.clone(), &path).send().await.status;
         assert_eq!(status, StatusCode::UNAUTHORIZED, "{method} {path} anonymous");
-        let status = app.ask(method.clone(), &path).bearer(&partner).send().await.status;
+        let status = app
+            .ask(method.clone(), &path)
+            .bearer(&partner)
+            .send()
+            .await
+            .status;
         match route.access {
             Access::SignedIn => assert_ne!(status, StatusCode::UNAUTHORIZED, "{method} {path}"),
             Access::Instance(_) => assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path} outsider"),

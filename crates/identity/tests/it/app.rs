@@ -36,17 +36,36 @@ impl Gate for TestGate {
     }
 
     async fn group(&self, caller: &Caller, group: &str) -> Result<Option<GroupScope>, Problem> {
-        let Some(found) = self.identity.find_group(group).await? else { return Ok(None) };
-        let role = self.identity.role_in_group(caller, found.id, found.visibility).await?;
-        Ok(role.map(|role| GroupScope { id: found.id, name: found.name.to_string(), role }))
+        let Some(found) = self.identity.find_group(group).await? else {
+            return Ok(None);
+        };
+        let role = self
+            .identity
+            .role_in_group(caller, found.id, found.visibility)
+            .await?;
+        Ok(role.map(|role| GroupScope {
+            id: found.id,
+            name: found.name.to_string(),
+            role,
+        }))
     }
 
-    async fn project(&self, caller: &Caller, group: &str, project: &str) -> Result<Option<ProjectScope>, Problem> {
-        let Some(found) = self.identity.find_group(group).await? else { return Ok(None) };
+    async fn project(
+        &self,
+        caller: &Caller,
+        group: &str,
+        project: &str,
+    ) -> Result<Option<ProjectScope>, Problem> {
+        let Some(found) = self.identity.find_group(group).await? else {
+            return Ok(None);
+        };
         if project != "site" {
             return Ok(None);
         }
-        let role = self.identity.role_in_project(caller, self.project, found.id, Visibility::Private).await?;
+        let role = self
+            .identity
+            .role_in_project(caller, self.project, found.id, Visibility::Private)
+            .await?;
         Ok(role.map(|role| ProjectScope {
             id: self.project,
             group_id: found.id,
@@ -82,7 +101,9 @@ impl Answer {
     }
 
     pub fn location(&self) -> &str {
-        self.headers.get(header::LOCATION).map_or("", |v| v.to_str().unwrap())
+        self.headers
+            .get(header::LOCATION)
+            .map_or("", |v| v.to_str().unwrap())
     }
 
     /// The session that the answer gives, as the browser sends it back.
@@ -95,7 +116,9 @@ impl Answer {
     pub fn select(&self, css: &str) -> Vec<String> {
         let page = scraper::Html::parse_document(&self.text);
         let selector = scraper::Selector::parse(css).unwrap();
-        page.select(&selector).map(|e| e.text().collect::<String>().trim().to_owned()).collect()
+        page.select(&selector)
+            .map(|e| e.text().collect::<String>().trim().to_owned())
+            .collect()
     }
 }
 
@@ -127,16 +150,20 @@ impl Ask<'_> {
         self.header("authorization", &format!("Basic {pair}"))
     }
 
-    pub fn from_address(mut self, address: &str) -> Self {
+    pub fn at_address(mut self, address: &str) -> Self {
         self.address = SocketAddr::new(address.parse().unwrap(), 4000);
         self
     }
 
     pub fn form(mut self, pairs: &[(&str, &str)]) -> Self {
         let encode = |text: &str| bascule_web::url_encode(text);
-        let pairs: Vec<_> = pairs.iter().map(|(k, v)| format!("{}={}", encode(k), encode(v))).collect();
+        let pairs: Vec<_> = pairs
+            .iter()
+            .map(|(k, v)| format!("{}={}", encode(k), encode(v)))
+            .collect();
         self.body = pairs.join("&");
-        self.header("content-type", "application/x-www-form-urlencoded").header("accept", "text/html")
+        self.header("content-type", "application/x-www-form-urlencoded")
+            .header("accept", "text/html")
     }
 
     pub fn json(mut self, value: &serde_json::Value) -> Self {
@@ -151,8 +178,27 @@ impl Ask<'_> {
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let text = String::from_utf8(bytes.to_vec()).unwrap();
-        Answer { status: parts.status, headers: parts.headers, text }
+        Answer {
+            status: parts.status,
+            headers: parts.headers,
+            text,
+        }
     }
+}
+
+/// A fresh database: a file, or where `BASCULE_TEST_POSTGRES` names a server, a schema of its own there.
+async fn database(dir: &std::path::Path) -> Db {
+    let Ok(url) = std::env::var("BASCULE_TEST_POSTGRES") else {
+        return Db::open(&DbOptions::Sqlite(dir.join("test.db"))).await.unwrap();
+    };
+    let schema = format!("t{}", ProjectId::new().to_string().replace('-', ""));
+    let db = Db::open(&DbOptions::Postgres(url.clone())).await.unwrap();
+    let tx = db.begin().await.unwrap();
+    tx.run(&format!("CREATE SCHEMA {schema}"), args![]).await.unwrap();
+    tx.commit().await.unwrap();
+    db.close().await;
+    let mark = if url.contains('?') { '&' } else { '?' };
+    Db::open(&DbOptions::Postgres(format!("{url}{mark}options=-csearch_path%3D{schema}"))).await.unwrap()
 }
 
 async fn probe(project: InProject, who: Who) -> String {
@@ -163,21 +209,52 @@ impl App {
     /// An instance without any account.
     pub async fn empty() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let db = Db::open(&DbOptions::Sqlite(dir.path().join("test.db"))).await.unwrap();
-        let lists = [bascule_store::MIGRATIONS, bascule_ledger::MIGRATIONS, bascule_identity::MIGRATIONS];
+        let db = database(dir.path()).await;
+        let lists = [
+            bascule_store::MIGRATIONS,
+            bascule_ledger::MIGRATIONS,
+            bascule_identity::MIGRATIONS,
+        ];
         db.migrate(&lists).await.unwrap();
         let clock = FakeClock::at(Timestamp::from_seconds(1_800_000_000));
         let ledger = Ledger::new(db.clone(), Arc::new(clock.clone()), InstanceKey::generate());
-        let config = Config { hash_cost: HashCost::for_tests(), ..Config::default() };
+        let config = Config {
+            hash_cost: HashCost::for_tests(),
+            ..Config::default()
+        };
         let identity = Identity::new(db.clone(), ledger, config);
         let project = ProjectId::new();
         let probes = Routes::new()
-            .page("GET", "/{group}/{project}/code", Access::Project(Permission::CodeRead), get(probe))
-            .page("POST", "/{group}/{project}/push", Access::Project(Permission::CodePush), post(probe));
-        let (router, _, table) = bascule_identity::routes(identity.clone()).merge(probes).into_parts();
-        let gate = Arc::new(TestGate { identity: identity.clone(), project });
+            .page(
+                "GET",
+                "/{group}/{project}/code",
+                Access::Project(Permission::CodeRead),
+                get(probe),
+            )
+            .page(
+                "POST",
+                "/{group}/{project}/push",
+                Access::Project(Permission::CodePush),
+                post(probe),
+            );
+        let (router, _, table) = bascule_identity::routes(identity.clone())
+            .merge(probes)
+            .into_parts();
+        let gate = Arc::new(TestGate {
+            identity: identity.clone(),
+            project,
+        });
         let router = bascule_web::finish(router, gate);
-        Self { identity, clock, db, table, project, group: GroupId::new(), _dir: dir, router }
+        Self {
+            identity,
+            clock,
+            db,
+            table,
+            project,
+            group: GroupId::new(),
+            _dir: dir,
+            router,
+        }
     }
 
     /// An instance with the group `clinic`, owned by `olga`, and its project `site`.
@@ -195,8 +272,16 @@ impl App {
     }
 
     pub fn ask(&self, method: Method, path: &str) -> Ask<'_> {
-        let request = Request::builder().method(method).uri(path).header("host", "bascule.test");
-        Ask { app: self, request, body: String::new(), address: "192.0.2.7:4000".parse().unwrap() }
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "bascule.test");
+        Ask {
+            app: self,
+            request,
+            body: String::new(),
+            address: "192.0.2.7:4000".parse().unwrap(),
+        }
     }
 
     pub fn get(&self, path: &str) -> Ask<'_> {
@@ -231,19 +316,33 @@ impl App {
 
     /// A personal token of theirs.
     pub async fn token(&self, username: &str, scopes: &[Scope]) -> String {
-        let new = NewToken { name: "test".to_owned(), scopes: scopes.to_vec(), expires_at: None };
-        self.identity.create_token(&self.caller(username).await, &new).await.unwrap().secret
+        let new = NewToken {
+            name: "test".to_owned(),
+            scopes: scopes.to_vec(),
+            expires_at: None,
+        };
+        self.identity
+            .create_token(&self.caller(username).await, &new)
+            .await
+            .unwrap()
+            .secret
     }
 
     /// Makes them a member of the project.
     pub async fn in_project(&self, username: &str, role: Role) {
         let place = Place::Project(self.project, self.group);
         let by = Caller::system();
-        self.identity.set_member(&by, Role::Owner, place, username, role).await.unwrap();
+        self.identity
+            .set_member(&by, Role::Owner, place, username, role)
+            .await
+            .unwrap();
     }
 
     pub async fn sign_in_as(&self, username: &str, password: &str) -> Answer {
-        self.post("/sign-in").form(&[("username", username), ("password", password)]).send().await
+        self.post("/sign-in")
+            .form(&[("username", username), ("password", password)])
+            .send()
+            .await
     }
 
     /// Signs in and gives the cookie.
@@ -254,7 +353,10 @@ impl App {
     }
 
     pub async fn facts(&self, kind: &str) -> i64 {
-        self.db.count("SELECT COUNT(*) AS n FROM fact WHERE kind = $1", args![kind]).await.unwrap()
+        self.db
+            .count("SELECT COUNT(*) AS n FROM fact WHERE kind = $1", args![kind])
+            .await
+            .unwrap()
     }
 
     pub fn later(&self, seconds: u64) {
