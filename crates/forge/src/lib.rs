@@ -1,1 +1,23 @@
-//! forge
+//! Git hosting: projects, code, and pushes that explain their refusals.
+//!
+//! Stock `git` serves the protocol, because it is the protocol's own implementation; pages and other
+//! capabilities read objects in process, because a process per page is what makes forges slow. A push is
+//! judged while its objects are in quarantine, by our own hook, which asks this crate over a Unix socket.
+//!
+//! The binary opens a [`Forge`], serves [`Forge::routes`], runs [`Forge::run`] in the background, and lets
+//! its hidden `hook` command call [`hook::main`].
+
+mod api;
+mod code;
+mod config;
+mod forge;
+mod git;
+pub mod ports;
+mod project;
+mod push;
+
+pub use code::{FileToCommit, Resolved, Signature};
+pub use config::{Config, OpenError};
+pub use forge::Forge;
+pub use project::{MIGRATIONS, ProjectInfo, Visible};
+pub use push::hook;

@@ -1,0 +1,13 @@
+//! All routes of this crate.
+
+use crate::{Forge, code, git, project};
+use bascule_web::Routes;
+
+pub(crate) fn routes() -> Routes<Forge> {
+    Routes::new()
+        .merge(git::http::routes())
+        .merge(project::api::routes())
+        .merge(project::pages::routes())
+        .merge(code::api::routes())
+        .merge(code::pages::routes())
+}

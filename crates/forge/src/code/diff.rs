@@ -1,0 +1,259 @@
+//! What a commit changed, line by line, within bounds.
+
+use super::{
+    ReadError, Reading,
+    paths::{base_name, shown},
+    read,
+};
+use bascule_web::{Markup, highlight};
+use gix::{
+    ObjectId, Repository,
+    diff::tree::recorder::Change,
+    objs::{TreeRefIter, tree::EntryKind},
+};
+use similar::{Algorithm, ChangeTag, TextDiff};
+use std::{collections::HashMap, time::Duration};
+
+/// Lines around a change.
+const AROUND: usize = 3;
+/// Largest file whose lines are compared, in bytes.
+const FILE: u64 = 1024 * 1024;
+/// Largest file whose lines are coloured, in bytes; and how much is coloured on one page.
+const COLOURED: usize = 24 * 1024;
+const COLOURED_IN_ALL: usize = 128 * 1024;
+/// How long one file may be compared; what is found until then is right, only longer than need be.
+const PATIENCE: Duration = Duration::from_millis(300);
+
+/// How one path changed.
+#[derive(Clone, Debug)]
+pub(crate) struct Changed {
+    pub(crate) path: Vec<u8>,
+    /// Where it was, if it was moved as it is.
+    pub(crate) from: Option<Vec<u8>>,
+    pub(crate) old: Option<(EntryKind, ObjectId)>,
+    pub(crate) new: Option<(EntryKind, ObjectId)>,
+}
+
+/// One file of a diff, as shown.
+#[derive(Clone, Debug)]
+pub(crate) struct FileDiff {
+    pub(crate) path: Vec<u8>,
+    pub(crate) name: String,
+    pub(crate) what: &'static str,
+    /// Said instead of lines, where lines cannot be shown.
+    pub(crate) note: String,
+    pub(crate) rows: Vec<Row>,
+    pub(crate) added: usize,
+    pub(crate) removed: usize,
+    pub(crate) exists: bool,
+}
+
+/// One row of a diff.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    pub(crate) class: &'static str,
+    pub(crate) sign: &'static str,
+    pub(crate) old: String,
+    pub(crate) new: String,
+    pub(crate) text: Markup,
+}
+
+/// Files that differ between two trees; moved ones are found where the bytes are the same.
+pub(crate) fn changes(repo: &Repository, old: Option<ObjectId>, new: ObjectId) -> Reading<Vec<Changed>> {
+    let new_tree = read::tree_of(repo, new)?;
+    let old_data = match old {
+        Some(old) => read::tree_of(repo, old)?.data.clone(),
+        None => Vec::new(),
+    };
+    let mut recorder = gix::diff::tree::Recorder::default();
+    gix::diff::tree(
+        TreeRefIter::from_bytes(&old_data, gix::hash::Kind::Sha1),
+        TreeRefIter::from_bytes(&new_tree.data, gix::hash::Kind::Sha1),
+        gix::diff::tree::State::default(),
+        &repo.objects,
+        &mut recorder,
+    )
+    .map_err(ReadError::git)?;
+    let mut changes: Vec<Changed> = recorder.records.into_iter().filter_map(file_change).collect();
+    changes.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(pair_moves(&changes))
+}
+
+fn file_change(change: Change) -> Option<Changed> {
+    let (path, old, new) = match change {
+        Change::Addition { entry_mode, oid, path, .. } => (path, None, Some((entry_mode.kind(), oid))),
+        Change::Deletion { entry_mode, oid, path, .. } => (path, Some((entry_mode.kind(), oid)), None),
+        Change::Modification { previous_entry_mode, previous_oid, entry_mode, oid, path } => {
+            (path, Some((previous_entry_mode.kind(), previous_oid)), Some((entry_mode.kind(), oid)))
+        }
+    };
+    let directory = |side: &Option<(EntryKind, ObjectId)>| side.as_ref().is_none_or(|(kind, _)| *kind == EntryKind::Tree);
+    (!(directory(&old) && directory(&new))).then(|| Changed { path: path.into(), from: None, old, new })
+}
+
+fn pair_moves(changes: &[Changed]) -> Vec<Changed> {
+    let mut gone: HashMap<ObjectId, Vec<usize>> = HashMap::new();
+    for (at, change) in changes.iter().enumerate() {
+        if let (Some((_, id)), None) = (&change.old, &change.new) {
+            gone.entry(*id).or_default().push(at);
+        }
+    }
+    let mut taken = vec![false; changes.len()];
+    let mut paired = changes.to_vec();
+    for change in &mut paired {
+        if let (None, Some((_, id))) = (&change.old, &change.new)
+            && let Some(at) = gone.get_mut(id).and_then(Vec::pop)
+            && let Some(source) = changes.get(at)
+        {
+            change.from = Some(source.path.clone());
+            change.old = source.old;
+            if let Some(taken) = taken.get_mut(at) {
+                *taken = true;
+            }
+        }
+    }
+    paired.into_iter().zip(taken).filter(|(_, taken)| !taken).map(|(change, _)| change).collect()
+}
+
+/// Shows changed files from number `from` on, until `lines` rows are full. Returns the number to go on with.
+pub(crate) fn show(
+    repo: &Repository,
+    changes: &[Changed],
+    from: usize,
+    lines: usize,
+) -> Reading<(Vec<FileDiff>, Option<usize>)> {
+    let mut files: Vec<FileDiff> = Vec::new();
+    let mut rows = 0;
+    let mut colour = COLOURED_IN_ALL;
+    for (at, change) in changes.iter().enumerate().skip(from) {
+        if rows >= lines || files.len() >= 300 {
+            return Ok((files, Some(at)));
+        }
+        let file = file(repo, change, lines - rows, files.is_empty(), &mut colour)?;
+        let Some(file) = file else { return Ok((files, Some(at))) };
+        rows += file.rows.len() + 3;
+        files.push(file);
+    }
+    Ok((files, None))
+}
+
+/// One file; `None` where it does not fit any more. The first of a page is cut instead.
+fn file(
+    repo: &Repository,
+    change: &Changed,
+    room: usize,
+    first: bool,
+    colour: &mut usize,
+) -> Reading<Option<FileDiff>> {
+    let what = match (&change.old, &change.new, &change.from) {
+        (_, _, Some(_)) => "moved",
+        (None, _, _) => "added",
+        (_, None, _) => "deleted",
+        (Some((a, _)), Some((b, _)), _) if a != b => "mode changed",
+        _ => "changed",
+    };
+    let name = match &change.from {
+        Some(from) => format!("{} → {}", shown(from), shown(&change.path)),
+        None => shown(&change.path),
+    };
+    let mut diff = FileDiff {
+        path: change.path.clone(),
+        name,
+        what,
+        note: String::new(),
+        rows: Vec::new(),
+        added: 0,
+        removed: 0,
+        exists: change.new.is_some(),
+    };
+    let same = change.old.map(|(_, id)| id) == change.new.map(|(_, id)| id);
+    if same {
+        "The content is the same.".clone_into(&mut diff.note);
+        return Ok(Some(diff));
+    }
+    let (Some(old), Some(new)) = (text(repo, change.old)?, text(repo, change.new)?) else {
+        "The file is too large or no text, so its lines are not shown.".clone_into(&mut diff.note);
+        return Ok(Some(diff));
+    };
+    let lines = TextDiff::configure().algorithm(Algorithm::Myers).timeout(PATIENCE).diff_lines(old.as_str(), new.as_str());
+    let weight = old.len() + new.len();
+    let coloured = old.len() <= COLOURED && new.len() <= COLOURED && weight <= *colour;
+    if coloured {
+        *colour -= weight;
+    }
+    let (old_lines, new_lines) = if coloured {
+        let name = shown(base_name(&change.path));
+        (highlight::lines(&name, &old), highlight::lines(&name, &new))
+    } else {
+        (Vec::new(), Vec::new())
+    };
+    for group in lines.grouped_ops(AROUND) {
+        if let (Some(head), Some(tail)) = (group.first(), group.last()) {
+            let (old_start, new_start) = (head.old_range().start + 1, head.new_range().start + 1);
+            let (old_count, new_count) = (tail.old_range().end + 1 - old_start, tail.new_range().end + 1 - new_start);
+            diff.rows.push(Row {
+                class: "diff-hunk",
+                sign: "",
+                old: "…".to_owned(),
+                new: "…".to_owned(),
+                text: Markup::text(&format!("@@ -{old_start},{old_count} +{new_start},{new_count} @@")),
+            });
+        }
+        for op in &group {
+            for line in lines.iter_changes(op) {
+                let side = |lines: &[Markup], at: Option<usize>| at.and_then(|at| lines.get(at)).cloned();
+                let (class, sign, coloured) = match line.tag() {
+                    ChangeTag::Equal => ("", " ", side(&new_lines, line.new_index())),
+                    ChangeTag::Delete => ("diff-del", "-", side(&old_lines, line.old_index())),
+                    ChangeTag::Insert => ("diff-add", "+", side(&new_lines, line.new_index())),
+                };
+                match line.tag() {
+                    ChangeTag::Equal => {}
+                    ChangeTag::Delete => diff.removed += 1,
+                    ChangeTag::Insert => diff.added += 1,
+                }
+                let number = |at: Option<usize>| at.map(|at| (at + 1).to_string()).unwrap_or_default();
+                let text = coloured.unwrap_or_else(|| Markup::text(line.value().trim_end_matches(['\n', '\r'])));
+                diff.rows.push(Row { class, sign, old: number(line.old_index()), new: number(line.new_index()), text });
+            }
+        }
+    }
+    if diff.rows.len() > room {
+        if !first {
+            return Ok(None);
+        }
+        diff.note = format!("Only the first {room} of {} lines are shown.", diff.rows.len());
+        diff.rows.truncate(room);
+    }
+    Ok(Some(diff))
+}
+
+/// The text of one side; empty where there is none, `None` where it cannot be shown.
+fn text(repo: &Repository, side: Option<(EntryKind, ObjectId)>) -> Reading<Option<String>> {
+    match side {
+        None => Ok(Some(String::new())),
+        Some((EntryKind::Commit, id)) => Ok(Some(format!("submodule at {id}\n"))),
+        Some((EntryKind::Tree, _)) => Ok(Some(String::new())),
+        Some((_, id)) => {
+            let bytes = read::bytes(repo, id, FILE)?.filter(|bytes| !read::is_binary(bytes));
+            Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(path: &str, old: Option<u8>, new: Option<u8>) -> Changed {
+        let id = |byte: u8| (EntryKind::Blob, ObjectId::from_bytes_or_panic(&[byte; 20]));
+        Changed { path: path.into(), from: None, old: old.map(id), new: new.map(id) }
+    }
+
+    #[test]
+    fn a_file_moved_as_it_is_is_shown_once() {
+        let paired = pair_moves(&[change("a", Some(1), None), change("b", None, Some(1)), change("c", None, Some(2))]);
+        let names: Vec<_> = paired.iter().map(|c| (c.path.as_slice(), c.from.as_deref())).collect();
+        assert_eq!(names, [(b"b".as_slice(), Some(b"a".as_slice())), (b"c".as_slice(), None)]);
+    }
+}

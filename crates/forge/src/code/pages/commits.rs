@@ -1,0 +1,206 @@
+//! History, and single commits.
+
+use super::{Line, base, line};
+use crate::{
+    Forge,
+    code::{
+        api,
+        diff::{self, FileDiff},
+        history,
+        paths::{shown, to_url},
+        read,
+    },
+};
+use askama::Template;
+use axum::extract::State;
+use bascule_core::{Problem, ProjectScope, limits};
+use bascule_web::{Answer, Crumb, InProject, Markup, Params, PathOf, Tab, Ui, icon, url_path, when};
+use serde::Deserialize;
+
+/// Commits on one page.
+const PAGE: usize = limits::PAGE_ENTRIES as usize;
+/// Files named on a commit's page.
+const NAMED: usize = 1_000;
+
+#[derive(Deserialize)]
+pub(super) struct Paging {
+    page: Option<usize>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct From {
+    from: Option<usize>,
+}
+
+#[derive(Template)]
+#[template(path = "code/pages/commits.html")]
+struct Commits {
+    name: String,
+    branches: String,
+    lines: Vec<Line>,
+    newer: Option<String>,
+    older: Option<String>,
+    icons: [Markup; 2],
+}
+
+struct Part {
+    href: String,
+    diff: FileDiff,
+}
+
+struct Named {
+    href: String,
+    name: String,
+    sign: &'static str,
+    class: &'static str,
+}
+
+#[derive(Template)]
+#[template(path = "code/pages/commit.html")]
+struct Commit {
+    title: String,
+    body: String,
+    sha: String,
+    author: String,
+    email: String,
+    authored: Markup,
+    /// Who committed it, where that is someone else.
+    committer: Option<(String, Markup)>,
+    parents: Vec<(String, String)>,
+    files: usize,
+    named: Vec<Named>,
+    unnamed: usize,
+    parts: Vec<Part>,
+    first: usize,
+    last: usize,
+    before: Option<String>,
+    after: Option<String>,
+    browse: String,
+    icons: [Markup; 3],
+}
+
+pub(super) async fn commits(
+    State(forge): State<Forge>,
+    InProject(scope): InProject,
+    Params(paging): Params<Paging>,
+    ui: Ui,
+) -> Answer {
+    let project = forge.project_of(&scope).await?;
+    if forge.is_empty(scope.id).await? {
+        let page = Commits {
+            name: project.default_branch,
+            branches: format!("{}/-/branches", base(&scope)),
+            lines: Vec::new(),
+            newer: None,
+            older: None,
+            icons: [icon("git-branch"), icon("git-commit")],
+        };
+        return ui.project_page(Tab::Commits, &format!("Commits · {}", scope.path()), &trail(&scope, "Commits"), &page);
+    }
+    show(&forge, &scope, project.default_branch, paging.page, &ui).await
+}
+
+pub(super) async fn commits_of(
+    State(forge): State<Forge>,
+    InProject(scope): InProject,
+    PathOf((_, _, name)): PathOf<(String, String, String)>,
+    Params(paging): Params<Paging>,
+    ui: Ui,
+) -> Answer {
+    show(&forge, &scope, name, paging.page, &ui).await
+}
+
+async fn show(forge: &Forge, scope: &ProjectScope, name: String, page: Option<usize>, ui: &Ui) -> Answer {
+    let page = page.unwrap_or(1).clamp(1, 1_000_000);
+    let tip = api::start(forge, scope.id, Some(name.clone())).await?;
+    let skip = (page - 1) * PAGE;
+    let (found, more) = forge.repositories().read(scope.id, move |repo| history::page(repo, tip, skip, PAGE)).await?;
+    let to = |page: usize| format!("{}/-/commits/{}?page={page}", base(scope), url_path(&name));
+    let content = Commits {
+        branches: format!("{}/-/branches", base(scope)),
+        lines: found.iter().map(|commit| line(scope, commit)).collect(),
+        newer: (page > 1).then(|| to(page - 1)),
+        older: more.then(|| to(page + 1)),
+        icons: [icon("git-branch"), icon("git-commit")],
+        name,
+    };
+    ui.project_page(Tab::Commits, &format!("Commits · {}", scope.path()), &trail(scope, "Commits"), &content)
+}
+
+/// The way to a page of the project.
+pub(super) fn trail(scope: &ProjectScope, here: &str) -> [Crumb; 3] {
+    [Crumb::to(&scope.group, format!("/{}", scope.group)), Crumb::to(&scope.name, base(scope)), Crumb::here(here)]
+}
+
+pub(super) async fn commit(
+    State(forge): State<Forge>,
+    InProject(scope): InProject,
+    PathOf((_, _, sha)): PathOf<(String, String, String)>,
+    Params(From { from }): Params<From>,
+    ui: Ui,
+) -> Answer {
+    let id = read::object_id(&sha).ok_or_else(|| Problem::not_found("commit").next("A commit is named by its 40 hexadecimal digits."))?;
+    let from = from.unwrap_or(0);
+    let (commit, changes, shown_files, next) = forge
+        .repositories()
+        .read(scope.id, move |repo| {
+            if repo.try_find_header(id)?.is_none_or(|header| header.kind() != gix::objs::Kind::Commit) {
+                return Err(Problem::not_found("commit").into());
+            }
+            let commit = read::commit(repo, id)?;
+            let changes = diff::changes(repo, commit.parents.first().copied(), id)?;
+            let (files, next) = diff::show(repo, &changes, from, limits::SHOWN_DIFF_LINES)?;
+            Ok((commit, changes, files, next))
+        })
+        .await?;
+    let here = format!("{}/-/commit/{sha}", base(&scope));
+    let named = changes.iter().take(NAMED).enumerate().map(|(at, change)| {
+        let (sign, class) = match (&change.old, &change.new) {
+            (None, _) => ("+", "text-green"),
+            (_, None) => ("−", "text-red"),
+            _ if change.from.is_some() => ("→", "text-blue"),
+            _ => ("~", "text-yellow"),
+        };
+        let inside = at >= from && at < from + shown_files.len();
+        let href = if inside { format!("#file-{at}") } else { format!("{here}?from={at}#file-{at}") };
+        Named { href, name: shown(&change.path), sign, class }
+    });
+    let named: Vec<Named> = named.collect();
+    let other = commit.committer_name != commit.author_name || commit.committed_at != commit.authored_at;
+    let last = from + shown_files.len();
+    let page = Commit {
+        title: shown(commit.title.as_bytes()),
+        body: commit.body.clone(),
+        author: shown(commit.author_name.as_bytes()),
+        email: shown(commit.author_email.as_bytes()),
+        authored: when(commit.authored_at),
+        committer: other.then(|| (shown(commit.committer_name.as_bytes()), when(commit.committed_at))),
+        parents: commit
+            .parents
+            .iter()
+            .map(|parent| (format!("{}/-/commit/{parent}", base(&scope)), parent.to_string().chars().take(8).collect()))
+            .collect(),
+        files: changes.len(),
+        unnamed: changes.len().saturating_sub(named.len()),
+        named,
+        parts: shown_files
+            .into_iter()
+            .map(|diff| Part { href: format!("{}/-/blob/{sha}/{}", base(&scope), to_url(&diff.path)), diff })
+            .collect(),
+        first: from,
+        last,
+        before: (from > 0).then(|| here.clone()),
+        after: next.map(|next| format!("{here}?from={next}")),
+        browse: format!("{}/-/tree/{sha}", base(&scope)),
+        icons: [icon("git-commit"), icon("copy"), icon("folder")],
+        sha,
+    };
+    let title = format!("{} · {}", page.title, scope.path());
+    let crumbs = [
+        Crumb::to(&scope.group, format!("/{}", scope.group)),
+        Crumb::to(&scope.name, base(&scope)),
+        Crumb::to("Commits", format!("{}/-/commits", base(&scope))),
+        Crumb::here(page.sha.chars().take(8).collect::<String>()),
+    ];
+    ui.project_page(Tab::Commits, &title, &crumbs, &page)
+}

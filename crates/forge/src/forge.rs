@@ -1,0 +1,176 @@
+//! The forge itself: what its parts share.
+
+use crate::{
+    Config, OpenError, ProjectInfo,
+    code::{Repositories, cache::Cache},
+    git::Git,
+    ports::Sight,
+    push::{Pushes, hook::Listener},
+};
+use bascule_core::{ProjectId, Timestamp};
+use bascule_ledger::Ledger;
+use bascule_store::Db;
+use bascule_web::Routes;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+use tokio_util::sync::CancellationToken;
+
+/// Git hosting, cheap to clone.
+#[derive(Clone)]
+pub struct Forge(Arc<Inner>);
+
+struct Inner {
+    db: Db,
+    ledger: Ledger,
+    config: Config,
+    sight: Arc<dyn Sight>,
+    git: Git,
+    repositories: Repositories,
+    pushes: Pushes,
+    cache: Cache,
+    known: RwLock<Known>,
+    listener: Mutex<Option<Listener>>,
+}
+
+/// Projects by path, as every request asks for them.
+#[derive(Default)]
+struct Known {
+    by_path: HashMap<(String, String), Arc<ProjectInfo>>,
+    /// Grows with each change, so that a row read before a change is not remembered after it.
+    version: u64,
+}
+
+/// Most projects remembered.
+const KNOWN: usize = 20_000;
+/// How often leftovers of pushes are looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(15);
+
+impl Forge {
+    /// Opens the forge: makes its directories and hooks, checks git, and finishes what a crash left behind.
+    ///
+    /// # Errors
+    /// git is missing or too old, a directory cannot be made, or the database refused.
+    pub async fn open(db: Db, ledger: Ledger, config: Config, sight: Arc<dyn Sight>) -> Result<Self, OpenError> {
+        let git = Git::prepare(&config).await?;
+        let repositories = Repositories::open(&config.data, git.clone())?;
+        let listener = Listener::bind(&config.data)?;
+        let pushes = Pushes::new(listener.path().to_owned(), config.processes);
+        let forge = Self(Arc::new(Inner {
+            db,
+            ledger,
+            config,
+            sight,
+            git,
+            repositories,
+            pushes,
+            cache: Cache::default(),
+            known: RwLock::default(),
+            listener: Mutex::new(Some(listener)),
+        }));
+        if let Err(problem) = forge.recover().await {
+            tracing::error!(%problem, "pushes that a crash cut off could not be finished; will be tried again");
+        }
+        Ok(forge)
+    }
+
+    /// Everything this crate serves.
+    #[must_use]
+    pub fn routes(&self) -> Routes {
+        crate::api::routes().with_state(self.clone())
+    }
+
+    /// Serves git's hooks, finishes cut-off pushes, sweeps leftovers and packs repositories, until `stop`.
+    /// Pushes are refused while this does not run.
+    pub async fn run(&self, stop: CancellationToken) {
+        let listener = self.0.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(listener) = listener else {
+            tracing::error!("the forge runs already");
+            return;
+        };
+        tokio::join!(listener.serve(self.clone(), stop.clone()), self.tidy(stop.clone()), self.pack(stop));
+    }
+
+    async fn tidy(&self, stop: CancellationToken) {
+        self.repositories().sweep(self.db(), self.pushes()).await;
+        let mut rounds = 0_u32;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+            if let Err(problem) = self.recover().await {
+                tracing::error!(%problem, "cut-off pushes could not be finished; will be tried again");
+            }
+            rounds += 1;
+            // Once more soon after the start, for what was too young then, and every day.
+            if rounds == 8 || rounds.is_multiple_of(5760) {
+                self.repositories().sweep(self.db(), self.pushes()).await;
+            }
+        }
+    }
+
+    pub(crate) fn db(&self) -> &Db {
+        &self.0.db
+    }
+
+    pub(crate) fn ledger(&self) -> &Ledger {
+        &self.0.ledger
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    pub(crate) fn sight(&self) -> &dyn Sight {
+        self.0.sight.as_ref()
+    }
+
+    pub(crate) fn git(&self) -> &Git {
+        &self.0.git
+    }
+
+    pub(crate) fn repositories(&self) -> &Repositories {
+        &self.0.repositories
+    }
+
+    pub(crate) fn pushes(&self) -> &Pushes {
+        &self.0.pushes
+    }
+
+    pub(crate) fn cache(&self) -> &Cache {
+        &self.0.cache
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.0.ledger.clock().now()
+    }
+
+    pub(crate) fn known(&self, group: &str, name: &str) -> Option<Arc<ProjectInfo>> {
+        let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
+        known.by_path.get(&(group.to_owned(), name.to_owned())).cloned()
+    }
+
+    pub(crate) fn cache_version(&self) -> u64 {
+        self.0.known.read().unwrap_or_else(PoisonError::into_inner).version
+    }
+
+    pub(crate) fn remember(&self, version: u64, project: &Arc<ProjectInfo>) {
+        let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.version != version {
+            return;
+        }
+        if known.by_path.len() >= KNOWN {
+            known.by_path.clear();
+        }
+        known.by_path.insert((project.group.clone(), project.name.clone()), project.clone());
+    }
+
+    pub(crate) fn forget(&self, id: ProjectId) {
+        let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
+        known.version += 1;
+        known.by_path.retain(|_, project| project.id != id);
+    }
+}

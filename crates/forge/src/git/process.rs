@@ -1,0 +1,228 @@
+//! A git process that serves a client: it ends with its request, at its deadline, or by itself.
+
+use super::Git;
+use axum::body::{Body, BodyDataStream};
+use bytes::{Bytes, BytesMut};
+use flate2::write::GzDecoder;
+use futures::{Stream, StreamExt as _};
+use rustix::process::{Pid, Signal, kill_process_group};
+use std::{
+    io::{self, Write as _},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
+    task::JoinHandle,
+};
+
+/// Read from git at once.
+const READ: usize = 256 * 1024;
+/// What a pipe holds; the default of 64 KiB costs a wake-up four times as often.
+const PIPE: usize = 1024 * 1024;
+/// How long git may take to clean up after itself once told to end.
+const GRACE: Duration = Duration::from_secs(5);
+/// Decompressed at once; a request that expands a thousandfold still needs little memory.
+const SLICE: usize = 8 * 1024;
+/// Of what git complains, this much is kept.
+const COMPLAINT: u64 = 8 * 1024;
+
+/// A process group started for one request. Dropping it ends the group.
+pub(crate) struct Running {
+    child: Option<Child>,
+    pub(crate) stdout: ChildStdout,
+    complaint: JoinHandle<String>,
+    pub(crate) feeder: Option<JoinHandle<io::Result<()>>>,
+    watchdog: JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts a command and feeds it a request's body. `permit` is held until the end or the deadline.
+    pub(crate) fn start(
+        mut command: Command,
+        body: Option<Upload>,
+        deadline: Duration,
+        permit: impl Send + 'static,
+    ) -> io::Result<Self> {
+        command
+            .stdin(if body.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            // A group of its own, so that git's helpers end with it.
+            .process_group(0);
+        let mut child = command.spawn()?;
+        let taken = (child.stdout.take(), child.stderr.take());
+        let (Some(stdout), Some(stderr)) = taken else { return Err(io::Error::other("git has no output")) };
+        // A kernel that refuses larger pipes still works, only slower.
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE);
+        let feeder = body.and_then(|body| child.stdin.take().map(|stdin| tokio::spawn(body.feed(stdin))));
+        let group = group_of(&child);
+        let watchdog = tokio::spawn(async move {
+            let _permit = permit;
+            tokio::time::sleep(deadline).await;
+            tracing::warn!("a git process took too long and was ended");
+            signal(group, Signal::TERM);
+            tokio::time::sleep(GRACE).await;
+            signal(group, Signal::KILL);
+        });
+        Ok(Self { child: Some(child), stdout, complaint: tokio::spawn(complaint(stderr)), feeder, watchdog })
+    }
+
+    /// Asks git to end and clean up.
+    pub(crate) fn terminate(&self) {
+        if let Some(child) = &self.child {
+            signal(group_of(child), Signal::TERM);
+        }
+    }
+
+    /// Waits for the end; also says what git complained of.
+    pub(crate) async fn finish(mut self) -> io::Result<(ExitStatus, String)> {
+        let status = match self.child.as_mut() {
+            Some(child) => child.wait().await?,
+            None => return Err(io::Error::other("ended before")),
+        };
+        self.child = None;
+        let complaint = tokio::time::timeout(GRACE, &mut self.complaint).await;
+        Ok((status, complaint.ok().and_then(Result::ok).unwrap_or_default()))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.watchdog.abort();
+        if let Some(feeder) = &self.feeder {
+            feeder.abort();
+        }
+        let Some(mut child) = self.child.take() else { return };
+        if matches!(child.try_wait(), Ok(Some(_))) {
+            return;
+        }
+        let group = group_of(&child);
+        signal(group, Signal::TERM);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                if tokio::time::timeout(GRACE, child.wait()).await.is_err() {
+                    signal(group, Signal::KILL);
+                    drop(child.wait().await);
+                }
+            });
+        }
+    }
+}
+
+/// Reads what git writes next; empty at the end.
+pub(crate) async fn read(stdout: &mut ChildStdout, buffer: &mut BytesMut) -> io::Result<Bytes> {
+    if buffer.capacity() < READ / 4 {
+        buffer.reserve(READ);
+    }
+    stdout.read_buf(buffer).await?;
+    Ok(buffer.split().freeze())
+}
+
+/// Waits until the whole body was fed, or could not be.
+pub(crate) async fn fed(feeder: &mut Option<JoinHandle<io::Result<()>>>) -> io::Result<()> {
+    match feeder.as_mut() {
+        Some(running) => {
+            let end = running.await.unwrap_or_else(|e| Err(io::Error::other(e)));
+            *feeder = None;
+            end
+        }
+        None => std::future::pending().await,
+    }
+}
+
+fn group_of(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
+}
+
+fn signal(group: Option<Pid>, signal: Signal) {
+    if let Some(group) = group {
+        // Gone already is as good.
+        let _ = kill_process_group(group, signal);
+    }
+}
+
+async fn complaint(stderr: ChildStderr) -> String {
+    let mut text = Vec::new();
+    let mut stderr = stderr.take(COMPLAINT);
+    drop(stderr.read_to_end(&mut text).await);
+    // Read on, so that git never blocks on a full pipe.
+    drop(tokio::io::copy(&mut stderr.into_inner(), &mut tokio::io::sink()).await);
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// The first line of git's complaint, fit to be shown.
+pub(crate) fn first_line(complaint: &str) -> String {
+    let line = complaint.lines().find(|line| !line.trim().is_empty()).unwrap_or("it gave no reason");
+    line.trim().trim_start_matches("fatal: ").chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+/// A request's body on its way to git.
+pub(crate) struct Upload {
+    pub(crate) body: Body,
+    pub(crate) gzip: bool,
+    pub(crate) idle: Duration,
+}
+
+impl Upload {
+    async fn feed(self, mut stdin: ChildStdin) -> io::Result<()> {
+        let _ = rustix::pipe::fcntl_setpipe_size(&stdin, PIPE);
+        let mut stream = self.body.into_data_stream();
+        if self.gzip {
+            let mut decoder = GzDecoder::new(Vec::new());
+            while let Some(chunk) = next(&mut stream, self.idle).await? {
+                for slice in chunk.chunks(SLICE) {
+                    decoder.write_all(slice)?;
+                    stdin.write_all(decoder.get_ref()).await?;
+                    decoder.get_mut().clear();
+                }
+            }
+            stdin.write_all(&decoder.finish()?).await?;
+        } else {
+            while let Some(chunk) = next(&mut stream, self.idle).await? {
+                stdin.write_all(&chunk).await?;
+            }
+        }
+        stdin.shutdown().await
+    }
+}
+
+async fn next(stream: &mut BodyDataStream, idle: Duration) -> io::Result<Option<Bytes>> {
+    match tokio::time::timeout(idle, stream.next()).await {
+        Ok(chunk) => chunk.transpose().map_err(io::Error::other),
+        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client sent nothing for too long")),
+    }
+}
+
+/// What git writes, as a response's body. The process ends when the body is dropped.
+pub(crate) fn output(first: Bytes, running: Running) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    let start = (Some(first), Some(running), BytesMut::new());
+    futures::stream::unfold(start, |(first, running, mut buffer)| async move {
+        if let Some(first) = first {
+            return Some((Ok(first), (None, running, buffer)));
+        }
+        let mut running = running?;
+        match read(&mut running.stdout, &mut buffer).await {
+            Ok(chunk) if !chunk.is_empty() => Some((Ok(chunk), (None, Some(running), buffer))),
+            Ok(_) => match running.finish().await {
+                Ok((status, complaint)) => {
+                    if !status.success() {
+                        tracing::info!(%status, complaint = first_line(&complaint), "git ended early");
+                    }
+                    None
+                }
+                Err(error) => Some((Err(error), (None, None, buffer))),
+            },
+            Err(error) => Some((Err(error), (None, None, buffer))),
+        }
+    })
+}
+
+impl Git {
+    /// The output of a command, streamed; for objects too large to be held.
+    pub(crate) fn stream(&self, command: Command, deadline: Duration) -> io::Result<Body> {
+        let running = Running::start(command, None, deadline, ())?;
+        Ok(Body::from_stream(output(Bytes::new(), running)))
+    }
+}

@@ -1,0 +1,113 @@
+//! Taking a push. It runs apart from the request, because once the hook has let it through it must be
+//! finished and told to the ledger even when the client has gone.
+
+use super::{
+    http::{Part, refused},
+    process::{Running, Upload, fed, read},
+};
+use crate::{Forge, push::Session};
+use axum::body::Body;
+use bascule_core::{Caller, Permission, Problem, ProjectScope, Result};
+use bytes::{Bytes, BytesMut};
+use std::sync::Arc;
+use tokio::{
+    process::Command,
+    sync::{OwnedSemaphorePermit, mpsc},
+};
+use tokio_stream::wrappers::ReceiverStream;
+
+/// Parts of the answer that may wait for a slow client.
+const WAITING: usize = 64;
+
+impl Forge {
+    /// Runs `git receive-pack`. The answer's last part leaves only after the push's facts are durable, so
+    /// that no client hears of success before the ledger has.
+    pub(super) async fn receive(
+        &self,
+        mut command: Command,
+        scope: &ProjectScope,
+        caller: &Caller,
+        upload: Upload,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Body> {
+        let project = self.find(&scope.group, &scope.name).await?.ok_or_else(|| Problem::not_found("project"))?;
+        let session = self.pushes().begin(project, caller.actor.clone(), scope.holds(Permission::ProtectedPush));
+        command
+            .env(crate::hook::SOCKET, self.pushes().socket())
+            .env(crate::hook::SECRET, session.secret());
+        let running = Running::start(command, Some(upload), self.config().timeout, permit).map_err(|error| {
+            tracing::error!(%error, "git could not be started");
+            Problem::internal()
+        })?;
+        let (parts, mut answer) = mpsc::channel::<Result<Bytes>>(WAITING);
+        tokio::spawn(self.clone().carry(running, session, parts));
+        match answer.recv().await {
+            None => Ok(Body::empty()),
+            Some(Err(problem)) => Err(problem),
+            Some(Ok(first)) => {
+                let rest = futures::StreamExt::map(ReceiverStream::new(answer), |part| {
+                    part.map_err(|problem| std::io::Error::other(problem.what))
+                });
+                let first = futures::stream::iter([Part::Ok(first)]);
+                Ok(Body::from_stream(futures::StreamExt::chain(first, rest)))
+            }
+        }
+    }
+
+    async fn carry(self, mut running: Running, session: Arc<Session>, parts: mpsc::Sender<Result<Bytes>>) {
+        let mut buffer = BytesMut::new();
+        // The part held back, and what a slow client has not taken yet.
+        let mut held = BytesMut::new();
+        let mut gone = false;
+        let mut told = false;
+        loop {
+            tokio::select! {
+                chunk = read(&mut running.stdout, &mut buffer) => {
+                    match chunk {
+                        Ok(chunk) if !chunk.is_empty() => {
+                            // Never wait for the client here: a client that reads slowly must not hold up
+                            // a push that is past its judgement.
+                            if !held.is_empty()
+                                && let Ok(place) = parts.try_reserve()
+                            {
+                                place.send(Ok(held.split().freeze()));
+                                told = true;
+                            }
+                            held.extend_from_slice(&chunk);
+                        }
+                        _ => break,
+                    }
+                }
+                end = fed(&mut running.feeder) => {
+                    if let Err(error) = end && !session.accepted() {
+                        tracing::debug!(%error, "a push broke off");
+                        running.terminate();
+                    }
+                }
+                () = parts.closed(), if !gone => {
+                    gone = true;
+                    if !session.accepted() {
+                        running.terminate();
+                    }
+                }
+            }
+        }
+        let end = running.finish().await;
+        if session.accepted() {
+            self.conclude(&session).await;
+        }
+        self.pushes().end(&session);
+        let last = match end {
+            Ok((status, complaint)) if !status.success() && !told && held.is_empty() => Some(Err(refused(&complaint))),
+            Ok(_) => (!held.is_empty()).then(|| Ok(held.freeze())),
+            Err(error) => {
+                tracing::error!(%error, "the end of a push could not be awaited");
+                Some(Err(Problem::internal()))
+            }
+        };
+        if let Some(last) = last {
+            // A client that has gone hears nothing; the push stands all the same.
+            drop(parts.send(last).await);
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! What may be pushed, and what is made of it.
+//!
+//! A push goes: objects into quarantine, then the hook asks [`service`] with the project's lock taken; an
+//! intent is written before any reference moves; once git has ended, the intents are compared with the
+//! references and become facts. A crash in between loses nothing: the intents are compared at the next
+//! start.
+
+pub mod hook;
+mod service;
+mod sessions;
+mod store;
+
+pub(crate) use service::Move;
+pub(crate) use sessions::{Pushes, Session};
+
+use crate::project::covers;
+use bascule_core::Problem;
+
+/// One reference that a push wants to change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Update {
+    /// Its full name.
+    pub(crate) reference: String,
+    /// Where the client believes it stands; `None` if it is to be new.
+    pub(crate) old: Option<String>,
+    /// Where it shall stand; `None` if it is to go.
+    pub(crate) new: Option<String>,
+}
+
+/// What a rule needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Context<'a> {
+    /// `group/project`.
+    pub(crate) project: &'a str,
+    /// Names and patterns of protected branches.
+    pub(crate) protected: &'a [String],
+    /// Whether the pusher may push to protected branches and move version tags.
+    pub(crate) may_protected: bool,
+}
+
+/// A rule's no.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The reference.
+    pub(crate) reference: String,
+    /// The rule, for the ledger.
+    pub(crate) rule: &'static str,
+    /// What the person is told.
+    pub(crate) problem: Problem,
+}
+
+impl Update {
+    /// Reads a line as git gives them to hooks: `old new reference`.
+    pub(crate) fn parse(line: &str) -> Option<Self> {
+        let (old, rest) = line.split_once(' ')?;
+        let (new, reference) = rest.split_once(' ')?;
+        let sha = |text: &str| {
+            let hex = (text.len() == 40 || text.len() == 64) && text.bytes().all(|b| b.is_ascii_hexdigit());
+            hex.then(|| text.bytes().any(|b| b != b'0').then(|| text.to_owned()))
+        };
+        let known = reference.starts_with("refs/") && !reference.chars().any(char::is_control);
+        known.then_some(())?;
+        Some(Self { reference: reference.to_owned(), old: sha(old)?, new: sha(new)? })
+    }
+
+    /// The branch, if it is one.
+    pub(crate) fn branch(&self) -> Option<&str> {
+        self.reference.strip_prefix("refs/heads/")
+    }
+
+    /// The tag, if it is one.
+    pub(crate) fn tag(&self) -> Option<&str> {
+        self.reference.strip_prefix("refs/tags/")
+    }
+
+    /// Whether it moves a protected branch, so that its history has to be looked at.
+    pub(crate) fn moves_protected(&self, context: &Context<'_>) -> bool {
+        self.old.is_some() && self.new.is_some() && self.branch().is_some_and(|branch| context.protects(branch))
+    }
+}
+
+impl Context<'_> {
+    fn protects(&self, branch: &str) -> bool {
+        self.protected.iter().any(|pattern| covers(pattern, branch))
+    }
+}
+
+/// Whether a tag names a version (`v1`, `1.2.3`, `v1.2.3-rc.1`), from which a release may be made.
+pub(crate) fn is_version_tag(tag: &str) -> bool {
+    let number = tag.strip_prefix('v').unwrap_or(tag);
+    semver::Version::parse(number).is_ok() || (tag.starts_with('v') && number.starts_with(|c: char| c.is_ascii_digit()))
+}
+
+/// Judges one update. `rewrites`: whether it takes commits out of a protected branch's history.
+pub(crate) fn judge(update: &Update, context: &Context<'_>, rewrites: bool) -> Option<Refusal> {
+    let refuse = |rule, problem| Some(Refusal { reference: update.reference.clone(), rule, problem });
+    if let Some(branch) = update.branch() {
+        if let Err(problem) = crate::project::branch_name(branch)
+            && update.new.is_some()
+        {
+            return refuse("reference_name", problem);
+        }
+        if !context.protects(branch) {
+            return None;
+        }
+        if update.new.is_none() {
+            let problem = Problem::new(403, "branch_protected", format!("`{branch}` is protected and cannot be deleted."))
+                .why("Pipelines, releases and measures of this project stand on its history.")
+                .next(format!("If it has to go, a maintainer first takes the protection off: {}/-/settings.", context.project));
+            return refuse("protected_branch_delete", problem);
+        }
+        if rewrites {
+            let problem = Problem::new(403, "branch_protected", format!("`{branch}` is protected; its history cannot be rewritten."))
+                .why("A forced push would take away commits that others have built on and that releases were made from.")
+                .next(format!("Fetch, put your work on top (`git pull --rebase origin {branch}`), and push without force; undo a commit with `git revert`."));
+            return refuse("protected_branch_force", problem);
+        }
+        if !context.may_protected {
+            let problem = Problem::new(403, "branch_protected", format!("`{branch}` is protected; you may not push to it."))
+                .why("Only maintainers push to a protected branch, because what is on it gets built and deployed.")
+                .next(format!("Push to a branch of your own (`git push origin HEAD:my-change`) and ask a maintainer of {} to take it over.", context.project));
+            return refuse("protected_branch", problem);
+        }
+        return None;
+    }
+    if let Some(tag) = update.tag() {
+        if update.old.is_some() && is_version_tag(tag) && !context.may_protected {
+            let verb = if update.new.is_some() { "moved" } else { "deleted" };
+            let problem = Problem::new(403, "tag_protected", format!("The version tag `{tag}` cannot be {verb} by you."))
+                .why("A release stands for one commit for ever; whoever relies on it must get the same bytes again.")
+                .next(format!("Tag the new commit with the next version, or ask a maintainer of {}.", context.project));
+            return refuse("protected_tag", problem);
+        }
+        return None;
+    }
+    if update.reference.starts_with("refs/notes/") {
+        return None;
+    }
+    let shown: String = update.reference.chars().take(100).collect();
+    let problem = Problem::new(403, "reference_refused", format!("`{shown}` cannot be pushed here."))
+        .why("A project takes branches (refs/heads/), tags (refs/tags/) and notes (refs/notes/); others belong to tools or to the platform.")
+        .next("Push branches and tags only: `git push origin --all` and `git push origin --tags`, not `--mirror`.");
+    refuse("reference_name", problem)
+}
+
+/// What the pusher reads on their own screen.
+pub(crate) fn explain(refusals: &[Refusal]) -> String {
+    let mut text = String::from("\n");
+    for refusal in refusals.iter().take(10) {
+        text.push_str(&format!("Refused: {}\n\n", refusal.problem));
+    }
+    if refusals.len() > 10 {
+        text.push_str(&format!("… and {} more for like reasons.\n\n", refusals.len() - 10));
+    }
+    text.push_str("Nothing was changed: a push is taken whole or not at all.\n\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+    fn rule(reference: &str, old: bool, new: bool, may: bool, rewrites: bool) -> Option<&'static str> {
+        let protected = ["main".to_owned(), "release/*".to_owned()];
+        let context = Context { project: "g/p", protected: &protected, may_protected: may };
+        let update = Update {
+            reference: reference.to_owned(),
+            old: old.then(|| A.to_owned()),
+            new: new.then(|| B.to_owned()),
+        };
+        judge(&update, &context, rewrites).map(|refusal| refusal.rule)
+    }
+
+    #[test]
+    fn protected_branches_are_for_maintainers_and_never_rewritten_or_deleted() {
+        assert_eq!(rule("refs/heads/main", true, true, false, false), Some("protected_branch"));
+        assert_eq!(rule("refs/heads/main", true, true, true, false), None);
+        assert_eq!(rule("refs/heads/main", true, true, true, true), Some("protected_branch_force"));
+        assert_eq!(rule("refs/heads/main", true, false, true, false), Some("protected_branch_delete"));
+        assert_eq!(rule("refs/heads/release/1", false, true, false, false), Some("protected_branch"));
+        assert_eq!(rule("refs/heads/topic", true, false, false, false), None);
+    }
+
+    #[test]
+    fn version_tags_are_made_by_developers_and_moved_by_maintainers_only() {
+        assert_eq!(rule("refs/tags/v1.0.0", false, true, false, false), None);
+        assert_eq!(rule("refs/tags/v1.0.0", true, true, false, false), Some("protected_tag"));
+        assert_eq!(rule("refs/tags/1.0.0", true, false, false, false), Some("protected_tag"));
+        assert_eq!(rule("refs/tags/v1.0.0", true, true, true, false), None);
+        assert_eq!(rule("refs/tags/nightly", true, true, false, false), None);
+    }
+
+    #[test]
+    fn other_references_are_refused() {
+        for reference in ["refs/bascule/x", "refs/remotes/origin/main", "refs/pull/1/head", "refs/heads/HEAD"] {
+            assert_eq!(rule(reference, false, true, true, false), Some("reference_name"), "{reference}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_tells_rule_reason_and_next_step() {
+        let protected = ["main".to_owned()];
+        let context = Context { project: "g/p", protected: &protected, may_protected: false };
+        let update = Update { reference: "refs/heads/main".into(), old: None, new: Some(B.into()) };
+        let text = explain(&[judge(&update, &context, false).unwrap()]);
+        assert!(text.contains("Refused: `main` is protected") && text.contains("why:") && text.contains("next:"), "{text}");
+    }
+
+    proptest! {
+        #[test]
+        fn any_line_is_read_or_refused_without_panic(line in ".{0,200}") {
+            drop(Update::parse(&line));
+        }
+
+        #[test]
+        fn lines_of_git_are_read(name in "[a-z]{1,20}") {
+            let zero = "0".repeat(40);
+            let update = Update::parse(&format!("{zero} {B} refs/heads/{name}")).unwrap();
+            prop_assert_eq!(update.old.as_deref(), None);
+            prop_assert_eq!(update.branch(), Some(name.as_str()));
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Judging pushes, and turning what they did into facts.
+
+use super::{Context, Refusal, Session, Update, explain, judge, store};
+use crate::{Forge, code, project};
+use bascule_core::{Actor, Problem, ProjectId, Result};
+use bascule_ledger::facts::forge::{BranchUpdated, CommitStamp, ProjectChanged, PushRefused, TagUpdated};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+use tokio_util::sync::CancellationToken;
+
+/// How long a push waits for another to the same project.
+const WAIT: Duration = Duration::from_secs(60);
+/// How long an intent that moved nothing is kept, in case git outlived the server that started it.
+const YOUNG: Duration = Duration::from_secs(60);
+/// Facts appended in one transaction.
+const BATCH: usize = 100;
+/// Refused references that get a fact of their own.
+const TOLD: usize = 20;
+/// How long packing waits for more pushes.
+const CALM: Duration = Duration::from_secs(30);
+
+/// One reference that did move.
+#[derive(Clone, Debug)]
+pub(crate) struct Move {
+    pub(crate) update: Update,
+    /// The tag's commit, where the update speaks of a tag object.
+    pub(crate) peeled: Option<String>,
+    pub(crate) forced: bool,
+    pub(crate) commits: Vec<CommitStamp>,
+    pub(crate) count: i64,
+}
+
+impl Forge {
+    /// Judges a push while its objects are in quarantine. `Ok` lets it through, with its intents written
+    /// and the project's lock held by the session.
+    pub(super) async fn judge(
+        &self,
+        session: &Arc<Session>,
+        updates: &[Update],
+        quarantine: Option<PathBuf>,
+    ) -> Result<(), String> {
+        let lock = self.pushes().lock(session.project.id);
+        let Ok(lock) = tokio::time::timeout(WAIT, lock.lock_owned()).await else {
+            let problem = Problem::new(503, "busy", "Another push to this project is still being finished.");
+            return Err(format!("\n{}\n\n", problem.next("Push again in a moment.")));
+        };
+        let told = |problem: Problem| {
+            let why = "The platform could not record the push, so it was not taken.";
+            let problem = if problem.why.is_empty() { problem.why(why) } else { problem };
+            format!("\nRefused: {problem}\n\n")
+        };
+        let refusals = self.weigh(session, updates, quarantine.as_deref()).await.map_err(told)?;
+        if !refusals.is_empty() {
+            if let Err(error) = self.tell_refusals(session, &refusals).await {
+                tracing::error!(%error, "a refused push could not be told to the ledger");
+            }
+            return Err(explain(&refusals));
+        }
+        self.write_intents(session, updates).await.map_err(|error| told(error.into()))?;
+        session.accept(lock);
+        Ok(())
+    }
+
+    async fn weigh(&self, session: &Session, updates: &[Update], quarantine: Option<&Path>) -> Result<Vec<Refusal>> {
+        let id = session.project.id;
+        self.settle_leftovers(id).await?;
+        let project = self.project_by_id(id).await?.ok_or_else(|| Problem::not_found("project"))?;
+        let mut protected = self.protected_branches(id).await?;
+        protected.push(project.default_branch.clone());
+        let path = project.path();
+        let context = Context { project: &path, protected: &protected, may_protected: session.may_protected };
+        let mut refusals = Vec::new();
+        for update in updates {
+            let rewrites = update.moves_protected(&context) && self.rewrites(id, update, quarantine).await;
+            refusals.extend(judge(update, &context, rewrites));
+        }
+        Ok(refusals)
+    }
+
+    /// Whether the update takes commits away. Asked of git, since the new objects are still in quarantine.
+    async fn rewrites(&self, id: ProjectId, update: &Update, quarantine: Option<&Path>) -> bool {
+        let (Some(old), Some(new)) = (&update.old, &update.new) else { return false };
+        let repository = self.repositories().path(id);
+        let mut command = self.git().within(&repository);
+        if let Some(quarantine) = quarantine {
+            command
+                .env("GIT_OBJECT_DIRECTORY", quarantine)
+                .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", repository.join("objects"));
+        }
+        command.args(["merge-base", "--is-ancestor", old, new]).kill_on_drop(true);
+        match command.output().await {
+            Ok(answer) => !answer.status.success(),
+            Err(error) => {
+                tracing::error!(%error, "git could not be asked");
+                true
+            }
+        }
+    }
+
+    async fn tell_refusals(&self, session: &Session, refusals: &[Refusal]) -> bascule_store::Result<()> {
+        let tx = self.db().begin().await?;
+        for refusal in refusals.iter().take(TOLD) {
+            let fact = PushRefused {
+                project: session.project.id,
+                reference: refusal.reference.clone(),
+                rule: refusal.rule.to_owned(),
+            };
+            self.ledger().append(&tx, &session.actor, &fact).await?;
+        }
+        tx.commit().await
+    }
+
+    async fn write_intents(&self, session: &Session, updates: &[Update]) -> bascule_store::Result<()> {
+        let tx = self.db().begin().await?;
+        for update in updates {
+            let at = self.now();
+            store::insert(&tx, session.id(), session.project.id, &session.actor, session.may_protected, update, at)
+                .await?;
+        }
+        tx.commit().await
+    }
+
+    /// Makes facts of what an accepted push did, once git has ended.
+    pub(crate) async fn conclude(&self, session: &Session) {
+        let mut pause = Duration::from_millis(50);
+        for _ in 0..6 {
+            let settled = async {
+                let intents = store::of_push(self.db(), session.id()).await?;
+                self.settle(session.project.id, intents, false).await
+            };
+            match settled.await {
+                Ok(()) => {
+                    self.pushes().soil(session.project.id);
+                    return;
+                }
+                Err(problem) => tracing::error!(%problem, "a push's facts could not be appended; will be tried again"),
+            }
+            tokio::time::sleep(pause).await;
+            pause *= 2;
+        }
+    }
+
+    /// Finishes what crashes cut off.
+    pub(crate) async fn recover(&self) -> Result<()> {
+        for project in store::projects_with_intents(self.db()).await? {
+            let lock = self.pushes().lock(project);
+            let Ok(_lock) = lock.try_lock_owned() else { continue };
+            self.settle_leftovers(project).await?;
+        }
+        Ok(())
+    }
+
+    /// The same for one project, whose lock the caller holds.
+    pub(crate) async fn settle_leftovers(&self, project: ProjectId) -> Result<()> {
+        let mut intents = store::of_project(self.db(), project).await?;
+        intents.retain(|intent| !self.pushes().is_running(&intent.push));
+        if intents.is_empty() {
+            return Ok(());
+        }
+        self.settle(project, intents, true).await
+    }
+
+    /// Compares intents with the references as they are, and appends what happened. What did not happen is
+    /// forgotten, unless `keep_young` and it may still be about to.
+    async fn settle(&self, id: ProjectId, intents: Vec<store::Intent>, keep_young: bool) -> Result<()> {
+        if intents.is_empty() {
+            return Ok(());
+        }
+        let Some(mut project) = self.project_by_id(id).await? else { return self.forget_intents(intents).await };
+        self.repositories().evict(id);
+        let adopted = self.adopt_default(&project, &intents).await?;
+        if let Some(branch) = &adopted {
+            project.default_branch.clone_from(branch);
+        }
+        let updates: Vec<Update> = intents.iter().map(store::Intent::update).collect();
+        let default = project.default_branch.clone();
+        let moves = self.repositories().read(id, move |repo| code::moves(repo, &updates, &default)).await?;
+        let now = self.now();
+        let pairs: Vec<_> = intents.into_iter().zip(moves).collect();
+        let mut first = true;
+        for batch in pairs.chunks(BATCH) {
+            let tx = self.db().begin().await?;
+            if let Some(branch) = adopted.as_ref().filter(|_| first) {
+                let actor = batch.first().map_or_else(Actor::system, |(intent, _)| intent.actor());
+                project::store::set_default_branch(&tx, id, branch).await?;
+                project::store::protect(&tx, id, branch).await?;
+                let fact = ProjectChanged { project: id, setting: "default_branch".to_owned(), value: branch.clone() };
+                self.ledger().append(&tx, &actor, &fact).await?;
+                let forge = self.clone();
+                tx.after_commit(move || forge.forget(id));
+            }
+            first = false;
+            for (intent, happened) in batch {
+                match happened {
+                    Some(happened) => self.append(&tx, id, intent, happened, &project.default_branch).await?,
+                    None if keep_young && now.since(intent.at) < YOUNG => continue,
+                    None => {}
+                }
+                store::delete(&tx, intent).await?;
+            }
+            if batch.iter().any(|(_, happened)| happened.is_some()) {
+                project::store::touch(&tx, id, now).await?;
+            }
+            tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    async fn append(
+        &self,
+        tx: &bascule_store::Tx,
+        id: ProjectId,
+        intent: &store::Intent,
+        happened: &Move,
+        default: &str,
+    ) -> bascule_store::Result<()> {
+        let (actor, at, update) = (intent.actor(), self.now(), &happened.update);
+        if let Some(branch) = update.branch() {
+            let fact = BranchUpdated {
+                project: id,
+                branch: branch.to_owned(),
+                before: update.old.clone(),
+                after: update.new.clone(),
+                default: branch == default,
+                forced: happened.forced,
+                commits: happened.commits.clone(),
+                commit_count: happened.count,
+                at,
+            };
+            self.ledger().append(tx, &actor, &fact).await?;
+        } else if let Some(tag) = update.tag() {
+            let after = happened.peeled.clone().or_else(|| update.new.clone());
+            let fact = TagUpdated { project: id, tag: tag.to_owned(), before: update.old.clone(), after, at };
+            self.ledger().append(tx, &actor, &fact).await?;
+        }
+        Ok(())
+    }
+
+    async fn forget_intents(&self, intents: Vec<store::Intent>) -> Result<()> {
+        let tx = self.db().begin().await?;
+        for intent in &intents {
+            store::delete(&tx, intent).await?;
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// An empty project whose first push brings other branches than the default one: the first of them
+    /// becomes the default, as people expect who come with a `master`.
+    async fn adopt_default(&self, project: &crate::ProjectInfo, intents: &[store::Intent]) -> Result<Option<String>> {
+        let created: Vec<String> = intents
+            .iter()
+            .filter(|intent| intent.may_protect && intent.old_sha.is_none() && intent.new_sha.is_some())
+            .filter_map(|intent| intent.reference.strip_prefix("refs/heads/").map(str::to_owned))
+            .collect();
+        if created.is_empty() || created.contains(&project.default_branch) {
+            return Ok(None);
+        }
+        let heads = self.repositories().read(project.id, code::heads).await?;
+        let default = &project.default_branch;
+        if heads.is_empty() || heads.iter().any(|head| head == default || !created.contains(head)) {
+            return Ok(None);
+        }
+        let chosen = ["main", "master", "trunk"].into_iter().find(|name| heads.iter().any(|head| head == name));
+        let Some(chosen) = chosen.map(str::to_owned).or_else(|| heads.first().cloned()) else { return Ok(None) };
+        self.repositories().set_head(project.id, &chosen).await?;
+        Ok(Some(chosen))
+    }
+
+    /// Writes the intent of one change that the platform itself is about to make; the caller holds the lock.
+    pub(crate) async fn intend(&self, id: ProjectId, actor: &Actor, update: &Update) -> Result<String> {
+        let push = uuid::Uuid::now_v7().simple().to_string();
+        let tx = self.db().begin().await?;
+        store::insert(&tx, &push, id, actor, true, update, self.now()).await?;
+        tx.commit().await?;
+        Ok(push)
+    }
+
+    /// Makes facts of it.
+    pub(crate) async fn settle_push(&self, id: ProjectId, push: &str) -> Result<()> {
+        let intents = store::of_push(self.db(), push).await?;
+        self.settle(id, intents, false).await
+    }
+
+    /// Packs repositories that were pushed to, when git finds it worth while, one at a time.
+    pub(crate) async fn pack(&self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.pushes().wait_soiled() => {}
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(CALM) => {}
+            }
+            for id in self.pushes().take_soiled() {
+                let mut command = self.git().command();
+                command
+                    .args(["-c", "gc.autoDetach=false", "-c", "gc.autoPackLimit=40"])
+                    .arg("--git-dir")
+                    .arg(self.repositories().path(id))
+                    .args(["gc", "--auto", "--quiet"])
+                    .kill_on_drop(true);
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    done = command.output() => match done {
+                        Ok(done) if !done.status.success() => {
+                            tracing::warn!(project = %id, complaint = %String::from_utf8_lossy(&done.stderr), "packing failed");
+                        }
+                        Err(error) => tracing::warn!(%error, "packing could not be started"),
+                        Ok(_) => {}
+                    }
+                }
+                self.repositories().evict(id);
+            }
+        }
+    }
+}

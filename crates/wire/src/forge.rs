@@ -1,0 +1,193 @@
+//! Projects and code, as the JSON API speaks of them; shared with the command line.
+
+use bascule_core::{GroupId, ProjectId, Timestamp, Visibility};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Project {
+    /// Its identifier, which survives renaming.
+    pub id: ProjectId,
+    /// Its group's identifier.
+    pub group_id: GroupId,
+    /// Its group's name.
+    pub group: String,
+    /// Its name within the group.
+    pub name: String,
+    /// `group/name`.
+    pub path: String,
+    /// What it is for, one line.
+    pub description: String,
+    /// Who sees it without being a member.
+    pub visibility: Visibility,
+    /// The branch that clones begin with.
+    pub default_branch: String,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When something was last pushed to it.
+    pub pushed_at: Option<Timestamp>,
+    /// The address that `git clone` takes.
+    pub clone_url: String,
+}
+
+/// A project to be created.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewProject {
+    /// Its name: 1 to 63 of a-z, 0-9, '-', '_', '.'.
+    pub name: String,
+    /// What it is for, one line.
+    #[serde(default)]
+    pub description: String,
+    /// Who sees it without being a member; `private` if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
+    /// The branch that clones begin with; `main` if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_branch: Option<String>,
+}
+
+/// What to change of a project; what is left out stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProjectChange {
+    /// A new name. Old addresses stop working.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// A new description.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// A new visibility.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub visibility: Option<Visibility>,
+    /// Another default branch; it becomes protected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default_branch: Option<String>,
+}
+
+/// A page of projects.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProjectList {
+    /// The projects, by path.
+    pub projects: Vec<Project>,
+    /// The number of the next page, if there is one.
+    pub next_page: Option<i64>,
+}
+
+/// A branch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Branch {
+    /// Its name, without `refs/heads/`.
+    pub name: String,
+    /// The commit it points to.
+    pub sha: String,
+    /// Whether it is protected.
+    pub protected: bool,
+    /// Whether it is the default branch.
+    pub default: bool,
+    /// First line of the commit's message.
+    pub title: String,
+    /// When that commit was made.
+    pub committed_at: Timestamp,
+}
+
+/// A page of branches.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BranchList {
+    /// The branches, by name.
+    pub branches: Vec<Branch>,
+    /// The number of the next page, if there is one.
+    pub next_page: Option<i64>,
+}
+
+/// A tag.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Tag {
+    /// Its name, without `refs/tags/`.
+    pub name: String,
+    /// The commit it leads to.
+    pub sha: String,
+    /// First line of the commit's message.
+    pub title: String,
+    /// When that commit was made.
+    pub committed_at: Timestamp,
+}
+
+/// A page of tags.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TagList {
+    /// The tags, newest name first.
+    pub tags: Vec<Tag>,
+    /// The number of the next page, if there is one.
+    pub next_page: Option<i64>,
+}
+
+/// A commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Commit {
+    /// Its identifier, 40 hexadecimal digits.
+    pub sha: String,
+    /// First line of its message.
+    pub title: String,
+    /// Its message.
+    pub message: String,
+    /// Who wrote it.
+    pub author_name: String,
+    /// Their address.
+    pub author_email: String,
+    /// When it was written.
+    pub authored_at: Timestamp,
+    /// When it was committed.
+    pub committed_at: Timestamp,
+    /// The commits before it.
+    pub parents: Vec<String>,
+}
+
+/// A page of commits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CommitList {
+    /// The commits, newest first.
+    pub commits: Vec<Commit>,
+    /// The number of the next page, if there is one.
+    pub next_page: Option<i64>,
+}
+
+/// Files to be committed to a branch.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewCommit {
+    /// The branch; made, from the default branch, if it is not there.
+    pub branch: String,
+    /// The message.
+    pub message: String,
+    /// The files, whole.
+    pub files: Vec<NewFile>,
+}
+
+/// A file to be committed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewFile {
+    /// Its path from the top of the project.
+    pub path: String,
+    /// Its text.
+    pub content: String,
+}
+
+/// A commit that was made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Committed {
+    /// The commit.
+    pub sha: String,
+}
+
+/// A branch, or a pattern of branches with `*`, that only maintainers push to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProtectedBranch {
+    /// The name or pattern.
+    pub pattern: String,
+}
+
+/// The protected branches of a project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProtectedBranches {
+    /// The names and patterns.
+    pub branches: Vec<ProtectedBranch>,
+}
