@@ -74,11 +74,11 @@ impl Cursor {
                 rest = &rest[length..];
                 continue;
             }
-            if rest.starts_with("section_start:") || rest.starts_with("section_end:") {
-                if let Some(length) = rest.find('\r').filter(|length| *length < 300) {
-                    rest = &rest[length + 1..];
-                    continue;
-                }
+            if (rest.starts_with("section_start:") || rest.starts_with("section_end:"))
+                && let Some(length) = rest.find('\r').filter(|length| *length < 300)
+            {
+                rest = &rest[length + 1..];
+                continue;
             }
             rest = &rest[at..];
             match c {

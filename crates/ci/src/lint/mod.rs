@@ -12,7 +12,7 @@ use axum::{
     extract::{DefaultBodyLimit, State},
     routing::get,
 };
-use bascule_core::{Actor, Permission, Problem, ProjectId, Result, limits};
+use bascule_core::{Actor, Permission, Problem, ProjectScope, Result, limits};
 use bascule_web::{Access, Answer, Body, Crumb, FormBody, InProject, Params, Routes, Tab, Ui, routes};
 use bascule_wire::ci::{LintJob, LintRequest, LintResult};
 use serde::Deserialize;
@@ -32,7 +32,8 @@ impl Ci {
     ///
     /// # Errors
     /// There is no such branch or tag, or no file.
-    pub async fn lint(&self, project: ProjectId, request: &LintRequest) -> Result<LintResult> {
+    pub async fn lint(&self, scope: &ProjectScope, request: &LintRequest) -> Result<LintResult> {
+        let project = scope.id;
         let info = self.code.project(project).await?.ok_or_else(|| Problem::not_found("project"))?;
         let reference =
             if request.reference.is_empty() { info.default_branch.clone() } else { request.reference.clone() };
@@ -64,7 +65,10 @@ impl Ci {
             sha => self.code.commit_message(project, sha).await?.unwrap_or_default(),
         };
         let mut draft = self.draft(&start, message).await?;
-        Ok(match self.prepare(&mut draft, &info, &bytes).await? {
+        // Who cannot run jobs, or not on protected branches, must not learn variables by asking about rules.
+        let secrets = scope.holds(Permission::PipelineRun);
+        draft.protected &= scope.holds(Permission::ProtectedPush);
+        Ok(match self.prepare(&mut draft, &info, &bytes, secrets).await? {
             Err(faults) => LintResult { faults: wire_faults(&faults.0), ..LintResult::default() },
             Ok(prepared) => LintResult {
                 valid: true,
@@ -104,7 +108,7 @@ async fn lint(
     project: InProject,
     Body(request): Body<LintRequest>,
 ) -> Answer<Json<LintResult>> {
-    Ok(Json(ci.lint(project.id, &request).await?))
+    Ok(Json(ci.lint(&project, &request).await?))
 }
 
 #[derive(Template)]
@@ -156,7 +160,7 @@ async fn show(ci: &Ci, project: &InProject, ui: &Ui, content: String, reference:
     let (mut result, mut told) = (None, String::new());
     if !content.trim().is_empty() {
         let request = LintRequest { content: Some(content.clone()), reference: reference.clone() };
-        match ci.lint(project.id, &request).await {
+        match ci.lint(&project, &request).await {
             Ok(found) => result = Some(found),
             Err(problem) if !problem.is_server_fault() => told = problem.what,
             Err(problem) => return Err(problem.into()),

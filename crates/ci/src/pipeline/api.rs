@@ -68,7 +68,7 @@ async fn start(
     who: Who,
     Body(request): Body<RunPipeline>,
 ) -> Answer<(StatusCode, Json<Pipeline>)> {
-    let pipeline = ci.run_pipeline(project.id, request, "api", &who.actor).await?;
+    let pipeline = ci.run_pipeline(&project, request, "api", &who.actor).await?;
     Ok((StatusCode::CREATED, Json(pipeline.to_wire())))
 }
 

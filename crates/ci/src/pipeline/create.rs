@@ -80,7 +80,7 @@ impl Ci {
         }
         let mut pipeline = self.draft(&start, message).await?;
         pipeline.ci_file_digest = Some(Digest::of(&bytes));
-        match self.prepare(&mut pipeline, &info, &bytes).await? {
+        match self.prepare(&mut pipeline, &info, &bytes, true).await? {
             Err(faults) => self.refuse(pipeline, &start, faults).await,
             Ok(Prepared { plan: Plan { none: Some(why), .. }, .. }) => Ok(Created::Nothing(why)),
             Ok(prepared) => {
@@ -119,12 +119,14 @@ impl Ci {
         })
     }
 
-    /// Reads a file and all it includes, and plans it.
+    /// Reads a file and all it includes, and plans it. `secrets`: whether rules may see the project's
+    /// variables; whoever may ask which rules match could otherwise guess them letter by letter.
     pub(crate) async fn prepare(
         &self,
         pipeline: &mut Pipeline,
         info: &ProjectInfo,
         bytes: &[u8],
+        secrets: bool,
     ) -> Result<Result<Prepared, Faults>> {
         let (project, sha) = (pipeline.project_id, pipeline.sha.clone());
         let Some(text) = text_of(bytes) else { return Ok(Err(not_text())) };
@@ -151,7 +153,10 @@ impl Ci {
             _ => None,
         };
         let files = if by_files { self.code.list_paths(project, &sha).await? } else { Vec::new() };
-        let mut over = variable::for_jobs(&self.db, project, pipeline.protected).await?;
+        let mut over = match secrets {
+            true => variable::for_jobs(&self.db, project, pipeline.protected).await?,
+            false => Vec::new(),
+        };
         over.extend(pipeline.variables.0.iter().cloned());
         let context = Context {
             around: Surroundings::new(

@@ -267,7 +267,7 @@ pub(super) async fn start(
     FormBody(form): FormBody<StartForm>,
 ) -> Answer {
     let request = RunPipeline { reference: form.reference.trim().to_owned(), ..RunPipeline::default() };
-    let pipeline = ci.run_pipeline(project.id, request, "web", &who.actor).await?;
+    let pipeline = ci.run_pipeline(&project, request, "web", &who.actor).await?;
     Ok(to_pipeline(&project.path(), pipeline.id))
 }
 

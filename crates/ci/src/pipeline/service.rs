@@ -7,7 +7,7 @@ use crate::{
     job::{self, Job},
     status::{JobStatus, PipelineStatus},
 };
-use bascule_core::{Actor, PipelineId, Problem, ProjectId, Result};
+use bascule_core::{Actor, Permission, PipelineId, Problem, ProjectId, ProjectScope, Result};
 use bascule_ledger::facts::ci::{JobFinished, PipelineFinished};
 use bascule_store::Tx;
 use bascule_wire::{ci::RunPipeline, runner::Variable};
@@ -30,11 +30,12 @@ impl Ci {
     /// There is no such ref, no file, a faulty file, or no job to run.
     pub async fn run_pipeline(
         &self,
-        project: ProjectId,
+        scope: &ProjectScope,
         request: RunPipeline,
         source: &'static str,
         actor: &Actor,
     ) -> Result<Pipeline> {
+        let project = scope.id;
         let mut variables = Vec::new();
         for (key, value) in request.variables {
             if !variable_name(&key) {
@@ -53,6 +54,16 @@ impl Ci {
             Problem::invalid("no_such_ref", format!("There is no branch or tag `{reference}`."))
                 .next("Push it first, or name another.")
         })?;
+        // Reviewed code alone decides what protected variables are used for; a person's variables could turn
+        // it to other ends.
+        if !variables.is_empty()
+            && !scope.holds(Permission::ProtectedPush)
+            && self.code.is_protected(project, &commit.reference, commit.tag).await?
+        {
+            return Err(Problem::forbidden(Permission::ProtectedPush)
+                .why(format!("`{}` is protected, and its jobs see protected variables.", commit.reference))
+                .next("Run it without variables, run another branch, or ask a maintainer."));
+        }
         let start = Start {
             project,
             reference: commit.reference,

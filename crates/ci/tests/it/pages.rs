@@ -58,6 +58,14 @@ async fn lint_shows_faults_or_the_plan() {
     let found: serde_json::Value = found.json().await.unwrap();
     assert_eq!((&found["valid"], &found["jobs"][0]["name"]), (&json!(true), &json!("a")));
     assert_eq!(found["left_out"][0]["reason"], "none of its rules matches");
+    let secret = json!({"value": "hunter2-hunter2", "masked": true, "protected": true});
+    world.request(Method::PUT, "/api/v1/projects/clinic/app/ci/variables/KEY", "admin").json(&secret).send().await.unwrap();
+    for (who, jobs) in [("reporter", 0), ("developer", 0), ("admin", 1)] {
+        let guess = json!({"content": "a: {script: x, rules: [{if: $KEY =~ /^h/}]}\n", "ref": "main"});
+        let found: serde_json::Value =
+            world.post("/api/v1/projects/clinic/app/ci/lint", who, guess).await.json().await.unwrap();
+        assert_eq!(found["jobs"].as_array().unwrap().len(), jobs, "{who} may not guess secrets by asking about rules");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,7 +80,9 @@ async fn runs_by_hand_take_variables_and_explain_refusals() {
     assert!(refused.text().await.unwrap().contains("no job is to run"));
     let missing = world.post(path, "developer", json!({"ref": "nope"})).await;
     assert_eq!(missing.status(), 422);
-    let made = world.post(path, "developer", json!({"ref": "main", "variables": {"GO": "1"}})).await;
+    let request = json!({"ref": "main", "variables": {"GO": "1"}});
+    assert_eq!(world.post(path, "developer", request.clone()).await.status(), 403, "main is protected");
+    let made = world.post(path, "admin", request).await;
     assert_eq!(made.status(), 201);
     assert_eq!(world.pipeline().await["source"], "api");
 }
@@ -89,5 +99,19 @@ async fn runners_are_made_and_shown_by_administrators_only() {
     assert_eq!(select(&page, "tbody tr td:first-child"), ["#1 big machine"]);
     assert!(!page.contains("glrt-"), "the token is shown once");
     let refused = world.request(Method::GET, "/api/v1/runners", "developer").send().await.unwrap();
+    assert_eq!(refused.status(), 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn variables_are_set_and_removed_on_the_settings_page() {
+    let world = World::new().await;
+    let form = [("name", "KEY"), ("value", "hunter2-hunter2"), ("masked", "1")];
+    let set = world.request(Method::POST, "/clinic/app/-/settings/ci", "admin").form(&form).send().await.unwrap();
+    let page = set.text().await.unwrap();
+    assert_eq!(select(&page, "tbody td.mono"), ["KEY", "masked"]);
+    assert!(!page.contains("hunter2"));
+    let gone = world.request(Method::POST, "/clinic/app/-/settings/ci/KEY/delete", "admin").send().await.unwrap();
+    assert!(gone.text().await.unwrap().contains("No variables yet"));
+    let refused = world.request(Method::GET, "/clinic/app/-/settings/ci", "developer").send().await.unwrap();
     assert_eq!(refused.status(), 403);
 }

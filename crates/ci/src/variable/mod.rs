@@ -1,5 +1,7 @@
 //! A project's CI variables, set on its settings page and given to its jobs.
 
+mod pages;
+
 use crate::{Ci, config::variable_name};
 use bascule_core::{Permission, Problem, ProjectId, Result, Timestamp};
 use bascule_ledger::facts::forge::ProjectChanged;
@@ -9,7 +11,11 @@ use bascule_wire::{
     ci::{CiVariable, SetCiVariable},
     runner,
 };
-use axum::{Json, extract::State};
+use axum::{
+    Json,
+    extract::State,
+    routing::{get, post},
+};
 use http::StatusCode;
 use serde::Deserialize;
 
@@ -135,13 +141,17 @@ impl Ci {
 }
 
 #[derive(Debug, Deserialize)]
-struct Named {
+pub(crate) struct Named {
     name: String,
 }
 
 pub(crate) fn routes() -> Routes<Ci> {
     let access = Access::Project(Permission::ProjectManage);
-    Routes::new().api(access, routes!(list)).api(access, routes!(set, remove))
+    Routes::new()
+        .api(access, routes!(list))
+        .api(access, routes!(set, remove))
+        .page("GET,POST", "/{group}/{project}/-/settings/ci", access, get(pages::list).post(pages::set))
+        .page("POST", "/{group}/{project}/-/settings/ci/{name}/delete", access, post(pages::remove))
 }
 
 /// Lists the project's CI variables.

@@ -1,0 +1,83 @@
+//! The project's CI variables on its settings pages.
+
+use super::Named;
+use crate::Ci;
+use askama::Template;
+use axum::{
+    extract::State,
+    response::{IntoResponse, Redirect},
+};
+use bascule_web::{Answer, Crumb, FormBody, InProject, Markup, PathOf, Tab, Ui, Who, url_encode, when};
+use bascule_wire::ci::{CiVariable, SetCiVariable};
+use serde::Deserialize;
+
+struct Line {
+    variable: CiVariable,
+    updated: Markup,
+    delete: String,
+}
+
+#[derive(Template)]
+#[template(path = "variable/list.html")]
+struct Page {
+    href: String,
+    lines: Vec<Line>,
+}
+
+pub(super) async fn list(State(ci): State<Ci>, project: InProject, ui: Ui) -> Answer {
+    let path = project.path();
+    let href = format!("/{path}/-/settings/ci");
+    let lines = ci
+        .variables(project.id)
+        .await?
+        .into_iter()
+        .map(|variable| Line {
+            updated: when(variable.updated_at),
+            delete: format!("{href}/{}/delete", url_encode(&variable.name)),
+            variable,
+        })
+        .collect();
+    let crumbs = [
+        Crumb::to(&path, format!("/{path}")),
+        Crumb::to("Settings", format!("/{path}/-/settings")),
+        Crumb::here("CI variables"),
+    ];
+    ui.project_page(Tab::Settings, "CI variables", &crumbs, &Page { href, lines })
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct Form {
+    name: String,
+    #[serde(default)]
+    value: String,
+    #[serde(default)]
+    masked: Option<String>,
+    #[serde(default)]
+    protected: Option<String>,
+    #[serde(default)]
+    file: Option<String>,
+    #[serde(default)]
+    expand: Option<String>,
+}
+
+pub(super) async fn set(State(ci): State<Ci>, project: InProject, who: Who, FormBody(form): FormBody<Form>) -> Answer {
+    let set = SetCiVariable {
+        value: form.value.replace("\r\n", "\n"),
+        masked: form.masked.is_some(),
+        protected: form.protected.is_some(),
+        file: form.file.is_some(),
+        expand: form.expand.is_some(),
+    };
+    ci.set_variable(project.id, form.name.trim(), &set, &who.actor).await?;
+    Ok(Redirect::to(&format!("/{}/-/settings/ci", project.path())).into_response())
+}
+
+pub(super) async fn remove(
+    State(ci): State<Ci>,
+    project: InProject,
+    who: Who,
+    PathOf(Named { name }): PathOf<Named>,
+) -> Answer {
+    ci.delete_variable(project.id, &name, &who.actor).await?;
+    Ok(Redirect::to(&format!("/{}/-/settings/ci", project.path())).into_response())
+}
