@@ -198,7 +198,11 @@ async fn database(dir: &std::path::Path) -> Db {
     tx.commit().await.unwrap();
     db.close().await;
     let mark = if url.contains('?') { '&' } else { '?' };
-    Db::open(&DbOptions::Postgres(format!("{url}{mark}options=-csearch_path%3D{schema}"))).await.unwrap()
+    Db::open(&DbOptions::Postgres(format!(
+        "{url}{mark}options=-csearch_path%3D{schema}"
+    )))
+    .await
+    .unwrap()
 }
 
 async fn probe(project: InProject, who: Who) -> String {
