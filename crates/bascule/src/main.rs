@@ -1,1 +1,65 @@
-fn main() {}
+//! The `bascule` binary: command line, configuration and wiring. Whatever decides anything is in a crate.
+
+mod cli;
+mod config;
+mod doctor;
+mod lock;
+mod logging;
+mod roles;
+mod server;
+mod up;
+
+use clap::{CommandFactory as _, Parser as _};
+use cli::{Cli, Verb, output};
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let json = cli.remote.json;
+    // The hook starts often and must start fast: no runtime, no log.
+    if let Verb::Hook { args } = &cli.verb {
+        return ExitCode::from(server::hook(args));
+    }
+    if let Verb::Completion { shell } = cli.verb {
+        clap_complete::generate(shell, &mut Cli::command(), "bascule", &mut std::io::stdout());
+        return ExitCode::SUCCESS;
+    }
+    let mut builder = if cli.verb.serves() {
+        logging::server();
+        tokio::runtime::Builder::new_multi_thread()
+    } else {
+        logging::client();
+        tokio::runtime::Builder::new_current_thread()
+    };
+    let runtime = match builder.enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            let problem = bascule_core::Problem::new(500, "no_runtime", format!("Cannot start: {error}."));
+            return ExitCode::from(output::problem(&problem, json));
+        }
+    };
+    let outcome = runtime.block_on(async {
+        match cli.verb {
+            Verb::Up(options) => up::run(&options, up::Roles::All).await,
+            Verb::Server(options) => up::run(&options, up::Roles::ServerAlone).await,
+            Verb::Runner(options) => roles::runner(options).await,
+            Verb::Agent(options) => roles::agent(options).await,
+            Verb::Edge(options) => roles::edge(options).await,
+            Verb::Doctor => {
+                let ready = doctor::run(output::Output::new(json)).await;
+                Ok(if ready { output::code::DONE } else { output::code::FAILED })
+            }
+            Verb::Routes => server::routes().await.map(|table| {
+                output::line(&table);
+                output::code::DONE
+            }),
+            verb => cli::client(verb, &cli.remote).await,
+        }
+    });
+    // Blocking work that no one waits for any more must not hold the process up.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(problem) => ExitCode::from(output::problem(&problem, json)),
+    }
+}

@@ -1,1 +1,32 @@
-//! testkit
+//! What black-box tests share: the real binary on a data directory of its own, a temporary PostgreSQL,
+//! stock git, and pages asserted by CSS selector. Nothing here sleeps for luck: every wait has a condition
+//! and a limit.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a harness fails its test by panicking")]
+
+mod app;
+mod git;
+mod page;
+mod postgres;
+
+pub use app::{Cli, TestApp};
+pub use git::Git;
+pub use page::Page;
+pub use postgres::Postgres;
+
+use std::time::{Duration, Instant};
+
+/// Waits until `check` gives a value, looking again every 50 ms.
+///
+/// # Panics
+/// After `limit`, naming `what` was waited for.
+pub async fn until<T, F: AsyncFnMut() -> Option<T>>(what: &str, limit: Duration, mut check: F) -> T {
+    let started = Instant::now();
+    loop {
+        if let Some(value) = check().await {
+            return value;
+        }
+        assert!(started.elapsed() < limit, "waited {limit:?} in vain for: {what}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

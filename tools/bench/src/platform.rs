@@ -46,7 +46,12 @@ impl Platform {
         let server = Server::of(child);
         let mut lines = BufReader::new(stdout).lines();
         let url = loop {
-            let line = lines.next().ok_or_else(|| format!("bascule up was never ready; see {}", data.with_extension("log").display()))??;
+            let Some(line) = lines.next() else {
+                let log = std::fs::read_to_string(data.with_extension("log")).unwrap_or_default();
+                let last: Vec<&str> = log.lines().rev().take(5).collect();
+                return Err(format!("bascule up was never ready: {}", last.join("\n")).into());
+            };
+            let line = line?;
             if let Some(url) = line.strip_prefix("ready ") {
                 break url.trim().to_owned();
             }

@@ -1,0 +1,252 @@
+//! `pipeline` and `job`.
+
+use super::{
+    context::Context,
+    identity::done,
+    output::{self, code},
+};
+use bascule_client::Method;
+use bascule_core::Result;
+use clap::Subcommand;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const PIPELINE: &[(&str, &str)] = &[
+    ("ID", "id"),
+    ("STATUS", "status"),
+    ("REF", "ref"),
+    ("COMMIT", "sha"),
+    ("SOURCE", "source"),
+    ("BY", "actor"),
+    ("CREATED", "created_at"),
+];
+const JOB: &[(&str, &str)] =
+    &[("ID", "id"), ("STAGE", "stage"), ("NAME", "name"), ("STATUS", "status"), ("REASON", "failure_reason")];
+
+/// `bascule pipeline …`
+#[derive(Debug, Subcommand)]
+pub enum Pipeline {
+    /// List a project's pipelines, newest first
+    List {
+        /// group/project
+        project: String,
+        /// Only those of this branch or tag
+        #[arg(long = "ref")]
+        reference: Option<String>,
+    },
+    /// Show a pipeline and its jobs
+    Show {
+        /// group/project
+        project: String,
+        /// Pipeline number
+        id: i64,
+        /// Wait until it ends; exit code 1 if it failed
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Start a pipeline
+    Run {
+        /// group/project
+        project: String,
+        /// Branch or tag
+        #[arg(long = "ref", default_value = "main")]
+        reference: String,
+        /// Variable for its jobs, as NAME=VALUE
+        #[arg(long = "variable", value_name = "NAME=VALUE")]
+        variables: Vec<String>,
+    },
+    /// Cancel a pipeline
+    Cancel {
+        /// group/project
+        project: String,
+        /// Pipeline number
+        id: i64,
+    },
+    /// Check a .gitlab-ci.yml and say which jobs it would run
+    #[command(after_help = "Example:\n  bascule pipeline lint demo/appointments .gitlab-ci.yml")]
+    Lint {
+        /// group/project
+        project: String,
+        /// The file
+        file: std::path::PathBuf,
+    },
+}
+
+/// Whether a pipeline or job has ended, and well.
+fn ended(status: &str) -> Option<bool> {
+    match status {
+        "success" | "warning" | "skipped" | "manual" => Some(true),
+        "failed" | "canceled" => Some(false),
+        _ => None,
+    }
+}
+
+impl Pipeline {
+    pub async fn run(self, context: &Context) -> Result<u8> {
+        match self {
+            Self::List { project, reference } => {
+                output::project(&project)?;
+                let mut path = format!("/api/v1/projects/{project}/pipelines");
+                if let Some(reference) = reference {
+                    path = format!("{path}?ref={}", bascule_web::url_encode(&reference));
+                }
+                context.out.table(&context.get(&path).await?, PIPELINE);
+            }
+            Self::Show { project, id, wait } => {
+                output::project(&project)?;
+                let path = format!("/api/v1/projects/{project}/pipelines/{id}");
+                let mut pipeline = context.get(&path).await?;
+                while wait && ended(pipeline["status"].as_str().unwrap_or_default()).is_none() {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                    pipeline = context.get(&path).await?;
+                }
+                context.out.record(&pipeline, PIPELINE);
+                if !context.out.is_json() {
+                    for fault in pipeline["faults"].as_array().into_iter().flatten() {
+                        context.out.say(&format!(
+                            "{}:{}:{}: {}",
+                            fault["file"].as_str().unwrap_or_default(),
+                            fault["line"],
+                            fault["column"],
+                            output::printable(fault["message"].as_str().unwrap_or_default())
+                        ));
+                    }
+                    context.out.table(&pipeline["jobs"], JOB);
+                }
+                if wait && ended(pipeline["status"].as_str().unwrap_or_default()) == Some(false) {
+                    return Ok(code::FAILED);
+                }
+            }
+            Self::Run { project, reference, variables } => {
+                output::project(&project)?;
+                let mut map = serde_json::Map::new();
+                for variable in variables {
+                    let Some((name, value)) = variable.split_once('=') else {
+                        return Err(output::usage(&format!("`{variable}` is no variable."), "Write NAME=VALUE."));
+                    };
+                    map.insert(name.to_owned(), Value::from(value));
+                }
+                let body = json!({ "ref": reference, "variables": map });
+                let answer = context.post(&format!("/api/v1/projects/{project}/pipeline"), &body).await?;
+                context.out.record(&answer, PIPELINE);
+            }
+            Self::Cancel { project, id } => {
+                output::project(&project)?;
+                let path = format!("/api/v1/projects/{project}/pipelines/{id}/cancel");
+                let answer = context.post(&path, &json!({})).await?;
+                done(context.out, &answer, &format!("Cancelling pipeline {id}."));
+            }
+            Self::Lint { project, file } => {
+                output::project(&project)?;
+                let content = super::read_file(&file)?;
+                let answer =
+                    context.post(&format!("/api/v1/projects/{project}/ci/lint"), &json!({ "content": content })).await?;
+                for fault in answer["faults"].as_array().into_iter().flatten() {
+                    context.out.say(&format!(
+                        "{}:{}:{}: {}",
+                        file.display(),
+                        fault["line"],
+                        fault["column"],
+                        output::printable(fault["message"].as_str().unwrap_or_default())
+                    ));
+                }
+                if context.out.is_json() {
+                    context.out.record(&answer, &[]);
+                } else if answer["valid"] == true {
+                    context.out.table(&answer["jobs"], &[("STAGE", "stage"), ("NAME", "name"), ("WHEN", "when"), ("WHY", "reason")]);
+                }
+                return Ok(if answer["valid"] == true { code::DONE } else { code::FAILED });
+            }
+        }
+        Ok(code::DONE)
+    }
+}
+
+/// `bascule job …`
+#[derive(Debug, Subcommand)]
+pub enum Job {
+    /// Show a job
+    Show {
+        /// group/project
+        project: String,
+        /// Job number
+        id: i64,
+    },
+    /// Print a job's log
+    #[command(after_help = "Example:\n  bascule job log demo/appointments 12 -f")]
+    Log {
+        /// group/project
+        project: String,
+        /// Job number
+        id: i64,
+        /// Go on until the job ends; exit code 1 if it failed
+        #[arg(short, long)]
+        follow: bool,
+    },
+    /// Run a job again
+    Retry {
+        /// group/project
+        project: String,
+        /// Job number
+        id: i64,
+    },
+    /// Cancel a job
+    Cancel {
+        /// group/project
+        project: String,
+        /// Job number
+        id: i64,
+    },
+    /// Start a manual job
+    Play {
+        /// group/project
+        project: String,
+        /// Job number
+        id: i64,
+    },
+}
+
+impl Job {
+    pub async fn run(self, context: &Context) -> Result<u8> {
+        match self {
+            Self::Show { project, id } => {
+                output::project(&project)?;
+                context.out.record(&context.get(&format!("/api/v1/projects/{project}/jobs/{id}")).await?, JOB);
+            }
+            Self::Log { project, id, follow } => return log(context, &project, id, follow).await,
+            Self::Retry { project, id } => return act(context, &project, id, "retry").await,
+            Self::Cancel { project, id } => return act(context, &project, id, "cancel").await,
+            Self::Play { project, id } => return act(context, &project, id, "play").await,
+        }
+        Ok(code::DONE)
+    }
+}
+
+async fn act(context: &Context, project: &str, id: i64, verb: &str) -> Result<u8> {
+    output::project(project)?;
+    let answer = context.post(&format!("/api/v1/projects/{project}/jobs/{id}/{verb}"), &json!({})).await?;
+    context.out.record(&answer, JOB);
+    Ok(code::DONE)
+}
+
+/// Prints the log from where it was left, until there is no more, or the job ended.
+async fn log(context: &Context, project: &str, id: i64, follow: bool) -> Result<u8> {
+    output::project(project)?;
+    let mut offset = 0_usize;
+    loop {
+        // The status first: what was written before it ended is then all there.
+        let job = context.get(&format!("/api/v1/projects/{project}/jobs/{id}")).await?;
+        let end = ended(job["status"].as_str().unwrap_or_default());
+        let path = format!("/api/v1/projects/{project}/jobs/{id}/log?offset={offset}");
+        let mut chunks = context.client.request(Method::GET, &path).send().await?.chunks();
+        while let Some(chunk) = chunks.next().await? {
+            offset += chunk.len();
+            output::raw(&String::from_utf8_lossy(&chunk));
+        }
+        match (follow, end) {
+            (false, _) | (true, Some(true)) => return Ok(code::DONE),
+            (true, Some(false)) => return Ok(code::FAILED),
+            (true, None) => tokio::time::sleep(Duration::from_millis(300)).await,
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! `environment`, `deploy`, `rollout`.
+
+use super::{
+    context::Context,
+    output::{self, code},
+};
+use bascule_core::Result;
+use clap::{Args, Subcommand};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const ENVIRONMENT: &[(&str, &str)] = &[
+    ("NAME", "name"),
+    ("TIER", "tier"),
+    ("SERVING", "serving.version"),
+    ("ROLLING OUT", "active.version"),
+    ("URL", "url"),
+    ("AGENT ONLINE", "agent_online"),
+];
+const DEPLOYMENT: &[(&str, &str)] = &[
+    ("ID", "id"),
+    ("ENVIRONMENT", "environment_name"),
+    ("VERSION", "version"),
+    ("STATUS", "status"),
+    ("CAUSE", "cause"),
+    ("BY", "actor"),
+    ("REASON", "reason"),
+    ("ROLLOUT", "rollout"),
+];
+const ROLLOUT: &[(&str, &str)] = &[
+    ("ID", "id"),
+    ("ENVIRONMENT", "environment_name"),
+    ("VERSION", "version"),
+    ("BESIDE", "baseline"),
+    ("STATUS", "status"),
+    ("WEIGHT %", "weight"),
+    ("CAUSE", "cause"),
+    ("REASON", "reason"),
+];
+
+/// `bascule environment …`
+#[derive(Debug, Subcommand)]
+pub enum Environment {
+    /// List a project's environments
+    List {
+        /// group/project
+        project: String,
+    },
+    /// Show an environment and its instances
+    Show {
+        /// group/project
+        project: String,
+        /// Its name
+        environment: String,
+    },
+    /// List deployments, newest first
+    Deployments {
+        /// group/project
+        project: String,
+    },
+}
+
+impl Environment {
+    pub async fn run(self, context: &Context) -> Result<u8> {
+        match self {
+            Self::List { project } => {
+                output::project(&project)?;
+                context.out.table(&context.get(&format!("/api/v1/projects/{project}/environments")).await?, ENVIRONMENT);
+            }
+            Self::Show { project, environment } => {
+                output::project(&project)?;
+                let shown = context.get(&format!("/api/v1/projects/{project}/environments/{environment}")).await?;
+                context.out.record(&shown, ENVIRONMENT);
+                if !context.out.is_json() {
+                    let columns = [
+                        ("INSTANCE", "id"),
+                        ("VERSION", "version"),
+                        ("STATE", "state"),
+                        ("WEIGHT %", "weight"),
+                        ("RESTARTS", "restarts"),
+                        ("MESSAGE", "message"),
+                    ];
+                    context.out.table(&shown["instances"], &columns);
+                }
+            }
+            Self::Deployments { project } => {
+                output::project(&project)?;
+                context.out.table(&context.get(&format!("/api/v1/projects/{project}/deployments")).await?, DEPLOYMENT);
+            }
+        }
+        Ok(code::DONE)
+    }
+}
+
+/// `bascule deploy …`
+#[derive(Debug, Args)]
+pub struct Deploy {
+    /// group/project
+    project: String,
+    /// The release's version
+    version: String,
+    /// The environment
+    #[arg(long, value_name = "ENVIRONMENT")]
+    to: String,
+    /// Deploy although a rule advises against it; needs --reason
+    #[arg(long, requires = "reason")]
+    force: bool,
+    /// Why; recorded
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// Wait until it serves or is undone
+    #[arg(long)]
+    wait: bool,
+}
+
+impl Deploy {
+    pub async fn run(self, context: &Context) -> Result<u8> {
+        output::project(&self.project)?;
+        let body = json!({ "version": self.version, "environment": self.to, "force": self.force, "reason": self.reason });
+        let path = format!("/api/v1/projects/{}/deployments", self.project);
+        let mut deployment = context.post(&path, &body).await?;
+        let mut told = String::new();
+        while self.wait && deployment["finished_at"].is_null() {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            deployment = context.get(&format!("{path}/{}", deployment["id"].as_str().unwrap_or_default())).await?;
+            if let Some(rollout) = deployment["rollout"].as_str() {
+                let rollout = context.get(&format!("/api/v1/projects/{}/rollouts/{rollout}", self.project)).await?;
+                tell(context, &rollout, &mut told);
+            }
+        }
+        context.out.record(&deployment, DEPLOYMENT);
+        let good = !self.wait || deployment["status"] == "succeeded";
+        Ok(if good { code::DONE } else { code::FAILED })
+    }
+}
+
+/// Tells a rollout's progress when it changed.
+fn tell(context: &Context, rollout: &Value, told: &mut String) {
+    let text = format!(
+        "{} at {} % ({}): new {} requests, {} errors; old {} requests, {} errors",
+        rollout["version"].as_str().unwrap_or_default(),
+        rollout["weight"],
+        rollout["status"].as_str().unwrap_or_default(),
+        rollout["numbers"]["new_requests"],
+        rollout["numbers"]["new_errors"],
+        rollout["numbers"]["old_requests"],
+        rollout["numbers"]["old_errors"],
+    );
+    let key = format!("{}{}", rollout["weight"], rollout["status"]);
+    if *told != key {
+        *told = key;
+        context.out.say(&text);
+    }
+}
+
+/// `bascule rollout …`
+#[derive(Debug, Subcommand)]
+pub enum Rollout {
+    /// List rollouts, newest first
+    List {
+        /// group/project
+        project: String,
+    },
+    /// Show a rollout and the numbers it is judged by
+    Show {
+        /// group/project
+        project: String,
+        /// Its id
+        id: String,
+        /// Wait until it ends; exit code 1 if it was undone
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Give the new version all traffic now
+    Promote(Act),
+    /// Hold the present share of traffic
+    Pause(Act),
+    /// Go on after a pause
+    Resume(Act),
+    /// Put all traffic back to the old version now
+    #[command(after_help = "Example:\n  bascule rollout abort demo/appointments 0199… --reason \"support lines are full\"")]
+    Abort(Act),
+}
+
+/// Which rollout, and why.
+#[derive(Debug, Args)]
+pub struct Act {
+    /// group/project
+    project: String,
+    /// The rollout's id
+    id: String,
+    /// Why; recorded
+    #[arg(long, default_value = "")]
+    reason: String,
+}
+
+impl Rollout {
+    pub async fn run(self, context: &Context) -> Result<u8> {
+        match self {
+            Self::List { project } => {
+                output::project(&project)?;
+                context.out.table(&context.get(&format!("/api/v1/projects/{project}/rollouts")).await?, ROLLOUT);
+            }
+            Self::Show { project, id, wait } => {
+                output::project(&project)?;
+                let path = format!("/api/v1/projects/{project}/rollouts/{id}");
+                let mut rollout = context.get(&path).await?;
+                let mut told = String::new();
+                while wait && rollout["finished_at"].is_null() {
+                    tell(context, &rollout, &mut told);
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                    rollout = context.get(&path).await?;
+                }
+                context.out.record(&rollout, ROLLOUT);
+                if !context.out.is_json() {
+                    context.out.record(&rollout["numbers"], NUMBERS);
+                }
+                if wait && rollout["status"] != "promoted" {
+                    return Ok(code::FAILED);
+                }
+            }
+            Self::Promote(act) => return act.post(context, "promote").await,
+            Self::Pause(act) => return act.post(context, "pause").await,
+            Self::Resume(act) => return act.post(context, "resume").await,
+            Self::Abort(act) => return act.post(context, "abort").await,
+        }
+        Ok(code::DONE)
+    }
+}
+
+const NUMBERS: &[(&str, &str)] = &[
+    ("NEW REQUESTS", "new_requests"),
+    ("NEW ERRORS", "new_errors"),
+    ("OLD REQUESTS", "old_requests"),
+    ("OLD ERRORS", "old_errors"),
+    ("SLICES", "slices"),
+    ("EVIDENCE (ERRORS)", "error_evidence"),
+    ("EVIDENCE (SLOW)", "slow_evidence"),
+    ("UNDONE AT", "threshold"),
+];
+
+impl Act {
+    async fn post(self, context: &Context, verb: &str) -> Result<u8> {
+        output::project(&self.project)?;
+        let path = format!("/api/v1/projects/{}/rollouts/{}/{verb}", self.project, self.id);
+        context.out.record(&context.post(&path, &json!({ "reason": self.reason })).await?, ROLLOUT);
+        Ok(code::DONE)
+    }
+}

@@ -1,0 +1,245 @@
+//! `login`, `whoami`, `user`, `token`, `group`.
+
+use super::{
+    context::{Context, Login, Remote},
+    output::{Output, code, usage},
+};
+use bascule_core::{Clock as _, Result, SystemClock};
+use clap::Subcommand;
+use serde_json::{Value, json};
+use std::{
+    io::{IsTerminal as _, Read as _},
+    time::Duration,
+};
+
+pub async fn login(address: &str, remote: &Remote) -> Result<u8> {
+    let token = match &remote.token {
+        Some(token) => token.clone(),
+        None if std::io::stdin().is_terminal() => {
+            return Err(usage(
+                "No token was given.",
+                "Create one under Settings, then pass --token, or pipe it in: `bascule login URL < file`.",
+            ));
+        }
+        None => {
+            let mut text = String::new();
+            std::io::stdin()
+                .take(4096)
+                .read_to_string(&mut text)
+                .map_err(|_| usage("The token cannot be read.", "Pipe a text."))?;
+            text.trim().to_owned()
+        }
+    };
+    let context = Context::new(&Remote { url: Some(address.to_owned()), token: Some(token.clone()), json: remote.json })?;
+    let me = context.get("/api/v1/user").await?;
+    let path = Login { url: address.to_owned(), token }.write()?;
+    context.out.say(&format!(
+        "Signed in to {address} as {}; kept in {}.",
+        me["username"].as_str().unwrap_or("?"),
+        path.display()
+    ));
+    Ok(code::DONE)
+}
+
+pub async fn whoami(context: &Context) -> Result<u8> {
+    let me = context.get("/api/v1/user").await?;
+    context.out.record(&me, USER);
+    Ok(code::DONE)
+}
+
+const USER: &[(&str, &str)] =
+    &[("NAME", "username"), ("DISPLAY NAME", "display_name"), ("ROLE", "role"), ("ACTIVE", "active"), ("ID", "id")];
+
+/// `bascule user …`
+#[derive(Debug, Subcommand)]
+pub enum User {
+    /// List accounts
+    List,
+    /// Create an account
+    #[command(after_help = "Example:\n  bascule user create developer --password-stdin < password.txt")]
+    Create {
+        /// User name
+        username: String,
+        /// Name shown to people
+        #[arg(long)]
+        display_name: Option<String>,
+        /// Standing: external, member, auditor or admin
+        #[arg(long, default_value = "member")]
+        role: String,
+        /// Read the password from standard input
+        #[arg(long)]
+        password_stdin: bool,
+    },
+    /// Close an account: ends its sessions, tokens and keys at once
+    Deactivate {
+        /// User name
+        username: String,
+    },
+}
+
+impl User {
+    pub async fn run(self, context: &Context) -> Result<u8> {
+        match self {
+            Self::List => context.out.table(&context.get("/api/v1/users").await?, USER),
+            Self::Create { username, display_name, role, password_stdin } => {
+                let mut body = json!({ "username": username, "display_name": display_name.unwrap_or_else(|| username.clone()), "role": role });
+                if password_stdin {
+                    let mut password = String::new();
+                    std::io::stdin()
+                        .take(4096)
+                        .read_to_string(&mut password)
+                        .map_err(|_| usage("The password cannot be read.", "Pipe a text."))?;
+                    body["password"] = Value::from(password.trim_end_matches(['\r', '\n']));
+                }
+                context.out.record(&context.post("/api/v1/users", &body).await?, USER);
+            }
+            Self::Deactivate { username } => {
+                let answer = context.post(&format!("/api/v1/users/{username}/deactivate"), &json!({})).await?;
+                done(context.out, &answer, &format!("Closed the account {username}."));
+            }
+        }
+        Ok(code::DONE)
+    }
+}
+
+/// Says that it is done, or prints the answer as JSON.
+pub fn done(out: Output, answer: &Value, text: &str) {
+    if out.is_json() {
+        out.record(answer, &[]);
+    } else {
+        out.say(text);
+    }
+}
+
+const TOKEN: &[(&str, &str)] =
+    &[("ID", "id"), ("NAME", "name"), ("SCOPES", "scopes"), ("EXPIRES", "expires_at"), ("LAST USED", "last_used_at")];
+
+/// `bascule token …`
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// List your own tokens
+    List,
+    /// Create a token; its secret is shown once
+    #[command(after_help = "Examples:
+  bascule token create laptop --scope write_repository --scope api
+  bascule token create ci --project demo/appointments --role developer --scope write_repository")]
+    Create {
+        /// What you call it
+        name: String,
+        /// Limit it to this project
+        #[arg(long, value_name = "GROUP/PROJECT")]
+        project: Option<String>,
+        /// Role of a project token
+        #[arg(long, default_value = "developer")]
+        role: String,
+        /// api, read_api, read_repository or write_repository
+        #[arg(long = "scope", default_value = "api")]
+        scopes: Vec<String>,
+        /// Days until it ends
+        #[arg(long, default_value_t = 90)]
+        days: u32,
+    },
+    /// Revoke one of your own tokens
+    Revoke {
+        /// Its id
+        id: String,
+    },
+}
+
+impl Token {
+    pub async fn run(self, context: &Context) -> Result<u8> {
+        match self {
+            Self::List => context.out.table(&context.get("/api/v1/user/tokens").await?, TOKEN),
+            Self::Create { name, project, role, scopes, days } => {
+                let ends = SystemClock.now().plus(Duration::from_secs(u64::from(days) * 86_400));
+                let mut body = json!({ "name": name, "scopes": scopes, "expires_at": ends });
+                let path = match project {
+                    Some(project) => {
+                        super::output::project(&project)?;
+                        body["role"] = Value::from(role);
+                        format!("/api/v1/projects/{project}/tokens")
+                    }
+                    None => "/api/v1/user/tokens".to_owned(),
+                };
+                let answer = context.post(&path, &body).await?;
+                let secret = answer["secret"].as_str().unwrap_or_default().to_owned();
+                done(context.out, &answer, &secret);
+            }
+            Self::Revoke { id } => {
+                let answer: Value = context.client.delete(&format!("/api/v1/user/tokens/{id}")).await?;
+                done(context.out, &answer, "Revoked.");
+            }
+        }
+        Ok(code::DONE)
+    }
+}
+
+const GROUP: &[(&str, &str)] = &[("NAME", "name"), ("VISIBILITY", "visibility"), ("DESCRIPTION", "description")];
+
+/// `bascule group …`
+#[derive(Debug, Subcommand)]
+pub enum Group {
+    /// List groups you may see
+    List,
+    /// Create a group
+    Create {
+        /// Its name
+        name: String,
+        /// private (members only) or internal (every account reads)
+        #[arg(long, default_value = "private")]
+        visibility: String,
+        /// What it is for
+        #[arg(long, default_value = "")]
+        description: String,
+    },
+    /// List members
+    Members {
+        /// The group
+        group: String,
+    },
+    /// Give someone a role
+    #[command(after_help = "Example:\n  bascule group set-member demo developer --role developer")]
+    SetMember {
+        /// The group
+        group: String,
+        /// User name
+        username: String,
+        /// guest, reporter, developer, maintainer or owner
+        #[arg(long)]
+        role: String,
+    },
+    /// Take someone's role away
+    RemoveMember {
+        /// The group
+        group: String,
+        /// User name
+        username: String,
+    },
+}
+
+impl Group {
+    pub async fn run(self, context: &Context) -> Result<u8> {
+        match self {
+            Self::List => context.out.table(&context.get("/api/v1/groups").await?, GROUP),
+            Self::Create { name, visibility, description } => {
+                let body = json!({ "name": name, "visibility": visibility, "description": description });
+                context.out.record(&context.post("/api/v1/groups", &body).await?, GROUP);
+            }
+            Self::Members { group } => {
+                let members = context.get(&format!("/api/v1/groups/{group}/members")).await?;
+                context.out.table(&members, &[("USER", "username"), ("ROLE", "role")]);
+            }
+            Self::SetMember { group, username, role } => {
+                let path = format!("/api/v1/groups/{group}/members/{username}");
+                let answer: Value = context.client.put(&path, &json!({ "role": role })).await?;
+                done(context.out, &answer, &format!("{username} is {role} in {group}."));
+            }
+            Self::RemoveMember { group, username } => {
+                let path = format!("/api/v1/groups/{group}/members/{username}");
+                let answer: Value = context.client.delete(&path).await?;
+                done(context.out, &answer, &format!("{username} has no role in {group} any more."));
+            }
+        }
+        Ok(code::DONE)
+    }
+}

@@ -1,0 +1,191 @@
+//! The command line: `bascule <noun> <verb>`. Client verbs speak to a server through its JSON API alone.
+
+mod ci;
+mod context;
+mod delivery;
+mod identity;
+mod incident;
+mod insights;
+mod ledger;
+pub mod output;
+mod project;
+mod release;
+
+use crate::config::ServerOptions;
+use clap::{Parser, Subcommand};
+use context::{Context, Remote};
+use std::path::PathBuf;
+
+/// From the commit to production and back to the post-mortem: the DevOps platform that an institution runs
+/// by itself.
+#[derive(Debug, Parser)]
+#[command(
+    name = "bascule",
+    version,
+    arg_required_else_help = true,
+    after_help = "Examples:
+  bascule up --data ./data --listen 127.0.0.1:8080    run the whole platform here
+  bascule login http://127.0.0.1:8080                 keep address and token for the verbs below
+  bascule project create demo/appointments            then: git push
+  bascule deploy demo/appointments 1.1.0 --to production --wait
+  bascule insights demo/appointments
+
+Exit codes: 0 done, 1 failed, 2 wrongly called, 3 refused by a rule, 4 server not reachable."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub verb: Verb,
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// Every noun and one-word verb.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run server, runner, agent and edge in one process
+    #[command(after_help = "Example:
+  bascule up --data /var/lib/bascule --listen 127.0.0.1:8080
+
+Prints `ready URL` once it serves. The first administrator's token is in DIR/admin.token, the password in
+DIR/admin.password. SIGTERM stops it gracefully.")]
+    Up(ServerOptions),
+    /// Run the server alone
+    Server(ServerOptions),
+    /// Run a job runner against a server
+    #[command(after_help = "Example:
+  bascule runner --server https://bascule.example.org --runner-token glrt-… --data /var/lib/bascule-runner")]
+    Runner(crate::roles::RunnerOptions),
+    /// Run an environment's agent
+    #[command(after_help = "Example:
+  bascule agent --server https://bascule.example.org --agent-token … --data /var/lib/bascule-agent")]
+    Agent(crate::roles::AgentOptions),
+    /// Run a traffic proxy
+    #[command(after_help = "Examples:
+  bascule edge --server https://bascule.example.org --edge-token … --shared 0.0.0.0:8000
+  bascule edge --routes routes.json --shared 127.0.0.1:8000    without a server")]
+    Edge(crate::roles::EdgeOptions),
+    /// Say what is missing on this machine, and how to get it
+    Doctor,
+    /// Keep a server's address and an access token for later verbs
+    #[command(after_help = "Examples:
+  bascule login http://127.0.0.1:8080 --token bsc_…
+  bascule login http://127.0.0.1:8080 < data/admin.token")]
+    Login {
+        /// The server's address
+        address: String,
+    },
+    /// Who the token belongs to
+    Whoami,
+    /// Accounts
+    #[command(subcommand)]
+    User(identity::User),
+    /// Access tokens
+    #[command(subcommand)]
+    Token(identity::Token),
+    /// Groups and their members
+    #[command(subcommand)]
+    Group(identity::Group),
+    /// Projects
+    #[command(subcommand)]
+    Project(project::Project),
+    /// Pipelines
+    #[command(subcommand)]
+    Pipeline(ci::Pipeline),
+    /// Jobs and their logs
+    #[command(subcommand)]
+    Job(ci::Job),
+    /// Releases and their evidence
+    #[command(subcommand)]
+    Release(release::Release),
+    /// Environments and what runs there
+    #[command(subcommand)]
+    Environment(delivery::Environment),
+    /// Deploy a release to an environment
+    #[command(after_help = "Examples:
+  bascule deploy demo/appointments 1.0.0 --to staging
+  bascule deploy demo/appointments 1.1.0 --to production --wait
+
+With --wait: exit code 0 when it serves, 1 when it failed or was undone.")]
+    Deploy(delivery::Deploy),
+    /// Rollouts: watch, promote, pause, resume, abort
+    #[command(subcommand)]
+    Rollout(delivery::Rollout),
+    /// Incidents
+    #[command(subcommand)]
+    Incident(incident::Incident),
+    /// DORA, MTTx and RCI, of a project or of the whole instance
+    #[command(after_help = "Examples:
+  bascule insights
+  bascule insights demo/appointments --from 2026-01-01T00:00:00Z --facts")]
+    Insights(insights::Insights),
+    /// The ledger of facts
+    #[command(subcommand)]
+    Ledger(ledger::Ledger),
+    /// Print a shell's completion script
+    #[command(after_help = "Example:
+  bascule completion bash > /etc/bash_completion.d/bascule")]
+    Completion {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the table of all routes and who may call them; for the authorisation test
+    #[command(hide = true)]
+    Routes,
+    /// Called by git on a push; not for people
+    #[command(hide = true)]
+    Hook {
+        /// Which hook, and what it needs
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
+}
+
+impl Verb {
+    /// Whether it runs a part of the platform rather than asking one.
+    pub fn serves(&self) -> bool {
+        matches!(self, Self::Up(_) | Self::Server(_) | Self::Runner(_) | Self::Agent(_) | Self::Edge(_))
+    }
+}
+
+/// Runs a client verb; the exit code when it went well.
+pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
+    let context = || Context::new(remote);
+    match verb {
+        Verb::Login { address } => identity::login(&address, remote).await,
+        Verb::Whoami => identity::whoami(&context()?).await,
+        Verb::User(verb) => verb.run(&context()?).await,
+        Verb::Token(verb) => verb.run(&context()?).await,
+        Verb::Group(verb) => verb.run(&context()?).await,
+        Verb::Project(verb) => verb.run(&context()?).await,
+        Verb::Pipeline(verb) => verb.run(&context()?).await,
+        Verb::Job(verb) => verb.run(&context()?).await,
+        Verb::Release(release::Release::Verify(verify)) => release::verify(&verify, remote.json),
+        Verb::Release(verb) => verb.run(&context()?).await,
+        Verb::Environment(verb) => verb.run(&context()?).await,
+        Verb::Deploy(verb) => verb.run(&context()?).await,
+        Verb::Rollout(verb) => verb.run(&context()?).await,
+        Verb::Incident(verb) => verb.run(&context()?).await,
+        Verb::Insights(verb) => verb.run(&context()?).await,
+        Verb::Ledger(ledger::Ledger::Verify(verify)) if verify.data.is_some() => {
+            ledger::verify_offline(&verify, remote.json).await
+        }
+        Verb::Ledger(verb) => verb.run(&context()?).await,
+        _ => Ok(output::code::USAGE),
+    }
+}
+
+/// A file named on the command line, read whole.
+fn read_file(path: &PathBuf) -> bascule_core::Result<String> {
+    std::fs::read_to_string(path)
+        .map_err(|error| output::usage(&format!("{} cannot be read: {error}.", path.display()), "Check the path."))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_verb_is_well_formed() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,148 @@
+//! Configuration: command line over environment (`BASCULE_*`) over file over what is usual.
+
+use bascule_core::{Problem, Result};
+use bascule_store::DbOptions;
+use figment::{
+    Figment,
+    providers::{Env, Format as _, Serialized, Toml},
+};
+use serde::{Deserialize, Serialize};
+use std::{net::SocketAddr, path::PathBuf};
+
+/// All settings of a server, and of what `up` runs beside it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where everything is kept.
+    pub data: PathBuf,
+    /// Where the server listens.
+    pub listen: SocketAddr,
+    /// The address under which people and runners reach the server; from `listen` if empty.
+    pub external_url: String,
+    /// `postgres://…`; empty for SQLite in the data directory.
+    pub database: String,
+    /// Where the edge serves all environments by host name; unset for a free port.
+    pub edge_listen: Option<SocketAddr>,
+    /// Jobs that the embedded runner runs at once.
+    pub jobs: usize,
+    /// Which jobs get a network: `never`, `on_request` or `always`.
+    pub job_network: String,
+    /// Environment variables that every job gets, such as the addresses of package mirrors.
+    pub job_variables: std::collections::BTreeMap<String, String>,
+    /// `group/project` that keeps post-mortems.
+    pub postmortems: String,
+    /// Multiplies the windows of burn-rate alerts; 1 for the SRE workbook's.
+    pub alert_time_scale: f64,
+    /// Seconds between two summaries of an environment's traffic in the ledger.
+    pub traffic_summary_seconds: u64,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("bascule-data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            external_url: String::new(),
+            database: String::new(),
+            edge_listen: None,
+            jobs: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
+            job_network: "on_request".to_owned(),
+            job_variables: std::collections::BTreeMap::new(),
+            postmortems: "platform/postmortems".to_owned(),
+            alert_time_scale: 1.0,
+            traffic_summary_seconds: 300,
+        }
+    }
+}
+
+/// Options of `up` and `server`.
+#[derive(Clone, Debug, Default, clap::Args, Serialize)]
+pub struct ServerOptions {
+    /// Data directory, created if missing [default: bascule-data]
+    #[arg(long, value_name = "DIR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<PathBuf>,
+    /// Address to listen on; port 0 takes a free one [default: 127.0.0.1:8080]
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    listen: Option<SocketAddr>,
+    /// Address under which others reach the server, as in https://bascule.example.org
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    external_url: Option<String>,
+    /// postgres://… instead of SQLite in the data directory
+    #[arg(long, value_name = "URL")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    database: Option<String>,
+    /// Address on which the edge serves all environments by host name
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    edge_listen: Option<SocketAddr>,
+    /// Configuration file (TOML)
+    #[arg(long, value_name = "FILE", env = "BASCULE_CONFIG")]
+    #[serde(skip)]
+    config: Option<PathBuf>,
+}
+
+impl Config {
+    /// Reads all sources.
+    pub fn read(options: &ServerOptions) -> Result<Self> {
+        let mut figment = Figment::from(Serialized::defaults(Self::default()));
+        if let Some(file) = &options.config {
+            if !file.is_file() {
+                return Err(Problem::new(400, "usage", format!("There is no configuration file {}.", file.display()))
+                    .next("Correct --config, or leave it out."));
+            }
+            figment = figment.merge(Toml::file(file));
+        }
+        let known: Vec<String> = serde_json::to_value(Self::default())
+            .ok()
+            .and_then(|v| v.as_object().map(|o| o.keys().cloned().collect()))
+            .unwrap_or_default();
+        let names: Vec<&str> = known.iter().map(String::as_str).collect();
+        let config: Self = figment
+            .merge(Env::prefixed("BASCULE_").only(&names))
+            .merge(Serialized::defaults(options))
+            .extract()
+            .map_err(|error| {
+                Problem::new(400, "usage", format!("The configuration cannot be read: {error}."))
+                    .next("See the book, chapter Configuration, for every setting.")
+            })?;
+        if !matches!(config.job_network.as_str(), "never" | "on_request" | "always") {
+            return Err(Problem::new(400, "usage", format!("job_network is `{}`.", config.job_network))
+                .next("Use never, on_request or always."));
+        }
+        Ok(config)
+    }
+
+    /// How to reach the database.
+    pub fn db(&self) -> DbOptions {
+        if self.database.is_empty() {
+            DbOptions::Sqlite(self.data.join("bascule.db"))
+        } else {
+            DbOptions::Postgres(self.database.clone())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_wins_over_the_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("bascule.toml");
+        std::fs::write(&file, "listen = \"127.0.0.1:1\"\njobs = 7\n").unwrap();
+        let options = ServerOptions {
+            listen: Some("127.0.0.1:0".parse().unwrap()),
+            config: Some(file.clone()),
+            ..ServerOptions::default()
+        };
+        let config = Config::read(&options).unwrap();
+        assert_eq!((config.listen.port(), config.jobs), (0, 7));
+
+        std::fs::write(&file, "lisen = 1\n").unwrap();
+        assert_eq!(Config::read(&options).unwrap_err().code, "usage", "a misspelt setting is an error");
+    }
+}

@@ -1,0 +1,70 @@
+//! The gate: identity says who asks and with what role, the forge says which project the path means, CI
+//! says which job a job token belongs to.
+
+use async_trait::async_trait;
+use bascule_ci::Ci;
+use bascule_core::{Actor, ActorKind, Caller, GroupScope, InstanceRole, Problem, ProjectScope, Result, Role, Scope};
+use bascule_forge::Forge;
+use bascule_identity::{Credential, Identity};
+use bascule_web::Gate;
+use http::request::Parts;
+
+/// Git's user name for job tokens, as GitLab runners send it.
+const JOB_USER: &str = "gitlab-ci-token";
+
+#[derive(Clone)]
+pub struct Door {
+    pub identity: Identity,
+    pub forge: Forge,
+    pub ci: Ci,
+}
+
+#[async_trait]
+impl Gate for Door {
+    async fn caller(&self, parts: &Parts) -> Result<Caller> {
+        if let Some(Credential::Basic { username, password }) = Credential::of(&parts.headers)?
+            && username == JOB_USER
+        {
+            return self.job(&password).await;
+        }
+        self.identity.authenticate(parts).await
+    }
+
+    async fn group(&self, caller: &Caller, group: &str) -> Result<Option<GroupScope>> {
+        let Some(group) = self.identity.find_group(group).await? else { return Ok(None) };
+        let role = self.identity.role_in_group(caller, group.id, group.visibility).await?;
+        Ok(role.map(|role| GroupScope { id: group.id, name: group.name.to_string(), role }))
+    }
+
+    async fn project(&self, caller: &Caller, group: &str, project: &str) -> Result<Option<ProjectScope>> {
+        let Some(project) = self.forge.find(group, project).await? else { return Ok(None) };
+        let role = self.identity.role_in_project(caller, project.id, project.group_id, project.visibility).await?;
+        Ok(role.map(|role| ProjectScope {
+            id: project.id,
+            group_id: project.group_id,
+            group: project.group.clone(),
+            name: project.name.clone(),
+            role,
+            scopes: caller.scopes.clone(),
+        }))
+    }
+}
+
+impl Door {
+    /// A job reads its own project while it runs, and nothing else.
+    async fn job(&self, token: &str) -> Result<Caller> {
+        let job = self.ci.job_for_token(token).await?.ok_or_else(|| {
+            Problem::new(401, "job_token_ended", "The job token is not valid.")
+                .why("A job's token ends with its job.")
+                .next("Use a project or personal token outside jobs.")
+        })?;
+        Ok(Caller {
+            actor: Actor::new(ActorKind::Job, job.job, job.name),
+            user: None,
+            instance_role: InstanceRole::External,
+            scopes: Some(vec![Scope::ReadRepository]),
+            only_project: Some((job.project, Role::Reporter)),
+            by_cookie: false,
+        })
+    }
+}

@@ -1,0 +1,283 @@
+//! The server: every capability built, wired and served.
+
+mod gate;
+mod health;
+mod ports;
+
+use crate::config::Config;
+use bascule_ci::{Ci, Options};
+use bascule_core::{Clock, Problem, Result, SystemClock};
+use bascule_delivery::Delivery;
+use bascule_forge::Forge;
+use bascule_identity::Identity;
+use bascule_incidents::Incidents;
+use bascule_insights::Insights;
+use bascule_ledger::{Hub, InstanceKey, Ledger};
+use bascule_store::{Blobs, Db, Migration};
+use bascule_supplychain::{ReleaseSubscriber, Releases};
+use bascule_telemetry::Telemetry;
+use bascule_web::{RouteEntry, Routes};
+use gate::Door;
+use std::{path::Path, sync::Arc, time::Duration};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+/// Every table of every crate, lowest rank first.
+const MIGRATIONS: &[&[Migration]] = &[
+    bascule_store::MIGRATIONS,
+    bascule_ledger::MIGRATIONS,
+    bascule_identity::MIGRATIONS,
+    bascule_forge::MIGRATIONS,
+    bascule_ci::MIGRATIONS,
+    bascule_supplychain::MIGRATIONS,
+    bascule_delivery::MIGRATIONS,
+    bascule_telemetry::MIGRATIONS,
+    bascule_incidents::MIGRATIONS,
+    bascule_insights::MIGRATIONS,
+];
+
+/// How often the ledger's head is signed.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+/// Time for requests in flight to end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Tokens of what runs beside the server in the same process.
+pub struct Embedded {
+    pub runner: String,
+    pub agent: String,
+    pub edge: String,
+}
+
+/// All capabilities, built and wired, not yet serving.
+pub struct Server {
+    url: String,
+    listener: TcpListener,
+    ledger: Ledger,
+    identity: Identity,
+    forge: Forge,
+    ci: Ci,
+    releases: Releases,
+    delivery: Delivery,
+    telemetry: Telemetry,
+    incidents: Incidents,
+    insights: Insights,
+    database: Db,
+    /// Ends long polls and streams, before requests in flight are waited for.
+    hang_up: CancellationToken,
+}
+
+/// The hidden verb that git's hooks call.
+pub fn hook(_: &[String]) -> u8 {
+    u8::try_from(bascule_forge::hook::main()).unwrap_or(1)
+}
+
+/// The table of all routes, as JSON, for the authorisation test.
+pub async fn routes() -> Result<String> {
+    let folder = std::env::temp_dir().join(format!("bascule-routes-{}", std::process::id()));
+    let config = Config { data: folder.clone(), listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
+    let _lock = crate::lock::DataLock::take(&folder)?;
+    let server = Server::build(&config).await?;
+    let (_, _, table) = server.all_routes().into_parts();
+    drop(std::fs::remove_dir_all(&folder));
+    let rows: Vec<_> = table
+        .iter()
+        .map(|RouteEntry { method, path, access }| {
+            serde_json::json!({ "method": method, "path": path, "access": format!("{access:?}") })
+        })
+        .collect();
+    serde_json::to_string_pretty(&rows).map_err(|_| Problem::internal())
+}
+
+fn cannot(what: &str, error: impl std::fmt::Display) -> Problem {
+    Problem::new(500, "cannot_start", format!("{what}: {error}."))
+        .next("Mend what it names; `bascule doctor` says what this machine lacks.")
+}
+
+impl Server {
+    /// Opens the database, applies migrations, wires everything. The address is taken here, so that it can be
+    /// told before anything serves.
+    pub async fn build(config: &Config) -> Result<Self> {
+        let listener = TcpListener::bind(config.listen)
+            .await
+            .map_err(|e| cannot(&format!("The address {} cannot be listened on", config.listen), e))?;
+        let address = listener.local_addr().map_err(|e| cannot("The address is unknown", e))?;
+        let url = match config.external_url.trim_end_matches('/') {
+            "" => format!("http://{address}"),
+            url => url.to_owned(),
+        };
+        let database = Db::open(&config.db()).await.map_err(|e| cannot("The database cannot be opened", e))?;
+        database.migrate(MIGRATIONS).await.map_err(|e| cannot("The database cannot be brought up to date", e))?;
+        let blobs = Blobs::on_disk(&config.data.join("blobs")).map_err(|e| cannot("The blob store cannot be opened", e))?;
+        let key = InstanceKey::load_or_create(&config.data.join("instance.key"))
+            .map_err(|e| cannot("The instance key cannot be read", e))?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let ledger = Ledger::new(database.clone(), clock, key);
+        let hang_up = CancellationToken::new();
+
+        let identity = Identity::new(database.clone(), ledger.clone(), bascule_identity::Config::default());
+        identity.bootstrap(&config.data).await?;
+        let forge = open_forge(&database, &ledger, &identity, &config.data, &url).await?;
+        let code = Arc::new(ports::Code(forge.clone()));
+        let ci = Ci::new(
+            database.clone(),
+            ledger.clone(),
+            blobs.clone(),
+            code.clone(),
+            Options::new(&url, hang_up.clone()),
+        );
+        let artifacts = Arc::new(ports::JobArtifacts { ci: ci.clone(), blobs: blobs.clone() });
+        let releases = Releases::new(database.clone(), blobs, ledger.clone(), code.clone(), artifacts, &url);
+        let projects = Arc::new(ports::Projects { forge: forge.clone(), identity: identity.clone() });
+        let counts = ports::Late::new();
+        let delivery = Delivery::new(
+            database.clone(),
+            ledger.clone(),
+            bascule_delivery::Ports {
+                releases: Arc::new(ports::Published(releases.clone())),
+                files: code,
+                projects: projects.clone(),
+                traffic: Arc::new(ports::Counts(counts.clone())),
+            },
+        );
+        let telemetry = Telemetry::new(
+            database.clone(),
+            ledger.clone(),
+            Arc::new(ports::Promises(delivery.clone())),
+            bascule_telemetry::Config {
+                alert_time_scale: config.alert_time_scale,
+                summary_every: Duration::from_secs(config.traffic_summary_seconds.max(1)),
+                ..bascule_telemetry::Config::default()
+            },
+        );
+        counts.set(telemetry.clone());
+        let home =
+            Arc::new(ports::Home { forge: forge.clone(), identity: identity.clone(), path: config.postmortems.clone() });
+        let incidents = Incidents::new(database.clone(), ledger.clone(), projects.clone(), home);
+        let insights = Insights::new(database.clone(), ledger.clone(), projects);
+        Ok(Self {
+            url,
+            listener,
+            ledger,
+            identity,
+            forge,
+            ci,
+            releases,
+            delivery,
+            telemetry,
+            incidents,
+            insights,
+            database,
+            hang_up,
+        })
+    }
+
+    /// Where people and runners reach it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Enrols what runs beside the server in this process. Their tokens live as long as the process.
+    pub async fn embedded(&self) -> Result<Embedded> {
+        let (runner, token) = self.ci.embedded_runner("embedded").await?;
+        // It died with the process before this one.
+        let lost = self.ci.fail_jobs_of_runner(runner, "the platform was restarted").await?;
+        if lost > 0 {
+            tracing::warn!(jobs = lost, "jobs were lost with the last process and are tried again once");
+        }
+        Ok(Embedded {
+            runner: token,
+            agent: self.delivery.enrol_agent("local").await?,
+            edge: self.delivery.enrol_edge("local").await?,
+        })
+    }
+
+    fn all_routes(&self) -> Routes {
+        Routes::new()
+            .merge(bascule_web::assets::routes())
+            .merge(health::routes(self.database.clone(), self.ledger.clone()))
+            .merge(bascule_identity::routes(self.identity.clone()))
+            .merge(self.forge.routes())
+            .merge(self.ci.routes())
+            .merge(bascule_supplychain::routes(self.releases.clone()))
+            .merge(self.delivery.routes())
+            .merge(bascule_telemetry::routes(self.telemetry.clone()))
+            .merge(bascule_incidents::routes(self.incidents.clone()))
+            .merge(bascule_insights::routes(self.insights.clone()))
+    }
+
+    fn hub(&self) -> Hub {
+        let mut hub = Hub::default().with(Arc::new(ReleaseSubscriber::new(self.releases.clone())));
+        for subscriber in self.ci.subscribers().into_iter().chain(self.delivery.subscribers()) {
+            hub = hub.with(subscriber);
+        }
+        self.insights.subscribe(self.incidents.subscribe(hub))
+    }
+
+    /// Serves until `stop`, then ends long polls, lets requests in flight end, and signs the ledger's head.
+    pub async fn serve(self, stop: CancellationToken) -> Result<()> {
+        let door = Door { identity: self.identity.clone(), forge: self.forge.clone(), ci: self.ci.clone() };
+        let (router, api, _) = self.all_routes().into_parts();
+        let app = bascule_web::finish(health::with_openapi(router, api), Arc::new(door));
+        let background = CancellationToken::new();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(self.hub().run(self.ledger.clone(), background.clone()));
+        tasks.spawn({
+            let (forge, stop) = (self.forge.clone(), background.clone());
+            async move { forge.run(stop).await }
+        });
+        tasks.spawn(self.ci.clone().run());
+        tasks.spawn(self.delivery.clone().run(background.clone()));
+        tasks.spawn(self.telemetry.clone().run_evaluator(background.clone()));
+        tasks.spawn(self.telemetry.clone().run_summaries(background.clone()));
+        tasks.spawn(self.telemetry.clone().run_retention(background.clone()));
+        tasks.spawn(checkpoints(self.ledger.clone(), background.clone()));
+
+        let hang_up = self.hang_up.clone();
+        let stopped = stop.clone();
+        let ended = async move {
+            stopped.cancelled().await;
+            hang_up.cancel();
+        };
+        let service = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
+        let serving = axum::serve(self.listener, service).with_graceful_shutdown(ended);
+        let cut_off = async {
+            stop.cancelled().await;
+            tokio::time::sleep(DRAIN).await;
+        };
+        let outcome = tokio::select! {
+            outcome = serving.into_future() => outcome.map_err(|e| cannot("The server ended", e)),
+            () = cut_off => Ok(()),
+        };
+        background.cancel();
+        let drained = async { while tasks.join_next().await.is_some() {} };
+        drop(tokio::time::timeout(DRAIN, drained).await);
+        if let Err(error) = self.telemetry.flush_summaries().await {
+            tracing::warn!(%error, "the last traffic was not summed up");
+        }
+        self.ledger.checkpoint_now().await?;
+        self.database.close().await;
+        outcome
+    }
+}
+
+async fn open_forge(db: &Db, ledger: &Ledger, identity: &Identity, data: &Path, url: &str) -> Result<Forge> {
+    let program = std::env::current_exe().map_err(|e| cannot("This program's own path is unknown", e))?;
+    let data = data.canonicalize().map_err(|e| cannot("The data directory cannot be read", e))?;
+    let hook = vec![program.to_string_lossy().into_owned(), "hook".to_owned()];
+    let config = bascule_forge::Config::new(data, url.to_owned(), hook);
+    Forge::open(db.clone(), ledger.clone(), config, Arc::new(ports::Sight(identity.clone())))
+        .await
+        .map_err(|e| cannot("The forge cannot be opened", e))
+}
+
+async fn checkpoints(ledger: Ledger, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(CHECKPOINT_EVERY) => {}
+        }
+        if let Err(error) = ledger.checkpoint_now().await {
+            tracing::error!(%error, "the ledger's head could not be signed");
+        }
+    }
+}

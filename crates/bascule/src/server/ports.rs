@@ -1,0 +1,352 @@
+//! What one capability asks of another, answered here, where all are known.
+
+use async_trait::async_trait;
+use bascule_ci::Ci;
+use bascule_core::{Actor, Caller, Digest, EnvironmentId, GroupScope, JobId, Problem, ProjectId, ReleaseId, Result, Role};
+use bascule_delivery::Delivery;
+use bascule_forge::{FileToCommit, Forge, Signature, Visible as SeenProjects};
+use bascule_identity::Identity;
+use bascule_ledger::facts::forge::CommitStamp;
+use bascule_store::{Blobs, Error as StoreError};
+use bascule_supplychain::Releases;
+use bascule_telemetry::Telemetry;
+use bascule_wire::edge::Slice;
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
+use std::sync::{Arc, OnceLock};
+
+/// Something that is built later than those who ask it, because each asks the other.
+#[derive(Clone)]
+pub struct Late<T>(Arc<OnceLock<T>>);
+
+impl<T: Clone> Late<T> {
+    pub fn new() -> Self {
+        Self(Arc::new(OnceLock::new()))
+    }
+
+    pub fn set(&self, value: T) {
+        // Set once, while the server is put together.
+        drop(self.0.set(value));
+    }
+
+    fn get(&self) -> Result<T> {
+        self.0.get().cloned().ok_or_else(Problem::internal)
+    }
+}
+
+fn gone(error: impl std::fmt::Display) -> std::io::Error {
+    std::io::Error::other(error.to_string())
+}
+
+/// Who sees which projects.
+#[derive(Clone)]
+pub struct Sight(pub Identity);
+
+#[async_trait]
+impl bascule_forge::ports::Sight for Sight {
+    async fn visible(&self, caller: &Caller) -> Result<SeenProjects> {
+        let reach = self.0.reach(caller).await?;
+        if reach.everywhere.is_some() {
+            return Ok(SeenProjects::All);
+        }
+        Ok(SeenProjects::Some {
+            groups: reach.groups.into_keys().collect(),
+            projects: reach.projects.into_keys().collect(),
+            internal: reach.internal,
+        })
+    }
+}
+
+/// Code, for CI, supply chain and delivery.
+#[derive(Clone)]
+pub struct Code(pub Forge);
+
+#[async_trait]
+impl bascule_ci::ports::Code for Code {
+    async fn read_file(&self, project: ProjectId, sha: &str, path: &str) -> Result<Option<Vec<u8>>> {
+        let limit = bascule_core::limits::CI_FILE_BYTES as u64;
+        self.0.read_file_up_to(project, sha, path, limit).await
+    }
+
+    async fn list_paths(&self, project: ProjectId, sha: &str) -> Result<Vec<String>> {
+        self.0.list_paths(project, sha).await
+    }
+
+    async fn changed_paths(&self, project: ProjectId, before: Option<&str>, after: &str) -> Result<Vec<String>> {
+        self.0.changed_paths(project, before, after).await
+    }
+
+    async fn resolve(&self, project: ProjectId, reference: &str) -> Result<Option<bascule_ci::ports::Commit>> {
+        let found = self.0.resolve(project, reference).await?;
+        Ok(found.map(|found| bascule_ci::ports::Commit {
+            sha: found.sha,
+            reference: reference.to_owned(),
+            tag: found.is_tag,
+        }))
+    }
+
+    async fn commit_message(&self, project: ProjectId, sha: &str) -> Result<Option<String>> {
+        self.0.commit_message(project, sha).await
+    }
+
+    async fn project(&self, project: ProjectId) -> Result<Option<bascule_ci::ports::ProjectInfo>> {
+        let found = self.0.project_by_id(project).await?;
+        Ok(found.map(|found| bascule_ci::ports::ProjectInfo {
+            clone_url: self.0.clone_url(&found),
+            group: found.group,
+            name: found.name,
+            default_branch: found.default_branch,
+        }))
+    }
+
+    async fn is_protected(&self, project: ProjectId, reference: &str, tag: bool) -> Result<bool> {
+        self.0.is_protected(project, reference, tag).await
+    }
+}
+
+#[async_trait]
+impl bascule_supplychain::ports::Tree for Code {
+    async fn list_files(&self, project: ProjectId, sha: &str) -> Result<Vec<String>> {
+        self.0.list_paths(project, sha).await
+    }
+
+    async fn read(&self, project: ProjectId, sha: &str, path: &str, limit: usize) -> Result<Option<Bytes>> {
+        Ok(self.0.read_file_up_to(project, sha, path, limit as u64).await?.map(Bytes::from))
+    }
+
+    async fn commits_between(
+        &self,
+        project: ProjectId,
+        old: Option<&str>,
+        new: &str,
+    ) -> Result<(Vec<CommitStamp>, i64)> {
+        self.0.commits_between(project, old, new).await
+    }
+}
+
+#[async_trait]
+impl bascule_delivery::ProjectFiles for Code {
+    async fn read(&self, project: ProjectId, sha: &str, path: &str, limit: usize) -> Result<Option<Vec<u8>>> {
+        self.0.read_file_up_to(project, sha, path, limit as u64).await
+    }
+}
+
+/// Job artifacts, for releases.
+#[derive(Clone)]
+pub struct JobArtifacts {
+    pub ci: Ci,
+    pub blobs: Blobs,
+}
+
+#[async_trait]
+impl bascule_supplychain::ports::Artifacts for JobArtifacts {
+    async fn open(&self, job: JobId) -> Result<Option<bascule_supplychain::ports::OpenArtifact>> {
+        let artifact = match self.ci.artifact(job, "archive").await {
+            Ok(artifact) => artifact,
+            Err(problem) if problem.status == 404 => return Ok(None),
+            Err(problem) => return Err(problem),
+        };
+        let Some(bytes) = self.blobs.open(&artifact.digest).await? else { return Ok(None) };
+        Ok(Some(bascule_supplychain::ports::OpenArtifact {
+            file_name: artifact.file_name,
+            size: u64::try_from(artifact.size).unwrap_or(0),
+            digest: artifact.digest,
+            bytes: bytes.map_err(gone).boxed(),
+        }))
+    }
+}
+
+/// Releases, for delivery.
+#[derive(Clone)]
+pub struct Published(pub Releases);
+
+fn release_info(release: bascule_supplychain::Release) -> bascule_delivery::ReleaseInfo {
+    bascule_delivery::ReleaseInfo {
+        id: release.id,
+        project: release.project,
+        version: release.version,
+        sha: release.sha,
+    }
+}
+
+#[async_trait]
+impl bascule_delivery::Releases for Published {
+    async fn get(&self, release: ReleaseId) -> Result<Option<bascule_delivery::ReleaseInfo>> {
+        Ok(self.0.release(release).await?.map(release_info))
+    }
+
+    async fn by_version(&self, project: ProjectId, version: &str) -> Result<Option<bascule_delivery::ReleaseInfo>> {
+        Ok(self.0.release_by_version(project, version).await?.map(release_info))
+    }
+
+    async fn newest(&self, project: ProjectId, limit: usize) -> Result<Vec<bascule_delivery::ReleaseInfo>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        Ok(self.0.list(project, None, limit).await?.into_iter().map(release_info).collect())
+    }
+
+    async fn find_part(&self, release: ReleaseId, path: &str) -> Result<Option<bascule_delivery::ReleasePart>> {
+        let part = self.0.file(release, path).await?;
+        Ok(part.map(|part| bascule_delivery::ReleasePart {
+            file_name: path.rsplit('/').next().unwrap_or(path).to_owned(),
+            digest: part.digest,
+            size: part.size,
+        }))
+    }
+
+    async fn open(&self, digest: &Digest) -> Result<Option<bascule_delivery::ByteStream>> {
+        let bytes = self.0.open_part(digest).await?;
+        Ok(bytes.map(|bytes| bytes.map_err(|error: StoreError| gone(error)).boxed()))
+    }
+}
+
+/// Projects by name and by who sees them.
+#[derive(Clone)]
+pub struct Projects {
+    pub forge: Forge,
+    pub identity: Identity,
+}
+
+/// Most projects that a caller's own list may name before it is cut.
+const PROJECTS: i64 = 100_000;
+
+impl Projects {
+    /// The projects that a caller may see, `None` for all of them.
+    async fn seen(&self, caller: &Caller) -> Result<Option<Vec<(ProjectId, String)>>> {
+        let visible = bascule_forge::ports::Sight::visible(&Sight(self.identity.clone()), caller).await?;
+        if visible == SeenProjects::All {
+            return Ok(None);
+        }
+        let projects = self.forge.list(&visible, "", 0, PROJECTS).await?;
+        Ok(Some(projects.into_iter().map(|project| (project.id, project.path())).collect()))
+    }
+}
+
+#[async_trait]
+impl bascule_delivery::ProjectInfo for Projects {
+    async fn path(&self, project: ProjectId) -> Result<Option<String>> {
+        Ok(self.forge.project_by_id(project).await?.map(|project| project.path()))
+    }
+
+    async fn visible(&self, caller: &Caller) -> Result<Option<Vec<ProjectId>>> {
+        Ok(self.seen(caller).await?.map(|projects| projects.into_iter().map(|(id, _)| id).collect()))
+    }
+}
+
+/// What the edge counted goes to telemetry, which is built after delivery.
+#[derive(Clone)]
+pub struct Counts(pub Late<Telemetry>);
+
+#[async_trait]
+impl bascule_delivery::TrafficSink for Counts {
+    async fn record(&self, slices: &[Slice]) -> Result<()> {
+        self.0.get()?.record(slices).await
+    }
+}
+
+/// What environments promise, for telemetry.
+#[derive(Clone)]
+pub struct Promises(pub Delivery);
+
+impl Promises {
+    async fn tell(
+        &self,
+        environment: bascule_delivery::environment::Environment,
+    ) -> Result<bascule_telemetry::ports::Environment> {
+        let slo = self.0.slo(environment.id).await?;
+        Ok(bascule_telemetry::ports::Environment {
+            id: environment.id,
+            name: environment.name,
+            tier: environment.tier,
+            project: environment.project_id,
+            objective: slo.map(|slo| bascule_telemetry::ports::Objective {
+                availability: slo.availability / 100.0,
+                window_seconds: slo.window_seconds,
+                latency_ms: slo.latency_ms,
+            }),
+        })
+    }
+}
+
+#[async_trait]
+impl bascule_telemetry::ports::Objectives for Promises {
+    async fn environments(&self, project: ProjectId) -> Result<Vec<bascule_telemetry::ports::Environment>> {
+        let mut all = Vec::new();
+        for environment in self.0.environments(project).await? {
+            all.push(self.tell(environment).await?);
+        }
+        Ok(all)
+    }
+
+    async fn for_environment(
+        &self,
+        environment: EnvironmentId,
+    ) -> Result<Option<bascule_telemetry::ports::Environment>> {
+        match self.0.environment(environment).await? {
+            Some(environment) => Ok(Some(self.tell(environment).await?)),
+            None => Ok(None),
+        }
+    }
+}
+
+/// The git project that keeps post-mortems; made when the first is written.
+#[derive(Clone)]
+pub struct Home {
+    pub forge: Forge,
+    pub identity: Identity,
+    /// `group/project`.
+    pub path: String,
+}
+
+impl Home {
+    async fn project(&self) -> Result<ProjectId> {
+        let (group, name) = self.path.split_once('/').ok_or_else(|| {
+            Problem::invalid("bad_setting", "The setting `postmortems` names no project.").next("Write group/project.")
+        })?;
+        if let Some(project) = self.forge.find(group, name).await? {
+            return Ok(project.id);
+        }
+        let id = match self.identity.find_group(group).await? {
+            Some(group) => group.id,
+            None => self.identity.found_group(group, "Kept by the platform itself").await?,
+        };
+        let scope = GroupScope { id, name: group.to_owned(), role: Role::Owner };
+        let new = bascule_wire::forge::NewProject {
+            name: name.to_owned(),
+            description: "Post-mortems, one file an incident".to_owned(),
+            visibility: Some(bascule_core::Visibility::Internal),
+            default_branch: None,
+        };
+        Ok(self.forge.create(&Actor::system(), &scope, &new).await?.id)
+    }
+}
+
+#[async_trait]
+impl bascule_incidents::ports::PostmortemHome for Home {
+    async fn commit(
+        &self,
+        _project: ProjectId,
+        path: &str,
+        bytes: &[u8],
+        message: &str,
+    ) -> Result<bascule_incidents::ports::Committed> {
+        let project = self.project().await?;
+        let author = Signature { name: "Bascule".to_owned(), email: "bascule@localhost".to_owned() };
+        let files = vec![FileToCommit { path: path.to_owned(), bytes: bytes.to_vec() }];
+        let sha = self.forge.commit_files(project, "main", files, message, &author, &Actor::system()).await?;
+        Ok(bascule_incidents::ports::Committed { home: self.path.clone(), sha })
+    }
+}
+
+#[async_trait]
+impl bascule_incidents::ports::Visible for Projects {
+    async fn projects(&self, caller: &Caller) -> Result<Option<Vec<ProjectId>>> {
+        Ok(self.seen(caller).await?.map(|projects| projects.into_iter().map(|(id, _)| id).collect()))
+    }
+}
+
+#[async_trait]
+impl bascule_insights::ports::Visible for Projects {
+    async fn projects(&self, caller: &Caller) -> Result<Option<Vec<ProjectId>>> {
+        bascule_incidents::ports::Visible::projects(self, caller).await
+    }
+}

@@ -1,0 +1,104 @@
+//! From the route table itself: every route refuses the anonymous and the guest, unless listed here.
+
+use crate::BIN;
+use bascule_testkit::TestApp;
+use serde_json::Value;
+use std::process::Command;
+
+/// Routes that anyone may call.
+const PUBLIC: &[&str] = &[
+    "GET /sign-in", "POST /sign-in", "GET /healthz", "GET /readyz", "GET /favicon.ico", "GET /assets/{hash}/{name}",
+    "GET /api/v1/openapi.json", "GET /api/v1/keys", "GET /metrics", "POST /sign-out",
+];
+
+fn fill(path: &str, project: bool) -> String {
+    let mut filled = String::new();
+    for segment in path.split('/').skip(1) {
+        filled.push('/');
+        filled.push_str(match segment {
+            "{group}" => "demo",
+            "{project}" if project => "secret",
+            "{project}" => "none",
+            s if s.starts_with('{') => "1",
+            s => s,
+        });
+    }
+    // Git's addresses end in .git.
+    for git in ["info/refs", "git-upload-pack", "git-receive-pack"] {
+        if filled.ends_with(git) {
+            filled = filled.replace("/secret/", "/secret.git/");
+        }
+    }
+    filled
+}
+
+fn routes() -> Vec<Value> {
+    let output = Command::new(BIN).arg("routes").output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn every_route_refuses_the_anonymous_and_the_guest() {
+    let app = TestApp::start(BIN);
+    let cli = app.cli();
+    drop(cli.ok(&["group", "create", "demo"]));
+    drop(cli.ok(&["project", "create", "demo/secret"]));
+    // A guest of another project: an account that this project is none of the business of; and a token that
+    // is a guest in this very project.
+    let guest = cli.json(&["token", "create", "guest", "--project", "demo/secret", "--role", "guest", "--scope", "api"]);
+    let guest = guest["secret"].as_str().unwrap().to_owned();
+    let routes = routes();
+    assert!(routes.len() > 100, "{} routes", routes.len());
+    let mut open = Vec::new();
+    for route in &routes {
+        let (method, path) = (route["method"].as_str().unwrap(), route["path"].as_str().unwrap());
+        let access = route["access"].as_str().unwrap();
+        let name = format!("{method} {path}");
+        let listed = PUBLIC.contains(&name.as_str());
+        assert_eq!(listed, access == "Public", "{name} is {access}: list it as public here, or close it");
+        if listed {
+            continue;
+        }
+        let address = fill(path, true);
+        let anonymous = app.anonymous(method, &address).header("accept", "application/json").send().await.unwrap();
+        if !matches!(anonymous.status().as_u16(), 401 | 403) {
+            open.push(format!("{name} answers nobody with {}", anonymous.status()));
+        }
+        if access.starts_with("Machine") {
+            continue;
+        }
+        let as_guest = app
+            .anonymous(method, &address)
+            .bearer_auth(&guest)
+            .header("accept", "application/json")
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16();
+        let guest_may = access == "Project(ProjectView)";
+        if !guest_may && !matches!(as_guest, 401 | 403 | 404) {
+            open.push(format!("{name} ({access}) answers a guest with {as_guest}"));
+        }
+    }
+    assert!(open.is_empty(), "{open:#?}");
+}
+
+#[tokio::test]
+async fn leaving_ends_everything_at_once() {
+    let app = TestApp::start(BIN);
+    let cli = app.cli();
+    drop(cli.ok(&["group", "create", "demo"]));
+    drop(cli.ok(&["project", "create", "demo/secret"]));
+    let token = cli.json(&["token", "create", "bot", "--project", "demo/secret", "--role", "reporter", "--scope", "api"]);
+    let secret = token["secret"].as_str().unwrap();
+    let bot = app.cli_as(secret);
+    drop(bot.ok(&["project", "show", "demo/secret"]));
+    let (code, said) = bot.refused(&["project", "create", "demo/other"]);
+    assert_eq!(code, 1, "another group's matters look as if they were not there: {said}");
+    let id = token["id"].as_str().or_else(|| token["token"]["id"].as_str()).unwrap();
+    let answer = app.request("DELETE", &format!("/api/v1/projects/demo/secret/tokens/{id}")).send().await.unwrap();
+    assert!(answer.status().is_success(), "{}", answer.status());
+    assert_eq!(bot.refused(&["project", "show", "demo/secret"]).0, 3, "revoked is out");
+}

@@ -1,0 +1,14 @@
+//! Black-box tests: the real binary, stock git, real sandboxes, both databases. One file a concern.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+
+mod authorisation;
+mod contracts;
+mod hostile;
+mod own_history;
+mod product;
+mod survive;
+mod way;
+
+/// The binary under test.
+const BIN: &str = env!("CARGO_BIN_EXE_bascule");
