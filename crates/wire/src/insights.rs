@@ -1,5 +1,5 @@
 //! Measures and facts as the JSON API and the command line carry them. What each measure means stands in
-//! `docs/insights.md`.
+//! `docs/src/insights.md`.
 
 use bascule_core::{FactId, Timestamp};
 use serde::{Deserialize, Serialize};

@@ -32,7 +32,10 @@ type Key = (Scope, Period, Option<String>);
 
 /// Answers that still hold: while no new fact was applied, the same question has the same answer.
 #[derive(Default)]
-pub(crate) struct Cache(Mutex<HashMap<Key, (i64, Timestamp, Arc<Dto>)>>);
+pub(crate) struct Cache(Mutex<HashMap<Key, Kept>>);
+
+/// The cursor and the time at which an answer was computed, and the answer.
+type Kept = (i64, Timestamp, Arc<Dto>);
 
 impl Cache {
     fn get(&self, key: &Key, cursor: i64, now: Timestamp) -> Option<Arc<Dto>> {
