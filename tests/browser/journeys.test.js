@@ -69,7 +69,7 @@ test('every main page opens, asks no other host, and has no script errors', asyn
     const answer = await page.goto(address);
     assert.equal(answer.status(), 200, address);
     assert.ok((await page.textContent('body')).includes(text), `${address} shows ${text}`);
-    const unlabelled = await page.$$eval('input:not([type=hidden]):not([type=submit]),select,textarea', (fields) =>
+    const unlabelled = await page.$$eval('input:not([type=hidden]):not([type=submit]):not([disabled]),select,textarea', (fields) =>
       fields.filter((f) => !f.labels?.length && !f.getAttribute('aria-label') && !f.getAttribute('aria-labelledby')).map((f) => f.outerHTML));
     assert.deepEqual(unlabelled, [], `${address}: inputs without a label`);
   }
@@ -175,7 +175,7 @@ test('an incident is declared, taken and resolved in the browser', async () => {
   await page.fill('input[name=title]', 'No page loads');
   await page.locator('main form button[type=submit], main form button:not([type])').first().click();
   await page.waitForURL(/-\/incidents\/\d+/);
-  await page.getByRole('button', { name: /acknowledge/i }).click();
+  await page.getByRole('button', { name: /take it|acknowledge/i }).click();
   await page.waitForLoadState();
   await page.getByRole('button', { name: /resolve/i }).first().click();
   await page.waitForLoadState();

@@ -31,7 +31,7 @@ const pages = [
   ['releases', `/${project}/-/releases`],
   ['release', `/${project}/-/releases`, 'main a[href*="/-/releases/"]'],
   ['environments', `/${project}/-/environments`],
-  ['rollout', `/${project}/-/environments`, 'main a[href*="/-/rollouts/"]'],
+  ['rollout', `/${project}/-/deployments`, 'main a[href*="/-/deployments/"]', 'main a[href*="/-/rollouts/"]'],
   ['telemetry', `/${project}/-/telemetry`],
   ['incidents', '/incidents'],
   ['incident', '/incidents', 'main a[href*="/-/incidents/"]'],

@@ -90,8 +90,12 @@ impl Config {
         let mut figment = Figment::from(Serialized::defaults(Self::default()));
         if let Some(file) = &options.config {
             if !file.is_file() {
-                return Err(Problem::new(400, "usage", format!("There is no configuration file {}.", file.display()))
-                    .next("Correct --config, or leave it out."));
+                return Err(Problem::new(
+                    400,
+                    "usage",
+                    format!("There is no configuration file {}.", file.display()),
+                )
+                .next("Correct --config, or leave it out."));
             }
             figment = figment.merge(Toml::file(file));
         }
@@ -105,12 +109,18 @@ impl Config {
             .merge(Serialized::defaults(options))
             .extract()
             .map_err(|error| {
-                Problem::new(400, "usage", format!("The configuration cannot be read: {error}."))
-                    .next("See the book, chapter Configuration, for every setting.")
+                Problem::new(
+                    400,
+                    "usage",
+                    format!("The configuration cannot be read: {error}."),
+                )
+                .next("See the book, chapter Configuration, for every setting.")
             })?;
         if !matches!(config.job_network.as_str(), "never" | "on_request" | "always") {
-            return Err(Problem::new(400, "usage", format!("job_network is `{}`.", config.job_network))
-                .next("Use never, on_request or always."));
+            return Err(
+                Problem::new(400, "usage", format!("job_network is `{}`.", config.job_network))
+                    .next("Use never, on_request or always."),
+            );
         }
         Ok(config)
     }
@@ -143,6 +153,10 @@ mod tests {
         assert_eq!((config.listen.port(), config.jobs), (0, 7));
 
         std::fs::write(&file, "lisen = 1\n").unwrap();
-        assert_eq!(Config::read(&options).unwrap_err().code, "usage", "a misspelt setting is an error");
+        assert_eq!(
+            Config::read(&options).unwrap_err().code,
+            "usage",
+            "a misspelt setting is an error"
+        );
     }
 }

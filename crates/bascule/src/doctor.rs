@@ -18,14 +18,54 @@ const GIT_AT_LEAST: (u32, u32) = (2, 38);
 /// Looks, prints, and returns whether everything needed is there.
 pub async fn run(out: Output) -> bool {
     let checks = [
-        check("git", &["--version"], true, "serves clones and pushes (2.38 or later, for merge-tree)", "apt-get install git"),
-        check("bwrap", &["--version"], true, "isolates jobs and products", "apt-get install bubblewrap"),
-        check("prlimit", &["--version"], true, "limits jobs and products", "apt-get install util-linux"),
-        check("tar", &["--version"], false, "jobs pack artifacts with it", "apt-get install tar"),
-        check("podman", &["--version"], false, "runs container jobs and products (not used yet)", "apt-get install podman"),
-        check("node", &["--version"], false, "the demo's service", "apt-get install nodejs npm"),
+        check(
+            "git",
+            &["--version"],
+            true,
+            "serves clones and pushes (2.38 or later, for merge-tree)",
+            "apt-get install git",
+        ),
+        check(
+            "bwrap",
+            &["--version"],
+            true,
+            "isolates jobs and products",
+            "apt-get install bubblewrap",
+        ),
+        check(
+            "prlimit",
+            &["--version"],
+            true,
+            "limits jobs and products",
+            "apt-get install util-linux",
+        ),
+        check(
+            "tar",
+            &["--version"],
+            false,
+            "jobs pack artifacts with it",
+            "apt-get install tar",
+        ),
+        check(
+            "podman",
+            &["--version"],
+            false,
+            "runs container jobs and products (not used yet)",
+            "apt-get install podman",
+        ),
+        check(
+            "node",
+            &["--version"],
+            false,
+            "the demo's service",
+            "apt-get install nodejs npm",
+        ),
     ];
-    let git_old = checks[0].found.as_deref().and_then(version).is_some_and(|found| found < GIT_AT_LEAST);
+    let git_old = checks[0]
+        .found
+        .as_deref()
+        .and_then(version)
+        .is_some_and(|found| found < GIT_AT_LEAST);
     let sandbox = bascule_sandbox::Sandbox::available().await;
     let mut good = !git_old && sandbox.is_ok();
     for check in &checks {
@@ -39,8 +79,14 @@ pub async fn run(out: Output) -> bool {
     for check in &checks {
         match (&check.found, check.needed) {
             (Some(version), _) => line(&format!("ok       {:<8} {version}", check.name)),
-            (None, true) => line(&format!("MISSING  {:<8} {}\n         get it: {}", check.name, check.purpose, check.get)),
-            (None, false) => line(&format!("absent   {:<8} {}; if wanted: {}", check.name, check.purpose, check.get)),
+            (None, true) => line(&format!(
+                "MISSING  {:<8} {}\n         get it: {}",
+                check.name, check.purpose, check.get
+            )),
+            (None, false) => line(&format!(
+                "absent   {:<8} {}; if wanted: {}",
+                check.name, check.purpose, check.get
+            )),
         }
     }
     if git_old {
@@ -49,19 +95,41 @@ pub async fn run(out: Output) -> bool {
     if let Err(problem) = sandbox {
         line(&format!("MISSING  sandbox  {problem}"));
     }
-    line(if good { "This machine is ready." } else { "This machine is not ready: see above." });
+    line(if good {
+        "This machine is ready."
+    } else {
+        "This machine is not ready: see above."
+    });
     good
 }
 
 fn check(name: &'static str, args: &[&str], needed: bool, purpose: &'static str, get: &'static str) -> Check {
-    let found = Command::new(name).args(args).output().ok().filter(|o| o.status.success()).map(|o| {
-        String::from_utf8_lossy(&o.stdout).lines().next().unwrap_or_default().trim().to_owned()
-    });
-    Check { name, found, needed, purpose, get }
+    let found = Command::new(name)
+        .args(args)
+        .output()
+        .ok()
+        .filter(|o| o.status.success())
+        .map(|o| {
+            String::from_utf8_lossy(&o.stdout)
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_owned()
+        });
+    Check {
+        name,
+        found,
+        needed,
+        purpose,
+        get,
+    }
 }
 
 fn version(text: &str) -> Option<(u32, u32)> {
-    let number = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    let number = text
+        .split_whitespace()
+        .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
     let mut parts = number.split('.');
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }

@@ -11,11 +11,22 @@ pub fn server() {
     let builder = fmt().with_env_filter(filter);
     let json = std::env::var("BASCULE_LOG_FORMAT").map_or(!std::io::stdout().is_terminal(), |f| f == "json");
     // A second start, as in tests, keeps the first.
-    drop(if json { builder.json().try_init() } else { builder.compact().with_target(false).try_init() });
+    drop(if json {
+        builder.json().try_init()
+    } else {
+        builder.compact().with_target(false).try_init()
+    });
 }
 
 /// Begins to log as a client verb does.
 pub fn client() {
     let filter = EnvFilter::try_from_env("BASCULE_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
-    drop(fmt().with_env_filter(filter).with_writer(std::io::stderr).compact().with_target(false).try_init());
+    drop(
+        fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .compact()
+            .with_target(false)
+            .try_init(),
+    );
 }

@@ -47,7 +47,11 @@ fn main() -> ExitCode {
             Verb::Edge(options) => roles::edge(options).await,
             Verb::Doctor => {
                 let ready = doctor::run(output::Output::new(json)).await;
-                Ok(if ready { output::code::DONE } else { output::code::FAILED })
+                Ok(if ready {
+                    output::code::DONE
+                } else {
+                    output::code::FAILED
+                })
             }
             Verb::Routes => server::routes().await.map(|table| {
                 output::line(&table);

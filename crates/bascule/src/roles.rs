@@ -18,10 +18,20 @@ pub struct RunnerOptions {
     #[arg(long, env = "BASCULE_SERVER", value_name = "URL")]
     server: String,
     /// The runner's token
-    #[arg(long, env = "BASCULE_RUNNER_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(
+        long,
+        env = "BASCULE_RUNNER_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
     runner_token: String,
     /// Where builds and caches are kept
-    #[arg(long, env = "BASCULE_DATA", default_value = "bascule-runner", value_name = "DIR")]
+    #[arg(
+        long,
+        env = "BASCULE_DATA",
+        default_value = "bascule-runner",
+        value_name = "DIR"
+    )]
     data: PathBuf,
     /// What people call it
     #[arg(long, env = "BASCULE_RUNNER_NAME", default_value = "runner")]
@@ -44,10 +54,20 @@ pub struct AgentOptions {
     #[arg(long, env = "BASCULE_SERVER", value_name = "URL")]
     server: String,
     /// The agent's token
-    #[arg(long, env = "BASCULE_AGENT_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    #[arg(
+        long,
+        env = "BASCULE_AGENT_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
     agent_token: String,
     /// Where artifacts and products are kept
-    #[arg(long, env = "BASCULE_DATA", default_value = "bascule-agent", value_name = "DIR")]
+    #[arg(
+        long,
+        env = "BASCULE_DATA",
+        default_value = "bascule-agent",
+        value_name = "DIR"
+    )]
     data: PathBuf,
 }
 
@@ -55,10 +75,22 @@ pub struct AgentOptions {
 #[derive(Debug, Args)]
 pub struct EdgeOptions {
     /// The server's address
-    #[arg(long, env = "BASCULE_SERVER", value_name = "URL", required_unless_present = "routes", default_value = "")]
+    #[arg(
+        long,
+        env = "BASCULE_SERVER",
+        value_name = "URL",
+        required_unless_present = "routes",
+        default_value = ""
+    )]
     server: String,
     /// The edge's token
-    #[arg(long, env = "BASCULE_EDGE_TOKEN", hide_env_values = true, value_name = "TOKEN", default_value = "")]
+    #[arg(
+        long,
+        env = "BASCULE_EDGE_TOKEN",
+        hide_env_values = true,
+        value_name = "TOKEN",
+        default_value = ""
+    )]
     edge_token: String,
     /// Serve this configuration (JSON) instead of asking a server
     #[arg(long, value_name = "FILE")]
@@ -77,7 +109,10 @@ pub fn network_policy(text: &str) -> Result<NetworkPolicy> {
         "never" => Ok(NetworkPolicy::Never),
         "on_request" => Ok(NetworkPolicy::OnRequest),
         "always" => Ok(NetworkPolicy::Always),
-        other => Err(usage(&format!("`{other}` is no network policy."), "Use never, on_request or always.")),
+        other => Err(usage(
+            &format!("`{other}` is no network policy."),
+            "Use never, on_request or always.",
+        )),
     }
 }
 
@@ -88,7 +123,10 @@ pub async fn runner(options: RunnerOptions) -> Result<u8> {
     config.network_policy = network_policy(&options.network)?;
     for variable in options.variables {
         let Some((name, value)) = variable.split_once('=') else {
-            return Err(usage(&format!("`{variable}` is no variable."), "Write NAME=VALUE."));
+            return Err(usage(
+                &format!("`{variable}` is no variable."),
+                "Write NAME=VALUE.",
+            ));
         };
         config.job_variables.push((name.to_owned(), value.to_owned()));
     }
@@ -113,10 +151,18 @@ pub async fn edge(options: EdgeOptions) -> Result<u8> {
         Edge::new(config).run(stop).await?;
         return Ok(code::DONE);
     };
-    let text = std::fs::read_to_string(&file)
-        .map_err(|e| usage(&format!("{} cannot be read: {e}.", file.display()), "Check --routes."))?;
-    let routes = serde_json::from_str(&text)
-        .map_err(|e| usage(&format!("{} is no edge configuration: {e}.", file.display()), "See the book, chapter Edge."))?;
+    let text = std::fs::read_to_string(&file).map_err(|e| {
+        usage(
+            &format!("{} cannot be read: {e}.", file.display()),
+            "Check --routes.",
+        )
+    })?;
+    let routes = serde_json::from_str(&text).map_err(|e| {
+        usage(
+            &format!("{} is no edge configuration: {e}.", file.display()),
+            "See the book, chapter Edge.",
+        )
+    })?;
     let edge = Edge::with_static(config, routes);
     let handle = edge.handle();
     let tell = async move {

@@ -53,7 +53,11 @@ pub async fn run(options: &ServerOptions, roles: Roles) -> Result<u8> {
     let stop = on_signal();
     let server = server::Server::build(&config).await?;
     let url = server.url().to_owned();
-    let tokens = if roles == Roles::All { Some(server.embedded().await?) } else { None };
+    let tokens = if roles == Roles::All {
+        Some(server.embedded().await?)
+    } else {
+        None
+    };
 
     // The helpers stop first, so that they can still report to a server that listens.
     let helpers_stop = stop.child_token();
@@ -73,7 +77,9 @@ pub async fn run(options: &ServerOptions, roles: Roles) -> Result<u8> {
     helpers_stop.cancel();
     let drained = async { while helpers.join_next().await.is_some() {} };
     if tokio::time::timeout(GRACE, drained).await.is_err() {
-        tracing::warn!("some work did not end in time and is cut off; it is resumed or retried at the next start");
+        tracing::warn!(
+            "some work did not end in time and is cut off; it is resumed or retried at the next start"
+        );
     }
     server_stop.cancel();
     let ended = match ended_early {
@@ -101,7 +107,11 @@ async fn spawn_helpers(
     let mut runner = bascule_runner::Config::new(url, &tokens.runner, &config.data.join("runner"));
     runner.concurrency = config.jobs.max(1);
     runner.network_policy = roles::network_policy(&config.job_network)?;
-    runner.job_variables = config.job_variables.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+    runner.job_variables = config
+        .job_variables
+        .iter()
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
     let agent = bascule_agent::Config::new(url, &tokens.agent, config.data.join("agent"), clock.clone());
     let mut edge = bascule_edge::Config::new(url, &tokens.edge, clock);
     edge.shared_listener = config.edge_listen;

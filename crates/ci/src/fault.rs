@@ -19,7 +19,10 @@ impl Pos {
     /// The place `by` columns further right on the same line.
     #[must_use]
     pub fn right(self, by: usize) -> Self {
-        Self { column: self.column.saturating_add(u32::try_from(by).unwrap_or(u32::MAX)), ..self }
+        Self {
+            column: self.column.saturating_add(u32::try_from(by).unwrap_or(u32::MAX)),
+            ..self
+        }
     }
 }
 
@@ -46,7 +49,12 @@ impl Fault {
     /// A fault at a place.
     #[must_use]
     pub fn new(pos: Pos, what: impl Into<String>, allowed: impl Into<String>) -> Self {
-        Self { pos, file: String::new(), what: what.into(), allowed: allowed.into() }
+        Self {
+            pos,
+            file: String::new(),
+            what: what.into(),
+            allowed: allowed.into(),
+        }
     }
 
     /// The file's path as people know it.
@@ -58,13 +66,21 @@ impl Fault {
     /// What is wrong and what is allowed, in one sentence.
     #[must_use]
     pub fn reason(&self) -> String {
-        if self.allowed.is_empty() { self.what.clone() } else { format!("{}; {}", self.what, self.allowed) }
+        if self.allowed.is_empty() {
+            self.what.clone()
+        } else {
+            format!("{}; {}", self.what, self.allowed)
+        }
     }
 
     /// `line:column`, after the file's path where it is an included one.
     #[must_use]
     pub fn position(&self) -> String {
-        if self.file.is_empty() { self.pos.to_string() } else { format!("{}:{}", self.file, self.pos) }
+        if self.file.is_empty() {
+            self.pos.to_string()
+        } else {
+            format!("{}:{}", self.file, self.pos)
+        }
     }
 }
 
@@ -93,7 +109,10 @@ impl Faults {
     /// The one to tell first.
     #[must_use]
     pub fn first(&self) -> Fault {
-        self.0.first().cloned().unwrap_or_else(|| Fault::new(Pos::default(), "the file is wrong", ""))
+        self.0
+            .first()
+            .cloned()
+            .unwrap_or_else(|| Fault::new(Pos::default(), "the file is wrong", ""))
     }
 
     /// Writes the files' names into the faults, in order of their place, at most [`FAULTS`].
@@ -107,7 +126,10 @@ impl Faults {
 /// Fills in the file names of faults or warnings and orders them by place.
 pub fn name_files(faults: &mut Vec<Fault>, files: &[String]) {
     for fault in faults.iter_mut().filter(|fault| fault.pos.file > 0) {
-        fault.file = files.get(usize::from(fault.pos.file)).cloned().unwrap_or_default();
+        fault.file = files
+            .get(usize::from(fault.pos.file))
+            .cloned()
+            .unwrap_or_default();
     }
     faults.sort_by_key(|fault| fault.pos);
     faults.dedup();
@@ -137,7 +159,11 @@ impl std::error::Error for Faults {}
 /// Text as quoted in a message: one line, at most 60 characters.
 #[must_use]
 pub fn shown(text: &str) -> String {
-    let mut cut: String = text.chars().take(60).map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let mut cut: String = text
+        .chars()
+        .take(60)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect();
     if text.chars().nth(60).is_some() {
         cut.push('…');
     }
@@ -161,8 +187,10 @@ pub fn did_you_mean<'a>(word: &str, allowed: impl IntoIterator<Item = &'a str>) 
 
 /// Edits (insert, delete, replace, swap of neighbours) from one word to the other.
 fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) =
-        (a.to_lowercase().chars().collect(), b.to_lowercase().chars().collect());
+    let (a, b): (Vec<char>, Vec<char>) = (
+        a.to_lowercase().chars().collect(),
+        b.to_lowercase().chars().collect(),
+    );
     let mut rows = vec![vec![0_usize; b.len() + 1]; a.len() + 1];
     for (i, row) in rows.iter_mut().enumerate() {
         row[0] = i;

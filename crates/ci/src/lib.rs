@@ -46,7 +46,11 @@ impl Options {
     /// The usual, for a server at this address.
     #[must_use]
     pub fn new(base_url: impl Into<String>, stop: CancellationToken) -> Self {
-        Self { base_url: base_url.into(), lost_after: Duration::from_secs(60), stop }
+        Self {
+            base_url: base_url.into(),
+            lost_after: Duration::from_secs(60),
+            stop,
+        }
     }
 }
 
@@ -79,7 +83,16 @@ impl Ci {
     pub fn new(db: Db, ledger: Ledger, blobs: Blobs, code: Arc<dyn ports::Code>, options: Options) -> Self {
         let clock = ledger.clock().clone();
         let started = clock.now();
-        Self(Arc::new(Inner { db, ledger, blobs, clock, code, options, signals: signals::Signals::default(), started }))
+        Self(Arc::new(Inner {
+            db,
+            ledger,
+            blobs,
+            clock,
+            code,
+            options,
+            signals: signals::Signals::default(),
+            started,
+        }))
     }
 
     /// All routes: pages, JSON API and runner protocol.

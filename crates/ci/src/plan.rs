@@ -94,7 +94,10 @@ pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
     let base_values = resolve(&base);
     let mut workflow_variables = Vec::new();
     if let Some(rules) = &config.workflow.rules {
-        match rules.iter().find(|rule| rule.matches(&context.around, &base_values)) {
+        match rules
+            .iter()
+            .find(|rule| rule.matches(&context.around, &base_values))
+        {
             Some(rule) if rule.when != Some(When::Never) => {
                 workflow_variables = rule.variables.iter().map(of_file).collect();
             }
@@ -106,7 +109,12 @@ pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
         }
     }
     base.extend(workflow_variables.iter().cloned());
-    plan.name = config.workflow.name.as_ref().map(|name| expand(name, &resolve(&base))).filter(|n| !n.is_empty());
+    plan.name = config
+        .workflow
+        .name
+        .as_ref()
+        .map(|name| expand(name, &resolve(&base)))
+        .filter(|n| !n.is_empty());
     let mut places = HashMap::new();
     let mut made: HashMap<String, Vec<String>> = HashMap::new();
     for job in &config.jobs {
@@ -177,7 +185,12 @@ fn choose(job: &Job, context: &Context<'_>, values: &BTreeMap<String, String>) -
     };
     if let Some(rules) = &job.rules {
         let Some(rule) = rules.iter().find(|rule| rule.matches(&context.around, values)) else {
-            return Err(if rules.is_empty() { "its rules are empty" } else { "none of its rules matches" }.to_owned());
+            return Err(if rules.is_empty() {
+                "its rules are empty"
+            } else {
+                "none of its rules matches"
+            }
+            .to_owned());
         };
         return by_rule(job, rule);
     }
@@ -194,7 +207,14 @@ fn choose(job: &Job, context: &Context<'_>, values: &BTreeMap<String, String>) -
     if job.when == When::Never {
         return Err("its `when` is never".to_owned());
     }
-    let mut chosen = chosen(job.when, if job.only.is_some() { "`only` names this ref" } else { "it has no rules" });
+    let mut chosen = chosen(
+        job.when,
+        if job.only.is_some() {
+            "`only` names this ref"
+        } else {
+            "it has no rules"
+        },
+    );
     // Outside rules, a manual job holds nothing up unless it says so.
     if job.when == When::Manual && job.allow_failure.is_none() {
         chosen.allow_failure = Some(AllowFailure::Yes);
@@ -229,7 +249,9 @@ fn copies(job: &Job) -> Vec<(String, Vec<runner::Variable>)> {
         None => vec![(job.name.clone(), Vec::new())],
         Some(Parallel::Count(total)) => {
             let total = usize::try_from(*total).unwrap_or(1);
-            (1..=total).map(|i| (format!("{} {i}/{total}", job.name), numbered(i, total))).collect()
+            (1..=total)
+                .map(|i| (format!("{} {i}/{total}", job.name), numbered(i, total)))
+                .collect()
         }
         Some(Parallel::Matrix(rows)) => rows
             .iter()
@@ -237,7 +259,10 @@ fn copies(job: &Job) -> Vec<(String, Vec<runner::Variable>)> {
             .map(|(index, row)| {
                 let values: Vec<&str> = row.iter().map(|(_, value)| value.as_str()).collect();
                 let mut variables = numbered(index + 1, rows.len());
-                variables.extend(row.iter().map(|(k, v)| runner::Variable::public(k.clone(), v.clone())));
+                variables.extend(
+                    row.iter()
+                        .map(|(k, v)| runner::Variable::public(k.clone(), v.clone())),
+                );
                 (format!("{}: [{}]", job.name, values.join(", ")), variables)
             })
             .collect(),
@@ -249,8 +274,11 @@ fn planned(job: &Job, name: String, variables: Vec<runner::Variable>, chosen: &C
     if let Some(interruptible) = chosen.interruptible {
         spec.interruptible = interruptible;
     }
-    let allow_failure =
-        chosen.allow_failure.clone().or_else(|| job.allow_failure.clone()).unwrap_or_default();
+    let allow_failure = chosen
+        .allow_failure
+        .clone()
+        .or_else(|| job.allow_failure.clone())
+        .unwrap_or_default();
     PlannedJob {
         name,
         stage: job.stage.clone(),
@@ -269,10 +297,18 @@ fn planned(job: &Job, name: String, variables: Vec<runner::Variable>, chosen: &C
 }
 
 fn order_stages(plan: &mut Plan, config: &Config) {
-    plan.stages =
-        config.stages.iter().filter(|s| plan.jobs.iter().any(|job| &job.stage == *s)).cloned().collect();
-    let index: HashMap<&str, usize> =
-        plan.stages.iter().enumerate().map(|(i, stage)| (stage.as_str(), i)).collect();
+    plan.stages = config
+        .stages
+        .iter()
+        .filter(|s| plan.jobs.iter().any(|job| &job.stage == *s))
+        .cloned()
+        .collect();
+    let index: HashMap<&str, usize> = plan
+        .stages
+        .iter()
+        .enumerate()
+        .map(|(i, stage)| (stage.as_str(), i))
+        .collect();
     for job in &mut plan.jobs {
         job.stage_index = index.get(job.stage.as_str()).copied().unwrap_or_default();
     }
@@ -287,11 +323,17 @@ fn connect(
     places: &HashMap<String, crate::fault::Pos>,
     faults: &mut Vec<Fault>,
 ) {
-    let stage_of: HashMap<String, usize> =
-        plan.jobs.iter().map(|job| (job.name.clone(), job.stage_index)).collect();
+    let stage_of: HashMap<String, usize> = plan
+        .jobs
+        .iter()
+        .map(|job| (job.name.clone(), job.stage_index))
+        .collect();
     let written: HashSet<&str> = config.jobs.iter().map(|job| job.name.as_str()).collect();
-    let left_out: HashMap<&str, &str> =
-        plan.left_out.iter().map(|(name, reason)| (name.as_str(), reason.as_str())).collect();
+    let left_out: HashMap<&str, &str> = plan
+        .left_out
+        .iter()
+        .map(|(name, reason)| (name.as_str(), reason.as_str()))
+        .collect();
     let targets = |name: &str| -> Vec<String> {
         match made.get(name) {
             Some(names) => names.clone(),
@@ -312,11 +354,18 @@ fn connect(
                     if stage_of.get(&name).is_some_and(|stage| *stage > job.stage_index) {
                         faults.push(Fault::new(
                             need.pos,
-                            format!("`{}` needs `{}`, which is in a later stage", shown(&job.name), shown(&name)),
+                            format!(
+                                "`{}` needs `{}`, which is in a later stage",
+                                shown(&job.name),
+                                shown(&name)
+                            ),
                             "a job needs jobs of its own or of earlier stages",
                         ));
                     } else if !resolved.iter().any(|r| r.job == name) {
-                        resolved.push(Need { job: name, ..need.clone() });
+                        resolved.push(Need {
+                            job: name,
+                            ..need.clone()
+                        });
                     }
                 }
             }
@@ -330,12 +379,18 @@ fn connect(
                         .map_or_else(String::new, |word| format!("did you mean `{word}`?"));
                     faults.push(Fault::new(
                         pos,
-                        format!("`dependencies` of `{}` names the unknown job `{}`", shown(&job.name), shown(name)),
+                        format!(
+                            "`dependencies` of `{}` names the unknown job `{}`",
+                            shown(&job.name),
+                            shown(name)
+                        ),
                         hint,
                     ));
                 }
                 resolved.extend(
-                    targets(name).into_iter().filter(|n| stage_of.get(n).is_some_and(|s| *s <= job.stage_index)),
+                    targets(name)
+                        .into_iter()
+                        .filter(|n| stage_of.get(n).is_some_and(|s| *s <= job.stage_index)),
                 );
             }
             job.dependencies = Dependencies::Only(resolved);
@@ -355,9 +410,15 @@ fn missing(job: &str, need: &Need, written: &HashSet<&str>, left_out: &HashMap<&
             "give both the same rules, or write `optional: true` in the need",
         );
     }
-    let hint = did_you_mean(&need.job, written.iter().copied())
-        .map_or_else(|| "name a job of this file".to_owned(), |word| format!("did you mean `{word}`?"));
-    Fault::new(need.pos, format!("`{}` needs the unknown job `{}`", shown(job), shown(&need.job)), hint)
+    let hint = did_you_mean(&need.job, written.iter().copied()).map_or_else(
+        || "name a job of this file".to_owned(),
+        |word| format!("did you mean `{word}`?"),
+    );
+    Fault::new(
+        need.pos,
+        format!("`{}` needs the unknown job `{}`", shown(job), shown(&need.job)),
+        hint,
+    )
 }
 
 /// Finds jobs that wait for themselves, by taking away all that can run until nothing more can.
@@ -367,7 +428,10 @@ fn circles(plan: &Plan, places: &HashMap<String, crate::fault::Pos>, faults: &mu
         .iter()
         .filter_map(|job| {
             let needs = job.needs.as_ref()?;
-            Some((job.name.as_str(), needs.iter().map(|need| need.job.as_str()).collect()))
+            Some((
+                job.name.as_str(),
+                needs.iter().map(|need| need.job.as_str()).collect(),
+            ))
         })
         .collect();
     loop {
@@ -384,7 +448,11 @@ fn circles(plan: &Plan, places: &HashMap<String, crate::fault::Pos>, faults: &mu
         }
     }
     // What is left are circles and what waits for them; one message is enough.
-    if let Some(first) = plan.jobs.iter().find(|job| waiting.contains_key(job.name.as_str())) {
+    if let Some(first) = plan
+        .jobs
+        .iter()
+        .find(|job| waiting.contains_key(job.name.as_str()))
+    {
         let mut names: Vec<&str> = waiting.keys().copied().collect();
         names.sort_unstable();
         faults.push(Fault::new(

@@ -45,7 +45,12 @@ pub trait Code: Send + Sync {
     async fn list_paths(&self, project: ProjectId, sha: &str) -> Result<Vec<String>>;
 
     /// Files that differ between two commits; against the first parent where `before` is `None`.
-    async fn changed_paths(&self, project: ProjectId, before: Option<&str>, after: &str) -> Result<Vec<String>>;
+    async fn changed_paths(
+        &self,
+        project: ProjectId,
+        before: Option<&str>,
+        after: &str,
+    ) -> Result<Vec<String>>;
 
     /// What a branch or tag name points to; a branch before a tag of the same name.
     async fn resolve(&self, project: ProjectId, reference: &str) -> Result<Option<Commit>>;

@@ -89,7 +89,10 @@ impl Signals {
     /// Someone watches the job's log, until the result is dropped.
     pub fn watch(&self, job: JobId) -> Watching {
         *lock(&self.watched).entry(job).or_default() += 1;
-        Watching { signals: self.clone(), job }
+        Watching {
+            signals: self.clone(),
+            job,
+        }
     }
 
     /// Whether the job's log may be asked for again; true once.

@@ -92,7 +92,10 @@ impl JobStatus {
     /// Whether the job ended, so that only a person can bring it back.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Success | Self::Failed | Self::Canceled | Self::Skipped)
+        matches!(
+            self,
+            Self::Success | Self::Failed | Self::Canceled | Self::Skipped
+        )
     }
 
     /// Whether the job waits for a runner or has one.
@@ -106,6 +109,9 @@ impl PipelineStatus {
     /// Whether nothing will happen any more by itself or by a waiting person.
     #[must_use]
     pub const fn is_final(self) -> bool {
-        matches!(self, Self::Success | Self::Warning | Self::Failed | Self::Canceled | Self::Skipped)
+        matches!(
+            self,
+            Self::Success | Self::Warning | Self::Failed | Self::Canceled | Self::Skipped
+        )
     }
 }

@@ -16,7 +16,9 @@ pub const REGISTRATION: &str = "GR1348941";
 pub fn new(prefix: &str) -> String {
     const LETTERS: &[u8] = b"abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789";
     let mut random = rand::rng();
-    let body: String = (0..36).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())])).collect();
+    let body: String = (0..36)
+        .map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())]))
+        .collect();
     format!("{prefix}{body}")
 }
 

@@ -32,9 +32,16 @@ fn replace(text: &str, value: &mut dyn FnMut(&str) -> String) -> String {
         }
         let braced = after.strip_prefix('{');
         let from = braced.unwrap_or(after);
-        let length = from.bytes().take_while(|b| b.is_ascii_alphanumeric() || *b == b'_').count();
+        let length = from
+            .bytes()
+            .take_while(|b| b.is_ascii_alphanumeric() || *b == b'_')
+            .count();
         let (name, tail) = from.split_at(length);
-        let closed = if braced.is_some() { tail.strip_prefix('}') } else { Some(tail) };
+        let closed = if braced.is_some() {
+            tail.strip_prefix('}')
+        } else {
+            Some(tail)
+        };
         match closed {
             Some(tail) if length > 0 => {
                 if out.len() < EXPANDED {
@@ -80,7 +87,9 @@ fn value_of<'a>(
     if let Some(value) = done.get(name) {
         return value.clone();
     }
-    let Some((name, variable)) = list.get_key_value(name) else { return String::new() };
+    let Some((name, variable)) = list.get_key_value(name) else {
+        return String::new();
+    };
     if variable.raw || !variable.value.contains('$') {
         done.insert((*name).to_owned(), variable.value.clone());
         return variable.value.clone();
@@ -115,8 +124,10 @@ mod tests {
 
     #[test]
     fn dollars_mean_what_gitlab_says() {
-        let variables: BTreeMap<String, String> =
-            [("A", "1"), ("LONG_NAME", "x")].into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+        let variables: BTreeMap<String, String> = [("A", "1"), ("LONG_NAME", "x")]
+            .into_iter()
+            .map(|(k, v)| (k.to_owned(), v.to_owned()))
+            .collect();
         for (text, expected) in [
             ("$A", "1"),
             ("${A}b", "1b"),
@@ -140,7 +151,10 @@ mod tests {
             Variable::public("B", "b$C"),
             Variable::public("C", "1"),
             Variable::public("C", "2"),
-            Variable { raw: true, ..Variable::public("R", "$C") },
+            Variable {
+                raw: true,
+                ..Variable::public("R", "$C")
+            },
             Variable::public("X", "$Y"),
             Variable::public("Y", "$X"),
         ];
@@ -148,8 +162,9 @@ mod tests {
         assert_eq!(values["A"], "b2-b2");
         assert_eq!(values["R"], "$C");
         assert!(values["X"].contains('$'));
-        let mut bomb: Vec<Variable> =
-            (0..60).map(|i| Variable::public(format!("V{i}"), format!("$V{0}$V{0}", i + 1))).collect();
+        let mut bomb: Vec<Variable> = (0..60)
+            .map(|i| Variable::public(format!("V{i}"), format!("$V{0}$V{0}", i + 1)))
+            .collect();
         bomb.push(Variable::public("V60", "boom"));
         assert!(resolve(&bomb).values().all(|value| value.len() <= EXPANDED));
     }

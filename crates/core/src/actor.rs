@@ -41,7 +41,11 @@ impl Actor {
     /// An actor of a kind.
     #[must_use]
     pub fn new(kind: ActorKind, id: impl fmt::Display, name: impl Into<String>) -> Self {
-        Self { kind, id: id.to_string(), name: name.into() }
+        Self {
+            kind,
+            id: id.to_string(),
+            name: name.into(),
+        }
     }
 
     /// The platform acting by itself.
@@ -76,15 +80,25 @@ impl ActorKind {
     /// Reads a stored name; what is unknown is [`ActorKind::Anonymous`].
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        [Self::User, Self::Token, Self::Job, Self::Runner, Self::Agent, Self::Edge, Self::System]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
-            .unwrap_or(Self::Anonymous)
+        [
+            Self::User,
+            Self::Token,
+            Self::Job,
+            Self::Runner,
+            Self::Agent,
+            Self::Edge,
+            Self::System,
+        ]
+        .into_iter()
+        .find(|kind| kind.as_str() == text)
+        .unwrap_or(Self::Anonymous)
     }
 }
 
 /// What a token may be used for (GitLab's names).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
     /// The whole API.
@@ -99,7 +113,12 @@ pub enum Scope {
 
 impl Scope {
     /// All scopes.
-    pub const ALL: [Self; 4] = [Self::Api, Self::ReadApi, Self::ReadRepository, Self::WriteRepository];
+    pub const ALL: [Self; 4] = [
+        Self::Api,
+        Self::ReadApi,
+        Self::ReadRepository,
+        Self::WriteRepository,
+    ];
 
     /// The scope's name as stored and shown.
     #[must_use]
@@ -126,7 +145,10 @@ impl Scope {
             Self::ReadApi => permission.is_read(),
             Self::ReadRepository => matches!(permission, Permission::CodeRead),
             Self::WriteRepository => {
-                matches!(permission, Permission::CodeRead | Permission::CodePush | Permission::ProtectedPush)
+                matches!(
+                    permission,
+                    Permission::CodeRead | Permission::CodePush | Permission::ProtectedPush
+                )
             }
         }
     }
@@ -166,7 +188,11 @@ impl Caller {
     /// The platform itself, for commands it starts on its own.
     #[must_use]
     pub fn system() -> Self {
-        Self { actor: Actor::system(), instance_role: InstanceRole::Admin, ..Self::anonymous() }
+        Self {
+            actor: Actor::system(),
+            instance_role: InstanceRole::Admin,
+            ..Self::anonymous()
+        }
     }
 
     /// Whether nobody known stands behind the request.
@@ -178,7 +204,9 @@ impl Caller {
     /// Whether the token used, if any, has a scope for `permission`.
     #[must_use]
     pub fn scope_allows(&self, permission: Permission) -> bool {
-        self.scopes.as_ref().is_none_or(|scopes| scopes.iter().any(|scope| scope.allows(permission)))
+        self.scopes
+            .as_ref()
+            .is_none_or(|scopes| scopes.iter().any(|scope| scope.allows(permission)))
     }
 
     /// Whether the caller holds an instance-wide permission.
@@ -211,7 +239,11 @@ impl Visibility {
     /// Reads a stored value; what is unknown is private.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        if text == "internal" { Self::Internal } else { Self::Private }
+        if text == "internal" {
+            Self::Internal
+        } else {
+            Self::Private
+        }
     }
 }
 
@@ -243,7 +275,10 @@ impl ProjectScope {
     #[must_use]
     pub fn holds(&self, permission: Permission) -> bool {
         self.role.holds(permission)
-            && self.scopes.as_ref().is_none_or(|scopes| scopes.iter().any(|scope| scope.allows(permission)))
+            && self
+                .scopes
+                .as_ref()
+                .is_none_or(|scopes| scopes.iter().any(|scope| scope.allows(permission)))
     }
 }
 

@@ -45,17 +45,26 @@ impl FromStr for Digest {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text.strip_prefix("sha256:") {
-            Some(hex) if hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) => {
+            Some(hex)
+                if hex.len() == 64
+                    && hex
+                        .bytes()
+                        .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b)) =>
+            {
                 Ok(Self(text.to_owned()))
             }
-            _ => Err(format!("`{text}` is not a digest: write `sha256:` and 64 lowercase hexadecimal digits")),
+            _ => Err(format!(
+                "`{text}` is not a digest: write `sha256:` and 64 lowercase hexadecimal digits"
+            )),
         }
     }
 }
 
 impl<'de> Deserialize<'de> for Digest {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(serde::de::Error::custom)
     }
 }
 
@@ -66,7 +75,10 @@ mod tests {
     #[test]
     fn known_digest_and_refusals() {
         let empty = Digest::of(b"");
-        assert_eq!(empty.hex(), "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+        assert_eq!(
+            empty.hex(),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+        );
         assert!("sha256:zz".parse::<Digest>().is_err());
         assert!("sha256:../../etc/passwd".parse::<Digest>().is_err());
     }

@@ -14,8 +14,8 @@ pub use actor::{Actor, ActorKind, Caller, GroupScope, ProjectScope, Scope, Visib
 pub use clock::{Clock, FakeClock, SystemClock, Timestamp};
 pub use digest::Digest;
 pub use id::{
-    AgentId, DeploymentId, EnvironmentId, FactId, GroupId, Id, IncidentId, InstanceId, JobId, KeyId, PipelineId,
-    ProductId, ProjectId, ReleaseId, RolloutId, RunnerId, SessionId, TokenId, UserId,
+    AgentId, DeploymentId, EnvironmentId, FactId, GroupId, Id, IncidentId, InstanceId, JobId, KeyId,
+    PipelineId, ProductId, ProjectId, ReleaseId, RolloutId, RunnerId, SessionId, TokenId, UserId,
 };
 pub use name::{Name, NameError};
 pub use permission::{InstanceRole, Permission, Role};

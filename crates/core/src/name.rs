@@ -22,9 +22,35 @@ pub struct NameError {
 
 /// First segments of the platform's own addresses; a group by such a name could never be reached.
 const RESERVED: &[&str] = &[
-    "admin", "api", "assets", "dashboard", "explore", "groups", "healthz", "help", "home", "incidents", "insights",
-    "ledger", "login", "logout", "metrics", "new", "profile", "readyz", "register", "rollouts", "environments",
-    "search", "settings", "sign-in", "sign-out", "status", "users", "v1", "v2",
+    "admin",
+    "api",
+    "assets",
+    "dashboard",
+    "explore",
+    "groups",
+    "healthz",
+    "help",
+    "home",
+    "incidents",
+    "insights",
+    "ledger",
+    "login",
+    "logout",
+    "metrics",
+    "new",
+    "profile",
+    "readyz",
+    "register",
+    "rollouts",
+    "environments",
+    "search",
+    "settings",
+    "sign-in",
+    "sign-out",
+    "status",
+    "users",
+    "v1",
+    "v2",
 ];
 
 impl Name {
@@ -33,11 +59,19 @@ impl Name {
     /// # Errors
     /// Says which rule the text breaks.
     pub fn new(text: &str) -> Result<Self, NameError> {
-        let refuse = |why| Err(NameError { text: text.chars().take(80).collect(), why });
+        let refuse = |why| {
+            Err(NameError {
+                text: text.chars().take(80).collect(),
+                why,
+            })
+        };
         if text.is_empty() || text.len() > 63 {
             return refuse("use 1 to 63 characters");
         }
-        if !text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.')) {
+        if !text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_' | b'.'))
+        {
             return refuse("use only a-z, 0-9, '-', '_' and '.'");
         }
         let edge = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric());
@@ -85,7 +119,9 @@ mod tests {
 
     #[test]
     fn traversal_and_reserved_words_are_refused() {
-        for bad in ["", "..", "a..b", "../x", "a/b", "A", "-a", "a-", ".git", "x.git", "api", "a\0b", "é"] {
+        for bad in [
+            "", "..", "a..b", "../x", "a/b", "A", "-a", "a-", ".git", "x.git", "api", "a\0b", "é",
+        ] {
             assert!(Name::new(bad).is_err(), "{bad:?}");
         }
         for good in ["a", "clinic-1", "web.site", "snake_case", "0"] {

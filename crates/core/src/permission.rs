@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
 /// A member's role in a group or project. Each role holds all that the lower ones hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Sees that the project exists and its plain facts; no code.
@@ -21,7 +23,9 @@ pub enum Role {
 }
 
 /// An account's standing on the whole instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum InstanceRole {
     /// From outside: sees only what is granted by name.
@@ -181,10 +185,16 @@ impl fmt::Display for Role {
 impl FromStr for Role {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Guest, Self::Reporter, Self::Developer, Self::Maintainer, Self::Owner]
-            .into_iter()
-            .find(|role| role.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is no role: use guest, reporter, developer, maintainer or owner"))
+        [
+            Self::Guest,
+            Self::Reporter,
+            Self::Developer,
+            Self::Maintainer,
+            Self::Owner,
+        ]
+        .into_iter()
+        .find(|role| role.as_str() == text)
+        .ok_or_else(|| format!("`{text}` is no role: use guest, reporter, developer, maintainer or owner"))
     }
 }
 
@@ -218,7 +228,10 @@ mod tests {
 
     #[test]
     fn an_auditor_changes_nothing() {
-        for permission in Permission::ALL.iter().filter(|p| !p.is_read() && **p != Permission::GroupCreate) {
+        for permission in Permission::ALL
+            .iter()
+            .filter(|p| !p.is_read() && **p != Permission::GroupCreate)
+        {
             assert!(!InstanceRole::Auditor.holds(*permission), "{permission:?}");
         }
     }

@@ -72,16 +72,27 @@ impl Problem {
     /// 403: known, but not allowed.
     #[must_use]
     pub fn forbidden(permission: crate::Permission) -> Self {
-        Self::new(403, "forbidden", format!("You may not {}.", permission.describe()))
-            .why(format!("It needs at least the role `{}`, or a token with a matching scope.", permission.least_role()))
-            .next("Ask a maintainer or owner of the group or project for that role.")
+        Self::new(
+            403,
+            "forbidden",
+            format!("You may not {}.", permission.describe()),
+        )
+        .why(format!(
+            "It needs at least the role `{}`, or a token with a matching scope.",
+            permission.least_role()
+        ))
+        .next("Ask a maintainer or owner of the group or project for that role.")
     }
 
     /// 404: not there, or not for this caller to see; the two look alike on purpose.
     #[must_use]
     pub fn not_found(noun: &str) -> Self {
-        Self::new(404, "not_found", format!("There is no such {noun}, or you may not see it."))
-            .next("Check the address; if it is right, ask an owner for access.")
+        Self::new(
+            404,
+            "not_found",
+            format!("There is no such {noun}, or you may not see it."),
+        )
+        .next("Check the address; if it is right, ask an owner for access.")
     }
 
     /// 409: the present state does not allow it.

@@ -19,7 +19,13 @@ pub(crate) fn hash(previous: &str, entry: &Entry) -> String {
     field(entry.actor.id.as_bytes());
     field(entry.actor.name.as_bytes());
     field(entry.kind.as_bytes());
-    field(entry.project.map(|p| p.to_string()).unwrap_or_default().as_bytes());
+    field(
+        entry
+            .project
+            .map(|p| p.to_string())
+            .unwrap_or_default()
+            .as_bytes(),
+    );
     field(entry.subject.as_bytes());
     field(entry.summary.as_bytes());
     field(entry.body.as_bytes());

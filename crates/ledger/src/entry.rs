@@ -67,6 +67,10 @@ impl Entry {
     /// The fact, if it is of type `F`.
     #[must_use]
     pub fn fact<F: crate::Fact>(&self) -> Option<F> {
-        if self.kind == F::KIND { serde_json::from_str(&self.body).ok() } else { None }
+        if self.kind == F::KIND {
+            serde_json::from_str(&self.body).ok()
+        } else {
+            None
+        }
     }
 }

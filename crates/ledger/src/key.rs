@@ -1,11 +1,14 @@
 //! The instance's signing key: ed25519, one file, made at first start. It signs the ledger's checkpoints and
 //! the evidence of releases.
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bascule_core::Digest;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::{
     Signature, Signer as _, SigningKey, VerifyingKey,
-    pkcs8::{DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _, spki::der::pem::LineEnding},
+    pkcs8::{
+        DecodePrivateKey as _, DecodePublicKey as _, EncodePrivateKey as _, EncodePublicKey as _,
+        spki::der::pem::LineEnding,
+    },
 };
 use std::{path::Path, sync::Arc};
 
@@ -36,7 +39,9 @@ pub struct PublicKey {
 
 impl std::fmt::Debug for InstanceKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("InstanceKey").field("id", &self.id).finish_non_exhaustive()
+        f.debug_struct("InstanceKey")
+            .field("id", &self.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -47,10 +52,15 @@ impl InstanceKey {
     /// The file cannot be read or written, or holds something else.
     pub fn load_or_create(path: &Path) -> Result<Self, KeyError> {
         match std::fs::read_to_string(path) {
-            Ok(pem) => SigningKey::from_pkcs8_pem(&pem).map(Self::new).map_err(|e| KeyError::Format(e.to_string())),
+            Ok(pem) => SigningKey::from_pkcs8_pem(&pem)
+                .map(Self::new)
+                .map_err(|e| KeyError::Format(e.to_string())),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 let key = Self::generate();
-                let pem = key.key.to_pkcs8_pem(LineEnding::LF).map_err(|e| KeyError::Format(e.to_string()))?;
+                let pem = key
+                    .key
+                    .to_pkcs8_pem(LineEnding::LF)
+                    .map_err(|e| KeyError::Format(e.to_string()))?;
                 write_private(path, pem.as_bytes())?;
                 Ok(key)
             }
@@ -66,7 +76,10 @@ impl InstanceKey {
 
     fn new(key: SigningKey) -> Self {
         let id = key_id(&key.verifying_key());
-        Self { key: Arc::new(key), id }
+        Self {
+            key: Arc::new(key),
+            id,
+        }
     }
 
     /// Names the key: the first 16 hexadecimal digits of the SHA-256 of the raw public key.
@@ -84,7 +97,10 @@ impl InstanceKey {
     /// The public half.
     #[must_use]
     pub fn public(&self) -> PublicKey {
-        PublicKey { key: self.key.verifying_key(), id: self.id.clone() }
+        PublicKey {
+            key: self.key.verifying_key(),
+            id: self.id.clone(),
+        }
     }
 }
 
@@ -94,8 +110,12 @@ impl PublicKey {
     /// # Errors
     /// It is something else.
     pub fn from_pem(pem: &str) -> Result<Self, KeyError> {
-        let key = VerifyingKey::from_public_key_pem(pem.trim()).map_err(|e| KeyError::Format(e.to_string()))?;
-        Ok(Self { id: key_id(&key), key })
+        let key =
+            VerifyingKey::from_public_key_pem(pem.trim()).map_err(|e| KeyError::Format(e.to_string()))?;
+        Ok(Self {
+            id: key_id(&key),
+            key,
+        })
     }
 
     /// The key in PEM.
@@ -122,12 +142,20 @@ impl PublicKey {
 }
 
 fn key_id(key: &VerifyingKey) -> String {
-    Digest::of(key.as_bytes()).hex().get(..16).unwrap_or_default().to_owned()
+    Digest::of(key.as_bytes())
+        .hex()
+        .get(..16)
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn write_private(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
-    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(bytes)?;
     file.sync_all()
 }
@@ -149,6 +177,9 @@ mod tests {
         assert!(!public.verify(b"no", &signature));
         assert!(!public.verify(b"yes", "not base64"));
         std::fs::write(&path, "rubbish").unwrap();
-        assert!(matches!(InstanceKey::load_or_create(&path), Err(KeyError::Format(_))));
+        assert!(matches!(
+            InstanceKey::load_or_create(&path),
+            Err(KeyError::Format(_))
+        ));
     }
 }

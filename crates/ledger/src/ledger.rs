@@ -22,7 +22,12 @@ impl Ledger {
     /// The ledger of a database, whose checkpoints `key` signs.
     #[must_use]
     pub fn new(db: Db, clock: Arc<dyn Clock>, key: InstanceKey) -> Self {
-        Self { db, clock, key, head: watch::Sender::new(0) }
+        Self {
+            db,
+            clock,
+            key,
+            head: watch::Sender::new(0),
+        }
     }
 
     /// The key that signs checkpoints and evidence.
@@ -48,7 +53,10 @@ impl Ledger {
             Backend::Sqlite => "SELECT seq, hash FROM ledger_head WHERE one = 1",
             Backend::Postgres => "SELECT seq, hash FROM ledger_head WHERE one = 1 FOR UPDATE",
         };
-        let head = tx.one::<Head>(lock, args![]).await?.unwrap_or(Head { seq: 0, hash: String::new() });
+        let head = tx.one::<Head>(lock, args![]).await?.unwrap_or(Head {
+            seq: 0,
+            hash: String::new(),
+        });
         let mut entry = Entry {
             seq: head.seq + 1,
             id: FactId::new(),
@@ -71,7 +79,11 @@ impl Ledger {
             ],
         )
         .await?;
-        tx.run("UPDATE ledger_head SET seq = $1, hash = $2 WHERE one = 1", args![entry.seq, entry.hash]).await?;
+        tx.run(
+            "UPDATE ledger_head SET seq = $1, hash = $2 WHERE one = 1",
+            args![entry.seq, entry.hash],
+        )
+        .await?;
         if entry.seq % CHECKPOINT_EVERY == 0 {
             self.checkpoint(tx, entry.seq, &entry.hash, entry.at).await?;
         }
@@ -94,9 +106,12 @@ impl Ledger {
     /// The database refused.
     pub async fn checkpoint_now(&self) -> Result<()> {
         let tx = self.db.begin().await?;
-        let head = tx.one::<Head>("SELECT seq, hash FROM ledger_head WHERE one = 1", args![]).await?;
+        let head = tx
+            .one::<Head>("SELECT seq, hash FROM ledger_head WHERE one = 1", args![])
+            .await?;
         if let Some(head) = head.filter(|head| head.seq > 0) {
-            self.checkpoint(&tx, head.seq, &head.hash, self.clock.now()).await?;
+            self.checkpoint(&tx, head.seq, &head.hash, self.clock.now())
+                .await?;
         }
         tx.commit().await
     }

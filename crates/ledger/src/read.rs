@@ -77,7 +77,10 @@ impl Ledger {
             }
         };
         let limit_at = query.bind(limit.to_sql());
-        let sql = format!("SELECT {COLUMNS} FROM fact{} ORDER BY seq {order} LIMIT ${limit_at}", query.clause());
+        let sql = format!(
+            "SELECT {COLUMNS} FROM fact{} ORDER BY seq {order} LIMIT ${limit_at}",
+            query.clause()
+        );
         let rows: Vec<EntryRow> = self.db.all(&sql, query.args).await?;
         Ok(rows.into_iter().map(Entry::from).collect())
     }
@@ -108,7 +111,11 @@ impl Ledger {
             let (mut after, end) = (format!("{noun}."), format!("{noun}/"));
             while kinds.len() < KINDS_AT_MOST {
                 let next = "SELECT MIN(kind) AS kind FROM fact WHERE kind > $1 AND kind < $2";
-                let found = self.db.one::<KindRow>(next, args![after, end]).await?.and_then(|row| row.kind);
+                let found = self
+                    .db
+                    .one::<KindRow>(next, args![after, end])
+                    .await?
+                    .and_then(|row| row.kind);
                 let Some(found) = found else { break };
                 kinds.push(found.clone());
                 after = found;
@@ -136,8 +143,17 @@ impl Ledger {
         if places.is_empty() {
             return Ok(Vec::new());
         }
-        let sql = format!("SELECT {COLUMNS} FROM fact WHERE seq IN ({}) ORDER BY seq", places.join(", "));
-        Ok(self.db.all::<EntryRow>(&sql, values).await?.into_iter().map(Entry::from).collect())
+        let sql = format!(
+            "SELECT {COLUMNS} FROM fact WHERE seq IN ({}) ORDER BY seq",
+            places.join(", ")
+        );
+        Ok(self
+            .db
+            .all::<EntryRow>(&sql, values)
+            .await?
+            .into_iter()
+            .map(Entry::from)
+            .collect())
     }
 
     /// The number of the newest fact dated before an instant; zero if there is none. Turns a question about
@@ -146,7 +162,12 @@ impl Ledger {
     /// # Errors
     /// The database refused.
     pub async fn seq_before(&self, at: Timestamp) -> Result<i64> {
-        self.db.count("SELECT seq AS n FROM fact WHERE at < $1 ORDER BY at DESC, seq DESC LIMIT 1", args![at]).await
+        self.db
+            .count(
+                "SELECT seq AS n FROM fact WHERE at < $1 ORDER BY at DESC, seq DESC LIMIT 1",
+                args![at],
+            )
+            .await
     }
 
     /// The number of the newest fact; zero for an empty ledger.
@@ -154,7 +175,9 @@ impl Ledger {
     /// # Errors
     /// The database refused.
     pub async fn head(&self) -> Result<i64> {
-        self.db.count("SELECT seq AS n FROM ledger_head WHERE one = 1", args![]).await
+        self.db
+            .count("SELECT seq AS n FROM ledger_head WHERE one = 1", args![])
+            .await
     }
 }
 
@@ -186,7 +209,11 @@ impl Conditions {
 
     fn filter(&mut self, filter: &Filter) {
         if !filter.kinds.is_empty() {
-            let places: Vec<String> = filter.kinds.iter().map(|kind| format!("${}", self.bind(kind.to_sql()))).collect();
+            let places: Vec<String> = filter
+                .kinds
+                .iter()
+                .map(|kind| format!("${}", self.bind(kind.to_sql())))
+                .collect();
             self.parts.push(format!("kind IN ({})", places.join(", ")));
         }
         if let Some(project) = filter.project {
@@ -199,8 +226,19 @@ impl Conditions {
             }
             // A few projects are found by their index, however rarely something happens there. Of many, some
             // fact is always near: COALESCE keeps the planner on the order of numbers.
-            let column = if places.len() <= FEW_PROJECTS { "project_id" } else { "COALESCE(project_id, '')" };
-            self.parts.push(format!("{column} IN ({})", if places.is_empty() { "NULL".to_owned() } else { places.join(", ") }));
+            let column = if places.len() <= FEW_PROJECTS {
+                "project_id"
+            } else {
+                "COALESCE(project_id, '')"
+            };
+            self.parts.push(format!(
+                "{column} IN ({})",
+                if places.is_empty() {
+                    "NULL".to_owned()
+                } else {
+                    places.join(", ")
+                }
+            ));
         }
         if let Some(subject) = &filter.subject {
             self.and("subject = ?", subject.to_sql());
@@ -209,12 +247,23 @@ impl Conditions {
             self.and("actor_name = ?", actor.to_sql());
         }
         if let Some(text) = filter.text.as_ref().filter(|text| !text.trim().is_empty()) {
-            let escaped = text.to_lowercase().replace('!', "!!").replace('%', "!%").replace('_', "!_");
-            self.and("LOWER(summary) LIKE ? ESCAPE '!'", format!("%{escaped}%").to_sql());
+            let escaped = text
+                .to_lowercase()
+                .replace('!', "!!")
+                .replace('%', "!%")
+                .replace('_', "!_");
+            self.and(
+                "LOWER(summary) LIKE ? ESCAPE '!'",
+                format!("%{escaped}%").to_sql(),
+            );
         }
     }
 
     fn clause(&self) -> String {
-        if self.parts.is_empty() { String::new() } else { format!(" WHERE {}", self.parts.join(" AND ")) }
+        if self.parts.is_empty() {
+            String::new()
+        } else {
+            format!(" WHERE {}", self.parts.join(" AND "))
+        }
     }
 }

@@ -1,9 +1,7 @@
 //! Reacting to facts. Each subscriber keeps a cursor in the database and sees every fact of its kinds at
 //! least once, in order; what it does must come to the same when done twice.
 
-use crate::{
-    Entry, Fact, Filter, Ledger, Page,
-};
+use crate::{Entry, Fact, Filter, Ledger, Page};
 use async_trait::async_trait;
 use bascule_store::{Query as _, Result, args};
 use std::{sync::Arc, time::Duration};
@@ -30,7 +28,9 @@ pub trait Subscriber: Send + Sync {
 /// # Errors
 /// The entry holds another kind, or a body that this version cannot read.
 pub fn decode<F: Fact>(entry: &Entry) -> Result<F, BoxError> {
-    entry.fact::<F>().ok_or_else(|| format!("fact {} is no readable {}", entry.seq, F::KIND).into())
+    entry
+        .fact::<F>()
+        .ok_or_else(|| format!("fact {} is no readable {}", entry.seq, F::KIND).into())
 }
 
 /// All subscribers of a process.
@@ -82,19 +82,42 @@ impl Hub {
 
 /// Handles one batch; `false` when there was nothing.
 async fn step(ledger: &Ledger, subscriber: &dyn Subscriber) -> Result<bool, BoxError> {
-    let cursor = ledger.db.count("SELECT cursor AS n FROM subscriber WHERE name = $1", args![subscriber.name()]).await?;
+    let cursor = ledger
+        .db
+        .count(
+            "SELECT cursor AS n FROM subscriber WHERE name = $1",
+            args![subscriber.name()],
+        )
+        .await?;
     let head = ledger.head().await?;
     if head <= cursor {
         return Ok(false);
     }
     let kinds = subscriber.kinds().into_iter().map(str::to_owned).collect();
-    let filter = Filter { kinds, ..Filter::default() };
-    let entries = ledger.read(&filter, Page::After { after: cursor, limit: BATCH }).await?;
+    let filter = Filter {
+        kinds,
+        ..Filter::default()
+    };
+    let entries = ledger
+        .read(
+            &filter,
+            Page::After {
+                after: cursor,
+                limit: BATCH,
+            },
+        )
+        .await?;
     let full = entries.len() as i64 == BATCH;
     for entry in &entries {
         if let Err(error) = subscriber.handle(entry).await {
             failed(ledger, subscriber.name(), &error.to_string()).await?;
-            return Err(format!("{} at fact {} ({}): {error}", subscriber.name(), entry.seq, entry.kind).into());
+            return Err(format!(
+                "{} at fact {} ({}): {error}",
+                subscriber.name(),
+                entry.seq,
+                entry.kind
+            )
+            .into());
         }
         advance(ledger, subscriber.name(), entry.seq).await?;
     }

@@ -38,9 +38,18 @@ impl Ledger {
     /// # Errors
     /// The database refused. A broken chain is no error but a [`Fault`].
     pub async fn verify(&self, key: &PublicKey) -> Result<Verification> {
-        let mut found = Verification { entries: 0, checkpoints: 0, fault: None };
-        let checkpoints: Vec<Checkpoint> =
-            self.db.all("SELECT seq, hash, at, key_id, signature FROM ledger_checkpoint ORDER BY seq", args![]).await?;
+        let mut found = Verification {
+            entries: 0,
+            checkpoints: 0,
+            fault: None,
+        };
+        let checkpoints: Vec<Checkpoint> = self
+            .db
+            .all(
+                "SELECT seq, hash, at, key_id, signature FROM ledger_checkpoint ORDER BY seq",
+                args![],
+            )
+            .await?;
         let mut checkpoints = checkpoints.into_iter().peekable();
         let mut previous = String::new();
         let mut expected = 1;
@@ -50,7 +59,10 @@ impl Ledger {
                 Ok(rows) => rows,
                 Err(bascule_store::Error::Column { column, reason }) => {
                     let seq = self.first_unreadable(expected).await?;
-                    found.fault = Some(Fault { seq, reason: format!("column {column} cannot be read: {reason}") });
+                    found.fault = Some(Fault {
+                        seq,
+                        reason: format!("column {column} cannot be read: {reason}"),
+                    });
                     return Ok(found);
                 }
                 Err(error) => return Err(error),
@@ -77,13 +89,25 @@ impl Ledger {
         }
         if let Some(checkpoint) = checkpoints.next() {
             let reason = "a signed checkpoint stands here, but the entry is gone: history was cut".to_owned();
-            found.fault = Some(Fault { seq: checkpoint.seq, reason });
-        } else if let Some(head) =
-            self.db.one::<HeadRow>("SELECT seq, hash FROM ledger_head WHERE one = 1", args![]).await?
+            found.fault = Some(Fault {
+                seq: checkpoint.seq,
+                reason,
+            });
+        } else if let Some(head) = self
+            .db
+            .one::<HeadRow>("SELECT seq, hash FROM ledger_head WHERE one = 1", args![])
+            .await?
             && (head.seq, head.hash.as_str()) != (expected - 1, previous.as_str())
         {
-            let reason = format!("the head says {} entries, {} are there: the newest were cut", head.seq, expected - 1);
-            found.fault = Some(Fault { seq: expected, reason });
+            let reason = format!(
+                "the head says {} entries, {} are there: the newest were cut",
+                head.seq,
+                expected - 1
+            );
+            found.fault = Some(Fault {
+                seq: expected,
+                reason,
+            });
         }
         Ok(found)
     }
@@ -104,24 +128,45 @@ impl Ledger {
 fn check(entry: &Entry, expected: i64, previous: &str) -> Option<Fault> {
     if entry.seq != expected {
         let reason = format!("entry {expected} is missing; the next one there is {}", entry.seq);
-        return Some(Fault { seq: expected, reason });
+        return Some(Fault {
+            seq: expected,
+            reason,
+        });
     }
     if chain::hash(previous, entry) != entry.hash {
-        let reason = format!("its content ({}, \"{}\") does not match its hash", entry.kind, entry.summary);
-        return Some(Fault { seq: entry.seq, reason });
+        let reason = format!(
+            "its content ({}, \"{}\") does not match its hash",
+            entry.kind, entry.summary
+        );
+        return Some(Fault {
+            seq: entry.seq,
+            reason,
+        });
     }
     None
 }
 
 fn check_signature(checkpoint: &Checkpoint, hash: &str, key: &PublicKey) -> Option<Fault> {
-    let fault = |reason: String| Some(Fault { seq: checkpoint.seq, reason });
+    let fault = |reason: String| {
+        Some(Fault {
+            seq: checkpoint.seq,
+            reason,
+        })
+    };
     if checkpoint.hash != hash {
         return fault("the chain was rewritten: its hash differs from the signed checkpoint".to_owned());
     }
     if checkpoint.key_id != key.id() {
-        return fault(format!("the checkpoint is signed by the key {}, not {}", checkpoint.key_id, key.id()));
+        return fault(format!(
+            "the checkpoint is signed by the key {}, not {}",
+            checkpoint.key_id,
+            key.id()
+        ));
     }
-    if !key.verify(&chain::checkpoint_message(checkpoint.seq, hash, checkpoint.at), &checkpoint.signature) {
+    if !key.verify(
+        &chain::checkpoint_message(checkpoint.seq, hash, checkpoint.at),
+        &checkpoint.signature,
+    ) {
         return fault("the checkpoint's signature is not valid".to_owned());
     }
     None
@@ -137,13 +182,22 @@ mod tests {
 
     async fn ledger(dir: &std::path::Path) -> Ledger {
         let db = Db::open(&DbOptions::Sqlite(dir.join("test.db"))).await.unwrap();
-        db.migrate(&[bascule_store::MIGRATIONS, crate::MIGRATIONS]).await.unwrap();
-        Ledger::new(db, Arc::new(FakeClock::at(Timestamp::from_seconds(1_700_000_000))), InstanceKey::generate())
+        db.migrate(&[bascule_store::MIGRATIONS, crate::MIGRATIONS])
+            .await
+            .unwrap();
+        Ledger::new(
+            db,
+            Arc::new(FakeClock::at(Timestamp::from_seconds(1_700_000_000))),
+            InstanceKey::generate(),
+        )
     }
 
     async fn append(ledger: &Ledger, name: &str) {
         let tx = ledger.db.begin().await.unwrap();
-        let fact = GroupCreated { group: GroupId::new(), name: name.to_owned() };
+        let fact = GroupCreated {
+            group: GroupId::new(),
+            name: name.to_owned(),
+        };
         ledger.append(&tx, &Actor::system(), &fact).await.unwrap();
         tx.commit().await.unwrap();
     }
@@ -166,7 +220,11 @@ mod tests {
         let clean = ledger.verify(&key).await.unwrap();
         assert_eq!((clean.entries, clean.checkpoints, clean.fault), (4, 1, None));
 
-        tamper(&ledger, "UPDATE fact SET body = REPLACE(body, '\"c\"', '\"x\"') WHERE seq = 3").await;
+        tamper(
+            &ledger,
+            "UPDATE fact SET body = REPLACE(body, '\"c\"', '\"x\"') WHERE seq = 3",
+        )
+        .await;
         assert_eq!(ledger.verify(&key).await.unwrap().fault.unwrap().seq, 3);
     }
 
@@ -181,9 +239,27 @@ mod tests {
         let other = InstanceKey::generate().public();
         assert_eq!(ledger.verify(&other).await.unwrap().fault.unwrap().seq, 3);
         tamper(&ledger, "DELETE FROM fact WHERE seq = 3").await;
-        assert_eq!(ledger.verify(&ledger.key().public()).await.unwrap().fault.unwrap().seq, 3);
+        assert_eq!(
+            ledger
+                .verify(&ledger.key().public())
+                .await
+                .unwrap()
+                .fault
+                .unwrap()
+                .seq,
+            3
+        );
         tamper(&ledger, "DELETE FROM fact WHERE seq = 1").await;
-        assert_eq!(ledger.verify(&ledger.key().public()).await.unwrap().fault.unwrap().seq, 1);
+        assert_eq!(
+            ledger
+                .verify(&ledger.key().public())
+                .await
+                .unwrap()
+                .fault
+                .unwrap()
+                .seq,
+            1
+        );
     }
 
     #[tokio::test]
@@ -193,16 +269,63 @@ mod tests {
         for name in ["ward", "100%_real", "lab"] {
             append(&ledger, name).await;
         }
-        let newest = ledger.read(&Filter::default(), Page::Newest { before: None, limit: 2 }).await.unwrap();
+        let newest = ledger
+            .read(
+                &Filter::default(),
+                Page::Newest {
+                    before: None,
+                    limit: 2,
+                },
+            )
+            .await
+            .unwrap();
         assert_eq!(newest.iter().map(|e| e.seq).collect::<Vec<_>>(), [3, 2]);
-        let older = ledger.read(&Filter::default(), Page::Newest { before: Some(2), limit: 2 }).await.unwrap();
+        let older = ledger
+            .read(
+                &Filter::default(),
+                Page::Newest {
+                    before: Some(2),
+                    limit: 2,
+                },
+            )
+            .await
+            .unwrap();
         assert_eq!(older.len(), 1);
-        let literal = Filter { text: Some("100%_".to_owned()), ..Filter::default() };
-        assert_eq!(ledger.read(&literal, Page::After { after: 0, limit: 9 }).await.unwrap().len(), 1);
-        let noun = Filter { kinds: vec!["group.*".to_owned()], ..Filter::default() };
-        assert_eq!(ledger.read(&noun, Page::After { after: 0, limit: 9 }).await.unwrap().len(), 3);
-        let none = Filter { kinds: vec!["user.*".to_owned()], ..Filter::default() };
-        assert!(ledger.read(&none, Page::After { after: 0, limit: 9 }).await.unwrap().is_empty());
+        let literal = Filter {
+            text: Some("100%_".to_owned()),
+            ..Filter::default()
+        };
+        assert_eq!(
+            ledger
+                .read(&literal, Page::After { after: 0, limit: 9 })
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
+        let noun = Filter {
+            kinds: vec!["group.*".to_owned()],
+            ..Filter::default()
+        };
+        assert_eq!(
+            ledger
+                .read(&noun, Page::After { after: 0, limit: 9 })
+                .await
+                .unwrap()
+                .len(),
+            3
+        );
+        let none = Filter {
+            kinds: vec!["user.*".to_owned()],
+            ..Filter::default()
+        };
+        assert!(
+            ledger
+                .read(&none, Page::After { after: 0, limit: 9 })
+                .await
+                .unwrap()
+                .is_empty()
+        );
     }
 
     #[derive(Default)]
@@ -220,7 +343,10 @@ mod tests {
             if std::mem::take(&mut *self.1.lock().unwrap()) {
                 return Err("once".into());
             }
-            self.0.lock().unwrap().push(crate::decode::<GroupCreated>(entry)?.name);
+            self.0
+                .lock()
+                .unwrap()
+                .push(crate::decode::<GroupCreated>(entry)?.name);
             Ok(())
         }
     }

@@ -52,7 +52,9 @@ impl Blobs {
             }
         };
         prepare().map_err(|e| Error::Source(e.to_string()))?;
-        Ok(Self { store: Arc::new(LocalFileSystem::new_with_prefix(directory)?) })
+        Ok(Self {
+            store: Arc::new(LocalFileSystem::new_with_prefix(directory)?),
+        })
     }
 
     /// Blobs in any object store.
@@ -133,7 +135,10 @@ impl Blobs {
     ///
     /// # Errors
     /// The store cannot be read.
-    pub async fn open(&self, digest: &Digest) -> Result<Option<impl Stream<Item = Result<Bytes>> + Send + use<>>> {
+    pub async fn open(
+        &self,
+        digest: &Digest,
+    ) -> Result<Option<impl Stream<Item = Result<Bytes>> + Send + use<>>> {
         match self.store.get(&path_of(digest)).await {
             Ok(found) => Ok(Some(found.into_stream().map_err(Error::from))),
             Err(object_store::Error::NotFound { .. }) => Ok(None),
@@ -206,7 +211,10 @@ impl BlobWriter {
             drop(self.store.delete(&self.temporary).await);
             return Err(error.into());
         }
-        Ok(StoredBlob { digest, size: self.size })
+        Ok(StoredBlob {
+            digest,
+            size: self.size,
+        })
     }
 
     /// Leaves nothing behind.
@@ -232,7 +240,10 @@ mod tests {
 
     fn files(directory: &std::path::Path) -> usize {
         std::fs::read_dir(directory).map_or(0, |entries| {
-            entries.flatten().map(|e| if e.path().is_dir() { files(&e.path()) } else { 1 }).sum()
+            entries
+                .flatten()
+                .map(|e| if e.path().is_dir() { files(&e.path()) } else { 1 })
+                .sum()
         })
     }
 
@@ -242,11 +253,17 @@ mod tests {
         let blobs = Blobs::on_disk(dir.path()).unwrap();
         let stored = blobs.put(chunks(&[b"hello ", b"world"]), 100).await.unwrap();
         assert_eq!(stored.digest, Digest::of(b"hello world"));
-        assert_eq!(blobs.read(&stored.digest, 100).await.unwrap().unwrap(), "hello world");
+        assert_eq!(
+            blobs.read(&stored.digest, 100).await.unwrap().unwrap(),
+            "hello world"
+        );
         assert_eq!(blobs.size(&stored.digest).await.unwrap(), Some(11));
 
         let before = files(dir.path());
-        assert!(matches!(blobs.put(chunks(&[b"too", b"long"]), 4).await, Err(Error::TooLarge { limit: 4 })));
+        assert!(matches!(
+            blobs.put(chunks(&[b"too", b"long"]), 4).await,
+            Err(Error::TooLarge { limit: 4 })
+        ));
         let broken = futures::stream::iter([Ok(Bytes::from_static(b"a")), Err(std::io::Error::other("cut"))]);
         assert!(matches!(blobs.put(broken, 100).await, Err(Error::Source(_))));
         assert_eq!(files(dir.path()), before, "failed uploads leave nothing behind");
@@ -258,7 +275,11 @@ mod tests {
         let blobs = Blobs::on_disk(dir.path()).unwrap();
         let stored = blobs.put_bytes(&b"0123456789"[..]).await.unwrap();
         assert_eq!(blobs.read_range(&stored.digest, 2..5).await.unwrap(), "234");
-        assert_eq!(blobs.read(&stored.digest, 5).await.unwrap(), None, "larger than asked for");
+        assert_eq!(
+            blobs.read(&stored.digest, 5).await.unwrap(),
+            None,
+            "larger than asked for"
+        );
         blobs.delete(&stored.digest).await.unwrap();
         blobs.delete(&stored.digest).await.unwrap();
         assert!(blobs.open(&stored.digest).await.unwrap().is_none());

@@ -65,7 +65,11 @@ impl Db {
             DbOptions::Sqlite(path) => {
                 let write = sqlite(path, 1).await?;
                 let read = sqlite(path, SQLITE_READERS).await?;
-                Ok(Self { read, write, backend: Backend::Sqlite })
+                Ok(Self {
+                    read,
+                    write,
+                    backend: Backend::Sqlite,
+                })
             }
             DbOptions::Postgres(url) => {
                 let mut connect = ConnectOptions::new(url.clone());
@@ -75,7 +79,11 @@ impl Db {
                     .sqlx_logging(false)
                     .set_application_name("bascule");
                 let pool = Database::connect(connect).await?;
-                Ok(Self { read: pool.clone(), write: pool, backend: Backend::Postgres })
+                Ok(Self {
+                    read: pool.clone(),
+                    write: pool,
+                    backend: Backend::Postgres,
+                })
             }
         }
     }
@@ -92,7 +100,11 @@ impl Db {
     /// No connection came free in time.
     pub async fn begin(&self) -> Result<Tx> {
         let inner = self.write.begin().await?;
-        Ok(Tx { inner, backend: self.backend, after_commit: Mutex::default() })
+        Ok(Tx {
+            inner,
+            backend: self.backend,
+            after_commit: Mutex::default(),
+        })
     }
 
     /// Closes all connections, after those in use are given back.
@@ -148,7 +160,11 @@ pub trait Query: Send + Sync {
     fn count(&self, sql: &str, args: Vec<Value>) -> impl Future<Output = Result<i64>> + Send {
         async move {
             crate::row! { struct Count { n: Option<i64> } }
-            Ok(self.one::<Count>(sql, args).await?.and_then(|row| row.n).unwrap_or(0))
+            Ok(self
+                .one::<Count>(sql, args)
+                .await?
+                .and_then(|row| row.n)
+                .unwrap_or(0))
         }
     }
 
@@ -157,11 +173,18 @@ pub trait Query: Send + Sync {
 }
 
 async fn all<R: FromRow>(on: &impl ConnectionTrait, statement: Statement) -> Result<Vec<R>> {
-    on.query_all_raw(statement).await?.into_iter().map(|row| R::from_row(&Row(row))).collect()
+    on.query_all_raw(statement)
+        .await?
+        .into_iter()
+        .map(|row| R::from_row(&Row(row)))
+        .collect()
 }
 
 async fn one<R: FromRow>(on: &impl ConnectionTrait, statement: Statement) -> Result<Option<R>> {
-    on.query_one_raw(statement).await?.map(|row| R::from_row(&Row(row))).transpose()
+    on.query_one_raw(statement)
+        .await?
+        .map(|row| R::from_row(&Row(row)))
+        .transpose()
 }
 
 impl Query for Db {
@@ -198,7 +221,11 @@ impl Tx {
     /// # Errors
     /// The database refused.
     pub async fn run(&self, sql: &str, args: Vec<Value>) -> Result<u64> {
-        Ok(self.inner.execute_raw(statement(self.backend, sql, args)).await?.rows_affected())
+        Ok(self
+            .inner
+            .execute_raw(statement(self.backend, sql, args))
+            .await?
+            .rows_affected())
     }
 
     /// Runs statements without arguments; for migrations.
@@ -220,7 +247,10 @@ impl Tx {
 
     /// Calls `hook` once the transaction is durable, and never if it is not.
     pub fn after_commit(&self, hook: impl FnOnce() + Send + 'static) {
-        self.after_commit.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(hook));
+        self.after_commit
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(Box::new(hook));
     }
 
     /// Makes all changes durable, then calls the hooks.
@@ -249,7 +279,10 @@ impl Tx {
 mod tests {
     use super::*;
     use crate::{Migration, args, row};
-    use std::sync::{Arc, atomic::{AtomicBool, Ordering}};
+    use std::sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    };
 
     row! { struct Thing { id: i64, name: Option<String>, on: bool, share: f64 } }
 
@@ -260,7 +293,9 @@ mod tests {
 
     async fn open() -> (tempfile::TempDir, Db) {
         let dir = tempfile::tempdir().unwrap();
-        let db = Db::open(&DbOptions::Sqlite(dir.path().join("test.db"))).await.unwrap();
+        let db = Db::open(&DbOptions::Sqlite(dir.path().join("test.db")))
+            .await
+            .unwrap();
         db.migrate(&[crate::MIGRATIONS, MIGRATIONS]).await.unwrap();
         (dir, db)
     }
@@ -270,7 +305,9 @@ mod tests {
         let (_dir, db) = open().await;
         let insert = "INSERT INTO thing (id, name, \"on\", share) VALUES ($1, $2, $3, $4)";
         let tx = db.begin().await.unwrap();
-        tx.run(insert, args![1_i64, None::<String>, true, 0.25]).await.unwrap();
+        tx.run(insert, args![1_i64, None::<String>, true, 0.25])
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
         let tx = db.begin().await.unwrap();
         tx.run(insert, args![2_i64, "lost", false, 1.0]).await.unwrap();
@@ -278,11 +315,17 @@ mod tests {
 
         let things: Vec<Thing> = db.all("SELECT * FROM thing ORDER BY id", args![]).await.unwrap();
         assert_eq!(things.len(), 1);
-        assert_eq!((things[0].id, things[0].name.clone(), things[0].on), (1, None, true));
+        assert_eq!(
+            (things[0].id, things[0].name.clone(), things[0].on),
+            (1, None, true)
+        );
         assert!((things[0].share - 0.25).abs() < 1e-9);
 
         let tx = db.begin().await.unwrap();
-        let again = tx.run(insert, args![1_i64, "twice", false, 1.0]).await.unwrap_err();
+        let again = tx
+            .run(insert, args![1_i64, "twice", false, 1.0])
+            .await
+            .unwrap_err();
         assert!(again.is_unique_violation(), "{again}");
     }
 

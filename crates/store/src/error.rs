@@ -42,7 +42,10 @@ impl Error {
     #[must_use]
     pub fn is_unique_violation(&self) -> bool {
         match self {
-            Self::Database(error) => matches!(error.sql_err(), Some(sea_orm::SqlErr::UniqueConstraintViolation(_))),
+            Self::Database(error) => matches!(
+                error.sql_err(),
+                Some(sea_orm::SqlErr::UniqueConstraintViolation(_))
+            ),
             _ => false,
         }
     }
@@ -51,9 +54,15 @@ impl Error {
     #[must_use]
     pub fn is_full(&self) -> bool {
         let text = self.to_string();
-        ["No space left", "disk is full", "StorageFull", "os error 28", "QuotaExceeded"]
-            .iter()
-            .any(|sign| text.contains(sign))
+        [
+            "No space left",
+            "disk is full",
+            "StorageFull",
+            "os error 28",
+            "QuotaExceeded",
+        ]
+        .iter()
+        .any(|sign| text.contains(sign))
     }
 }
 
@@ -67,9 +76,13 @@ impl From<Error> for Problem {
         }
         tracing::error!(error = %error, "store failure");
         if error.is_full() {
-            return Self::new(507, "storage_full", "The server's disk is full; nothing was stored.")
-                .why("What cannot be stored whole is not stored at all.")
-                .next("Ask an administrator to free or add space, then send it again.");
+            return Self::new(
+                507,
+                "storage_full",
+                "The server's disk is full; nothing was stored.",
+            )
+            .why("What cannot be stored whole is not stored at all.")
+            .next("Ask an administrator to free or add space, then send it again.");
         }
         if let Error::Source(_) = error {
             return Self::bad_request("incomplete", "What you sent ended early; nothing was stored.")

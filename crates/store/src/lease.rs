@@ -19,7 +19,13 @@ impl Lease {
     /// renewal.
     #[must_use]
     pub fn new(db: Db, clock: Arc<dyn Clock>, name: &'static str, holder: String, lasts: Duration) -> Self {
-        Self { db, clock, name, holder, lasts }
+        Self {
+            db,
+            clock,
+            name,
+            holder,
+            lasts,
+        }
     }
 
     /// Takes or renews the lease; `false` while another holds it.
@@ -47,7 +53,11 @@ impl Lease {
     /// The database refused.
     pub async fn release(&self) -> Result<()> {
         let tx = self.db.begin().await?;
-        tx.run("DELETE FROM lease WHERE name = $1 AND holder = $2", args![self.name, self.holder]).await?;
+        tx.run(
+            "DELETE FROM lease WHERE name = $1 AND holder = $2",
+            args![self.name, self.holder],
+        )
+        .await?;
         tx.commit().await
     }
 }
@@ -61,11 +71,19 @@ mod tests {
     #[tokio::test]
     async fn one_holds_until_it_lapses() {
         let dir = tempfile::tempdir().unwrap();
-        let db = Db::open(&DbOptions::Sqlite(dir.path().join("test.db"))).await.unwrap();
+        let db = Db::open(&DbOptions::Sqlite(dir.path().join("test.db")))
+            .await
+            .unwrap();
         db.migrate(&[crate::MIGRATIONS]).await.unwrap();
         let clock = FakeClock::at(Timestamp::from_seconds(1000));
         let lease = |who: &str| {
-            Lease::new(db.clone(), Arc::new(clock.clone()), "duty", who.to_owned(), Duration::from_secs(10))
+            Lease::new(
+                db.clone(),
+                Arc::new(clock.clone()),
+                "duty",
+                who.to_owned(),
+                Duration::from_secs(10),
+            )
         };
         assert!(lease("a").hold().await.unwrap());
         assert!(!lease("b").hold().await.unwrap());

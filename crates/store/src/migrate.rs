@@ -21,7 +21,8 @@ impl Db {
     /// A migration fails, or one that was applied has changed since.
     pub async fn migrate(&self, lists: &[&[Migration]]) -> Result<()> {
         let tx = self.begin().await?;
-        tx.script("CREATE TABLE IF NOT EXISTS migration (id TEXT PRIMARY KEY, digest TEXT NOT NULL)").await?;
+        tx.script("CREATE TABLE IF NOT EXISTS migration (id TEXT PRIMARY KEY, digest TEXT NOT NULL)")
+            .await?;
         tx.commit().await?;
         let applied: Vec<Applied> = self.all("SELECT id, digest FROM migration", args![]).await?;
         for migration in lists.iter().copied().flatten() {
@@ -36,7 +37,11 @@ impl Db {
             for statement in migration.sql.split(';').map(str::trim).filter(|s| !s.is_empty()) {
                 tx.script(statement).await?;
             }
-            tx.run("INSERT INTO migration (id, digest) VALUES ($1, $2)", args![migration.id, digest]).await?;
+            tx.run(
+                "INSERT INTO migration (id, digest) VALUES ($1, $2)",
+                args![migration.id, digest],
+            )
+            .await?;
             tx.commit().await?;
             tracing::info!(migration = migration.id, "applied");
         }

@@ -21,8 +21,10 @@ pub trait Column: Sized {
     /// # Errors
     /// As [`Column::read_opt`], and when it is NULL.
     fn read(row: &Row, name: &str) -> Result<Self> {
-        Self::read_opt(row, name)?
-            .ok_or_else(|| Error::Column { column: name.to_owned(), reason: "NULL where a value must be".to_owned() })
+        Self::read_opt(row, name)?.ok_or_else(|| Error::Column {
+            column: name.to_owned(),
+            reason: "NULL where a value must be".to_owned(),
+        })
     }
 }
 
@@ -45,9 +47,10 @@ fn plain<T: TryGetable>(row: &Row, name: &str) -> Result<Option<T>> {
     match row.0.try_get_by_nullable::<T, _>(name) {
         Ok(value) => Ok(Some(value)),
         Err(TryGetError::Null(_)) => Ok(None),
-        Err(TryGetError::DbErr(error)) => {
-            Err(Error::Column { column: name.to_owned(), reason: error.to_string() })
-        }
+        Err(TryGetError::DbErr(error)) => Err(Error::Column {
+            column: name.to_owned(),
+            reason: error.to_string(),
+        }),
     }
 }
 
@@ -123,9 +126,26 @@ macro_rules! text_columns {
 }
 
 text_columns!(
-    core::UserId, core::GroupId, core::ProjectId, core::SessionId, core::TokenId, core::KeyId, core::FactId,
-    core::RunnerId, core::AgentId, core::ReleaseId, core::ProductId, core::EnvironmentId, core::DeploymentId,
-    core::RolloutId, core::InstanceId, core::IncidentId, core::Digest, core::Role, core::InstanceRole, core::Name
+    core::UserId,
+    core::GroupId,
+    core::ProjectId,
+    core::SessionId,
+    core::TokenId,
+    core::KeyId,
+    core::FactId,
+    core::RunnerId,
+    core::AgentId,
+    core::ReleaseId,
+    core::ProductId,
+    core::EnvironmentId,
+    core::DeploymentId,
+    core::RolloutId,
+    core::InstanceId,
+    core::IncidentId,
+    core::Digest,
+    core::Role,
+    core::InstanceRole,
+    core::Name
 );
 
 macro_rules! integer_columns {
@@ -164,9 +184,10 @@ impl<T: DeserializeOwned> Column for Json<T> {
     fn read_opt(row: &Row, name: &str) -> Result<Option<Self>> {
         plain::<String>(row, name)?
             .map(|text| {
-                serde_json::from_str(&text)
-                    .map(Json)
-                    .map_err(|e| Error::Column { column: name.to_owned(), reason: e.to_string() })
+                serde_json::from_str(&text).map(Json).map_err(|e| Error::Column {
+                    column: name.to_owned(),
+                    reason: e.to_string(),
+                })
             })
             .transpose()
     }

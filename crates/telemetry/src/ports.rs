@@ -32,7 +32,7 @@ pub struct Objective {
 /// Environments and their objectives.
 #[async_trait]
 pub trait Objectives: Send + Sync {
-    /// A project's environments, production first.
+    /// A project's environments, in any order.
     async fn environments(&self, project: ProjectId) -> Result<Vec<Environment>>;
 
     /// One environment; `None` if there is none (any more).

@@ -57,12 +57,19 @@ impl TestApp {
             binary: PathBuf::from(binary),
             data: tempfile::tempdir().unwrap(),
             database,
-            variables: variables.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            variables: variables
+                .iter()
+                .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+                .collect(),
             child: None,
             log: Arc::default(),
             url: String::new(),
             token: String::new(),
-            http: reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap(),
+            http: reqwest::Client::builder()
+                .redirect(reqwest::redirect::Policy::none())
+                .no_proxy()
+                .build()
+                .unwrap(),
         };
         app.resume();
         app
@@ -72,7 +79,11 @@ impl TestApp {
     pub fn resume(&mut self) {
         assert!(self.child.is_none(), "it runs already");
         // The same port after a restart, so that those who wait for the server find it again.
-        let listen = if self.url.is_empty() { "127.0.0.1:0" } else { self.url.trim_start_matches("http://") };
+        let listen = if self.url.is_empty() {
+            "127.0.0.1:0"
+        } else {
+            self.url.trim_start_matches("http://")
+        };
         let mut command = Command::new(&self.binary);
         command
             .args(["up", "--listen", listen, "--data"])
@@ -107,14 +118,25 @@ impl TestApp {
             });
         }
         self.child = Some(child);
-        self.url = when_ready.recv_timeout(READY_WITHIN).unwrap_or_else(|_| panic!("never ready:\n{}", self.log()));
-        self.token = std::fs::read_to_string(self.data.path().join("admin.token")).unwrap().trim().to_owned();
+        self.url = when_ready
+            .recv_timeout(READY_WITHIN)
+            .unwrap_or_else(|_| panic!("never ready:\n{}", self.log()));
+        self.token = std::fs::read_to_string(self.data.path().join("admin.token"))
+            .unwrap()
+            .trim()
+            .to_owned();
     }
 
     /// The last lines it logged.
     #[must_use]
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().iter().cloned().collect::<Vec<_>>().join("\n")
+        self.log
+            .lock()
+            .unwrap()
+            .iter()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     /// Ends the process as a power cut would (SIGKILL).
@@ -159,7 +181,10 @@ impl TestApp {
     /// A git remote's URL with a token in it.
     #[must_use]
     pub fn remote(&self, project: &str, token: &str) -> String {
-        format!("http://git:{token}@{}/{project}.git", self.url.trim_start_matches("http://"))
+        format!(
+            "http://git:{token}@{}/{project}.git",
+            self.url.trim_start_matches("http://")
+        )
     }
 
     /// The command line as the administrator.
@@ -171,7 +196,11 @@ impl TestApp {
     /// The command line with another token.
     #[must_use]
     pub fn cli_as(&self, token: &str) -> Cli {
-        Cli { binary: self.binary.clone(), url: self.url.clone(), token: token.to_owned() }
+        Cli {
+            binary: self.binary.clone(),
+            url: self.url.clone(),
+            token: token.to_owned(),
+        }
     }
 
     /// A request to a path, with the administrator's token.
@@ -183,12 +212,18 @@ impl TestApp {
     /// A request to a path, as nobody.
     #[must_use]
     pub fn anonymous(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
-        self.http.request(method.parse().unwrap(), format!("{}{path}", self.url))
+        self.http
+            .request(method.parse().unwrap(), format!("{}{path}", self.url))
     }
 
     /// A page as the administrator sees it.
     pub async fn page(&self, path: &str) -> Page {
-        let answer = self.request("GET", path).header("accept", "text/html").send().await.unwrap();
+        let answer = self
+            .request("GET", path)
+            .header("accept", "text/html")
+            .send()
+            .await
+            .unwrap();
         let status = answer.status().as_u16();
         Page::new(path, status, &answer.text().await.unwrap())
     }
@@ -207,7 +242,10 @@ impl Drop for TestApp {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let mut err = std::io::stderr().lock();
-            drop(std::io::Write::write_all(&mut err, format!("--- the app's log ---\n{}\n", self.log()).as_bytes()));
+            drop(std::io::Write::write_all(
+                &mut err,
+                format!("--- the app's log ---\n{}\n", self.log()).as_bytes(),
+            ));
         }
         if let Some(mut child) = self.child.take() {
             drop(child.kill());
@@ -241,7 +279,12 @@ impl Cli {
     #[must_use]
     pub fn ok(&self, args: &[&str]) -> String {
         let output = self.run(args);
-        assert!(output.status.success(), "bascule {args:?}: {:?}\n{}", output.status, String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "bascule {args:?}: {:?}\n{}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8(output.stdout).unwrap()
     }
 
@@ -257,6 +300,9 @@ impl Cli {
     pub fn refused(&self, args: &[&str]) -> (i32, String) {
         let output = self.run(args);
         assert!(!output.status.success(), "bascule {args:?} should have failed");
-        (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
+        (
+            output.status.code().unwrap_or(-1),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     }
 }

@@ -12,7 +12,9 @@ impl Git {
     /// A fresh repository on the branch `main`.
     #[must_use]
     pub fn init() -> Self {
-        let git = Self { folder: tempfile::tempdir().unwrap() };
+        let git = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
         git.ok(&["init", "-q", "-b", "main"]);
         git
     }
@@ -20,7 +22,9 @@ impl Git {
     /// A clone.
     #[must_use]
     pub fn clone(url: &str) -> Self {
-        let git = Self { folder: tempfile::tempdir().unwrap() };
+        let git = Self {
+            folder: tempfile::tempdir().unwrap(),
+        };
         git.ok(&["clone", "-q", url, "."]);
         git
     }
@@ -40,7 +44,11 @@ impl Git {
     /// Runs git, which must succeed; returns what it printed.
     pub fn ok(&self, args: &[&str]) -> String {
         let output = self.run(args);
-        assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "git {args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
@@ -69,7 +77,14 @@ impl Git {
 
 fn run_in(folder: &Path, args: &[&str]) -> Output {
     Command::new("git")
-        .args(["-c", "user.name=developer", "-c", "user.email=developer@example.org", "-c", "commit.gpgsign=false"])
+        .args([
+            "-c",
+            "user.name=developer",
+            "-c",
+            "user.email=developer@example.org",
+            "-c",
+            "commit.gpgsign=false",
+        ])
         .args(args)
         .current_dir(folder)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")

@@ -2,7 +2,12 @@
 //! stock git, and pages asserted by CSS selector. Nothing here sleeps for luck: every wait has a condition
 //! and a limit.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a harness fails its test by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a harness fails its test by panicking"
+)]
 
 mod app;
 mod git;

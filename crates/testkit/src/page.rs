@@ -10,7 +10,11 @@ pub struct Page {
 
 impl Page {
     pub(crate) fn new(path: &str, status: u16, source: &str) -> Self {
-        Self { path: path.to_owned(), status, source: source.to_owned() }
+        Self {
+            path: path.to_owned(),
+            status,
+            source: source.to_owned(),
+        }
     }
 
     /// The texts of all elements that match.
@@ -19,7 +23,14 @@ impl Page {
         let parsed = Selector::parse(selector).unwrap_or_else(|e| panic!("selector {selector}: {e}"));
         Html::parse_document(&self.source)
             .select(&parsed)
-            .map(|element| element.text().collect::<String>().split_whitespace().collect::<Vec<_>>().join(" "))
+            .map(|element| {
+                element
+                    .text()
+                    .collect::<String>()
+                    .split_whitespace()
+                    .collect::<Vec<_>>()
+                    .join(" ")
+            })
             .collect()
     }
 

@@ -26,14 +26,20 @@ impl Postgres {
         let data = folder.path().join("data");
         let root = rustix::process::getuid().is_root();
         if root {
-            let status = Command::new("chown").arg("postgres").arg(folder.path()).status().unwrap();
+            let status = Command::new("chown")
+                .arg("postgres")
+                .arg(folder.path())
+                .status()
+                .unwrap();
             assert!(status.success(), "chown to postgres");
         }
         let run = |program: &str| {
             let path = bin.join(program);
             if root {
                 let mut command = Command::new("setpriv");
-                command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(path);
+                command
+                    .args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"])
+                    .arg(path);
                 command
             } else {
                 Command::new(path)
@@ -42,12 +48,29 @@ impl Postgres {
         let output = run("initdb")
             .args(["-D"])
             .arg(&data)
-            .args(["-U", "bascule", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"])
+            .args([
+                "-U",
+                "bascule",
+                "-A",
+                "trust",
+                "-E",
+                "UTF8",
+                "--locale=C.UTF-8",
+                "--no-sync",
+            ])
             .current_dir("/tmp")
             .output()
             .unwrap();
-        assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        assert!(
+            output.status.success(),
+            "initdb: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let port = TcpListener::bind("127.0.0.1:0")
+            .unwrap()
+            .local_addr()
+            .unwrap()
+            .port();
         let child = run("postgres")
             .arg("-D")
             .arg(&data)
@@ -60,7 +83,11 @@ impl Postgres {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let postgres = Self { child, url: format!("postgres://bascule@127.0.0.1:{port}/postgres"), _folder: folder };
+        let postgres = Self {
+            child,
+            url: format!("postgres://bascule@127.0.0.1:{port}/postgres"),
+            _folder: folder,
+        };
         let started = Instant::now();
         loop {
             let ready = Command::new(bin.join("pg_isready"))
@@ -70,7 +97,10 @@ impl Postgres {
             if ready.success() {
                 return postgres;
             }
-            assert!(started.elapsed() < Duration::from_secs(30), "PostgreSQL did not start");
+            assert!(
+                started.elapsed() < Duration::from_secs(30),
+                "PostgreSQL did not start"
+            );
             std::thread::yield_now();
         }
     }
@@ -93,8 +123,16 @@ impl Drop for Postgres {
 
 fn newest_bin() -> PathBuf {
     let mut versions: Vec<PathBuf> = std::fs::read_dir("/usr/lib/postgresql")
-        .map(|entries| entries.flatten().map(|e| e.path().join("bin")).filter(|p| p.join("initdb").exists()).collect())
+        .map(|entries| {
+            entries
+                .flatten()
+                .map(|e| e.path().join("bin"))
+                .filter(|p| p.join("initdb").exists())
+                .collect()
+        })
         .unwrap_or_default();
     versions.sort();
-    versions.pop().expect("PostgreSQL is not installed: run `make setup`")
+    versions
+        .pop()
+        .expect("PostgreSQL is not installed: run `make setup`")
 }

@@ -49,7 +49,12 @@ pub trait Gate: Send + Sync {
     async fn group(&self, caller: &Caller, group: &str) -> Result<Option<GroupScope>, Problem>;
 
     /// The project, if the caller may see that it exists.
-    async fn project(&self, caller: &Caller, group: &str, project: &str) -> Result<Option<ProjectScope>, Problem>;
+    async fn project(
+        &self,
+        caller: &Caller,
+        group: &str,
+        project: &str,
+    ) -> Result<Option<ProjectScope>, Problem>;
 }
 
 /// The gate, as carried by each request.
@@ -57,7 +62,12 @@ pub trait Gate: Send + Sync {
 pub(crate) struct GateRef(pub(crate) Arc<dyn Gate>);
 
 /// Lets a request through to its handler, or refuses it.
-pub(crate) async fn enforce(access: Access, params: RawPathParams, request: Request, next: Next) -> Result<Response, Failure> {
+pub(crate) async fn enforce(
+    access: Access,
+    params: RawPathParams,
+    request: Request,
+    next: Next,
+) -> Result<Response, Failure> {
     let (mut parts, body) = request.into_parts();
     let Some(GateRef(gate)) = parts.extensions.get::<GateRef>().cloned() else {
         tracing::error!("a route was called without a gate; refused");
@@ -85,7 +95,11 @@ pub(crate) async fn enforce(access: Access, params: RawPathParams, request: Requ
         Access::Public | Access::Machine(_) => None,
         _ if caller.is_anonymous() => Some(Problem::unauthenticated()),
         Access::SignedIn => {
-            let enough = parts.method.is_safe() && caller.scopes.as_ref().is_some_and(|s| s.contains(&Scope::ReadApi));
+            let enough = parts.method.is_safe()
+                && caller
+                    .scopes
+                    .as_ref()
+                    .is_some_and(|s| s.contains(&Scope::ReadApi));
             let full = caller.scopes.as_ref().is_none_or(|s| s.contains(&Scope::Api));
             (!(enough || full) || caller.only_project.is_some()).then(scope_missing)
         }
@@ -121,7 +135,11 @@ pub(crate) async fn enforce(access: Access, params: RawPathParams, request: Requ
 }
 
 fn named(params: &RawPathParams, name: &str) -> String {
-    params.iter().find(|(key, _)| *key == name).map(|(_, value)| value.to_owned()).unwrap_or_default()
+    params
+        .iter()
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value.to_owned())
+        .unwrap_or_default()
 }
 
 fn scope_missing() -> Problem {
@@ -131,9 +149,13 @@ fn scope_missing() -> Problem {
 }
 
 fn instance_denied(permission: Permission) -> Problem {
-    Problem::new(403, "forbidden", format!("You may not {}.", permission.describe()))
-        .why("It concerns the whole instance.")
-        .next("Ask an administrator of this instance.")
+    Problem::new(
+        403,
+        "forbidden",
+        format!("You may not {}.", permission.describe()),
+    )
+    .why("It concerns the whole instance.")
+    .next("Ask an administrator of this instance.")
 }
 
 /// Whether a browser says that another site made this request (Fetch Metadata, W3C; else Origin, RFC 6454).
@@ -206,9 +228,18 @@ mod tests {
         assert!(crossed_origin(&parts(&[("sec-fetch-site", "cross-site")])));
         assert!(crossed_origin(&parts(&[("sec-fetch-site", "same-site")])));
         assert!(!crossed_origin(&parts(&[("sec-fetch-site", "same-origin")])));
-        assert!(crossed_origin(&parts(&[("origin", "http://evil.example"), ("host", "bascule.example")])));
-        assert!(crossed_origin(&parts(&[("origin", "null"), ("host", "bascule.example")])));
-        assert!(!crossed_origin(&parts(&[("origin", "http://bascule.example"), ("host", "bascule.example")])));
+        assert!(crossed_origin(&parts(&[
+            ("origin", "http://evil.example"),
+            ("host", "bascule.example")
+        ])));
+        assert!(crossed_origin(&parts(&[
+            ("origin", "null"),
+            ("host", "bascule.example")
+        ])));
+        assert!(!crossed_origin(&parts(&[
+            ("origin", "http://bascule.example"),
+            ("host", "bascule.example")
+        ])));
         assert!(!crossed_origin(&parts(&[("host", "bascule.example")])));
     }
 }

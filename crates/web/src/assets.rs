@@ -24,7 +24,10 @@ static HIGHLIGHT: LazyLock<String> = LazyLock::new(highlight::stylesheet);
 /// The address of an embedded file.
 #[must_use]
 pub fn href(name: &str) -> String {
-    let hash = ASSETS.iter().find(|asset| asset.name == name).map_or("0", |asset| asset.hash);
+    let hash = ASSETS
+        .iter()
+        .find(|asset| asset.name == name)
+        .map_or("0", |asset| asset.hash);
     format!("/assets/{hash}/{name}")
 }
 
@@ -41,15 +44,22 @@ async fn favicon() -> Response {
 }
 
 async fn serve(Path((_, name)): Path<(String, String)>) -> Response {
-    const FOR_EVER: (header::HeaderName, &str) = (header::CACHE_CONTROL, "public, max-age=31536000, immutable");
+    const FOR_EVER: (header::HeaderName, &str) =
+        (header::CACHE_CONTROL, "public, max-age=31536000, immutable");
     if name == "highlight.css" {
         return ([FOR_EVER, (header::CONTENT_TYPE, "text/css")], HIGHLIGHT.as_str()).into_response();
     }
     match ASSETS.iter().find(|asset| asset.name == name) {
         // Every browser takes gzip; a client that does not is no browser and needs no stylesheet.
-        Some(asset) => {
-            ([FOR_EVER, (header::CONTENT_TYPE, asset.kind), (header::CONTENT_ENCODING, "gzip")], asset.gzip).into_response()
-        }
+        Some(asset) => (
+            [
+                FOR_EVER,
+                (header::CONTENT_TYPE, asset.kind),
+                (header::CONTENT_ENCODING, "gzip"),
+            ],
+            asset.gzip,
+        )
+            .into_response(),
         None => crate::Failure::from(Problem::not_found("file")).into_response(),
     }
 }

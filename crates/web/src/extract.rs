@@ -30,26 +30,46 @@ pub struct PathOf<T>(pub T);
 impl From<JsonRejection> for Failure {
     fn from(rejection: JsonRejection) -> Self {
         let status = rejection.status().as_u16();
-        Problem::new(status, "bad_json", format!("The body cannot be read: {}.", rejection.body_text().trim_end_matches('.')))
-            .next("Send JSON with `Content-Type: application/json`, shaped as /api/v1/openapi.json says.")
-            .into()
+        Problem::new(
+            status,
+            "bad_json",
+            format!(
+                "The body cannot be read: {}.",
+                rejection.body_text().trim_end_matches('.')
+            ),
+        )
+        .next("Send JSON with `Content-Type: application/json`, shaped as /api/v1/openapi.json says.")
+        .into()
     }
 }
 
 impl From<FormRejection> for Failure {
     fn from(rejection: FormRejection) -> Self {
         let status = rejection.status().as_u16();
-        Problem::new(status, "bad_form", format!("The form cannot be read: {}.", rejection.body_text().trim_end_matches('.')))
-            .next("Go back, fill in every field, and send it again.")
-            .into()
+        Problem::new(
+            status,
+            "bad_form",
+            format!(
+                "The form cannot be read: {}.",
+                rejection.body_text().trim_end_matches('.')
+            ),
+        )
+        .next("Go back, fill in every field, and send it again.")
+        .into()
     }
 }
 
 impl From<QueryRejection> for Failure {
     fn from(rejection: QueryRejection) -> Self {
-        Problem::bad_request("bad_query", format!("The address's query cannot be read: {}.", rejection.body_text().trim_end_matches('.')))
-            .next("Correct the part after `?`, or leave it out.")
-            .into()
+        Problem::bad_request(
+            "bad_query",
+            format!(
+                "The address's query cannot be read: {}.",
+                rejection.body_text().trim_end_matches('.')
+            ),
+        )
+        .next("Correct the part after `?`, or leave it out.")
+        .into()
     }
 }
 

@@ -38,14 +38,19 @@ impl Failure {
     pub(crate) fn for_request(mut self, parts: &Parts) -> Self {
         let path = parts.uri.path();
         let git = path.contains(".git/") || path.starts_with("/v2/");
-        self.challenge = self.problem.status == 401 && (git || parts.headers.contains_key(header::AUTHORIZATION));
+        self.challenge =
+            self.problem.status == 401 && (git || parts.headers.contains_key(header::AUTHORIZATION));
         self
     }
 }
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        Self { problem: Box::new(problem), challenge: false, retry_after: None }
+        Self {
+            problem: Box::new(problem),
+            challenge: false,
+            retry_after: None,
+        }
     }
 }
 
@@ -66,13 +71,16 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let status = StatusCode::from_u16(self.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         let body = serde_json::to_vec(&self.problem).unwrap_or_default();
-        let mut response = (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
+        let mut response =
+            (status, [(header::CONTENT_TYPE, "application/problem+json")], body).into_response();
         if self.challenge {
             let ask = HeaderValue::from_static("Basic realm=\"Bascule\", charset=\"UTF-8\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, ask);
         }
         if let Some(seconds) = self.retry_after {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
         response.extensions_mut().insert(Refused(*self.problem));
         response

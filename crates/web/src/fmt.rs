@@ -43,7 +43,10 @@ const ICONS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/icons.rs"));
 /// link or button beside it a text of its own.
 #[must_use]
 pub fn icon(name: &str) -> Markup {
-    let inner = ICONS.iter().find(|(known, _)| *known == name).map_or("<circle cx=\"12\" cy=\"12\" r=\"3\"/>", |(_, svg)| svg);
+    let inner = ICONS
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map_or("<circle cx=\"12\" cy=\"12\" r=\"3\"/>", |(_, svg)| svg);
     Markup(format!(
         "<svg class=\"icon\" viewBox=\"0 0 24 24\" fill=\"none\" stroke=\"currentColor\" stroke-width=\"2\" \
          stroke-linecap=\"round\" stroke-linejoin=\"round\" aria-hidden=\"true\">{inner}</svg>"
@@ -54,7 +57,9 @@ pub fn icon(name: &str) -> Markup {
 #[must_use]
 pub fn when(at: Timestamp) -> Markup {
     let exact = at.to_jiff().strftime("%Y-%m-%d %H:%M:%S UTC");
-    Markup(format!("<time datetime=\"{at}\" title=\"{exact}\" data-relative>{exact}</time>"))
+    Markup(format!(
+        "<time datetime=\"{at}\" title=\"{exact}\" data-relative>{exact}</time>"
+    ))
 }
 
 /// A duration in its two largest units: `1d 4h`, `3m 20s`, `340 ms`.
@@ -83,7 +88,11 @@ pub fn bytes(count: u64) -> String {
         value /= 1024.0;
         unit += 1;
     }
-    if unit == 0 { format!("{count} B") } else { format!("{value:.1} {}", UNITS[unit]) }
+    if unit == 0 {
+        format!("{count} B")
+    } else {
+        format!("{value:.1} {}", UNITS[unit])
+    }
 }
 
 /// A whole number with thin spaces between thousands.
@@ -111,7 +120,11 @@ pub fn percent(share: f64) -> String {
     }
 }
 
-const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 const PATH: &AsciiSet = &SEGMENT.remove(b'/');
 
 /// One segment of an address.

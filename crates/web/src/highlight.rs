@@ -31,14 +31,20 @@ pub fn lines(file_name: &str, text: &str) -> Vec<Markup> {
         "ts" | "tsx" | "mjs" | "cjs" | "jsx" => "js",
         other => other,
     };
-    let Some(syntax) = SYNTAXES.find_syntax_by_extension(ending).or_else(|| SYNTAXES.find_syntax_by_extension(name)) else {
+    let Some(syntax) = SYNTAXES
+        .find_syntax_by_extension(ending)
+        .or_else(|| SYNTAXES.find_syntax_by_extension(name))
+    else {
         return plain();
     };
     // A generator per line would lose state over lines; one for all must be cut into lines with open spans
     // closed and opened again.
     let mut generator = ClassedHTMLGenerator::new_with_class_style(syntax, &SYNTAXES, STYLE);
     for line in LinesWithEndings::from(text) {
-        if generator.parse_html_for_line_which_includes_newline(line).is_err() {
+        if generator
+            .parse_html_for_line_which_includes_newline(line)
+            .is_err()
+        {
             return plain();
         }
     }
@@ -99,7 +105,11 @@ fn strip_tags(html: &str) -> bool {
 pub(crate) fn stylesheet() -> String {
     let themes = ThemeSet::load_defaults();
     let css = |name: &str| {
-        themes.themes.get(name).and_then(|theme| css_for_theme_with_class_style(theme, STYLE).ok()).unwrap_or_default()
+        themes
+            .themes
+            .get(name)
+            .and_then(|theme| css_for_theme_with_class_style(theme, STYLE).ok())
+            .unwrap_or_default()
     };
     // The theme's own page colours are left out: the page has its own.
     let scoped = |css: &str, scope: &str| {
@@ -108,19 +118,29 @@ pub(crate) fn stylesheet() -> String {
             .filter(|(selector, _)| selector.contains(".hl-") && !selector.trim_end().ends_with(".hl-code"))
             .map(|(selector, body)| {
                 let selector = selector.rsplit("*/").next().unwrap_or(selector);
-                let selectors: Vec<String> = selector.split(',').map(|s| format!("{scope} {}", s.trim())).collect();
+                let selectors: Vec<String> = selector
+                    .split(',')
+                    .map(|s| format!("{scope} {}", s.trim()))
+                    .collect();
                 format!("{}{{{}}}\n", selectors.join(","), body.trim())
             })
             .collect::<String>()
     };
-    scoped(&css("InspiredGitHub"), "[data-bs-theme=light]") + &scoped(&css("base16-ocean.dark"), "[data-bs-theme=dark]")
+    scoped(&css("InspiredGitHub"), "[data-bs-theme=light]")
+        + &scoped(&css("base16-ocean.dark"), "[data-bs-theme=dark]")
 }
 
 /// A block of code as one piece of HTML.
 #[must_use]
 pub fn block(file_name: &str, text: &str) -> Markup {
-    let body = lines(file_name, text).iter().map(|line| format!("{line}\n")).collect::<String>();
-    Markup::trusted(format!("<pre class=\"code\" data-name=\"{}\">{body}</pre>", escape(file_name)))
+    let body = lines(file_name, text)
+        .iter()
+        .map(|line| format!("{line}\n"))
+        .collect::<String>();
+    Markup::trusted(format!(
+        "<pre class=\"code\" data-name=\"{}\">{body}</pre>",
+        escape(file_name)
+    ))
 }
 
 #[cfg(test)]
@@ -134,15 +154,25 @@ mod tests {
         assert_eq!(lines.len(), 4);
         assert!(lines.iter().all(|l| !l.as_str().contains("<script>")));
         for line in &lines {
-            assert_eq!(line.as_str().matches("<span").count(), line.as_str().matches("</span>").count());
+            assert_eq!(
+                line.as_str().matches("<span").count(),
+                line.as_str().matches("</span>").count()
+            );
         }
-        assert_eq!(super::lines("x.unknown-ending", "a\n<b>\n")[1].as_str(), "&#60;b&#62;");
+        assert_eq!(
+            super::lines("x.unknown-ending", "a\n<b>\n")[1].as_str(),
+            "&#60;b&#62;"
+        );
     }
 
     #[test]
     fn the_stylesheet_speaks_of_both_modes() {
         let css = stylesheet();
-        assert!(css.contains("[data-bs-theme=dark] .hl-"), "{}", &css[..300.min(css.len())]);
+        assert!(
+            css.contains("[data-bs-theme=dark] .hl-"),
+            "{}",
+            &css[..300.min(css.len())]
+        );
         assert!(css.contains("[data-bs-theme=light] .hl-"));
     }
 }

@@ -33,9 +33,10 @@ pub fn render(source: &str, base: Option<&str>) -> Markup {
     let html = comrak::markdown_to_html(source, &options);
     let clean = match base {
         None => CLEANER.clean(&html).to_string(),
-        Some(base) => {
-            cleaner().url_relative(UrlRelative::Custom(Box::new(Base(base.to_owned())))).clean(&html).to_string()
-        }
+        Some(base) => cleaner()
+            .url_relative(UrlRelative::Custom(Box::new(Base(base.to_owned()))))
+            .clean(&html)
+            .to_string(),
     };
     Markup::trusted(format!("<div class=\"markdown\">{clean}</div>"))
 }
@@ -46,7 +47,11 @@ struct Base(String);
 impl<'a> UrlRelativeEvaluate<'a> for Base {
     fn evaluate<'url>(&self, url: &'url str) -> Option<Cow<'url, str>> {
         let kept = url.starts_with('/') || url.starts_with('#');
-        Some(if kept { Cow::Borrowed(url) } else { Cow::Owned(format!("{}{url}", self.0)) })
+        Some(if kept {
+            Cow::Borrowed(url)
+        } else {
+            Cow::Owned(format!("{}{url}", self.0))
+        })
     }
 }
 
@@ -66,7 +71,15 @@ mod tests {
             "<form action=/sign-out><button>x</button></form>",
         ] {
             let html = render(hostile, Some("/g/p/-/blob/main/")).to_string();
-            for sign in ["<script", "javascript:", "onerror=", "onload=", "data:text", "<iframe", "<form"] {
+            for sign in [
+                "<script",
+                "javascript:",
+                "onerror=",
+                "onload=",
+                "data:text",
+                "<iframe",
+                "<form",
+            ] {
                 assert!(!html.contains(sign) || html.contains("&lt;"), "{hostile}: {html}");
             }
         }
@@ -74,7 +87,11 @@ mod tests {
 
     #[test]
     fn tables_tasks_and_relative_links() {
-        let html = render("- [x] done\n\n|a|b|\n|-|-|\n|1|2|\n\n[doc](docs/a.md)", Some("/g/p/-/blob/main/")).to_string();
+        let html = render(
+            "- [x] done\n\n|a|b|\n|-|-|\n|1|2|\n\n[doc](docs/a.md)",
+            Some("/g/p/-/blob/main/"),
+        )
+        .to_string();
         assert!(html.contains("<table>") && html.contains("checkbox"), "{html}");
         assert!(html.contains("/g/p/-/blob/main/docs/a.md"), "{html}");
     }

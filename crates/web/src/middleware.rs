@@ -36,7 +36,11 @@ pub fn finish(router: Router, gate: Arc<dyn Gate>) -> Router {
     router
         .fallback(|| async { crate::Failure::from(Problem::not_found("page")) })
         .method_not_allowed_fallback(|| async {
-            crate::Failure::from(Problem::new(405, "method_not_allowed", "This address does not serve that method."))
+            crate::Failure::from(Problem::new(
+                405,
+                "method_not_allowed",
+                "This address does not serve that method.",
+            ))
         })
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES))
         .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
@@ -44,7 +48,11 @@ pub fn finish(router: Router, gate: Arc<dyn Gate>) -> Router {
             crate::Failure::from(Problem::internal()).into_response()
         }))
         .layer(from_fn(around))
-        .layer(CompressionLayer::new().gzip(true).compress_when(SizeAbove::new(1024).and(WorthIt)))
+        .layer(
+            CompressionLayer::new()
+                .gzip(true)
+                .compress_when(SizeAbove::new(1024).and(WorthIt)),
+        )
         .layer(axum::Extension(GateRef(gate)))
 }
 
@@ -53,8 +61,14 @@ struct WorthIt;
 
 impl Predicate for WorthIt {
     fn should_compress<B: http_body::Body>(&self, response: &http::Response<B>) -> bool {
-        let kind = response.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
-        kind.starts_with("text/html") || kind.starts_with("application/json") || kind.starts_with("text/plain")
+        let kind = response
+            .headers()
+            .get(header::CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default();
+        kind.starts_with("text/html")
+            || kind.starts_with("application/json")
+            || kind.starts_with("text/plain")
     }
 }
 
@@ -62,7 +76,11 @@ async fn around(mut request: Request, next: Next) -> Response {
     let operation = uuid::Uuid::now_v7().simple().to_string();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let wants_page = wants_page(&request);
-    let target = request.uri().path_and_query().map(|p| p.as_str().to_owned()).unwrap_or_default();
+    let target = request
+        .uri()
+        .path_and_query()
+        .map(|p| p.as_str().to_owned())
+        .unwrap_or_default();
     request.extensions_mut().insert(OperationId(operation.clone()));
     let caller_slot = CallerSlot::default();
     request.extensions_mut().insert(caller_slot.clone());
@@ -80,11 +98,23 @@ async fn around(mut request: Request, next: Next) -> Response {
     });
     if let Some(Refused(mut problem)) = response.extensions_mut().remove::<Refused>() {
         problem.operation = Some(operation.clone());
-        response = refused(response, &problem, wants_page, &method, &target, &caller_slot.get());
+        response = refused(
+            response,
+            &problem,
+            wants_page,
+            &method,
+            &target,
+            &caller_slot.get(),
+        );
     }
     let headers = response.headers_mut();
-    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(POLICY));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static(POLICY));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     if let Ok(value) = HeaderValue::from_str(&operation) {
         headers.insert("x-request-id", value);
@@ -111,13 +141,26 @@ impl CallerSlot {
 
 fn wants_page(request: &Request) -> bool {
     let path = request.uri().path();
-    let program = ["/api/", "/v1/", "/v2/", "/metrics", "/healthz", "/readyz"].iter().any(|p| path.starts_with(p))
+    let program = ["/api/", "/v1/", "/v2/", "/metrics", "/healthz", "/readyz"]
+        .iter()
+        .any(|p| path.starts_with(p))
         || path.contains(".git/");
-    let accepts = request.headers().get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let accepts = request
+        .headers()
+        .get(header::ACCEPT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or_default();
     !program && accepts.contains("text/html")
 }
 
-fn refused(response: Response, problem: &Problem, page: bool, method: &Method, target: &str, caller: &Caller) -> Response {
+fn refused(
+    response: Response,
+    problem: &Problem,
+    page: bool,
+    method: &Method,
+    target: &str,
+    caller: &Caller,
+) -> Response {
     let (mut parts, _) = response.into_parts();
     parts.headers.remove(header::CONTENT_LENGTH);
     if page && problem.status == 401 && method == Method::GET {
@@ -127,17 +170,26 @@ fn refused(response: Response, problem: &Problem, page: bool, method: &Method, t
     if page {
         match shell::problem_page(&Shell::bare(caller.clone()), problem) {
             Ok(html) => {
-                parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+                parts.headers.insert(
+                    header::CONTENT_TYPE,
+                    HeaderValue::from_static("text/html; charset=utf-8"),
+                );
                 return Response::from_parts(parts, Body::from(html));
             }
             Err(error) => tracing::error!(%error, "the error page failed"),
         }
     }
-    let body = if parts.headers.get(header::CONTENT_TYPE).is_some_and(|v| v == "application/problem+json")
+    let body = if parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|v| v == "application/problem+json")
         && target.contains(".git/")
     {
         // git shows a plain-text body to the person; JSON it drops.
-        parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        parts.headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
         format!("{problem}\n").into_bytes()
     } else {
         serde_json::to_vec(problem).unwrap_or_default()

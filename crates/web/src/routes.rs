@@ -30,7 +30,11 @@ pub struct Routes<S = ()> {
 
 impl<S: Clone + Send + Sync + 'static> Default for Routes<S> {
     fn default() -> Self {
-        Self { router: Router::new(), api: OpenApi::default(), table: Vec::new() }
+        Self {
+            router: Router::new(),
+            api: OpenApi::default(),
+            table: Vec::new(),
+        }
     }
 }
 
@@ -48,7 +52,11 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         for (at, item) in &paths.paths {
             path.clone_from(at);
             for method in methods_of(item) {
-                self.table.push(RouteEntry { method: method.to_owned(), path: at.clone(), access });
+                self.table.push(RouteEntry {
+                    method: method.to_owned(),
+                    path: at.clone(),
+                    access,
+                });
             }
         }
         self.router = self.router.route(&path, guard(methods, access));
@@ -70,7 +78,11 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     #[must_use]
     pub fn page(mut self, methods: &str, path: &str, access: Access, handler: MethodRouter<S>) -> Self {
         for method in methods.split(',') {
-            self.table.push(RouteEntry { method: method.trim().to_owned(), path: path.to_owned(), access });
+            self.table.push(RouteEntry {
+                method: method.trim().to_owned(),
+                path: path.to_owned(),
+                access,
+            });
         }
         self.router = self.router.route(path, guard(handler, access));
         self
@@ -88,7 +100,11 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
     /// Gives the handlers their state.
     #[must_use]
     pub fn with_state<T: Clone + Send + Sync + 'static>(self, state: S) -> Routes<T> {
-        Routes { router: self.router.with_state(state), api: self.api, table: self.table }
+        Routes {
+            router: self.router.with_state(state),
+            api: self.api,
+            table: self.table,
+        }
     }
 }
 
@@ -103,7 +119,9 @@ impl Routes {
 pub type ApiMethods<S> = (Vec<(String, RefOr<Schema>)>, Paths, MethodRouter<S>);
 
 fn guard<S: Clone + Send + Sync + 'static>(methods: MethodRouter<S>, access: Access) -> MethodRouter<S> {
-    methods.layer(from_fn(move |params: RawPathParams, request: Request, next: Next| enforce(access, params, request, next)))
+    methods.layer(from_fn(
+        move |params: RawPathParams, request: Request, next: Next| enforce(access, params, request, next),
+    ))
 }
 
 fn methods_of(item: &PathItem) -> Vec<&'static str> {
@@ -115,5 +133,8 @@ fn methods_of(item: &PathItem) -> Vec<&'static str> {
         (HttpMethod::Delete, "DELETE", item.delete.is_some()),
         (HttpMethod::Head, "HEAD", item.head.is_some()),
     ];
-    all.into_iter().filter(|(_, _, present)| *present).map(|(_, name, _)| name).collect()
+    all.into_iter()
+        .filter(|(_, _, present)| *present)
+        .map(|(_, name, _)| name)
+        .collect()
 }

@@ -76,13 +76,22 @@ pub struct Ui(Shell);
 impl<S: Send + Sync> FromRequestParts<S> for Ui {
     type Rejection = Failure;
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Failure> {
-        let caller = parts.extensions.get::<Caller>().cloned().unwrap_or_else(Caller::anonymous);
+        let caller = parts
+            .extensions
+            .get::<Caller>()
+            .cloned()
+            .unwrap_or_else(Caller::anonymous);
         if let Some(slot) = parts.extensions.get::<crate::middleware::CallerSlot>() {
             slot.set(&caller);
         }
         let Ok(project) = access::maybe_project(parts).await;
         let fragment = parts.headers.contains_key("hx-request") && !parts.headers.contains_key("hx-boosted");
-        Ok(Self(Shell { caller, project, fragment, path: parts.uri.path().to_owned() }))
+        Ok(Self(Shell {
+            caller,
+            project,
+            fragment,
+            path: parts.uri.path().to_owned(),
+        }))
     }
 }
 
@@ -138,7 +147,8 @@ impl Ui {
     /// # Errors
     /// The template fails.
     pub fn page(&self, section: Section, title: &str, crumbs: &[Crumb], content: &impl Template) -> Answer {
-        self.0.respond(Some(section), None, title, crumbs, &content.render()?)
+        self.0
+            .respond(Some(section), None, title, crumbs, &content.render()?)
     }
 
     /// A page of the project that the path names.
@@ -146,7 +156,13 @@ impl Ui {
     /// # Errors
     /// The template fails.
     pub fn project_page(&self, tab: Tab, title: &str, crumbs: &[Crumb], content: &impl Template) -> Answer {
-        self.0.respond(Some(Section::Projects), Some(tab), title, crumbs, &content.render()?)
+        self.0.respond(
+            Some(Section::Projects),
+            Some(tab),
+            title,
+            crumbs,
+            &content.render()?,
+        )
     }
 
     /// A page outside all sections, such as sign-in.
@@ -170,23 +186,45 @@ impl Crumb {
     /// A step with a link.
     #[must_use]
     pub fn to(label: impl Into<String>, href: impl Into<String>) -> Self {
-        Self { label: label.into(), href: href.into() }
+        Self {
+            label: label.into(),
+            href: href.into(),
+        }
     }
 
     /// The present place.
     #[must_use]
     pub fn here(label: impl Into<String>) -> Self {
-        Self { label: label.into(), href: String::new() }
+        Self {
+            label: label.into(),
+            href: String::new(),
+        }
     }
 }
 
 impl Shell {
     pub(crate) fn bare(caller: Caller) -> Self {
-        Self { caller, project: None, fragment: false, path: String::new() }
+        Self {
+            caller,
+            project: None,
+            fragment: false,
+            path: String::new(),
+        }
     }
 
-    fn respond(&self, section: Option<Section>, tab: Option<Tab>, title: &str, crumbs: &[Crumb], content: &str) -> Answer {
-        let body = if self.fragment { content.to_owned() } else { self.render(section, tab, title, crumbs, content)? };
+    fn respond(
+        &self,
+        section: Option<Section>,
+        tab: Option<Tab>,
+        title: &str,
+        crumbs: &[Crumb],
+        content: &str,
+    ) -> Answer {
+        let body = if self.fragment {
+            content.to_owned()
+        } else {
+            self.render(section, tab, title, crumbs, content)?
+        };
         Ok(([(header::VARY, "HX-Request")], Html(body)).into_response())
     }
 
@@ -205,12 +243,25 @@ impl Shell {
             user: &self.caller.actor.name,
             admin: self.caller.instance_role == InstanceRole::Admin,
             top: if signed_in { self.top(section) } else { Vec::new() },
-            tabs: self.project.as_ref().map(|project| tabs(project, tab)).unwrap_or_default(),
+            tabs: self
+                .project
+                .as_ref()
+                .map(|project| tabs(project, tab))
+                .unwrap_or_default(),
             crumbs,
             content,
             theme: [icon("moon"), icon("sun")],
-            styles: [href("tabler.css"), href("bascule.css"), "/assets/1/highlight.css".to_owned()],
-            scripts: [href("theme.js"), href("htmx.js"), href("echarts.js"), href("bascule.js")],
+            styles: [
+                href("tabler.css"),
+                href("bascule.css"),
+                "/assets/1/highlight.css".to_owned(),
+            ],
+            scripts: [
+                href("theme.js"),
+                href("htmx.js"),
+                href("echarts.js"),
+                href("bascule.js"),
+            ],
             logo: href("logo.svg"),
             path: &self.path,
         }
@@ -228,7 +279,13 @@ impl Shell {
         vec![
             link("/", "Home", "home", "h", Section::Home),
             link("/explore", "Projects", "folder", "p", Section::Projects),
-            link("/environments", "Environments", "server", "e", Section::Environments),
+            link(
+                "/environments",
+                "Environments",
+                "server",
+                "e",
+                Section::Environments,
+            ),
             link("/incidents", "Incidents", "flame", "i", Section::Incidents),
             link("/insights", "Insights", "chart-bar", "m", Section::Insights),
             link("/ledger", "Ledger", "list-check", "l", Section::Ledger),
@@ -240,14 +297,70 @@ fn tabs(project: &ProjectScope, tab: Option<Tab>) -> Vec<Link> {
     let base = format!("/{}/{}", project.group, project.name);
     let all = [
         (Permission::CodeRead, Tab::Code, "", "Code", "code", "c"),
-        (Permission::CodeRead, Tab::Commits, "/-/commits", "Commits", "git-commit", "o"),
-        (Permission::PipelineRead, Tab::Pipelines, "/-/pipelines", "Pipelines", "rocket", "b"),
-        (Permission::ReleaseRead, Tab::Releases, "/-/releases", "Releases", "tag", "r"),
-        (Permission::EnvironmentRead, Tab::Environments, "/-/environments", "Environments", "server", "d"),
-        (Permission::TelemetryRead, Tab::Telemetry, "/-/telemetry", "Telemetry", "activity", "t"),
-        (Permission::IncidentRead, Tab::Incidents, "/-/incidents", "Incidents", "flame", "n"),
-        (Permission::InsightsRead, Tab::Insights, "/-/insights", "Insights", "chart-bar", "s"),
-        (Permission::ProjectManage, Tab::Settings, "/-/settings", "Settings", "settings", ","),
+        (
+            Permission::CodeRead,
+            Tab::Commits,
+            "/-/commits",
+            "Commits",
+            "git-commit",
+            "o",
+        ),
+        (
+            Permission::PipelineRead,
+            Tab::Pipelines,
+            "/-/pipelines",
+            "Pipelines",
+            "rocket",
+            "b",
+        ),
+        (
+            Permission::ReleaseRead,
+            Tab::Releases,
+            "/-/releases",
+            "Releases",
+            "tag",
+            "r",
+        ),
+        (
+            Permission::EnvironmentRead,
+            Tab::Environments,
+            "/-/environments",
+            "Environments",
+            "server",
+            "d",
+        ),
+        (
+            Permission::TelemetryRead,
+            Tab::Telemetry,
+            "/-/telemetry",
+            "Telemetry",
+            "activity",
+            "t",
+        ),
+        (
+            Permission::IncidentRead,
+            Tab::Incidents,
+            "/-/incidents",
+            "Incidents",
+            "flame",
+            "n",
+        ),
+        (
+            Permission::InsightsRead,
+            Tab::Insights,
+            "/-/insights",
+            "Insights",
+            "chart-bar",
+            "s",
+        ),
+        (
+            Permission::ProjectManage,
+            Tab::Settings,
+            "/-/settings",
+            "Settings",
+            "settings",
+            ",",
+        ),
     ];
     all.into_iter()
         .filter(|(permission, ..)| project.holds(*permission))
@@ -263,7 +376,16 @@ fn tabs(project: &ProjectScope, tab: Option<Tab>) -> Vec<Link> {
 
 /// The page that tells of a refusal or failure.
 pub(crate) fn problem_page(shell: &Shell, problem: &Problem) -> Result<String, askama::Error> {
-    let picture = if problem.is_server_fault() { "bug" } else { "hand-stop" };
-    let content = ProblemPage { problem, icon: icon(picture), signed_in: !shell.caller.is_anonymous() }.render()?;
+    let picture = if problem.is_server_fault() {
+        "bug"
+    } else {
+        "hand-stop"
+    };
+    let content = ProblemPage {
+        problem,
+        icon: icon(picture),
+        signed_in: !shell.caller.is_anonymous(),
+    }
+    .render()?;
     shell.render(None, None, &problem.what, &[], &content)
 }

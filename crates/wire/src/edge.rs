@@ -107,7 +107,11 @@ pub fn latency_bucket(milliseconds: f64) -> usize {
         return 0;
     }
     let bucket = ((milliseconds / LATENCY_FIRST_MS).ln() / LATENCY_GROWTH.ln()).ceil();
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive and clamped below")]
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "positive and clamped below"
+    )]
     let bucket = bucket.min(1e6) as usize;
     bucket.min(LATENCY_BUCKETS - 1)
 }
@@ -151,7 +155,10 @@ mod tests {
         }
         for (quantile, truth) in [(0.5, 500.0), (0.95, 950.0), (0.99, 990.0)] {
             let got = latency_quantile_ms(&histogram, quantile).unwrap();
-            assert!(got >= truth * 0.99 && got <= truth * LATENCY_GROWTH, "{quantile}: {got}");
+            assert!(
+                got >= truth * 0.99 && got <= truth * LATENCY_GROWTH,
+                "{quantile}: {got}"
+            );
         }
         assert_eq!(latency_quantile_ms(&[], 0.5), None);
     }

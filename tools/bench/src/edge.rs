@@ -62,7 +62,11 @@ fn nginx(folder: &Path, core: &str, name: &str, rest: &str, address: SocketAddr)
     let config = folder.join(format!("{name}.conf"));
     std::fs::write(&config, format!("{}{rest}}}\n", nginx_head(folder, name)))?;
     let mut command = pinned(core, "nginx");
-    command.arg("-e").arg(folder.join(format!("{name}-error.log"))).arg("-c").arg(config);
+    command
+        .arg("-e")
+        .arg(folder.join(format!("{name}-error.log")))
+        .arg("-c")
+        .arg(config);
     Server::start(&mut command, &folder.join(format!("{name}.log")))?.at(address)
 }
 
@@ -88,7 +92,12 @@ fn nginx_proxy(folder: &Path, backend: SocketAddr) -> Result<Proxy> {
   }} }}
 "
     );
-    Ok(Proxy { name: "nginx", address, server: nginx(folder, "0", "proxy", &rest, address)?, runs: Vec::new() })
+    Ok(Proxy {
+        name: "nginx",
+        address,
+        server: nginx(folder, "0", "proxy", &rest, address)?,
+        runs: Vec::new(),
+    })
 }
 
 fn haproxy(folder: &Path, backend: SocketAddr) -> Result<Proxy> {
@@ -118,7 +127,12 @@ backend app
     let mut command = pinned("0", "haproxy");
     command.args(["-db", "-f"]).arg(config);
     let server = Server::start(&mut command, &folder.join("haproxy.log"))?.at(address)?;
-    Ok(Proxy { name: "haproxy", address, server, runs: Vec::new() })
+    Ok(Proxy {
+        name: "haproxy",
+        address,
+        server,
+        runs: Vec::new(),
+    })
 }
 
 fn bascule(folder: &Path, backend: SocketAddr) -> Result<Proxy> {
@@ -147,7 +161,12 @@ fn bascule(folder: &Path, backend: SocketAddr) -> Result<Proxy> {
     let mut command = pinned("0", &program.to_string_lossy());
     command.args(["edge", "--workers", "1", "--routes"]).arg(file);
     let server = Server::start(&mut command, &folder.join("edge.log"))?.at(address)?;
-    Ok(Proxy { name: "bascule edge", address, server, runs: Vec::new() })
+    Ok(Proxy {
+        name: "bascule edge",
+        address,
+        server,
+        runs: Vec::new(),
+    })
 }
 
 /// Loads an address for some seconds. wrk keeps 64 connections busy, no more, and ends by itself.
@@ -165,14 +184,19 @@ fn wrk(address: SocketAddr, seconds: usize, pid: Option<u32>) -> Result<Run> {
     if text.contains("Non-2xx") || text.contains("Socket errors") {
         return Err(format!("requests to {address} failed:\n{text}").into());
     }
-    let requests: f64 =
-        text.lines().find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok()).unwrap_or(f64::NAN);
+    let requests: f64 = text
+        .lines()
+        .find_map(|line| line.trim().split_once(" requests in ")?.0.parse().ok())
+        .unwrap_or(f64::NAN);
     run.cpu_micros = used * 1e6 / requests;
     Ok(run)
 }
 
 fn read(text: &str) -> Option<Run> {
-    let after = |name: &str| text.lines().find_map(|line| line.trim().strip_prefix(name).map(str::trim));
+    let after = |name: &str| {
+        text.lines()
+            .find_map(|line| line.trim().strip_prefix(name).map(str::trim))
+    };
     Some(Run {
         per_second: after("Requests/sec:")?.parse().ok()?,
         p50: milliseconds(after("50%")?)?,
@@ -183,7 +207,9 @@ fn read(text: &str) -> Option<Run> {
 
 fn milliseconds(text: &str) -> Option<f64> {
     let units = [("us", 0.001), ("ms", 1.0), ("s", 1000.0)];
-    units.iter().find_map(|(unit, factor)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * factor))
+    units
+        .iter()
+        .find_map(|(unit, factor)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * factor))
 }
 
 /// Measures the section.
@@ -201,9 +227,16 @@ pub fn measure() -> Result<String> {
         proxies.rotate_left(1);
         for proxy in &mut proxies {
             // The first round only warms up.
-            let run = wrk(proxy.address, if round == 0 { 2 } else { seconds }, Some(proxy.server.pid()))?;
+            let run = wrk(
+                proxy.address,
+                if round == 0 { 2 } else { seconds },
+                Some(proxy.server.pid()),
+            )?;
             if round > 0 {
-                tell(&format!("{}: {:.0} requests/s, p99 {:.2} ms", proxy.name, run.per_second, run.p99));
+                tell(&format!(
+                    "{}: {:.0} requests/s, p99 {:.2} ms",
+                    proxy.name, run.per_second, run.p99
+                ));
                 proxy.runs.push(run);
             }
             std::thread::sleep(Duration::from_millis(500));
@@ -215,7 +248,10 @@ pub fn measure() -> Result<String> {
 
 fn text(seconds: usize, direct: &Run, proxies: &[Proxy]) -> String {
     let of = |name: &str, value: fn(&Run) -> f64| {
-        let runs = proxies.iter().find(|proxy| proxy.name == name).map(|proxy| &proxy.runs);
+        let runs = proxies
+            .iter()
+            .find(|proxy| proxy.name == name)
+            .map(|proxy| &proxy.runs);
         median(&runs.into_iter().flatten().map(value).collect::<Vec<_>>())
     };
     let mut text = format!(
@@ -229,7 +265,11 @@ fn text(seconds: usize, direct: &Run, proxies: &[Proxy]) -> String {
         direct.per_second, direct.p99
     );
     for proxy in proxies {
-        let all: Vec<String> = proxy.runs.iter().map(|run| format!("{:.0}", run.per_second)).collect();
+        let all: Vec<String> = proxy
+            .runs
+            .iter()
+            .map(|run| format!("{:.0}", run.per_second))
+            .collect();
         let name = proxy.name;
         let _ = writeln!(
             text,
@@ -258,7 +298,10 @@ fn text(seconds: usize, direct: &Run, proxies: &[Proxy]) -> String {
                 met: latency <= 1.5,
             });
         } else {
-            let _ = write!(text, "Against nginx: {throughput:.2} of its requests/s, {latency:.2} times its p99.\n\n");
+            let _ = write!(
+                text,
+                "Against nginx: {throughput:.2} of its requests/s, {latency:.2} times its p99.\n\n"
+            );
         }
     }
     text + &goals(&list)

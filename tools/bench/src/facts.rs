@@ -3,8 +3,8 @@
 
 use crate::{Result, history::Numbers, tell};
 use bascule_core::{
-    Actor, ActorKind, Clock, DeploymentId, Digest, EnvironmentId, FakeClock, IncidentId, JobId, PipelineId, ProjectId,
-    ReleaseId, RolloutId, RunnerId, SystemClock, Timestamp,
+    Actor, ActorKind, Clock, DeploymentId, Digest, EnvironmentId, FakeClock, IncidentId, JobId, PipelineId,
+    ProjectId, ReleaseId, RolloutId, RunnerId, SystemClock, Timestamp,
 };
 use bascule_ledger::{
     Fact, InstanceKey, Ledger,
@@ -58,7 +58,9 @@ pub async fn append(data: &Path, projects: &[ProjectId], facts: usize) -> Result
         clock,
         tx: None,
         written: 0,
-        people: (0..200).map(|n| Actor::new(ActorKind::User, format!("person-{n}"), format!("person{n}"))).collect(),
+        people: (0..200)
+            .map(|n| Actor::new(ActorKind::User, format!("person-{n}"), format!("person{n}")))
+            .collect(),
         system: Actor::system(),
         runner: RunnerId::new(),
         numbers: Numbers::new(3),
@@ -83,7 +85,11 @@ pub async fn append(data: &Path, projects: &[ProjectId], facts: usize) -> Result
     while writer.written < facts {
         // A tenth of the projects sees half of the work.
         let busy = projects.len().div_ceil(10);
-        let which = if numbers.below(2) == 0 { numbers.below(busy) } else { numbers.below(projects.len()) };
+        let which = if numbers.below(2) == 0 {
+            numbers.below(busy)
+        } else {
+            numbers.below(projects.len())
+        };
         writer.change(&mut projects[which]).await?;
         let due = begun.plus(step * u32::try_from(writer.written)?);
         writer.clock.advance(due.since(writer.clock.now()));
@@ -96,7 +102,12 @@ pub async fn append(data: &Path, projects: &[ProjectId], facts: usize) -> Result
 }
 
 fn sha(numbers: &mut Numbers) -> String {
-    format!("{:016x}{:016x}{:08x}", numbers.next(), numbers.next(), numbers.next() >> 32)
+    format!(
+        "{:016x}{:016x}{:08x}",
+        numbers.next(),
+        numbers.next(),
+        numbers.next() >> 32
+    )
 }
 
 impl Writer {
@@ -127,7 +138,16 @@ impl Writer {
         let system = self.system.clone();
         for (environment, tier) in [(project.staging, "staging"), (project.production, "production")] {
             let (name, tier) = (tier.to_owned(), tier.to_owned());
-            self.put(&system, &EnvironmentCreated { project: project.id, environment, name, tier }).await?;
+            self.put(
+                &system,
+                &EnvironmentCreated {
+                    project: project.id,
+                    environment,
+                    name,
+                    tier,
+                },
+            )
+            .await?;
         }
         Ok(())
     }
@@ -146,7 +166,10 @@ impl Writer {
                 author: author.clone(),
             })
             .collect();
-        project.head = commits.first().map(|commit| commit.sha.clone()).unwrap_or_default();
+        project.head = commits
+            .first()
+            .map(|commit| commit.sha.clone())
+            .unwrap_or_default();
         project.waiting.splice(0..0, commits.iter().cloned());
         project.waiting.truncate(50);
         let push = BranchUpdated {
@@ -172,7 +195,13 @@ impl Writer {
         Ok(())
     }
 
-    async fn pipeline(&mut self, project: &Project, reference: &str, tag: bool, good: bool) -> Result<PipelineId> {
+    async fn pipeline(
+        &mut self,
+        project: &Project,
+        reference: &str,
+        tag: bool,
+        good: bool,
+    ) -> Result<PipelineId> {
         let (pipeline, system) = (PipelineId(i64::try_from(self.written)?), self.system.clone());
         let runner = Actor::new(ActorKind::Runner, self.runner, "runner");
         let created = PipelineCreated {
@@ -249,8 +278,13 @@ impl Writer {
         let tag = format!("v{version}");
         project.releases += 1;
         let at = self.clock.now();
-        let pushed =
-            TagUpdated { project: project.id, tag: tag.clone(), before: None, after: Some(project.head.clone()), at };
+        let pushed = TagUpdated {
+            project: project.id,
+            tag: tag.clone(),
+            before: None,
+            after: Some(project.head.clone()),
+            at,
+        };
         self.put(person, &pushed).await?;
         let pipeline = self.pipeline(project, &tag, true, true).await?;
         let commits = std::mem::take(&mut project.waiting);
@@ -272,12 +306,24 @@ impl Writer {
         self.put(&system, &published).await?;
         for tier in ["staging", "production"] {
             let fails = tier == "production" && previous.is_some() && self.numbers.below(12) == 0;
-            self.deploy(project, person, tier, release, &version, previous.as_deref(), fails).await?;
+            self.deploy(
+                project,
+                person,
+                tier,
+                release,
+                &version,
+                previous.as_deref(),
+                fails,
+            )
+            .await?;
         }
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments, reason = "one deployment's facts, told in one place")]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "one deployment's facts, told in one place"
+    )]
     async fn deploy(
         &mut self,
         project: &Project,
@@ -289,7 +335,11 @@ impl Writer {
         fails: bool,
     ) -> Result<()> {
         let system = self.system.clone();
-        let environment = if tier == "production" { project.production } else { project.staging };
+        let environment = if tier == "production" {
+            project.production
+        } else {
+            project.staging
+        };
         let deployment = DeploymentId::new();
         let created_at = self.clock.now();
         let created = DeploymentCreated {
@@ -301,7 +351,12 @@ impl Writer {
             release,
             version: version.to_owned(),
             artifact: Digest::of(version.as_bytes()),
-            cause: if tier == "production" { "promotion" } else { "release" }.to_owned(),
+            cause: if tier == "production" {
+                "promotion"
+            } else {
+                "release"
+            }
+            .to_owned(),
             previous: None,
         };
         self.put(person, &created).await?;
@@ -318,7 +373,12 @@ impl Writer {
                 baseline: baseline.to_owned(),
                 result: if fails { "aborted" } else { "promoted" }.to_owned(),
                 cause: "judge".to_owned(),
-                reason: if fails { "it errs more than the old version" } else { "every step passed" }.to_owned(),
+                reason: if fails {
+                    "it errs more than the old version"
+                } else {
+                    "every step passed"
+                }
+                .to_owned(),
                 exposed_at: Some(exposed_at),
                 first_error_at: fails.then_some(exposed_at),
                 at,
@@ -354,7 +414,11 @@ impl Writer {
         began_at: Timestamp,
         detected_at: Timestamp,
     ) -> Result<()> {
-        let (system, incident, number) = (self.system.clone(), IncidentId::new(), i64::try_from(self.written)?);
+        let (system, incident, number) = (
+            self.system.clone(),
+            IncidentId::new(),
+            i64::try_from(self.written)?,
+        );
         let opened = IncidentOpened {
             project: project.id,
             incident,
@@ -370,9 +434,24 @@ impl Writer {
         };
         self.put(&system, &opened).await?;
         let at = self.later(120);
-        self.put(person, &IncidentAcknowledged { project: project.id, incident, number, at }).await?;
+        self.put(
+            person,
+            &IncidentAcknowledged {
+                project: project.id,
+                incident,
+                number,
+                at,
+            },
+        )
+        .await?;
         let at = self.later(1800);
-        let resolved = IncidentResolved { project: project.id, incident, number, restored_at: detected_at, at };
+        let resolved = IncidentResolved {
+            project: project.id,
+            incident,
+            number,
+            restored_at: detected_at,
+            at,
+        };
         self.put(person, &resolved).await
     }
 }

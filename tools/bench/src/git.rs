@@ -18,6 +18,8 @@ use std::{
 };
 
 const ROUNDS: usize = 5;
+/// Files in the tree.
+const TREE: usize = 2000;
 
 /// `git http-backend` by fcgiwrap behind nginx, as its manual page shows it.
 struct Baseline {
@@ -34,17 +36,28 @@ impl Baseline {
         let address = free_address()?;
         let socket = folder.join("fcgi.sock");
         let fcgi = Server::start(
-            Command::new("fcgiwrap").args(["-c", "2", "-s"]).arg(format!("unix:{}", socket.display())),
+            Command::new("fcgiwrap")
+                .args(["-c", "2", "-s"])
+                .arg(format!("unix:{}", socket.display())),
             &folder.join("fcgiwrap.log"),
         )?;
         let config = folder.join("nginx.conf");
         std::fs::write(&config, nginx(folder, &repositories, &socket, address)?)?;
         let nginx = Server::start(
-            Command::new("nginx").arg("-e").arg(folder.join("error.log")).arg("-c").arg(&config),
+            Command::new("nginx")
+                .arg("-e")
+                .arg(folder.join("error.log"))
+                .arg("-c")
+                .arg(&config),
             &folder.join("nginx.log"),
         )?
         .at(address)?;
-        Ok(Self { folder: repositories, address, _nginx: nginx, _fcgi: fcgi })
+        Ok(Self {
+            folder: repositories,
+            address,
+            _nginx: nginx,
+            _fcgi: fcgi,
+        })
     }
 
     /// An empty repository that may be pushed to; with `checked`, objects are checked as Bascule checks them.
@@ -54,7 +67,14 @@ impl Baseline {
         git(&folder, &["init", "-q", "--bare"])?;
         git(&folder, &["config", "http.receivepack", "true"])?;
         git(&folder, &["config", "receive.autogc", "false"])?;
-        git(&folder, &["config", "receive.fsckObjects", if checked { "true" } else { "false" }])?;
+        git(
+            &folder,
+            &[
+                "config",
+                "receive.fsckObjects",
+                if checked { "true" } else { "false" },
+            ],
+        )?;
         Ok(format!("http://{}/{name}.git", self.address))
     }
 }
@@ -111,7 +131,7 @@ pub async fn measure() -> Result<String> {
     let dir = tempfile::Builder::new().prefix("bascule-bench-git-").tempdir()?;
     let source = dir.path().join("source.git");
     tell(&format!("generating a repository of {commits} commits"));
-    history::generate(&source, commits)?;
+    history::generate(&source, commits, TREE)?;
     let objects = git(&source, &["count-objects", "-v"])?;
     let (in_pack, kib) = (count(&objects, "in-pack"), count(&objects, "size-pack"));
 
@@ -126,7 +146,11 @@ pub async fn measure() -> Result<String> {
         let plain = baseline.create(&format!("plain{round}"), false)?;
         platform.create_project("bench", &format!("push{round}")).await?;
         let ours = platform.git_url(&format!("bench/push{round}"));
-        let mut turns = [(&mut push_ours, ours), (&mut push_checked, checked), (&mut push_plain, plain)];
+        let mut turns = [
+            (&mut push_ours, ours),
+            (&mut push_checked, checked),
+            (&mut push_plain, plain),
+        ];
         turns.rotate_left(round % 3);
         for (times, url) in turns {
             let took = push(&url)?;
@@ -158,7 +182,7 @@ pub async fn measure() -> Result<String> {
     let push_plain_ratio = median(&push_ours) / median(&push_plain);
     let clone_ratio = median(&clone_ours) / median(&clone_baseline);
     let mut text = format!(
-        "## Clone and push over HTTP\n\n`bench git`: {commits} commits, {in_pack} objects, {:.1} MiB packed, made by \
+        "## Clone and push over HTTP\n\n`bench git`: {commits} commits over {TREE} files, {in_pack} objects, {:.1} MiB packed, made by \
          `git fast-import` from a fixed seed. {ROUNDS} rounds after one to warm up, the sides in turn, each push into an \
          empty repository. Commands: `git push -q URL main --tags`, `git clone -q --bare URL`. The baseline is \
          `git http-backend` by fcgiwrap behind nginx (request and response buffering off), once with \
@@ -176,7 +200,10 @@ pub async fn measure() -> Result<String> {
         let all: Vec<String> = times.iter().map(|time| format!("{time:.2}")).collect();
         let _ = writeln!(text, "| {name} | {:.2} | {} |", median(times), all.join(", "));
     }
-    let _ = write!(text, "\nAgainst a baseline that checks no objects, a push takes {push_plain_ratio:.2} times as long.\n\n");
+    let _ = write!(
+        text,
+        "\nAgainst a baseline that checks no objects, a push takes {push_plain_ratio:.2} times as long.\n\n"
+    );
     text.push_str(&goals(&[
         Goal {
             goal: "clone within 1.1 of `git http-backend` behind nginx".to_owned(),
@@ -193,6 +220,8 @@ pub async fn measure() -> Result<String> {
 }
 
 fn count(text: &str, name: &str) -> f64 {
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
     line.and_then(|value| value.parse().ok()).unwrap_or_default()
 }

@@ -9,8 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// Files in the tree, in folders of [`PER_FOLDER`].
-const FILES: usize = 2000;
+/// Files in one folder.
 const PER_FOLDER: usize = 40;
 const LINES: usize = 40;
 /// 2020-01-01, the first commit's time.
@@ -38,8 +37,8 @@ impl Numbers {
     }
 }
 
-/// Makes a bare repository with that many commits on `main`, well packed.
-pub fn generate(folder: &Path, commits: usize) -> Result<()> {
+/// Makes a bare repository with that many commits on `main` over that many files, well packed.
+pub fn generate(folder: &Path, commits: usize, tree: usize) -> Result<()> {
     std::fs::create_dir_all(folder)?;
     git(folder, &["init", "-q", "--bare"])?;
     let mut child = Command::new("git")
@@ -52,8 +51,9 @@ pub fn generate(folder: &Path, commits: usize) -> Result<()> {
         .spawn()?;
     let mut out = BufWriter::new(child.stdin.take().ok_or("fast-import takes no input")?);
     let mut numbers = Numbers::new(1);
-    let mut files: Vec<Vec<u64>> =
-        (0..FILES).map(|_| (0..LINES).map(|_| numbers.next()).collect()).collect();
+    let mut files: Vec<Vec<u64>> = (0..tree)
+        .map(|_| (0..LINES).map(|_| numbers.next()).collect())
+        .collect();
     for commit in 0..commits {
         let message = format!("Change {commit}\n\nWhy it is needed: {:x}\n", numbers.next());
         write!(
@@ -67,12 +67,20 @@ pub fn generate(folder: &Path, commits: usize) -> Result<()> {
         )?;
         for _ in 0..=numbers.below(2) {
             // Some files change often, most seldom; the first commits fill the tree.
-            let file = if commit < FILES { commit } else { numbers.below(FILES).min(numbers.below(FILES)) };
+            let file = if commit < tree {
+                commit
+            } else {
+                numbers.below(tree).min(numbers.below(tree))
+            };
             let line = numbers.below(LINES);
             files[file][line] = numbers.next();
             let mut content = String::with_capacity(2048);
             for value in &files[file] {
-                let _ = writeln!(content, "let value_{:04x} = compute({value:016x});", value & 0xffff);
+                let _ = writeln!(
+                    content,
+                    "let value_{:04x} = compute({value:016x});",
+                    value & 0xffff
+                );
             }
             writeln!(
                 out,
@@ -82,7 +90,12 @@ pub fn generate(folder: &Path, commits: usize) -> Result<()> {
             )?;
         }
         if commit % 1000 == 999 {
-            write!(out, "reset refs/tags/v0.{}.0\nfrom :{}\n\n", commit / 1000, commit + 1)?;
+            write!(
+                out,
+                "reset refs/tags/v0.{}.0\nfrom :{}\n\n",
+                commit / 1000,
+                commit + 1
+            )?;
         }
     }
     drop(out.into_inner().map_err(|error| error.to_string())?);

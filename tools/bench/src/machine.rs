@@ -9,11 +9,23 @@ pub fn describe() -> String {
     let mut row = |name: &str, value: &str| {
         let _ = writeln!(text, "| {name} | {} |", value.trim().replace('|', "/"));
     };
-    row("Processor", &format!("{} × {}", cores(), field("/proc/cpuinfo", "model name")));
+    row(
+        "Processor",
+        &format!("{} × {}", cores(), field("/proc/cpuinfo", "model name")),
+    );
     row("Memory", &memory());
-    row("Kernel", &fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default());
-    row("System", field("/etc/os-release", "PRETTY_NAME").trim_matches('"'));
-    row("bascule", &first_line(&crate::platform::binary().to_string_lossy(), &["--version"]));
+    row(
+        "Kernel",
+        &fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default(),
+    );
+    row(
+        "System",
+        field("/etc/os-release", "PRETTY_NAME").trim_matches('"'),
+    );
+    row(
+        "bascule",
+        &first_line(&crate::platform::binary().to_string_lossy(), &["--version"]),
+    );
     for (name, program, arguments) in [
         ("git", "git", &["--version"][..]),
         ("nginx", "nginx", &["-v"]),
@@ -28,9 +40,21 @@ pub fn describe() -> String {
 
 /// When, and of which commit, a section was measured.
 pub fn stamp() -> String {
-    let commit = first_line("git", &["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short=12", "HEAD"]);
+    let commit = first_line(
+        "git",
+        &[
+            "-C",
+            env!("CARGO_MANIFEST_DIR"),
+            "rev-parse",
+            "--short=12",
+            "HEAD",
+        ],
+    );
     let now = SystemClock.now().to_string();
-    format!("_Measured {} at commit {commit}._", now.split('T').next().unwrap_or_default())
+    format!(
+        "_Measured {} at commit {commit}._",
+        now.split('T').next().unwrap_or_default()
+    )
 }
 
 fn cores() -> usize {
@@ -48,13 +72,22 @@ pub fn field(file: &str, name: &str) -> String {
 }
 
 fn memory() -> String {
-    let kib: f64 = field("/proc/meminfo", "MemTotal").trim_end_matches(" kB").parse().unwrap_or_default();
+    let kib: f64 = field("/proc/meminfo", "MemTotal")
+        .trim_end_matches(" kB")
+        .parse()
+        .unwrap_or_default();
     format!("{:.1} GiB", kib / 1024.0 / 1024.0)
 }
 
 /// The first line that names a version; some programs write it to the error stream.
 fn first_line(program: &str, arguments: &[&str]) -> String {
-    let Ok(output) = Command::new(program).args(arguments).output() else { return "not installed".to_owned() };
+    let Ok(output) = Command::new(program).args(arguments).output() else {
+        return "not installed".to_owned();
+    };
     let text = [output.stdout, output.stderr].concat();
-    String::from_utf8_lossy(&text).lines().find(|line| !line.trim().is_empty()).unwrap_or_default().to_owned()
+    String::from_utf8_lossy(&text)
+        .lines()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or_default()
+        .to_owned()
 }

@@ -33,7 +33,10 @@ async fn main() -> ExitCode {
     drop(rustls::crypto::ring::default_provider().install_default());
     let mut chosen: Vec<String> = std::env::args().skip(1).collect();
     if let Some(strange) = chosen.iter().find(|name| !SECTIONS.contains(&name.as_str())) {
-        tell(&format!("there is no section `{strange}`; there are {}", SECTIONS.join(", ")));
+        tell(&format!(
+            "there is no section `{strange}`; there are {}",
+            SECTIONS.join(", ")
+        ));
         return ExitCode::from(2);
     }
     if chosen.is_empty() {
@@ -41,7 +44,10 @@ async fn main() -> ExitCode {
     }
     let path = results();
     let mut good = true;
-    for section in SECTIONS.iter().filter(|section| chosen.iter().any(|name| name == *section)) {
+    for section in SECTIONS
+        .iter()
+        .filter(|section| chosen.iter().any(|name| name == *section))
+    {
         tell(&format!("section {section}"));
         let outcome = match *section {
             "git" => git::measure().await,
@@ -62,12 +68,18 @@ async fn main() -> ExitCode {
         }
     }
     tell(&format!("results are in {}", path.display()));
-    if good { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if good {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn results() -> PathBuf {
-    std::env::var_os("BENCH_RESULTS")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../bench/RESULTS.md")), PathBuf::from)
+    std::env::var_os("BENCH_RESULTS").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../bench/RESULTS.md")),
+        PathBuf::from,
+    )
 }
 
 /// Tells the person who waits.
@@ -78,5 +90,8 @@ fn tell(text: &str) {
 
 /// A size, smaller if the environment says so.
 fn size(name: &str, usual: usize) -> usize {
-    std::env::var(name).ok().and_then(|text| text.replace('_', "").parse().ok()).unwrap_or(usual)
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.replace('_', "").parse().ok())
+        .unwrap_or(usual)
 }

@@ -22,16 +22,24 @@ const REQUESTS: usize = 200;
 const PER_GROUP: usize = 20;
 const CODE: &str = "group0/code";
 const CODE_COMMITS: usize = 2000;
+const CODE_FILES: usize = 300;
 const CODE_PIPELINES: usize = 20;
 /// Subscribers that act rather than compute: what the made-up facts call for happened long ago.
-const REACTIONS: &[&str] =
-    &["ci.pushes", "delivery.release", "incidents.postmortem", "incidents.watch", "supplychain.releases"];
+const REACTIONS: &[&str] = &[
+    "ci.pushes",
+    "delivery.release",
+    "incidents.postmortem",
+    "incidents.watch",
+    "supplychain.releases",
+];
 const PATIENCE: Duration = Duration::from_secs(45 * 60);
 
 /// Measures the section.
 pub async fn measure() -> Result<String> {
     let (projects, facts) = (size("BENCH_PROJECTS", 1000), size("BENCH_FACTS", 1_000_000));
-    let dir = tempfile::Builder::new().prefix("bascule-bench-pages-").tempdir()?;
+    let dir = tempfile::Builder::new()
+        .prefix("bascule-bench-pages-")
+        .tempdir()?;
     let data = dir.path().join("data");
     let platform = Platform::up(&data)?;
     tell(&format!("creating {projects} projects"));
@@ -68,9 +76,15 @@ pub async fn measure() -> Result<String> {
         ("ledger", "/ledger".to_owned()),
     ];
     let more = [
-        ("insights of a busy project", "/group0/project0/-/insights".to_owned()),
+        (
+            "insights of a busy project",
+            "/group0/project0/-/insights".to_owned(),
+        ),
         ("ledger, one kind", "/ledger?kind=deployment.finished".to_owned()),
-        ("ledger, one project", "/ledger?project=group0/project0".to_owned()),
+        (
+            "ledger, one project",
+            "/ledger?project=group0/project0".to_owned(),
+        ),
         ("releases", project("/-/releases")),
     ];
     let mut text = format!(
@@ -90,8 +104,15 @@ pub async fn measure() -> Result<String> {
                     slowest = (p95, name);
                 }
                 let (p50, longest) = (quantile(&times, 0.5), quantile(&times, 1.0));
-                let apart = if index < main.len() { "" } else { " (not among the ten)" };
-                let _ = writeln!(text, "| {name}{apart} `{path}` | {p50:.1} | {p95:.1} | {longest:.1} |");
+                let apart = if index < main.len() {
+                    ""
+                } else {
+                    " (not among the ten)"
+                };
+                let _ = writeln!(
+                    text,
+                    "| {name}{apart} `{path}` | {p50:.1} | {p95:.1} | {longest:.1} |"
+                );
                 tell(&format!("{name}: p50 {p50:.1} ms, p95 {p95:.1} ms"));
             }
             Err(error) => {
@@ -129,7 +150,9 @@ async fn create(platform: &Platform, projects: usize) -> Result<Vec<ProjectId>> 
         if number % PER_GROUP == 0 {
             platform.create_group(&group).await?;
         }
-        let project = platform.create_project(&group, &format!("project{number}")).await?;
+        let project = platform
+            .create_project(&group, &format!("project{number}"))
+            .await?;
         ids.push(project["id"].as_str().unwrap_or_default().parse()?);
         if number % 200 == 199 {
             tell(&format!("{} projects created", number + 1));
@@ -142,15 +165,28 @@ async fn create(platform: &Platform, projects: usize) -> Result<Vec<ProjectId>> 
 async fn code(platform: &Platform, folder: &Path) -> Result<()> {
     platform.create_project("group0", "code").await?;
     let source = folder.join("source.git");
-    history::generate(&source, CODE_COMMITS)?;
+    history::generate(&source, CODE_COMMITS, CODE_FILES)?;
     let work = folder.join("work");
     work_tree(&work, &platform.git_url(CODE))?;
     git(&work, &["fetch", "-q", &source.to_string_lossy(), "main"])?;
-    git(&work, &["merge", "-q", "--allow-unrelated-histories", "-m", "Join", "FETCH_HEAD"])?;
+    git(
+        &work,
+        &[
+            "merge",
+            "-q",
+            "--allow-unrelated-histories",
+            "-m",
+            "Join",
+            "FETCH_HEAD",
+        ],
+    )?;
     git(&work, &["push", "-q", "origin", "main"])?;
     pipelines_ended(platform, CODE, 1).await?;
     for number in 1..CODE_PIPELINES {
-        git(&work, &["commit", "-q", "--allow-empty", "-m", &format!("Push {number}")])?;
+        git(
+            &work,
+            &["commit", "-q", "--allow-empty", "-m", &format!("Push {number}")],
+        )?;
         git(&work, &["push", "-q", "origin", "main"])?;
         pipelines_ended(platform, CODE, number + 1).await?;
     }
@@ -182,7 +218,10 @@ async fn caught_up(data: &Path) -> Result<()> {
     let mut said = Instant::now();
     loop {
         let behind = db
-            .count("SELECT (SELECT seq FROM ledger_head) - COALESCE(MIN(cursor), 0) AS n FROM subscriber", args![])
+            .count(
+                "SELECT (SELECT seq FROM ledger_head) - COALESCE(MIN(cursor), 0) AS n FROM subscriber",
+                args![],
+            )
             .await?;
         if behind < 100 {
             break;

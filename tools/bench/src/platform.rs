@@ -13,7 +13,11 @@ use std::{
 /// The release binary beside this program.
 pub fn binary() -> PathBuf {
     std::env::var_os("BENCH_BASCULE").map_or_else(
-        || std::env::current_exe().unwrap_or_default().with_file_name("bascule"),
+        || {
+            std::env::current_exe()
+                .unwrap_or_default()
+                .with_file_name("bascule")
+        },
         PathBuf::from,
     )
 }
@@ -32,7 +36,10 @@ impl Platform {
     /// Starts `bascule up` on a data directory and waits for its `ready` line. What it logs goes to
     /// `bascule.log` beside that directory.
     pub fn up(data: &Path) -> Result<Self> {
-        let log = File::options().create(true).append(true).open(data.with_extension("log"))?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(data.with_extension("log"))?;
         let begun = Instant::now();
         let mut child = Command::new(binary())
             .args(["up", "--listen", "127.0.0.1:0", "--data"])
@@ -41,7 +48,12 @@ impl Platform {
             .stdout(Stdio::piped())
             .stderr(log)
             .spawn()
-            .map_err(|e| format!("{}: {e}; build it with cargo build --release -p bascule", binary().display()))?;
+            .map_err(|e| {
+                format!(
+                    "{}: {e}; build it with cargo build --release -p bascule",
+                    binary().display()
+                )
+            })?;
         let stdout = child.stdout.take().ok_or("it has no output")?;
         let server = Server::of(child);
         let mut lines = BufReader::new(stdout).lines();
@@ -59,9 +71,20 @@ impl Platform {
         let ready_after = begun.elapsed();
         // Its log must never fill the pipe.
         std::thread::spawn(move || lines.map_while(std::result::Result::ok).for_each(drop));
-        let token = std::fs::read_to_string(data.join("admin.token"))?.trim().to_owned();
-        let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
-        Ok(Self { server, url, token, ready_after, http })
+        let token = std::fs::read_to_string(data.join("admin.token"))?
+            .trim()
+            .to_owned();
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self {
+            server,
+            url,
+            token,
+            ready_after,
+            http,
+        })
     }
 
     /// Its process id.
@@ -76,20 +99,34 @@ impl Platform {
 
     /// Gets JSON.
     pub async fn get(&self, path: &str) -> Result<Value> {
-        let answer = self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.token).send().await?;
+        let answer = self
+            .http
+            .get(format!("{}{path}", self.url))
+            .bearer_auth(&self.token)
+            .send()
+            .await?;
         read(path, answer).await
     }
 
     /// Posts JSON.
     pub async fn post(&self, path: &str, body: &Value) -> Result<Value> {
-        let request = self.http.post(format!("{}{path}", self.url)).bearer_auth(&self.token).json(body);
+        let request = self
+            .http
+            .post(format!("{}{path}", self.url))
+            .bearer_auth(&self.token)
+            .json(body);
         read(path, request.send().await?).await
     }
 
     /// Gets a page and reads it to the end; the time that took.
     pub async fn time_page(&self, path: &str) -> Result<Duration> {
         let begun = Instant::now();
-        let answer = self.http.get(format!("{}{path}", self.url)).bearer_auth(&self.token).send().await?;
+        let answer = self
+            .http
+            .get(format!("{}{path}", self.url))
+            .bearer_auth(&self.token)
+            .send()
+            .await?;
         let status = answer.status();
         let body = answer.bytes().await?;
         let took = begun.elapsed();
@@ -100,16 +137,26 @@ impl Platform {
     }
 
     pub async fn create_group(&self, name: &str) -> Result<()> {
-        self.post("/api/v1/groups", &json!({ "name": name })).await.map(drop)
+        self.post("/api/v1/groups", &json!({ "name": name }))
+            .await
+            .map(drop)
     }
 
     pub async fn create_project(&self, group: &str, name: &str) -> Result<Value> {
-        self.post(&format!("/api/v1/groups/{group}/projects"), &json!({ "name": name })).await
+        self.post(
+            &format!("/api/v1/groups/{group}/projects"),
+            &json!({ "name": name }),
+        )
+        .await
     }
 
     /// The address for git, with the token in it.
     pub fn git_url(&self, path: &str) -> String {
-        format!("{}/{path}.git", self.url.replacen("http://", &format!("http://bench:{}@", self.token), 1))
+        format!(
+            "{}/{path}.git",
+            self.url
+                .replacen("http://", &format!("http://bench:{}@", self.token), 1)
+        )
     }
 
     /// Runs a client verb and reads its JSON.
@@ -122,7 +169,12 @@ impl Platform {
             .stdin(Stdio::null())
             .output()?;
         if !output.status.success() {
-            return Err(format!("bascule {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr)).into());
+            return Err(format!(
+                "bascule {}: {}",
+                arguments.join(" "),
+                String::from_utf8_lossy(&output.stderr)
+            )
+            .into());
         }
         Ok(serde_json::from_slice(&output.stdout)?)
     }
@@ -143,7 +195,16 @@ async fn read(path: &str, answer: reqwest::Response) -> Result<Value> {
 /// Stock git with no settings of this machine's user; what it printed.
 pub fn git(folder: &Path, arguments: &[&str]) -> Result<String> {
     let output = Command::new("git")
-        .args(["-c", "user.name=bench", "-c", "user.email=bench@example.org", "-c", "init.defaultBranch=main", "-c", "gc.auto=0"])
+        .args([
+            "-c",
+            "user.name=bench",
+            "-c",
+            "user.email=bench@example.org",
+            "-c",
+            "init.defaultBranch=main",
+            "-c",
+            "gc.auto=0",
+        ])
         .args(arguments)
         .current_dir(folder)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")

@@ -4,6 +4,7 @@ use crate::Result;
 use std::{
     fs::File,
     net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::process::CommandExt as _,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -12,6 +13,8 @@ use std::{
 /// A child process, ended by SIGTERM, or by SIGKILL if it does not listen, when dropped.
 pub struct Server {
     child: Child,
+    /// Whether it leads a process group, whose members end with it: fcgiwrap leaves its workers behind.
+    leads: bool,
 }
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -20,14 +23,19 @@ impl Server {
     /// Starts a command; what it says goes to a file.
     pub fn start(command: &mut Command, log: &Path) -> Result<Self> {
         let file = File::create(log)?;
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        let child = command.spawn().map_err(|e| format!("{}: {e}", command.get_program().to_string_lossy()))?;
-        Ok(Self { child })
+        command
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file);
+        let child = command
+            .spawn()
+            .map_err(|e| format!("{}: {e}", command.get_program().to_string_lossy()))?;
+        Ok(Self { child, leads: true })
     }
 
     /// Takes a child that was started elsewhere.
     pub fn of(child: Child) -> Self {
-        Self { child }
+        Self { child, leads: false }
     }
 
     /// Waits until something answers at its address.
@@ -65,6 +73,10 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(10));
         }
+        if self.leads {
+            // Nobody may be left, which is no fault.
+            let _ = rustix::process::kill_process_group(pid, rustix::process::Signal::TERM);
+        }
         drop(self.child.wait());
     }
 }
@@ -85,21 +97,41 @@ pub fn cpu_seconds(pid: u32) -> f64 {
     let of_one = |pid: u32| -> f64 {
         let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
         // The name in parentheses may hold spaces; user and system time are the 12th and 13th field after it.
-        let fields = text.rsplit_once(')').map(|(_, rest)| rest.split_whitespace().collect::<Vec<_>>());
-        let ticks = |at: usize| fields.as_ref().and_then(|f| f.get(at)?.parse::<f64>().ok()).unwrap_or_default();
+        let fields = text
+            .rsplit_once(')')
+            .map(|(_, rest)| rest.split_whitespace().collect::<Vec<_>>());
+        let ticks = |at: usize| {
+            fields
+                .as_ref()
+                .and_then(|f| f.get(at)?.parse::<f64>().ok())
+                .unwrap_or_default()
+        };
         (ticks(11) + ticks(12)) / 100.0
     };
     let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    of_one(pid) + children.split_whitespace().filter_map(|pid| pid.parse().ok()).map(cpu_seconds).sum::<f64>()
+    of_one(pid)
+        + children
+            .split_whitespace()
+            .filter_map(|pid| pid.parse().ok())
+            .map(cpu_seconds)
+            .sum::<f64>()
 }
 
 /// Resident memory of a process, in MiB.
 pub fn resident_mib(pid: u32) -> f64 {
     let text = crate::machine::field(&format!("/proc/{pid}/status"), "VmRSS");
-    text.trim_end_matches(" kB").trim().parse::<f64>().unwrap_or(f64::NAN) / 1024.0
+    text.trim_end_matches(" kB")
+        .trim()
+        .parse::<f64>()
+        .unwrap_or(f64::NAN)
+        / 1024.0
 }
 
 /// A line for nginx's configuration: as root it would drop to an account that cannot read our folders.
 pub fn nginx_user() -> &'static str {
-    if rustix::process::geteuid().is_root() { "user root;" } else { "" }
+    if rustix::process::geteuid().is_root() {
+        "user root;"
+    } else {
+        ""
+    }
 }

@@ -24,7 +24,10 @@ pub fn work_tree(folder: &Path, url: &str) -> Result<()> {
     std::fs::create_dir_all(folder)?;
     git(folder, &["init", "-q"])?;
     std::fs::write(folder.join(".gitlab-ci.yml"), CI_FILE)?;
-    std::fs::write(folder.join("README.md"), "# Pushes\n\nA project that is *pushed* to.\n")?;
+    std::fs::write(
+        folder.join("README.md"),
+        "# Pushes\n\nA project that is *pushed* to.\n",
+    )?;
     git(folder, &["add", "."])?;
     git(folder, &["commit", "-q", "-m", "Begin"])?;
     git(folder, &["remote", "add", "origin", url]).map(drop)
@@ -34,7 +37,9 @@ pub fn work_tree(folder: &Path, url: &str) -> Result<()> {
 pub async fn pipelines_ended(platform: &Platform, project: &str, number: usize) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(60);
     loop {
-        let answer = platform.get(&format!("/api/v1/projects/{project}/pipelines")).await?;
+        let answer = platform
+            .get(&format!("/api/v1/projects/{project}/pipelines"))
+            .await?;
         let pipelines = list(&answer);
         let ended = pipelines
             .first()
@@ -55,8 +60,13 @@ pub async fn pipelines_ended(platform: &Platform, project: &str, number: usize) 
 
 /// A list, or the list in a page of one.
 fn list(answer: &Value) -> &[Value] {
-    let inner = answer.as_object().and_then(|fields| fields.values().find(|value| value.is_array()));
-    answer.as_array().or_else(|| inner.and_then(Value::as_array)).map_or(&[], Vec::as_slice)
+    let inner = answer
+        .as_object()
+        .and_then(|fields| fields.values().find(|value| value.is_array()));
+    answer
+        .as_array()
+        .or_else(|| inner.and_then(Value::as_array))
+        .map_or(&[], Vec::as_slice)
 }
 
 /// All facts of a kind, as `bascule ledger list` shows them page by page: when, and the fact itself.
@@ -86,7 +96,9 @@ fn facts(platform: &Platform, kind: &str) -> Result<Vec<(Timestamp, Value)>> {
 /// Measures the section.
 pub async fn measure() -> Result<String> {
     let pushes = size("BENCH_PUSHES", 30);
-    let dir = tempfile::Builder::new().prefix("bascule-bench-pushes-").tempdir()?;
+    let dir = tempfile::Builder::new()
+        .prefix("bascule-bench-pushes-")
+        .tempdir()?;
     let platform = Platform::up(&dir.path().join("data"))?;
     platform.create_group("bench").await?;
     platform.create_project("bench", "pushes").await?;
@@ -94,7 +106,10 @@ pub async fn measure() -> Result<String> {
     work_tree(&work, &platform.git_url(PROJECT))?;
     let mut push_times = Vec::new();
     for number in 0..=pushes {
-        git(&work, &["commit", "-q", "--allow-empty", "-m", &format!("Push {number}")])?;
+        git(
+            &work,
+            &["commit", "-q", "--allow-empty", "-m", &format!("Push {number}")],
+        )?;
         let begun = Instant::now();
         git(&work, &["push", "-q", "origin", "main"])?;
         let took = begun.elapsed().as_secs_f64() * 1000.0;
@@ -118,7 +133,9 @@ pub async fn measure() -> Result<String> {
     let mut waits = Vec::new();
     for (_, push) in &accepted {
         let at: Timestamp = push["at"].as_str().unwrap_or_default().parse()?;
-        let pipeline = created.iter().find(|(_, pipeline)| pipeline["sha"] == push["after"]);
+        let pipeline = created
+            .iter()
+            .find(|(_, pipeline)| pipeline["sha"] == push["after"]);
         let job = pipeline.and_then(|(_, pipeline)| started.get(&pipeline["pipeline"].to_string()));
         waits.push(job.ok_or("a push has no started job")?.since(at).as_secs_f64() * 1000.0);
     }

@@ -34,8 +34,15 @@ impl Report {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(error.into()),
         };
-        let sections = names.iter().map(|name| ((*name).to_owned(), section(&text, name).unwrap_or_default().to_owned()));
-        Ok(Self { sections: sections.collect() })
+        let sections = names.iter().map(|name| {
+            (
+                (*name).to_owned(),
+                section(&text, name).unwrap_or_default().to_owned(),
+            )
+        });
+        Ok(Self {
+            sections: sections.collect(),
+        })
     }
 
     /// Replaces a section.
@@ -64,7 +71,11 @@ impl Report {
             text.push('\n');
         }
         for (name, section) in self.sections.iter().filter(|(_, section)| !section.is_empty()) {
-            let _ = write!(text, "\n<!-- begin {name} -->\n{}\n<!-- end {name} -->\n", section.trim());
+            let _ = write!(
+                text,
+                "\n<!-- begin {name} -->\n{}\n<!-- end {name} -->\n",
+                section.trim()
+            );
         }
         text
     }
@@ -91,7 +102,13 @@ mod tests {
         let path = dir.path().join("deep/RESULTS.md");
         let names = &["one", "two"];
         let mut report = Report::read(&path, names).unwrap();
-        let goal = |text: &str, met| goals(&[Goal { goal: text.to_owned(), measured: "7 ms".to_owned(), met }]);
+        let goal = |text: &str, met| {
+            goals(&[Goal {
+                goal: text.to_owned(),
+                measured: "7 ms".to_owned(),
+                met,
+            }])
+        };
         report.set("one", &format!("## One\n\n{}", goal("fast", true)));
         report.set("two", &format!("## Two\n\n{}", goal("small", false)));
         report.write(&path).unwrap();
@@ -100,7 +117,11 @@ mod tests {
         report.write(&path).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();
         assert!(text.contains("## One\n") && text.contains("## Two again\n") && !text.contains("## Two\n"));
-        assert_eq!(text.matches("| fast | 7 ms | yes |").count(), 2, "in the summary and in its section: {text}");
+        assert_eq!(
+            text.matches("| fast | 7 ms | yes |").count(),
+            2,
+            "in the summary and in its section: {text}"
+        );
         assert!(text.contains("| smaller | 7 ms | yes |") && !text.contains("**no**"));
         assert_eq!(text.matches("<!-- begin").count(), 2);
     }

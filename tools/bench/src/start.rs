@@ -15,7 +15,9 @@ const IDLE: Duration = Duration::from_secs(30);
 
 /// Measures the section.
 pub async fn measure() -> Result<String> {
-    let dir = tempfile::Builder::new().prefix("bascule-bench-start-").tempdir()?;
+    let dir = tempfile::Builder::new()
+        .prefix("bascule-bench-start-")
+        .tempdir()?;
     let (mut cold, mut warm, mut stop) = (Vec::new(), Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let data = dir.path().join(format!("data{round}"));

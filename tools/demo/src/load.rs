@@ -34,13 +34,21 @@ impl Load {
         let (stop, stopped) = watch::channel(false);
         let (base, shared) = (base.trim_end_matches('/').to_owned(), counts.clone());
         let task = tokio::spawn(async move {
-            let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap_or_default();
+            let client = reqwest::Client::builder()
+                .no_proxy()
+                .timeout(Duration::from_secs(10))
+                .build()
+                .unwrap_or_default();
             let mut beat = tokio::time::interval(Duration::from_secs(1) / rate);
             let end = tokio::time::Instant::now() + AT_MOST;
             while !*stopped.borrow() && tokio::time::Instant::now() < end {
                 beat.tick().await;
                 let month = rand::rng().random_range(1..=12);
-                let (client, counts, url) = (client.clone(), shared.clone(), format!("{base}/appointments/{month}"));
+                let (client, counts, url) = (
+                    client.clone(),
+                    shared.clone(),
+                    format!("{base}/appointments/{month}"),
+                );
                 tokio::spawn(async move {
                     let count = match client.get(url).send().await {
                         Ok(answer) if answer.status().is_success() => &counts.good,
@@ -60,6 +68,10 @@ impl Load {
         let _ = self.stop.send(true);
         drop(self.task.await);
         let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        (read(&self.counts.good), read(&self.counts.bad), read(&self.counts.lost))
+        (
+            read(&self.counts.good),
+            read(&self.counts.bad),
+            read(&self.counts.lost),
+        )
     }
 }

@@ -26,7 +26,10 @@ async fn main() -> ExitCode {
     let outcome = story::play(&platform).await;
     let good = match &outcome {
         Ok(()) => {
-            tell::chapter(&format!("All of it happened, in {} seconds.", started.elapsed().as_secs()));
+            tell::chapter(&format!(
+                "All of it happened, in {} seconds.",
+                started.elapsed().as_secs()
+            ));
             true
         }
         Err(error) => {
@@ -36,7 +39,10 @@ async fn main() -> ExitCode {
         }
     };
     tell::say(&format!("Address:   {}", platform.url));
-    tell::say(&format!("Sign in:   admin, password {}", platform.admin_password()));
+    tell::say(&format!(
+        "Sign in:   admin, password {}",
+        platform.admin_password()
+    ));
     tell::say("           or developer, sre, security: password `bascule-demo-only`");
     tell::say(&format!("Data:      {}", platform.data().display()));
     if std::env::var_os("DEMO_EXIT").is_none() {
@@ -47,5 +53,9 @@ async fn main() -> ExitCode {
     if !stopped {
         tell::say("The platform did not stop gracefully.");
     }
-    if good && stopped { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if good && stopped {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }

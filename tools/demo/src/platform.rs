@@ -33,7 +33,11 @@ impl Platform {
         tell::chapter("The platform starts: server, runner, agent and edge in one process");
         tell::command("bascule up --data data --config bascule.toml");
         // The address that the README's screenshots show, if it is free.
-        let listen = if std::net::TcpListener::bind("127.0.0.1:8080").is_ok() { "127.0.0.1:8080" } else { "127.0.0.1:0" };
+        let listen = if std::net::TcpListener::bind("127.0.0.1:8080").is_ok() {
+            "127.0.0.1:8080"
+        } else {
+            "127.0.0.1:0"
+        };
         let mut child = Command::new(&binary)
             .args(["up", "--listen", listen, "--data"])
             .arg(&data)
@@ -46,8 +50,10 @@ impl Platform {
             .map_err(|e| format!("{}: {e}", binary.display()))?;
         let log: Arc<Mutex<VecDeque<String>>> = Arc::default();
         let (ready, when_ready) = mpsc::channel();
-        let streams: [Option<Box<dyn Read + Send>>; 2] =
-            [child.stdout.take().map(|s| Box::new(s) as _), child.stderr.take().map(|s| Box::new(s) as _)];
+        let streams: [Option<Box<dyn Read + Send>>; 2] = [
+            child.stdout.take().map(|s| Box::new(s) as _),
+            child.stderr.take().map(|s| Box::new(s) as _),
+        ];
         for stream in streams.into_iter().flatten() {
             let (log, ready) = (log.clone(), ready.clone());
             std::thread::spawn(move || {
@@ -64,16 +70,32 @@ impl Platform {
             });
         }
         drop(ready);
-        let waited = tokio::task::spawn_blocking(move || when_ready.recv_timeout(Duration::from_secs(60))).await?;
-        let mut platform = Self { binary, child, folder, log, url: String::new(), admin_token: String::new() };
+        let waited =
+            tokio::task::spawn_blocking(move || when_ready.recv_timeout(Duration::from_secs(60))).await?;
+        let mut platform = Self {
+            binary,
+            child,
+            folder,
+            log,
+            url: String::new(),
+            admin_token: String::new(),
+        };
         platform.url = waited.map_err(|_| format!("it was never ready:\n{}", platform.log()))?;
         tell::output(&format!("ready {}", platform.url));
-        platform.admin_token = std::fs::read_to_string(data.join("admin.token"))?.trim().to_owned();
+        platform.admin_token = std::fs::read_to_string(data.join("admin.token"))?
+            .trim()
+            .to_owned();
         Ok(platform)
     }
 
     pub fn log(&self) -> String {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect::<Vec<_>>().join("\n")
+        self.log
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .iter()
+            .cloned()
+            .collect::<Vec<_>>()
+            .join("\n")
     }
 
     pub fn data(&self) -> PathBuf {
@@ -85,7 +107,10 @@ impl Platform {
     }
 
     pub fn admin_password(&self) -> String {
-        std::fs::read_to_string(self.data().join("admin.password")).unwrap_or_default().trim().to_owned()
+        std::fs::read_to_string(self.data().join("admin.password"))
+            .unwrap_or_default()
+            .trim()
+            .to_owned()
     }
 
     /// Runs a verb, tells it, and returns what came of it.
@@ -112,7 +137,12 @@ impl Platform {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         tell::output(&text);
         if !output.status.success() {
-            return Err(format!("bascule {}: {}", shown(args), String::from_utf8_lossy(&output.stderr)).into());
+            return Err(format!(
+                "bascule {}: {}",
+                shown(args),
+                String::from_utf8_lossy(&output.stderr)
+            )
+            .into());
         }
         Ok(text)
     }
@@ -127,7 +157,12 @@ impl Platform {
             .stdin(Stdio::null())
             .output()?;
         if !output.status.success() {
-            return Err(format!("bascule {}: {}", shown(args), String::from_utf8_lossy(&output.stderr)).into());
+            return Err(format!(
+                "bascule {}: {}",
+                shown(args),
+                String::from_utf8_lossy(&output.stderr)
+            )
+            .into());
         }
         Ok(serde_json::from_slice(&output.stdout)?)
     }
@@ -149,7 +184,13 @@ impl Drop for Platform {
 
 fn shown(args: &[&str]) -> String {
     args.iter()
-        .map(|arg| if arg.contains(' ') { format!("\"{arg}\"") } else { (*arg).to_owned() })
+        .map(|arg| {
+            if arg.contains(' ') {
+                format!("\"{arg}\"")
+            } else {
+                (*arg).to_owned()
+            }
+        })
         .collect::<Vec<_>>()
         .join(" ")
 }
@@ -157,13 +198,29 @@ fn shown(args: &[&str]) -> String {
 /// Time runs faster here: burn-rate windows are a sixtieth, traffic is summed up every ten seconds. Jobs
 /// learn this machine's package registry from its own npm, whatever it is.
 fn configuration() -> Result<String, Error> {
-    let mut text = String::from("alert_time_scale = 0.0166\ntraffic_summary_seconds = 10\njobs = 2\n\n[job_variables]\n");
-    let npm = Command::new("npm").args(["config", "get", "registry"]).stderr(Stdio::null()).output()?;
+    let mut text = String::from(
+        "alert_time_scale = 0.0166\ntraffic_summary_seconds = 10\njobs = 2\n\n[job_variables]\n",
+    );
+    let npm = Command::new("npm")
+        .args(["config", "get", "registry"])
+        .stderr(Stdio::null())
+        .output()?;
     let registry = String::from_utf8(npm.stdout)?;
-    if let Some(registry) = registry.lines().map(str::trim).rfind(|line| line.starts_with("http")) {
+    if let Some(registry) = registry
+        .lines()
+        .map(str::trim)
+        .rfind(|line| line.starts_with("http"))
+    {
         text.push_str(&format!("npm_config_registry = {}\n", Value::from(registry)));
     }
-    for name in ["http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"] {
+    for name in [
+        "http_proxy",
+        "https_proxy",
+        "no_proxy",
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "NO_PROXY",
+    ] {
         if let Ok(value) = std::env::var(name) {
             text.push_str(&format!("{name} = {}\n", Value::from(value)));
         }

@@ -30,9 +30,14 @@ pub async fn play(platform: &Platform) -> Result<(), Error> {
     let outcome = good_and_bad(platform, &developer, &sre, &code).await;
     let (good, bad, lost) = load.stop().await;
     outcome?;
-    tell::say(&format!("Users got {good} good answers, {bad} errors, and {lost} requests were lost."));
+    tell::say(&format!(
+        "Users got {good} good answers, {bad} errors, and {lost} requests were lost."
+    ));
     check(lost == 0, "no request was lost by switching or undoing")?;
-    check(bad > 0 && (bad as f64) < 0.02 * good as f64, "fewer than 2 % of all requests failed, although 1.2.0 fails 8 % of its own")?;
+    check(
+        bad > 0 && (bad as f64) < 0.02 * good as f64,
+        "fewer than 2 % of all requests failed, although 1.2.0 fails 8 % of its own",
+    )?;
 
     incident(platform, &sre).await?;
     insights(platform, &sre).await?;
@@ -48,7 +53,11 @@ fn check(holds: bool, what: &str) -> Result<(), Error> {
     }
 }
 
-async fn until<T>(what: &str, seconds: u64, mut look: impl FnMut() -> Result<Option<T>, Error>) -> Result<T, Error> {
+async fn until<T>(
+    what: &str,
+    seconds: u64,
+    mut look: impl FnMut() -> Result<Option<T>, Error>,
+) -> Result<T, Error> {
     let end = Instant::now() + Duration::from_secs(seconds);
     loop {
         if let Some(found) = look()? {
@@ -64,25 +73,58 @@ async fn until<T>(what: &str, seconds: u64, mut look: impl FnMut() -> Result<Opt
 async fn people(platform: &Platform) -> Result<(Person, Person), Error> {
     tell::chapter("Accounts, a group and a project");
     let admin = platform.admin_token.clone();
-    platform.bascule(&admin, &["group", "create", "demo", "--description", "Services of the clinic"])?;
-    for (name, standing, role) in
-        [("developer", "member", "maintainer"), ("sre", "member", "maintainer"), ("security", "auditor", "reporter")]
-    {
-        let output = platform.run(&admin, &["user", "create", name, "--role", standing, "--password-stdin"], PASSWORD)?;
+    platform.bascule(
+        &admin,
+        &[
+            "group",
+            "create",
+            "demo",
+            "--description",
+            "Services of the clinic",
+        ],
+    )?;
+    for (name, standing, role) in [
+        ("developer", "member", "maintainer"),
+        ("sre", "member", "maintainer"),
+        ("security", "auditor", "reporter"),
+    ] {
+        let output = platform.run(
+            &admin,
+            &["user", "create", name, "--role", standing, "--password-stdin"],
+            PASSWORD,
+        )?;
         if !output.status.success() {
             return Err(String::from_utf8_lossy(&output.stderr).into_owned().into());
         }
         platform.bascule(&admin, &["group", "set-member", "demo", name, "--role", role])?;
     }
-    platform.bascule(&admin, &["project", "create", PROJECT, "--description", "Free appointments by month"])?;
-    let developer = Person { name: "developer", token: token_for(platform, "developer").await? };
-    let sre = Person { name: "sre", token: token_for(platform, "sre").await? };
+    platform.bascule(
+        &admin,
+        &[
+            "project",
+            "create",
+            PROJECT,
+            "--description",
+            "Free appointments by month",
+        ],
+    )?;
+    let developer = Person {
+        name: "developer",
+        token: token_for(platform, "developer").await?,
+    };
+    let sre = Person {
+        name: "sre",
+        token: token_for(platform, "sre").await?,
+    };
     Ok((developer, sre))
 }
 
 /// Signs in as a browser does and creates a token, as a person would under Settings.
 async fn token_for(platform: &Platform, name: &str) -> Result<String, Error> {
-    let http = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build()?;
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .build()?;
     let answer = http
         .post(format!("{}/sign-in", platform.url))
         .header("origin", &platform.url)
@@ -104,7 +146,10 @@ async fn token_for(platform: &Platform, name: &str) -> Result<String, Error> {
         .await?;
     let status = answer.status();
     let body: Value = answer.json().await?;
-    body["secret"].as_str().map(str::to_owned).ok_or_else(|| format!("{name} got no token: {status} {body}").into())
+    body["secret"]
+        .as_str()
+        .map(str::to_owned)
+        .ok_or_else(|| format!("{name} got no token: {status} {body}").into())
 }
 
 /// Stock git, told.
@@ -112,14 +157,23 @@ fn git(person: &Person, folder: &Path, args: &[&str]) -> Result<(bool, String), 
     let shown = args.join(" ").replace(&person.token, "…");
     tell::command(&format!("git {shown}"));
     let output = Command::new("git")
-        .args(["-c", &format!("user.name={}", person.name), "-c", &format!("user.email={}@example.org", person.name)])
+        .args([
+            "-c",
+            &format!("user.name={}", person.name),
+            "-c",
+            &format!("user.email={}@example.org", person.name),
+        ])
         .args(args)
         .current_dir(folder)
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_TERMINAL_PROMPT", "0")
         .output()?;
-    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
     tell::output(&text.replace(&person.token, "…"));
     Ok((output.status.success(), text))
 }
@@ -164,14 +218,35 @@ fn project(platform: &Platform, developer: &Person) -> Result<PathBuf, Error> {
     copy(&examples().join("appointments"), &code)?;
     git_ok(developer, &code, &["init", "-q", "-b", "main"])?;
     git_ok(developer, &code, &["add", "-A"])?;
-    git_ok(developer, &code, &["commit", "-q", "-m", "Tell which days are free"])?;
-    git_ok(developer, &code, &["remote", "add", "origin", &remote(platform, developer, PROJECT)])?;
+    git_ok(
+        developer,
+        &code,
+        &["commit", "-q", "-m", "Tell which days are free"],
+    )?;
+    git_ok(
+        developer,
+        &code,
+        &["remote", "add", "origin", &remote(platform, developer, PROJECT)],
+    )?;
     git_ok(developer, &code, &["push", "-u", "origin", "main"])?;
 
     tell::say("\nHistory on the default branch is not rewritten, whoever asks. The refusal says why:");
-    git_ok(developer, &code, &["commit", "-q", "--amend", "-m", "Tell which days are free, rewritten"])?;
+    git_ok(
+        developer,
+        &code,
+        &[
+            "commit",
+            "-q",
+            "--amend",
+            "-m",
+            "Tell which days are free, rewritten",
+        ],
+    )?;
     let (pushed, said) = git(developer, &code, &["push", "--force", "origin", "main"])?;
-    check(!pushed && said.contains("protected"), "the force push was refused with its rule and reason")?;
+    check(
+        !pushed && said.contains("protected"),
+        "the force push was refused with its rule and reason",
+    )?;
     git_ok(developer, &code, &["reset", "-q", "--hard", "origin/main"])?;
     Ok(code)
 }
@@ -183,7 +258,10 @@ async fn pipeline(platform: &Platform, person: &Person, reference: &str) -> Resu
         Ok(list["pipelines"][0]["id"].as_i64())
     })
     .await?;
-    platform.bascule(&person.token, &["pipeline", "show", PROJECT, &id.to_string(), "--wait"])?;
+    platform.bascule(
+        &person.token,
+        &["pipeline", "show", PROJECT, &id.to_string(), "--wait"],
+    )?;
     Ok(())
 }
 
@@ -208,12 +286,25 @@ async fn release(platform: &Platform, developer: &Person, code: &Path, version: 
 }
 
 /// Which version an environment serves, and where.
-fn serving(platform: &Platform, person: &Person, name: &str) -> Result<(Option<String>, Option<String>), Error> {
+fn serving(
+    platform: &Platform,
+    person: &Person,
+    name: &str,
+) -> Result<(Option<String>, Option<String>), Error> {
     let list = platform.json(&person.token, &["environment", "list", PROJECT])?;
-    let rows = list.as_array().cloned().or_else(|| list["items"].as_array().cloned()).unwrap_or_default();
-    let Some(environment) = rows.into_iter().find(|row| row["name"] == name) else { return Ok((None, None)) };
+    let rows = list
+        .as_array()
+        .cloned()
+        .or_else(|| list["items"].as_array().cloned())
+        .unwrap_or_default();
+    let Some(environment) = rows.into_iter().find(|row| row["name"] == name) else {
+        return Ok((None, None));
+    };
     let text = |value: &Value| value.as_str().map(str::to_owned);
-    Ok((text(&environment["serving"]["version"]), text(&environment["url"])))
+    Ok((
+        text(&environment["serving"]["version"]),
+        text(&environment["url"]),
+    ))
 }
 
 async fn first_release(platform: &Platform, developer: &Person, code: &Path) -> Result<(), Error> {
@@ -225,18 +316,30 @@ async fn first_release(platform: &Platform, developer: &Person, code: &Path) -> 
     let folder = platform.scratch().join("appointments-1.0.0");
     let folder = folder.to_string_lossy();
     platform.bascule(&developer.token, &["release", "show", PROJECT, "1.0.0"])?;
-    platform.json(&developer.token, &["release", "download", PROJECT, "1.0.0", "--output", &folder])?;
+    platform.json(
+        &developer.token,
+        &["release", "download", PROJECT, "1.0.0", "--output", &folder],
+    )?;
     let report = platform.bascule(&developer.token, &["release", "verify", &folder])?;
-    check(report.contains("whole and signed"), "the release was verified offline")?;
+    check(
+        report.contains("whole and signed"),
+        "the release was verified offline",
+    )?;
     Ok(())
 }
 
 async fn production(platform: &Platform, sre: &Person, version: &str) -> Result<String, Error> {
     tell::chapter("Production, by promotion");
-    platform.bascule(&sre.token, &["deploy", PROJECT, version, "--to", "production", "--wait"])?;
+    platform.bascule(
+        &sre.token,
+        &["deploy", PROJECT, version, "--to", "production", "--wait"],
+    )?;
     platform.bascule(&sre.token, &["environment", "list", PROJECT])?;
     let (serves, url) = serving(platform, sre, "production")?;
-    check(serves.as_deref() == Some(version), &format!("production serves {version}"))?;
+    check(
+        serves.as_deref() == Some(version),
+        &format!("production serves {version}"),
+    )?;
     url.ok_or_else(|| "production has no address".into())
 }
 
@@ -247,26 +350,57 @@ fn change(developer: &Person, code: &Path, version: &str, message: &str) -> Resu
     Ok(())
 }
 
-async fn good_and_bad(platform: &Platform, developer: &Person, sre: &Person, code: &Path) -> Result<(), Error> {
+async fn good_and_bad(
+    platform: &Platform,
+    developer: &Person,
+    sre: &Person,
+    code: &Path,
+) -> Result<(), Error> {
     tell::chapter("1.1.0 is good: rolled out beside 1.0.0, judged, kept");
     change(developer, code, "1.1.0", "Give the month its name")?;
     release(platform, developer, code, "1.1.0").await?;
-    platform.bascule(&sre.token, &["deploy", PROJECT, "1.1.0", "--to", "production", "--wait"])?;
-    check(serving(platform, sre, "production")?.0.as_deref() == Some("1.1.0"), "production serves 1.1.0")?;
+    platform.bascule(
+        &sre.token,
+        &["deploy", PROJECT, "1.1.0", "--to", "production", "--wait"],
+    )?;
+    check(
+        serving(platform, sre, "production")?.0.as_deref() == Some("1.1.0"),
+        "production serves 1.1.0",
+    )?;
 
     tell::chapter("1.2.0 is bad: its tests pass, but one request in twelve fails");
     change(developer, code, "1.2.0", "Shorten the months' names")?;
     release(platform, developer, code, "1.2.0").await?;
-    let output = platform.run(&sre.token, &["deploy", PROJECT, "1.2.0", "--to", "production", "--wait"], "")?;
+    let output = platform.run(
+        &sre.token,
+        &["deploy", PROJECT, "1.2.0", "--to", "production", "--wait"],
+        "",
+    )?;
     tell::output(&String::from_utf8_lossy(&output.stdout));
-    check(!output.status.success(), "the deployment of 1.2.0 did not succeed")?;
-    check(serving(platform, sre, "production")?.0.as_deref() == Some("1.1.0"), "production still serves 1.1.0")?;
+    check(
+        !output.status.success(),
+        "the deployment of 1.2.0 did not succeed",
+    )?;
+    check(
+        serving(platform, sre, "production")?.0.as_deref() == Some("1.1.0"),
+        "production still serves 1.1.0",
+    )?;
     let rollouts = platform.json(&sre.token, &["rollout", "list", PROJECT])?;
-    let rows = rollouts.as_array().cloned().or_else(|| rollouts["items"].as_array().cloned()).unwrap_or_default();
-    let undone = rows.iter().find(|row| row["version"] == "1.2.0").ok_or("the rollout of 1.2.0 is not listed")?;
+    let rows = rollouts
+        .as_array()
+        .cloned()
+        .or_else(|| rollouts["items"].as_array().cloned())
+        .unwrap_or_default();
+    let undone = rows
+        .iter()
+        .find(|row| row["version"] == "1.2.0")
+        .ok_or("the rollout of 1.2.0 is not listed")?;
     let id = undone["id"].as_str().unwrap_or_default();
     platform.bascule(&sre.token, &["rollout", "show", PROJECT, id])?;
-    check(undone["cause"] == "judge", "the judge caught it, and nobody had to")?;
+    check(
+        undone["cause"] == "judge",
+        "the judge caught it, and nobody had to",
+    )?;
     Ok(())
 }
 
@@ -274,7 +408,11 @@ async fn incident(platform: &Platform, sre: &Person) -> Result<(), Error> {
     tell::chapter("The incident opened itself; a person takes it, finds the cause, resolves it");
     let number = until("an incident", 20, || {
         let list = platform.json(&sre.token, &["incident", "list", PROJECT])?;
-        let rows = list.as_array().cloned().or_else(|| list["items"].as_array().cloned()).unwrap_or_default();
+        let rows = list
+            .as_array()
+            .cloned()
+            .or_else(|| list["items"].as_array().cloned())
+            .unwrap_or_default();
         Ok(rows.first().and_then(|row| row["number"].as_i64()))
     })
     .await?
@@ -286,14 +424,24 @@ async fn incident(platform: &Platform, sre: &Person) -> Result<(), Error> {
     platform.bascule(&sre.token, &["incident", "show", PROJECT, &number])?;
 
     tell::chapter("The post-mortem's draft is in git");
-    let admin = Person { name: "admin", token: platform.admin_token.clone() };
+    let admin = Person {
+        name: "admin",
+        token: platform.admin_token.clone(),
+    };
     let folder = platform.scratch().join("postmortems");
     let url = remote(platform, &admin, "platform/postmortems");
     let draft = {
         let end = Instant::now() + Duration::from_secs(30);
         loop {
-            let facts = platform.json(&admin.token, &["ledger", "list", "--kind", "postmortem.committed"])?;
-            let rows = facts.as_array().cloned().or_else(|| facts["items"].as_array().cloned()).unwrap_or_default();
+            let facts = platform.json(
+                &admin.token,
+                &["ledger", "list", "--kind", "postmortem.committed"],
+            )?;
+            let rows = facts
+                .as_array()
+                .cloned()
+                .or_else(|| facts["items"].as_array().cloned())
+                .unwrap_or_default();
             if let Some(fact) = rows.first() {
                 break fact["summary"].as_str().unwrap_or_default().to_owned();
             }
@@ -304,7 +452,11 @@ async fn incident(platform: &Platform, sre: &Person) -> Result<(), Error> {
         }
     };
     tell::say(&format!("The ledger says: {draft}"));
-    git_ok(&admin, platform.scratch(), &["clone", "-q", &url, &folder.to_string_lossy()])?;
+    git_ok(
+        &admin,
+        platform.scratch(),
+        &["clone", "-q", &url, &folder.to_string_lossy()],
+    )?;
     let file = find_markdown(&folder)?.ok_or("the clone holds no post-mortem")?;
     let text = std::fs::read_to_string(&file)?;
     tell::output(&text.lines().take(30).collect::<Vec<_>>().join("\n"));
@@ -319,7 +471,9 @@ fn find_markdown(folder: &Path) -> Result<Option<PathBuf>, Error> {
             if let Some(found) = find_markdown(&path)? {
                 return Ok(Some(found));
             }
-        } else if path.extension().is_some_and(|e| e == "md") && path.file_name().is_some_and(|n| n != "README.md") {
+        } else if path.extension().is_some_and(|e| e == "md")
+            && path.file_name().is_some_and(|n| n != "README.md")
+        {
             return Ok(Some(path));
         }
     }
@@ -337,9 +491,18 @@ async fn insights(platform: &Platform, sre: &Person) -> Result<(), Error> {
     .await?;
     platform.bascule(&sre.token, &["insights", PROJECT, "--facts"])?;
     let dora = &measured["dora"];
-    check(dora["deployment_frequency"]["deployments"] == 2, "two deployments to production succeeded")?;
-    check(dora["change_failure_rate"]["exposed"] == 3, "one of three changes that users met failed")?;
-    check(measured["rci"].as_array().is_some_and(|rci| !rci.is_empty()), "the resilient collaboration index is there")?;
+    check(
+        dora["deployment_frequency"]["deployments"] == 2,
+        "two deployments to production succeeded",
+    )?;
+    check(
+        dora["change_failure_rate"]["exposed"] == 3,
+        "one of three changes that users met failed",
+    )?;
+    check(
+        measured["rci"].as_array().is_some_and(|rci| !rci.is_empty()),
+        "the resilient collaboration index is there",
+    )?;
     let verified = platform.bascule(&platform.admin_token, &["ledger", "verify"])?;
     check(verified.starts_with("Clean"), "the ledger is whole")?;
     Ok(())

@@ -9,7 +9,11 @@ fn write(text: &str) {
 }
 
 fn paint(code: &str, text: &str) -> String {
-    if std::io::stdout().is_terminal() { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+    if std::io::stdout().is_terminal() {
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// A new part of the story.

@@ -40,7 +40,12 @@ const RANKS: &[(&str, u8)] = &[
 
 /// What runs on machines of its own never reaches the server's state.
 const OUTSIDE: &[&str] = &["bascule-runner", "bascule-agent", "bascule-edge"];
-const OUTSIDE_MAY_USE: &[&str] = &["bascule-core", "bascule-wire", "bascule-client", "bascule-sandbox"];
+const OUTSIDE_MAY_USE: &[&str] = &[
+    "bascule-core",
+    "bascule-wire",
+    "bascule-client",
+    "bascule-sandbox",
+];
 
 /// Longest Rust file, in lines.
 const LINES: usize = 800;
@@ -63,11 +68,18 @@ fn main() -> ExitCode {
     for fault in &faults {
         drop(writeln!(err, "tidy: {fault}"));
     }
-    if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if faults.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn output(program: &str, args: &[&str]) -> Result<String, String> {
-    let output = Command::new(program).args(args).output().map_err(|e| e.to_string())?;
+    let output = Command::new(program)
+        .args(args)
+        .output()
+        .map_err(|e| e.to_string())?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
@@ -75,8 +87,11 @@ fn output(program: &str, args: &[&str]) -> Result<String, String> {
 }
 
 fn metadata() -> Result<serde_json::Value, String> {
-    let text = output("cargo", &["metadata", "--format-version", "1", "--no-deps", "--offline"])
-        .or_else(|_| output("cargo", &["metadata", "--format-version", "1", "--no-deps"]))?;
+    let text = output(
+        "cargo",
+        &["metadata", "--format-version", "1", "--no-deps", "--offline"],
+    )
+    .or_else(|_| output("cargo", &["metadata", "--format-version", "1", "--no-deps"]))?;
     serde_json::from_str(&text).map_err(|e| e.to_string())
 }
 
@@ -85,7 +100,9 @@ fn arrows(metadata: &serde_json::Value, faults: &mut Vec<String>) {
     for package in metadata["packages"].as_array().into_iter().flatten() {
         let name = package["name"].as_str().unwrap_or_default();
         let Some(rank) = ranks.get(name) else {
-            faults.push(format!("{name} has no rank: add it to tools/tidy and ARCHITECTURE.md"));
+            faults.push(format!(
+                "{name} has no rank: add it to tools/tidy and ARCHITECTURE.md"
+            ));
             continue;
         };
         for dependency in package["dependencies"].as_array().into_iter().flatten() {
@@ -93,24 +110,38 @@ fn arrows(metadata: &serde_json::Value, faults: &mut Vec<String>) {
             let Some(to_rank) = ranks.get(to) else { continue };
             let in_tests = dependency["kind"].as_str() == Some("dev");
             if to_rank >= rank && !(in_tests && to == "bascule-testkit") {
-                faults.push(format!("{name} (rank {rank}) uses {to} (rank {to_rank}); arrows run to lower ranks only"));
+                faults.push(format!(
+                    "{name} (rank {rank}) uses {to} (rank {to_rank}); arrows run to lower ranks only"
+                ));
             }
             if OUTSIDE.contains(&name) && !OUTSIDE_MAY_USE.contains(&to) && !in_tests {
-                faults.push(format!("{name} uses {to}; it may use only {}", OUTSIDE_MAY_USE.join(", ")));
+                faults.push(format!(
+                    "{name} uses {to}; it may use only {}",
+                    OUTSIDE_MAY_USE.join(", ")
+                ));
             }
         }
     }
 }
 
 fn tracked_files() -> Result<Vec<String>, String> {
-    Ok(output("git", &["ls-files", "-z"])?.split('\0').filter(|f| !f.is_empty()).map(str::to_owned).collect())
+    Ok(output("git", &["ls-files", "-z"])?
+        .split('\0')
+        .filter(|f| !f.is_empty())
+        .map(str::to_owned)
+        .collect())
 }
 
 fn text(file: &str, faults: &mut Vec<String>) {
-    let Ok(text) = std::fs::read_to_string(file) else { return };
+    let Ok(text) = std::fs::read_to_string(file) else {
+        return;
+    };
     let rust = Path::new(file).extension().is_some_and(|e| e == "rs");
     if rust && text.lines().count() > LINES {
-        faults.push(format!("{file} has {} lines, more than {LINES}: make it two rooms", text.lines().count()));
+        faults.push(format!(
+            "{file} has {} lines, more than {LINES}: make it two rooms",
+            text.lines().count()
+        ));
     }
     for sign in [concat!("/work", "/main"), concat!("/root", "/.c")] {
         if text.contains(sign) {

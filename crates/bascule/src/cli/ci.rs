@@ -20,8 +20,13 @@ const PIPELINE: &[(&str, &str)] = &[
     ("BY", "actor"),
     ("CREATED", "created_at"),
 ];
-const JOB: &[(&str, &str)] =
-    &[("ID", "id"), ("STAGE", "stage"), ("NAME", "name"), ("STATUS", "status"), ("REASON", "failure_reason")];
+const JOB: &[(&str, &str)] = &[
+    ("ID", "id"),
+    ("STAGE", "stage"),
+    ("NAME", "name"),
+    ("STATUS", "status"),
+    ("REASON", "failure_reason"),
+];
 
 /// `bascule pipeline …`
 #[derive(Debug, Subcommand)]
@@ -117,17 +122,26 @@ impl Pipeline {
                     return Ok(code::FAILED);
                 }
             }
-            Self::Run { project, reference, variables } => {
+            Self::Run {
+                project,
+                reference,
+                variables,
+            } => {
                 output::project(&project)?;
                 let mut map = serde_json::Map::new();
                 for variable in variables {
                     let Some((name, value)) = variable.split_once('=') else {
-                        return Err(output::usage(&format!("`{variable}` is no variable."), "Write NAME=VALUE."));
+                        return Err(output::usage(
+                            &format!("`{variable}` is no variable."),
+                            "Write NAME=VALUE.",
+                        ));
                     };
                     map.insert(name.to_owned(), Value::from(value));
                 }
                 let body = json!({ "ref": reference, "variables": map });
-                let answer = context.post(&format!("/api/v1/projects/{project}/pipeline"), &body).await?;
+                let answer = context
+                    .post(&format!("/api/v1/projects/{project}/pipeline"), &body)
+                    .await?;
                 context.out.record(&answer, PIPELINE);
             }
             Self::Cancel { project, id } => {
@@ -139,8 +153,12 @@ impl Pipeline {
             Self::Lint { project, file } => {
                 output::project(&project)?;
                 let content = super::read_file(&file)?;
-                let answer =
-                    context.post(&format!("/api/v1/projects/{project}/ci/lint"), &json!({ "content": content })).await?;
+                let answer = context
+                    .post(
+                        &format!("/api/v1/projects/{project}/ci/lint"),
+                        &json!({ "content": content }),
+                    )
+                    .await?;
                 for fault in answer["faults"].as_array().into_iter().flatten() {
                     context.out.say(&format!(
                         "{}:{}:{}: {}",
@@ -153,9 +171,21 @@ impl Pipeline {
                 if context.out.is_json() {
                     context.out.record(&answer, &[]);
                 } else if answer["valid"] == true {
-                    context.out.table(&answer["jobs"], &[("STAGE", "stage"), ("NAME", "name"), ("WHEN", "when"), ("WHY", "reason")]);
+                    context.out.table(
+                        &answer["jobs"],
+                        &[
+                            ("STAGE", "stage"),
+                            ("NAME", "name"),
+                            ("WHEN", "when"),
+                            ("WHY", "reason"),
+                        ],
+                    );
                 }
-                return Ok(if answer["valid"] == true { code::DONE } else { code::FAILED });
+                return Ok(if answer["valid"] == true {
+                    code::DONE
+                } else {
+                    code::FAILED
+                });
             }
         }
         Ok(code::DONE)
@@ -211,7 +241,12 @@ impl Job {
         match self {
             Self::Show { project, id } => {
                 output::project(&project)?;
-                context.out.record(&context.get(&format!("/api/v1/projects/{project}/jobs/{id}")).await?, JOB);
+                context.out.record(
+                    &context
+                        .get(&format!("/api/v1/projects/{project}/jobs/{id}"))
+                        .await?,
+                    JOB,
+                );
             }
             Self::Log { project, id, follow } => return log(context, &project, id, follow).await,
             Self::Retry { project, id } => return act(context, &project, id, "retry").await,
@@ -224,7 +259,12 @@ impl Job {
 
 async fn act(context: &Context, project: &str, id: i64, verb: &str) -> Result<u8> {
     output::project(project)?;
-    let answer = context.post(&format!("/api/v1/projects/{project}/jobs/{id}/{verb}"), &json!({})).await?;
+    let answer = context
+        .post(
+            &format!("/api/v1/projects/{project}/jobs/{id}/{verb}"),
+            &json!({}),
+        )
+        .await?;
     context.out.record(&answer, JOB);
     Ok(code::DONE)
 }
@@ -235,7 +275,9 @@ async fn log(context: &Context, project: &str, id: i64, follow: bool) -> Result<
     let mut offset = 0_usize;
     loop {
         // The status first: what was written before it ended is then all there.
-        let job = context.get(&format!("/api/v1/projects/{project}/jobs/{id}")).await?;
+        let job = context
+            .get(&format!("/api/v1/projects/{project}/jobs/{id}"))
+            .await?;
         let end = ended(job["status"].as_str().unwrap_or_default());
         let path = format!("/api/v1/projects/{project}/jobs/{id}/log?offset={offset}");
         let mut chunks = context.client.request(Method::GET, &path).send().await?.chunks();

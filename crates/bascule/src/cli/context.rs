@@ -15,7 +15,13 @@ pub struct Remote {
     #[arg(long, env = "BASCULE_URL", global = true, value_name = "URL")]
     pub url: Option<String>,
     /// The access token
-    #[arg(long, env = "BASCULE_TOKEN", global = true, hide_env_values = true, value_name = "TOKEN")]
+    #[arg(
+        long,
+        env = "BASCULE_TOKEN",
+        global = true,
+        hide_env_values = true,
+        value_name = "TOKEN"
+    )]
     pub token: Option<String>,
     /// Print JSON
     #[arg(long, global = true)]
@@ -37,13 +43,30 @@ pub struct Context {
 
 impl Context {
     pub fn new(remote: &Remote) -> Result<Self> {
-        let kept = if remote.url.is_none() || remote.token.is_none() { Login::read() } else { None };
-        let url = remote.url.clone().or_else(|| kept.as_ref().map(|login| login.url.clone())).ok_or_else(|| {
-            usage("No server is known.", "Run `bascule login URL`, or set BASCULE_URL and BASCULE_TOKEN.")
-        })?;
+        let kept = if remote.url.is_none() || remote.token.is_none() {
+            Login::read()
+        } else {
+            None
+        };
+        let url = remote
+            .url
+            .clone()
+            .or_else(|| kept.as_ref().map(|login| login.url.clone()))
+            .ok_or_else(|| {
+                usage(
+                    "No server is known.",
+                    "Run `bascule login URL`, or set BASCULE_URL and BASCULE_TOKEN.",
+                )
+            })?;
         // A kept token goes only to the server it was kept for.
-        let token = remote.token.clone().or_else(|| kept.filter(|login| login.url == url).map(|login| login.token));
-        Ok(Self { client: Client::new(&url, token)?, out: Output::new(remote.json) })
+        let token = remote
+            .token
+            .clone()
+            .or_else(|| kept.filter(|login| login.url == url).map(|login| login.token));
+        Ok(Self {
+            client: Client::new(&url, token)?,
+            out: Output::new(remote.json),
+        })
     }
 
     pub async fn get(&self, path: &str) -> Result<Value> {
@@ -74,8 +97,12 @@ impl Login {
             if let Some(folder) = path.parent() {
                 std::fs::create_dir_all(folder)?;
             }
-            let mut file =
-                std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+            let mut file = std::fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&path)?;
             file.write_all(&serde_json::to_vec(self).map_err(std::io::Error::other)?)?;
             Ok(path)
         };

@@ -65,11 +65,18 @@ impl Environment {
         match self {
             Self::List { project } => {
                 output::project(&project)?;
-                context.out.table(&context.get(&format!("/api/v1/projects/{project}/environments")).await?, ENVIRONMENT);
+                context.out.table(
+                    &context
+                        .get(&format!("/api/v1/projects/{project}/environments"))
+                        .await?,
+                    ENVIRONMENT,
+                );
             }
             Self::Show { project, environment } => {
                 output::project(&project)?;
-                let shown = context.get(&format!("/api/v1/projects/{project}/environments/{environment}")).await?;
+                let shown = context
+                    .get(&format!("/api/v1/projects/{project}/environments/{environment}"))
+                    .await?;
                 context.out.record(&shown, ENVIRONMENT);
                 if !context.out.is_json() {
                     let columns = [
@@ -85,7 +92,12 @@ impl Environment {
             }
             Self::Deployments { project } => {
                 output::project(&project)?;
-                context.out.table(&context.get(&format!("/api/v1/projects/{project}/deployments")).await?, DEPLOYMENT);
+                context.out.table(
+                    &context
+                        .get(&format!("/api/v1/projects/{project}/deployments"))
+                        .await?,
+                    DEPLOYMENT,
+                );
             }
         }
         Ok(code::DONE)
@@ -122,9 +134,16 @@ impl Deploy {
         let mut told = String::new();
         while self.wait && deployment["finished_at"].is_null() {
             tokio::time::sleep(Duration::from_millis(300)).await;
-            deployment = context.get(&format!("{path}/{}", deployment["id"].as_str().unwrap_or_default())).await?;
+            deployment = context
+                .get(&format!(
+                    "{path}/{}",
+                    deployment["id"].as_str().unwrap_or_default()
+                ))
+                .await?;
             if let Some(rollout) = deployment["rollout"].as_str() {
-                let rollout = context.get(&format!("/api/v1/projects/{}/rollouts/{rollout}", self.project)).await?;
+                let rollout = context
+                    .get(&format!("/api/v1/projects/{}/rollouts/{rollout}", self.project))
+                    .await?;
                 tell(context, &rollout, &mut told);
             }
         }
@@ -178,7 +197,9 @@ pub enum Rollout {
     /// Go on after a pause
     Resume(Act),
     /// Put all traffic back to the old version now
-    #[command(after_help = "Example:\n  bascule rollout abort demo/appointments 0199… --reason \"support lines are full\"")]
+    #[command(
+        after_help = "Example:\n  bascule rollout abort demo/appointments 0199… --reason \"support lines are full\""
+    )]
     Abort(Act),
 }
 
@@ -199,7 +220,12 @@ impl Rollout {
         match self {
             Self::List { project } => {
                 output::project(&project)?;
-                context.out.table(&context.get(&format!("/api/v1/projects/{project}/rollouts")).await?, ROLLOUT);
+                context.out.table(
+                    &context
+                        .get(&format!("/api/v1/projects/{project}/rollouts"))
+                        .await?,
+                    ROLLOUT,
+                );
             }
             Self::Show { project, id, wait } => {
                 output::project(&project)?;
@@ -243,7 +269,10 @@ impl Act {
     async fn post(self, context: &Context, verb: &str) -> Result<u8> {
         output::project(&self.project)?;
         let path = format!("/api/v1/projects/{}/rollouts/{}/{verb}", self.project, self.id);
-        context.out.record(&context.post(&path, &json!({ "reason": self.reason })).await?, ROLLOUT);
+        context.out.record(
+            &context.post(&path, &json!({ "reason": self.reason })).await?,
+            ROLLOUT,
+        );
         Ok(code::DONE)
     }
 }

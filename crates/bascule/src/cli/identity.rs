@@ -30,9 +30,17 @@ pub async fn login(address: &str, remote: &Remote) -> Result<u8> {
             text.trim().to_owned()
         }
     };
-    let context = Context::new(&Remote { url: Some(address.to_owned()), token: Some(token.clone()), json: remote.json })?;
+    let context = Context::new(&Remote {
+        url: Some(address.to_owned()),
+        token: Some(token.clone()),
+        json: remote.json,
+    })?;
     let me = context.get("/api/v1/user").await?;
-    let path = Login { url: address.to_owned(), token }.write()?;
+    let path = Login {
+        url: address.to_owned(),
+        token,
+    }
+    .write()?;
     context.out.say(&format!(
         "Signed in to {address} as {}; kept in {}.",
         me["username"].as_str().unwrap_or("?"),
@@ -47,8 +55,13 @@ pub async fn whoami(context: &Context) -> Result<u8> {
     Ok(code::DONE)
 }
 
-const USER: &[(&str, &str)] =
-    &[("NAME", "username"), ("DISPLAY NAME", "display_name"), ("ROLE", "role"), ("ACTIVE", "active"), ("ID", "id")];
+const USER: &[(&str, &str)] = &[
+    ("NAME", "username"),
+    ("DISPLAY NAME", "display_name"),
+    ("ROLE", "role"),
+    ("ACTIVE", "active"),
+    ("ID", "id"),
+];
 
 /// `bascule user …`
 #[derive(Debug, Subcommand)]
@@ -81,7 +94,12 @@ impl User {
     pub async fn run(self, context: &Context) -> Result<u8> {
         match self {
             Self::List => context.out.table(&context.get("/api/v1/users").await?, USER),
-            Self::Create { username, display_name, role, password_stdin } => {
+            Self::Create {
+                username,
+                display_name,
+                role,
+                password_stdin,
+            } => {
                 let mut body = json!({ "username": username, "display_name": display_name.unwrap_or_else(|| username.clone()), "role": role });
                 if password_stdin {
                     let mut password = String::new();
@@ -91,10 +109,14 @@ impl User {
                         .map_err(|_| usage("The password cannot be read.", "Pipe a text."))?;
                     body["password"] = Value::from(password.trim_end_matches(['\r', '\n']));
                 }
-                context.out.record(&context.post("/api/v1/users", &body).await?, USER);
+                context
+                    .out
+                    .record(&context.post("/api/v1/users", &body).await?, USER);
             }
             Self::Deactivate { username } => {
-                let answer = context.post(&format!("/api/v1/users/{username}/deactivate"), &json!({})).await?;
+                let answer = context
+                    .post(&format!("/api/v1/users/{username}/deactivate"), &json!({}))
+                    .await?;
                 done(context.out, &answer, &format!("Closed the account {username}."));
             }
         }
@@ -111,8 +133,13 @@ pub fn done(out: Output, answer: &Value, text: &str) {
     }
 }
 
-const TOKEN: &[(&str, &str)] =
-    &[("ID", "id"), ("NAME", "name"), ("SCOPES", "scopes"), ("EXPIRES", "expires_at"), ("LAST USED", "last_used_at")];
+const TOKEN: &[(&str, &str)] = &[
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("SCOPES", "scopes"),
+    ("EXPIRES", "expires_at"),
+    ("LAST USED", "last_used_at"),
+];
 
 /// `bascule token …`
 #[derive(Debug, Subcommand)]
@@ -149,9 +176,19 @@ pub enum Token {
 impl Token {
     pub async fn run(self, context: &Context) -> Result<u8> {
         match self {
-            Self::List => context.out.table(&context.get("/api/v1/user/tokens").await?, TOKEN),
-            Self::Create { name, project, role, scopes, days } => {
-                let ends = SystemClock.now().plus(Duration::from_secs(u64::from(days) * 86_400));
+            Self::List => context
+                .out
+                .table(&context.get("/api/v1/user/tokens").await?, TOKEN),
+            Self::Create {
+                name,
+                project,
+                role,
+                scopes,
+                days,
+            } => {
+                let ends = SystemClock
+                    .now()
+                    .plus(Duration::from_secs(u64::from(days) * 86_400));
                 let mut body = json!({ "name": name, "scopes": scopes, "expires_at": ends });
                 let path = match project {
                     Some(project) => {
@@ -166,7 +203,10 @@ impl Token {
                 done(context.out, &answer, &secret);
             }
             Self::Revoke { id } => {
-                let answer: Value = context.client.delete(&format!("/api/v1/user/tokens/{id}")).await?;
+                let answer: Value = context
+                    .client
+                    .delete(&format!("/api/v1/user/tokens/{id}"))
+                    .await?;
                 done(context.out, &answer, "Revoked.");
             }
         }
@@ -174,7 +214,11 @@ impl Token {
     }
 }
 
-const GROUP: &[(&str, &str)] = &[("NAME", "name"), ("VISIBILITY", "visibility"), ("DESCRIPTION", "description")];
+const GROUP: &[(&str, &str)] = &[
+    ("NAME", "name"),
+    ("VISIBILITY", "visibility"),
+    ("DESCRIPTION", "description"),
+];
 
 /// `bascule group …`
 #[derive(Debug, Subcommand)]
@@ -221,15 +265,27 @@ impl Group {
     pub async fn run(self, context: &Context) -> Result<u8> {
         match self {
             Self::List => context.out.table(&context.get("/api/v1/groups").await?, GROUP),
-            Self::Create { name, visibility, description } => {
+            Self::Create {
+                name,
+                visibility,
+                description,
+            } => {
                 let body = json!({ "name": name, "visibility": visibility, "description": description });
-                context.out.record(&context.post("/api/v1/groups", &body).await?, GROUP);
+                context
+                    .out
+                    .record(&context.post("/api/v1/groups", &body).await?, GROUP);
             }
             Self::Members { group } => {
                 let members = context.get(&format!("/api/v1/groups/{group}/members")).await?;
-                context.out.table(&members, &[("USER", "username"), ("ROLE", "role")]);
+                context
+                    .out
+                    .table(&members, &[("USER", "username"), ("ROLE", "role")]);
             }
-            Self::SetMember { group, username, role } => {
+            Self::SetMember {
+                group,
+                username,
+                role,
+            } => {
                 let path = format!("/api/v1/groups/{group}/members/{username}");
                 let answer: Value = context.client.put(&path, &json!({ "role": role })).await?;
                 done(context.out, &answer, &format!("{username} is {role} in {group}."));
@@ -237,7 +293,11 @@ impl Group {
             Self::RemoveMember { group, username } => {
                 let path = format!("/api/v1/groups/{group}/members/{username}");
                 let answer: Value = context.client.delete(&path).await?;
-                done(context.out, &answer, &format!("{username} has no role in {group} any more."));
+                done(
+                    context.out,
+                    &answer,
+                    &format!("{username} has no role in {group} any more."),
+                );
             }
         }
         Ok(code::DONE)

@@ -36,7 +36,9 @@ pub enum Incident {
         number: i64,
     },
     /// Declare an incident
-    #[command(after_help = "Example:\n  bascule incident declare demo/appointments \"No page loads\" --severity critical")]
+    #[command(
+        after_help = "Example:\n  bascule incident declare demo/appointments \"No page loads\" --severity critical"
+    )]
     Declare {
         /// group/project
         project: String,
@@ -88,29 +90,54 @@ impl Incident {
         };
         let act = match self {
             Self::List { project: None } => {
-                context.out.table(&context.get("/api/v1/incidents").await?, &INCIDENT[..6]);
+                context
+                    .out
+                    .table(&context.get("/api/v1/incidents").await?, &INCIDENT[..6]);
                 return Ok(code::DONE);
             }
-            Self::List { project: Some(project) } => {
-                context.out.table(&context.get(&base(&project)?).await?, &INCIDENT[..6]);
+            Self::List {
+                project: Some(project),
+            } => {
+                context
+                    .out
+                    .table(&context.get(&base(&project)?).await?, &INCIDENT[..6]);
                 return Ok(code::DONE);
             }
             Self::Show { project, number } => {
                 let incident = context.get(&format!("{}/{number}", base(&project)?)).await?;
                 context.out.record(&incident, INCIDENT);
                 if !context.out.is_json() {
-                    context.out.table(&incident["timeline"], &[("AT", "at"), ("WHO", "actor"), ("WHAT", "text")]);
+                    context.out.table(
+                        &incident["timeline"],
+                        &[("AT", "at"), ("WHO", "actor"), ("WHAT", "text")],
+                    );
                 }
                 return Ok(code::DONE);
             }
-            Self::Declare { project, title, severity } => (base(&project)?, json!({ "title": title, "severity": severity })),
-            Self::Acknowledge { project, number } => (format!("{}/{number}/acknowledge", base(&project)?), json!({})),
-            Self::Identify { project, number, cause } => {
-                (format!("{}/{number}/identify", base(&project)?), json!({ "root_cause": cause }))
+            Self::Declare {
+                project,
+                title,
+                severity,
+            } => (base(&project)?, json!({ "title": title, "severity": severity })),
+            Self::Acknowledge { project, number } => {
+                (format!("{}/{number}/acknowledge", base(&project)?), json!({}))
             }
-            Self::Comment { project, number, text } => {
-                (format!("{}/{number}/comments", base(&project)?), json!({ "body": text }))
-            }
+            Self::Identify {
+                project,
+                number,
+                cause,
+            } => (
+                format!("{}/{number}/identify", base(&project)?),
+                json!({ "root_cause": cause }),
+            ),
+            Self::Comment {
+                project,
+                number,
+                text,
+            } => (
+                format!("{}/{number}/comments", base(&project)?),
+                json!({ "body": text }),
+            ),
             Self::Resolve { project, number } => (format!("{}/{number}/resolve", base(&project)?), json!({})),
         };
         context.out.record(&context.post(&act.0, &act.1).await?, INCIDENT);

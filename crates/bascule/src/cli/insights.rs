@@ -67,8 +67,13 @@ impl Insights {
                 json!({ "title": m.title, "value": value, "class": m.class, "count": m.count, "facts": m.facts.count })
             })
             .collect();
-        let columns =
-            [("MEASURE", "title"), ("VALUE", "value"), ("CLASS", "class"), ("OF", "count"), ("FACTS", "facts")];
+        let columns = [
+            ("MEASURE", "title"),
+            ("VALUE", "value"),
+            ("CLASS", "class"),
+            ("OF", "count"),
+            ("FACTS", "facts"),
+        ];
         context.out.table(&rows.into(), &columns);
         if self.facts {
             for measure in &measures {
@@ -93,8 +98,14 @@ async fn tell(context: &Context, measure: &Measure<'_>) -> Result<()> {
             output::printable(fact["summary"].as_str().unwrap_or_default())
         ));
     }
-    if let Some(more) = usize::try_from(measure.facts.count).unwrap_or(0).checked_sub(FACTS).filter(|more| *more > 0) {
-        context.out.say(&format!("  … and {more} more: {}", measure.facts.href));
+    if let Some(more) = usize::try_from(measure.facts.count)
+        .unwrap_or(0)
+        .checked_sub(FACTS)
+        .filter(|more| *more > 0)
+    {
+        context
+            .out
+            .say(&format!("  … and {more} more: {}", measure.facts.href));
     }
     Ok(())
 }
@@ -158,7 +169,10 @@ fn measures(m: &Measured) -> Vec<Measure<'_>> {
         list.push(spread("MTBF", &month.between));
     }
     for rci in &m.rci {
-        let trend = rci.trend.map(|trend| format!(" ({:+.1} %)", trend * 100.0)).unwrap_or_default();
+        let trend = rci
+            .trend
+            .map(|trend| format!(" ({:+.1} %)", trend * 100.0))
+            .unwrap_or_default();
         list.push(Measure {
             title: format!("RCI {}", rci.quarter),
             value: rci.value.map(|value| format!("{value:.0}{trend}")),

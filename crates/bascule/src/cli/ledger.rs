@@ -10,8 +10,13 @@ use bascule_store::{Db, DbOptions};
 use clap::{Args, Subcommand};
 use std::{path::PathBuf, sync::Arc};
 
-const FACT: &[(&str, &str)] =
-    &[("NO.", "seq"), ("AT", "at"), ("WHO", "actor.name"), ("KIND", "kind"), ("WHAT", "summary")];
+const FACT: &[(&str, &str)] = &[
+    ("NO.", "seq"),
+    ("AT", "at"),
+    ("WHO", "actor.name"),
+    ("KIND", "kind"),
+    ("WHAT", "summary"),
+];
 
 /// `bascule ledger …`
 #[derive(Debug, Subcommand)]
@@ -69,21 +74,40 @@ pub struct Verify {
 impl Ledger {
     pub async fn run(self, context: &Context) -> Result<u8> {
         match self {
-            Self::List { kind, project, actor, text, before } => {
+            Self::List {
+                kind,
+                project,
+                actor,
+                text,
+                before,
+            } => {
                 let mut path = "/api/v1/ledger?".to_owned();
                 let before = before.map(|number| number.to_string());
-                for (name, value) in
-                    [("kind", kind), ("project", project), ("actor", actor), ("text", text), ("before", before)]
-                {
+                for (name, value) in [
+                    ("kind", kind),
+                    ("project", project),
+                    ("actor", actor),
+                    ("text", text),
+                    ("before", before),
+                ] {
                     if let Some(value) = value {
                         path = format!("{path}{name}={}&", bascule_web::url_encode(&value));
                     }
                 }
-                context.out.table(&context.get(path.trim_end_matches(['?', '&'])).await?, FACT);
+                context
+                    .out
+                    .table(&context.get(path.trim_end_matches(['?', '&'])).await?, FACT);
             }
             Self::Show { number } => {
                 let fact = context.get(&format!("/api/v1/ledger/{number}")).await?;
-                context.out.record(&fact, &[FACT, &[("SUBJECT", "subject"), ("BODY", "body"), ("HASH", "hash")]].concat());
+                context.out.record(
+                    &fact,
+                    &[
+                        FACT,
+                        &[("SUBJECT", "subject"), ("BODY", "body"), ("HASH", "hash")],
+                    ]
+                    .concat(),
+                );
             }
             Self::Verify(_) => {
                 let answer = context.get("/api/v1/ledger/verify").await?;
@@ -96,7 +120,11 @@ impl Ledger {
                 };
                 if context.out.is_json() {
                     context.out.record(&answer, &[]);
-                    return Ok(if found.fault.is_some() { code::FAILED } else { code::DONE });
+                    return Ok(if found.fault.is_some() {
+                        code::FAILED
+                    } else {
+                        code::DONE
+                    });
                 }
                 return Ok(found.tell());
             }
@@ -115,12 +143,18 @@ impl Found {
     fn tell(&self) -> u8 {
         match &self.fault {
             None => {
-                line(&format!("Clean: {} entries, {} signed checkpoints.", self.entries, self.checkpoints));
+                line(&format!(
+                    "Clean: {} entries, {} signed checkpoints.",
+                    self.entries, self.checkpoints
+                ));
                 code::DONE
             }
             Some((seq, reason)) => {
                 line(&format!("BROKEN at entry {seq}: {}", output::printable(reason)));
-                line(&format!("The {} entries before it are as they were written.", seq - 1));
+                line(&format!(
+                    "The {} entries before it are as they were written.",
+                    seq - 1
+                ));
                 code::FAILED
             }
         }
@@ -134,16 +168,27 @@ pub async fn verify_offline(verify: &Verify, json: bool) -> Result<u8> {
     let options = match &verify.database {
         Some(url) => DbOptions::Postgres(url.clone()),
         None if file.is_file() => DbOptions::Sqlite(file),
-        None => return Err(output::usage(&format!("There is no database in {}.", data.display()), "Check --data.")),
+        None => {
+            return Err(output::usage(
+                &format!("There is no database in {}.", data.display()),
+                "Check --data.",
+            ));
+        }
     };
     let own = data.join("instance.key");
     let no_key = |reason: String| {
-        Problem::new(400, "usage", format!("The instance's key cannot be read: {reason}."))
-            .next("Give the public key with --key, or a data directory that holds instance.key.")
+        Problem::new(
+            400,
+            "usage",
+            format!("The instance's key cannot be read: {reason}."),
+        )
+        .next("Give the public key with --key, or a data directory that holds instance.key.")
     };
     let key: PublicKey = match &verify.key {
         Some(file) => PublicKey::from_pem(&super::read_file(file)?).map_err(|e| no_key(e.to_string()))?,
-        None if own.is_file() => InstanceKey::load_or_create(&own).map_err(|e| no_key(e.to_string()))?.public(),
+        None if own.is_file() => InstanceKey::load_or_create(&own)
+            .map_err(|e| no_key(e.to_string()))?
+            .public(),
         None => return Err(no_key(format!("{} does not exist", own.display()))),
     };
     let db = Db::open(&options).await?;
@@ -151,8 +196,17 @@ pub async fn verify_offline(verify: &Verify, json: bool) -> Result<u8> {
     let found: Verification = ledger.verify(&key).await?;
     if json {
         Output::new(true).record(&serde_json::to_value(&found).unwrap_or_default(), &[]);
-        return Ok(if found.fault.is_some() { code::FAILED } else { code::DONE });
+        return Ok(if found.fault.is_some() {
+            code::FAILED
+        } else {
+            code::DONE
+        });
     }
     let fault = found.fault.map(|fault| (fault.seq, fault.reason));
-    Ok(Found { entries: found.entries, checkpoints: found.checkpoints, fault }.tell())
+    Ok(Found {
+        entries: found.entries,
+        checkpoints: found.checkpoints,
+        fault,
+    }
+    .tell())
 }

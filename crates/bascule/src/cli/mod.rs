@@ -143,7 +143,10 @@ With --wait: exit code 0 when it serves, 1 when it failed or was undone.")]
 impl Verb {
     /// Whether it runs a part of the platform rather than asking one.
     pub fn serves(&self) -> bool {
-        matches!(self, Self::Up(_) | Self::Server(_) | Self::Runner(_) | Self::Agent(_) | Self::Edge(_))
+        matches!(
+            self,
+            Self::Up(_) | Self::Server(_) | Self::Runner(_) | Self::Agent(_) | Self::Edge(_)
+        )
     }
 }
 
@@ -176,8 +179,12 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
 
 /// A file named on the command line, read whole.
 fn read_file(path: &PathBuf) -> bascule_core::Result<String> {
-    std::fs::read_to_string(path)
-        .map_err(|error| output::usage(&format!("{} cannot be read: {error}.", path.display()), "Check the path."))
+    std::fs::read_to_string(path).map_err(|error| {
+        output::usage(
+            &format!("{} cannot be read: {error}.", path.display()),
+            "Check the path.",
+        )
+    })
 }
 
 #[cfg(test)]

@@ -49,7 +49,11 @@ impl Output {
             return json(value);
         }
         let rows: Vec<Vec<String>> = rows_of(value)
-            .map(|rows| rows.iter().map(|row| columns.iter().map(|(_, path)| cell(at(row, path))).collect()).collect())
+            .map(|rows| {
+                rows.iter()
+                    .map(|row| columns.iter().map(|(_, path)| cell(at(row, path))).collect())
+                    .collect()
+            })
             .unwrap_or_default();
         if rows.is_empty() {
             line("(none)");
@@ -59,12 +63,19 @@ impl Output {
             .iter()
             .enumerate()
             .map(|(i, (heading, _))| {
-                rows.iter().map(|row| row[i].chars().count()).max().unwrap_or(0).max(heading.chars().count())
+                rows.iter()
+                    .map(|row| row[i].chars().count())
+                    .max()
+                    .unwrap_or(0)
+                    .max(heading.chars().count())
             })
             .collect();
         let print = |cells: Vec<&str>| {
-            let text: Vec<String> =
-                cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width)).collect();
+            let text: Vec<String> = cells
+                .iter()
+                .zip(&widths)
+                .map(|(cell, width)| format!("{cell:<width$}", width = *width))
+                .collect();
             line(text.join("  ").trim_end());
         };
         print(columns.iter().map(|(heading, _)| *heading).collect());
@@ -81,7 +92,11 @@ impl Output {
         if self.json {
             return json(value);
         }
-        let width = columns.iter().map(|(heading, _)| heading.len()).max().unwrap_or(0);
+        let width = columns
+            .iter()
+            .map(|(heading, _)| heading.len())
+            .max()
+            .unwrap_or(0);
         for (heading, path) in columns {
             let text = cell(at(value, path));
             if !text.is_empty() {
@@ -93,11 +108,14 @@ impl Output {
 
 /// A list is an array, or a page: an object with one array and the mark of the next page.
 pub fn rows_of(value: &Value) -> Option<&Vec<Value>> {
-    value.as_array().or_else(|| value.as_object()?.values().find_map(Value::as_array))
+    value
+        .as_array()
+        .or_else(|| value.as_object()?.values().find_map(Value::as_array))
 }
 
 fn at<'a>(value: &'a Value, path: &str) -> &'a Value {
-    path.split('.').fold(value, |value, key| value.get(key).unwrap_or(&Value::Null))
+    path.split('.')
+        .fold(value, |value, key| value.get(key).unwrap_or(&Value::Null))
 }
 
 fn cell(value: &Value) -> String {
@@ -111,7 +129,9 @@ fn cell(value: &Value) -> String {
 
 /// Text from elsewhere must not move the cursor or change colours.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\t' { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() && c != '\t' { ' ' } else { c })
+        .collect()
 }
 
 /// Prints a line; a reader that went away (`| head`) is no error.
@@ -134,9 +154,17 @@ fn json(value: &Value) {
 pub fn problem(problem: &Problem, as_json: bool) -> u8 {
     let mut err = std::io::stderr().lock();
     if as_json {
-        drop(writeln!(err, "{}", serde_json::to_string(problem).unwrap_or_default()));
+        drop(writeln!(
+            err,
+            "{}",
+            serde_json::to_string(problem).unwrap_or_default()
+        ));
     } else {
-        let bold = if std::io::stderr().is_terminal() { ("\u{1b}[1;31m", "\u{1b}[0m") } else { ("", "") };
+        let bold = if std::io::stderr().is_terminal() {
+            ("\u{1b}[1;31m", "\u{1b}[0m")
+        } else {
+            ("", "")
+        };
         let text = problem.to_string();
         let (first, rest) = text.split_once('\n').unwrap_or((&text, ""));
         drop(writeln!(err, "{}error:{} {first}", bold.0, bold.1));
@@ -163,6 +191,9 @@ pub fn project(path: &str) -> Result<(String, String)> {
         Some((group, name)) if !group.is_empty() && !name.is_empty() && !name.contains('/') => {
             Ok((group.to_owned(), name.to_owned()))
         }
-        _ => Err(usage(&format!("`{path}` is no project."), "Write it as group/project.")),
+        _ => Err(usage(
+            &format!("`{path}` is no project."),
+            "Write it as group/project.",
+        )),
     }
 }

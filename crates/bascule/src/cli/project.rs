@@ -75,19 +75,36 @@ impl Project {
                 let path = format!("/api/v1/projects?search={}", bascule_web::url_encode(&search));
                 context.out.table(&context.get(&path).await?, &PROJECT[..3]);
             }
-            Self::Create { project, description, visibility } => {
+            Self::Create {
+                project,
+                description,
+                visibility,
+            } => {
                 let (group, name) = output::project(&project)?;
                 let body = json!({ "name": name, "description": description, "visibility": visibility });
-                context.out.record(&context.post(&format!("/api/v1/groups/{group}/projects"), &body).await?, PROJECT);
+                context.out.record(
+                    &context
+                        .post(&format!("/api/v1/groups/{group}/projects"), &body)
+                        .await?,
+                    PROJECT,
+                );
             }
             Self::Show { project } => {
                 output::project(&project)?;
-                context.out.record(&context.get(&format!("/api/v1/projects/{project}")).await?, PROJECT);
+                context.out.record(
+                    &context.get(&format!("/api/v1/projects/{project}")).await?,
+                    PROJECT,
+                );
             }
             Self::Branches { project } => {
                 output::project(&project)?;
-                let branches = context.get(&format!("/api/v1/projects/{project}/branches")).await?;
-                context.out.table(&branches, &[("NAME", "name"), ("COMMIT", "sha"), ("PROTECTED", "protected")]);
+                let branches = context
+                    .get(&format!("/api/v1/projects/{project}/branches"))
+                    .await?;
+                context.out.table(
+                    &branches,
+                    &[("NAME", "name"), ("COMMIT", "sha"), ("PROTECTED", "protected")],
+                );
             }
             Self::Commits { project, reference } => {
                 output::project(&project)?;
@@ -95,15 +112,26 @@ impl Project {
                 if !reference.is_empty() {
                     path = format!("{path}?ref={}", bascule_web::url_encode(&reference));
                 }
-                let columns = [("COMMIT", "sha"), ("AUTHOR", "author_name"), ("AT", "committed_at"), ("TITLE", "title")];
+                let columns = [
+                    ("COMMIT", "sha"),
+                    ("AUTHOR", "author_name"),
+                    ("AT", "committed_at"),
+                    ("TITLE", "title"),
+                ];
                 context.out.table(&context.get(&path).await?, &columns);
             }
             Self::Delete { project, confirm } => {
                 output::project(&project)?;
                 if confirm != project {
-                    return Err(output::usage("--confirm does not repeat the project's path.", "Write it out in full."));
+                    return Err(output::usage(
+                        "--confirm does not repeat the project's path.",
+                        "Write it out in full.",
+                    ));
                 }
-                let answer: Value = context.client.delete(&format!("/api/v1/projects/{project}")).await?;
+                let answer: Value = context
+                    .client
+                    .delete(&format!("/api/v1/projects/{project}"))
+                    .await?;
                 done(context.out, &answer, &format!("Deleted {project}."));
             }
         }

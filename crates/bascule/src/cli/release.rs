@@ -76,14 +76,24 @@ impl Release {
         match self {
             Self::List { project } => {
                 output::project(&project)?;
-                context.out.table(&context.get(&format!("/api/v1/projects/{project}/releases")).await?, &RELEASE[..6]);
+                context.out.table(
+                    &context
+                        .get(&format!("/api/v1/projects/{project}/releases"))
+                        .await?,
+                    &RELEASE[..6],
+                );
             }
             Self::Show { project, tag } => {
                 output::project(&project)?;
-                let release = context.get(&format!("/api/v1/projects/{project}/releases/{tag}")).await?;
+                let release = context
+                    .get(&format!("/api/v1/projects/{project}/releases/{tag}"))
+                    .await?;
                 context.out.record(&release, RELEASE);
                 if !context.out.is_json() {
-                    context.out.table(&release["parts"], &[("PART", "name"), ("SIZE", "size"), ("DIGEST", "digest")]);
+                    context.out.table(
+                        &release["parts"],
+                        &[("PART", "name"), ("SIZE", "size"), ("DIGEST", "digest")],
+                    );
                 }
             }
             Self::Download { project, tag, output } => download(context, &project, &tag, &output).await?,
@@ -109,8 +119,12 @@ async fn download(context: &Context, project: &str, tag: &str, folder: &Path) ->
     let release = context.get(&base).await?;
     let place = Folder::new(folder);
     let unwritable = |error: std::io::Error| {
-        Problem::new(500, "not_written", format!("The release cannot be written: {error}."))
-            .next("Choose another folder, or free some space.")
+        Problem::new(
+            500,
+            "not_written",
+            format!("The release cannot be written: {error}."),
+        )
+        .next("Choose another folder, or free some space.")
     };
     let mut fetch: Vec<(PathBuf, String, u64)> = vec![(
         folder.join(MANIFEST_FILE),
@@ -119,15 +133,19 @@ async fn download(context: &Context, project: &str, tag: &str, folder: &Path) ->
     )];
     for part in release["parts"].as_array().into_iter().flatten() {
         let path = place.part_path(&text(part, "name")).map_err(unwritable)?;
-        fetch.push((path, text(part, "digest"), part["size"].as_u64().unwrap_or(u64::MAX)));
+        fetch.push((
+            path,
+            text(part, "digest"),
+            part["size"].as_u64().unwrap_or(u64::MAX),
+        ));
     }
     for (path, digest, size) in fetch {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).map_err(unwritable)?;
         }
-        let expected: Digest = digest
-            .parse()
-            .map_err(|reason: String| Problem::new(502, "bad_answer", "The server names a bad digest.").why(reason))?;
+        let expected: Digest = digest.parse().map_err(|reason: String| {
+            Problem::new(502, "bad_answer", "The server names a bad digest.").why(reason)
+        })?;
         context
             .client
             .request(Method::GET, &format!("{base}/parts/{expected}"))
@@ -137,9 +155,20 @@ async fn download(context: &Context, project: &str, tag: &str, folder: &Path) ->
     }
     let keys = context.get("/api/v1/keys").await?;
     let signed_by = text(&release, "key_id");
-    let pem = keys["keys"].as_array().into_iter().flatten().find(|key| key["id"] == *signed_by);
-    std::fs::write(folder.join(KEY_FILE), pem.map(|key| text(key, "pem")).unwrap_or_default()).map_err(unwritable)?;
-    context.out.say(&format!("Check it with: bascule release verify {}", folder.display()));
+    let pem = keys["keys"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .find(|key| key["id"] == *signed_by);
+    std::fs::write(
+        folder.join(KEY_FILE),
+        pem.map(|key| text(key, "pem")).unwrap_or_default(),
+    )
+    .map_err(unwritable)?;
+    context.out.say(&format!(
+        "Check it with: bascule release verify {}",
+        folder.display()
+    ));
     if context.out.is_json() {
         context.out.record(&release, &[]);
     }
@@ -155,7 +184,10 @@ pub fn verify(verify: &Verify, json: bool) -> Result<u8> {
     let key = match &verify.key {
         None => None,
         Some(file) => Some(PublicKey::from_pem(&super::read_file(file)?).map_err(|error| {
-            output::usage(&format!("{} holds no public key: {error}.", file.display()), "Use what `bascule release key` prints.")
+            output::usage(
+                &format!("{} holds no public key: {error}.", file.display()),
+                "Use what `bascule release key` prints.",
+            )
         })?),
     };
     let report = verify_folder(&verify.folder, key.as_ref());
@@ -163,9 +195,18 @@ pub fn verify(verify: &Verify, json: bool) -> Result<u8> {
         Output::new(true).record(&serde_json::to_value(&report).unwrap_or_default(), &[]);
     } else {
         for check in &report.checks {
-            line(&format!("{}  {}: {}", if check.passed { "ok  " } else { "FAIL" }, check.name, output::printable(&check.detail)));
+            line(&format!(
+                "{}  {}: {}",
+                if check.passed { "ok  " } else { "FAIL" },
+                check.name,
+                output::printable(&check.detail)
+            ));
         }
-        line(if report.passed() { "The release is whole and signed." } else { "The release is NOT what was signed." });
+        line(if report.passed() {
+            "The release is whole and signed."
+        } else {
+            "The release is NOT what was signed."
+        });
     }
     Ok(if report.passed() { code::DONE } else { code::FAILED })
 }

@@ -3,7 +3,9 @@
 
 use async_trait::async_trait;
 use bascule_ci::Ci;
-use bascule_core::{Actor, ActorKind, Caller, GroupScope, InstanceRole, Problem, ProjectScope, Result, Role, Scope};
+use bascule_core::{
+    Actor, ActorKind, Caller, GroupScope, InstanceRole, Problem, ProjectScope, Result, Role, Scope,
+};
 use bascule_forge::Forge;
 use bascule_identity::{Credential, Identity};
 use bascule_web::Gate;
@@ -31,14 +33,28 @@ impl Gate for Door {
     }
 
     async fn group(&self, caller: &Caller, group: &str) -> Result<Option<GroupScope>> {
-        let Some(group) = self.identity.find_group(group).await? else { return Ok(None) };
-        let role = self.identity.role_in_group(caller, group.id, group.visibility).await?;
-        Ok(role.map(|role| GroupScope { id: group.id, name: group.name.to_string(), role }))
+        let Some(group) = self.identity.find_group(group).await? else {
+            return Ok(None);
+        };
+        let role = self
+            .identity
+            .role_in_group(caller, group.id, group.visibility)
+            .await?;
+        Ok(role.map(|role| GroupScope {
+            id: group.id,
+            name: group.name.to_string(),
+            role,
+        }))
     }
 
     async fn project(&self, caller: &Caller, group: &str, project: &str) -> Result<Option<ProjectScope>> {
-        let Some(project) = self.forge.find(group, project).await? else { return Ok(None) };
-        let role = self.identity.role_in_project(caller, project.id, project.group_id, project.visibility).await?;
+        let Some(project) = self.forge.find(group, project).await? else {
+            return Ok(None);
+        };
+        let role = self
+            .identity
+            .role_in_project(caller, project.id, project.group_id, project.visibility)
+            .await?;
         Ok(role.map(|role| ProjectScope {
             id: project.id,
             group_id: project.group_id,

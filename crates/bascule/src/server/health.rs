@@ -31,7 +31,8 @@ pub fn routes(db: Db, ledger: Ledger) -> Routes {
 pub fn with_openapi(router: Router, mut api: OpenApi) -> Router {
     api.info.title = "Bascule".to_owned();
     api.info.version = env!("CARGO_PKG_VERSION").to_owned();
-    api.info.description = Some("Errors are problem+json (RFC 9457) with `code`, `title`, `detail`, `next`.".to_owned());
+    api.info.description =
+        Some("Errors are problem+json (RFC 9457) with `code`, `title`, `detail`, `next`.".to_owned());
     router.layer(axum::Extension(std::sync::Arc::new(api)))
 }
 
@@ -46,8 +47,13 @@ bascule_store::row! { struct Cursor { name: String, cursor: i64, failures: i64 }
 /// Prometheus' text format: what an operator alerts on. No names of people or projects.
 async fn metrics(State(health): State<Health>) -> Answer {
     let head = health.ledger.head().await?;
-    let cursors: Vec<Cursor> =
-        health.db.all("SELECT name, cursor, failures FROM subscriber ORDER BY name LIMIT 100", args![]).await?;
+    let cursors: Vec<Cursor> = health
+        .db
+        .all(
+            "SELECT name, cursor, failures FROM subscriber ORDER BY name LIMIT 100",
+            args![],
+        )
+        .await?;
     let mut text = String::new();
     let mut gauge = |name: &str, help: &str, lines: &[(String, i64)]| {
         let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
@@ -55,12 +61,27 @@ async fn metrics(State(health): State<Health>) -> Answer {
             let _ = writeln!(text, "{name}{labels} {value}");
         }
     };
-    gauge("bascule_ledger_entries", "Facts in the ledger.", &[(String::new(), head)]);
+    gauge(
+        "bascule_ledger_entries",
+        "Facts in the ledger.",
+        &[(String::new(), head)],
+    );
     let of = |value: fn(&Cursor) -> i64| -> Vec<(String, i64)> {
-        cursors.iter().map(|c| (format!("{{subscriber=\"{}\"}}", c.name), value(c))).collect()
+        cursors
+            .iter()
+            .map(|c| (format!("{{subscriber=\"{}\"}}", c.name), value(c)))
+            .collect()
     };
-    gauge("bascule_subscriber_cursor", "Last fact that a subscriber has handled.", &of(|c| c.cursor));
-    gauge("bascule_subscriber_failures", "Failures in a row at the present fact.", &of(|c| c.failures));
+    gauge(
+        "bascule_subscriber_cursor",
+        "Last fact that a subscriber has handled.",
+        &of(|c| c.cursor),
+    );
+    gauge(
+        "bascule_subscriber_failures",
+        "Failures in a row at the present fact.",
+        &of(|c| c.failures),
+    );
     Ok(([("content-type", "text/plain; version=0.0.4")], text).into_response())
 }
 

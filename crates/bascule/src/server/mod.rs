@@ -74,7 +74,11 @@ pub fn hook(_: &[String]) -> u8 {
 /// The table of all routes, as JSON, for the authorisation test.
 pub async fn routes() -> Result<String> {
     let folder = std::env::temp_dir().join(format!("bascule-routes-{}", std::process::id()));
-    let config = Config { data: folder.clone(), listen: ([127, 0, 0, 1], 0).into(), ..Config::default() };
+    let config = Config {
+        data: folder.clone(),
+        listen: ([127, 0, 0, 1], 0).into(),
+        ..Config::default()
+    };
     let _lock = crate::lock::DataLock::take(&folder)?;
     let server = Server::build(&config).await?;
     let (_, _, table) = server.all_routes().into_parts();
@@ -100,21 +104,33 @@ impl Server {
         let listener = TcpListener::bind(config.listen)
             .await
             .map_err(|e| cannot(&format!("The address {} cannot be listened on", config.listen), e))?;
-        let address = listener.local_addr().map_err(|e| cannot("The address is unknown", e))?;
+        let address = listener
+            .local_addr()
+            .map_err(|e| cannot("The address is unknown", e))?;
         let url = match config.external_url.trim_end_matches('/') {
             "" => format!("http://{address}"),
             url => url.to_owned(),
         };
-        let database = Db::open(&config.db()).await.map_err(|e| cannot("The database cannot be opened", e))?;
-        database.migrate(MIGRATIONS).await.map_err(|e| cannot("The database cannot be brought up to date", e))?;
-        let blobs = Blobs::on_disk(&config.data.join("blobs")).map_err(|e| cannot("The blob store cannot be opened", e))?;
+        let database = Db::open(&config.db())
+            .await
+            .map_err(|e| cannot("The database cannot be opened", e))?;
+        database
+            .migrate(MIGRATIONS)
+            .await
+            .map_err(|e| cannot("The database cannot be brought up to date", e))?;
+        let blobs = Blobs::on_disk(&config.data.join("blobs"))
+            .map_err(|e| cannot("The blob store cannot be opened", e))?;
         let key = InstanceKey::load_or_create(&config.data.join("instance.key"))
             .map_err(|e| cannot("The instance key cannot be read", e))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let ledger = Ledger::new(database.clone(), clock, key);
         let hang_up = CancellationToken::new();
 
-        let identity = Identity::new(database.clone(), ledger.clone(), bascule_identity::Config::default());
+        let identity = Identity::new(
+            database.clone(),
+            ledger.clone(),
+            bascule_identity::Config::default(),
+        );
         identity.bootstrap(&config.data).await?;
         let forge = open_forge(&database, &ledger, &identity, &config.data, &url).await?;
         let code = Arc::new(ports::Code(forge.clone()));
@@ -125,9 +141,22 @@ impl Server {
             code.clone(),
             Options::new(&url, hang_up.clone()),
         );
-        let artifacts = Arc::new(ports::JobArtifacts { ci: ci.clone(), blobs: blobs.clone() });
-        let releases = Releases::new(database.clone(), blobs, ledger.clone(), code.clone(), artifacts, &url);
-        let projects = Arc::new(ports::Projects { forge: forge.clone(), identity: identity.clone() });
+        let artifacts = Arc::new(ports::JobArtifacts {
+            ci: ci.clone(),
+            blobs: blobs.clone(),
+        });
+        let releases = Releases::new(
+            database.clone(),
+            blobs,
+            ledger.clone(),
+            code.clone(),
+            artifacts,
+            &url,
+        );
+        let projects = Arc::new(ports::Projects {
+            forge: forge.clone(),
+            identity: identity.clone(),
+        });
         let counts = ports::Late::new();
         let delivery = Delivery::new(
             database.clone(),
@@ -150,8 +179,11 @@ impl Server {
             },
         );
         counts.set(telemetry.clone());
-        let home =
-            Arc::new(ports::Home { forge: forge.clone(), identity: identity.clone(), path: config.postmortems.clone() });
+        let home = Arc::new(ports::Home {
+            forge: forge.clone(),
+            identity: identity.clone(),
+            path: config.postmortems.clone(),
+        });
         let incidents = Incidents::new(database.clone(), ledger.clone(), projects.clone(), home);
         let insights = Insights::new(database.clone(), ledger.clone(), projects);
         Ok(Self {
@@ -180,9 +212,15 @@ impl Server {
     pub async fn embedded(&self) -> Result<Embedded> {
         let (runner, token) = self.ci.embedded_runner("embedded").await?;
         // It died with the process before this one.
-        let lost = self.ci.fail_jobs_of_runner(runner, "the platform was restarted").await?;
+        let lost = self
+            .ci
+            .fail_jobs_of_runner(runner, "the platform was restarted")
+            .await?;
         if lost > 0 {
-            tracing::warn!(jobs = lost, "jobs were lost with the last process and are tried again once");
+            tracing::warn!(
+                jobs = lost,
+                "jobs were lost with the last process and are tried again once"
+            );
         }
         Ok(Embedded {
             runner: token,
@@ -207,7 +245,12 @@ impl Server {
 
     fn hub(&self) -> Hub {
         let mut hub = Hub::default().with(Arc::new(ReleaseSubscriber::new(self.releases.clone())));
-        for subscriber in self.ci.subscribers().into_iter().chain(self.delivery.subscribers()) {
+        for subscriber in self
+            .ci
+            .subscribers()
+            .into_iter()
+            .chain(self.delivery.subscribers())
+        {
             hub = hub.with(subscriber);
         }
         self.insights.subscribe(self.incidents.subscribe(hub))
@@ -215,7 +258,11 @@ impl Server {
 
     /// Serves until `stop`, then ends long polls, lets requests in flight end, and signs the ledger's head.
     pub async fn serve(self, stop: CancellationToken) -> Result<()> {
-        let door = Door { identity: self.identity.clone(), forge: self.forge.clone(), ci: self.ci.clone() };
+        let door = Door {
+            identity: self.identity.clone(),
+            forge: self.forge.clone(),
+            ci: self.ci.clone(),
+        };
         let (router, api, _) = self.all_routes().into_parts();
         let app = bascule_web::finish(health::with_openapi(router, api), Arc::new(door));
         let background = CancellationToken::new();
@@ -262,12 +309,19 @@ impl Server {
 
 async fn open_forge(db: &Db, ledger: &Ledger, identity: &Identity, data: &Path, url: &str) -> Result<Forge> {
     let program = std::env::current_exe().map_err(|e| cannot("This program's own path is unknown", e))?;
-    let data = data.canonicalize().map_err(|e| cannot("The data directory cannot be read", e))?;
+    let data = data
+        .canonicalize()
+        .map_err(|e| cannot("The data directory cannot be read", e))?;
     let hook = vec![program.to_string_lossy().into_owned(), "hook".to_owned()];
     let config = bascule_forge::Config::new(data, url.to_owned(), hook);
-    Forge::open(db.clone(), ledger.clone(), config, Arc::new(ports::Sight(identity.clone())))
-        .await
-        .map_err(|e| cannot("The forge cannot be opened", e))
+    Forge::open(
+        db.clone(),
+        ledger.clone(),
+        config,
+        Arc::new(ports::Sight(identity.clone())),
+    )
+    .await
+    .map_err(|e| cannot("The forge cannot be opened", e))
 }
 
 async fn checkpoints(ledger: Ledger, stop: CancellationToken) {

@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use bascule_ci::Ci;
-use bascule_core::{Actor, Caller, Digest, EnvironmentId, GroupScope, JobId, Problem, ProjectId, ReleaseId, Result, Role};
+use bascule_core::{
+    Actor, Caller, Digest, EnvironmentId, GroupScope, JobId, Problem, ProjectId, ReleaseId, Result, Role,
+};
 use bascule_delivery::Delivery;
 use bascule_forge::{FileToCommit, Forge, Signature, Visible as SeenProjects};
 use bascule_identity::Identity;
@@ -72,11 +74,20 @@ impl bascule_ci::ports::Code for Code {
         self.0.list_paths(project, sha).await
     }
 
-    async fn changed_paths(&self, project: ProjectId, before: Option<&str>, after: &str) -> Result<Vec<String>> {
+    async fn changed_paths(
+        &self,
+        project: ProjectId,
+        before: Option<&str>,
+        after: &str,
+    ) -> Result<Vec<String>> {
         self.0.changed_paths(project, before, after).await
     }
 
-    async fn resolve(&self, project: ProjectId, reference: &str) -> Result<Option<bascule_ci::ports::Commit>> {
+    async fn resolve(
+        &self,
+        project: ProjectId,
+        reference: &str,
+    ) -> Result<Option<bascule_ci::ports::Commit>> {
         let found = self.0.resolve(project, reference).await?;
         Ok(found.map(|found| bascule_ci::ports::Commit {
             sha: found.sha,
@@ -111,7 +122,11 @@ impl bascule_supplychain::ports::Tree for Code {
     }
 
     async fn read(&self, project: ProjectId, sha: &str, path: &str, limit: usize) -> Result<Option<Bytes>> {
-        Ok(self.0.read_file_up_to(project, sha, path, limit as u64).await?.map(Bytes::from))
+        Ok(self
+            .0
+            .read_file_up_to(project, sha, path, limit as u64)
+            .await?
+            .map(Bytes::from))
     }
 
     async fn commits_between(
@@ -146,7 +161,9 @@ impl bascule_supplychain::ports::Artifacts for JobArtifacts {
             Err(problem) if problem.status == 404 => return Ok(None),
             Err(problem) => return Err(problem),
         };
-        let Some(bytes) = self.blobs.open(&artifact.digest).await? else { return Ok(None) };
+        let Some(bytes) = self.blobs.open(&artifact.digest).await? else {
+            return Ok(None);
+        };
         Ok(Some(bascule_supplychain::ports::OpenArtifact {
             file_name: artifact.file_name,
             size: u64::try_from(artifact.size).unwrap_or(0),
@@ -175,16 +192,34 @@ impl bascule_delivery::Releases for Published {
         Ok(self.0.release(release).await?.map(release_info))
     }
 
-    async fn by_version(&self, project: ProjectId, version: &str) -> Result<Option<bascule_delivery::ReleaseInfo>> {
-        Ok(self.0.release_by_version(project, version).await?.map(release_info))
+    async fn by_version(
+        &self,
+        project: ProjectId,
+        version: &str,
+    ) -> Result<Option<bascule_delivery::ReleaseInfo>> {
+        Ok(self
+            .0
+            .release_by_version(project, version)
+            .await?
+            .map(release_info))
     }
 
     async fn newest(&self, project: ProjectId, limit: usize) -> Result<Vec<bascule_delivery::ReleaseInfo>> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        Ok(self.0.list(project, None, limit).await?.into_iter().map(release_info).collect())
+        Ok(self
+            .0
+            .list(project, None, limit)
+            .await?
+            .into_iter()
+            .map(release_info)
+            .collect())
     }
 
-    async fn find_part(&self, release: ReleaseId, path: &str) -> Result<Option<bascule_delivery::ReleasePart>> {
+    async fn find_part(
+        &self,
+        release: ReleaseId,
+        path: &str,
+    ) -> Result<Option<bascule_delivery::ReleasePart>> {
         let part = self.0.file(release, path).await?;
         Ok(part.map(|part| bascule_delivery::ReleasePart {
             file_name: path.rsplit('/').next().unwrap_or(path).to_owned(),
@@ -217,18 +252,30 @@ impl Projects {
             return Ok(None);
         }
         let projects = self.forge.list(&visible, "", 0, PROJECTS).await?;
-        Ok(Some(projects.into_iter().map(|project| (project.id, project.path())).collect()))
+        Ok(Some(
+            projects
+                .into_iter()
+                .map(|project| (project.id, project.path()))
+                .collect(),
+        ))
     }
 }
 
 #[async_trait]
 impl bascule_delivery::ProjectInfo for Projects {
     async fn path(&self, project: ProjectId) -> Result<Option<String>> {
-        Ok(self.forge.project_by_id(project).await?.map(|project| project.path()))
+        Ok(self
+            .forge
+            .project_by_id(project)
+            .await?
+            .map(|project| project.path()))
     }
 
     async fn visible(&self, caller: &Caller) -> Result<Option<Vec<ProjectId>>> {
-        Ok(self.seen(caller).await?.map(|projects| projects.into_iter().map(|(id, _)| id).collect()))
+        Ok(self
+            .seen(caller)
+            .await?
+            .map(|projects| projects.into_iter().map(|(id, _)| id).collect()))
     }
 }
 
@@ -259,7 +306,7 @@ impl Promises {
             tier: environment.tier,
             project: environment.project_id,
             objective: slo.map(|slo| bascule_telemetry::ports::Objective {
-                availability: slo.availability / 100.0,
+                availability: slo.availability,
                 window_seconds: slo.window_seconds,
                 latency_ms: slo.latency_ms,
             }),
@@ -300,16 +347,25 @@ pub struct Home {
 impl Home {
     async fn project(&self) -> Result<ProjectId> {
         let (group, name) = self.path.split_once('/').ok_or_else(|| {
-            Problem::invalid("bad_setting", "The setting `postmortems` names no project.").next("Write group/project.")
+            Problem::invalid("bad_setting", "The setting `postmortems` names no project.")
+                .next("Write group/project.")
         })?;
         if let Some(project) = self.forge.find(group, name).await? {
             return Ok(project.id);
         }
         let id = match self.identity.find_group(group).await? {
             Some(group) => group.id,
-            None => self.identity.found_group(group, "Kept by the platform itself").await?,
+            None => {
+                self.identity
+                    .found_group(group, "Kept by the platform itself")
+                    .await?
+            }
         };
-        let scope = GroupScope { id, name: group.to_owned(), role: Role::Owner };
+        let scope = GroupScope {
+            id,
+            name: group.to_owned(),
+            role: Role::Owner,
+        };
         let new = bascule_wire::forge::NewProject {
             name: name.to_owned(),
             description: "Post-mortems, one file an incident".to_owned(),
@@ -330,17 +386,32 @@ impl bascule_incidents::ports::PostmortemHome for Home {
         message: &str,
     ) -> Result<bascule_incidents::ports::Committed> {
         let project = self.project().await?;
-        let author = Signature { name: "Bascule".to_owned(), email: "bascule@localhost".to_owned() };
-        let files = vec![FileToCommit { path: path.to_owned(), bytes: bytes.to_vec() }];
-        let sha = self.forge.commit_files(project, "main", files, message, &author, &Actor::system()).await?;
-        Ok(bascule_incidents::ports::Committed { home: self.path.clone(), sha })
+        let author = Signature {
+            name: "Bascule".to_owned(),
+            email: "bascule@localhost".to_owned(),
+        };
+        let files = vec![FileToCommit {
+            path: path.to_owned(),
+            bytes: bytes.to_vec(),
+        }];
+        let sha = self
+            .forge
+            .commit_files(project, "main", files, message, &author, &Actor::system())
+            .await?;
+        Ok(bascule_incidents::ports::Committed {
+            home: self.path.clone(),
+            sha,
+        })
     }
 }
 
 #[async_trait]
 impl bascule_incidents::ports::Visible for Projects {
     async fn projects(&self, caller: &Caller) -> Result<Option<Vec<ProjectId>>> {
-        Ok(self.seen(caller).await?.map(|projects| projects.into_iter().map(|(id, _)| id).collect()))
+        Ok(self
+            .seen(caller)
+            .await?
+            .map(|projects| projects.into_iter().map(|(id, _)| id).collect()))
     }
 }
 

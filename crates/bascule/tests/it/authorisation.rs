@@ -7,8 +7,16 @@ use std::process::Command;
 
 /// Routes that anyone may call.
 const PUBLIC: &[&str] = &[
-    "GET /sign-in", "POST /sign-in", "GET /healthz", "GET /readyz", "GET /favicon.ico", "GET /assets/{hash}/{name}",
-    "GET /api/v1/openapi.json", "GET /api/v1/keys", "GET /metrics", "POST /sign-out",
+    "GET /sign-in",
+    "POST /sign-in",
+    "GET /healthz",
+    "GET /readyz",
+    "GET /favicon.ico",
+    "GET /assets/{hash}/{name}",
+    "GET /api/v1/openapi.json",
+    "GET /api/v1/keys",
+    "GET /metrics",
+    "POST /sign-out",
 ];
 
 fn fill(path: &str, project: bool) -> String {
@@ -34,7 +42,11 @@ fn fill(path: &str, project: bool) -> String {
 
 fn routes() -> Vec<Value> {
     let output = Command::new(BIN).arg("routes").output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
@@ -46,7 +58,17 @@ async fn every_route_refuses_the_anonymous_and_the_guest() {
     drop(cli.ok(&["project", "create", "demo/secret"]));
     // A guest of another project: an account that this project is none of the business of; and a token that
     // is a guest in this very project.
-    let guest = cli.json(&["token", "create", "guest", "--project", "demo/secret", "--role", "guest", "--scope", "api"]);
+    let guest = cli.json(&[
+        "token",
+        "create",
+        "guest",
+        "--project",
+        "demo/secret",
+        "--role",
+        "guest",
+        "--scope",
+        "api",
+    ]);
     let guest = guest["secret"].as_str().unwrap().to_owned();
     let routes = routes();
     assert!(routes.len() > 100, "{} routes", routes.len());
@@ -56,12 +78,21 @@ async fn every_route_refuses_the_anonymous_and_the_guest() {
         let access = route["access"].as_str().unwrap();
         let name = format!("{method} {path}");
         let listed = PUBLIC.contains(&name.as_str());
-        assert_eq!(listed, access == "Public", "{name} is {access}: list it as public here, or close it");
+        assert_eq!(
+            listed,
+            access == "Public",
+            "{name} is {access}: list it as public here, or close it"
+        );
         if listed {
             continue;
         }
         let address = fill(path, true);
-        let anonymous = app.anonymous(method, &address).header("accept", "application/json").send().await.unwrap();
+        let anonymous = app
+            .anonymous(method, &address)
+            .header("accept", "application/json")
+            .send()
+            .await
+            .unwrap();
         if !matches!(anonymous.status().as_u16(), 401 | 403) {
             open.push(format!("{name} answers nobody with {}", anonymous.status()));
         }
@@ -91,14 +122,38 @@ async fn leaving_ends_everything_at_once() {
     let cli = app.cli();
     drop(cli.ok(&["group", "create", "demo"]));
     drop(cli.ok(&["project", "create", "demo/secret"]));
-    let token = cli.json(&["token", "create", "bot", "--project", "demo/secret", "--role", "reporter", "--scope", "api"]);
+    let token = cli.json(&[
+        "token",
+        "create",
+        "bot",
+        "--project",
+        "demo/secret",
+        "--role",
+        "reporter",
+        "--scope",
+        "api",
+    ]);
     let secret = token["secret"].as_str().unwrap();
     let bot = app.cli_as(secret);
     drop(bot.ok(&["project", "show", "demo/secret"]));
     let (code, said) = bot.refused(&["project", "create", "demo/other"]);
-    assert_eq!(code, 1, "another group's matters look as if they were not there: {said}");
-    let id = token["id"].as_str().or_else(|| token["token"]["id"].as_str()).unwrap();
-    let answer = app.request("DELETE", &format!("/api/v1/projects/demo/secret/tokens/{id}")).send().await.unwrap();
+    assert_eq!(
+        code, 1,
+        "another group's matters look as if they were not there: {said}"
+    );
+    let id = token["id"]
+        .as_str()
+        .or_else(|| token["token"]["id"].as_str())
+        .unwrap();
+    let answer = app
+        .request("DELETE", &format!("/api/v1/projects/demo/secret/tokens/{id}"))
+        .send()
+        .await
+        .unwrap();
     assert!(answer.status().is_success(), "{}", answer.status());
-    assert_eq!(bot.refused(&["project", "show", "demo/secret"]).0, 3, "revoked is out");
+    assert_eq!(
+        bot.refused(&["project", "show", "demo/secret"]).0,
+        3,
+        "revoked is out"
+    );
 }

@@ -1,6 +1,11 @@
 //! Black-box tests: the real binary, stock git, real sandboxes, both databases. One file a concern.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests fail by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
 
 mod authorisation;
 mod contracts;

@@ -73,7 +73,11 @@ pub fn rows(value: &Value) -> Vec<Value> {
     value
         .as_array()
         .cloned()
-        .or_else(|| value.as_object().and_then(|o| o.values().find_map(|v| v.as_array().cloned())))
+        .or_else(|| {
+            value
+                .as_object()
+                .and_then(|o| o.values().find_map(|v| v.as_array().cloned()))
+        })
         .unwrap_or_default()
 }
 
@@ -81,25 +85,38 @@ pub fn rows(value: &Value) -> Vec<Value> {
 pub fn serving(app: &TestApp, environment: &str) -> Option<(String, String)> {
     let list = app.cli().json(&["environment", "list", PROJECT]);
     let row = rows(&list).into_iter().find(|row| row["name"] == environment)?;
-    Some((row["serving"]["version"].as_str()?.to_owned(), row["url"].as_str()?.to_owned()))
+    Some((
+        row["serving"]["version"].as_str()?.to_owned(),
+        row["url"].as_str()?.to_owned(),
+    ))
 }
 
 /// Tags, pushes, and waits until staging serves it.
 pub async fn release(app: &TestApp, git: &Git, version: &str) {
     drop(git.ok(&["tag", version]));
     drop(git.ok(&["push", "-q", "origin", "main", version]));
-    until(&format!("staging to serve {version}"), Duration::from_secs(90), async || {
-        serving(app, "staging").filter(|(serves, _)| serves == version)
-    })
+    until(
+        &format!("staging to serve {version}"),
+        Duration::from_secs(90),
+        async || serving(app, "staging").filter(|(serves, _)| serves == version),
+    )
     .await;
 }
 
 /// Waits for the newest pipeline of a branch or tag to end and returns it with its jobs.
 pub async fn pipeline(app: &TestApp, project: &str, reference: &str) -> Value {
-    let id = until(&format!("a pipeline for {reference}"), Duration::from_secs(30), async || {
-        rows(&app.cli().json(&["pipeline", "list", project, "--ref", reference])).first().and_then(|p| p["id"].as_i64())
-    })
+    let id = until(
+        &format!("a pipeline for {reference}"),
+        Duration::from_secs(30),
+        async || {
+            rows(&app.cli().json(&["pipeline", "list", project, "--ref", reference]))
+                .first()
+                .and_then(|p| p["id"].as_i64())
+        },
+    )
     .await;
-    let output = app.cli().run(&["pipeline", "show", project, &id.to_string(), "--wait", "--json"]);
+    let output = app
+        .cli()
+        .run(&["pipeline", "show", project, &id.to_string(), "--wait", "--json"]);
     serde_json::from_slice(&output.stdout).unwrap()
 }

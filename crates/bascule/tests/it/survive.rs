@@ -27,8 +27,17 @@ fn fsck(app: &TestApp) {
     let all = repositories(app);
     assert!(!all.is_empty());
     for repository in all {
-        let output = Command::new("git").arg("-C").arg(&repository).args(["fsck", "--full", "--strict"]).output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let output = Command::new("git")
+            .arg("-C")
+            .arg(&repository)
+            .args(["fsck", "--full", "--strict"])
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }
 
@@ -52,7 +61,12 @@ async fn killed_in_the_middle_of_pushes() {
             let mut done = Vec::new();
             for n in 0..4 {
                 let branch = format!("b-{round}-{n}");
-                let output = Command::new("git").arg("-C").arg(&path).args(["push", "-q", &remote, &branch]).output().unwrap();
+                let output = Command::new("git")
+                    .arg("-C")
+                    .arg(&path)
+                    .args(["push", "-q", &remote, &branch])
+                    .output()
+                    .unwrap();
                 if output.status.success() {
                     done.push(branch);
                 }
@@ -65,15 +79,20 @@ async fn killed_in_the_middle_of_pushes() {
         app.resume();
     }
     fsck(&app);
-    let branches: Vec<String> =
-        rows(&app.cli().json(&["project", "branches", "demo/p"])).iter().map(|b| b["name"].as_str().unwrap().to_owned()).collect();
+    let branches: Vec<String> = rows(&app.cli().json(&["project", "branches", "demo/p"]))
+        .iter()
+        .map(|b| b["name"].as_str().unwrap().to_owned())
+        .collect();
     let facts = rows(&app.cli().json(&["ledger", "list", "--kind", "branch.updated"]));
     let told: Vec<&str> = facts.iter().filter_map(|f| f["summary"].as_str()).collect();
     for branch in &acknowledged {
         assert!(branches.contains(branch), "{branch} was acknowledged and is gone");
     }
     for branch in &branches {
-        assert!(told.iter().any(|t| t.contains(branch.as_str())), "{branch} is there, but the ledger does not know: {told:?}");
+        assert!(
+            told.iter().any(|t| t.contains(branch.as_str())),
+            "{branch} is there, but the ledger does not know: {told:?}"
+        );
     }
     assert!(app.cli().ok(&["ledger", "verify"]).starts_with("Clean"));
 }
@@ -86,7 +105,10 @@ async fn killed_under_a_running_job() {
     drop(cli.ok(&["project", "create", "demo/p"]));
     let git = Git::init();
     // Ends at once the second time: a marker in the job's own variables tells the attempts apart by time.
-    git.write(".gitlab-ci.yml", "work:\n  script:\n    - for i in $(seq 1 60); do echo line $i; sleep 0.2; done\n");
+    git.write(
+        ".gitlab-ci.yml",
+        "work:\n  script:\n    - for i in $(seq 1 60); do echo line $i; sleep 0.2; done\n",
+    );
     git.commit("Work a while");
     drop(git.ok(&["push", "-q", &app.remote("demo/p", app.token()), "main"]));
     let id = until("the job to write", Duration::from_secs(30), async || {
@@ -100,12 +122,26 @@ async fn killed_under_a_running_job() {
     app.kill();
     app.resume();
     let kept = app.cli().ok(&["job", "log", "demo/p", &id.1.to_string()]);
-    assert!(kept.starts_with(&id.2), "what was acknowledged of the log is still there");
-    let output = app.cli().run(&["pipeline", "show", "demo/p", &id.0.to_string(), "--wait", "--json"]);
+    assert!(
+        kept.starts_with(&id.2),
+        "what was acknowledged of the log is still there"
+    );
+    let output = app.cli().run(&[
+        "pipeline",
+        "show",
+        "demo/p",
+        &id.0.to_string(),
+        "--wait",
+        "--json",
+    ]);
     let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(shown["status"], "success", "{shown}");
     let retried = rows(&app.cli().json(&["ledger", "list", "--kind", "job.retried"]));
-    assert_eq!(retried.len(), 1, "retried once, and the ledger says so: {retried:?}");
+    assert_eq!(
+        retried.len(),
+        1,
+        "retried once, and the ledger says so: {retried:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -113,32 +149,54 @@ async fn killed_in_the_middle_of_a_rollout() {
     let mut app = TestApp::start(BIN);
     let git = product::create(&app);
     release(&app, &git, "1.0.0").await;
-    drop(app.cli().ok(&["deploy", PROJECT, "1.0.0", "--to", "production", "--wait"]));
+    drop(
+        app.cli()
+            .ok(&["deploy", PROJECT, "1.0.0", "--to", "production", "--wait"]),
+    );
     product::write(&git, "1.1.0", "0");
     git.commit("Next");
     release(&app, &git, "1.1.0").await;
     drop(app.cli().ok(&["deploy", PROJECT, "1.1.0", "--to", "production"]));
-    until("the rollout to give traffic", Duration::from_secs(40), async || {
-        rows(&app.cli().json(&["rollout", "list", PROJECT])).first().filter(|r| r["weight"].as_i64() > Some(0)).cloned()
-    })
+    until(
+        "the rollout to give traffic",
+        Duration::from_secs(40),
+        async || {
+            rows(&app.cli().json(&["rollout", "list", PROJECT]))
+                .first()
+                .filter(|r| r["weight"].as_i64() > Some(0))
+                .cloned()
+        },
+    )
     .await;
     app.kill();
     app.resume();
     // It goes on or is undone; without users it may wait for a person, who then decides.
-    let outcome = until("the rollout to stand or end", Duration::from_secs(60), async || {
-        let rollout = rows(&app.cli().json(&["rollout", "list", PROJECT])).first().cloned()?;
-        let (version, _) = serving(&app, "production")?;
-        let url = serving(&app, "production")?.1;
-        let answers = reqwest::get(&url).await.ok()?.status().is_success();
-        answers.then_some((rollout, version))
-    })
+    let outcome = until(
+        "the rollout to stand or end",
+        Duration::from_secs(60),
+        async || {
+            let rollout = rows(&app.cli().json(&["rollout", "list", PROJECT]))
+                .first()
+                .cloned()?;
+            let (version, _) = serving(&app, "production")?;
+            let url = serving(&app, "production")?.1;
+            let answers = reqwest::get(&url).await.ok()?.status().is_success();
+            answers.then_some((rollout, version))
+        },
+    )
     .await;
     assert!(["1.0.0", "1.1.0"].contains(&outcome.1.as_str()), "{outcome:?}");
     if outcome.0["finished_at"].is_null() {
         let id = outcome.0["id"].as_str().unwrap();
-        drop(app.cli().ok(&["rollout", "abort", PROJECT, id, "--reason", "test"]));
+        drop(
+            app.cli()
+                .ok(&["rollout", "abort", PROJECT, id, "--reason", "test"]),
+        );
         until("the abort", Duration::from_secs(30), async || {
-            rows(&app.cli().json(&["rollout", "list", PROJECT])).first().filter(|r| !r["finished_at"].is_null()).cloned()
+            rows(&app.cli().json(&["rollout", "list", PROJECT]))
+                .first()
+                .filter(|r| !r["finished_at"].is_null())
+                .cloned()
         })
         .await;
     }

@@ -15,7 +15,11 @@ use std::{
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn from_commit_to_postmortem_on_sqlite() {
-    whole_way(&TestApp::start_with(BIN, &[("BASCULE_TRAFFIC_SUMMARY_SECONDS", "2")])).await;
+    whole_way(&TestApp::start_with(
+        BIN,
+        &[("BASCULE_TRAFFIC_SUMMARY_SECONDS", "2")],
+    ))
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -24,7 +28,10 @@ async fn from_commit_to_production_on_postgres() {
     let git = product::create(&app);
     assert_eq!(pipeline(&app, PROJECT, "main").await["status"], "success");
     release(&app, &git, "1.0.0").await;
-    drop(app.cli().ok(&["deploy", PROJECT, "1.0.0", "--to", "production", "--wait"]));
+    drop(
+        app.cli()
+            .ok(&["deploy", PROJECT, "1.0.0", "--to", "production", "--wait"]),
+    );
     assert_eq!(serving(&app, "production").unwrap().0, "1.0.0");
     assert!(app.cli().ok(&["ledger", "verify"]).starts_with("Clean"));
     let number = app.cli().json(&["incident", "declare", PROJECT, "Slow pages"])["number"].to_string();
@@ -78,14 +85,29 @@ async fn whole_way(app: &TestApp) {
     git.commit("Break it");
     release(app, &git, "1.2.0").await;
     let output = cli.run(&["deploy", PROJECT, "1.2.0", "--to", "production", "--wait"]);
-    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
-    assert_eq!(serving(app, "production").unwrap().0, "1.1.0", "the old version serves on");
+    assert_eq!(
+        output.status.code(),
+        Some(1),
+        "{}",
+        String::from_utf8_lossy(&output.stdout)
+    );
+    assert_eq!(
+        serving(app, "production").unwrap().0,
+        "1.1.0",
+        "the old version serves on"
+    );
     stop.store(true, Ordering::Relaxed);
     users.await.unwrap();
-    assert_eq!(lost.load(Ordering::Relaxed), 0, "no request was lost by switching and undoing");
+    assert_eq!(
+        lost.load(Ordering::Relaxed),
+        0,
+        "no request was lost by switching and undoing"
+    );
 
     let number = until("the incident", Duration::from_secs(20), async || {
-        rows(&cli.json(&["incident", "list", PROJECT])).first().and_then(|i| i["number"].as_i64())
+        rows(&cli.json(&["incident", "list", PROJECT]))
+            .first()
+            .and_then(|i| i["number"].as_i64())
     })
     .await
     .to_string();
@@ -93,18 +115,40 @@ async fn whole_way(app: &TestApp) {
     drop(cli.ok(&["incident", "resolve", PROJECT, &number]));
     postmortem(app).await;
 
-    let measured = until("the measures to know the incident", Duration::from_secs(20), async || {
-        let measured = cli.json(&["insights", PROJECT]);
-        (measured["dora"]["change_failure_rate"]["failed"] == 1 && !rows(&measured["mttx"]).is_empty()).then_some(measured)
-    })
+    let measured = until(
+        "the measures to know the incident",
+        Duration::from_secs(20),
+        async || {
+            let measured = cli.json(&["insights", PROJECT]);
+            (measured["dora"]["change_failure_rate"]["failed"] == 1 && !rows(&measured["mttx"]).is_empty())
+                .then_some(measured)
+        },
+    )
     .await;
-    for measure in ["deployment_frequency", "lead_time", "change_failure_rate", "time_to_restore", "reliability"] {
+    for measure in [
+        "deployment_frequency",
+        "lead_time",
+        "change_failure_rate",
+        "time_to_restore",
+        "reliability",
+    ] {
         let facts = rows(&measured["dora"][measure]["facts"]["seqs"]);
         assert!(!facts.is_empty(), "{measure} has no facts: {measured:#}");
     }
-    assert!(cli.ok(&["insights", PROJECT, "--facts"]).contains("Deployment frequency is computed from"));
+    assert!(
+        cli.ok(&["insights", PROJECT, "--facts"])
+            .contains("Deployment frequency is computed from")
+    );
     assert!(cli.ok(&["ledger", "verify"]).starts_with("Clean"));
-    for path in ["", "/-/pipelines", "/-/releases", "/-/environments", "/-/telemetry", "/-/incidents", "/-/insights"] {
+    for path in [
+        "",
+        "/-/pipelines",
+        "/-/releases",
+        "/-/environments",
+        "/-/telemetry",
+        "/-/incidents",
+        "/-/insights",
+    ] {
         let page = app.page(&format!("/{PROJECT}{path}")).await;
         assert_eq!(page.status, 200, "{path}");
         page.shows(".subnav a[aria-current]", "");
@@ -133,7 +177,11 @@ fn evidence(app: &TestApp) {
 
 async fn postmortem(app: &TestApp) {
     until("the post-mortem", Duration::from_secs(30), async || {
-        rows(&app.cli().json(&["ledger", "list", "--kind", "postmortem.committed"])).pop()
+        rows(
+            &app.cli()
+                .json(&["ledger", "list", "--kind", "postmortem.committed"]),
+        )
+        .pop()
     })
     .await;
     let clone = bascule_testkit::Git::clone(&app.remote("platform/postmortems", app.token()));

@@ -8,20 +8,48 @@ use crate::{
 use bascule_wire::runner::{ARTIFACT_ARCHIVE, Artifact, ArtifactFormat, Cache, CachePolicy, Image, When};
 
 const KEYS: &[&str] = &[
-    "paths", "exclude", "expire_in", "expose_as", "name", "public", "access", "reports", "untracked", "when",
+    "paths",
+    "exclude",
+    "expire_in",
+    "expose_as",
+    "name",
+    "public",
+    "access",
+    "reports",
+    "untracked",
+    "when",
 ];
 const REPORTS: &[&str] = &[
-    "accessibility", "annotations", "api_fuzzing", "browser_performance", "codequality", "container_scanning",
-    "coverage_fuzzing", "coverage_report", "cyclonedx", "dast", "dependency_scanning", "dotenv", "junit",
-    "load_performance", "metrics", "repository_xray", "requirements", "sarif", "sast", "secret_detection",
+    "accessibility",
+    "annotations",
+    "api_fuzzing",
+    "browser_performance",
+    "codequality",
+    "container_scanning",
+    "coverage_fuzzing",
+    "coverage_report",
+    "cyclonedx",
+    "dast",
+    "dependency_scanning",
+    "dotenv",
+    "junit",
+    "load_performance",
+    "metrics",
+    "repository_xray",
+    "requirements",
+    "sarif",
+    "sast",
+    "secret_detection",
     "terraform",
 ];
 const WHEN: &[&str] = &["on_success", "on_failure", "always"];
 
 /// The archive, if any files are kept, and one entry per report.
 pub(super) fn artifacts(node: &Node, place: &str, reader: &mut Reader) -> Vec<Artifact> {
-    let mut archive =
-        Artifact { artifact_type: ARTIFACT_ARCHIVE.to_owned(), ..Artifact::default() };
+    let mut archive = Artifact {
+        artifact_type: ARTIFACT_ARCHIVE.to_owned(),
+        ..Artifact::default()
+    };
     let mut reports = Vec::new();
     for entry in reader.map(node, place, KEYS).unwrap_or_default() {
         let value = &entry.value;
@@ -70,7 +98,10 @@ fn paths(node: &Node, place: &str, reader: &mut Reader) -> Vec<String> {
 }
 
 fn word_when(node: &Node, place: &str, reader: &mut Reader) -> When {
-    reader.word(node, place, WHEN).and_then(|word| When::parse(&word)).unwrap_or_default()
+    reader
+        .word(node, place, WHEN)
+        .and_then(|word| When::parse(&word))
+        .unwrap_or_default()
 }
 
 fn reports(node: &Node, place: &str, reader: &mut Reader) -> Vec<Artifact> {
@@ -83,7 +114,11 @@ fn reports(node: &Node, place: &str, reader: &mut Reader) -> Vec<Artifact> {
                 Some(_) => match entry.value.get("path") {
                     Some(path) => self::paths(path, &place, reader),
                     None => {
-                        reader.fault(entry.key_pos, "this coverage report has no `path`", "name the file");
+                        reader.fault(
+                            entry.key_pos,
+                            "this coverage report has no `path`",
+                            "name the file",
+                        );
                         Vec::new()
                     }
                 },
@@ -104,23 +139,41 @@ fn reports(node: &Node, place: &str, reader: &mut Reader) -> Vec<Artifact> {
     list
 }
 
-const CACHE: &[&str] = &["paths", "key", "untracked", "unprotect", "when", "policy", "fallback_keys"];
+const CACHE: &[&str] = &[
+    "paths",
+    "key",
+    "untracked",
+    "unprotect",
+    "when",
+    "policy",
+    "fallback_keys",
+];
 
 /// One cache, or a list of at most four.
 pub(super) fn caches(node: &Node, place: &str, reader: &mut Reader) -> Vec<Cache> {
     match &node.value {
         Value::Sequence(items) => {
             if items.len() > 4 {
-                reader.fault(node.pos, format!("`{place}` names {} caches", items.len()), "at most 4 are allowed");
+                reader.fault(
+                    node.pos,
+                    format!("`{place}` names {} caches", items.len()),
+                    "at most 4 are allowed",
+                );
             }
-            items.iter().filter_map(|item| cache(item, place, reader)).collect()
+            items
+                .iter()
+                .filter_map(|item| cache(item, place, reader))
+                .collect()
         }
         _ => cache(node, place, reader).into_iter().collect(),
     }
 }
 
 fn cache(node: &Node, place: &str, reader: &mut Reader) -> Option<Cache> {
-    let mut cache = Cache { key: "default".to_owned(), ..Cache::default() };
+    let mut cache = Cache {
+        key: "default".to_owned(),
+        ..Cache::default()
+    };
     for entry in reader.map(node, place, CACHE)? {
         let value = &entry.value;
         let place = format!("{place}:{}", entry.key);
@@ -130,7 +183,10 @@ fn cache(node: &Node, place: &str, reader: &mut Reader) -> Option<Cache> {
                 Value::Mapping(_) => {
                     // Without the files' hash the key still separates caches; which is what counts for being right.
                     let mut parts = Vec::new();
-                    for inner in reader.map(value, &place, &["files", "files_commits", "prefix"]).unwrap_or_default() {
+                    for inner in reader
+                        .map(value, &place, &["files", "files_commits", "prefix"])
+                        .unwrap_or_default()
+                    {
                         let texts = reader.texts(&inner.value, &place);
                         if inner.key == "prefix" {
                             parts.splice(0..0, texts);
@@ -163,8 +219,16 @@ fn cache(node: &Node, place: &str, reader: &mut Reader) -> Option<Cache> {
 }
 
 const IMAGE: &[&str] = &["name", "entrypoint", "pull_policy", "docker", "kubernetes"];
-const SERVICE: &[&str] =
-    &["name", "alias", "entrypoint", "command", "variables", "pull_policy", "docker", "kubernetes"];
+const SERVICE: &[&str] = &[
+    "name",
+    "alias",
+    "entrypoint",
+    "command",
+    "variables",
+    "pull_policy",
+    "docker",
+    "kubernetes",
+];
 
 pub(super) fn image(node: &Node, place: &str, reader: &mut Reader) -> Option<Image> {
     one_image(node, place, IMAGE, reader)
@@ -175,7 +239,10 @@ pub(super) fn services(node: &Node, place: &str, reader: &mut Reader) -> Vec<Ima
         reader.wrong(node, place, "a list of images");
         return Vec::new();
     };
-    items.iter().filter_map(|item| one_image(item, place, SERVICE, reader)).collect()
+    items
+        .iter()
+        .filter_map(|item| one_image(item, place, SERVICE, reader))
+        .collect()
 }
 
 fn one_image(node: &Node, place: &str, keys: &[&str], reader: &mut Reader) -> Option<Image> {

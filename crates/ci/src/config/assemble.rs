@@ -38,7 +38,10 @@ impl Assembly {
         let mut assembly = Self {
             files: vec![CI_FILE.to_owned()],
             parsed: HashMap::new(),
-            root: File { node: Node::text(Pos::default(), ""), includes: Vec::new() },
+            root: File {
+                node: Node::text(Pos::default(), ""),
+                includes: Vec::new(),
+            },
             waiting: Vec::new(),
             budget: Budget::default(),
             reader: Reader::default(),
@@ -58,7 +61,12 @@ impl Assembly {
     /// # Errors
     /// The file is missing, or is wrong by itself.
     pub fn supply(&mut self, path: &str, text: Option<&str>) -> Result<(), Faults> {
-        let at = self.waiting.iter().find(|(p, _)| p == path).map(|(_, pos)| *pos).unwrap_or_default();
+        let at = self
+            .waiting
+            .iter()
+            .find(|(p, _)| p == path)
+            .map(|(_, pos)| *pos)
+            .unwrap_or_default();
         let Some(text) = text else {
             return Err(self.name(Faults::one(
                 at,
@@ -86,15 +94,18 @@ impl Assembly {
     /// All that is wrong, in order of place.
     pub fn finish(mut self) -> Result<Config, Faults> {
         let root = self.root.clone();
-        let result = self.merged(&root, &mut Vec::new()).map_err(Faults::from).and_then(|merged| {
-            let tree = expand::references(&merged, &mut self.budget)?;
-            let config = top::read(&tree, &mut self.budget, &mut self.reader);
-            if self.reader.faults.is_empty() {
-                config.ok_or_else(|| Faults::one(tree.pos, "the file holds no configuration", ""))
-            } else {
-                Err(Faults(std::mem::take(&mut self.reader.faults)))
-            }
-        });
+        let result = self
+            .merged(&root, &mut Vec::new())
+            .map_err(Faults::from)
+            .and_then(|merged| {
+                let tree = expand::references(&merged, &mut self.budget)?;
+                let config = top::read(&tree, &mut self.budget, &mut self.reader);
+                if self.reader.faults.is_empty() {
+                    config.ok_or_else(|| Faults::one(tree.pos, "the file holds no configuration", ""))
+                } else {
+                    Err(Faults(std::mem::take(&mut self.reader.faults)))
+                }
+            });
         match result {
             Ok(mut config) => {
                 config.warnings = std::mem::take(&mut self.reader.warnings);
@@ -114,9 +125,16 @@ impl Assembly {
         let node = yaml::read(text, file, &mut self.budget, &mut self.reader.warnings)
             .map_err(|fault| self.name(fault.into()))?;
         if node.entries().is_none() {
-            let what =
-                if node.is_null() { "the file is empty".to_owned() } else { format!("the file is {}", node.describe()) };
-            return Err(self.name(Faults::one(node.pos, what, "a map of jobs and settings is expected")));
+            let what = if node.is_null() {
+                "the file is empty".to_owned()
+            } else {
+                format!("the file is {}", node.describe())
+            };
+            return Err(self.name(Faults::one(
+                node.pos,
+                what,
+                "a map of jobs and settings is expected",
+            )));
         }
         let includes = match node.get("include") {
             None => Vec::new(),
@@ -128,16 +146,25 @@ impl Assembly {
 
     /// The file merged over all that it includes.
     fn merged(&mut self, file: &File, stack: &mut Vec<String>) -> Result<Node, Fault> {
-        let mut whole = Node { pos: file.node.pos, value: Value::Mapping(Vec::new()) };
+        let mut whole = Node {
+            pos: file.node.pos,
+            value: Value::Mapping(Vec::new()),
+        };
         for (path, pos) in &file.includes {
             if stack.contains(path) {
                 return Err(Fault::new(
                     *pos,
-                    format!("`{}` includes itself, through {}", shown(path), shown(&stack.join(" → "))),
+                    format!(
+                        "`{}` includes itself, through {}",
+                        shown(path),
+                        shown(&stack.join(" → "))
+                    ),
                     "",
                 ));
             }
-            let Some(included) = self.parsed.get(path).cloned() else { continue };
+            let Some(included) = self.parsed.get(path).cloned() else {
+                continue;
+            };
             stack.push(path.clone());
             let node = self.merged(&included, stack)?;
             stack.pop();
@@ -163,8 +190,11 @@ pub(super) fn merge(
         *into = budget.copy(from, pos)?;
         return Ok(());
     };
-    let mut index: HashMap<String, usize> =
-        ours.iter().enumerate().map(|(i, entry)| (entry.key.clone(), i)).collect();
+    let mut index: HashMap<String, usize> = ours
+        .iter()
+        .enumerate()
+        .map(|(i, entry)| (entry.key.clone(), i))
+        .collect();
     for entry in theirs {
         match index.get(&entry.key).and_then(|i| ours.get_mut(*i)) {
             Some(mine) => {
@@ -174,7 +204,11 @@ pub(super) fn merge(
             None => {
                 let value = budget.copy(&entry.value, pos)?;
                 index.insert(entry.key.clone(), ours.len());
-                ours.push(Entry { key: entry.key.clone(), key_pos: entry.key_pos, value });
+                ours.push(Entry {
+                    key: entry.key.clone(),
+                    key_pos: entry.key_pos,
+                    value,
+                });
             }
         }
     }
@@ -201,17 +235,30 @@ fn one_include(node: &Node) -> Result<(String, Pos), Fault> {
                     SERVED,
                 ));
             }
-            node.get("local").ok_or_else(|| Fault::new(node.pos, "this include names nothing", SERVED))?
+            node.get("local")
+                .ok_or_else(|| Fault::new(node.pos, "this include names nothing", SERVED))?
         }
-        _ => return Err(Fault::new(node.pos, format!("`include` holds {}", node.describe()), SERVED)),
+        _ => {
+            return Err(Fault::new(
+                node.pos,
+                format!("`include` holds {}", node.describe()),
+                SERVED,
+            ));
+        }
     };
     let text = target.scalar().unwrap_or_default();
     if text.contains("://") {
-        return Err(Fault::new(target.pos, "`include: remote` is not served yet", SERVED));
+        return Err(Fault::new(
+            target.pos,
+            "`include: remote` is not served yet",
+            SERVED,
+        ));
     }
     let path = text.trim_start_matches('/');
     let good = !path.is_empty()
-        && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..")
+        && path
+            .split('/')
+            .all(|part| !part.is_empty() && part != "." && part != "..")
         && (path.ends_with(".yml") || path.ends_with(".yaml"))
         && !path.contains(['*', '$', '\\', '\0']);
     if !good {

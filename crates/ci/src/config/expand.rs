@@ -25,7 +25,10 @@ fn walk(node: &Node, root: &Node, budget: &mut Budget, hops: usize, depth: usize
     let value = match &node.value {
         Value::Scalar { .. } => node.value.clone(),
         Value::Sequence(items) => Value::Sequence(
-            items.iter().map(|item| walk(item, root, budget, hops, depth + 1)).collect::<Result<_, _>>()?,
+            items
+                .iter()
+                .map(|item| walk(item, root, budget, hops, depth + 1))
+                .collect::<Result<_, _>>()?,
         ),
         Value::Mapping(entries) => Value::Mapping(
             entries
@@ -53,11 +56,19 @@ fn walk(node: &Node, root: &Node, budget: &mut Budget, hops: usize, depth: usize
                     let place = path[..index].join(", ");
                     let hint = did_you_mean(
                         key,
-                        found.entries().unwrap_or_default().iter().map(|entry| entry.key.as_str()),
+                        found
+                            .entries()
+                            .unwrap_or_default()
+                            .iter()
+                            .map(|entry| entry.key.as_str()),
                     );
                     Fault::new(
                         node.pos,
-                        format!("this !reference names `{}`, which is not in [{}]", shown(key), shown(&place)),
+                        format!(
+                            "this !reference names `{}`, which is not in [{}]",
+                            shown(key),
+                            shown(&place)
+                        ),
                         hint.map_or_else(String::new, |word| format!("did you mean `{word}`?")),
                     )
                 })?;
@@ -77,7 +88,10 @@ pub(super) struct Extends<'a> {
 
 impl<'a> Extends<'a> {
     pub fn new(root: &'a [Entry]) -> Self {
-        Self { jobs: root.iter().map(|entry| (entry.key.as_str(), entry)).collect(), done: HashMap::new() }
+        Self {
+            jobs: root.iter().map(|entry| (entry.key.as_str(), entry)).collect(),
+            done: HashMap::new(),
+        }
     }
 
     /// The job with all that it extends merged in, without the key `extends`.
@@ -98,13 +112,21 @@ impl<'a> Extends<'a> {
         let Some(entry) = self.jobs.get(name).copied() else {
             let hint = did_you_mean(name, self.jobs.keys().copied())
                 .map_or_else(String::new, |word| format!("did you mean `{word}`?"));
-            return Err(Fault::new(from, format!("`extends` names the unknown job `{}`", shown(name)), hint));
+            return Err(Fault::new(
+                from,
+                format!("`extends` names the unknown job `{}`", shown(name)),
+                hint,
+            ));
         };
         if stack.iter().any(|s| s == name) {
             return Err(Fault::new(from, format!("`{}` extends itself", shown(name)), ""));
         }
         if stack.len() >= EXTENDS_DEPTH {
-            return Err(Fault::new(from, "`extends` chains too long", format!("at most {EXTENDS_DEPTH} levels")));
+            return Err(Fault::new(
+                from,
+                "`extends` chains too long",
+                format!("at most {EXTENDS_DEPTH} levels"),
+            ));
         }
         let Value::Mapping(own) = &entry.value.value else {
             return Err(Fault::new(
@@ -113,7 +135,10 @@ impl<'a> Extends<'a> {
                 "a job is a map",
             ));
         };
-        let mut result = Node { pos: entry.value.pos, value: Value::Mapping(Vec::new()) };
+        let mut result = Node {
+            pos: entry.value.pos,
+            value: Value::Mapping(Vec::new()),
+        };
         stack.push(name.to_owned());
         if let Some(extends) = entry.value.get("extends") {
             for parent in parents(extends)? {
@@ -124,7 +149,10 @@ impl<'a> Extends<'a> {
         }
         stack.pop();
         let kept: Vec<Entry> = own.iter().filter(|e| e.key != "extends").cloned().collect();
-        let mine = Node { pos: entry.value.pos, value: Value::Mapping(kept) };
+        let mine = Node {
+            pos: entry.value.pos,
+            value: Value::Mapping(kept),
+        };
         if matches!(&result.value, Value::Mapping(entries) if entries.is_empty()) {
             result = mine;
         } else {
@@ -145,9 +173,16 @@ fn parents(node: &Node) -> Result<Vec<&Node>, Fault> {
         )
     };
     match &node.value {
-        Value::Sequence(items) => {
-            items.iter().map(|item| if item.scalar().is_some() { Ok(item) } else { Err(wrong(item)) }).collect()
-        }
+        Value::Sequence(items) => items
+            .iter()
+            .map(|item| {
+                if item.scalar().is_some() {
+                    Ok(item)
+                } else {
+                    Err(wrong(item))
+                }
+            })
+            .collect(),
         _ if node.scalar().is_some() => Ok(vec![node]),
         _ => Err(wrong(node)),
     }

@@ -12,20 +12,65 @@ use crate::{
 };
 
 const KEYS: &[&str] = &[
-    "after_script", "allow_failure", "artifacts", "before_script", "cache", "coverage", "dependencies",
-    "environment", "except", "extends", "hooks", "id_tokens", "image", "inherit", "interruptible",
-    "manual_confirmation", "needs", "only", "pages", "parallel", "release", "resource_group", "retry", "rules",
-    "script", "services", "stage", "tags", "timeout", "variables", "when",
+    "after_script",
+    "allow_failure",
+    "artifacts",
+    "before_script",
+    "cache",
+    "coverage",
+    "dependencies",
+    "environment",
+    "except",
+    "extends",
+    "hooks",
+    "id_tokens",
+    "image",
+    "inherit",
+    "interruptible",
+    "manual_confirmation",
+    "needs",
+    "only",
+    "pages",
+    "parallel",
+    "release",
+    "resource_group",
+    "retry",
+    "rules",
+    "script",
+    "services",
+    "stage",
+    "tags",
+    "timeout",
+    "variables",
+    "when",
 ];
 /// Keys of GitLab's language that a later version serves; better refused than half done.
-const LATER: &[&str] = &["trigger", "secrets", "start_in", "run", "inputs", "identity", "dast_configuration"];
+const LATER: &[&str] = &[
+    "trigger",
+    "secrets",
+    "start_in",
+    "run",
+    "inputs",
+    "identity",
+    "dast_configuration",
+];
 const WHEN: &[&str] = &["on_success", "on_failure", "always", "manual", "never"];
 
 /// Reads a job whose `extends` is resolved.
-pub(super) fn read(name: &str, pos: Pos, node: &Node, defaults: &Defaults, reader: &mut Reader) -> Option<Job> {
+pub(super) fn read(
+    name: &str,
+    pos: Pos,
+    node: &Node,
+    defaults: &Defaults,
+    reader: &mut Reader,
+) -> Option<Job> {
     let entries = reader.entries(node, name)?;
     if name.is_empty() || name.chars().count() > 255 {
-        reader.fault(pos, format!("`{}` cannot be a job's name", shown(name)), "use 1 to 255 characters");
+        reader.fault(
+            pos,
+            format!("`{}` cannot be a job's name", shown(name)),
+            "use 1 to 255 characters",
+        );
     }
     let mut job = Job {
         name: name.to_owned(),
@@ -49,11 +94,20 @@ pub(super) fn read(name: &str, pos: Pos, node: &Node, defaults: &Defaults, reade
     for entry in entries {
         let place = format!("{name}:{}", entry.key);
         if LATER.contains(&entry.key.as_str()) {
-            reader.fault(entry.key_pos, format!("`{}` is not served yet", entry.key), "remove it");
+            reader.fault(
+                entry.key_pos,
+                format!("`{}` is not served yet", entry.key),
+                "remove it",
+            );
         } else if !KEYS.contains(&entry.key.as_str()) {
             reader.unknown_key(&entry.key, entry.key_pos, name, KEYS);
         } else if entry.key == "inherit" {
-            inherit(&entry.value, &mut inherit_default, &mut job.inherit_variables, reader);
+            inherit(
+                &entry.value,
+                &mut inherit_default,
+                &mut job.inherit_variables,
+                reader,
+            );
         } else if !shared_key(entry, &place, &mut job.spec, reader) {
             job_key(entry, &place, &mut job, reader);
         }
@@ -66,7 +120,9 @@ pub(super) fn read(name: &str, pos: Pos, node: &Node, defaults: &Defaults, reade
             return Some(job);
         }
         let hint = did_you_mean(name, ["variables", "stages", "default", "workflow", "include"])
-            .map_or_else(String::new, |word| format!("did you mean the top-level key `{word}`? "));
+            .map_or_else(String::new, |word| {
+                format!("did you mean the top-level key `{word}`? ")
+            });
         reader.fault(
             pos,
             format!("the job `{}` has no `script`", shown(name)),
@@ -74,12 +130,19 @@ pub(super) fn read(name: &str, pos: Pos, node: &Node, defaults: &Defaults, reade
         );
     } else if job.spec.script.is_empty() && !told {
         let place = node.get("script").map_or(pos, |script| script.pos);
-        reader.fault(place, format!("the `script` of `{}` is empty", shown(name)), "write at least one line");
+        reader.fault(
+            place,
+            format!("the `script` of `{}` is empty", shown(name)),
+            "write at least one line",
+        );
     }
     if let (Some(_), Some(at)) = (&job.rules, node.get("only").or_else(|| node.get("except"))) {
         reader.fault(
             at.pos,
-            format!("the job `{}` has both `rules` and `only` or `except`", shown(name)),
+            format!(
+                "the job `{}` has both `rules` and `only` or `except`",
+                shown(name)
+            ),
             "use `rules` alone",
         );
     }
@@ -128,7 +191,11 @@ fn job_key(entry: &Entry, place: &str, job: &mut Job, reader: &mut Reader) {
         "coverage" => {
             if let Some(text) = reader.text(value, place) {
                 if let Err(why) = rules::pattern(&text) {
-                    reader.fault(value.pos, format!("`{}` is no pattern: {why}", shown(&text)), "write `/…/`");
+                    reader.fault(
+                        value.pos,
+                        format!("`{}` is no pattern: {why}", shown(&text)),
+                        "write `/…/`",
+                    );
                 }
                 job.spec.coverage = Some(text);
             }
@@ -145,10 +212,16 @@ fn job_key(entry: &Entry, place: &str, job: &mut Job, reader: &mut Reader) {
 /// `when`, with a special word for what is not served yet.
 pub(crate) fn when(node: &Node, place: &str, allowed: &[&str], reader: &mut Reader) -> Option<When> {
     if node.scalar() == Some("delayed") {
-        reader.fault(node.pos, "`when: delayed` is not served yet", format!("use one of: {}", allowed.join(", ")));
+        reader.fault(
+            node.pos,
+            "`when: delayed` is not served yet",
+            format!("use one of: {}", allowed.join(", ")),
+        );
         return None;
     }
-    reader.word(node, place, allowed).and_then(|word| When::parse(&word))
+    reader
+        .word(node, place, allowed)
+        .and_then(|word| When::parse(&word))
 }
 
 /// `allow_failure`: true, false, or exit codes.
@@ -158,38 +231,61 @@ pub(crate) fn allow_failure(node: &Node, place: &str, reader: &mut Reader) -> Op
         let codes = entries.iter().find(|entry| entry.key == "exit_codes")?;
         return Some(AllowFailure::ExitCodes(exit_codes(&codes.value, place, reader)));
     }
-    reader.boolean(node, place).map(|yes| if yes { AllowFailure::Yes } else { AllowFailure::No })
+    reader
+        .boolean(node, place)
+        .map(|yes| if yes { AllowFailure::Yes } else { AllowFailure::No })
 }
 
 fn exit_codes(node: &Node, place: &str, reader: &mut Reader) -> Vec<i64> {
     match node.items() {
-        Some(items) => items.iter().filter_map(|item| reader.integer(item, place, 0, 255)).collect(),
+        Some(items) => items
+            .iter()
+            .filter_map(|item| reader.integer(item, place, 0, 255))
+            .collect(),
         None => reader.integer(node, place, 0, 255).into_iter().collect(),
     }
 }
 
 const RETRY_WHEN: &[&str] = &[
-    "always", "unknown_failure", "script_failure", "api_failure", "stuck_or_timeout_failure",
-    "runner_system_failure", "runner_unsupported", "stale_schedule", "job_execution_timeout", "archived_failure",
-    "unmet_prerequisites", "scheduler_failure", "data_integrity_failure",
+    "always",
+    "unknown_failure",
+    "script_failure",
+    "api_failure",
+    "stuck_or_timeout_failure",
+    "runner_system_failure",
+    "runner_unsupported",
+    "stale_schedule",
+    "job_execution_timeout",
+    "archived_failure",
+    "unmet_prerequisites",
+    "scheduler_failure",
+    "data_integrity_failure",
 ];
 
 fn retry(node: &Node, place: &str, reader: &mut Reader) -> Retry {
     let mut retry = Retry::default();
     let count = |node: &Node, reader: &mut Reader| {
-        reader.integer(node, place, 0, 2).and_then(|n| u32::try_from(n).ok()).unwrap_or_default()
+        reader
+            .integer(node, place, 0, 2)
+            .and_then(|n| u32::try_from(n).ok())
+            .unwrap_or_default()
     };
     if !matches!(node.value, Value::Mapping(_)) {
         retry.max = count(node, reader);
         return retry;
     }
-    for entry in reader.map(node, place, &["max", "when", "exit_codes"]).unwrap_or_default() {
+    for entry in reader
+        .map(node, place, &["max", "when", "exit_codes"])
+        .unwrap_or_default()
+    {
         match entry.key.as_str() {
             "max" => retry.max = count(&entry.value, reader),
             "when" => {
                 let items = entry.value.items().unwrap_or(std::slice::from_ref(&entry.value));
-                retry.when =
-                    items.iter().filter_map(|item| reader.word(item, "retry:when", RETRY_WHEN)).collect();
+                retry.when = items
+                    .iter()
+                    .filter_map(|item| reader.word(item, "retry:when", RETRY_WHEN))
+                    .collect();
             }
             "exit_codes" => retry.exit_codes = exit_codes(&entry.value, place, reader),
             _ => {}
@@ -199,7 +295,10 @@ fn retry(node: &Node, place: &str, reader: &mut Reader) -> Retry {
 }
 
 fn inherit(node: &Node, default: &mut Inherit, variables: &mut Inherit, reader: &mut Reader) {
-    for entry in reader.map(node, "inherit", &["default", "variables"]).unwrap_or_default() {
+    for entry in reader
+        .map(node, "inherit", &["default", "variables"])
+        .unwrap_or_default()
+    {
         let value = match (entry.value.boolean(), entry.value.items()) {
             (Some(true), _) => Inherit::All,
             (Some(false), _) => Inherit::Nothing,
@@ -217,12 +316,23 @@ fn inherit(node: &Node, default: &mut Inherit, variables: &mut Inherit, reader: 
     }
 }
 
-const ENVIRONMENT: &[&str] = &["name", "url", "on_stop", "action", "auto_stop_in", "deployment_tier", "kubernetes"];
+const ENVIRONMENT: &[&str] = &[
+    "name",
+    "url",
+    "on_stop",
+    "action",
+    "auto_stop_in",
+    "deployment_tier",
+    "kubernetes",
+];
 const ACTIONS: &[&str] = &["start", "prepare", "stop", "verify", "access"];
 const TIERS: &[&str] = &["production", "staging", "testing", "development", "other"];
 
 fn environment(node: &Node, place: &str, reader: &mut Reader) -> Option<Environment> {
-    let mut environment = Environment { action: "start".to_owned(), ..Environment::default() };
+    let mut environment = Environment {
+        action: "start".to_owned(),
+        ..Environment::default()
+    };
     if let Some(name) = node.scalar() {
         name.clone_into(&mut environment.name);
         return Some(environment);
@@ -246,8 +356,16 @@ fn environment(node: &Node, place: &str, reader: &mut Reader) -> Option<Environm
     Some(environment)
 }
 
-const RELEASE: &[&str] =
-    &["tag_name", "tag_message", "name", "description", "ref", "milestones", "released_at", "assets"];
+const RELEASE: &[&str] = &[
+    "tag_name",
+    "tag_message",
+    "name",
+    "description",
+    "ref",
+    "milestones",
+    "released_at",
+    "assets",
+];
 
 fn release(node: &Node, place: &str, reader: &mut Reader) -> Option<Release> {
     let mut release = Release::default();
@@ -256,9 +374,14 @@ fn release(node: &Node, place: &str, reader: &mut Reader) -> Option<Release> {
         match entry.key.as_str() {
             "tag_name" => release.tag_name = reader.text(value, "release:tag_name").unwrap_or_default(),
             "name" => release.name = reader.text(value, "release:name").unwrap_or_default(),
-            "description" => release.description = reader.text(value, "release:description").unwrap_or_default(),
+            "description" => {
+                release.description = reader.text(value, "release:description").unwrap_or_default()
+            }
             "assets" => {
-                for links in reader.map(value, "release:assets", &["links"]).unwrap_or_default() {
+                for links in reader
+                    .map(value, "release:assets", &["links"])
+                    .unwrap_or_default()
+                {
                     let Some(items) = links.value.items() else {
                         reader.wrong(&links.value, "release:assets:links", "a list of maps");
                         continue;
@@ -272,9 +395,16 @@ fn release(node: &Node, place: &str, reader: &mut Reader) -> Option<Release> {
             _ => drop(reader.text(value, &entry.key)),
         }
     }
-    for (value, key) in [(&release.tag_name, "tag_name"), (&release.description, "description")] {
+    for (value, key) in [
+        (&release.tag_name, "tag_name"),
+        (&release.description, "description"),
+    ] {
         if value.is_empty() {
-            reader.fault(node.pos, format!("this release has no `{key}`"), "`tag_name` and `description` are needed");
+            reader.fault(
+                node.pos,
+                format!("this release has no `{key}`"),
+                "`tag_name` and `description` are needed",
+            );
         }
     }
     Some(release)
@@ -282,10 +412,16 @@ fn release(node: &Node, place: &str, reader: &mut Reader) -> Option<Release> {
 
 fn link(node: &Node, release: &mut Release, reader: &mut Reader) {
     let place = "release:assets:links";
-    if reader.map(node, place, &["name", "url", "filepath", "link_type"]).is_none() {
+    if reader
+        .map(node, place, &["name", "url", "filepath", "link_type"])
+        .is_none()
+    {
         return;
     }
-    match (node.get("name").and_then(Node::scalar), node.get("url").and_then(Node::scalar)) {
+    match (
+        node.get("name").and_then(Node::scalar),
+        node.get("url").and_then(Node::scalar),
+    ) {
         (Some(name), Some(url)) => drop(release.links.insert(name.to_owned(), url.to_owned())),
         _ => reader.fault(node.pos, "this link has no `name` or no `url`", "both are needed"),
     }

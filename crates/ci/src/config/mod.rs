@@ -99,9 +99,15 @@ impl When {
     /// Reads the word.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Self::OnSuccess, Self::OnFailure, Self::Always, Self::Manual, Self::Never]
-            .into_iter()
-            .find(|when| when.as_str() == word)
+        [
+            Self::OnSuccess,
+            Self::OnFailure,
+            Self::Always,
+            Self::Manual,
+            Self::Never,
+        ]
+        .into_iter()
+        .find(|when| when.as_str() == word)
     }
 }
 

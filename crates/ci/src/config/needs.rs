@@ -21,14 +21,26 @@ pub(crate) fn needs(node: &Node, place: &str, reader: &mut Reader) -> Vec<Need> 
         }
     };
     if items.len() > NEEDS {
-        reader.fault(node.pos, format!("`{place}` names {} jobs", items.len()), format!("at most {NEEDS} are allowed"));
+        reader.fault(
+            node.pos,
+            format!("`{place}` names {} jobs", items.len()),
+            format!("at most {NEEDS} are allowed"),
+        );
     }
-    items.iter().filter_map(|item| need(item, place, reader)).collect()
+    items
+        .iter()
+        .filter_map(|item| need(item, place, reader))
+        .collect()
 }
 
 fn need(node: &Node, place: &str, reader: &mut Reader) -> Option<Need> {
     if let Some(job) = node.scalar() {
-        return Some(Need { job: job.to_owned(), artifacts: true, optional: false, pos: node.pos });
+        return Some(Need {
+            job: job.to_owned(),
+            artifacts: true,
+            optional: false,
+            pos: node.pos,
+        });
     }
     let entries = node.entries();
     if let Some(entry) = entries
@@ -43,7 +55,12 @@ fn need(node: &Node, place: &str, reader: &mut Reader) -> Option<Need> {
         );
         return None;
     }
-    let mut need = Need { job: String::new(), artifacts: true, optional: false, pos: node.pos };
+    let mut need = Need {
+        job: String::new(),
+        artifacts: true,
+        optional: false,
+        pos: node.pos,
+    };
     for entry in reader.map(node, place, &["job", "artifacts", "optional"])? {
         match entry.key.as_str() {
             "job" => need.job = reader.text(&entry.value, place)?,
@@ -75,12 +92,19 @@ pub(super) fn parallel(node: &Node, place: &str, reader: &mut Reader) -> Option<
         let mut of_row: Vec<Vec<(String, String)>> = vec![Vec::new()];
         for entry in reader.entries(row, "parallel:matrix")? {
             if !variable_name(&entry.key) {
-                reader.fault(entry.key_pos, format!("`{}` cannot be a variable's name", shown(&entry.key)), "");
+                reader.fault(
+                    entry.key_pos,
+                    format!("`{}` cannot be a variable's name", shown(&entry.key)),
+                    "",
+                );
                 return None;
             }
             let values = reader.texts(&entry.value, &entry.key);
             // Counted before it is made: a few lines can ask for billions.
-            if of_row.len().saturating_mul(values.len()).saturating_add(combinations.len())
+            if of_row
+                .len()
+                .saturating_mul(values.len())
+                .saturating_add(combinations.len())
                 > usize::try_from(PARALLEL).unwrap_or_default()
             {
                 reader.fault(
@@ -104,7 +128,11 @@ pub(super) fn parallel(node: &Node, place: &str, reader: &mut Reader) -> Option<
         combinations.extend(of_row.into_iter().filter(|made| !made.is_empty()));
     }
     if combinations.is_empty() {
-        reader.fault(matrix.pos, "this matrix makes no job", "give each variable at least one value");
+        reader.fault(
+            matrix.pos,
+            "this matrix makes no job",
+            "give each variable at least one value",
+        );
         return None;
     }
     Some(Parallel::Matrix(combinations))

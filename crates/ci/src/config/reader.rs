@@ -24,7 +24,11 @@ impl Reader {
 
     /// "`stage` is 5; it must be …".
     pub fn wrong(&mut self, node: &Node, place: &str, allowed: &str) {
-        self.fault(node.pos, format!("`{place}` is {}", node.describe()), format!("it must be {allowed}"));
+        self.fault(
+            node.pos,
+            format!("`{place}` is {}", node.describe()),
+            format!("it must be {allowed}"),
+        );
     }
 
     pub fn entries<'n>(&mut self, node: &'n Node, place: &str) -> Option<&'n [Entry]> {
@@ -49,7 +53,11 @@ impl Reader {
     pub fn unknown_key(&mut self, key: &str, pos: Pos, place: &str, allowed: &[&str]) {
         let hint = did_you_mean(key, allowed.iter().copied())
             .map_or_else(String::new, |word| format!("did you mean `{word}`? "));
-        let inside = if place.is_empty() { "here".to_owned() } else { format!("in `{place}`") };
+        let inside = if place.is_empty() {
+            "here".to_owned()
+        } else {
+            format!("in `{place}`")
+        };
         self.fault(
             pos,
             format!("the key `{}` is unknown {inside}", shown(key)),
@@ -101,7 +109,11 @@ impl Reader {
         match node.scalar().and_then(duration) {
             Some(duration) => Some(duration.as_secs()),
             None => {
-                self.wrong(node, place, "a duration such as `90 minutes`, `1h 30m` or `2 days`");
+                self.wrong(
+                    node,
+                    place,
+                    "a duration such as `90 minutes`, `1h 30m` or `2 days`",
+                );
                 None
             }
         }
@@ -125,7 +137,10 @@ impl Reader {
             self.wrong(node, place, "a list of texts");
             return Vec::new();
         };
-        items.iter().filter_map(|item| Some((self.text(item, place)?, item.pos))).collect()
+        items
+            .iter()
+            .filter_map(|item| Some((self.text(item, place)?, item.pos)))
+            .collect()
     }
 
     /// Shell lines: a text, or a list of texts and lists, as `!reference` and anchors leave them.
@@ -168,7 +183,9 @@ pub fn duration(text: &str) -> Option<Duration> {
         let digits = rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len());
         let amount: u64 = rest.get(..digits)?.parse().ok()?;
         rest = rest.get(digits..)?.trim_start();
-        let letters = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let letters = rest
+            .find(|c: char| !c.is_ascii_alphabetic())
+            .unwrap_or(rest.len());
         let scale = match rest.get(..letters)?.to_ascii_lowercase().as_str() {
             "" | "s" | "sec" | "secs" | "second" | "seconds" => 1,
             "m" | "min" | "mins" | "minute" | "minutes" => 60,
@@ -181,7 +198,11 @@ pub fn duration(text: &str) -> Option<Duration> {
         };
         total = total.checked_add(amount.checked_mul(scale)?)?;
         rest = rest.get(letters..)?.trim_start();
-        rest = rest.strip_prefix("and ").or_else(|| rest.strip_prefix(',')).unwrap_or(rest).trim_start();
+        rest = rest
+            .strip_prefix("and ")
+            .or_else(|| rest.strip_prefix(','))
+            .unwrap_or(rest)
+            .trim_start();
     }
     (total <= 100 * 365 * 86_400).then(|| Duration::from_secs(total))
 }
@@ -203,7 +224,14 @@ mod tests {
         ] {
             assert_eq!(duration(text), Some(Duration::from_secs(seconds)), "{text}");
         }
-        for bad in ["", "soon", "-1h", "1 fortnight", "99999999999999999999 years", "h"] {
+        for bad in [
+            "",
+            "soon",
+            "-1h",
+            "1 fortnight",
+            "99999999999999999999 years",
+            "h",
+        ] {
             assert_eq!(duration(bad), None, "{bad}");
         }
     }

@@ -6,7 +6,11 @@ fn ok(text: &str) -> Config {
 }
 
 fn job<'a>(config: &'a Config, name: &str) -> &'a Job {
-    config.jobs.iter().find(|job| job.name == name).unwrap_or_else(|| panic!("no job {name}"))
+    config
+        .jobs
+        .iter()
+        .find(|job| job.name == name)
+        .unwrap_or_else(|| panic!("no job {name}"))
 }
 
 #[test]
@@ -63,7 +67,12 @@ release:
     assert_eq!(build.spec.before_script, ["echo hello"]);
     assert_eq!(build.spec.timeout, Some(5400));
     assert_eq!(build.spec.cache[0].policy, CachePolicy::Pull);
-    let kinds: Vec<&str> = build.spec.artifacts.iter().map(|a| a.artifact_type.as_str()).collect();
+    let kinds: Vec<&str> = build
+        .spec
+        .artifacts
+        .iter()
+        .map(|a| a.artifact_type.as_str())
+        .collect();
     assert_eq!(kinds, ["archive", "junit", "dotenv"]);
     let test = job(&config, "test");
     assert!(test.spec.before_script.is_empty());
@@ -84,7 +93,11 @@ fn extends_merges_deeply_and_lists_are_replaced() {
 c: {extends: [.b], variables: {Z: c}, script: [three]}
 ");
     let c = job(&config, "c");
-    let values: Vec<(&str, &str)> = c.variables.iter().map(|v| (v.key.as_str(), v.value.as_str())).collect();
+    let values: Vec<(&str, &str)> = c
+        .variables
+        .iter()
+        .map(|v| (v.key.as_str(), v.value.as_str()))
+        .collect();
     assert_eq!(values, [("X", "a"), ("Y", "b"), ("Z", "c")]);
     assert_eq!(c.spec.script, ["three"]);
 }
@@ -119,32 +132,104 @@ b: {script: x, inherit: {default: [tags]}}
 fn faults_say_where_what_and_what_is_allowed() {
     for (text, position, part) in [
         ("job:\n  scirpt: x\n", "2:3", "did you mean `script`?"),
-        ("job:\n  script: x\n  stage: tset\n", "3:10", "did you mean `test`?"),
-        ("job:\n  script: x\n  when: sometimes\n", "3:9", "on_success, on_failure"),
-        ("job:\n  script: x\n  allow_failure: maybe\n", "3:18", "true or false"),
-        ("job:\n  script: x\n  rules:\n    - if: $A = 1\n", "4:14", "operators are"),
-        ("job:\n  script: x\n  rules:\n    - if: '$A = 1'\n", "4:15", "operators are"),
-        ("job:\n  script:\n    - echo a: b\n", "3:7", "quote the whole line"),
+        (
+            "job:\n  script: x\n  stage: tset\n",
+            "3:10",
+            "did you mean `test`?",
+        ),
+        (
+            "job:\n  script: x\n  when: sometimes\n",
+            "3:9",
+            "on_success, on_failure",
+        ),
+        (
+            "job:\n  script: x\n  allow_failure: maybe\n",
+            "3:18",
+            "true or false",
+        ),
+        (
+            "job:\n  script: x\n  rules:\n    - if: $A = 1\n",
+            "4:14",
+            "operators are",
+        ),
+        (
+            "job:\n  script: x\n  rules:\n    - if: '$A = 1'\n",
+            "4:15",
+            "operators are",
+        ),
+        (
+            "job:\n  script:\n    - echo a: b\n",
+            "3:7",
+            "quote the whole line",
+        ),
         ("stage: [a]\njob: {script: x}\n", "1:1", "did you mean `stages`?"),
         ("job:\n  stage: test\n", "1:1", "no `script`"),
         ("varables:\n  A: b\n", "2:3", "unknown in `varables`"),
-        ("varables:\n  stage: test\n", "1:1", "did you mean the top-level key `variables`?"),
+        (
+            "varables:\n  stage: test\n",
+            "1:1",
+            "did you mean the top-level key `variables`?",
+        ),
         ("job:\n  script: []\n", "2:11", "empty"),
-        ("job:\n  extends: .bsae\n  script: x\n.base: {}\n", "2:12", "did you mean `.base`?"),
-        ("a: {extends: b, script: x}\nb: {extends: a}\n", "1:14", "extends itself"),
-        ("job:\n  script: [!reference [.x, script]]\n", "2:12", "names `.x`"),
+        (
+            "job:\n  extends: .bsae\n  script: x\n.base: {}\n",
+            "2:12",
+            "did you mean `.base`?",
+        ),
+        (
+            "a: {extends: b, script: x}\nb: {extends: a}\n",
+            "1:14",
+            "extends itself",
+        ),
+        (
+            "job:\n  script: [!reference [.x, script]]\n",
+            "2:12",
+            "names `.x`",
+        ),
         ("a: {script: !reference [a, script]}\n", "1:13", "too many others"),
         ("job:\n  script: x\n  timeout: soon\n", "3:12", "a duration"),
         ("job:\n  script: x\n  retry: 7\n", "3:10", "from 0 to 2"),
-        ("job:\n  script: x\n  artifacts: {paths: [../../etc]}\n", "3:22", "leaves the job's workspace"),
-        ("job:\n  script: x\n  parallel: {matrix: [{A: [1,2,3,4,5,6,7,8,9,10], B: [1,2,3,4,5,6,7,8,9,10], C: [1,2,3]}]}\n", "3:78", "at most 200"),
+        (
+            "job:\n  script: x\n  artifacts: {paths: [../../etc]}\n",
+            "3:22",
+            "leaves the job's workspace",
+        ),
+        (
+            "job:\n  script: x\n  parallel: {matrix: [{A: [1,2,3,4,5,6,7,8,9,10], B: [1,2,3,4,5,6,7,8,9,10], C: [1,2,3]}]}\n",
+            "3:78",
+            "at most 200",
+        ),
         ("job: {script: x, trigger: other}\n", "1:18", "not served yet"),
-        ("include: {remote: 'https://x/y.yml'}\njob: {script: x}\n", "1:11", "not served yet"),
-        ("include: ../secrets.yml\njob: {script: x}\n", "1:10", "plain path"),
-        ("variables: {A-B: 1}\njob: {script: x}\n", "1:13", "letters, digits"),
-        ("variables: {A: [1]}\njob: {script: x}\n", "1:16", "a text or number"),
-        ("job: {script: x, rules: [{if: $A}], only: [main]}\n", "1:43", "`rules` alone"),
-        ("job: {script: x, release: {tag_name: v1}}\n", "1:27", "no `description`"),
+        (
+            "include: {remote: 'https://x/y.yml'}\njob: {script: x}\n",
+            "1:11",
+            "not served yet",
+        ),
+        (
+            "include: ../secrets.yml\njob: {script: x}\n",
+            "1:10",
+            "plain path",
+        ),
+        (
+            "variables: {A-B: 1}\njob: {script: x}\n",
+            "1:13",
+            "letters, digits",
+        ),
+        (
+            "variables: {A: [1]}\njob: {script: x}\n",
+            "1:16",
+            "a text or number",
+        ),
+        (
+            "job: {script: x, rules: [{if: $A}], only: [main]}\n",
+            "1:43",
+            "`rules` alone",
+        ),
+        (
+            "job: {script: x, release: {tag_name: v1}}\n",
+            "1:27",
+            "no `description`",
+        ),
         ("job: {script: x\n", "2:1", "not YAML"),
         ("", "1:1", "empty"),
         ("- a\n", "1:1", "a map of jobs"),
@@ -159,13 +244,15 @@ fn faults_say_where_what_and_what_is_allowed() {
 
 #[test]
 fn all_faults_are_told_at_once() {
-    let faults = parse("a: {scirpt: x, script: y}\nb: {stage: nix, script: x}\nc: {script: x, when: 7}\n").unwrap_err();
+    let faults = parse("a: {scirpt: x, script: y}\nb: {stage: nix, script: x}\nc: {script: x, when: 7}\n")
+        .unwrap_err();
     assert_eq!(faults.0.len(), 3, "{faults}");
 }
 
 #[test]
 fn included_files_are_merged_under_the_project_s_own() {
-    let mut assembly = Assembly::new("include: [ci/a.yml, {local: /ci/b.yml}]\njob: {script: own}\n").unwrap();
+    let mut assembly =
+        Assembly::new("include: [ci/a.yml, {local: /ci/b.yml}]\njob: {script: own}\n").unwrap();
     let mut asked = Vec::new();
     while let Some(path) = assembly.wanted() {
         let text = match path.as_str() {
@@ -185,13 +272,27 @@ fn included_files_are_merged_under_the_project_s_own() {
 #[test]
 fn a_fault_in_an_included_file_names_that_file() {
     let mut assembly = Assembly::new("include: a.yml\n").unwrap();
-    assembly.supply("a.yml", Some("\njob: {script: x, nonsense: 1}\n")).unwrap();
+    assembly
+        .supply("a.yml", Some("\njob: {script: x, nonsense: 1}\n"))
+        .unwrap();
     assert_eq!(assembly.finish().unwrap_err().first().position(), "a.yml:2:18");
     let mut circle = Assembly::new("include: a.yml\njob: {script: x}\n").unwrap();
     circle.supply("a.yml", Some("include: a.yml\n")).unwrap();
-    assert!(circle.finish().unwrap_err().to_string().contains("includes itself"));
+    assert!(
+        circle
+            .finish()
+            .unwrap_err()
+            .to_string()
+            .contains("includes itself")
+    );
     let mut missing = Assembly::new("include: a.yml\njob: {script: x}\n").unwrap();
-    assert!(missing.supply("a.yml", None).unwrap_err().to_string().contains("does not exist"));
+    assert!(
+        missing
+            .supply("a.yml", None)
+            .unwrap_err()
+            .to_string()
+            .contains("does not exist")
+    );
 }
 
 #[test]

@@ -16,13 +16,32 @@ use bascule_core::limits;
 
 /// Top-level keys that are not jobs.
 const TOP: &[&str] = &[
-    "stages", "default", "variables", "workflow", "include", "image", "services", "before_script", "after_script",
-    "cache", "spec",
+    "stages",
+    "default",
+    "variables",
+    "workflow",
+    "include",
+    "image",
+    "services",
+    "before_script",
+    "after_script",
+    "cache",
+    "spec",
 ];
 /// Keys of `default`.
 const DEFAULT: &[&str] = &[
-    "after_script", "artifacts", "before_script", "cache", "hooks", "id_tokens", "image", "interruptible", "retry",
-    "services", "tags", "timeout",
+    "after_script",
+    "artifacts",
+    "before_script",
+    "cache",
+    "hooks",
+    "id_tokens",
+    "image",
+    "interruptible",
+    "retry",
+    "services",
+    "tags",
+    "timeout",
 ];
 /// Stages of a file that names none.
 const STAGES: &[&str] = &["build", "test", "deploy"];
@@ -51,12 +70,22 @@ pub(super) fn read(tree: &Node, budget: &mut Budget, reader: &mut Reader) -> Opt
             "workflow" => config.workflow = workflow(value, reader),
             "default" => {
                 if let Some(entries) = reader.map(value, "default", DEFAULT) {
-                    entries.iter().for_each(|entry| defaults.take(entry, "default", reader));
+                    entries
+                        .iter()
+                        .for_each(|entry| defaults.take(entry, "default", reader));
                 }
             }
             // The old place of defaults.
             "image" | "services" | "before_script" | "after_script" | "cache" => {
-                defaults.take(&Entry { key: key.clone(), key_pos: *key_pos, value: value.clone() }, "", reader);
+                defaults.take(
+                    &Entry {
+                        key: key.clone(),
+                        key_pos: *key_pos,
+                        value: value.clone(),
+                    },
+                    "",
+                    reader,
+                );
             }
             "spec" => reader.fault(*key_pos, "`spec` is not served yet", "remove it"),
             _ if key.starts_with('.') => {}
@@ -105,7 +134,11 @@ pub(super) struct Defaults {
 
 impl Defaults {
     fn take(&mut self, entry: &Entry, place: &str, reader: &mut Reader) {
-        let name = if place.is_empty() { entry.key.clone() } else { format!("{place}:{}", entry.key) };
+        let name = if place.is_empty() {
+            entry.key.clone()
+        } else {
+            format!("{place}:{}", entry.key)
+        };
         if job::shared_key(entry, &name, &mut self.spec, reader) {
             self.set.push(entry.key.clone());
         }
@@ -161,7 +194,11 @@ fn check_stage(job: &super::Job, stages: &[String], reader: &mut Reader) {
         .map_or_else(String::new, |word| format!("did you mean `{word}`? "));
     reader.fault(
         job.stage_pos,
-        format!("the job `{}` names the stage `{}`, which does not exist", shown(&job.name), shown(&job.stage)),
+        format!(
+            "the job `{}` names the stage `{}`, which does not exist",
+            shown(&job.name),
+            shown(&job.stage)
+        ),
         format!("{hint}Stages are: {}", stages.join(", ")),
     );
 }
@@ -171,8 +208,15 @@ fn not_a_job(key: &str, pos: Pos, value: &Node, reader: &mut Reader) {
         .map_or_else(String::new, |word| format!("did you mean `{word}`? "));
     reader.faults.push(Fault::new(
         pos,
-        format!("the key `{}` is unknown at the top level, and its value is {}", shown(key), value.describe()),
-        format!("{hint}A job is a map; other keys allowed here: {}", TOP.join(", ")),
+        format!(
+            "the key `{}` is unknown at the top level, and its value is {}",
+            shown(key),
+            value.describe()
+        ),
+        format!(
+            "{hint}A job is a map; other keys allowed here: {}",
+            TOP.join(", ")
+        ),
     ));
 }
 
@@ -190,17 +234,26 @@ pub(crate) fn variables(node: &Node, place: &str, reader: &mut Reader) -> Vec<Va
             );
             continue;
         }
-        let mut variable =
-            Variable { key: entry.key.clone(), value: String::new(), description: String::new(), expand: true };
+        let mut variable = Variable {
+            key: entry.key.clone(),
+            value: String::new(),
+            description: String::new(),
+            expand: true,
+        };
         match &entry.value.value {
-            Value::Scalar { .. } => entry.value.scalar().unwrap_or_default().clone_into(&mut variable.value),
+            Value::Scalar { .. } => entry
+                .value
+                .scalar()
+                .unwrap_or_default()
+                .clone_into(&mut variable.value),
             Value::Mapping(_) => {
                 let name = format!("{place}:{}", entry.key);
                 for inner in reader.map(&entry.value, &name, VARIABLE).unwrap_or_default() {
                     match inner.key.as_str() {
                         "value" => variable.value = reader.text(&inner.value, "value").unwrap_or_default(),
                         "description" => {
-                            variable.description = reader.text(&inner.value, "description").unwrap_or_default();
+                            variable.description =
+                                reader.text(&inner.value, "description").unwrap_or_default();
                         }
                         "expand" => variable.expand = reader.boolean(&inner.value, "expand").unwrap_or(true),
                         "options" => drop(reader.texts(&inner.value, "options")),
@@ -230,11 +283,19 @@ pub fn variable_name(text: &str) -> bool {
 
 fn workflow(node: &Node, reader: &mut Reader) -> Workflow {
     let mut workflow = Workflow::default();
-    for entry in reader.map(node, "workflow", &["name", "rules", "auto_cancel"]).unwrap_or_default() {
+    for entry in reader
+        .map(node, "workflow", &["name", "rules", "auto_cancel"])
+        .unwrap_or_default()
+    {
         match entry.key.as_str() {
             "name" => workflow.name = reader.text(&entry.value, "workflow:name"),
             "rules" => {
-                workflow.rules = Some(rules::read(&entry.value, "workflow:rules", rules::Place::Workflow, reader));
+                workflow.rules = Some(rules::read(
+                    &entry.value,
+                    "workflow:rules",
+                    rules::Place::Workflow,
+                    reader,
+                ));
             }
             "auto_cancel" => reader.warn(entry.key_pos, "`workflow:auto_cancel` has no effect yet", ""),
             _ => {}

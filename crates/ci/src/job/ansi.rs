@@ -23,18 +23,31 @@ struct Style {
 }
 
 /// Classes by code: none, then as the pages' stylesheet names them.
-const COLORS: [&str; 9] = ["", "gray", "red", "green", "yellow", "blue", "magenta", "cyan", "white"];
+const COLORS: [&str; 9] = [
+    "", "gray", "red", "green", "yellow", "blue", "magenta", "cyan", "white",
+];
 
 impl Default for Cursor {
     fn default() -> Self {
-        Self { offset: 0, line: 1, at_start: true, style: Style::default() }
+        Self {
+            offset: 0,
+            line: 1,
+            at_start: true,
+            style: Style::default(),
+        }
     }
 }
 
 impl std::fmt::Display for Cursor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let style = self.style.color * 2 + u8::from(self.style.bold);
-        write!(f, "{}.{}.{}.{style}", self.offset, self.line, u8::from(self.at_start))
+        write!(
+            f,
+            "{}.{}.{}.{style}",
+            self.offset,
+            self.line,
+            u8::from(self.at_start)
+        )
     }
 }
 
@@ -44,13 +57,19 @@ impl Cursor {
     pub fn parse(text: &str) -> Self {
         let read = || -> Option<Self> {
             let mut parts = text.splitn(4, '.').map(|part| part.parse::<u64>().ok());
-            let (offset, line, at_start, style) = (parts.next()??, parts.next()??, parts.next()??, parts.next()??);
-            let style = u8::try_from(style).ok().filter(|s| usize::from(s / 2) < COLORS.len())?;
+            let (offset, line, at_start, style) =
+                (parts.next()??, parts.next()??, parts.next()??, parts.next()??);
+            let style = u8::try_from(style)
+                .ok()
+                .filter(|s| usize::from(s / 2) < COLORS.len())?;
             Some(Self {
                 offset,
                 line: line.max(1),
                 at_start: at_start == 1,
-                style: Style { bold: style % 2 == 1, color: style / 2 },
+                style: Style {
+                    bold: style % 2 == 1,
+                    color: style / 2,
+                },
             })
         };
         read().unwrap_or_default()
@@ -109,16 +128,26 @@ impl Cursor {
             self.at_start = false;
             let line = self.line;
             // Writing to a String cannot fail.
-            let _ = write!(out, "<a class=\"line\" id=\"L{line}\" href=\"#L{line}\">{line}</a>");
+            let _ = write!(
+                out,
+                "<a class=\"line\" id=\"L{line}\" href=\"#L{line}\">{line}</a>"
+            );
         }
     }
 
     fn put(&mut self, out: &mut String, open: &mut bool, text: &str) {
         self.number(out);
         if !*open && self.style != Style::default() {
-            let color = COLORS.get(usize::from(self.style.color)).copied().unwrap_or_default();
+            let color = COLORS
+                .get(usize::from(self.style.color))
+                .copied()
+                .unwrap_or_default();
             let bold = if self.style.bold { " ansi-bold" } else { "" };
-            let color = if color.is_empty() { String::new() } else { format!("ansi-{color}") };
+            let color = if color.is_empty() {
+                String::new()
+            } else {
+                format!("ansi-{color}")
+            };
             let class = format!("{color}{bold}");
             let _ = write!(out, "<span class=\"{}\">", class.trim());
             *open = true;
@@ -128,7 +157,9 @@ impl Cursor {
 
     /// Colours and bold (SGR); every other sequence is dropped.
     fn obey(&mut self, sequence: &str) {
-        let Some(codes) = sequence.strip_prefix("\u{1b}[").and_then(|s| s.strip_suffix('m')) else { return };
+        let Some(codes) = sequence.strip_prefix("\u{1b}[").and_then(|s| s.strip_suffix('m')) else {
+            return;
+        };
         let mut codes = codes.split(';');
         while let Some(code) = codes.next() {
             match code.parse::<u8>().unwrap_or(0) {
@@ -196,7 +227,9 @@ fn complete(bytes: &[u8]) -> usize {
 fn escape_length(bytes: &[u8]) -> Option<usize> {
     match bytes.get(1)? {
         b'[' => {
-            let end = bytes[2..].iter().position(|b| (0x40..=0x7e).contains(b) || *b < 0x20);
+            let end = bytes[2..]
+                .iter()
+                .position(|b| (0x40..=0x7e).contains(b) || *b < 0x20);
             match end {
                 Some(end) => Some(2 + end + usize::from(bytes[2 + end] >= 0x40)),
                 None if bytes.len() > 62 => Some(2),
@@ -206,9 +239,12 @@ fn escape_length(bytes: &[u8]) -> Option<usize> {
         // A title and the like, up to BEL or ESC \.
         b']' => match bytes.iter().position(|b| *b == 0x07) {
             Some(end) => Some(end + 1),
-            None => bytes.windows(2).skip(1).position(|w| w == b"\x1b\\").map(|at| at + 3).or({
-                if bytes.len() > 62 { Some(2) } else { None }
-            }),
+            None => bytes
+                .windows(2)
+                .skip(1)
+                .position(|w| w == b"\x1b\\")
+                .map(|at| at + 3)
+                .or({ if bytes.len() > 62 { Some(2) } else { None } }),
         },
         b if b.is_ascii() => Some(2),
         _ => Some(1),
@@ -248,7 +284,11 @@ mod tests {
         while let Some(c) = rest.chars().next() {
             if c == '<' {
                 let end = rest.find('>').unwrap();
-                tag = if rest.starts_with("</") { String::new() } else { rest[..end].to_owned() };
+                tag = if rest.starts_with("</") {
+                    String::new()
+                } else {
+                    rest[..end].to_owned()
+                };
                 rest = &rest[end + 1..];
             } else {
                 out.push((c, tag.clone()));

@@ -2,7 +2,11 @@
 
 use super::{artifact, pages};
 use crate::{Ci, pipeline::api::Numbered};
-use axum::{Json, extract::State, routing::{get, post}};
+use axum::{
+    Json,
+    extract::State,
+    routing::{get, post},
+};
 use bascule_core::{JobId, Permission, ProjectId, Result};
 use bascule_web::{Access, Answer, InProject, Params, PathOf, Routes, Who, routes};
 use bascule_wire::{ci::Job, runner::ARTIFACT_ARCHIVE};
@@ -20,12 +24,42 @@ pub(crate) fn routes() -> Routes<Ci> {
         .api(run, routes!(play))
         .page("GET", "/{group}/{project}/-/jobs/{id}", read, get(pages::show))
         .page("GET", "/{group}/{project}/-/jobs/{id}/raw", read, get(pages::raw))
-        .page("GET", "/{group}/{project}/-/jobs/{id}/log/events", read, get(pages::events))
-        .page("GET", "/{group}/{project}/-/jobs/{id}/artifacts/download", read, get(pages::download))
-        .page("GET", "/{group}/{project}/-/jobs/{id}/artifacts/{kind}", read, get(pages::download_kind))
-        .page("POST", "/{group}/{project}/-/jobs/{id}/cancel", run, post(pages::cancel))
-        .page("POST", "/{group}/{project}/-/jobs/{id}/retry", run, post(pages::retry))
-        .page("POST", "/{group}/{project}/-/jobs/{id}/play", run, post(pages::play))
+        .page(
+            "GET",
+            "/{group}/{project}/-/jobs/{id}/log/events",
+            read,
+            get(pages::events),
+        )
+        .page(
+            "GET",
+            "/{group}/{project}/-/jobs/{id}/artifacts/download",
+            read,
+            get(pages::download),
+        )
+        .page(
+            "GET",
+            "/{group}/{project}/-/jobs/{id}/artifacts/{kind}",
+            read,
+            get(pages::download_kind),
+        )
+        .page(
+            "POST",
+            "/{group}/{project}/-/jobs/{id}/cancel",
+            run,
+            post(pages::cancel),
+        )
+        .page(
+            "POST",
+            "/{group}/{project}/-/jobs/{id}/retry",
+            run,
+            post(pages::retry),
+        )
+        .page(
+            "POST",
+            "/{group}/{project}/-/jobs/{id}/play",
+            run,
+            post(pages::play),
+        )
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -86,22 +120,49 @@ async fn artifacts(State(ci): State<Ci>, project: InProject, PathOf(at): PathOf<
 #[utoipa::path(post, path = "/api/v1/projects/{group}/{project}/jobs/{id}/cancel", tag = "ci",
     params(("group" = String, Path), ("project" = String, Path), ("id" = i64, Path)),
     responses((status = 200, body = Job)))]
-async fn cancel(State(ci): State<Ci>, project: InProject, who: Who, PathOf(at): PathOf<Numbered>) -> Answer<Json<Job>> {
-    Ok(Json(ci.cancel_job(project.id, JobId(at.id), &who.actor).await?.to_wire(&[])))
+async fn cancel(
+    State(ci): State<Ci>,
+    project: InProject,
+    who: Who,
+    PathOf(at): PathOf<Numbered>,
+) -> Answer<Json<Job>> {
+    Ok(Json(
+        ci.cancel_job(project.id, JobId(at.id), &who.actor)
+            .await?
+            .to_wire(&[]),
+    ))
 }
 
 /// Tries an ended job again.
 #[utoipa::path(post, path = "/api/v1/projects/{group}/{project}/jobs/{id}/retry", tag = "ci",
     params(("group" = String, Path), ("project" = String, Path), ("id" = i64, Path)),
     responses((status = 200, body = Job)))]
-async fn retry(State(ci): State<Ci>, project: InProject, who: Who, PathOf(at): PathOf<Numbered>) -> Answer<Json<Job>> {
-    Ok(Json(ci.retry_job(project.id, JobId(at.id), &who.actor).await?.to_wire(&[])))
+async fn retry(
+    State(ci): State<Ci>,
+    project: InProject,
+    who: Who,
+    PathOf(at): PathOf<Numbered>,
+) -> Answer<Json<Job>> {
+    Ok(Json(
+        ci.retry_job(project.id, JobId(at.id), &who.actor)
+            .await?
+            .to_wire(&[]),
+    ))
 }
 
 /// Starts a job that waits for a person.
 #[utoipa::path(post, path = "/api/v1/projects/{group}/{project}/jobs/{id}/play", tag = "ci",
     params(("group" = String, Path), ("project" = String, Path), ("id" = i64, Path)),
     responses((status = 200, body = Job)))]
-async fn play(State(ci): State<Ci>, project: InProject, who: Who, PathOf(at): PathOf<Numbered>) -> Answer<Json<Job>> {
-    Ok(Json(ci.play_job(project.id, JobId(at.id), &who.actor).await?.to_wire(&[])))
+async fn play(
+    State(ci): State<Ci>,
+    project: InProject,
+    who: Who,
+    PathOf(at): PathOf<Numbered>,
+) -> Answer<Json<Job>> {
+    Ok(Json(
+        ci.play_job(project.id, JobId(at.id), &who.actor)
+            .await?
+            .to_wire(&[]),
+    ))
 }

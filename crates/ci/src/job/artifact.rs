@@ -51,7 +51,12 @@ impl Artifact {
 
 /// What a job left.
 pub(crate) async fn of_job(on: &impl Query, job: JobId) -> Result<Vec<Artifact>> {
-    Ok(on.all(&format!("SELECT {COLUMNS} FROM job_artifact WHERE job_id = $1 ORDER BY kind"), args![job]).await?)
+    Ok(on
+        .all(
+            &format!("SELECT {COLUMNS} FROM job_artifact WHERE job_id = $1 ORDER BY kind"),
+            args![job],
+        )
+        .await?)
 }
 
 /// What the jobs of a pipeline left.
@@ -70,7 +75,13 @@ async fn insert(tx: &Tx, artifact: &Artifact, now: Timestamp) -> Result<()> {
          ON CONFLICT (job_id, kind) DO UPDATE SET format = $3, file_name = $4, digest = $5, size = $6,
              created_at = $7, expires_at = $8",
         args![
-            artifact.job_id, artifact.kind, artifact.format, artifact.file_name, artifact.digest, artifact.size, now,
+            artifact.job_id,
+            artifact.kind,
+            artifact.format,
+            artifact.file_name,
+            artifact.digest,
+            artifact.size,
+            now,
             artifact.expires_at
         ],
     )
@@ -135,7 +146,13 @@ fn plain_name(name: &str, format: ArtifactFormat) -> String {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let kept: String = last
         .chars()
-        .map(|c| if c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ' ' | '+') { c } else { '_' })
+        .map(|c| {
+            if c.is_alphanumeric() || matches!(c, '.' | '-' | '_' | ' ' | '+') {
+                c
+            } else {
+                '_'
+            }
+        })
         .take(120)
         .collect();
     match (kept.trim_matches(['.', ' ']).is_empty(), format) {

@@ -46,7 +46,11 @@ impl Ci {
     /// The store cannot be reached.
     pub async fn job_for_token(&self, token: &str) -> Result<Option<JobIdentity>> {
         let job = self.job_by_token(token).await?;
-        Ok(job.map(|job| JobIdentity { job: job.id, project: job.project_id, name: job.name }))
+        Ok(job.map(|job| JobIdentity {
+            job: job.id,
+            project: job.project_id,
+            name: job.name,
+        }))
     }
 
     pub(crate) async fn job_by_token(&self, token: &str) -> Result<Option<Job>> {
@@ -66,11 +70,17 @@ impl Ci {
     /// Whether the log is what the runner says it must be. If not, the runner is asked once to send it again.
     pub(crate) async fn log_is_whole(&self, job: &Job, update: &wire::JobUpdate) -> Result<bool> {
         let expected = update.log_checksum();
-        let bytes = update.output.as_ref().map(|output| output.bytesize).filter(|bytes| *bytes > 0);
+        let bytes = update
+            .output
+            .as_ref()
+            .map(|output| output.bytesize)
+            .filter(|bytes| *bytes > 0);
         if expected.is_none() && bytes.is_none() {
             return Ok(true);
         }
-        let Some(now) = store::find(&self.db, job.id).await? else { return Ok(true) };
+        let Some(now) = store::find(&self.db, job.id).await? else {
+            return Ok(true);
+        };
         let stored = u64::try_from(now.trace_bytes).unwrap_or_default();
         let short = bytes.is_some_and(|bytes| stored < bytes);
         let checksum = wire::log_checksum(u32::try_from(now.trace_crc).unwrap_or_default());
@@ -139,7 +149,10 @@ impl Ci {
         use futures::StreamExt as _;
         let kind = (header::CONTENT_TYPE, "text/plain; charset=utf-8");
         let body = if follow {
-            Body::from_stream(self.follow(job.id, from).map(|piece| piece.map(|piece| piece.bytes)))
+            Body::from_stream(
+                self.follow(job.id, from)
+                    .map(|piece| piece.map(|piece| piece.bytes)),
+            )
         } else {
             let (ci, id) = (self.clone(), job.id);
             let pieces = futures::stream::try_unfold(from, move |at| {
@@ -158,19 +171,35 @@ impl Ci {
     /// A file that a job left, as a download.
     pub(crate) async fn serve_artifact(&self, job: JobId, kind: &str) -> Answer {
         let artifact = self.artifact(job, kind).await?;
-        let stream = self.blobs.open(&artifact.digest).await?.ok_or_else(|| Problem::not_found("artifact"))?;
+        let stream = self
+            .blobs
+            .open(&artifact.digest)
+            .await?
+            .ok_or_else(|| Problem::not_found("artifact"))?;
         let media = match artifact.format.as_str() {
             "zip" => "application/zip",
             "gzip" => "application/gzip",
             _ => "application/octet-stream",
         };
-        let ascii: String =
-            artifact.file_name.chars().map(|c| if c.is_ascii() && c != '"' && c != '\\' { c } else { '_' }).collect();
+        let ascii: String = artifact
+            .file_name
+            .chars()
+            .map(|c| {
+                if c.is_ascii() && c != '"' && c != '\\' {
+                    c
+                } else {
+                    '_'
+                }
+            })
+            .collect();
         let mut response: Response = (
             [
                 (header::CONTENT_TYPE, media.to_owned()),
                 (header::CONTENT_LENGTH, artifact.size.to_string()),
-                (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{ascii}\"")),
+                (
+                    header::CONTENT_DISPOSITION,
+                    format!("attachment; filename=\"{ascii}\""),
+                ),
             ],
             Body::from_stream(stream),
         )

@@ -26,8 +26,11 @@ pub enum Appended {
 pub async fn append(db: &Db, job: JobId, start: u64, bytes: &[u8], now: Timestamp) -> Result<Appended> {
     let tx = db.begin().await?;
     // Writing first makes others wait who add to the same log.
-    tx.run("UPDATE job SET heard_at = $2 WHERE id = $1", args![job, now]).await?;
-    let Some(head) = head(&tx, job).await? else { return Ok(Appended::Gap(0)) };
+    tx.run("UPDATE job SET heard_at = $2 WHERE id = $1", args![job, now])
+        .await?;
+    let Some(head) = head(&tx, job).await? else {
+        return Ok(Appended::Gap(0));
+    };
     let stored = u64::try_from(head.trace_bytes).unwrap_or_default();
     if start > stored {
         tx.commit().await?;
@@ -53,7 +56,8 @@ pub async fn append_line(db: &Db, job: JobId, line: &[u8]) -> Result<()> {
 }
 
 async fn head(tx: &Tx, job: JobId) -> Result<Option<Head>> {
-    tx.one("SELECT trace_bytes, trace_crc FROM job WHERE id = $1", args![job]).await
+    tx.one("SELECT trace_bytes, trace_crc FROM job WHERE id = $1", args![job])
+        .await
 }
 
 async fn write(tx: &Tx, job: JobId, head: &Head, new: &[u8]) -> Result<u64> {
@@ -69,7 +73,10 @@ async fn write(tx: &Tx, job: JobId, head: &Head, new: &[u8]) -> Result<u64> {
     }
     if !new.is_empty() {
         let before = u64::try_from(head.trace_bytes).unwrap_or_default();
-        let mut crc = crc32fast::Hasher::new_with_initial_len(u32::try_from(head.trace_crc).unwrap_or_default(), before);
+        let mut crc = crc32fast::Hasher::new_with_initial_len(
+            u32::try_from(head.trace_crc).unwrap_or_default(),
+            before,
+        );
         crc.update(new);
         tx.run(
             "UPDATE job SET trace_bytes = $2, trace_crc = $3 WHERE id = $1",
@@ -83,8 +90,13 @@ async fn write(tx: &Tx, job: JobId, head: &Head, new: &[u8]) -> Result<u64> {
 /// Forgets a log whose checksum is wrong, so that the runner sends it again from the beginning.
 pub async fn clear(db: &Db, job: JobId) -> Result<()> {
     let tx = db.begin().await?;
-    tx.run("DELETE FROM job_trace WHERE job_id = $1", args![job]).await?;
-    tx.run("UPDATE job SET trace_bytes = 0, trace_crc = 0 WHERE id = $1", args![job]).await?;
+    tx.run("DELETE FROM job_trace WHERE job_id = $1", args![job])
+        .await?;
+    tx.run(
+        "UPDATE job SET trace_bytes = 0, trace_crc = 0 WHERE id = $1",
+        args![job],
+    )
+    .await?;
     tx.commit().await
 }
 

@@ -3,9 +3,9 @@
 pub mod ansi;
 pub mod api;
 pub(crate) mod artifact;
+mod follow;
 pub(crate) mod log;
 mod pages;
-mod follow;
 mod payload;
 mod service;
 pub(crate) mod store;
@@ -20,8 +20,8 @@ use bascule_wire::{ci as wire, runner};
 
 pub use artifact::Artifact;
 pub use follow::JobIdentity;
-pub use service::{Failure, Outcome};
 pub(crate) use service::runner_actor;
+pub use service::{Failure, Outcome};
 
 row! {
     /// A job as stored.
@@ -98,7 +98,9 @@ impl Job {
     /// Names of the jobs that it waits for.
     #[must_use]
     pub fn need_names(&self) -> Option<Vec<String>> {
-        self.needs.as_ref().map(|needs| needs.0.iter().map(|need| need.job.clone()).collect())
+        self.needs
+            .as_ref()
+            .map(|needs| needs.0.iter().map(|need| need.job.clone()).collect())
     }
 
     /// As the API tells it.
@@ -123,7 +125,11 @@ impl Job {
             started_at: self.started_at,
             finished_at: self.finished_at,
             log_bytes: self.trace_bytes,
-            artifacts: artifacts.iter().filter(|a| a.job_id == self.id).map(Artifact::to_wire).collect(),
+            artifacts: artifacts
+                .iter()
+                .filter(|a| a.job_id == self.id)
+                .map(Artifact::to_wire)
+                .collect(),
         }
     }
 }

@@ -16,9 +16,7 @@ use axum::{
     },
 };
 use bascule_core::{JobId, Permission, Result};
-use bascule_web::{
-    Answer, Crumb, InProject, Markup, Params, PathOf, Tab, Ui, Who, bytes, duration, when,
-};
+use bascule_web::{Answer, Crumb, InProject, Markup, Params, PathOf, Tab, Ui, Who, bytes, duration, when};
 use bascule_wire::runner::ARTIFACT_ARCHIVE;
 use futures::StreamExt as _;
 use http::HeaderMap;
@@ -61,7 +59,12 @@ struct ShowPage {
     may_cancel: bool,
 }
 
-pub(super) async fn show(State(ci): State<Ci>, project: InProject, ui: Ui, PathOf(Numbered { id }): PathOf<Numbered>) -> Answer {
+pub(super) async fn show(
+    State(ci): State<Ci>,
+    project: InProject,
+    ui: Ui,
+    PathOf(Numbered { id }): PathOf<Numbered>,
+) -> Answer {
     let path = project.path();
     let job = ci.job(project.id, JobId(id)).await?;
     let pipeline = ci.pipeline(project.id, job.pipeline_id).await?;
@@ -77,13 +80,18 @@ pub(super) async fn show(State(ci): State<Ci>, project: InProject, ui: Ui, PathO
     };
     let total = u64::try_from(job.trace_bytes).unwrap_or_default();
     let runner = match job.runner_id {
-        Some(id) => runner::store::find(&ci.db, id).await?.map_or_else(|| id.to_string(), |runner| runner.description),
+        Some(id) => runner::store::find(&ci.db, id)
+            .await?
+            .map_or_else(|| id.to_string(), |runner| runner.description),
         None => String::new(),
     };
     let now = ci.clock.now();
     let may_run = project.holds(Permission::PipelineRun);
-    let files: Vec<Artifact> =
-        artifact::of_job(&ci.db, job.id).await?.into_iter().filter(|file| file.is_kept(now)).collect();
+    let files: Vec<Artifact> = artifact::of_job(&ci.db, job.id)
+        .await?
+        .into_iter()
+        .filter(|file| file.is_kept(now))
+        .collect();
     let page = ShowPage {
         id: job.id,
         name: job.name.clone(),
@@ -94,7 +102,11 @@ pub(super) async fn show(State(ci): State<Ci>, project: InProject, ui: Ui, PathO
         log: Markup::trusted(log),
         stream: (open || cursor.offset < total).then(|| format!("{href}/log/events?from={cursor}")),
         live: open,
-        reason: job.failure_reason.as_deref().map(|reason| explain(reason, job.exit_code)).unwrap_or_default(),
+        reason: job
+            .failure_reason
+            .as_deref()
+            .map(|reason| explain(reason, job.exit_code))
+            .unwrap_or_default(),
         waiting: ci.why_waiting(&job).await?,
         runner,
         took: match (job.started_at, job.finished_at) {
@@ -107,19 +119,33 @@ pub(super) async fn show(State(ci): State<Ci>, project: InProject, ui: Ui, PathO
             _ => String::new(),
         },
         attempt: job.attempt,
-        timeout: duration(std::time::Duration::from_secs(u64::try_from(job.timeout).unwrap_or_default())),
-        environment: job.spec.0.environment.as_ref().map(|e| e.name.clone()).unwrap_or_default(),
+        timeout: duration(std::time::Duration::from_secs(
+            u64::try_from(job.timeout).unwrap_or_default(),
+        )),
+        environment: job
+            .spec
+            .0
+            .environment
+            .as_ref()
+            .map(|e| e.name.clone())
+            .unwrap_or_default(),
         may_play: may_run && job.status == JobStatus::Manual,
         may_retry: may_run
             && !job.retried
-            && matches!(job.status, JobStatus::Success | JobStatus::Failed | JobStatus::Canceled),
+            && matches!(
+                job.status,
+                JobStatus::Success | JobStatus::Failed | JobStatus::Canceled
+            ),
         may_cancel: may_run && open,
         href,
     };
     let title = format!("{} ({id})", job.name);
     let crumbs = [
         Crumb::to(&path, format!("/{path}")),
-        Crumb::to(format!("Pipeline {}", pipeline.id), format!("/{path}/-/pipelines/{}", pipeline.id)),
+        Crumb::to(
+            format!("Pipeline {}", pipeline.id),
+            format!("/{path}/-/pipelines/{}", pipeline.id),
+        ),
         Crumb::here(&title),
     ];
     ui.project_page(Tab::Pipelines, &title, &crumbs, &page)
@@ -145,8 +171,12 @@ fn explain(reason: &str, exit_code: Option<i64>) -> String {
     match (reason, exit_code) {
         ("script_failure", Some(code)) => format!("The script ended with exit code {code}."),
         ("script_failure", None) => "The script failed.".to_owned(),
-        ("runner_system_failure", _) => "The platform failed, not your job; it is tried again once.".to_owned(),
-        ("job_execution_timeout", _) => "It took longer than allowed; set `timeout` if it needs more.".to_owned(),
+        ("runner_system_failure", _) => {
+            "The platform failed, not your job; it is tried again once.".to_owned()
+        }
+        ("job_execution_timeout", _) => {
+            "It took longer than allowed; set `timeout` if it needs more.".to_owned()
+        }
         ("trace_size_exceeded", _) => "Its log grew too long; write less to it.".to_owned(),
         ("runner_unsupported", _) => "The runner cannot do what the job asks for.".to_owned(),
         ("image_pull_failure", _) => "Its image could not be fetched.".to_owned(),
@@ -165,7 +195,10 @@ impl Ci {
         }
         let now = self.clock.now();
         let runners = self.runners().await?;
-        let fitting: Vec<_> = runners.iter().filter(|runner| runner.matches(&job.tags.0)).collect();
+        let fitting: Vec<_> = runners
+            .iter()
+            .filter(|runner| runner.matches(&job.tags.0))
+            .collect();
         let tags = job.tags.0.join(", ");
         Ok(if runners.is_empty() {
             "There is no runner on this instance; an administrator can add one.".to_owned()
@@ -224,12 +257,20 @@ pub(super) async fn events(
     Ok(Sse::new(flat).keep_alive(KeepAlive::default()).into_response())
 }
 
-pub(super) async fn raw(State(ci): State<Ci>, project: InProject, PathOf(Numbered { id }): PathOf<Numbered>) -> Answer {
+pub(super) async fn raw(
+    State(ci): State<Ci>,
+    project: InProject,
+    PathOf(Numbered { id }): PathOf<Numbered>,
+) -> Answer {
     let job = ci.job(project.id, JobId(id)).await?;
     ci.serve_log(&job, 0, false).await
 }
 
-pub(super) async fn download(State(ci): State<Ci>, project: InProject, PathOf(Numbered { id }): PathOf<Numbered>) -> Answer {
+pub(super) async fn download(
+    State(ci): State<Ci>,
+    project: InProject,
+    PathOf(Numbered { id }): PathOf<Numbered>,
+) -> Answer {
     let job = ci.job(project.id, JobId(id)).await?;
     ci.serve_artifact(job.id, ARTIFACT_ARCHIVE).await
 }
@@ -247,17 +288,32 @@ fn to_job(project: &str, id: JobId) -> axum::response::Response {
     Redirect::to(&format!("/{project}/-/jobs/{id}")).into_response()
 }
 
-pub(super) async fn cancel(State(ci): State<Ci>, project: InProject, who: Who, PathOf(Numbered { id }): PathOf<Numbered>) -> Answer {
+pub(super) async fn cancel(
+    State(ci): State<Ci>,
+    project: InProject,
+    who: Who,
+    PathOf(Numbered { id }): PathOf<Numbered>,
+) -> Answer {
     let job = ci.cancel_job(project.id, JobId(id), &who.actor).await?;
     Ok(to_job(&project.path(), job.id))
 }
 
-pub(super) async fn retry(State(ci): State<Ci>, project: InProject, who: Who, PathOf(Numbered { id }): PathOf<Numbered>) -> Answer {
+pub(super) async fn retry(
+    State(ci): State<Ci>,
+    project: InProject,
+    who: Who,
+    PathOf(Numbered { id }): PathOf<Numbered>,
+) -> Answer {
     let job = ci.retry_job(project.id, JobId(id), &who.actor).await?;
     Ok(to_job(&project.path(), job.id))
 }
 
-pub(super) async fn play(State(ci): State<Ci>, project: InProject, who: Who, PathOf(Numbered { id }): PathOf<Numbered>) -> Answer {
+pub(super) async fn play(
+    State(ci): State<Ci>,
+    project: InProject,
+    who: Who,
+    PathOf(Numbered { id }): PathOf<Numbered>,
+) -> Answer {
     let job = ci.play_job(project.id, JobId(id), &who.actor).await?;
     Ok(to_job(&project.path(), job.id))
 }

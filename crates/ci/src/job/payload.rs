@@ -32,9 +32,15 @@ impl Ci {
         if let Some(environment) = &job.spec.0.environment {
             let values = resolve(&list);
             let name = expand(&environment.name, &values);
-            list.push(wire::Variable::public("CI_ENVIRONMENT_SLUG", pipeline::slug(&name)));
+            list.push(wire::Variable::public(
+                "CI_ENVIRONMENT_SLUG",
+                pipeline::slug(&name),
+            ));
             list.push(wire::Variable::public("CI_ENVIRONMENT_NAME", name));
-            list.push(wire::Variable::public("CI_ENVIRONMENT_ACTION", environment.action.clone()));
+            list.push(wire::Variable::public(
+                "CI_ENVIRONMENT_ACTION",
+                environment.action.clone(),
+            ));
             if let Some(url) = &environment.url {
                 list.push(wire::Variable::public("CI_ENVIRONMENT_URL", expand(url, &values)));
             }
@@ -44,9 +50,14 @@ impl Ci {
 
     /// The whole of what a runner needs to run a job that was just given to it.
     pub(crate) async fn payload(&self, job: &Job, runner: &Runner, token: &str) -> Result<wire::Job> {
-        let pipeline = pipeline::store::find(&self.db, job.pipeline_id).await?.ok_or_else(Problem::internal)?;
-        let project =
-            self.code.project(job.project_id).await?.ok_or_else(|| Problem::not_found("project"))?;
+        let pipeline = pipeline::store::find(&self.db, job.pipeline_id)
+            .await?
+            .ok_or_else(Problem::internal)?;
+        let project = self
+            .code
+            .project(job.project_id)
+            .await?
+            .ok_or_else(|| Problem::not_found("project"))?;
         let mut variables = vec![
             secret("CI_JOB_TOKEN", token),
             secret("CI_REPOSITORY_URL", &with_token(&project.clone_url, token)),
@@ -57,7 +68,10 @@ impl Ci {
         let listed = self.job_variables(job, &pipeline, &project).await?;
         variables.extend(listed.into_iter().filter(|v| v.key != "CI_REPOSITORY_URL"));
         let values = resolve(&variables);
-        let depth = values.get("GIT_DEPTH").and_then(|text| text.parse().ok()).unwrap_or(DEPTH);
+        let depth = values
+            .get("GIT_DEPTH")
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(DEPTH);
         let spec = &job.spec.0;
         Ok(wire::Job {
             id: job.id,
@@ -72,7 +86,10 @@ impl Ci {
                 project_full_path: project.path(),
             },
             git_info: git_info(&pipeline, with_token(&project.clone_url, token), depth),
-            runner_info: wire::JobRunnerInfo { timeout: job.timeout, uuid: runner.id.to_string() },
+            runner_info: wire::JobRunnerInfo {
+                timeout: job.timeout,
+                uuid: runner.id.to_string(),
+            },
             variables,
             steps: steps(job),
             image: spec.image.clone(),
@@ -84,7 +101,10 @@ impl Ci {
             features: wire::JobFeatures {
                 trace_sections: true,
                 token_mask_prefixes: vec![crate::token::RUNNER.to_owned(), crate::token::JOB.to_owned()],
-                failure_reasons: FAILURE_REASONS.iter().map(|reason| (*reason).to_owned()).collect(),
+                failure_reasons: FAILURE_REASONS
+                    .iter()
+                    .map(|reason| (*reason).to_owned())
+                    .collect(),
             },
         })
     }
@@ -102,9 +122,14 @@ impl Ci {
         }
         let wanted: Option<HashSet<String>> = match (&job.dependencies, &job.needs) {
             (Some(list), _) => Some(list.0.iter().cloned().collect()),
-            (None, Some(needs)) => {
-                Some(needs.0.iter().filter(|need| need.artifacts).map(|need| need.job.clone()).collect())
-            }
+            (None, Some(needs)) => Some(
+                needs
+                    .0
+                    .iter()
+                    .filter(|need| need.artifacts)
+                    .map(|need| need.job.clone())
+                    .collect(),
+            ),
             (None, None) => None,
         };
         let states = store::states(&self.db, job.pipeline_id).await?;
@@ -132,18 +157,30 @@ impl Ci {
 
     /// Whether a running job may take the archive of another: both belong to one pipeline.
     pub(crate) async fn may_download(&self, job: &Job, of: JobId) -> Result<bool> {
-        Ok(job.id == of || store::find(&self.db, of).await?.is_some_and(|other| other.pipeline_id == job.pipeline_id))
+        Ok(job.id == of
+            || store::find(&self.db, of)
+                .await?
+                .is_some_and(|other| other.pipeline_id == job.pipeline_id))
     }
 }
 
 /// Failure reasons that we tell apart.
 const FAILURE_REASONS: &[&str] = &[
-    "script_failure", "runner_system_failure", "job_execution_timeout", "runner_unsupported", "configuration_error",
-    "image_pull_failure", "job_canceled", "unknown_failure",
+    "script_failure",
+    "runner_system_failure",
+    "job_execution_timeout",
+    "runner_unsupported",
+    "configuration_error",
+    "image_pull_failure",
+    "job_canceled",
+    "unknown_failure",
 ];
 
 fn secret(key: &str, value: &str) -> wire::Variable {
-    wire::Variable { raw: true, ..wire::Variable::masked(key, value) }
+    wire::Variable {
+        raw: true,
+        ..wire::Variable::masked(key, value)
+    }
 }
 
 /// `http://host/path` with user and password.
@@ -166,11 +203,23 @@ fn git_info(pipeline: &Pipeline, repo_url: String, depth: i64) -> wire::GitInfo 
     }
     wire::GitInfo {
         repo_url,
-        repo_object_format: if pipeline.sha.len() == 64 { "sha256" } else { "sha1" }.to_owned(),
+        repo_object_format: if pipeline.sha.len() == 64 {
+            "sha256"
+        } else {
+            "sha1"
+        }
+        .to_owned(),
         reference: reference.clone(),
         sha: pipeline.sha.clone(),
-        before_sha: pipeline.before_sha.clone().unwrap_or_else(|| pipeline::ZERO.to_owned()),
-        ref_type: if pipeline.tag { wire::RefType::Tag } else { wire::RefType::Branch },
+        before_sha: pipeline
+            .before_sha
+            .clone()
+            .unwrap_or_else(|| pipeline::ZERO.to_owned()),
+        ref_type: if pipeline.tag {
+            wire::RefType::Tag
+        } else {
+            wire::RefType::Branch
+        },
         refspecs,
         depth,
         protected: pipeline.protected,

@@ -39,13 +39,19 @@ impl Ci {
     /// # Errors
     /// There is none by that number in that project.
     pub async fn job(&self, project: ProjectId, id: JobId) -> Result<Job> {
-        store::in_project(&self.db, project, id).await?.ok_or_else(|| Problem::not_found("job"))
+        store::in_project(&self.db, project, id)
+            .await?
+            .ok_or_else(|| Problem::not_found("job"))
     }
 
     /// Ends a running job. `false` if it was not running any more.
     pub(crate) async fn end_job(&self, id: JobId, outcome: Outcome, actor: &Actor) -> Result<bool> {
-        let Some(job) = store::find(&self.db, id).await? else { return Ok(false) };
-        let Some(pipeline) = pipeline::store::find(&self.db, job.pipeline_id).await? else { return Ok(false) };
+        let Some(job) = store::find(&self.db, id).await? else {
+            return Ok(false);
+        };
+        let Some(pipeline) = pipeline::store::find(&self.db, job.pipeline_id).await? else {
+            return Ok(false);
+        };
         // Asked before the transaction: it may go to git.
         let release = match (&outcome, &job.spec.0.release) {
             (Outcome::Success, Some(_)) if pipeline.tag => self.release_of(&job, &pipeline).await?,
@@ -54,7 +60,11 @@ impl Ci {
         let now = self.clock.now();
         let (status, reason, exit_code) = match &outcome {
             Outcome::Success => (JobStatus::Success, None, Some(0)),
-            Outcome::Failed(failure) => (JobStatus::Failed, Some(failure.reason.as_str()), failure.exit_code),
+            Outcome::Failed(failure) => (
+                JobStatus::Failed,
+                Some(failure.reason.as_str()),
+                failure.exit_code,
+            ),
         };
         let tx = self.db.begin().await?;
         pipeline::store::lock(&tx, pipeline.id).await?;
@@ -65,7 +75,8 @@ impl Ci {
         if let Outcome::Failed(failure) = &outcome
             && tries_again(&job, failure)
         {
-            self.try_again(&tx, &job, &failure.reason, &Actor::system()).await?;
+            self.try_again(&tx, &job, &failure.reason, &Actor::system())
+                .await?;
         }
         if let Some(mut request) = release {
             request.artifacts = archives(&tx, &pipeline).await?;
@@ -79,8 +90,12 @@ impl Ci {
     }
 
     async fn release_of(&self, job: &Job, pipeline: &Pipeline) -> Result<Option<ReleaseRequested>> {
-        let Some(release) = &job.spec.0.release else { return Ok(None) };
-        let Some(info) = self.code.project(job.project_id).await? else { return Ok(None) };
+        let Some(release) = &job.spec.0.release else {
+            return Ok(None);
+        };
+        let Some(info) = self.code.project(job.project_id).await? else {
+            return Ok(None);
+        };
         let values = resolve(&self.job_variables(job, pipeline, &info).await?);
         let tag = Some(expand(&release.tag_name, &values)).filter(|tag| !tag.is_empty());
         let tag = tag.unwrap_or_else(|| pipeline.reference.clone());
@@ -106,8 +121,10 @@ impl Ci {
     /// chance. The caller settles the pipeline.
     pub(crate) async fn try_again(&self, tx: &Tx, job: &Job, reason: &str, actor: &Actor) -> Result<JobId> {
         if !store::mark_retried(tx, job.id).await? {
-            return Err(Problem::conflict("already_retried", "This job was already tried again.")
-                .next("Look at the newest try of it in the pipeline."));
+            return Err(
+                Problem::conflict("already_retried", "This job was already tried again.")
+                    .next("Look at the newest try of it in the pipeline."),
+            );
         }
         let now = self.clock.now();
         let id = JobId(tx.next_number("job").await?);
@@ -156,9 +173,15 @@ impl Ci {
     /// It did not end, or was tried again already.
     pub async fn retry_job(&self, project: ProjectId, id: JobId, actor: &Actor) -> Result<Job> {
         let (job, pipeline) = self.job_and_pipeline(project, id).await?;
-        if !matches!(job.status, JobStatus::Success | JobStatus::Failed | JobStatus::Canceled) {
-            return Err(Problem::conflict("not_ended", format!("The job is {}; only ended jobs can be tried again.", job.status))
-                .next("Wait for its end, or cancel it first."));
+        if !matches!(
+            job.status,
+            JobStatus::Success | JobStatus::Failed | JobStatus::Canceled
+        ) {
+            return Err(Problem::conflict(
+                "not_ended",
+                format!("The job is {}; only ended jobs can be tried again.", job.status),
+            )
+            .next("Wait for its end, or cancel it first."));
         }
         let tx = self.db.begin().await?;
         pipeline::store::lock(&tx, pipeline.id).await?;
@@ -176,10 +199,15 @@ impl Ci {
         let (_, pipeline) = self.job_and_pipeline(project, id).await?;
         let tx = self.db.begin().await?;
         pipeline::store::lock(&tx, pipeline.id).await?;
-        let job = store::find(&tx, id).await?.ok_or_else(|| Problem::not_found("job"))?;
+        let job = store::find(&tx, id)
+            .await?
+            .ok_or_else(|| Problem::not_found("job"))?;
         if job.status != JobStatus::Manual {
-            return Err(Problem::conflict("not_manual", format!("The job is {}; it does not wait for a person.", job.status))
-                .next("Only jobs with `when: manual` are started by hand."));
+            return Err(Problem::conflict(
+                "not_manual",
+                format!("The job is {}; it does not wait for a person.", job.status),
+            )
+            .next("Only jobs with `when: manual` are started by hand."));
         }
         store::set_waiting(&tx, id, JobStatus::Pending, self.clock.now()).await?;
         self.revive(&tx, &job).await?;
@@ -194,13 +222,19 @@ impl Ci {
     /// It ended already.
     pub async fn cancel_job(&self, project: ProjectId, id: JobId, actor: &Actor) -> Result<Job> {
         let (job, pipeline) = self.job_and_pipeline(project, id).await?;
-        let open = [JobStatus::Created, JobStatus::Pending, JobStatus::Running, JobStatus::Manual];
+        let open = [
+            JobStatus::Created,
+            JobStatus::Pending,
+            JobStatus::Running,
+            JobStatus::Manual,
+        ];
         let tx = self.db.begin().await?;
         pipeline::store::lock(&tx, pipeline.id).await?;
         if !store::finish(&tx, id, &open, JobStatus::Canceled, None, None, self.clock.now()).await? {
             return Err(Problem::conflict("ended", "The job ended already.").next("Look at its log."));
         }
-        self.tell_finished(&tx, &job, JobStatus::Canceled, None, actor).await?;
+        self.tell_finished(&tx, &job, JobStatus::Canceled, None, actor)
+            .await?;
         self.settle(&tx, &pipeline, actor).await?;
         tx.commit().await?;
         self.job(project, id).await
@@ -210,8 +244,12 @@ impl Ci {
     pub(crate) async fn fail_by_platform(&self, job: &Job, reason: &str, words: &str) -> Result<()> {
         let line = format!("\n\u{1b}[31;1mBascule: {words}\u{1b}[0m\n");
         log::append_line(&self.db, job.id, line.as_bytes()).await?;
-        let failure = Failure { reason: reason.to_owned(), exit_code: None };
-        self.end_job(job.id, Outcome::Failed(failure), &Actor::system()).await?;
+        let failure = Failure {
+            reason: reason.to_owned(),
+            exit_code: None,
+        };
+        self.end_job(job.id, Outcome::Failed(failure), &Actor::system())
+            .await?;
         Ok(())
     }
 
@@ -236,14 +274,19 @@ impl Ci {
         let now = self.clock.now();
         let silent = now.minus(self.options.lost_after);
         // A runner could not reach a server that was not there: silence counts from our own start.
-        let silent = if silent < self.started { bascule_core::Timestamp::from_micros(i64::MIN) } else { silent };
+        let silent = if silent < self.started {
+            bascule_core::Timestamp::from_micros(i64::MIN)
+        } else {
+            silent
+        };
         for job in store::overdue(&self.db, silent, now).await? {
             let too_long = job.started_at.is_some_and(|at| {
                 now.since(at).as_secs() > u64::try_from(job.timeout).unwrap_or_default() + 60
             });
             if too_long {
                 let words = format!("the job took longer than {} seconds and was ended", job.timeout);
-                self.fail_by_platform(&job, "job_execution_timeout", &words).await?;
+                self.fail_by_platform(&job, "job_execution_timeout", &words)
+                    .await?;
             } else {
                 let seconds = self.options.lost_after.as_secs();
                 let words = format!("the runner was not heard of for {seconds} seconds; the job is given up");
@@ -278,7 +321,9 @@ async fn archives(tx: &Tx, pipeline: &Pipeline) -> Result<Vec<ArtifactRef>> {
         .into_iter()
         .filter(|artifact| artifact.kind == ARTIFACT_ARCHIVE)
         .filter_map(|artifact| {
-            let job = jobs.iter().find(|job| job.id == artifact.job_id && !job.retried)?;
+            let job = jobs
+                .iter()
+                .find(|job| job.id == artifact.job_id && !job.retried)?;
             Some(ArtifactRef {
                 job: job.id,
                 job_name: job.name.clone(),

@@ -18,16 +18,46 @@ pub async fn insert(tx: &Tx, job: &Job) -> Result<()> {
         "INSERT INTO job ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
          $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)"
     );
-    let needs = job.needs.as_ref().and_then(|needs| serde_json::to_string(&needs.0).ok());
-    let dependencies = job.dependencies.as_ref().and_then(|list| serde_json::to_string(&list.0).ok());
+    let needs = job
+        .needs
+        .as_ref()
+        .and_then(|needs| serde_json::to_string(&needs.0).ok());
+    let dependencies = job
+        .dependencies
+        .as_ref()
+        .and_then(|list| serde_json::to_string(&list.0).ok());
     tx.run(
         &sql,
         args![
-            job.id, job.pipeline_id, job.project_id, job.name, job.stage, job.stage_index, job.position, job.status,
-            job.run_when, job.allow_failure, needs, dependencies, job.variables, job.spec, job.tags,
-            job.resource_group, job.timeout, job.runner_id, job.failure_reason, job.exit_code, job.retried,
-            job.attempt, job.created_at, job.queued_at, job.started_at, job.finished_at, job.heard_at,
-            job.trace_bytes, job.trace_crc
+            job.id,
+            job.pipeline_id,
+            job.project_id,
+            job.name,
+            job.stage,
+            job.stage_index,
+            job.position,
+            job.status,
+            job.run_when,
+            job.allow_failure,
+            needs,
+            dependencies,
+            job.variables,
+            job.spec,
+            job.tags,
+            job.resource_group,
+            job.timeout,
+            job.runner_id,
+            job.failure_reason,
+            job.exit_code,
+            job.retried,
+            job.attempt,
+            job.created_at,
+            job.queued_at,
+            job.started_at,
+            job.finished_at,
+            job.heard_at,
+            job.trace_bytes,
+            job.trace_crc
         ],
     )
     .await?;
@@ -35,12 +65,17 @@ pub async fn insert(tx: &Tx, job: &Job) -> Result<()> {
 }
 
 pub async fn find(on: &impl Query, id: JobId) -> Result<Option<Job>> {
-    on.one(&format!("SELECT {COLUMNS} FROM job WHERE id = $1"), args![id]).await
+    on.one(&format!("SELECT {COLUMNS} FROM job WHERE id = $1"), args![id])
+        .await
 }
 
 /// All jobs of a pipeline, also those tried again, by place and try.
 pub async fn of_pipeline(on: &impl Query, pipeline: PipelineId) -> Result<Vec<Job>> {
-    on.all(&format!("SELECT {COLUMNS} FROM job WHERE pipeline_id = $1 ORDER BY position, id"), args![pipeline]).await
+    on.all(
+        &format!("SELECT {COLUMNS} FROM job WHERE pipeline_id = $1 ORDER BY position, id"),
+        args![pipeline],
+    )
+    .await
 }
 
 row! {
@@ -71,14 +106,20 @@ pub async fn states(on: &impl Query, pipeline: PipelineId) -> Result<Vec<JobStat
             status: row.status,
             when: row.run_when.0,
             allow_failure: row.allow_failure.0.stands(row.status, row.exit_code),
-            needs: row.needs.map(|needs| needs.0.into_iter().map(|need| need.job).collect()),
+            needs: row
+                .needs
+                .map(|needs| needs.0.into_iter().map(|need| need.job).collect()),
         })
         .collect())
 }
 
 /// The job whose present token this is.
 pub async fn by_token(on: &impl Query, hash: &str) -> Result<Option<Job>> {
-    on.one(&format!("SELECT {COLUMNS} FROM job WHERE token_hash = $1"), args![hash]).await
+    on.one(
+        &format!("SELECT {COLUMNS} FROM job WHERE token_hash = $1"),
+        args![hash],
+    )
+    .await
 }
 
 /// Jobs that wait for a runner, longest waiting first, behind a given place in the queue.
@@ -91,7 +132,14 @@ pub async fn pending(on: &impl Query, after: (Timestamp, JobId), limit: i64) -> 
 }
 
 /// Gives a waiting job to a runner; `false` if someone else was quicker or its resource group is in use.
-pub async fn take(tx: &Tx, job: &Job, runner: RunnerId, token_hash: &str, timeout: i64, now: Timestamp) -> Result<bool> {
+pub async fn take(
+    tx: &Tx,
+    job: &Job,
+    runner: RunnerId,
+    token_hash: &str,
+    timeout: i64,
+    now: Timestamp,
+) -> Result<bool> {
     let rows = tx
         .run(
             "UPDATE job SET status = 'running', runner_id = $2, token_hash = $3, timeout = $4, started_at = $5,
@@ -137,11 +185,21 @@ pub async fn finish(
 }
 
 pub async fn mark_retried(tx: &Tx, id: JobId) -> Result<bool> {
-    Ok(tx.run("UPDATE job SET retried = TRUE WHERE id = $1 AND retried = FALSE", args![id]).await? == 1)
+    Ok(tx
+        .run(
+            "UPDATE job SET retried = TRUE WHERE id = $1 AND retried = FALSE",
+            args![id],
+        )
+        .await?
+        == 1)
 }
 
 pub async fn heard(tx: &Tx, id: JobId, now: Timestamp) -> Result<()> {
-    tx.run("UPDATE job SET heard_at = $2 WHERE id = $1 AND status = 'running'", args![id, now]).await?;
+    tx.run(
+        "UPDATE job SET heard_at = $2 WHERE id = $1 AND status = 'running'",
+        args![id, now],
+    )
+    .await?;
     Ok(())
 }
 
@@ -155,13 +213,16 @@ pub async fn overdue(on: &impl Query, silent_since: Timestamp, now: Timestamp) -
 }
 
 pub async fn running_on(on: &impl Query, runner: RunnerId) -> Result<Vec<Job>> {
-    let sql = format!("SELECT {COLUMNS} FROM job WHERE status = 'running' AND runner_id = $1 ORDER BY id LIMIT 1000");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM job WHERE status = 'running' AND runner_id = $1 ORDER BY id LIMIT 1000"
+    );
     on.all(&sql, args![runner]).await
 }
 
 /// How many jobs wait for a runner.
 pub async fn queue_length(on: &impl Query) -> Result<i64> {
-    on.count("SELECT COUNT(*) AS n FROM job WHERE status = 'pending'", args![]).await
+    on.count("SELECT COUNT(*) AS n FROM job WHERE status = 'pending'", args![])
+        .await
 }
 
 /// A job of a project, if it is that project's.

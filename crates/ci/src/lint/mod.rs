@@ -22,9 +22,12 @@ pub(crate) fn routes() -> Routes<Ci> {
     // Reading included files is reading code.
     let code = Access::Project(Permission::CodeRead);
     let room = DefaultBodyLimit::max(4 * limits::CI_FILE_BYTES);
-    Routes::new()
-        .api(code, routes!(lint))
-        .page("GET,POST", "/{group}/{project}/-/ci/lint", read, get(page).post(check).layer(room))
+    Routes::new().api(code, routes!(lint)).page(
+        "GET,POST",
+        "/{group}/{project}/-/ci/lint",
+        read,
+        get(page).post(check).layer(room),
+    )
 }
 
 impl Ci {
@@ -34,20 +37,34 @@ impl Ci {
     /// There is no such branch or tag, or no file.
     pub async fn lint(&self, scope: &ProjectScope, request: &LintRequest) -> Result<LintResult> {
         let project = scope.id;
-        let info = self.code.project(project).await?.ok_or_else(|| Problem::not_found("project"))?;
-        let reference =
-            if request.reference.is_empty() { info.default_branch.clone() } else { request.reference.clone() };
+        let info = self
+            .code
+            .project(project)
+            .await?
+            .ok_or_else(|| Problem::not_found("project"))?;
+        let reference = if request.reference.is_empty() {
+            info.default_branch.clone()
+        } else {
+            request.reference.clone()
+        };
         let commit = self.code.resolve(project, &reference).await?;
         if commit.is_none() && !request.reference.is_empty() {
-            return Err(Problem::invalid("no_such_ref", format!("There is no branch or tag `{reference}`.")));
+            return Err(Problem::invalid(
+                "no_such_ref",
+                format!("There is no branch or tag `{reference}`."),
+            ));
         }
         let (sha, tag) = commit.map_or_else(|| (String::new(), false), |commit| (commit.sha, commit.tag));
         let bytes = match &request.content {
             Some(text) => text.clone().into_bytes(),
-            None => self.code.read_file(project, &sha, CI_FILE).await?.ok_or_else(|| {
-                Problem::invalid("no_ci_file", format!("There is no {CI_FILE} at `{reference}`."))
-                    .next("Add one, or paste a text to check.")
-            })?,
+            None => self
+                .code
+                .read_file(project, &sha, CI_FILE)
+                .await?
+                .ok_or_else(|| {
+                    Problem::invalid("no_ci_file", format!("There is no {CI_FILE} at `{reference}`."))
+                        .next("Add one, or paste a text to check.")
+                })?,
         };
         let start = Start {
             project,
@@ -69,7 +86,10 @@ impl Ci {
         let secrets = scope.holds(Permission::PipelineRun);
         draft.protected &= scope.holds(Permission::ProtectedPush);
         Ok(match self.prepare(&mut draft, &info, &bytes, secrets).await? {
-            Err(faults) => LintResult { faults: wire_faults(&faults.0), ..LintResult::default() },
+            Err(faults) => LintResult {
+                faults: wire_faults(&faults.0),
+                ..LintResult::default()
+            },
             Ok(prepared) => LintResult {
                 valid: true,
                 faults: Vec::new(),
@@ -79,7 +99,11 @@ impl Ci {
                     .plan
                     .left_out
                     .iter()
-                    .map(|(name, reason)| LintJob { name: name.clone(), reason: reason.clone(), ..LintJob::default() })
+                    .map(|(name, reason)| LintJob {
+                        name: name.clone(),
+                        reason: reason.clone(),
+                        ..LintJob::default()
+                    })
                     .collect(),
                 stages: prepared.plan.stages,
                 none: prepared.plan.none,
@@ -93,7 +117,10 @@ fn to_wire(job: &PlannedJob) -> LintJob {
         name: job.name.clone(),
         stage: job.stage.clone(),
         when: job.when.as_str().to_owned(),
-        needs: job.needs.as_ref().map(|needs| needs.iter().map(|need| need.job.clone()).collect()),
+        needs: job
+            .needs
+            .as_ref()
+            .map(|needs| needs.iter().map(|need| need.job.clone()).collect()),
         allow_failure: job.allow_failure != crate::config::AllowFailure::No,
         reason: job.reason.clone(),
     }
@@ -141,7 +168,11 @@ async fn page(State(ci): State<Ci>, project: InProject, ui: Ui, Params(query): P
     if project.holds(Permission::CodeRead)
         && let Some(info) = ci.code.project(project.id).await?
     {
-        let reference = if query.reference.is_empty() { &info.default_branch } else { &query.reference };
+        let reference = if query.reference.is_empty() {
+            &info.default_branch
+        } else {
+            &query.reference
+        };
         if let Some(commit) = ci.code.resolve(project.id, reference).await?
             && let Some(bytes) = ci.code.read_file(project.id, &commit.sha, CI_FILE).await?
         {
@@ -152,21 +183,37 @@ async fn page(State(ci): State<Ci>, project: InProject, ui: Ui, Params(query): P
 }
 
 async fn check(State(ci): State<Ci>, project: InProject, ui: Ui, FormBody(form): FormBody<Form>) -> Answer {
-    show(&ci, &project, &ui, form.content.replace("\r\n", "\n"), form.reference.trim().to_owned()).await
+    show(
+        &ci,
+        &project,
+        &ui,
+        form.content.replace("\r\n", "\n"),
+        form.reference.trim().to_owned(),
+    )
+    .await
 }
 
 async fn show(ci: &Ci, project: &InProject, ui: &Ui, content: String, reference: String) -> Answer {
     let path = project.path();
     let (mut result, mut told) = (None, String::new());
     if !content.trim().is_empty() {
-        let request = LintRequest { content: Some(content.clone()), reference: reference.clone() };
-        match ci.lint(&project, &request).await {
+        let request = LintRequest {
+            content: Some(content.clone()),
+            reference: reference.clone(),
+        };
+        match ci.lint(project, &request).await {
             Ok(found) => result = Some(found),
             Err(problem) if !problem.is_server_fault() => told = problem.what,
             Err(problem) => return Err(problem.into()),
         }
     }
-    let page = Page { href: format!("/{path}/-/ci/lint"), content, reference, result, told };
+    let page = Page {
+        href: format!("/{path}/-/ci/lint"),
+        content,
+        reference,
+        result,
+        told,
+    };
     let crumbs = [
         Crumb::to(&path, format!("/{path}")),
         Crumb::to("Pipelines", format!("/{path}/-/pipelines")),

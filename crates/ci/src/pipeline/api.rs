@@ -2,7 +2,11 @@
 
 use super::{pages, store};
 use crate::{Ci, job};
-use axum::{Json, extract::State, routing::{get, post}};
+use axum::{
+    Json,
+    extract::State,
+    routing::{get, post},
+};
 use bascule_core::{Permission, PipelineId, Result, limits};
 use bascule_web::{Access, Answer, Body, InProject, Params, PathOf, Routes, Who, routes};
 use bascule_wire::ci::{Pipeline, PipelineDetail, PipelineList, RunPipeline};
@@ -19,10 +23,30 @@ pub(crate) fn routes() -> Routes<Ci> {
         .api(run, routes!(cancel))
         .api(run, routes!(retry))
         .page("GET", "/{group}/{project}/-/pipelines", read, get(pages::list))
-        .page("POST", "/{group}/{project}/-/pipelines/new", run, post(pages::start))
-        .page("GET", "/{group}/{project}/-/pipelines/{id}", read, get(pages::show))
-        .page("POST", "/{group}/{project}/-/pipelines/{id}/cancel", run, post(pages::cancel))
-        .page("POST", "/{group}/{project}/-/pipelines/{id}/retry", run, post(pages::retry))
+        .page(
+            "POST",
+            "/{group}/{project}/-/pipelines/new",
+            run,
+            post(pages::start),
+        )
+        .page(
+            "GET",
+            "/{group}/{project}/-/pipelines/{id}",
+            read,
+            get(pages::show),
+        )
+        .page(
+            "POST",
+            "/{group}/{project}/-/pipelines/{id}/cancel",
+            run,
+            post(pages::cancel),
+        )
+        .page(
+            "POST",
+            "/{group}/{project}/-/pipelines/{id}/retry",
+            run,
+            post(pages::retry),
+        )
 }
 
 /// The number in a path behind group and project.
@@ -51,11 +75,21 @@ async fn list(
     project: InProject,
     Params(query): Params<ListQuery>,
 ) -> Answer<Json<PipelineList>> {
-    let limit = query.limit.unwrap_or(limits::PAGE_ENTRIES).clamp(1, limits::API_PAGE_ENTRIES);
+    let limit = query
+        .limit
+        .unwrap_or(limits::PAGE_ENTRIES)
+        .clamp(1, limits::API_PAGE_ENTRIES);
     let before = query.before.map(PipelineId);
     let found = store::list(&ci.db, project.id, query.reference.as_deref(), before, limit).await?;
-    let next = if found.len() as i64 == limit { found.last().map(|p| p.id) } else { None };
-    Ok(Json(PipelineList { pipelines: found.iter().map(super::Pipeline::to_wire).collect(), next }))
+    let next = if found.len() as i64 == limit {
+        found.last().map(|p| p.id)
+    } else {
+        None
+    };
+    Ok(Json(PipelineList {
+        pipelines: found.iter().map(super::Pipeline::to_wire).collect(),
+        next,
+    }))
 }
 
 /// Starts a pipeline.
@@ -77,7 +111,11 @@ impl Ci {
     ///
     /// # Errors
     /// There is none by that number in that project.
-    pub async fn pipeline_detail(&self, project: bascule_core::ProjectId, id: PipelineId) -> Result<PipelineDetail> {
+    pub async fn pipeline_detail(
+        &self,
+        project: bascule_core::ProjectId,
+        id: PipelineId,
+    ) -> Result<PipelineDetail> {
         let pipeline = self.pipeline(project, id).await?;
         let jobs = job::store::of_pipeline(&self.db, id).await?;
         let artifacts = job::artifact::of_pipeline(&self.db, id).await?;
@@ -93,7 +131,11 @@ impl Ci {
 #[utoipa::path(get, path = "/api/v1/projects/{group}/{project}/pipelines/{id}", tag = "ci",
     params(("group" = String, Path), ("project" = String, Path), ("id" = i64, Path)),
     responses((status = 200, body = PipelineDetail)))]
-async fn detail(State(ci): State<Ci>, project: InProject, PathOf(at): PathOf<Numbered>) -> Answer<Json<PipelineDetail>> {
+async fn detail(
+    State(ci): State<Ci>,
+    project: InProject,
+    PathOf(at): PathOf<Numbered>,
+) -> Answer<Json<PipelineDetail>> {
     Ok(Json(ci.pipeline_detail(project.id, PipelineId(at.id)).await?))
 }
 
@@ -107,7 +149,11 @@ async fn cancel(
     who: Who,
     PathOf(at): PathOf<Numbered>,
 ) -> Answer<Json<Pipeline>> {
-    Ok(Json(ci.cancel_pipeline(project.id, PipelineId(at.id), &who.actor).await?.to_wire()))
+    Ok(Json(
+        ci.cancel_pipeline(project.id, PipelineId(at.id), &who.actor)
+            .await?
+            .to_wire(),
+    ))
 }
 
 /// Tries all failed and canceled jobs again.
@@ -120,5 +166,9 @@ async fn retry(
     who: Who,
     PathOf(at): PathOf<Numbered>,
 ) -> Answer<Json<Pipeline>> {
-    Ok(Json(ci.retry_pipeline(project.id, PipelineId(at.id), &who.actor).await?.to_wire()))
+    Ok(Json(
+        ci.retry_pipeline(project.id, PipelineId(at.id), &who.actor)
+            .await?
+            .to_wire(),
+    ))
 }

@@ -74,15 +74,24 @@ impl Ci {
         let Some(bytes) = self.code.read_file(start.project, &start.sha, CI_FILE).await? else {
             return Ok(Created::Nothing(format!("there is no {CI_FILE} at this commit")));
         };
-        let message = self.code.commit_message(start.project, &start.sha).await?.unwrap_or_default();
+        let message = self
+            .code
+            .commit_message(start.project, &start.sha)
+            .await?
+            .unwrap_or_default();
         if start.source == "push" && asks_to_skip(&message) {
-            return Ok(Created::Nothing("the commit's message asks to skip CI".to_owned()));
+            return Ok(Created::Nothing(
+                "the commit's message asks to skip CI".to_owned(),
+            ));
         }
         let mut pipeline = self.draft(&start, message).await?;
         pipeline.ci_file_digest = Some(Digest::of(&bytes));
         match self.prepare(&mut pipeline, &info, &bytes, true).await? {
             Err(faults) => self.refuse(pipeline, &start, faults).await,
-            Ok(Prepared { plan: Plan { none: Some(why), .. }, .. }) => Ok(Created::Nothing(why)),
+            Ok(Prepared {
+                plan: Plan { none: Some(why), .. },
+                ..
+            }) => Ok(Created::Nothing(why)),
             Ok(prepared) => {
                 pipeline.name = prepared.plan.name.clone();
                 pipeline.stages = Json(prepared.plan.stages.clone());
@@ -94,7 +103,10 @@ impl Ci {
 
     /// A pipeline as far as it is known before its file was read.
     pub(crate) async fn draft(&self, start: &Start, message: String) -> Result<Pipeline> {
-        let protected = self.code.is_protected(start.project, &start.reference, start.tag).await?;
+        let protected = self
+            .code
+            .is_protected(start.project, &start.reference, start.tag)
+            .await?;
         Ok(Pipeline {
             id: PipelineId(0),
             project_id: start.project,
@@ -129,7 +141,9 @@ impl Ci {
         secrets: bool,
     ) -> Result<Result<Prepared, Faults>> {
         let (project, sha) = (pipeline.project_id, pipeline.sha.clone());
-        let Some(text) = text_of(bytes) else { return Ok(Err(not_text())) };
+        let Some(text) = text_of(bytes) else {
+            return Ok(Err(not_text()));
+        };
         let mut assembly = match Assembly::new(text) {
             Ok(assembly) => assembly,
             Err(faults) => return Ok(Err(faults)),
@@ -152,7 +166,11 @@ impl Ci {
             }
             _ => None,
         };
-        let files = if by_files { self.code.list_paths(project, &sha).await? } else { Vec::new() };
+        let files = if by_files {
+            self.code.list_paths(project, &sha).await?
+        } else {
+            Vec::new()
+        };
         let mut over = match secrets {
             true => variable::for_jobs(&self.db, project, pipeline.protected).await?,
             false => Vec::new(),
@@ -180,7 +198,10 @@ impl Ci {
         pipeline.faults = Json(faults.0.clone());
         let tx = self.db.begin().await?;
         pipeline.id = PipelineId(tx.next_number("pipeline").await?);
-        let origin = store::Origin { actor: &start.actor, source_fact: start.fact.clone() };
+        let origin = store::Origin {
+            actor: &start.actor,
+            source_fact: start.fact.clone(),
+        };
         if !store::insert(&tx, &pipeline, &origin).await? {
             drop(tx);
             return self.already(start).await;
@@ -200,7 +221,10 @@ impl Ci {
     async fn store(&self, mut pipeline: Pipeline, start: &Start, plan: &Plan) -> Result<Created> {
         let tx = self.db.begin().await?;
         pipeline.id = PipelineId(tx.next_number("pipeline").await?);
-        let origin = store::Origin { actor: &start.actor, source_fact: start.fact.clone() };
+        let origin = store::Origin {
+            actor: &start.actor,
+            source_fact: start.fact.clone(),
+        };
         if !store::insert(&tx, &pipeline, &origin).await? {
             drop(tx);
             return self.already(start).await;
@@ -227,22 +251,36 @@ impl Ci {
     /// Another replica handled the same fact first.
     async fn already(&self, start: &Start) -> Result<Created> {
         let fact = start.fact.as_deref().unwrap_or_default();
-        let known = store::of_fact(&self.db, fact).await?.ok_or_else(Problem::internal)?;
+        let known = store::of_fact(&self.db, fact)
+            .await?
+            .ok_or_else(Problem::internal)?;
         Ok(Created::Pipeline(known.id))
     }
 }
 
 fn text_of(bytes: &[u8]) -> Option<&str> {
-    std::str::from_utf8(bytes).ok().map(|text| text.trim_start_matches('\u{feff}'))
+    std::str::from_utf8(bytes)
+        .ok()
+        .map(|text| text.trim_start_matches('\u{feff}'))
 }
 
 fn not_text() -> Faults {
-    Faults(vec![Fault::new(Pos { file: 0, line: 1, column: 1 }, "the file is not UTF-8 text", "save it as UTF-8")])
+    Faults(vec![Fault::new(
+        Pos {
+            file: 0,
+            line: 1,
+            column: 1,
+        },
+        "the file is not UTF-8 text",
+        "save it as UTF-8",
+    )])
 }
 
 fn asks_to_skip(message: &str) -> bool {
     let lower = message.to_lowercase();
-    ["[skip ci]", "[ci skip]", "[no ci]"].iter().any(|sign| lower.contains(sign))
+    ["[skip ci]", "[ci skip]", "[no ci]"]
+        .iter()
+        .any(|sign| lower.contains(sign))
 }
 
 fn new_job(id: JobId, pipeline: &Pipeline, position: usize, planned: &PlannedJob) -> Job {
@@ -295,8 +333,12 @@ impl Config {
             let of_jobs = self.jobs.iter().filter_map(|job| job.rules.as_ref()).flatten();
             self.workflow.rules.iter().flatten().chain(of_jobs)
         };
-        let refs = self.jobs.iter().flat_map(|job| job.only.iter().chain(&job.except));
-        let changes = rules().any(|rule| rule.changes.is_some()) || refs.into_iter().any(|r| r.changes.is_some());
+        let refs = self
+            .jobs
+            .iter()
+            .flat_map(|job| job.only.iter().chain(&job.except));
+        let changes =
+            rules().any(|rule| rule.changes.is_some()) || refs.into_iter().any(|r| r.changes.is_some());
         (changes, rules().any(|rule| rule.exists.is_some()))
     }
 }

@@ -14,9 +14,9 @@ use bascule_store::{Json, row};
 use bascule_wire::ci as wire;
 
 pub use create::{Created, Start};
-pub(crate) use service::milliseconds;
-pub(crate) use predefined::{ZERO, of_job as predefined_of_job, of_pipeline as predefined_of_pipeline, slug};
 pub(crate) use pages::{PipelineLine, line, status_badge};
+pub(crate) use predefined::{ZERO, of_job as predefined_of_job, of_pipeline as predefined_of_pipeline, slug};
+pub(crate) use service::milliseconds;
 
 row! {
     /// A pipeline as stored.

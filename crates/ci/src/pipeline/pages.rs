@@ -1,7 +1,16 @@
 //! Pages of pipelines.
 
-use super::{Pipeline, api::{ListQuery, Numbered}, store};
-use crate::{Ci, fault::Fault, job::{self, Job}, status::JobStatus};
+use super::{
+    Pipeline,
+    api::{ListQuery, Numbered},
+    store,
+};
+use crate::{
+    Ci,
+    fault::Fault,
+    job::{self, Job},
+    status::JobStatus,
+};
 use askama::Template;
 use axum::{
     extract::State,
@@ -9,7 +18,8 @@ use axum::{
 };
 use bascule_core::{Permission, PipelineId, limits};
 use bascule_web::{
-    Answer, Crumb, FormBody, InProject, Markup, Params, PathOf, Tab, Ui, Who, duration, icon, url_encode, when,
+    Answer, Crumb, FormBody, InProject, Markup, Params, PathOf, Tab, Ui, Who, duration, icon, url_encode,
+    when,
 };
 use bascule_wire::ci::RunPipeline;
 use serde::Deserialize;
@@ -65,7 +75,10 @@ pub(crate) fn line(pipeline: &Pipeline, project: &str) -> PipelineLine {
     PipelineLine {
         id: pipeline.id,
         href: format!("/{project}/-/pipelines/{}", pipeline.id),
-        title: pipeline.name.clone().unwrap_or_else(|| pipeline.title().to_owned()),
+        title: pipeline
+            .name
+            .clone()
+            .unwrap_or_else(|| pipeline.title().to_owned()),
         reference: pipeline.reference.clone(),
         reference_icon: icon(if pipeline.tag { "tag" } else { "git-branch" }),
         commit: pipeline.sha.get(..8).unwrap_or(&pipeline.sha).to_owned(),
@@ -75,7 +88,12 @@ pub(crate) fn line(pipeline: &Pipeline, project: &str) -> PipelineLine {
         badge: status_badge(pipeline.status.as_str()),
         created: when(pipeline.created_at),
         took,
-        fault: pipeline.faults.0.first().map(ToString::to_string).unwrap_or_default(),
+        fault: pipeline
+            .faults
+            .0
+            .first()
+            .map(ToString::to_string)
+            .unwrap_or_default(),
     }
 }
 
@@ -107,7 +125,10 @@ pub(super) async fn list(
     let base = format!("/{path}/-/pipelines");
     let older = match found.last() {
         Some(last) if found.len() as i64 == limit => {
-            let filter = reference.as_ref().map(|r| format!("&ref={}", url_encode(r))).unwrap_or_default();
+            let filter = reference
+                .as_ref()
+                .map(|r| format!("&ref={}", url_encode(r)))
+                .unwrap_or_default();
             Some(format!("{base}?before={}{filter}", last.id))
         }
         _ => None,
@@ -123,7 +144,12 @@ pub(super) async fn list(
         base,
         empty: icon("rocket"),
     };
-    ui.project_page(Tab::Pipelines, "Pipelines", &[Crumb::to(&path, format!("/{path}")), Crumb::here("Pipelines")], &page)
+    ui.project_page(
+        Tab::Pipelines,
+        "Pipelines",
+        &[Crumb::to(&path, format!("/{path}")), Crumb::here("Pipelines")],
+        &page,
+    )
 }
 
 /// One job in the graph.
@@ -176,7 +202,11 @@ fn cell(job: &Job, project: &str, now: bascule_core::Timestamp) -> JobCell {
         href: format!("/{project}/-/jobs/{}", job.id),
         badge: status_badge(job.status.as_str()),
         took,
-        needs: job.need_names().filter(|needs| !needs.is_empty()).map(|needs| needs.join(", ")).unwrap_or_default(),
+        needs: job
+            .need_names()
+            .filter(|needs| !needs.is_empty())
+            .map(|needs| needs.join(", "))
+            .unwrap_or_default(),
         allowed: job.failure_allowed(),
         manual: job.status == JobStatus::Manual,
         attempt: job.attempt,
@@ -219,7 +249,11 @@ pub(super) async fn show(
         .iter()
         .map(|stage| StageColumn {
             name: stage.clone(),
-            jobs: jobs.iter().filter(|j| !j.retried && &j.stage == stage).map(|j| cell(j, &path, now)).collect(),
+            jobs: jobs
+                .iter()
+                .filter(|j| !j.retried && &j.stage == stage)
+                .map(|j| cell(j, &path, now))
+                .collect(),
         })
         .collect();
     let open = !pipeline.status.is_final();
@@ -231,7 +265,11 @@ pub(super) async fn show(
         stages,
         faults: notices(&pipeline.faults.0, &path, &pipeline.sha),
         warnings: notices(&pipeline.warnings.0, &path, &pipeline.sha),
-        earlier: jobs.iter().filter(|j| j.retried).map(|j| cell(j, &path, now)).collect(),
+        earlier: jobs
+            .iter()
+            .filter(|j| j.retried)
+            .map(|j| cell(j, &path, now))
+            .collect(),
         live: open,
         may_cancel: may_run && open,
         may_retry: may_run && jobs.iter().any(|job| again(&job)),
@@ -266,17 +304,30 @@ pub(super) async fn start(
     who: Who,
     FormBody(form): FormBody<StartForm>,
 ) -> Answer {
-    let request = RunPipeline { reference: form.reference.trim().to_owned(), ..RunPipeline::default() };
+    let request = RunPipeline {
+        reference: form.reference.trim().to_owned(),
+        ..RunPipeline::default()
+    };
     let pipeline = ci.run_pipeline(&project, request, "web", &who.actor).await?;
     Ok(to_pipeline(&project.path(), pipeline.id))
 }
 
-pub(super) async fn cancel(State(ci): State<Ci>, project: InProject, who: Who, PathOf(Numbered { id }): PathOf<Numbered>) -> Answer {
+pub(super) async fn cancel(
+    State(ci): State<Ci>,
+    project: InProject,
+    who: Who,
+    PathOf(Numbered { id }): PathOf<Numbered>,
+) -> Answer {
     let pipeline = ci.cancel_pipeline(project.id, PipelineId(id), &who.actor).await?;
     Ok(to_pipeline(&project.path(), pipeline.id))
 }
 
-pub(super) async fn retry(State(ci): State<Ci>, project: InProject, who: Who, PathOf(Numbered { id }): PathOf<Numbered>) -> Answer {
+pub(super) async fn retry(
+    State(ci): State<Ci>,
+    project: InProject,
+    who: Who,
+    PathOf(Numbered { id }): PathOf<Numbered>,
+) -> Answer {
     let pipeline = ci.retry_pipeline(project.id, PipelineId(id), &who.actor).await?;
     Ok(to_pipeline(&project.path(), pipeline.id))
 }

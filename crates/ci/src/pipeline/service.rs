@@ -2,7 +2,7 @@
 
 use super::{Created, Pipeline, Start, state, store};
 use crate::{
-    Ci, Change,
+    Change, Ci,
     config::variable_name,
     job::{self, Job},
     status::{JobStatus, PipelineStatus},
@@ -39,10 +39,16 @@ impl Ci {
         let mut variables = Vec::new();
         for (key, value) in request.variables {
             if !variable_name(&key) {
-                return Err(Problem::invalid("bad_variable", format!("`{key}` cannot be a variable's name."))
-                    .next("Use letters, digits and `_`, not beginning with a digit."));
+                return Err(Problem::invalid(
+                    "bad_variable",
+                    format!("`{key}` cannot be a variable's name."),
+                )
+                .next("Use letters, digits and `_`, not beginning with a digit."));
             }
-            variables.push(Variable { public: false, ..Variable::public(key, value) });
+            variables.push(Variable {
+                public: false,
+                ..Variable::public(key, value)
+            });
         }
         let reference = if request.reference.is_empty() {
             let info = self.code.project(project).await?;
@@ -58,10 +64,16 @@ impl Ci {
         // it to other ends.
         if !variables.is_empty()
             && !scope.holds(Permission::ProtectedPush)
-            && self.code.is_protected(project, &commit.reference, commit.tag).await?
+            && self
+                .code
+                .is_protected(project, &commit.reference, commit.tag)
+                .await?
         {
             return Err(Problem::forbidden(Permission::ProtectedPush)
-                .why(format!("`{}` is protected, and its jobs see protected variables.", commit.reference))
+                .why(format!(
+                    "`{}` is protected, and its jobs see protected variables.",
+                    commit.reference
+                ))
                 .next("Run it without variables, run another branch, or ask a maintainer."));
         }
         let start = Start {
@@ -90,17 +102,28 @@ impl Ci {
     ///
     /// # Errors
     /// The store cannot be reached.
-    pub async fn cancel_pipeline(&self, project: ProjectId, id: PipelineId, actor: &Actor) -> Result<Pipeline> {
+    pub async fn cancel_pipeline(
+        &self,
+        project: ProjectId,
+        id: PipelineId,
+        actor: &Actor,
+    ) -> Result<Pipeline> {
         let pipeline = self.pipeline(project, id).await?;
         let now = self.clock.now();
         let tx = self.db.begin().await?;
         store::lock(&tx, id).await?;
-        let open = [JobStatus::Created, JobStatus::Pending, JobStatus::Running, JobStatus::Manual];
+        let open = [
+            JobStatus::Created,
+            JobStatus::Pending,
+            JobStatus::Running,
+            JobStatus::Manual,
+        ];
         for job in job::store::of_pipeline(&tx, id).await? {
             if open.contains(&job.status)
                 && job::store::finish(&tx, job.id, &open, JobStatus::Canceled, None, None, now).await?
             {
-                self.tell_finished(&tx, &job, JobStatus::Canceled, None, actor).await?;
+                self.tell_finished(&tx, &job, JobStatus::Canceled, None, actor)
+                    .await?;
             }
         }
         self.settle(&tx, &pipeline, actor).await?;
@@ -112,7 +135,12 @@ impl Ci {
     ///
     /// # Errors
     /// There is none to try again.
-    pub async fn retry_pipeline(&self, project: ProjectId, id: PipelineId, actor: &Actor) -> Result<Pipeline> {
+    pub async fn retry_pipeline(
+        &self,
+        project: ProjectId,
+        id: PipelineId,
+        actor: &Actor,
+    ) -> Result<Pipeline> {
         let pipeline = self.pipeline(project, id).await?;
         let tx = self.db.begin().await?;
         store::lock(&tx, id).await?;
@@ -122,8 +150,11 @@ impl Ci {
             .filter(|job| !job.retried && matches!(job.status, JobStatus::Failed | JobStatus::Canceled))
             .collect();
         if again.is_empty() {
-            return Err(Problem::conflict("nothing_to_retry", "No job of this pipeline failed or was canceled.")
-                .next("Run a new pipeline, or try a single job again."));
+            return Err(Problem::conflict(
+                "nothing_to_retry",
+                "No job of this pipeline failed or was canceled.",
+            )
+            .next("Run a new pipeline, or try a single job again."));
         }
         for job in again {
             self.try_again(&tx, job, "person", actor).await?;
@@ -182,7 +213,9 @@ impl Ci {
             name: job.name.clone(),
             status: status.to_string(),
             failure_reason: reason.map(str::to_owned),
-            duration_ms: job.started_at.map_or(0, |started| milliseconds(now.since(started))),
+            duration_ms: job
+                .started_at
+                .map_or(0, |started| milliseconds(now.since(started))),
         };
         self.ledger.append(tx, actor, &fact).await?;
         let (signals, change) = (self.signals.clone(), Change::Job(job.id));
@@ -194,8 +227,14 @@ impl Ci {
     ///
     /// # Errors
     /// The store cannot be reached.
-    pub async fn commit_status(&self, project: ProjectId, sha: &str) -> Result<Option<(PipelineId, PipelineStatus)>> {
-        Ok(store::of_commit(&self.db, project, sha).await?.map(|pipeline| (pipeline.id, pipeline.status)))
+    pub async fn commit_status(
+        &self,
+        project: ProjectId,
+        sha: &str,
+    ) -> Result<Option<(PipelineId, PipelineStatus)>> {
+        Ok(store::of_commit(&self.db, project, sha)
+            .await?
+            .map(|pipeline| (pipeline.id, pipeline.status)))
     }
 }
 

@@ -31,7 +31,11 @@ pub struct JobState {
 #[must_use]
 pub fn advance(jobs: &[JobState]) -> Vec<(JobId, JobStatus)> {
     let mut jobs: Vec<JobState> = jobs.to_vec();
-    let by_name: HashMap<String, usize> = jobs.iter().enumerate().map(|(i, j)| (j.name.clone(), i)).collect();
+    let by_name: HashMap<String, usize> = jobs
+        .iter()
+        .enumerate()
+        .map(|(i, j)| (j.name.clone(), i))
+        .collect();
     let mut changes = Vec::new();
     loop {
         let mut changed = false;
@@ -56,17 +60,27 @@ fn next_status(jobs: &[JobState], index: usize, by_name: &HashMap<String, usize>
     let job = &jobs[index];
     let before: Vec<&JobState> = match &job.needs {
         // A need that is not there was optional.
-        Some(needs) => needs.iter().filter_map(|name| by_name.get(name)).map(|i| &jobs[*i]).collect(),
+        Some(needs) => needs
+            .iter()
+            .filter_map(|name| by_name.get(name))
+            .map(|i| &jobs[*i])
+            .collect(),
         None => jobs.iter().filter(|other| other.stage < job.stage).collect(),
     };
     if before.iter().any(|other| waits(other)) {
         return None;
     }
-    let failed = before.iter().any(|other| other.status == JobStatus::Failed && !other.allow_failure);
-    let canceled = before.iter().any(|other| other.status == JobStatus::Canceled && !other.allow_failure);
+    let failed = before
+        .iter()
+        .any(|other| other.status == JobStatus::Failed && !other.allow_failure);
+    let canceled = before
+        .iter()
+        .any(|other| other.status == JobStatus::Canceled && !other.allow_failure);
     // Who names a job needs its result; a stage only follows.
     let absent = job.needs.is_some()
-        && before.iter().any(|other| matches!(other.status, JobStatus::Skipped | JobStatus::Manual));
+        && before
+            .iter()
+            .any(|other| matches!(other.status, JobStatus::Skipped | JobStatus::Manual));
     let good = !failed && !canceled && !absent;
     Some(match job.when {
         When::OnSuccess if good => JobStatus::Pending,
@@ -91,19 +105,33 @@ fn waits(job: &JobState) -> bool {
 pub fn summarize(jobs: &[JobState]) -> PipelineStatus {
     let any = |status: JobStatus| jobs.iter().any(|job| job.status == status);
     let begun = jobs.iter().any(|job| {
-        matches!(job.status, JobStatus::Success | JobStatus::Failed | JobStatus::Canceled | JobStatus::Running)
+        matches!(
+            job.status,
+            JobStatus::Success | JobStatus::Failed | JobStatus::Canceled | JobStatus::Running
+        )
     });
     if any(JobStatus::Running) {
         return PipelineStatus::Running;
     }
     if any(JobStatus::Pending) {
-        return if begun { PipelineStatus::Running } else { PipelineStatus::Pending };
+        return if begun {
+            PipelineStatus::Running
+        } else {
+            PipelineStatus::Pending
+        };
     }
-    if jobs.iter().any(|job| job.status == JobStatus::Manual && !job.allow_failure) {
+    if jobs
+        .iter()
+        .any(|job| job.status == JobStatus::Manual && !job.allow_failure)
+    {
         return PipelineStatus::Manual;
     }
     if any(JobStatus::Created) {
-        return if begun { PipelineStatus::Running } else { PipelineStatus::Created };
+        return if begun {
+            PipelineStatus::Running
+        } else {
+            PipelineStatus::Created
+        };
     }
     let counts = |status: JobStatus| jobs.iter().any(|job| job.status == status && !job.allow_failure);
     let allowed = |status: JobStatus| jobs.iter().any(|job| job.status == status && job.allow_failure);
@@ -123,7 +151,9 @@ pub fn summarize(jobs: &[JobState]) -> PipelineStatus {
 /// Skipped jobs that get another chance because `from` is tried again or started: those behind it.
 #[must_use]
 pub fn revived(jobs: &[JobState], from: &str) -> Vec<JobId> {
-    let Some(origin) = jobs.iter().find(|job| job.name == from) else { return Vec::new() };
+    let Some(origin) = jobs.iter().find(|job| job.name == from) else {
+        return Vec::new();
+    };
     let mut behind: Vec<&str> = vec![from];
     loop {
         let more: Vec<&str> = jobs
@@ -141,7 +171,9 @@ pub fn revived(jobs: &[JobState], from: &str) -> Vec<JobId> {
         behind.extend(more);
     }
     jobs.iter()
-        .filter(|job| job.status == JobStatus::Skipped && job.name != from && behind.contains(&job.name.as_str()))
+        .filter(|job| {
+            job.status == JobStatus::Skipped && job.name != from && behind.contains(&job.name.as_str())
+        })
         .map(|job| job.id)
         .collect()
 }
@@ -187,7 +219,12 @@ mod tests {
 
     #[test]
     fn after_a_failure_only_on_failure_and_always_run() {
-        let mut jobs = vec![job(1, 0, Failed), job(2, 1, Created), job(3, 1, Created), job(4, 1, Created)];
+        let mut jobs = vec![
+            job(1, 0, Failed),
+            job(2, 1, Created),
+            job(3, 1, Created),
+            job(4, 1, Created),
+        ];
         jobs[2].when = When::OnFailure;
         jobs[3].when = When::Always;
         assert_eq!(after(&mut jobs), [Failed, Skipped, Pending, Pending]);
@@ -200,7 +237,12 @@ mod tests {
 
     #[test]
     fn needs_start_before_their_stage_and_do_not_do_without() {
-        let mut jobs = vec![job(1, 0, Success), job(2, 0, Running), job(3, 1, Created), job(4, 1, Created)];
+        let mut jobs = vec![
+            job(1, 0, Success),
+            job(2, 0, Running),
+            job(3, 1, Created),
+            job(4, 1, Created),
+        ];
         jobs[2].needs = Some(vec!["j1".into()]);
         jobs[3].needs = Some(vec![]);
         assert_eq!(after(&mut jobs)[2..], [Pending, Pending]);
@@ -244,8 +286,13 @@ mod tests {
 
     #[test]
     fn a_retry_revives_what_was_skipped_behind_it() {
-        let mut jobs =
-            vec![job(1, 0, Failed), job(2, 0, Skipped), job(3, 1, Skipped), job(4, 1, Skipped), job(5, 2, Success)];
+        let mut jobs = vec![
+            job(1, 0, Failed),
+            job(2, 0, Skipped),
+            job(3, 1, Skipped),
+            job(4, 1, Skipped),
+            job(5, 2, Success),
+        ];
         jobs[3].needs = Some(vec!["j2".into()]);
         assert_eq!(revived(&jobs, "j1"), [JobId(3)]);
         assert_eq!(revived(&jobs, "j2"), [JobId(3), JobId(4)]);

@@ -25,9 +25,29 @@ pub async fn insert(tx: &Tx, p: &Pipeline, origin: &Origin<'_>) -> Result<bool> 
         .run(
             &sql,
             args![
-                p.id, p.project_id, p.reference, p.tag, p.sha, p.before_sha, p.source, p.name, p.message, p.protected,
-                p.status, p.stages, p.faults, p.warnings, p.variables, p.ci_file_digest, p.actor_name, p.created_at, p.started_at,
-                p.finished_at, origin.actor.kind.as_str(), origin.actor.id, origin.source_fact
+                p.id,
+                p.project_id,
+                p.reference,
+                p.tag,
+                p.sha,
+                p.before_sha,
+                p.source,
+                p.name,
+                p.message,
+                p.protected,
+                p.status,
+                p.stages,
+                p.faults,
+                p.warnings,
+                p.variables,
+                p.ci_file_digest,
+                p.actor_name,
+                p.created_at,
+                p.started_at,
+                p.finished_at,
+                origin.actor.kind.as_str(),
+                origin.actor.id,
+                origin.source_fact
             ],
         )
         .await?;
@@ -35,11 +55,19 @@ pub async fn insert(tx: &Tx, p: &Pipeline, origin: &Origin<'_>) -> Result<bool> 
 }
 
 pub async fn find(on: &impl Query, id: PipelineId) -> Result<Option<Pipeline>> {
-    on.one(&format!("SELECT {COLUMNS} FROM pipeline WHERE id = $1"), args![id]).await
+    on.one(
+        &format!("SELECT {COLUMNS} FROM pipeline WHERE id = $1"),
+        args![id],
+    )
+    .await
 }
 
 pub async fn of_fact(on: &impl Query, fact: &str) -> Result<Option<Pipeline>> {
-    on.one(&format!("SELECT {COLUMNS} FROM pipeline WHERE source_fact = $1"), args![fact]).await
+    on.one(
+        &format!("SELECT {COLUMNS} FROM pipeline WHERE source_fact = $1"),
+        args![fact],
+    )
+    .await
 }
 
 /// Newest first, those before a number.
@@ -69,7 +97,12 @@ pub async fn list(
 }
 
 /// Sets the status if it differs; whether it did.
-pub async fn set_status(tx: &Tx, id: PipelineId, status: PipelineStatus, finished: Option<Timestamp>) -> Result<bool> {
+pub async fn set_status(
+    tx: &Tx,
+    id: PipelineId,
+    status: PipelineStatus,
+    finished: Option<Timestamp>,
+) -> Result<bool> {
     let rows = tx
         .run(
             "UPDATE pipeline SET status = $2, finished_at = $3 WHERE id = $1 AND status <> $2",
@@ -80,20 +113,26 @@ pub async fn set_status(tx: &Tx, id: PipelineId, status: PipelineStatus, finishe
 }
 
 pub async fn set_started(tx: &Tx, id: PipelineId, at: Timestamp) -> Result<()> {
-    tx.run("UPDATE pipeline SET started_at = $2 WHERE id = $1 AND started_at IS NULL", args![id, at]).await?;
+    tx.run(
+        "UPDATE pipeline SET started_at = $2 WHERE id = $1 AND started_at IS NULL",
+        args![id, at],
+    )
+    .await?;
     Ok(())
 }
 
 /// Makes others wait who change jobs of the same pipeline, so that both see what the other did. On SQLite
 /// there is one writer anyway.
 pub async fn lock(tx: &Tx, id: PipelineId) -> Result<()> {
-    tx.run("UPDATE pipeline SET status = status WHERE id = $1", args![id]).await?;
+    tx.run("UPDATE pipeline SET status = status WHERE id = $1", args![id])
+        .await?;
     Ok(())
 }
 
 /// The newest pipeline of a commit.
 pub async fn of_commit(on: &impl Query, project: ProjectId, sha: &str) -> Result<Option<Pipeline>> {
-    let sql = format!("SELECT {COLUMNS} FROM pipeline WHERE project_id = $1 AND sha = $2 ORDER BY id DESC LIMIT 1");
+    let sql =
+        format!("SELECT {COLUMNS} FROM pipeline WHERE project_id = $1 AND sha = $2 ORDER BY id DESC LIMIT 1");
     on.one(&sql, args![project, sha]).await
 }
 

@@ -1,7 +1,13 @@
 use super::*;
 use crate::config::parse;
 
-fn run(text: &str, reference: &str, tag: bool, changed: Option<&[&str]>, files: &[&str]) -> Result<Plan, Faults> {
+fn run(
+    text: &str,
+    reference: &str,
+    tag: bool,
+    changed: Option<&[&str]>,
+    files: &[&str],
+) -> Result<Plan, Faults> {
     let config = parse(text)?;
     let changed: Option<Vec<String>> = changed.map(|list| list.iter().map(|s| (*s).to_owned()).collect());
     let files: Vec<String> = files.iter().map(|s| (*s).to_owned()).collect();
@@ -10,7 +16,10 @@ fn run(text: &str, reference: &str, tag: bool, changed: Option<&[&str]>, files: 
         runner::Variable::public("CI_COMMIT_REF_NAME", reference),
         runner::Variable::public("CI_PIPELINE_SOURCE", "push"),
     ];
-    variables.push(runner::Variable::public(if tag { "CI_COMMIT_TAG" } else { "CI_COMMIT_BRANCH" }, reference));
+    variables.push(runner::Variable::public(
+        if tag { "CI_COMMIT_TAG" } else { "CI_COMMIT_BRANCH" },
+        reference,
+    ));
     let context = Context {
         around: Surroundings::new(reference, tag, "push", changed.as_deref(), &files),
         predefined: variables,
@@ -20,48 +29,139 @@ fn run(text: &str, reference: &str, tag: bool, changed: Option<&[&str]>, files: 
 }
 
 fn names(text: &str, reference: &str, tag: bool) -> Vec<String> {
-    run(text, reference, tag, Some(&["src/a.rs"]), &["Dockerfile", "src/a.rs"])
-        .unwrap_or_else(|faults| panic!("{faults}"))
-        .jobs
-        .into_iter()
-        .map(|job| job.name)
-        .collect()
+    run(
+        text,
+        reference,
+        tag,
+        Some(&["src/a.rs"]),
+        &["Dockerfile", "src/a.rs"],
+    )
+    .unwrap_or_else(|faults| panic!("{faults}"))
+    .jobs
+    .into_iter()
+    .map(|job| job.name)
+    .collect()
 }
 
 /// Each file with a branch or tag and the jobs that the documentation promises, in order.
 #[test]
 fn jobs_of_a_ref() {
     let table: &[(&str, &str, bool, &[&str])] = &[
-        ("a: {script: x}\nb: {stage: build, script: x}\n", "main", false, &["b", "a"]),
-        ("stages: [two, one]\na: {stage: one, script: x}\nb: {stage: two, script: x}\n", "main", false, &["b", "a"]),
-        ("a: {stage: .post, script: x}\nb: {stage: .pre, script: x}\nc: {script: x}\n", "main", false, &["b", "c", "a"]),
+        (
+            "a: {script: x}\nb: {stage: build, script: x}\n",
+            "main",
+            false,
+            &["b", "a"],
+        ),
+        (
+            "stages: [two, one]\na: {stage: one, script: x}\nb: {stage: two, script: x}\n",
+            "main",
+            false,
+            &["b", "a"],
+        ),
+        (
+            "a: {stage: .post, script: x}\nb: {stage: .pre, script: x}\nc: {script: x}\n",
+            "main",
+            false,
+            &["b", "c", "a"],
+        ),
         (".h: {script: x}\na: {extends: .h}\n", "main", false, &["a"]),
-        ("a: {script: x, rules: [{if: $CI_COMMIT_TAG}]}\nb: {script: x}\n", "main", false, &["b"]),
-        ("a: {script: x, rules: [{if: $CI_COMMIT_TAG}]}\nb: {script: x}\n", "v1", true, &["a", "b"]),
-        ("a:\n  script: x\n  rules:\n    - if: $CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH\n", "main", false, &["a"]),
-        ("a: {script: x, rules: [{if: $CI_COMMIT_BRANCH, when: never}, {when: always}]}\nb: {script: x}\n", "main", false, &["b"]),
-        ("a: {script: x, rules: [{changes: ['src/**/*']}]}\nb: {script: x, rules: [{changes: [docs/*]}]}\n", "main", false, &["a"]),
-        ("a: {script: x, rules: [{changes: {paths: ['src/*']}}]}\n", "main", false, &["a"]),
-        ("a: {script: x, rules: [{exists: [Dockerfile]}]}\nb: {script: x, rules: [{exists: ['*.go']}]}\n", "main", false, &["a"]),
-        ("a: {script: x, only: [tags]}\nb: {script: x, except: [main]}\nc: {script: x, only: [/^ma/]}\n", "main", false, &["c"]),
-        ("a: {script: x, only: [tags]}\nb: {script: x}\n", "v1", true, &["a", "b"]),
-        ("a: {script: x, only: {variables: [$CI_COMMIT_TAG]}}\nb: {script: x}\n", "main", false, &["b"]),
-        ("a: {script: x, parallel: 3}\n", "main", false, &["a 1/3", "a 2/3", "a 3/3"]),
+        (
+            "a: {script: x, rules: [{if: $CI_COMMIT_TAG}]}\nb: {script: x}\n",
+            "main",
+            false,
+            &["b"],
+        ),
+        (
+            "a: {script: x, rules: [{if: $CI_COMMIT_TAG}]}\nb: {script: x}\n",
+            "v1",
+            true,
+            &["a", "b"],
+        ),
+        (
+            "a:\n  script: x\n  rules:\n    - if: $CI_COMMIT_BRANCH == $CI_DEFAULT_BRANCH\n",
+            "main",
+            false,
+            &["a"],
+        ),
+        (
+            "a: {script: x, rules: [{if: $CI_COMMIT_BRANCH, when: never}, {when: always}]}\nb: {script: x}\n",
+            "main",
+            false,
+            &["b"],
+        ),
+        (
+            "a: {script: x, rules: [{changes: ['src/**/*']}]}\nb: {script: x, rules: [{changes: [docs/*]}]}\n",
+            "main",
+            false,
+            &["a"],
+        ),
+        (
+            "a: {script: x, rules: [{changes: {paths: ['src/*']}}]}\n",
+            "main",
+            false,
+            &["a"],
+        ),
+        (
+            "a: {script: x, rules: [{exists: [Dockerfile]}]}\nb: {script: x, rules: [{exists: ['*.go']}]}\n",
+            "main",
+            false,
+            &["a"],
+        ),
+        (
+            "a: {script: x, only: [tags]}\nb: {script: x, except: [main]}\nc: {script: x, only: [/^ma/]}\n",
+            "main",
+            false,
+            &["c"],
+        ),
+        (
+            "a: {script: x, only: [tags]}\nb: {script: x}\n",
+            "v1",
+            true,
+            &["a", "b"],
+        ),
+        (
+            "a: {script: x, only: {variables: [$CI_COMMIT_TAG]}}\nb: {script: x}\n",
+            "main",
+            false,
+            &["b"],
+        ),
+        (
+            "a: {script: x, parallel: 3}\n",
+            "main",
+            false,
+            &["a 1/3", "a 2/3", "a 3/3"],
+        ),
         (
             "a: {script: x, parallel: {matrix: [{P: [x, y], Q: '1'}, {P: z}]}}\n",
             "main",
             false,
             &["a: [x, 1]", "a: [y, 1]", "a: [z]"],
         ),
-        ("workflow: {rules: [{if: $CI_COMMIT_TAG}]}\na: {script: x}\n", "main", false, &[]),
-        ("variables: {GO: 'yes'}\na: {script: x, rules: [{if: '$GO == \"yes\"'}]}\n", "main", false, &["a"]),
+        (
+            "workflow: {rules: [{if: $CI_COMMIT_TAG}]}\na: {script: x}\n",
+            "main",
+            false,
+            &[],
+        ),
+        (
+            "variables: {GO: 'yes'}\na: {script: x, rules: [{if: '$GO == \"yes\"'}]}\n",
+            "main",
+            false,
+            &["a"],
+        ),
         (
             "variables: {GO: 'yes'}\na: {script: x, inherit: {variables: false}, rules: [{if: $GO}]}\nb: {script: x}\n",
             "main",
             false,
             &["b"],
         ),
-        ("a: {script: x, when: never}\nb: {script: x}\n", "main", false, &["b"]),
+        (
+            "a: {script: x, when: never}\nb: {script: x}\n",
+            "main",
+            false,
+            &["b"],
+        ),
     ];
     for (text, reference, tag, expected) in table {
         assert_eq!(names(text, reference, *tag), *expected, "{text}");
@@ -74,7 +174,11 @@ fn manual_jobs_hold_up_only_where_gitlab_says() {
                 c: {script: x, when: manual, allow_failure: false}\n\
                 d: {script: x, rules: [{when: manual, allow_failure: true}]}\n";
     let plan = run(text, "main", false, None, &[]).unwrap();
-    let allowed: Vec<bool> = plan.jobs.iter().map(|job| job.allow_failure == AllowFailure::Yes).collect();
+    let allowed: Vec<bool> = plan
+        .jobs
+        .iter()
+        .map(|job| job.allow_failure == AllowFailure::Yes)
+        .collect();
     assert_eq!(allowed, [true, false, false, true]);
 }
 
@@ -93,21 +197,49 @@ fn needs_find_parallel_jobs_and_skip_optional_ones() {
                 d: {script: x, needs: []}\n";
     let plan = run(text, "main", false, None, &[]).unwrap();
     let c = plan.jobs.iter().find(|job| job.name == "c").unwrap();
-    let needs: Vec<(&str, bool)> =
-        c.needs.as_ref().unwrap().iter().map(|need| (need.job.as_str(), need.artifacts)).collect();
+    let needs: Vec<(&str, bool)> = c
+        .needs
+        .as_ref()
+        .unwrap()
+        .iter()
+        .map(|need| (need.job.as_str(), need.artifacts))
+        .collect();
     assert_eq!(needs, [("a 1/2", true), ("a 2/2", true), ("d", false)]);
-    assert_eq!(plan.left_out, [("b".to_owned(), "none of its rules matches".to_owned())]);
+    assert_eq!(
+        plan.left_out,
+        [("b".to_owned(), "none of its rules matches".to_owned())]
+    );
 }
 
 #[test]
 fn what_cannot_be_planned_says_where_and_why() {
     for (text, position, part) in [
-        ("a: {script: x, needs: [b]}\nb: {script: x, rules: [{if: $NO}]}\n", "1:24", "not in this pipeline"),
-        ("a:\n  script: x\n  needs: [biuld]\nbuild: {script: x}\n", "3:11", "did you mean `build`"),
-        ("a: {script: x, needs: [b]}\nb: {script: x, needs: [a]}\n", "1:1", "wait for each other"),
+        (
+            "a: {script: x, needs: [b]}\nb: {script: x, rules: [{if: $NO}]}\n",
+            "1:24",
+            "not in this pipeline",
+        ),
+        (
+            "a:\n  script: x\n  needs: [biuld]\nbuild: {script: x}\n",
+            "3:11",
+            "did you mean `build`",
+        ),
+        (
+            "a: {script: x, needs: [b]}\nb: {script: x, needs: [a]}\n",
+            "1:1",
+            "wait for each other",
+        ),
         ("a: {script: x, needs: [a]}\n", "1:1", "wait for each other"),
-        ("a: {stage: build, script: x, needs: [b]}\nb: {stage: test, script: x}\n", "1:38", "later stage"),
-        ("a: {script: x, dependencies: [nix]}\n", "1:1", "unknown job `nix`"),
+        (
+            "a: {stage: build, script: x, needs: [b]}\nb: {stage: test, script: x}\n",
+            "1:38",
+            "later stage",
+        ),
+        (
+            "a: {script: x, dependencies: [nix]}\n",
+            "1:1",
+            "unknown job `nix`",
+        ),
         (
             "a: {script: x, parallel: 200}\nb: {script: x, parallel: 200}\nc: {script: x, parallel: 200}\n",
             "3:1",
@@ -133,5 +265,8 @@ fn variables_come_in_gitlabs_order_of_precedence() {
     assert!(plan(&config, &context).unwrap().none.is_some());
     context.over.push(runner::Variable::public("B", "person"));
     let values = resolve(&plan(&config, &context).unwrap().jobs[0].variables);
-    assert_eq!((&*values["A"], &*values["B"], &*values["C"]), ("job", "global", "rule"));
+    assert_eq!(
+        (&*values["A"], &*values["B"], &*values["C"]),
+        ("job", "global", "rule")
+    );
 }

@@ -62,7 +62,11 @@ enum Token {
 const OPERAND: &str = "a `$VARIABLE`, \"text\", 'text', /pattern/, null, or `(`";
 
 fn error<T>(at: usize, what: impl Into<String>, allowed: impl Into<String>) -> Result<T, ExpressionError> {
-    Err(ExpressionError { at, what: what.into(), allowed: allowed.into() })
+    Err(ExpressionError {
+        at,
+        what: what.into(),
+        allowed: allowed.into(),
+    })
 }
 
 /// Reads a pattern with its slashes and flags, as `/^v\d+/i`. It runs in linear time.
@@ -82,12 +86,22 @@ pub fn pattern(text: &str) -> Result<Regex, String> {
             'm' | 's' => builder.dot_matches_new_line(true),
             'x' => builder.ignore_whitespace(true),
             'U' => builder.swap_greed(true),
-            _ => return Err(format!("the flag `{flag}` is unknown; i, m, s, x and U are allowed")),
+            _ => {
+                return Err(format!(
+                    "the flag `{flag}` is unknown; i, m, s, x and U are allowed"
+                ));
+            }
         };
     }
     builder.build().map_err(|error| match error {
         regex::Error::CompiledTooBig(_) => "it is too large".to_owned(),
-        other => other.to_string().lines().last().unwrap_or_default().trim().to_owned(),
+        other => other
+            .to_string()
+            .lines()
+            .last()
+            .unwrap_or_default()
+            .trim()
+            .to_owned(),
     })
 }
 
@@ -98,14 +112,26 @@ impl Expression {
     /// The place and what is allowed there.
     pub fn parse(text: &str) -> Result<Self, ExpressionError> {
         if text.len() > LENGTH {
-            return error(0, "the condition is too long", format!("at most {LENGTH} bytes are allowed"));
+            return error(
+                0,
+                "the condition is too long",
+                format!("at most {LENGTH} bytes are allowed"),
+            );
         }
         let tokens = lex(text)?;
-        let mut parser = Parser { tokens, next: 0, end: text.chars().count() };
+        let mut parser = Parser {
+            tokens,
+            next: 0,
+            end: text.chars().count(),
+        };
         let tree = parser.or(0)?;
         match parser.peek() {
             None => Ok(Self(tree)),
-            Some((at, _)) => error(*at, "the condition goes on where it should end", "`&&`, `||`, or nothing"),
+            Some((at, _)) => error(
+                *at,
+                "the condition goes on where it should end",
+                "`&&`, `||`, or nothing",
+            ),
         }
     }
 
@@ -126,9 +152,7 @@ impl Tree {
             Self::Compare(left, Compare::Match, right) => left.matches(right, variables),
             Self::Compare(left, Compare::NotMatch, right) => !left.matches(right, variables),
             // A variable alone holds if it is set and not empty.
-            Self::Variable(_) | Self::Text(_) => {
-                self.value(variables).is_some_and(|value| !value.is_empty())
-            }
+            Self::Variable(_) | Self::Text(_) => self.value(variables).is_some_and(|value| !value.is_empty()),
             Self::Pattern(_) => true,
             Self::Null => false,
         }
@@ -178,11 +202,17 @@ fn lex(text: &str) -> Result<Vec<(usize, Token)>, ExpressionError> {
             ('(', _) => Token::Open,
             (')', _) => Token::Close,
             ('$', Some('{')) => {
-                return error(at, "`${…}` is not part of conditions", "write `$NAME` without braces");
+                return error(
+                    at,
+                    "`${…}` is not part of conditions",
+                    "write `$NAME` without braces",
+                );
             }
             ('$', _) => {
-                let name: String =
-                    chars[at + 1..].iter().take_while(|c| c.is_ascii_alphanumeric() || **c == '_').collect();
+                let name: String = chars[at + 1..]
+                    .iter()
+                    .take_while(|c| c.is_ascii_alphanumeric() || **c == '_')
+                    .collect();
                 if name.is_empty() {
                     return error(at, "a lone `$` stands here", OPERAND);
                 }
@@ -214,8 +244,10 @@ fn lex(text: &str) -> Result<Vec<(usize, Token)>, ExpressionError> {
                 continue;
             }
             (c, _) if c.is_ascii_alphabetic() => {
-                let word: String =
-                    chars[at..].iter().take_while(|c| c.is_ascii_alphanumeric() || **c == '_').collect();
+                let word: String = chars[at..]
+                    .iter()
+                    .take_while(|c| c.is_ascii_alphanumeric() || **c == '_')
+                    .collect();
                 if word != "null" {
                     return error(at, format!("`{word}` stands here without quotes or `$`"), OPERAND);
                 }
@@ -232,7 +264,11 @@ fn lex(text: &str) -> Result<Vec<(usize, Token)>, ExpressionError> {
                 return error(at, format!("`{c}` means nothing here"), hint);
             }
         };
-        at += if matches!(token, Token::Open | Token::Close) { 1 } else { 2 };
+        at += if matches!(token, Token::Open | Token::Close) {
+            1
+        } else {
+            2
+        };
         tokens.push((start, token));
     }
     Ok(tokens)
@@ -272,7 +308,11 @@ impl Parser {
             self.next += 1;
             list.push(self.and(depth)?);
         }
-        Ok(if list.len() == 1 { list.remove(0) } else { Tree::Or(list) })
+        Ok(if list.len() == 1 {
+            list.remove(0)
+        } else {
+            Tree::Or(list)
+        })
     }
 
     fn and(&mut self, depth: usize) -> Result<Tree, ExpressionError> {
@@ -281,19 +321,29 @@ impl Parser {
             self.next += 1;
             list.push(self.compare(depth)?);
         }
-        Ok(if list.len() == 1 { list.remove(0) } else { Tree::And(list) })
+        Ok(if list.len() == 1 {
+            list.remove(0)
+        } else {
+            Tree::And(list)
+        })
     }
 
     fn compare(&mut self, depth: usize) -> Result<Tree, ExpressionError> {
         let left = self.operand(depth)?;
-        let Some((_, Token::Compare(operator))) = self.peek() else { return Ok(left) };
+        let Some((_, Token::Compare(operator))) = self.peek() else {
+            return Ok(left);
+        };
         let operator = *operator;
         self.next += 1;
         let at = self.peek().map_or(self.end, |(at, _)| *at);
         let right = self.operand(depth)?;
         let needs_pattern = matches!(operator, Compare::Match | Compare::NotMatch);
         if needs_pattern && !matches!(right, Tree::Pattern(_) | Tree::Variable(_) | Tree::Text(_)) {
-            return error(at, "`=~` and `!~` compare with a pattern", "write /pattern/, or a variable that holds one");
+            return error(
+                at,
+                "`=~` and `!~` compare with a pattern",
+                "write /pattern/, or a variable that holds one",
+            );
         }
         Ok(Tree::Compare(Box::new(left), operator, Box::new(right)))
     }
@@ -305,9 +355,11 @@ impl Parser {
         self.next += 1;
         match token {
             Token::Operand(tree) => Ok(tree),
-            Token::Open if depth >= DEPTH => {
-                error(at, "parentheses are nested too deeply", format!("at most {DEPTH} levels are allowed"))
-            }
+            Token::Open if depth >= DEPTH => error(
+                at,
+                "parentheses are nested too deeply",
+                format!("at most {DEPTH} levels are allowed"),
+            ),
             Token::Open => {
                 let tree = self.or(depth + 1)?;
                 match self.peek() {
@@ -342,7 +394,9 @@ mod tests {
         .into_iter()
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
         .collect();
-        Expression::parse(text).unwrap_or_else(|e| panic!("{text}: {e:?}")).holds(&variables)
+        Expression::parse(text)
+            .unwrap_or_else(|e| panic!("{text}: {e:?}"))
+            .holds(&variables)
     }
 
     #[test]

@@ -121,7 +121,11 @@ mod tests {
             ("src/**", "src/a/b", true),
             ("?.c", "a.c", true),
         ] {
-            assert_eq!(Glob::new(pattern).unwrap().matches(path), expected, "{pattern} {path}");
+            assert_eq!(
+                Glob::new(pattern).unwrap().matches(path),
+                expected,
+                "{pattern} {path}"
+            );
         }
         for bad in ["{a", "[a", "a\\", "[z-a]"] {
             assert!(Glob::new(bad).is_err(), "{bad}");

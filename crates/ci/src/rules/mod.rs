@@ -49,8 +49,16 @@ pub(crate) enum Place {
     Job,
 }
 
-const JOB_KEYS: &[&str] =
-    &["if", "changes", "exists", "when", "allow_failure", "variables", "needs", "interruptible"];
+const JOB_KEYS: &[&str] = &[
+    "if",
+    "changes",
+    "exists",
+    "when",
+    "allow_failure",
+    "variables",
+    "needs",
+    "interruptible",
+];
 const WORKFLOW_KEYS: &[&str] = &["if", "changes", "exists", "when", "variables", "auto_cancel"];
 /// Most patterns of one `changes` or `exists` (GitLab's limit).
 pub const PATTERNS: usize = 50;
@@ -77,7 +85,10 @@ fn flatten(node: &Node, place: &str, kind: Place, depth: usize, into: &mut Vec<R
 
 fn rule(node: &Node, place: &str, kind: Place, reader: &mut Reader) -> Option<Rule> {
     let (keys, words): (_, &[&str]) = match kind {
-        Place::Job => (JOB_KEYS, &["on_success", "on_failure", "always", "manual", "never"]),
+        Place::Job => (
+            JOB_KEYS,
+            &["on_success", "on_failure", "always", "manual", "never"],
+        ),
         Place::Workflow => (WORKFLOW_KEYS, &["always", "never"]),
     };
     let mut rule = Rule {
@@ -105,7 +116,9 @@ fn rule(node: &Node, place: &str, kind: Place, reader: &mut Reader) -> Option<Ru
                     ),
                 }
             }
-            "changes" => rule.changes = Some(patterns(value, "rules:changes", &["paths", "compare_to"], reader)),
+            "changes" => {
+                rule.changes = Some(patterns(value, "rules:changes", &["paths", "compare_to"], reader))
+            }
             "exists" => rule.exists = Some(patterns(value, "rules:exists", &["paths"], reader)),
             "when" => rule.when = when(value, "rules:when", words, reader),
             "allow_failure" => rule.allow_failure = allow_failure(value, "rules:allow_failure", reader),
@@ -135,14 +148,22 @@ fn patterns(node: &Node, place: &str, keys: &[&str], reader: &mut Reader) -> Vec
                 .iter()
                 .find(|entry| entry.key == "compare_to")
             {
-                reader.warn(entry.key_pos, "`compare_to` has no effect yet", "changes count against the push before");
+                reader.warn(
+                    entry.key_pos,
+                    "`compare_to` has no effect yet",
+                    "changes count against the push before",
+                );
             }
             node.get("paths").unwrap_or(node)
         }
         _ => node,
     };
     if matches!(list.value, Value::Mapping(_)) {
-        reader.fault(node.pos, format!("`{place}` has no `paths`"), "list the patterns under `paths`");
+        reader.fault(
+            node.pos,
+            format!("`{place}` has no `paths`"),
+            "list the patterns under `paths`",
+        );
         return Vec::new();
     }
     let patterns = reader.texts(list, place);
@@ -230,20 +251,33 @@ impl<'a> Surroundings<'a> {
         changed: Option<&'a [String]>,
         files: &'a [String],
     ) -> Self {
-        Self { reference, tag, source, changed, files, found: RefCell::default() }
+        Self {
+            reference,
+            tag,
+            source,
+            changed,
+            files,
+            found: RefCell::default(),
+        }
     }
 
     fn any_matches(&self, patterns: &[String], changed: bool, variables: &BTreeMap<String, String>) -> bool {
-        let files = if changed { self.changed.unwrap_or_default() } else { self.files };
+        let files = if changed {
+            self.changed.unwrap_or_default()
+        } else {
+            self.files
+        };
         patterns.iter().any(|pattern| {
             let pattern = expand(pattern, variables);
-            let pattern = pattern.trim_start_matches("./").trim_start_matches('/').to_owned();
+            let pattern = pattern
+                .trim_start_matches("./")
+                .trim_start_matches('/')
+                .to_owned();
             // Many jobs ask for the same patterns; each is searched once.
             if let Some(known) = self.found.borrow().get(&(changed, pattern.clone())) {
                 return *known;
             }
-            let found =
-                Glob::new(&pattern).is_ok_and(|glob| files.iter().any(|file| glob.matches(file)));
+            let found = Glob::new(&pattern).is_ok_and(|glob| files.iter().any(|file| glob.matches(file)));
             self.found.borrow_mut().insert((changed, pattern), found);
             found
         })
@@ -254,11 +288,16 @@ impl Rule {
     /// Whether the rule matches.
     #[must_use]
     pub fn matches(&self, around: &Surroundings<'_>, variables: &BTreeMap<String, String>) -> bool {
-        self.condition.as_ref().is_none_or(|condition| condition.holds(variables))
+        self.condition
+            .as_ref()
+            .is_none_or(|condition| condition.holds(variables))
             && self.changes.as_ref().is_none_or(|patterns| {
                 around.changed.is_none() || around.any_matches(patterns, true, variables)
             })
-            && self.exists.as_ref().is_none_or(|patterns| around.any_matches(patterns, false, variables))
+            && self
+                .exists
+                .as_ref()
+                .is_none_or(|patterns| around.any_matches(patterns, false, variables))
     }
 }
 
@@ -266,8 +305,13 @@ impl Refs {
     /// Whether `only` lets the job in: each part that is written holds.
     #[must_use]
     pub fn allows(&self, around: &Surroundings<'_>, variables: &BTreeMap<String, String>) -> bool {
-        self.refs.as_ref().is_none_or(|refs| refs.iter().any(|r| names(r, around)))
-            && self.variables.as_ref().is_none_or(|list| list.iter().any(|e| e.holds(variables)))
+        self.refs
+            .as_ref()
+            .is_none_or(|refs| refs.iter().any(|r| names(r, around)))
+            && self
+                .variables
+                .as_ref()
+                .is_none_or(|list| list.iter().any(|e| e.holds(variables)))
             && self.changes.as_ref().is_none_or(|patterns| {
                 around.changed.is_none() || around.any_matches(patterns, true, variables)
             })
@@ -276,8 +320,13 @@ impl Refs {
     /// Whether `except` keeps the job out: any part that is written holds.
     #[must_use]
     pub fn forbids(&self, around: &Surroundings<'_>, variables: &BTreeMap<String, String>) -> bool {
-        self.refs.as_ref().is_some_and(|refs| refs.iter().any(|r| names(r, around)))
-            || self.variables.as_ref().is_some_and(|list| list.iter().any(|e| e.holds(variables)))
+        self.refs
+            .as_ref()
+            .is_some_and(|refs| refs.iter().any(|r| names(r, around)))
+            || self
+                .variables
+                .as_ref()
+                .is_some_and(|list| list.iter().any(|e| e.holds(variables)))
             || self.changes.as_ref().is_some_and(|patterns| {
                 around.changed.is_none() || around.any_matches(patterns, true, variables)
             })
@@ -290,7 +339,12 @@ fn names(text: &str, around: &Surroundings<'_>) -> bool {
         "tags" => around.tag,
         "pushes" => around.source == "push",
         "web" | "api" => around.source == text,
-        "merge_requests" | "schedules" | "triggers" | "pipelines" | "external" | "chat"
+        "merge_requests"
+        | "schedules"
+        | "triggers"
+        | "pipelines"
+        | "external"
+        | "chat"
         | "external_pull_requests" => false,
         _ if text.starts_with('/') => pattern(text).is_ok_and(|regex| regex.is_match(around.reference)),
         _ => text == around.reference,

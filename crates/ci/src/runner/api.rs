@@ -2,7 +2,11 @@
 
 use super::pages;
 use crate::Ci;
-use axum::{Json, extract::State, routing::{get, post}};
+use axum::{
+    Json,
+    extract::State,
+    routing::{get, post},
+};
 use bascule_core::{Permission, Problem, RunnerId};
 use bascule_web::{Access, Answer, Body, PathOf, Routes, routes};
 use bascule_wire::ci::{ChangeRunner, CreateRunner, CreatedRunner, RegistrationToken, Runner};
@@ -18,7 +22,12 @@ pub(crate) fn routes() -> Routes<Ci> {
         .api(manage, routes!(registration_token))
         .page("GET", "/admin/runners", read, get(pages::list))
         .page("POST", "/admin/runners/new", manage, post(pages::create))
-        .page("POST", "/admin/runners/registration-token", manage, post(pages::registration_token))
+        .page(
+            "POST",
+            "/admin/runners/registration-token",
+            manage,
+            post(pages::registration_token),
+        )
         .page("POST", "/admin/runners/{id}/pause", manage, post(pages::pause))
         .page("POST", "/admin/runners/{id}/delete", manage, post(pages::delete))
 }
@@ -31,7 +40,13 @@ pub(crate) fn id_of(text: &str) -> Result<RunnerId, Problem> {
 #[utoipa::path(get, path = "/api/v1/runners", tag = "ci", responses((status = 200, body = Vec<Runner>)))]
 async fn list(State(ci): State<Ci>) -> Answer<Json<Vec<Runner>>> {
     let now = ci.clock.now();
-    Ok(Json(ci.runners().await?.iter().map(|runner| runner.to_wire(now)).collect()))
+    Ok(Json(
+        ci.runners()
+            .await?
+            .iter()
+            .map(|runner| runner.to_wire(now))
+            .collect(),
+    ))
 }
 
 /// Makes a runner; its token is shown this once.
@@ -41,7 +56,9 @@ async fn create(
     State(ci): State<Ci>,
     Body(request): Body<CreateRunner>,
 ) -> Answer<(StatusCode, Json<CreatedRunner>)> {
-    let (runner, token) = ci.create_runner(&request.description, request.tags, request.run_untagged).await?;
+    let (runner, token) = ci
+        .create_runner(&request.description, request.tags, request.run_untagged)
+        .await?;
     let runner = runner.to_wire(ci.clock.now());
     Ok((StatusCode::CREATED, Json(CreatedRunner { runner, token })))
 }

@@ -56,7 +56,11 @@ impl Runner {
     /// Whether it may take a job with these tags.
     #[must_use]
     pub fn matches(&self, tags: &[String]) -> bool {
-        if tags.is_empty() { self.run_untagged } else { tags.iter().all(|tag| self.tags.0.contains(tag)) }
+        if tags.is_empty() {
+            self.run_untagged
+        } else {
+            tags.iter().all(|tag| self.tags.0.contains(tag))
+        }
     }
 
     /// As the API tells it.

@@ -64,7 +64,12 @@ async fn render(ci: &Ci, ui: &Ui, token: String, token_for: String) -> Answer {
         token,
         token_for,
     };
-    ui.page(Section::Settings, "Runners", &[Crumb::to("Admin", "/admin"), Crumb::here("Runners")], &page)
+    ui.page(
+        Section::Settings,
+        "Runners",
+        &[Crumb::to("Admin", "/admin"), Crumb::here("Runners")],
+        &page,
+    )
 }
 
 pub(super) async fn list(State(ci): State<Ci>, ui: Ui) -> Answer {
@@ -81,8 +86,15 @@ pub(super) struct CreateForm {
 }
 
 pub(super) async fn create(State(ci): State<Ci>, ui: Ui, FormBody(form): FormBody<CreateForm>) -> Answer {
-    let tags = form.tags.split(',').map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect();
-    let (runner, token) = ci.create_runner(&form.description, tags, form.run_untagged.is_some()).await?;
+    let tags = form
+        .tags
+        .split(',')
+        .map(|tag| tag.trim().to_owned())
+        .filter(|tag| !tag.is_empty())
+        .collect();
+    let (runner, token) = ci
+        .create_runner(&form.description, tags, form.run_untagged.is_some())
+        .await?;
     render(&ci, &ui, token, format!("runner {}", runner.description)).await
 }
 

@@ -29,19 +29,42 @@ pub(crate) fn routes() -> Routes<Ci> {
     let access = Access::Machine(MachineKind::Runner);
     let upload = post(upload).layer(DefaultBodyLimit::disable()).get(download);
     Routes::new()
-        .page("POST,DELETE", "/api/v4/runners", access, post(register).delete(unregister))
-        .page("DELETE", "/api/v4/runners/managers", access, axum::routing::delete(unregister_manager))
+        .page(
+            "POST,DELETE",
+            "/api/v4/runners",
+            access,
+            post(register).delete(unregister),
+        )
+        .page(
+            "DELETE",
+            "/api/v4/runners/managers",
+            access,
+            axum::routing::delete(unregister_manager),
+        )
         .page("POST", "/api/v4/runners/verify", access, post(verify))
-        .page("POST", "/api/v4/runners/reset_authentication_token", access, post(reset_token))
+        .page(
+            "POST",
+            "/api/v4/runners/reset_authentication_token",
+            access,
+            post(reset_token),
+        )
         .page("GET", "/api/v4/runners/router/discovery", access, get(discovery))
         .page("POST", "/api/v4/jobs/request", access, post(request))
         .page("PUT", "/api/v4/jobs/{id}", access, put(update))
-        .page("PATCH", "/api/v4/jobs/{id}/trace", access, patch(trace).layer(DefaultBodyLimit::max(PATCH_BYTES)))
+        .page(
+            "PATCH",
+            "/api/v4/jobs/{id}/trace",
+            access,
+            patch(trace).layer(DefaultBodyLimit::max(PATCH_BYTES)),
+        )
         .page("POST,GET", "/api/v4/jobs/{id}/artifacts", access, upload)
 }
 
 fn header_of<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
 }
 
 /// A token from its header, or else from the body.
@@ -51,7 +74,11 @@ fn either<'a>(headers: &'a HeaderMap, name: &str, body: &'a str) -> &'a str {
 }
 
 fn registered(status: StatusCode, runner: &Runner, token: &str) -> Response {
-    let body = wire::RegisterResponse { id: runner.number, token: token.to_owned(), token_expires_at: None };
+    let body = wire::RegisterResponse {
+        id: runner.number,
+        token: token.to_owned(),
+        token_expires_at: None,
+    };
     (status, Json(body)).into_response()
 }
 
@@ -60,15 +87,25 @@ async fn register(State(ci): State<Ci>, Body(request): Body<wire::RegisterReques
     Ok(registered(StatusCode::CREATED, &runner, &token))
 }
 
-async fn verify(State(ci): State<Ci>, headers: HeaderMap, Body(request): Body<wire::VerifyRequest>) -> Answer {
+async fn verify(
+    State(ci): State<Ci>,
+    headers: HeaderMap,
+    Body(request): Body<wire::VerifyRequest>,
+) -> Answer {
     let token = either(&headers, wire::RUNNER_TOKEN, &request.token);
     let runner = ci.runner_of(token).await?;
     ci.runner_contacted(&runner, &request.info).await?;
     Ok(registered(StatusCode::OK, &runner, token))
 }
 
-async fn unregister(State(ci): State<Ci>, headers: HeaderMap, Body(request): Body<wire::VerifyRequest>) -> Answer {
-    let runner = ci.runner_of(either(&headers, wire::RUNNER_TOKEN, &request.token)).await?;
+async fn unregister(
+    State(ci): State<Ci>,
+    headers: HeaderMap,
+    Body(request): Body<wire::VerifyRequest>,
+) -> Answer {
+    let runner = ci
+        .runner_of(either(&headers, wire::RUNNER_TOKEN, &request.token))
+        .await?;
     ci.delete_runner(runner.id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
@@ -79,12 +116,19 @@ async fn unregister_manager(
     headers: HeaderMap,
     Body(request): Body<wire::VerifyRequest>,
 ) -> Answer {
-    ci.runner_of(either(&headers, wire::RUNNER_TOKEN, &request.token)).await?;
+    ci.runner_of(either(&headers, wire::RUNNER_TOKEN, &request.token))
+        .await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-async fn reset_token(State(ci): State<Ci>, headers: HeaderMap, Body(request): Body<wire::VerifyRequest>) -> Answer {
-    let runner = ci.runner_of(either(&headers, wire::RUNNER_TOKEN, &request.token)).await?;
+async fn reset_token(
+    State(ci): State<Ci>,
+    headers: HeaderMap,
+    Body(request): Body<wire::VerifyRequest>,
+) -> Answer {
+    let runner = ci
+        .runner_of(either(&headers, wire::RUNNER_TOKEN, &request.token))
+        .await?;
     let token = ci.renew_token(&runner).await?;
     Ok(registered(StatusCode::CREATED, &runner, &token))
 }
@@ -95,9 +139,13 @@ async fn discovery() -> Answer {
 
 /// Long poll. A client that does not want to hang says so with `Prefer: wait=0` (RFC 7240).
 async fn request(State(ci): State<Ci>, headers: HeaderMap, Body(request): Body<wire::JobRequest>) -> Answer {
-    let runner = ci.runner_of(either(&headers, wire::RUNNER_TOKEN, &request.token)).await?;
+    let runner = ci
+        .runner_of(either(&headers, wire::RUNNER_TOKEN, &request.token))
+        .await?;
     ci.runner_contacted(&runner, &request.info).await?;
-    let preferred = header_of(&headers, "prefer").split(',').find_map(|part| part.trim().strip_prefix("wait="));
+    let preferred = header_of(&headers, "prefer")
+        .split(',')
+        .find_map(|part| part.trim().strip_prefix("wait="));
     let wait = preferred
         .and_then(|seconds| seconds.parse().ok())
         .map_or(limits::LONG_POLL, Duration::from_secs)
@@ -118,8 +166,12 @@ async fn job_of(ci: &Ci, id: &str, token: &str) -> std::result::Result<Job, Resp
         Ok(_) => {}
         Err(problem) => return Err(gone(problem)),
     }
-    let problem = Problem::new(403, "job_not_running", "This job is not running, or the token is not its own.")
-        .why("A job's token ends with the job.");
+    let problem = Problem::new(
+        403,
+        "job_not_running",
+        "This job is not running, or the token is not its own.",
+    )
+    .why("A job's token ends with the job.");
     let mut response = gone(problem);
     if let Ok(Some(job)) = job::store::find(&ci.db, id).await
         && job.status.is_final()
@@ -147,17 +199,31 @@ async fn update(
         }
         wire::JobState::Success => Outcome::Success,
         wire::JobState::Failed => Outcome::Failed(Failure {
-            reason: update.failure_reason.unwrap_or(wire::FailureReason::UnknownFailure).to_string(),
+            reason: update
+                .failure_reason
+                .unwrap_or(wire::FailureReason::UnknownFailure)
+                .to_string(),
             exit_code: update.exit_code.map(i64::from),
         }),
     };
     if !ci.log_is_whole(&job, &update).await? {
-        return Ok(stands(StatusCode::PRECONDITION_FAILED, JobStatus::Running, &ci, job.id));
+        return Ok(stands(
+            StatusCode::PRECONDITION_FAILED,
+            JobStatus::Running,
+            &ci,
+            job.id,
+        ));
     }
-    let status = if outcome == Outcome::Success { JobStatus::Success } else { JobStatus::Failed };
+    let status = if outcome == Outcome::Success {
+        JobStatus::Success
+    } else {
+        JobStatus::Failed
+    };
     let actor = match job.runner_id {
         Some(id) => {
-            let name = super::store::find(&ci.db, id).await?.map(|runner| runner.description);
+            let name = super::store::find(&ci.db, id)
+                .await?
+                .map(|runner| runner.description);
             runner_actor(id, &name.unwrap_or_else(|| "runner".to_owned()))
         }
         None => bascule_core::Actor::system(),
@@ -167,8 +233,15 @@ async fn update(
 }
 
 fn stands(code: StatusCode, status: JobStatus, ci: &Ci, job: JobId) -> Response {
-    let seconds = if ci.signals.is_watched(job) { WATCHED } else { UNWATCHED };
-    let headers = [(wire::JOB_STATUS, status.to_string()), (wire::TRACE_UPDATE_INTERVAL, seconds.to_string())];
+    let seconds = if ci.signals.is_watched(job) {
+        WATCHED
+    } else {
+        UNWATCHED
+    };
+    let headers = [
+        (wire::JOB_STATUS, status.to_string()),
+        (wire::TRACE_UPDATE_INTERVAL, seconds.to_string()),
+    ];
     (code, headers, Json(serde_json::json!({}))).into_response()
 }
 
@@ -179,16 +252,21 @@ async fn trace(State(ci): State<Ci>, PathOf(id): PathOf<String>, headers: Header
     };
     let range = header_of(&headers, header::CONTENT_RANGE.as_str());
     let Some((start, _)) = wire::parse_content_range(range) else {
-        return Err(Problem::bad_request("no_range", "The piece of log does not say where it belongs.")
-            .next("Send `Content-Range: first-last`.")
-            .into());
+        return Err(
+            Problem::bad_request("no_range", "The piece of log does not say where it belongs.")
+                .next("Send `Content-Range: first-last`.")
+                .into(),
+        );
     };
     let now = ci.clock.now();
     let (code, stored) = match job::log::append(&ci.db, job.id, start, &body, now).await? {
         Appended::Stored(stored) => (StatusCode::ACCEPTED, stored),
         Appended::Gap(stored) => (StatusCode::RANGE_NOT_SATISFIABLE, stored),
         Appended::TooLong => {
-            let words = format!("the log is longer than {} bytes; the job was ended", limits::JOB_LOG_BYTES);
+            let words = format!(
+                "the log is longer than {} bytes; the job was ended",
+                limits::JOB_LOG_BYTES
+            );
             ci.fail_by_platform(&job, "trace_size_exceeded", &words).await?;
             return Err(Problem::new(403, "log_too_long", words).into());
         }
@@ -208,7 +286,9 @@ async fn upload(
     headers: HeaderMap,
     mut form: Multipart,
 ) -> Answer {
-    let announced = header_of(&headers, header::CONTENT_LENGTH.as_str()).parse::<u64>().unwrap_or(0);
+    let announced = header_of(&headers, header::CONTENT_LENGTH.as_str())
+        .parse::<u64>()
+        .unwrap_or(0);
     if announced > limits::ARTIFACT_BYTES + 64 * 1024 {
         return Err(too_large().into());
     }
@@ -232,7 +312,12 @@ async fn upload(
             .await;
             if let Err(problem) = outcome {
                 writer.abort().await;
-                return Err(if problem.status == 413 { too_large() } else { problem }.into());
+                return Err(if problem.status == 413 {
+                    too_large()
+                } else {
+                    problem
+                }
+                .into());
             }
             stored = Some((file_name, writer.finish().await?));
         } else {
@@ -245,7 +330,9 @@ async fn upload(
             }
             let text = String::from_utf8_lossy(&text).into_owned();
             match name.as_str() {
-                "artifact_format" => query.artifact_format = wire::ArtifactFormat::parse(&text).unwrap_or_default(),
+                "artifact_format" => {
+                    query.artifact_format = wire::ArtifactFormat::parse(&text).unwrap_or_default()
+                }
                 "artifact_type" => query.artifact_type = text,
                 "expire_in" => query.expire_in = Some(text),
                 _ => {}
@@ -255,20 +342,28 @@ async fn upload(
     let Some((file_name, blob)) = stored else {
         return Err(Problem::bad_request("no_file", "The form has no part named `file`.").into());
     };
-    let kind = if query.artifact_type.is_empty() { wire::ARTIFACT_ARCHIVE } else { &query.artifact_type };
+    let kind = if query.artifact_type.is_empty() {
+        wire::ARTIFACT_ARCHIVE
+    } else {
+        &query.artifact_type
+    };
     if kind.len() > 40 || !kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
         return Err(Problem::bad_request("bad_type", "This is no type of artifact.").into());
     }
     let expire = query.expire_in.as_deref();
-    ci.add_artifact(job.id, kind, query.artifact_format, &file_name, expire, blob).await?;
+    ci.add_artifact(job.id, kind, query.artifact_format, &file_name, expire, blob)
+        .await?;
     ci.heard_of(job.id).await?;
     Ok((StatusCode::CREATED, Json(serde_json::json!({ "id": job.id }))).into_response())
 }
 
 fn too_large() -> Problem {
-    Problem::too_large(format!("The artifact is larger than {} bytes.", limits::ARTIFACT_BYTES))
-        .why("Every upload has a limit, so that one cannot fill the disk for all.")
-        .next("Keep fewer files: narrow `artifacts:paths`.")
+    Problem::too_large(format!(
+        "The artifact is larger than {} bytes.",
+        limits::ARTIFACT_BYTES
+    ))
+    .why("Every upload has a limit, so that one cannot fill the disk for all.")
+    .next("Keep fewer files: narrow `artifacts:paths`.")
 }
 
 fn cut(error: &axum::extract::multipart::MultipartError) -> Problem {

@@ -26,7 +26,9 @@ impl Ci {
             // Listening begins before looking, so that nothing slips between.
             let mut woken = std::pin::pin!(self.signals.queue.notified());
             woken.as_mut().enable();
-            let Some(runner) = store::find(&self.db, runner.id).await? else { return Ok(None) };
+            let Some(runner) = store::find(&self.db, runner.id).await? else {
+                return Ok(None);
+            };
             if !runner.paused
                 && let Some(job) = self.take_job(&runner).await?
             {
@@ -58,9 +60,12 @@ impl Ci {
                         Ok(payload) => return Ok(Some(payload)),
                         Err(problem) => {
                             tracing::warn!(job = %job.id, %problem, "a job cannot be handed out");
-                            let failure =
-                                Failure { reason: "data_integrity_failure".to_owned(), exit_code: None };
-                            self.end_job(job.id, Outcome::Failed(failure), &Actor::system()).await?;
+                            let failure = Failure {
+                                reason: "data_integrity_failure".to_owned(),
+                                exit_code: None,
+                            };
+                            self.end_job(job.id, Outcome::Failed(failure), &Actor::system())
+                                .await?;
                         }
                     }
                 }
@@ -78,8 +83,12 @@ impl Ci {
     async fn take(&self, job: &Job, runner: &Runner) -> Result<Option<(Job, String)>> {
         let now = self.clock.now();
         let token = token::new(token::JOB);
-        let timeout = runner.maximum_timeout.map_or(job.timeout, |most| job.timeout.min(most));
-        let Some(pipeline) = pipeline::store::find(&self.db, job.pipeline_id).await? else { return Ok(None) };
+        let timeout = runner
+            .maximum_timeout
+            .map_or(job.timeout, |most| job.timeout.min(most));
+        let Some(pipeline) = pipeline::store::find(&self.db, job.pipeline_id).await? else {
+            return Ok(None);
+        };
         let tx = self.db.begin().await?;
         pipeline::store::lock(&tx, pipeline.id).await?;
         if !job::store::take(&tx, job, runner.id, &token::hash(&token), timeout, now).await? {
@@ -100,7 +109,12 @@ impl Ci {
         let (signals, change) = (self.signals.clone(), Change::Job(job.id));
         tx.after_commit(move || signals.changed(change));
         tx.commit().await?;
-        let taken = Job { runner_id: Some(runner.id), started_at: Some(now), timeout, ..job.clone() };
+        let taken = Job {
+            runner_id: Some(runner.id),
+            started_at: Some(now),
+            timeout,
+            ..job.clone()
+        };
         Ok(Some((taken, token)))
     }
 }

@@ -15,10 +15,18 @@ impl Ci {
     ///
     /// # Errors
     /// The store cannot be reached.
-    pub async fn create_runner(&self, description: &str, tags: Vec<String>, run_untagged: bool) -> Result<(Runner, String)> {
+    pub async fn create_runner(
+        &self,
+        description: &str,
+        tags: Vec<String>,
+        run_untagged: bool,
+    ) -> Result<(Runner, String)> {
         if description.trim().is_empty() || description.len() > 200 {
-            return Err(Problem::invalid("bad_description", "A runner needs a description of 1 to 200 characters.")
-                .next("Say what machine it runs on."));
+            return Err(Problem::invalid(
+                "bad_description",
+                "A runner needs a description of 1 to 200 characters.",
+            )
+            .next("Say what machine it runs on."));
         }
         let request = RegisterRequest {
             description: description.to_owned(),
@@ -86,16 +94,24 @@ impl Ci {
     /// Registers a runner that shows the registration token.
     pub(crate) async fn register_runner(&self, request: RegisterRequest) -> Result<(Runner, String)> {
         if !store::may_register(&self.db, &token::hash(&request.token)).await? {
-            return Err(Problem::new(403, "bad_registration_token", "This registration token is not valid.")
-                .why("There is one at a time; a new one ends the one before.")
-                .next("Ask an administrator for a new one (Admin, Runners)."));
+            return Err(Problem::new(
+                403,
+                "bad_registration_token",
+                "This registration token is not valid.",
+            )
+            .why("There is one at a time; a new one ends the one before.")
+            .next("Ask an administrator for a new one (Admin, Runners)."));
         }
         self.insert_runner(request).await
     }
 
     /// The runner that shows this token.
     pub(crate) async fn runner_of(&self, token: &str) -> Result<Runner> {
-        let found = if token.is_empty() { None } else { store::by_token(&self.db, &token::hash(token)).await? };
+        let found = if token.is_empty() {
+            None
+        } else {
+            store::by_token(&self.db, &token::hash(token)).await?
+        };
         found.ok_or_else(|| {
             Problem::new(403, "bad_runner_token", "This runner token is not valid.")
                 .next("Register the runner again, or make a new one (Admin, Runners).")
@@ -105,7 +121,10 @@ impl Ci {
     /// Notes that a runner was heard of.
     pub(crate) async fn runner_contacted(&self, runner: &Runner, info: &RunnerInfo) -> Result<()> {
         let now = self.clock.now();
-        if runner.contacted_at.is_some_and(|at| now.since(at) < CONTACT_EVERY) {
+        if runner
+            .contacted_at
+            .is_some_and(|at| now.since(at) < CONTACT_EVERY)
+        {
             return Ok(());
         }
         let (version, platform) = if info.version.is_empty() {
@@ -138,7 +157,9 @@ impl Ci {
         let signals = self.signals.clone();
         tx.after_commit(move || signals.job_waits());
         tx.commit().await?;
-        store::find(&self.db, id).await?.ok_or_else(|| Problem::not_found("runner"))
+        store::find(&self.db, id)
+            .await?
+            .ok_or_else(|| Problem::not_found("runner"))
     }
 
     /// Removes a runner; the jobs it has are given up and tried again.
@@ -157,5 +178,9 @@ impl Ci {
 }
 
 fn platform(info: &RunnerInfo) -> String {
-    format!("{} {}", info.platform, info.architecture).trim().chars().take(60).collect()
+    format!("{} {}", info.platform, info.architecture)
+        .trim()
+        .chars()
+        .take(60)
+        .collect()
 }

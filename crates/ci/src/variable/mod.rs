@@ -3,6 +3,11 @@
 mod pages;
 
 use crate::{Ci, config::variable_name};
+use axum::{
+    Json,
+    extract::State,
+    routing::{get, post},
+};
 use bascule_core::{Permission, Problem, ProjectId, Result, Timestamp};
 use bascule_ledger::facts::forge::ProjectChanged;
 use bascule_store::{Query, args, row};
@@ -10,11 +15,6 @@ use bascule_web::{Access, Answer, Body, InProject, PathOf, Routes, Who, routes};
 use bascule_wire::{
     ci::{CiVariable, SetCiVariable},
     runner,
-};
-use axum::{
-    Json,
-    extract::State,
-    routing::{get, post},
 };
 use http::StatusCode;
 use serde::Deserialize;
@@ -43,7 +43,11 @@ async fn all(on: &impl Query, project: ProjectId) -> Result<Vec<Row>> {
 }
 
 /// The project's variables as jobs get them.
-pub(crate) async fn for_jobs(on: &impl Query, project: ProjectId, protected: bool) -> Result<Vec<runner::Variable>> {
+pub(crate) async fn for_jobs(
+    on: &impl Query,
+    project: ProjectId,
+    protected: bool,
+) -> Result<Vec<runner::Variable>> {
     Ok(all(on, project)
         .await?
         .into_iter()
@@ -92,33 +96,60 @@ impl Ci {
         actor: &bascule_core::Actor,
     ) -> Result<()> {
         if !variable_name(name) {
-            return Err(Problem::invalid("bad_variable", "This cannot be a variable's name.")
-                .why("Shells take letters, digits and `_`, not beginning with a digit.")
-                .next("Choose such a name."));
+            return Err(
+                Problem::invalid("bad_variable", "This cannot be a variable's name.")
+                    .why("Shells take letters, digits and `_`, not beginning with a digit.")
+                    .next("Choose such a name."),
+            );
         }
         if set.value.len() > VALUE {
-            return Err(Problem::too_large(format!("The value is larger than {VALUE} bytes.")));
+            return Err(Problem::too_large(format!(
+                "The value is larger than {VALUE} bytes."
+            )));
         }
         if set.masked && (set.value.len() < 8 || set.value.contains('\n')) {
             return Err(Problem::invalid("cannot_mask", "This value cannot be masked.")
-                .why("A short value would hide ordinary words in the log, and the log is masked line by line.")
+                .why(
+                    "A short value would hide ordinary words in the log, and the log is masked line by line.",
+                )
                 .next("Mask values of one line and at least 8 characters, or use a file variable."));
         }
         let now = self.clock.now();
         let tx = self.db.begin().await?;
-        let count = tx.count("SELECT COUNT(*) AS n FROM ci_variable WHERE project_id = $1", args![project]).await?;
+        let count = tx
+            .count(
+                "SELECT COUNT(*) AS n FROM ci_variable WHERE project_id = $1",
+                args![project],
+            )
+            .await?;
         if count >= MOST {
-            return Err(Problem::conflict("too_many", format!("A project has at most {MOST} variables.")));
+            return Err(Problem::conflict(
+                "too_many",
+                format!("A project has at most {MOST} variables."),
+            ));
         }
         tx.run(
             "INSERT INTO ci_variable (project_id, name, value, masked, protected, file, expand, updated_at)
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
              ON CONFLICT (project_id, name) DO UPDATE SET value = $3, masked = $4, protected = $5, file = $6,
                  expand = $7, updated_at = $8",
-            args![project, name, set.value, set.masked, set.protected, set.file, set.expand, now],
+            args![
+                project,
+                name,
+                set.value,
+                set.masked,
+                set.protected,
+                set.file,
+                set.expand,
+                now
+            ],
         )
         .await?;
-        let fact = ProjectChanged { project, setting: "ci_variable".to_owned(), value: name.to_owned() };
+        let fact = ProjectChanged {
+            project,
+            setting: "ci_variable".to_owned(),
+            value: name.to_owned(),
+        };
         self.ledger.append(&tx, actor, &fact).await?;
         Ok(tx.commit().await?)
     }
@@ -127,14 +158,27 @@ impl Ci {
     ///
     /// # Errors
     /// There is none by that name.
-    pub async fn delete_variable(&self, project: ProjectId, name: &str, actor: &bascule_core::Actor) -> Result<()> {
+    pub async fn delete_variable(
+        &self,
+        project: ProjectId,
+        name: &str,
+        actor: &bascule_core::Actor,
+    ) -> Result<()> {
         let tx = self.db.begin().await?;
-        let gone =
-            tx.run("DELETE FROM ci_variable WHERE project_id = $1 AND name = $2", args![project, name]).await?;
+        let gone = tx
+            .run(
+                "DELETE FROM ci_variable WHERE project_id = $1 AND name = $2",
+                args![project, name],
+            )
+            .await?;
         if gone == 0 {
             return Err(Problem::not_found("variable"));
         }
-        let fact = ProjectChanged { project, setting: "ci_variable".to_owned(), value: format!("-{name}") };
+        let fact = ProjectChanged {
+            project,
+            setting: "ci_variable".to_owned(),
+            value: format!("-{name}"),
+        };
         self.ledger.append(&tx, actor, &fact).await?;
         Ok(tx.commit().await?)
     }
@@ -150,8 +194,18 @@ pub(crate) fn routes() -> Routes<Ci> {
     Routes::new()
         .api(access, routes!(list))
         .api(access, routes!(set, remove))
-        .page("GET,POST", "/{group}/{project}/-/settings/ci", access, get(pages::list).post(pages::set))
-        .page("POST", "/{group}/{project}/-/settings/ci/{name}/delete", access, post(pages::remove))
+        .page(
+            "GET,POST",
+            "/{group}/{project}/-/settings/ci",
+            access,
+            get(pages::list).post(pages::set),
+        )
+        .page(
+            "POST",
+            "/{group}/{project}/-/settings/ci/{name}/delete",
+            access,
+            post(pages::remove),
+        )
 }
 
 /// Lists the project's CI variables.

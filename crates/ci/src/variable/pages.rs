@@ -60,7 +60,12 @@ pub(super) struct Form {
     expand: Option<String>,
 }
 
-pub(super) async fn set(State(ci): State<Ci>, project: InProject, who: Who, FormBody(form): FormBody<Form>) -> Answer {
+pub(super) async fn set(
+    State(ci): State<Ci>,
+    project: InProject,
+    who: Who,
+    FormBody(form): FormBody<Form>,
+) -> Answer {
     let set = SetCiVariable {
         value: form.value.replace("\r\n", "\n"),
         masked: form.masked.is_some(),
@@ -68,7 +73,8 @@ pub(super) async fn set(State(ci): State<Ci>, project: InProject, who: Who, Form
         file: form.file.is_some(),
         expand: form.expand.is_some(),
     };
-    ci.set_variable(project.id, form.name.trim(), &set, &who.actor).await?;
+    ci.set_variable(project.id, form.name.trim(), &set, &who.actor)
+        .await?;
     Ok(Redirect::to(&format!("/{}/-/settings/ci", project.path())).into_response())
 }
 

@@ -52,7 +52,13 @@ impl Node {
     /// A text at a place.
     #[must_use]
     pub fn text(pos: Pos, text: impl Into<String>) -> Self {
-        Self { pos, value: Value::Scalar { text: text.into(), quoted: true } }
+        Self {
+            pos,
+            value: Value::Scalar {
+                text: text.into(),
+                quoted: true,
+            },
+        }
     }
 
     /// Whether nothing is written, or `null`.
@@ -113,7 +119,10 @@ impl Node {
     /// The value under a key of a map.
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Node> {
-        self.entries()?.iter().find(|entry| entry.key == key).map(|entry| &entry.value)
+        self.entries()?
+            .iter()
+            .find(|entry| entry.key == key)
+            .map(|entry| &entry.value)
     }
 
     /// What it is, for messages: "the list", "`abc`".
@@ -131,7 +140,11 @@ impl Node {
     /// Nodes, bytes of text and depth of the tree from here.
     #[must_use]
     pub fn measure(&self) -> Size {
-        let mut size = Size { nodes: 1, bytes: 0, depth: 1 };
+        let mut size = Size {
+            nodes: 1,
+            bytes: 0,
+            depth: 1,
+        };
         match &self.value {
             Value::Scalar { text, .. } => size.bytes = text.len(),
             Value::Sequence(items) => items.iter().for_each(|item| size.add_child(item.measure())),
@@ -178,7 +191,10 @@ pub struct Budget {
 
 impl Default for Budget {
     fn default() -> Self {
-        Self { nodes: limits::YAML_NODES, bytes: EXPANDED_BYTES }
+        Self {
+            nodes: limits::YAML_NODES,
+            bytes: EXPANDED_BYTES,
+        }
     }
 }
 

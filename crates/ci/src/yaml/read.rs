@@ -11,7 +11,11 @@ use std::collections::HashMap;
 /// # Errors
 /// The first place where the text is not YAML, or is over a limit.
 pub fn read(text: &str, file: u16, budget: &mut Budget, warnings: &mut Vec<Fault>) -> Result<Node, Fault> {
-    let start = Pos { file, line: 1, column: 1 };
+    let start = Pos {
+        file,
+        line: 1,
+        column: 1,
+    };
     if text.len() > limits::CI_FILE_BYTES {
         return Err(Fault::new(
             start,
@@ -33,14 +37,27 @@ pub fn read(text: &str, file: u16, budget: &mut Budget, warnings: &mut Vec<Fault
         let (event, span) = event.map_err(|error| builder.scan_fault(&error))?;
         builder.take(event, span)?;
     }
-    Ok(builder
-        .root
-        .unwrap_or(Node { pos: start, value: Value::Scalar { text: String::new(), quoted: false } }))
+    Ok(builder.root.unwrap_or(Node {
+        pos: start,
+        value: Value::Scalar {
+            text: String::new(),
+            quoted: false,
+        },
+    }))
 }
 
 enum Frame {
-    Sequence { pos: Pos, anchor: usize, items: Vec<Node>, reference: bool },
-    Mapping { pos: Pos, anchor: usize, map: MapBuilder },
+    Sequence {
+        pos: Pos,
+        anchor: usize,
+        items: Vec<Node>,
+        reference: bool,
+    },
+    Mapping {
+        pos: Pos,
+        anchor: usize,
+        map: MapBuilder,
+    },
 }
 
 #[derive(Default)]
@@ -73,7 +90,11 @@ impl Builder<'_> {
 
     fn scan_fault(&self, error: &ScanError) -> Fault {
         let mark = *error.marker();
-        Fault::new(self.pos(Span::empty(mark)), format!("this is not YAML: {}", shown(error.info())), "")
+        Fault::new(
+            self.pos(Span::empty(mark)),
+            format!("this is not YAML: {}", shown(error.info())),
+            "",
+        )
     }
 
     fn take(&mut self, event: Event<'_>, span: Span) -> Result<(), Fault> {
@@ -82,7 +103,11 @@ impl Builder<'_> {
             Event::DocumentStart(_) => {
                 self.documents += 1;
                 if self.documents > 1 {
-                    return Err(Fault::new(pos, "a second YAML document begins here", "one document is allowed"));
+                    return Err(Fault::new(
+                        pos,
+                        "a second YAML document begins here",
+                        "one document is allowed",
+                    ));
                 }
                 Ok(())
             }
@@ -96,11 +121,24 @@ impl Builder<'_> {
                 if self.open_key(&text, pos, quoted)? {
                     return Ok(());
                 }
-                self.place(Node { pos, value: Value::Scalar { text: text.into_owned(), quoted } }, anchor)
+                self.place(
+                    Node {
+                        pos,
+                        value: Value::Scalar {
+                            text: text.into_owned(),
+                            quoted,
+                        },
+                    },
+                    anchor,
+                )
             }
             Event::Alias(anchor) => {
                 let Some((node, size)) = self.anchors.get(&anchor) else {
-                    return Err(Fault::new(pos, "an alias may not stand inside its own anchor", ""));
+                    return Err(Fault::new(
+                        pos,
+                        "an alias may not stand inside its own anchor",
+                        "",
+                    ));
                 };
                 let (node, size) = (node.clone_within(self.budget, *size, pos)?, *size);
                 if self.stack.len() + size.depth > limits::YAML_DEPTH {
@@ -115,13 +153,28 @@ impl Builder<'_> {
             }
             Event::SequenceStart(anchor, tag) => {
                 let reference = check_tag(tag.as_deref(), pos)? == Forced::Reference;
-                self.open(pos, Frame::Sequence { pos, anchor, items: Vec::new(), reference })
+                self.open(
+                    pos,
+                    Frame::Sequence {
+                        pos,
+                        anchor,
+                        items: Vec::new(),
+                        reference,
+                    },
+                )
             }
             Event::MappingStart(anchor, tag) => {
                 if check_tag(tag.as_deref(), pos)? == Forced::Reference {
                     return Err(reference_fault(pos));
                 }
-                self.open(pos, Frame::Mapping { pos, anchor, map: MapBuilder::default() })
+                self.open(
+                    pos,
+                    Frame::Mapping {
+                        pos,
+                        anchor,
+                        map: MapBuilder::default(),
+                    },
+                )
             }
             Event::SequenceEnd | Event::MappingEnd => self.close(),
             Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentEnd => Ok(()),
@@ -129,7 +182,14 @@ impl Builder<'_> {
     }
 
     fn pay(&mut self, nodes: usize, bytes: usize, pos: Pos) -> Result<(), Fault> {
-        self.budget.pay(Size { nodes, bytes, depth: 1 }, pos)
+        self.budget.pay(
+            Size {
+                nodes,
+                bytes,
+                depth: 1,
+            },
+            pos,
+        )
     }
 
     /// Takes a scalar as the next key, if the innermost frame is a map that waits for one.
@@ -148,7 +208,11 @@ impl Builder<'_> {
         if let Some(Frame::Mapping { map, .. }) = self.stack.last()
             && map.key.is_none()
         {
-            return Err(Fault::new(pos, "a list or map stands as a key here", "a key is a plain text"));
+            return Err(Fault::new(
+                pos,
+                "a list or map stands as a key here",
+                "a key is a plain text",
+            ));
         }
         if self.stack.len() >= limits::YAML_DEPTH {
             return Err(too_deep(pos));
@@ -159,22 +223,43 @@ impl Builder<'_> {
 
     fn close(&mut self) -> Result<(), Fault> {
         match self.stack.pop() {
-            Some(Frame::Sequence { pos, anchor, items, reference: true }) => {
-                let path: Option<Vec<String>> =
-                    items.iter().map(|item| item.scalar().map(str::to_owned)).collect();
+            Some(Frame::Sequence {
+                pos,
+                anchor,
+                items,
+                reference: true,
+            }) => {
+                let path: Option<Vec<String>> = items
+                    .iter()
+                    .map(|item| item.scalar().map(str::to_owned))
+                    .collect();
                 match path {
-                    Some(path) if !path.is_empty() => {
-                        self.place(Node { pos, value: Value::Reference(path) }, anchor)
-                    }
+                    Some(path) if !path.is_empty() => self.place(
+                        Node {
+                            pos,
+                            value: Value::Reference(path),
+                        },
+                        anchor,
+                    ),
                     _ => Err(reference_fault(pos)),
                 }
             }
-            Some(Frame::Sequence { pos, anchor, items, .. }) => {
-                self.place(Node { pos, value: Value::Sequence(items) }, anchor)
-            }
-            Some(Frame::Mapping { pos, anchor, map }) => {
-                self.place(Node { pos, value: Value::Mapping(map.entries) }, anchor)
-            }
+            Some(Frame::Sequence {
+                pos, anchor, items, ..
+            }) => self.place(
+                Node {
+                    pos,
+                    value: Value::Sequence(items),
+                },
+                anchor,
+            ),
+            Some(Frame::Mapping { pos, anchor, map }) => self.place(
+                Node {
+                    pos,
+                    value: Value::Mapping(map.entries),
+                },
+                anchor,
+            ),
             None => Ok(()),
         }
     }
@@ -189,7 +274,9 @@ impl Builder<'_> {
             None => self.root = Some(node),
             Some(Frame::Sequence { items, .. }) => items.push(node),
             Some(Frame::Mapping { map, .. }) => {
-                let Some((key, key_pos, quoted)) = map.key.take() else { return Ok(()) };
+                let Some((key, key_pos, quoted)) = map.key.take() else {
+                    return Ok(());
+                };
                 if key == "<<" && !quoted {
                     return self.merge(node, key_pos);
                 }
@@ -234,7 +321,11 @@ impl Builder<'_> {
 
 impl MapBuilder {
     fn put(&mut self, key: String, key_pos: Pos, value: Node) {
-        if let Some(entry) = self.index.get(&key).and_then(|index| self.entries.get_mut(*index)) {
+        if let Some(entry) = self
+            .index
+            .get(&key)
+            .and_then(|index| self.entries.get_mut(*index))
+        {
             entry.key_pos = key_pos;
             entry.value = value;
         } else {
@@ -264,20 +355,32 @@ fn check_tag(tag: Option<&Tag>, pos: Pos) -> Result<Forced, Fault> {
         return Ok(Forced::Reference);
     }
     if tag.is_yaml_core_schema() {
-        return Ok(if tag.suffix == "str" { Forced::Text } else { Forced::No });
+        return Ok(if tag.suffix == "str" {
+            Forced::Text
+        } else {
+            Forced::No
+        });
     }
     if tag.handle == "!" && tag.suffix.is_empty() {
         return Ok(Forced::Text);
     }
     Err(Fault::new(
         pos,
-        format!("the tag `{}{}` is unknown", shown(&tag.handle), shown(&tag.suffix)),
+        format!(
+            "the tag `{}{}` is unknown",
+            shown(&tag.handle),
+            shown(&tag.suffix)
+        ),
         "`!reference [job, key]` is the one tag allowed",
     ))
 }
 
 fn reference_fault(pos: Pos) -> Fault {
-    Fault::new(pos, "this !reference names nothing", "write `!reference [job, key]`")
+    Fault::new(
+        pos,
+        "this !reference names nothing",
+        "write `!reference [job, key]`",
+    )
 }
 
 #[cfg(test)]
@@ -316,7 +419,11 @@ mod tests {
         }
         let fault = parse(&bomb).unwrap_err();
         assert!(fault.allowed.contains("100000 values"), "{fault}");
-        let text = format!("a: &a {}\nb: [{}]\n", "y".repeat(500_000), vec!["*a"; 100].join(", "));
+        let text = format!(
+            "a: &a {}\nb: [{}]\n",
+            "y".repeat(500_000),
+            vec!["*a"; 100].join(", ")
+        );
         assert!(parse(&text).unwrap_err().allowed.contains("bytes of text"));
     }
 
@@ -326,7 +433,12 @@ mod tests {
         let deep = format!("{}x{}", "[".repeat(100), "]".repeat(100));
         assert!(parse(&deep).unwrap_err().allowed.contains("64 levels"));
         assert!(parse("a: &a [*a]").is_err());
-        assert!(parse("a: !ruby/object:Foo {x: 1}").unwrap_err().what.contains("unknown"));
+        assert!(
+            parse("a: !ruby/object:Foo {x: 1}")
+                .unwrap_err()
+                .what
+                .contains("unknown")
+        );
         assert!(parse("a: 1\n---\nb: 2\n").is_err());
     }
 

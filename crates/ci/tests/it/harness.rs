@@ -6,8 +6,8 @@ use bascule_ci::{
     ports::{Code, Commit, ProjectInfo},
 };
 use bascule_core::{
-    Actor, ActorKind, Caller, FakeClock, GroupId, GroupScope, InstanceRole, Problem, ProjectId, ProjectScope, Result,
-    Role, Timestamp, UserId,
+    Actor, ActorKind, Caller, FakeClock, GroupId, GroupScope, InstanceRole, Problem, ProjectId, ProjectScope,
+    Result, Role, Timestamp, UserId,
 };
 use bascule_ledger::{Entry, Fact, Filter, Hub, InstanceKey, Ledger, Page, facts::forge::BranchUpdated};
 use bascule_store::{Blobs, Db, DbOptions};
@@ -41,18 +41,32 @@ pub struct FakeCode {
 impl Code for FakeCode {
     async fn read_file(&self, _: ProjectId, sha: &str, path: &str) -> Result<Option<Vec<u8>>> {
         let trees = self.trees.lock().unwrap();
-        Ok(trees.get(sha).and_then(|tree| tree.files.get(path)).map(|text| text.clone().into_bytes()))
+        Ok(trees
+            .get(sha)
+            .and_then(|tree| tree.files.get(path))
+            .map(|text| text.clone().into_bytes()))
     }
 
     async fn list_paths(&self, _: ProjectId, sha: &str) -> Result<Vec<String>> {
-        Ok(self.trees.lock().unwrap().get(sha).map(|tree| tree.files.keys().cloned().collect()).unwrap_or_default())
+        Ok(self
+            .trees
+            .lock()
+            .unwrap()
+            .get(sha)
+            .map(|tree| tree.files.keys().cloned().collect())
+            .unwrap_or_default())
     }
 
     async fn changed_paths(&self, _: ProjectId, before: Option<&str>, after: &str) -> Result<Vec<String>> {
         let trees = self.trees.lock().unwrap();
         let old = before.and_then(|sha| trees.get(sha)).cloned().unwrap_or_default();
         let new = trees.get(after).cloned().unwrap_or_default();
-        Ok(new.files.iter().filter(|(k, v)| old.files.get(*k) != Some(v)).map(|(k, _)| k.clone()).collect())
+        Ok(new
+            .files
+            .iter()
+            .filter(|(k, v)| old.files.get(*k) != Some(v))
+            .map(|(k, _)| k.clone())
+            .collect())
     }
 
     async fn resolve(&self, _: ProjectId, reference: &str) -> Result<Option<Commit>> {
@@ -60,12 +74,22 @@ impl Code for FakeCode {
     }
 
     async fn commit_message(&self, _: ProjectId, sha: &str) -> Result<Option<String>> {
-        Ok(self.trees.lock().unwrap().get(sha).map(|tree| tree.message.clone()))
+        Ok(self
+            .trees
+            .lock()
+            .unwrap()
+            .get(sha)
+            .map(|tree| tree.message.clone()))
     }
 
     async fn project(&self, _: ProjectId) -> Result<Option<ProjectInfo>> {
         let clone_url = format!("{}/clinic/app.git", self.base_url.lock().unwrap());
-        Ok(Some(ProjectInfo { group: "clinic".into(), name: "app".into(), default_branch: "main".into(), clone_url }))
+        Ok(Some(ProjectInfo {
+            group: "clinic".into(),
+            name: "app".into(),
+            default_branch: "main".into(),
+            clone_url,
+        }))
     }
 
     async fn is_protected(&self, _: ProjectId, reference: &str, _: bool) -> Result<bool> {
@@ -79,7 +103,11 @@ struct Door(ProjectId);
 #[async_trait]
 impl Gate for Door {
     async fn caller(&self, parts: &Parts) -> Result<Caller, Problem> {
-        let word = parts.headers.get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let word = parts
+            .headers
+            .get("authorization")
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default();
         let word = word.strip_prefix("Bearer ").unwrap_or_default();
         if word.is_empty() {
             return Ok(Caller::anonymous());
@@ -88,7 +116,11 @@ impl Gate for Door {
         Ok(Caller {
             actor: Actor::new(ActorKind::User, user, word),
             user: Some(user),
-            instance_role: if word == "admin" { InstanceRole::Admin } else { InstanceRole::Member },
+            instance_role: if word == "admin" {
+                InstanceRole::Admin
+            } else {
+                InstanceRole::Member
+            },
             ..Caller::anonymous()
         })
     }
@@ -97,7 +129,12 @@ impl Gate for Door {
         Ok(None)
     }
 
-    async fn project(&self, caller: &Caller, group: &str, project: &str) -> Result<Option<ProjectScope>, Problem> {
+    async fn project(
+        &self,
+        caller: &Caller,
+        group: &str,
+        project: &str,
+    ) -> Result<Option<ProjectScope>, Problem> {
         let role = match caller.actor.name.as_str() {
             "admin" => Role::Owner,
             "developer" => Role::Developer,
@@ -149,7 +186,9 @@ impl World {
             Some(url) => DbOptions::Postgres(url.to_owned()),
         };
         let db = Db::open(&options).await.unwrap();
-        db.migrate(&[bascule_store::MIGRATIONS, bascule_ledger::MIGRATIONS, MIGRATIONS]).await.unwrap();
+        db.migrate(&[bascule_store::MIGRATIONS, bascule_ledger::MIGRATIONS, MIGRATIONS])
+            .await
+            .unwrap();
         let clock = FakeClock::at(Timestamp::from_seconds(1_750_000_000));
         let ledger = Ledger::new(db.clone(), Arc::new(clock.clone()), InstanceKey::generate());
         let blobs = Blobs::on_disk(&dir.path().join("blobs")).unwrap();
@@ -158,12 +197,30 @@ impl World {
         let code = Arc::new(FakeCode::default());
         code.base_url.lock().unwrap().clone_from(&url);
         let stop = CancellationToken::new();
-        let ci = Ci::new(db.clone(), ledger.clone(), blobs, code.clone(), Options::new(&url, stop.clone()));
+        let ci = Ci::new(
+            db.clone(),
+            ledger.clone(),
+            blobs,
+            code.clone(),
+            Options::new(&url, stop.clone()),
+        );
         let project = ProjectId::new();
         let (router, _, _) = ci.routes().into_parts();
         let app = bascule_web::finish(router, Arc::new(Door(project)));
         let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { ci, code, clock, ledger, db, project, url, http: Client::new(), stop, server, _dir: dir }
+        Self {
+            ci,
+            code,
+            clock,
+            ledger,
+            db,
+            project,
+            url,
+            http: Client::new(),
+            stop,
+            server,
+            _dir: dir,
+        }
     }
 
     /// A commit with files, on a branch, as the forge would tell of it.
@@ -172,14 +229,29 @@ impl World {
     }
 
     pub async fn push_with(&self, branch: &str, files: &[(&str, &str)], message: &str) -> String {
-        let files: BTreeMap<String, String> =
-            files.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let files: BTreeMap<String, String> = files
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
+            .collect();
         let number = self.code.trees.lock().unwrap().len() + 1;
         let sha = format!("{number:040x}");
-        let tree = Tree { files, message: message.to_owned() };
+        let tree = Tree {
+            files,
+            message: message.to_owned(),
+        };
         self.code.trees.lock().unwrap().insert(sha.clone(), tree);
-        let commit = Commit { sha: sha.clone(), reference: branch.to_owned(), tag: false };
-        let before = self.code.refs.lock().unwrap().insert(branch.to_owned(), commit).map(|commit| commit.sha);
+        let commit = Commit {
+            sha: sha.clone(),
+            reference: branch.to_owned(),
+            tag: false,
+        };
+        let before = self
+            .code
+            .refs
+            .lock()
+            .unwrap()
+            .insert(branch.to_owned(), commit)
+            .map(|commit| commit.sha);
         let fact = BranchUpdated {
             project: self.project,
             branch: branch.to_owned(),
@@ -198,7 +270,10 @@ impl World {
     /// Appends a fact and lets the crate react.
     pub async fn tell<F: Fact>(&self, fact: &F) {
         let tx = self.db.begin().await.unwrap();
-        self.ledger.append(&tx, &Actor::new(ActorKind::User, "u", "ada"), fact).await.unwrap();
+        self.ledger
+            .append(&tx, &Actor::new(ActorKind::User, "u", "ada"), fact)
+            .await
+            .unwrap();
         tx.commit().await.unwrap();
         self.settle().await;
     }
@@ -213,12 +288,26 @@ impl World {
 
     /// Facts of a kind, oldest first.
     pub async fn facts(&self, kind: &str) -> Vec<Entry> {
-        let filter = Filter { kinds: vec![kind.to_owned()], ..Filter::default() };
-        self.ledger.read(&filter, Page::After { after: 0, limit: 1000 }).await.unwrap()
+        let filter = Filter {
+            kinds: vec![kind.to_owned()],
+            ..Filter::default()
+        };
+        self.ledger
+            .read(
+                &filter,
+                Page::After {
+                    after: 0,
+                    limit: 1000,
+                },
+            )
+            .await
+            .unwrap()
     }
 
     pub fn request(&self, method: Method, path: &str, who: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.url)).bearer_auth(who)
+        self.http
+            .request(method, format!("{}{path}", self.url))
+            .bearer_auth(who)
     }
 
     pub async fn get(&self, path: &str) -> Value {
@@ -235,14 +324,19 @@ impl World {
     }
 
     pub async fn post(&self, path: &str, who: &str, body: Value) -> Response {
-        self.request(Method::POST, path, who).json(&body).send().await.unwrap()
+        self.request(Method::POST, path, who)
+            .json(&body)
+            .send()
+            .await
+            .unwrap()
     }
 
     /// The newest pipeline with its jobs.
     pub async fn pipeline(&self) -> Value {
         let list = self.get("/api/v1/projects/clinic/app/pipelines").await;
         let id = list["pipelines"][0]["id"].as_i64().expect("a pipeline");
-        self.get(&format!("/api/v1/projects/clinic/app/pipelines/{id}")).await
+        self.get(&format!("/api/v1/projects/clinic/app/pipelines/{id}"))
+            .await
     }
 
     /// Names and states of the newest pipeline's jobs.
@@ -251,13 +345,26 @@ impl World {
         let jobs = pipeline["jobs"].as_array().unwrap();
         jobs.iter()
             .filter(|job| job["retried"] == false)
-            .map(|job| (job["name"].as_str().unwrap().to_owned(), job["status"].as_str().unwrap().to_owned()))
+            .map(|job| {
+                (
+                    job["name"].as_str().unwrap().to_owned(),
+                    job["status"].as_str().unwrap().to_owned(),
+                )
+            })
             .collect()
     }
 
     pub async fn runner(&self) -> FakeRunner {
-        let (_, token) = self.ci.create_runner("test", vec!["linux".into()], true).await.unwrap();
-        FakeRunner { http: self.http.clone(), url: self.url.clone(), token }
+        let (_, token) = self
+            .ci
+            .create_runner("test", vec!["linux".into()], true)
+            .await
+            .unwrap();
+        FakeRunner {
+            http: self.http.clone(),
+            url: self.url.clone(),
+            token,
+        }
     }
 }
 
@@ -289,13 +396,19 @@ impl FakeRunner {
 
     pub async fn ask_for(&self, seconds: u64) -> Option<Taken> {
         let body = json!({"token": self.token, "info": {"name": "fake", "version": "1", "features": {}}});
-        let request = self.api(Method::POST, "jobs/request").header("prefer", format!("wait={seconds}"));
+        let request = self
+            .api(Method::POST, "jobs/request")
+            .header("prefer", format!("wait={seconds}"));
         let response = request.json(&body).send().await.unwrap();
         match response.status().as_u16() {
             201 => {
                 let body: Value = response.json().await.unwrap();
                 let token = body["token"].as_str().unwrap().to_owned();
-                Some(Taken { id: body["id"].as_i64().unwrap(), token, body })
+                Some(Taken {
+                    id: body["id"].as_i64().unwrap(),
+                    token,
+                    body,
+                })
             }
             204 => {
                 assert!(response.headers().contains_key("x-gitlab-last-update"));
@@ -319,7 +432,11 @@ impl FakeRunner {
 
     pub async fn update(&self, job: &Taken, mut body: Value) -> Response {
         body["token"] = json!(job.token);
-        self.api(Method::PUT, &format!("jobs/{}", job.id)).json(&body).send().await.unwrap()
+        self.api(Method::PUT, &format!("jobs/{}", job.id))
+            .json(&body)
+            .send()
+            .await
+            .unwrap()
     }
 
     pub async fn succeed(&self, job: &Taken) {
@@ -334,12 +451,18 @@ impl FakeRunner {
     pub async fn upload(&self, job: &Taken, kind: &str, bytes: &[u8]) -> Response {
         let part = reqwest::multipart::Part::bytes(bytes.to_vec()).file_name("artifacts.zip");
         let form = reqwest::multipart::Form::new().part("file", part);
-        self.api(Method::POST, &format!("jobs/{}/artifacts?artifact_type={kind}&artifact_format=zip&expire_in=1+day", job.id))
-            .header("JOB-TOKEN", &job.token)
-            .multipart(form)
-            .send()
-            .await
-            .unwrap()
+        self.api(
+            Method::POST,
+            &format!(
+                "jobs/{}/artifacts?artifact_type={kind}&artifact_format=zip&expire_in=1+day",
+                job.id
+            ),
+        )
+        .header("JOB-TOKEN", &job.token)
+        .multipart(form)
+        .send()
+        .await
+        .unwrap()
     }
 }
 

@@ -1,7 +1,9 @@
 //! A runner that others wrote serves a whole pipeline: an independent reading of the protocol.
 
 use crate::harness::World;
-use gitlab_runner::{GitlabLayer, JobHandler, JobResult, Phase, RunnerBuilder, UploadableFile, job::Job, outputln};
+use gitlab_runner::{
+    GitlabLayer, JobHandler, JobResult, Phase, RunnerBuilder, UploadableFile, job::Job, outputln,
+};
 use reqwest::Method;
 use std::{borrow::Cow, io::Read as _};
 use tracing_subscriber::{Registry, layer::SubscriberExt as _};
@@ -33,7 +35,11 @@ impl Work {
         for dependency in job.dependencies() {
             let mut archive = dependency.download().await.map_err(drop)?.ok_or(())?;
             let mut text = String::new();
-            archive.file("out/result.txt").ok_or(())?.read_to_string(&mut text).map_err(drop)?;
+            archive
+                .file("out/result.txt")
+                .ok_or(())?
+                .read_to_string(&mut text)
+                .map_err(drop)?;
             received = Some(format!("{}: {text}", dependency.name()));
         }
         Ok(Self { name, received })
@@ -47,7 +53,11 @@ impl JobHandler<Output> for Work {
         if let Some(received) = &self.received {
             outputln!("received {}", received);
         }
-        if script.iter().any(|line| line == "exit 1") { Err(()) } else { Ok(()) }
+        if script.iter().any(|line| line == "exit 1") {
+            Err(())
+        } else {
+            Ok(())
+        }
     }
 
     async fn get_uploadable_files(&mut self) -> Result<Box<dyn Iterator<Item = Output> + Send>, ()> {
@@ -67,7 +77,10 @@ async fn the_gitlab_runner_crate_serves_a_pipeline_with_artifacts() {
     let (layer, jobs) = GitlabLayer::new();
     let _guard = tracing_subscriber::util::SubscriberInitExt::set_default(Registry::default().with(layer));
     let server = url::Url::parse(&world.url).unwrap();
-    let mut runner = RunnerBuilder::new(server, token, dir.path(), jobs).version("0.3").build().await;
+    let mut runner = RunnerBuilder::new(server, token, dir.path(), jobs)
+        .version("0.3")
+        .build()
+        .await;
     for _ in 0..3 {
         assert!(runner.request_job(Work::new).await.unwrap());
         runner.drain().await;
@@ -75,14 +88,30 @@ async fn the_gitlab_runner_crate_serves_a_pipeline_with_artifacts() {
     let pipeline = world.pipeline().await;
     let states = world.states().await;
     let states: Vec<(&str, &str)> = states.iter().map(|(n, s)| (n.as_str(), s.as_str())).collect();
-    assert_eq!(states, [("build", "success"), ("test", "success"), ("bad", "failed")]);
+    assert_eq!(
+        states,
+        [("build", "success"), ("test", "success"), ("bad", "failed")]
+    );
     assert_eq!(pipeline["status"], "failed");
     let log = async |index: usize| {
-        let path = format!("/api/v1/projects/clinic/app/jobs/{}/log", pipeline["jobs"][index]["id"]);
-        world.request(Method::GET, &path, "reporter").send().await.unwrap().text().await.unwrap()
+        let path = format!(
+            "/api/v1/projects/clinic/app/jobs/{}/log",
+            pipeline["jobs"][index]["id"]
+        );
+        world
+            .request(Method::GET, &path, "reporter")
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
     };
     let build = log(0).await;
-    assert!(build.contains("build Script prepare; make") && build.contains("build AfterScript clean"), "{build}");
+    assert!(
+        build.contains("build Script prepare; make") && build.contains("build AfterScript clean"),
+        "{build}"
+    );
     assert!(log(1).await.contains("received build: forty-two"));
     assert_eq!(world.ci.runners().await.unwrap()[0].version, "0.3");
 }

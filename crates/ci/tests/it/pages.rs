@@ -9,7 +9,14 @@ fn select(page: &str, css: &str) -> Vec<String> {
     let selector = Selector::parse(css).unwrap();
     Html::parse_document(page)
         .select(&selector)
-        .map(|element| element.text().collect::<String>().split_whitespace().collect::<Vec<_>>().join(" "))
+        .map(|element| {
+            element
+                .text()
+                .collect::<String>()
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+        })
         .collect()
 }
 
@@ -17,12 +24,22 @@ fn select(page: &str, css: &str) -> Vec<String> {
 async fn pipelines_are_listed_and_drawn_by_stage() {
     let world = World::new().await;
     let runner = world.runner().await;
-    assert!(world.page("/clinic/app/-/pipelines", "reporter").await.contains("No pipelines yet"));
+    assert!(
+        world
+            .page("/clinic/app/-/pipelines", "reporter")
+            .await
+            .contains("No pipelines yet")
+    );
     let ci = "a: {stage: build, script: x}\nb: {script: x, needs: [a]}\nc: {stage: deploy, script: x, when: manual}\n";
-    world.push_with("main", &[(".gitlab-ci.yml", ci)], "Add <things>\n\nMore").await;
+    world
+        .push_with("main", &[(".gitlab-ci.yml", ci)], "Add <things>\n\nMore")
+        .await;
     let list = world.page("/clinic/app/-/pipelines", "developer").await;
     assert_eq!(select(&list, "tbody tr").len(), 1);
-    assert!(list.contains("Add &#60;things&#62;"), "the commit's title, escaped");
+    assert!(
+        list.contains("Add &#60;things&#62;"),
+        "the commit's title, escaped"
+    );
     let id = world.pipeline().await["id"].as_i64().unwrap();
     let path = format!("/clinic/app/-/pipelines/{id}");
     let page = world.page(&path, "developer").await;
@@ -32,39 +49,74 @@ async fn pipelines_are_listed_and_drawn_by_stage() {
     let job = runner.ask().await.unwrap();
     runner.patch(&job, 0, b"\x1b[32mhello\x1b[0m\n").await;
     runner.succeed(&job).await;
-    let log = world.page(&format!("/clinic/app/-/jobs/{}", job.id), "reporter").await;
+    let log = world
+        .page(&format!("/clinic/app/-/jobs/{}", job.id), "reporter")
+        .await;
     assert_eq!(select(&log, ".log .ansi-green"), ["hello"]);
     assert_eq!(select(&log, ".log a#L1"), ["1"]);
-    assert!(select(&log, "form[action$=retry]").is_empty(), "a reporter sees no button that would be refused");
+    assert!(
+        select(&log, "form[action$=retry]").is_empty(),
+        "a reporter sees no button that would be refused"
+    );
     let b = runner.ask().await.unwrap();
     runner.succeed(&b).await;
     let done = world.page(&path, "developer").await;
-    assert!(!done.contains("hx-trigger"), "an ended pipeline is not asked for again");
+    assert!(
+        !done.contains("hx-trigger"),
+        "an ended pipeline is not asked for again"
+    );
     assert_eq!(select(&done, "form[action$=play] button"), ["Start"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn lint_shows_faults_or_the_plan() {
     let world = World::new().await;
-    world.push("main", &[(".gitlab-ci.yml", "a: {script: x}\n")]).await;
+    world
+        .push("main", &[(".gitlab-ci.yml", "a: {script: x}\n")])
+        .await;
     let page = world.page("/clinic/app/-/ci/lint", "reporter").await;
     assert!(page.contains("1 jobs in 1 stages"));
     let form = [("content", "a: {scirpt: x}\r\n"), ("ref", "")];
-    let request = world.request(Method::POST, "/clinic/app/-/ci/lint", "reporter").form(&form);
+    let request = world
+        .request(Method::POST, "/clinic/app/-/ci/lint", "reporter")
+        .form(&form);
     let page = request.send().await.unwrap().text().await.unwrap();
     assert_eq!(select(&page, "li .mono"), [".gitlab-ci.yml:1:5"]);
-    let body = json!({"content": "a: {script: x}\nb: {script: x, rules: [{if: $CI_COMMIT_TAG}]}\n", "ref": "main"});
-    let found = world.post("/api/v1/projects/clinic/app/ci/lint", "reporter", body).await;
+    let body =
+        json!({"content": "a: {script: x}\nb: {script: x, rules: [{if: $CI_COMMIT_TAG}]}\n", "ref": "main"});
+    let found = world
+        .post("/api/v1/projects/clinic/app/ci/lint", "reporter", body)
+        .await;
     let found: serde_json::Value = found.json().await.unwrap();
-    assert_eq!((&found["valid"], &found["jobs"][0]["name"]), (&json!(true), &json!("a")));
+    assert_eq!(
+        (&found["valid"], &found["jobs"][0]["name"]),
+        (&json!(true), &json!("a"))
+    );
     assert_eq!(found["left_out"][0]["reason"], "none of its rules matches");
     let secret = json!({"value": "hunter2-hunter2", "masked": true, "protected": true});
-    world.request(Method::PUT, "/api/v1/projects/clinic/app/ci/variables/KEY", "admin").json(&secret).send().await.unwrap();
+    world
+        .request(
+            Method::PUT,
+            "/api/v1/projects/clinic/app/ci/variables/KEY",
+            "admin",
+        )
+        .json(&secret)
+        .send()
+        .await
+        .unwrap();
     for (who, jobs) in [("reporter", 0), ("developer", 0), ("admin", 1)] {
         let guess = json!({"content": "a: {script: x, rules: [{if: $KEY =~ /^h/}]}\n", "ref": "main"});
-        let found: serde_json::Value =
-            world.post("/api/v1/projects/clinic/app/ci/lint", who, guess).await.json().await.unwrap();
-        assert_eq!(found["jobs"].as_array().unwrap().len(), jobs, "{who} may not guess secrets by asking about rules");
+        let found: serde_json::Value = world
+            .post("/api/v1/projects/clinic/app/ci/lint", who, guess)
+            .await
+            .json()
+            .await
+            .unwrap();
+        assert_eq!(
+            found["jobs"].as_array().unwrap().len(),
+            jobs,
+            "{who} may not guess secrets by asking about rules"
+        );
     }
 }
 
@@ -81,7 +133,11 @@ async fn runs_by_hand_take_variables_and_explain_refusals() {
     let missing = world.post(path, "developer", json!({"ref": "nope"})).await;
     assert_eq!(missing.status(), 422);
     let request = json!({"ref": "main", "variables": {"GO": "1"}});
-    assert_eq!(world.post(path, "developer", request.clone()).await.status(), 403, "main is protected");
+    assert_eq!(
+        world.post(path, "developer", request.clone()).await.status(),
+        403,
+        "main is protected"
+    );
     let made = world.post(path, "admin", request).await;
     assert_eq!(made.status(), 201);
     assert_eq!(world.pipeline().await["source"], "api");
@@ -90,15 +146,32 @@ async fn runs_by_hand_take_variables_and_explain_refusals() {
 #[tokio::test(flavor = "multi_thread")]
 async fn runners_are_made_and_shown_by_administrators_only() {
     let world = World::new().await;
-    let form = [("description", "big machine"), ("tags", "gpu, linux"), ("run_untagged", "1")];
-    let make = |who: &str| world.request(Method::POST, "/admin/runners/new", who).form(&form).send();
+    let form = [
+        ("description", "big machine"),
+        ("tags", "gpu, linux"),
+        ("run_untagged", "1"),
+    ];
+    let make = |who: &str| {
+        world
+            .request(Method::POST, "/admin/runners/new", who)
+            .form(&form)
+            .send()
+    };
     assert_eq!(make("developer").await.unwrap().status(), 403);
     let page = make("admin").await.unwrap().text().await.unwrap();
-    assert!(select(&page, ".alert code").iter().any(|text| text.starts_with("glrt-")));
+    assert!(
+        select(&page, ".alert code")
+            .iter()
+            .any(|text| text.starts_with("glrt-"))
+    );
     let page = world.page("/admin/runners", "admin").await;
     assert_eq!(select(&page, "tbody tr td:first-child"), ["#1 big machine"]);
     assert!(!page.contains("glrt-"), "the token is shown once");
-    let refused = world.request(Method::GET, "/api/v1/runners", "developer").send().await.unwrap();
+    let refused = world
+        .request(Method::GET, "/api/v1/runners", "developer")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(refused.status(), 403);
 }
 
@@ -106,12 +179,25 @@ async fn runners_are_made_and_shown_by_administrators_only() {
 async fn variables_are_set_and_removed_on_the_settings_page() {
     let world = World::new().await;
     let form = [("name", "KEY"), ("value", "hunter2-hunter2"), ("masked", "1")];
-    let set = world.request(Method::POST, "/clinic/app/-/settings/ci", "admin").form(&form).send().await.unwrap();
+    let set = world
+        .request(Method::POST, "/clinic/app/-/settings/ci", "admin")
+        .form(&form)
+        .send()
+        .await
+        .unwrap();
     let page = set.text().await.unwrap();
     assert_eq!(select(&page, "tbody td.mono"), ["KEY", "masked"]);
     assert!(!page.contains("hunter2"));
-    let gone = world.request(Method::POST, "/clinic/app/-/settings/ci/KEY/delete", "admin").send().await.unwrap();
+    let gone = world
+        .request(Method::POST, "/clinic/app/-/settings/ci/KEY/delete", "admin")
+        .send()
+        .await
+        .unwrap();
     assert!(gone.text().await.unwrap().contains("No variables yet"));
-    let refused = world.request(Method::GET, "/clinic/app/-/settings/ci", "developer").send().await.unwrap();
+    let refused = world
+        .request(Method::GET, "/clinic/app/-/settings/ci", "developer")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(refused.status(), 403);
 }

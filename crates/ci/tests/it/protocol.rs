@@ -10,25 +10,61 @@ const ONE: &str = "a: {script: [one, two], before_script: [zero], after_script: 
 #[tokio::test(flavor = "multi_thread")]
 async fn register_verify_and_remove() {
     let world = World::new().await;
-    let post = |path: &str, body: Value| world.http.post(format!("{}/api/v4/{path}", world.url)).json(&body).send();
-    assert_eq!(post("runners", json!({"token": "wrong"})).await.unwrap().status(), 403);
+    let post = |path: &str, body: Value| {
+        world
+            .http
+            .post(format!("{}/api/v4/{path}", world.url))
+            .json(&body)
+            .send()
+    };
+    assert_eq!(
+        post("runners", json!({"token": "wrong"})).await.unwrap().status(),
+        403
+    );
     let token = world.ci.new_registration_token().await.unwrap();
-    let body = json!({"token": token, "description": "mine", "tag_list": "a, b", "info": {"platform": "linux"}});
+    let body =
+        json!({"token": token, "description": "mine", "tag_list": "a, b", "info": {"platform": "linux"}});
     let made = post("runners", body.clone()).await.unwrap();
     assert_eq!(made.status(), 201);
     assert_eq!(made.headers()["content-type"], "application/json");
     let made: Value = made.json().await.unwrap();
     let runner = made["token"].as_str().unwrap();
-    let verified = post("runners/verify", json!({"token": runner, "system_id": "s_1"})).await.unwrap();
+    let verified = post("runners/verify", json!({"token": runner, "system_id": "s_1"}))
+        .await
+        .unwrap();
     assert_eq!(verified.status(), 200);
     assert_eq!(verified.json::<Value>().await.unwrap()["id"], made["id"]);
-    assert_eq!(post("runners/verify", json!({"token": "nope"})).await.unwrap().status(), 403);
+    assert_eq!(
+        post("runners/verify", json!({"token": "nope"}))
+            .await
+            .unwrap()
+            .status(),
+        403
+    );
     world.ci.new_registration_token().await.unwrap();
-    assert_eq!(post("runners", body).await.unwrap().status(), 403, "the token before ended");
-    let gone = world.http.delete(format!("{}/api/v4/runners", world.url)).json(&json!({"token": runner}));
+    assert_eq!(
+        post("runners", body).await.unwrap().status(),
+        403,
+        "the token before ended"
+    );
+    let gone = world
+        .http
+        .delete(format!("{}/api/v4/runners", world.url))
+        .json(&json!({"token": runner}));
     assert_eq!(gone.send().await.unwrap().status(), 204);
-    assert_eq!(post("jobs/request", json!({"token": runner})).await.unwrap().status(), 403);
-    let router = world.http.get(format!("{}/api/v4/runners/router/discovery", world.url)).send().await.unwrap();
+    assert_eq!(
+        post("jobs/request", json!({"token": runner}))
+            .await
+            .unwrap()
+            .status(),
+        403
+    );
+    let router = world
+        .http
+        .get(format!("{}/api/v4/runners/router/discovery", world.url))
+        .send()
+        .await
+        .unwrap();
     assert_eq!(router.status(), 501);
 }
 
@@ -49,7 +85,10 @@ async fn a_job_carries_all_that_a_runner_needs() {
     assert_eq!(body["dependencies"], json!([]));
     let variable = |key: &str| {
         let list = body["variables"].as_array().unwrap();
-        list.iter().find(|v| v["key"] == key).map(|v| v["value"].clone()).unwrap_or_default()
+        list.iter()
+            .find(|v| v["key"] == key)
+            .map(|v| v["value"].clone())
+            .unwrap_or_default()
     };
     assert_eq!(variable("CI_COMMIT_BRANCH"), "main");
     assert_eq!(variable("CI_PROJECT_PATH"), "clinic/app");
@@ -58,7 +97,10 @@ async fn a_job_carries_all_that_a_runner_needs() {
     let identity = world.ci.job_for_token(&job.token).await.unwrap().unwrap();
     assert_eq!((identity.job.0, identity.project), (job.id, world.project));
     runner.succeed(&job).await;
-    assert!(world.ci.job_for_token(&job.token).await.unwrap().is_none(), "a token ends with its job");
+    assert!(
+        world.ci.job_for_token(&job.token).await.unwrap().is_none(),
+        "a token ends with its job"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -69,7 +111,14 @@ async fn a_waiting_runner_hears_of_a_push_at_once() {
     let task = tokio::spawn(async move { waiting.ask_for(20).await });
     // The request is on its way once the runner is noted as heard of.
     bascule_testkit::until("the runner asks", SOON, async || {
-        world.ci.runners().await.unwrap().iter().any(|r| r.contacted_at.is_some()).then_some(())
+        world
+            .ci
+            .runners()
+            .await
+            .unwrap()
+            .iter()
+            .any(|r| r.contacted_at.is_some())
+            .then_some(())
     })
     .await;
     let started = Instant::now();
@@ -97,31 +146,55 @@ async fn log_pieces_fit_or_are_refused_with_what_is_stored() {
     assert_eq!(repeated.headers()["range"], "0-8", "only what is new is added");
     let long = vec![b'x'; 200_000];
     assert_eq!(runner.patch(&job, 8, &long).await.headers()["range"], "0-200008");
-    let log = world.request(Method::GET, &format!("/api/v1/projects/clinic/app/jobs/{}/log?offset=6", job.id), "reporter");
+    let log = world.request(
+        Method::GET,
+        &format!("/api/v1/projects/clinic/app/jobs/{}/log?offset=6", job.id),
+        "reporter",
+    );
     let bytes = log.send().await.unwrap().bytes().await.unwrap();
     assert_eq!(&bytes[..2], b"\xff\n");
     assert_eq!(bytes.len(), 200_002);
-    let no_range = runner.api(Method::PATCH, &format!("jobs/{}/trace", job.id)).header("JOB-TOKEN", &job.token);
+    let no_range = runner
+        .api(Method::PATCH, &format!("jobs/{}/trace", job.id))
+        .header("JOB-TOKEN", &job.token);
     assert_eq!(no_range.body("x").send().await.unwrap().status(), 400);
-    let foreign = runner.api(Method::PATCH, &format!("jobs/{}/trace", job.id)).header("JOB-TOKEN", "glcbt-x");
-    assert_eq!(foreign.header("content-range", "0-1").body("xx").send().await.unwrap().status(), 403);
+    let foreign = runner
+        .api(Method::PATCH, &format!("jobs/{}/trace", job.id))
+        .header("JOB-TOKEN", "glcbt-x");
+    assert_eq!(
+        foreign
+            .header("content-range", "0-1")
+            .body("xx")
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        403
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_end_is_taken_only_with_the_whole_log() {
     let world = World::new().await;
     let runner = world.runner().await;
-    world.push("main", &[(".gitlab-ci.yml", "a: {script: x}\n")]).await;
+    world
+        .push("main", &[(".gitlab-ci.yml", "a: {script: x}\n")])
+        .await;
     let job = runner.ask().await.unwrap();
     runner.patch(&job, 0, b"abc").await;
-    let end = |crc: &str, size: u64| json!({"state": "success", "output": {"checksum": crc, "bytesize": size}});
+    let end =
+        |crc: &str, size: u64| json!({"state": "success", "output": {"checksum": crc, "bytesize": size}});
     assert_eq!(runner.update(&job, end("crc32:00000000", 3)).await.status(), 412);
     let again = runner.patch(&job, 0, b"abd").await;
     assert_eq!(again.headers()["range"], "0-3");
     let crc = format!("crc32:{:08x}", crc32fast::hash(b"abd"));
     assert_eq!(runner.update(&job, end(&crc, 3)).await.status(), 200);
     assert_eq!(world.pipeline().await["status"], "success");
-    assert_eq!(runner.update(&job, json!({"state": "failed"})).await.status(), 403, "ended is ended");
+    assert_eq!(
+        runner.update(&job, json!({"state": "failed"})).await.status(),
+        403,
+        "ended is ended"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -135,24 +208,56 @@ async fn artifacts_go_up_and_come_down_for_those_who_may() {
     assert_eq!(runner.upload(&a, "archive", &content).await.status(), 201);
     assert_eq!(runner.upload(&a, "../x", &content).await.status(), 400);
     runner.succeed(&a).await;
-    assert_eq!(runner.upload(&a, "archive", b"late").await.status(), 403, "the job ended");
+    assert_eq!(
+        runner.upload(&a, "archive", b"late").await.status(),
+        403,
+        "the job ended"
+    );
     let b = runner.ask().await.unwrap();
     let c = runner.ask().await.unwrap();
     assert_eq!(b.body["dependencies"][0]["artifacts_file"]["size"], content.len());
     assert_eq!(c.body["dependencies"], json!([]));
     let token = b.body["dependencies"][0]["token"].as_str().unwrap();
     let get = |token: &str| {
-        runner.api(Method::GET, &format!("jobs/{}/artifacts", a.id)).header("JOB-TOKEN", token.to_owned()).send()
+        runner
+            .api(Method::GET, &format!("jobs/{}/artifacts", a.id))
+            .header("JOB-TOKEN", token.to_owned())
+            .send()
     };
     let got = get(token).await.unwrap();
     assert_eq!(got.status(), 200);
     assert_eq!(got.bytes().await.unwrap(), content);
     assert_eq!(get("glcbt-wrong").await.unwrap().status(), 401);
     let path = format!("/clinic/app/-/jobs/{}/artifacts/download", a.id);
-    assert_eq!(world.request(Method::GET, &path, "reporter").send().await.unwrap().status(), 200);
-    assert_eq!(world.request(Method::GET, &path, "guest").send().await.unwrap().status(), 403);
+    assert_eq!(
+        world
+            .request(Method::GET, &path, "reporter")
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        200
+    );
+    assert_eq!(
+        world
+            .request(Method::GET, &path, "guest")
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        403
+    );
     world.clock.advance(std::time::Duration::from_secs(2 * 86_400));
-    assert_eq!(world.request(Method::GET, &path, "reporter").send().await.unwrap().status(), 404, "kept for a day");
+    assert_eq!(
+        world
+            .request(Method::GET, &path, "reporter")
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        404,
+        "kept for a day"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -176,31 +281,65 @@ async fn a_log_is_followed_until_the_job_ends() {
     use futures::StreamExt as _;
     let world = World::new().await;
     let runner = world.runner().await;
-    world.push("main", &[(".gitlab-ci.yml", "a: {script: x}\n")]).await;
+    world
+        .push("main", &[(".gitlab-ci.yml", "a: {script: x}\n")])
+        .await;
     let job = runner.ask().await.unwrap();
     runner.patch(&job, 0, b"one <b>\n").await;
     let path = format!("/clinic/app/-/jobs/{}/log/events", job.id);
-    let mut events = world.request(Method::GET, &path, "reporter").send().await.unwrap().bytes_stream();
+    let mut events = world
+        .request(Method::GET, &path, "reporter")
+        .send()
+        .await
+        .unwrap()
+        .bytes_stream();
     let mut seen = String::new();
     while !seen.contains("one &lt;b&gt;") {
         seen += std::str::from_utf8(&events.next().await.unwrap().unwrap()).unwrap();
     }
     let watched = runner.patch(&job, 8, b"two\n").await;
-    assert_eq!(watched.headers()["x-gitlab-trace-update-interval"], "1", "someone watches");
+    assert_eq!(
+        watched.headers()["x-gitlab-trace-update-interval"],
+        "1",
+        "someone watches"
+    );
     while !seen.contains("two") {
         seen += std::str::from_utf8(&events.next().await.unwrap().unwrap()).unwrap();
     }
-    let id = seen.lines().filter_map(|line| line.strip_prefix("id: ")).next_back().unwrap().to_owned();
+    let id = seen
+        .lines()
+        .filter_map(|line| line.strip_prefix("id: "))
+        .next_back()
+        .unwrap()
+        .to_owned();
     runner.succeed(&job).await;
     while let Some(chunk) = events.next().await {
         seen += std::str::from_utf8(&chunk.unwrap()).unwrap();
     }
     assert!(seen.contains("event: done"));
-    let resumed = world.request(Method::GET, &path, "reporter").header("last-event-id", id).send().await.unwrap();
+    let resumed = world
+        .request(Method::GET, &path, "reporter")
+        .header("last-event-id", id)
+        .send()
+        .await
+        .unwrap();
     let resumed = resumed.text().await.unwrap();
-    assert!(!resumed.contains("one &lt;") && resumed.contains("event: done"), "{resumed}");
-    let follow = format!("/api/v1/projects/clinic/app/jobs/{}/log?follow=true&offset=4", job.id);
-    let text = world.request(Method::GET, &follow, "reporter").send().await.unwrap().text().await.unwrap();
+    assert!(
+        !resumed.contains("one &lt;") && resumed.contains("event: done"),
+        "{resumed}"
+    );
+    let follow = format!(
+        "/api/v1/projects/clinic/app/jobs/{}/log?follow=true&offset=4",
+        job.id
+    );
+    let text = world
+        .request(Method::GET, &follow, "reporter")
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
     assert_eq!(text, "<b>\ntwo\n");
 }
 
@@ -217,7 +356,10 @@ async fn hostile_bodies_are_refused_without_panic() {
         (Method::POST, "jobs/1/artifacts"),
     ] {
         for body in ["", "{", "[]", "{\"token\": 5}", "{\"token\": null}", "\u{0}"] {
-            let request = runner.api(method.clone(), path).header("content-type", "application/json").body(body);
+            let request = runner
+                .api(method.clone(), path)
+                .header("content-type", "application/json")
+                .body(body);
             let status = request.send().await.unwrap().status().as_u16();
             assert!((400..500).contains(&status), "{path} {body:?}: {status}");
         }

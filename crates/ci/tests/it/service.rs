@@ -1,10 +1,7 @@
 //! Pushes become pipelines, and pipelines end as they should.
 
 use crate::harness::World;
-use bascule_ledger::facts::{
-    ci::ReleaseRequested,
-    forge::TagUpdated,
-};
+use bascule_ledger::facts::{ci::ReleaseRequested, forge::TagUpdated};
 use reqwest::Method;
 use serde_json::json;
 use std::time::Duration;
@@ -12,7 +9,9 @@ use std::time::Duration;
 const TWO: &str = "build: {stage: build, script: make, artifacts: {paths: [out/]}}\ntest: {stage: test, script: make test}\n";
 
 fn pairs(list: &[(&str, &str)]) -> Vec<(String, String)> {
-    list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+    list.iter()
+        .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -20,7 +19,10 @@ async fn a_push_runs_its_stages_in_order_and_tells_the_ledger() {
     let world = World::new().await;
     let runner = world.runner().await;
     world.push("main", &[(".gitlab-ci.yml", TWO)]).await;
-    assert_eq!(world.states().await, pairs(&[("build", "pending"), ("test", "created")]));
+    assert_eq!(
+        world.states().await,
+        pairs(&[("build", "pending"), ("test", "created")])
+    );
     let build = runner.ask().await.expect("the first job");
     assert_eq!(build.body["job_info"]["name"], "build");
     assert!(runner.ask().await.is_none(), "the second waits for the first");
@@ -29,7 +31,12 @@ async fn a_push_runs_its_stages_in_order_and_tells_the_ledger() {
     let test = runner.ask().await.expect("the second job");
     runner.succeed(&test).await;
     assert_eq!(world.pipeline().await["status"], "success");
-    for (kind, count) in [("pipeline.created", 1), ("job.started", 2), ("job.finished", 2), ("pipeline.finished", 1)] {
+    for (kind, count) in [
+        ("pipeline.created", 1),
+        ("job.started", 2),
+        ("job.finished", 2),
+        ("pipeline.finished", 1),
+    ] {
         assert_eq!(world.facts(kind).await.len(), count, "{kind}");
     }
 }
@@ -57,14 +64,25 @@ async fn the_same_fact_makes_one_pipeline() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_faulty_file_is_a_failed_pipeline_that_names_line_and_column() {
     let world = World::new().await;
-    world.push("main", &[(".gitlab-ci.yml", "build:\n  scirpt: make\n")]).await;
+    world
+        .push("main", &[(".gitlab-ci.yml", "build:\n  scirpt: make\n")])
+        .await;
     let pipeline = world.pipeline().await;
     assert_eq!(pipeline["status"], "failed");
-    assert_eq!((&pipeline["faults"][0]["line"], &pipeline["faults"][0]["column"]), (&json!(2), &json!(3)));
+    assert_eq!(
+        (&pipeline["faults"][0]["line"], &pipeline["faults"][0]["column"]),
+        (&json!(2), &json!(3))
+    );
     let refused = world.facts("pipeline.refused").await;
-    assert!(refused[0].summary.contains("did you mean `script`"), "{}", refused[0].summary);
+    assert!(
+        refused[0].summary.contains("did you mean `script`"),
+        "{}",
+        refused[0].summary
+    );
     let id = pipeline["id"].as_i64().unwrap();
-    let page = world.page(&format!("/clinic/app/-/pipelines/{id}"), "reporter").await;
+    let page = world
+        .page(&format!("/clinic/app/-/pipelines/{id}"), "reporter")
+        .await;
     assert!(page.contains(".gitlab-ci.yml:2:3"), "the page names the place");
 }
 
@@ -72,7 +90,12 @@ async fn a_faulty_file_is_a_failed_pipeline_that_names_line_and_column() {
 async fn included_files_come_from_the_same_commit() {
     let world = World::new().await;
     let main = "include: ci/jobs.yml\n";
-    world.push("main", &[(".gitlab-ci.yml", main), ("ci/jobs.yml", "a: {script: x}\n")]).await;
+    world
+        .push(
+            "main",
+            &[(".gitlab-ci.yml", main), ("ci/jobs.yml", "a: {script: x}\n")],
+        )
+        .await;
     assert_eq!(world.states().await, pairs(&[("a", "pending")]));
 }
 
@@ -80,7 +103,9 @@ async fn included_files_come_from_the_same_commit() {
 async fn no_file_no_pipeline_and_skip_ci_is_obeyed() {
     let world = World::new().await;
     world.push("main", &[("README.md", "x")]).await;
-    world.push_with("main", &[(".gitlab-ci.yml", TWO)], "Fix [skip ci]").await;
+    world
+        .push_with("main", &[(".gitlab-ci.yml", TWO)], "Fix [skip ci]")
+        .await;
     let list = world.get("/api/v1/projects/clinic/app/pipelines").await;
     assert_eq!(list["pipelines"].as_array().unwrap().len(), 0);
 }
@@ -90,7 +115,9 @@ async fn changed_files_decide() {
     let world = World::new().await;
     let ci = "doc: {script: x, rules: [{changes: ['docs/**/*']}]}\ncode: {script: x, rules: [{changes: ['src/*']}]}\n";
     world.push("main", &[(".gitlab-ci.yml", ci)]).await;
-    world.push("main", &[(".gitlab-ci.yml", ci), ("docs/a/b.md", "x")]).await;
+    world
+        .push("main", &[(".gitlab-ci.yml", ci), ("docs/a/b.md", "x")])
+        .await;
     assert_eq!(world.states().await, pairs(&[("doc", "pending")]));
 }
 
@@ -98,18 +125,26 @@ async fn changed_files_decide() {
 async fn a_failure_skips_what_follows_and_a_retry_brings_it_back() {
     let world = World::new().await;
     let runner = world.runner().await;
-    let ci = "a: {stage: build, script: x}\nb: {script: x}\nclean: {stage: deploy, script: x, when: on_failure}\n";
+    let ci =
+        "a: {stage: build, script: x}\nb: {script: x}\nclean: {stage: deploy, script: x, when: on_failure}\n";
     world.push("main", &[(".gitlab-ci.yml", ci)]).await;
     let a = runner.ask().await.unwrap();
     runner.fail(&a, 2).await;
-    assert_eq!(world.states().await, pairs(&[("a", "failed"), ("b", "skipped"), ("clean", "pending")]));
+    assert_eq!(
+        world.states().await,
+        pairs(&[("a", "failed"), ("b", "skipped"), ("clean", "pending")])
+    );
     let clean = runner.ask().await.unwrap();
     runner.succeed(&clean).await;
     let pipeline = world.pipeline().await;
     assert_eq!(pipeline["status"], "failed");
     assert_eq!(pipeline["jobs"][0]["exit_code"], 2);
     let path = format!("/api/v1/projects/clinic/app/pipelines/{}/retry", pipeline["id"]);
-    assert_eq!(world.post(&path, "reporter", json!({})).await.status(), 403, "a reporter may not");
+    assert_eq!(
+        world.post(&path, "reporter", json!({})).await.status(),
+        403,
+        "a reporter may not"
+    );
     assert_eq!(world.post(&path, "developer", json!({})).await.status(), 200);
     let again = runner.ask().await.unwrap();
     assert_eq!(again.body["job_info"]["name"], "a");
@@ -144,7 +179,11 @@ async fn a_manual_job_waits_for_a_person() {
     let id = world.pipeline().await["jobs"][0]["id"].as_i64().unwrap();
     let path = format!("/api/v1/projects/clinic/app/jobs/{id}/play");
     assert_eq!(world.post(&path, "developer", json!({})).await.status(), 200);
-    assert_eq!(world.post(&path, "developer", json!({})).await.status(), 409, "not twice");
+    assert_eq!(
+        world.post(&path, "developer", json!({})).await.status(),
+        409,
+        "not twice"
+    );
     assert!(runner.ask().await.is_some());
 }
 
@@ -167,20 +206,33 @@ async fn cancel_reaches_the_runner() {
 async fn a_lost_runner_s_job_is_tried_once_more_and_says_so() {
     let world = World::new().await;
     let runner = world.runner().await;
-    world.push("main", &[(".gitlab-ci.yml", "a: {script: x}\n")]).await;
+    world
+        .push("main", &[(".gitlab-ci.yml", "a: {script: x}\n")])
+        .await;
     let first = runner.ask().await.unwrap();
     world.clock.advance(Duration::from_secs(50));
     assert_eq!(runner.patch(&first, 0, b"still here\n").await.status(), 202);
     world.clock.advance(Duration::from_secs(50));
     world.ci.sweep().await.unwrap();
-    assert_eq!(world.states().await, pairs(&[("a", "running")]), "it was heard of 50 s ago");
+    assert_eq!(
+        world.states().await,
+        pairs(&[("a", "running")]),
+        "it was heard of 50 s ago"
+    );
     world.clock.advance(Duration::from_secs(20));
     world.ci.sweep().await.unwrap();
     let second = runner.ask().await.expect("tried again");
     assert_ne!(second.id, first.id);
-    let log = world.request(Method::GET, &format!("/api/v1/projects/clinic/app/jobs/{}/log", first.id), "reporter");
+    let log = world.request(
+        Method::GET,
+        &format!("/api/v1/projects/clinic/app/jobs/{}/log", first.id),
+        "reporter",
+    );
     let log = log.send().await.unwrap().text().await.unwrap();
-    assert!(log.starts_with("still here\n") && log.contains("not heard of"), "{log}");
+    assert!(
+        log.starts_with("still here\n") && log.contains("not heard of"),
+        "{log}"
+    );
     world.clock.advance(Duration::from_secs(70));
     world.ci.sweep().await.unwrap();
     assert!(runner.ask().await.is_none(), "only once");
@@ -193,14 +245,30 @@ async fn a_lost_runner_s_job_is_tried_once_more_and_says_so() {
 async fn jobs_of_a_runner_that_restarts_are_given_up_at_once() {
     let world = World::new().await;
     let (id, token) = world.ci.embedded_runner("embedded").await.unwrap();
-    let runner = crate::harness::FakeRunner { http: world.http.clone(), url: world.url.clone(), token: token.clone() };
-    world.push("main", &[(".gitlab-ci.yml", "a: {script: x}\n")]).await;
+    let runner = crate::harness::FakeRunner {
+        http: world.http.clone(),
+        url: world.url.clone(),
+        token: token.clone(),
+    };
+    world
+        .push("main", &[(".gitlab-ci.yml", "a: {script: x}\n")])
+        .await;
     runner.ask().await.unwrap();
     let (same, renewed) = world.ci.embedded_runner("embedded").await.unwrap();
     assert_eq!(same, id);
     assert_ne!(renewed, token);
-    assert_eq!(world.ci.fail_jobs_of_runner(id, "the server was started again").await.unwrap(), 1);
-    let again = crate::harness::FakeRunner { token: renewed, ..runner };
+    assert_eq!(
+        world
+            .ci
+            .fail_jobs_of_runner(id, "the server was started again")
+            .await
+            .unwrap(),
+        1
+    );
+    let again = crate::harness::FakeRunner {
+        token: renewed,
+        ..runner
+    };
     assert!(again.ask().await.is_some());
 }
 
@@ -215,23 +283,41 @@ async fn a_tag_s_release_job_asks_for_a_release_with_the_pipeline_s_archives() {
     runner.succeed(&build).await;
     let on_branch = runner.ask().await.unwrap();
     runner.succeed(&on_branch).await;
-    assert!(world.facts("release.requested").await.is_empty(), "a branch makes no release");
+    assert!(
+        world.facts("release.requested").await.is_empty(),
+        "a branch makes no release"
+    );
 
     let at = bascule_core::Timestamp::from_seconds(1_750_000_000);
-    let fact = TagUpdated { project: world.project, tag: "v1.0".into(), before: None, after: Some(sha), at };
+    let fact = TagUpdated {
+        project: world.project,
+        tag: "v1.0".into(),
+        before: None,
+        after: Some(sha),
+        at,
+    };
     world.tell(&fact).await;
     let build = runner.ask().await.unwrap();
     assert_eq!(build.body["git_info"]["ref_type"], "tag");
-    assert_eq!(runner.upload(&build, "archive", b"PK-not-really").await.status(), 201);
+    assert_eq!(
+        runner.upload(&build, "archive", b"PK-not-really").await.status(),
+        201
+    );
     runner.succeed(&build).await;
     let release = runner.ask().await.unwrap();
     assert_eq!(release.body["dependencies"][0]["name"], "build");
     runner.succeed(&release).await;
     let fact: ReleaseRequested = world.facts("release.requested").await[0].fact().unwrap();
-    assert_eq!((fact.tag.as_str(), fact.name.as_str(), fact.description.as_str()), ("v1.0", "App v1.0", "By us"));
+    assert_eq!(
+        (fact.tag.as_str(), fact.name.as_str(), fact.description.as_str()),
+        ("v1.0", "App v1.0", "By us")
+    );
     assert_eq!(fact.project_path, "clinic/app");
     assert_eq!(fact.artifacts.len(), 1);
-    assert_eq!(fact.artifacts[0].digest, bascule_core::Digest::of(b"PK-not-really"));
+    assert_eq!(
+        fact.artifacts[0].digest,
+        bascule_core::Digest::of(b"PK-not-really")
+    );
     assert!(fact.ci_file_digest.is_some() && fact.runner.is_some());
 }
 
@@ -241,25 +327,73 @@ async fn variables_of_the_project_reach_jobs_masked_and_protected() {
     let runner = world.runner().await;
     let path = "/api/v1/projects/clinic/app/ci/variables";
     let set = |name: &str, body: serde_json::Value| {
-        world.request(Method::PUT, &format!("{path}/{name}"), "admin").json(&body).send()
+        world
+            .request(Method::PUT, &format!("{path}/{name}"), "admin")
+            .json(&body)
+            .send()
     };
-    assert_eq!(set("KEY", json!({"value": "hunter2-hunter2", "masked": true, "protected": true})).await.unwrap().status(), 204);
-    assert_eq!(set("SHORT", json!({"value": "x", "masked": true})).await.unwrap().status(), 422);
+    assert_eq!(
+        set(
+            "KEY",
+            json!({"value": "hunter2-hunter2", "masked": true, "protected": true})
+        )
+        .await
+        .unwrap()
+        .status(),
+        204
+    );
+    assert_eq!(
+        set("SHORT", json!({"value": "x", "masked": true}))
+            .await
+            .unwrap()
+            .status(),
+        422
+    );
     assert_eq!(set("A-B", json!({"value": "x"})).await.unwrap().status(), 422);
-    let list: serde_json::Value =
-        world.request(Method::GET, path, "admin").send().await.unwrap().json().await.unwrap();
-    assert_eq!((&list[0]["name"], &list[0]["value"]), (&json!("KEY"), &json!(null)));
-    assert_eq!(world.request(Method::GET, path, "developer").send().await.unwrap().status(), 403);
+    let list: serde_json::Value = world
+        .request(Method::GET, path, "admin")
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    assert_eq!(
+        (&list[0]["name"], &list[0]["value"]),
+        (&json!("KEY"), &json!(null))
+    );
+    assert_eq!(
+        world
+            .request(Method::GET, path, "developer")
+            .send()
+            .await
+            .unwrap()
+            .status(),
+        403
+    );
 
-    world.push("main", &[(".gitlab-ci.yml", "a: {script: x, variables: {KEY: file}}\n")]).await;
-    world.push("feature", &[(".gitlab-ci.yml", "a: {script: x}\n")]).await;
+    world
+        .push(
+            "main",
+            &[(".gitlab-ci.yml", "a: {script: x, variables: {KEY: file}}\n")],
+        )
+        .await;
+    world
+        .push("feature", &[(".gitlab-ci.yml", "a: {script: x}\n")])
+        .await;
     let value = |job: &crate::harness::Taken| {
         let list = job.body["variables"].as_array().unwrap();
         list.iter().rev().find(|v| v["key"] == "KEY").cloned()
     };
     let on_main = value(&runner.ask().await.unwrap()).unwrap();
-    assert_eq!((&on_main["value"], &on_main["masked"]), (&json!("hunter2-hunter2"), &json!(true)));
-    assert!(value(&runner.ask().await.unwrap()).is_none(), "not for an unprotected branch");
+    assert_eq!(
+        (&on_main["value"], &on_main["masked"]),
+        (&json!("hunter2-hunter2"), &json!(true))
+    );
+    assert!(
+        value(&runner.ask().await.unwrap()).is_none(),
+        "not for an unprotected branch"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -273,7 +407,10 @@ async fn the_queue_is_fair_and_tags_are_respected() {
     assert!(runner.ask().await.is_none(), "no runner has the tag gpu");
     let id = world.pipeline().await["jobs"][0]["id"].as_i64().unwrap();
     let page = world.page(&format!("/clinic/app/-/jobs/{id}"), "reporter").await;
-    assert!(page.contains("No runner offers the tags gpu"), "the page says why it waits");
+    assert!(
+        page.contains("No runner offers the tags gpu"),
+        "the page says why it waits"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -309,7 +446,11 @@ async fn no_job_is_given_twice(world: &World) {
         all.extend(task.await.unwrap());
     }
     all.sort_unstable();
-    let unique = { let mut u = all.clone(); u.dedup(); u.len() };
+    let unique = {
+        let mut u = all.clone();
+        u.dedup();
+        u.len()
+    };
     assert_eq!((all.len(), unique), (40, 40));
     assert_eq!(world.pipeline().await["status"], "success");
 }

@@ -133,7 +133,9 @@ impl Delivery {
             return Ok(());
         }
         // Read again under the claim: the agent's other call may have been taken in between.
-        let was_online = store::agent_by_name(&tx, &agent.name).await?.is_none_or(|agent| agent.online);
+        let was_online = store::agent_by_name(&tx, &agent.name)
+            .await?
+            .is_none_or(|agent| agent.online);
         let known = instances::of_agent(&tx, agent.id).await?;
         let changed = known.iter().filter(|instance| is_news(instance, &said));
         let actor = Actor::new(ActorKind::Agent, agent.id, &agent.name);

@@ -22,13 +22,19 @@ pub struct PipelineCreated {
     /// Its jobs.
     pub jobs: i64,
 }
-fact!(PipelineCreated, "pipeline.created", |f| Some(f.project), |f| format!("pipeline:{}", f.pipeline), |f| format!(
-    "started pipeline {} for {} at {}, {} jobs",
-    f.pipeline,
-    f.reference,
-    short(&f.sha),
-    f.jobs
-));
+fact!(
+    PipelineCreated,
+    "pipeline.created",
+    |f| Some(f.project),
+    |f| format!("pipeline:{}", f.pipeline),
+    |f| format!(
+        "started pipeline {} for {} at {}, {} jobs",
+        f.pipeline,
+        f.reference,
+        short(&f.sha),
+        f.jobs
+    )
+);
 
 /// A pipeline could not be created because the project's CI file is wrong.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -44,10 +50,16 @@ pub struct PipelineRefused {
     /// What is wrong and what is allowed there.
     pub reason: String,
 }
-fact!(PipelineRefused, "pipeline.refused", |f| Some(f.project), |f| format!("project:{}", f.project), |f| format!(
-    "no pipeline for {}: .gitlab-ci.yml:{}: {}",
-    f.reference, f.position, f.reason
-));
+fact!(
+    PipelineRefused,
+    "pipeline.refused",
+    |f| Some(f.project),
+    |f| format!("project:{}", f.project),
+    |f| format!(
+        "no pipeline for {}: .gitlab-ci.yml:{}: {}",
+        f.reference, f.position, f.reason
+    )
+);
 
 /// A pipeline ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -65,13 +77,19 @@ pub struct PipelineFinished {
     /// From creation to end, in milliseconds.
     pub duration_ms: i64,
 }
-fact!(PipelineFinished, "pipeline.finished", |f| Some(f.project), |f| format!("pipeline:{}", f.pipeline), |f| format!(
-    "pipeline {} for {}: {} after {:.1} s",
-    f.pipeline,
-    f.reference,
-    f.status,
-    seconds(f.duration_ms)
-));
+fact!(
+    PipelineFinished,
+    "pipeline.finished",
+    |f| Some(f.project),
+    |f| format!("pipeline:{}", f.pipeline),
+    |f| format!(
+        "pipeline {} for {}: {} after {:.1} s",
+        f.pipeline,
+        f.reference,
+        f.status,
+        seconds(f.duration_ms)
+    )
+);
 
 /// A runner took a job.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -89,10 +107,13 @@ pub struct JobStarted {
     /// Time spent waiting for a runner, in milliseconds.
     pub queued_ms: i64,
 }
-fact!(JobStarted, "job.started", |f| Some(f.project), |f| format!("pipeline:{}", f.pipeline), |f| format!(
-    "started job {} ({})",
-    f.name, f.job
-));
+fact!(
+    JobStarted,
+    "job.started",
+    |f| Some(f.project),
+    |f| format!("pipeline:{}", f.pipeline),
+    |f| format!("started job {} ({})", f.name, f.job)
+);
 
 /// A job ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -112,14 +133,23 @@ pub struct JobFinished {
     /// From start to end, in milliseconds.
     pub duration_ms: i64,
 }
-fact!(JobFinished, "job.finished", |f| Some(f.project), |f| format!("pipeline:{}", f.pipeline), |f| format!(
-    "job {} ({}): {}{} after {:.1} s",
-    f.name,
-    f.job,
-    f.status,
-    f.failure_reason.as_ref().map(|r| format!(" ({r})")).unwrap_or_default(),
-    seconds(f.duration_ms)
-));
+fact!(
+    JobFinished,
+    "job.finished",
+    |f| Some(f.project),
+    |f| format!("pipeline:{}", f.pipeline),
+    |f| format!(
+        "job {} ({}): {}{} after {:.1} s",
+        f.name,
+        f.job,
+        f.status,
+        f.failure_reason
+            .as_ref()
+            .map(|r| format!(" ({r})"))
+            .unwrap_or_default(),
+        seconds(f.duration_ms)
+    )
+);
 
 /// A job was queued again, by a person or because the platform lost its runner.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -137,10 +167,16 @@ pub struct JobRetried {
     /// Why: `person`, or the failure reason.
     pub reason: String,
 }
-fact!(JobRetried, "job.retried", |f| Some(f.project), |f| format!("pipeline:{}", f.pipeline), |f| format!(
-    "job {} ({}) is tried again as {}: {}",
-    f.name, f.job, f.by, f.reason
-));
+fact!(
+    JobRetried,
+    "job.retried",
+    |f| Some(f.project),
+    |f| format!("pipeline:{}", f.pipeline),
+    |f| format!(
+        "job {} ({}) is tried again as {}: {}",
+        f.name, f.job, f.by, f.reason
+    )
+);
 
 /// A job's artifact archive that a release takes over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -187,10 +223,13 @@ pub struct ReleaseRequested {
     /// Digest of the CI file that was run.
     pub ci_file_digest: Option<Digest>,
 }
-fact!(ReleaseRequested, "release.requested", |f| Some(f.project), |f| format!("pipeline:{}", f.pipeline), |f| format!(
-    "asked for the release {}",
-    f.tag
-));
+fact!(
+    ReleaseRequested,
+    "release.requested",
+    |f| Some(f.project),
+    |f| format!("pipeline:{}", f.pipeline),
+    |f| format!("asked for the release {}", f.tag)
+);
 
 #[allow(clippy::cast_precision_loss, reason = "durations stay far below 2^52 ms")]
 fn seconds(milliseconds: i64) -> f64 {

@@ -18,9 +18,13 @@ pub struct EnvironmentCreated {
     /// `staging` or `production`.
     pub tier: String,
 }
-fact!(EnvironmentCreated, "environment.created", |f| Some(f.project), |f| format!("environment:{}", f.environment), |f| {
-    format!("created the environment {}", f.name)
-});
+fact!(
+    EnvironmentCreated,
+    "environment.created",
+    |f| Some(f.project),
+    |f| format!("environment:{}", f.environment),
+    |f| { format!("created the environment {}", f.name) }
+);
 
 /// A project's `bascule.yaml` is wrong, so nothing can be deployed from it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,10 +36,13 @@ pub struct ProductRefused {
     /// Where and what.
     pub reason: String,
 }
-fact!(ProductRefused, "product.refused", |f| Some(f.project), |f| format!("release:{}", f.release), |f| format!(
-    "cannot be deployed: {}",
-    f.reason
-));
+fact!(
+    ProductRefused,
+    "product.refused",
+    |f| Some(f.project),
+    |f| format!("release:{}", f.release),
+    |f| format!("cannot be deployed: {}", f.reason)
+);
 
 /// A deployment was asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -61,9 +68,13 @@ pub struct DeploymentCreated {
     /// The deployment that it follows there, if any.
     pub previous: Option<DeploymentId>,
 }
-fact!(DeploymentCreated, "deployment.created", |f| Some(f.project), |f| format!("deployment:{}", f.deployment), |f| {
-    format!("deploys {} to {}", f.version, f.environment_name)
-});
+fact!(
+    DeploymentCreated,
+    "deployment.created",
+    |f| Some(f.project),
+    |f| format!("deployment:{}", f.deployment),
+    |f| { format!("deploys {} to {}", f.version, f.environment_name) }
+);
 
 /// A deployment ended: it serves all traffic, or it failed, or it was undone.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -93,15 +104,25 @@ pub struct DeploymentFinished {
     /// When it ended.
     pub at: Timestamp,
 }
-fact!(DeploymentFinished, "deployment.finished", |f| Some(f.project), |f| format!("deployment:{}", f.deployment), |f| {
-    format!(
-        "{} in {}: {}{}",
-        f.version,
-        f.environment_name,
-        f.result.replace('_', " "),
-        if f.reason.is_empty() { String::new() } else { format!(", {}", f.reason) }
-    )
-});
+fact!(
+    DeploymentFinished,
+    "deployment.finished",
+    |f| Some(f.project),
+    |f| format!("deployment:{}", f.deployment),
+    |f| {
+        format!(
+            "{} in {}: {}{}",
+            f.version,
+            f.environment_name,
+            f.result.replace('_', " "),
+            if f.reason.is_empty() {
+                String::new()
+            } else {
+                format!(", {}", f.reason)
+            }
+        )
+    }
+);
 
 /// An instance changed state for good or bad: `healthy`, `crashed`, `failed`, `stopped`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -121,12 +142,22 @@ pub struct InstanceChanged {
     /// Why, cut to 500 characters.
     pub message: String,
 }
-fact!(InstanceChanged, "instance.changed", |f| Some(f.project), |f| format!("deployment:{}", f.deployment), |f| format!(
-    "instance of {} is {}{}",
-    f.version,
-    f.state,
-    if f.message.is_empty() { String::new() } else { format!(": {}", f.message) }
-));
+fact!(
+    InstanceChanged,
+    "instance.changed",
+    |f| Some(f.project),
+    |f| format!("deployment:{}", f.deployment),
+    |f| format!(
+        "instance of {} is {}{}",
+        f.version,
+        f.state,
+        if f.message.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", f.message)
+        }
+    )
+);
 
 /// A rollout began.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -148,10 +179,13 @@ pub struct RolloutStarted {
     /// Time a step lasts at least, in milliseconds.
     pub step_ms: i64,
 }
-fact!(RolloutStarted, "rollout.started", |f| Some(f.project), |f| format!("rollout:{}", f.rollout), |f| format!(
-    "rolls out {} beside {}",
-    f.version, f.baseline
-));
+fact!(
+    RolloutStarted,
+    "rollout.started",
+    |f| Some(f.project),
+    |f| format!("rollout:{}", f.rollout),
+    |f| format!("rolls out {} beside {}", f.version, f.baseline)
+);
 
 /// A rollout gave the new version another share of traffic.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -167,10 +201,13 @@ pub struct RolloutStepped {
     /// Its share of traffic, in percent.
     pub weight: u32,
 }
-fact!(RolloutStepped, "rollout.stepped", |f| Some(f.project), |f| format!("rollout:{}", f.rollout), |f| format!(
-    "gives {} {} % of traffic",
-    f.version, f.weight
-));
+fact!(
+    RolloutStepped,
+    "rollout.stepped",
+    |f| Some(f.project),
+    |f| format!("rollout:{}", f.rollout),
+    |f| format!("gives {} {} % of traffic", f.version, f.weight)
+);
 
 /// The numbers on which a rollout was judged.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -215,10 +252,13 @@ pub struct RolloutJudged {
     /// The numbers.
     pub numbers: JudgeNumbers,
 }
-fact!(RolloutJudged, "rollout.judged", |f| Some(f.project), |f| format!("rollout:{}", f.rollout), |f| format!(
-    "judged {}: {}, {}",
-    f.version, f.verdict, f.reason
-));
+fact!(
+    RolloutJudged,
+    "rollout.judged",
+    |f| Some(f.project),
+    |f| format!("rollout:{}", f.rollout),
+    |f| format!("judged {}: {}, {}", f.version, f.verdict, f.reason)
+);
 
 /// A rollout was paused or resumed by a person.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -232,11 +272,17 @@ pub struct RolloutPaused {
     /// Whether it stands still now.
     pub paused: bool,
 }
-fact!(RolloutPaused, "rollout.paused", |f| Some(f.project), |f| format!("rollout:{}", f.rollout), |f| format!(
-    "{} the rollout of {}",
-    if f.paused { "paused" } else { "resumed" },
-    f.version
-));
+fact!(
+    RolloutPaused,
+    "rollout.paused",
+    |f| Some(f.project),
+    |f| format!("rollout:{}", f.rollout),
+    |f| format!(
+        "{} the rollout of {}",
+        if f.paused { "paused" } else { "resumed" },
+        f.version
+    )
+);
 
 /// A rollout ended.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -268,15 +314,21 @@ pub struct RolloutFinished {
     /// When it ended.
     pub at: Timestamp,
 }
-fact!(RolloutFinished, "rollout.finished", |f| Some(f.project), |f| format!("rollout:{}", f.rollout), |f| format!(
-    "{} {}: {}",
-    match f.result.as_str() {
-        "promoted" => "promoted",
-        _ => "undid",
-    },
-    f.version,
-    f.reason
-));
+fact!(
+    RolloutFinished,
+    "rollout.finished",
+    |f| Some(f.project),
+    |f| format!("rollout:{}", f.rollout),
+    |f| format!(
+        "{} {}: {}",
+        match f.result.as_str() {
+            "promoted" => "promoted",
+            _ => "undid",
+        },
+        f.version,
+        f.reason
+    )
+);
 
 /// An agent came under this instance's care.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -286,10 +338,13 @@ pub struct AgentEnrolled {
     /// Its name.
     pub name: String,
 }
-fact!(AgentEnrolled, "agent.enrolled", |_| None, |f| format!("agent:{}", f.agent), |f| format!(
-    "enrolled the agent {}",
-    f.name
-));
+fact!(
+    AgentEnrolled,
+    "agent.enrolled",
+    |_| None,
+    |f| format!("agent:{}", f.agent),
+    |f| format!("enrolled the agent {}", f.name)
+);
 
 /// An agent stopped reporting, or reports again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -301,8 +356,18 @@ pub struct AgentSeen {
     /// Whether it reports.
     pub online: bool,
 }
-fact!(AgentSeen, "agent.seen", |_| None, |f| format!("agent:{}", f.agent), |f| format!(
-    "agent {} {}",
-    f.name,
-    if f.online { "reports again" } else { "stopped reporting" }
-));
+fact!(
+    AgentSeen,
+    "agent.seen",
+    |_| None,
+    |f| format!("agent:{}", f.agent),
+    |f| format!(
+        "agent {} {}",
+        f.name,
+        if f.online {
+            "reports again"
+        } else {
+            "stopped reporting"
+        }
+    )
+);

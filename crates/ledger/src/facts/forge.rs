@@ -14,10 +14,13 @@ pub struct ProjectCreated {
     /// `group/project`.
     pub path: String,
 }
-fact!(ProjectCreated, "project.created", |f| Some(f.project), |f| format!("project:{}", f.project), |f| format!(
-    "created the project {}",
-    f.path
-));
+fact!(
+    ProjectCreated,
+    "project.created",
+    |f| Some(f.project),
+    |f| format!("project:{}", f.project),
+    |f| format!("created the project {}", f.path)
+);
 
 /// A project was deleted.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -27,10 +30,13 @@ pub struct ProjectDeleted {
     /// `group/project`.
     pub path: String,
 }
-fact!(ProjectDeleted, "project.deleted", |f| Some(f.project), |f| format!("project:{}", f.project), |f| format!(
-    "deleted the project {}",
-    f.path
-));
+fact!(
+    ProjectDeleted,
+    "project.deleted",
+    |f| Some(f.project),
+    |f| format!("project:{}", f.project),
+    |f| format!("deleted the project {}", f.path)
+);
 
 /// One commit, as far as measures need it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,20 +72,26 @@ pub struct BranchUpdated {
     /// When the platform answered the push as accepted.
     pub at: Timestamp,
 }
-fact!(BranchUpdated, "branch.updated", |f| Some(f.project), |f| format!("project:{}", f.project), |f| {
-    match (&f.before, &f.after) {
-        (_, None) => format!("deleted the branch {}", f.branch),
-        (None, Some(after)) => format!("pushed the new branch {} at {}", f.branch, short(after)),
-        (Some(_), Some(after)) => format!(
-            "{} {} {} to {}, now at {}",
-            if f.forced { "force-pushed" } else { "pushed" },
-            f.commit_count,
-            if f.commit_count == 1 { "commit" } else { "commits" },
-            f.branch,
-            short(after)
-        ),
+fact!(
+    BranchUpdated,
+    "branch.updated",
+    |f| Some(f.project),
+    |f| format!("project:{}", f.project),
+    |f| {
+        match (&f.before, &f.after) {
+            (_, None) => format!("deleted the branch {}", f.branch),
+            (None, Some(after)) => format!("pushed the new branch {} at {}", f.branch, short(after)),
+            (Some(_), Some(after)) => format!(
+                "{} {} {} to {}, now at {}",
+                if f.forced { "force-pushed" } else { "pushed" },
+                f.commit_count,
+                if f.commit_count == 1 { "commit" } else { "commits" },
+                f.branch,
+                short(after)
+            ),
+        }
     }
-});
+);
 
 /// A tag came into being, moved, or went away.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -95,10 +107,16 @@ pub struct TagUpdated {
     /// When the platform answered the push as accepted.
     pub at: Timestamp,
 }
-fact!(TagUpdated, "tag.updated", |f| Some(f.project), |f| format!("project:{}", f.project), |f| match &f.after {
-    Some(after) => format!("pushed the tag {} at {}", f.tag, short(after)),
-    None => format!("deleted the tag {}", f.tag),
-});
+fact!(
+    TagUpdated,
+    "tag.updated",
+    |f| Some(f.project),
+    |f| format!("project:{}", f.project),
+    |f| match &f.after {
+        Some(after) => format!("pushed the tag {} at {}", f.tag, short(after)),
+        None => format!("deleted the tag {}", f.tag),
+    }
+);
 
 /// A push was refused.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -110,10 +128,13 @@ pub struct PushRefused {
     /// The rule that refused, such as `protected_branch`.
     pub rule: String,
 }
-fact!(PushRefused, "push.refused", |f| Some(f.project), |f| format!("project:{}", f.project), |f| format!(
-    "was refused a push to {} ({})",
-    f.reference, f.rule
-));
+fact!(
+    PushRefused,
+    "push.refused",
+    |f| Some(f.project),
+    |f| format!("project:{}", f.project),
+    |f| format!("was refused a push to {} ({})", f.reference, f.rule)
+);
 
 /// A project setting changed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -125,7 +146,10 @@ pub struct ProjectChanged {
     /// Its new value.
     pub value: String,
 }
-fact!(ProjectChanged, "project.changed", |f| Some(f.project), |f| format!("project:{}", f.project), |f| format!(
-    "set {} to {}",
-    f.setting, f.value
-));
+fact!(
+    ProjectChanged,
+    "project.changed",
+    |f| Some(f.project),
+    |f| format!("project:{}", f.project),
+    |f| format!("set {} to {}", f.setting, f.value)
+);

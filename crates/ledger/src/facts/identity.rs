@@ -1,7 +1,9 @@
 //! Facts about people, groups, sessions, tokens and keys.
 
 use super::fact;
-use bascule_core::{GroupId, InstanceRole, KeyId, ProjectId, Role, Scope, SessionId, Timestamp, TokenId, UserId};
+use bascule_core::{
+    GroupId, InstanceRole, KeyId, ProjectId, Role, Scope, SessionId, Timestamp, TokenId, UserId,
+};
 use serde::{Deserialize, Serialize};
 
 /// An account was created.
@@ -14,10 +16,13 @@ pub struct UserCreated {
     /// Its standing on the instance.
     pub role: InstanceRole,
 }
-fact!(UserCreated, "user.created", |_| None, |f| format!("user:{}", f.user), |f| format!(
-    "created the account {} ({})",
-    f.username, f.role
-));
+fact!(
+    UserCreated,
+    "user.created",
+    |_| None,
+    |f| format!("user:{}", f.user),
+    |f| format!("created the account {} ({})", f.username, f.role)
+);
 
 /// An account was changed, by its holder or by an administrator.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -31,11 +36,17 @@ pub struct UserChanged {
     /// The new standing on the instance, where that is what was changed.
     pub role: Option<InstanceRole>,
 }
-fact!(UserChanged, "user.changed", |_| None, |f| format!("user:{}", f.user), |f| match f.role {
-    Some(role) => format!("made {} {role} of the instance", f.username),
-    None if f.changed == "active" => format!("opened the account {} again", f.username),
-    None => format!("changed the {} of the account {}", f.changed, f.username),
-});
+fact!(
+    UserChanged,
+    "user.changed",
+    |_| None,
+    |f| format!("user:{}", f.user),
+    |f| match f.role {
+        Some(role) => format!("made {} {role} of the instance", f.username),
+        None if f.changed == "active" => format!("opened the account {} again", f.username),
+        None => format!("changed the {} of the account {}", f.changed, f.username),
+    }
+);
 
 /// An account was closed: all its sessions, tokens and keys ended in the same instant.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -49,10 +60,16 @@ pub struct UserDeactivated {
     /// Tokens revoked.
     pub tokens: i64,
 }
-fact!(UserDeactivated, "user.deactivated", |_| None, |f| format!("user:{}", f.user), |f| format!(
-    "closed the account {}: {} sessions ended, {} tokens revoked",
-    f.username, f.sessions, f.tokens
-));
+fact!(
+    UserDeactivated,
+    "user.deactivated",
+    |_| None,
+    |f| format!("user:{}", f.user),
+    |f| format!(
+        "closed the account {}: {} sessions ended, {} tokens revoked",
+        f.username, f.sessions, f.tokens
+    )
+);
 
 /// Someone signed in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -62,7 +79,13 @@ pub struct SignedIn {
     /// The session.
     pub session: SessionId,
 }
-fact!(SignedIn, "session.started", |_| None, |f| format!("user:{}", f.user), |_| "signed in".to_owned());
+fact!(
+    SignedIn,
+    "session.started",
+    |_| None,
+    |f| format!("user:{}", f.user),
+    |_| "signed in".to_owned()
+);
 
 /// A session ended by sign-out.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -72,7 +95,13 @@ pub struct SignedOut {
     /// The session.
     pub session: SessionId,
 }
-fact!(SignedOut, "session.ended", |_| None, |f| format!("user:{}", f.user), |_| "signed out".to_owned());
+fact!(
+    SignedOut,
+    "session.ended",
+    |_| None,
+    |f| format!("user:{}", f.user),
+    |_| "signed out".to_owned()
+);
 
 /// Sign-in was refused.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -82,10 +111,13 @@ pub struct SignInRefused {
     /// The rule: `bad_credentials`, `rate_limited`, `deactivated`.
     pub rule: String,
 }
-fact!(SignInRefused, "session.refused", |_| None, |f| format!("username:{}", f.username), |f| format!(
-    "was refused sign-in as {} ({})",
-    f.username, f.rule
-));
+fact!(
+    SignInRefused,
+    "session.refused",
+    |_| None,
+    |f| format!("username:{}", f.username),
+    |f| format!("was refused sign-in as {} ({})", f.username, f.rule)
+);
 
 /// An access token was created.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -103,10 +135,13 @@ pub struct TokenCreated {
     /// When it ends.
     pub expires_at: Option<Timestamp>,
 }
-fact!(TokenCreated, "token.created", |f| f.project, |f| format!("token:{}", f.token), |f| format!(
-    "created the access token {}",
-    f.name
-));
+fact!(
+    TokenCreated,
+    "token.created",
+    |f| f.project,
+    |f| format!("token:{}", f.token),
+    |f| format!("created the access token {}", f.name)
+);
 
 /// An access token was revoked.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -118,10 +153,13 @@ pub struct TokenRevoked {
     /// The project it was limited to.
     pub project: Option<ProjectId>,
 }
-fact!(TokenRevoked, "token.revoked", |f| f.project, |f| format!("token:{}", f.token), |f| format!(
-    "revoked the access token {}",
-    f.name
-));
+fact!(
+    TokenRevoked,
+    "token.revoked",
+    |f| f.project,
+    |f| format!("token:{}", f.token),
+    |f| format!("revoked the access token {}", f.name)
+);
 
 /// A public key was added to an account.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -133,7 +171,13 @@ pub struct KeyAdded {
     /// Its SHA-256 fingerprint as `ssh-keygen -l` prints it.
     pub fingerprint: String,
 }
-fact!(KeyAdded, "key.added", |_| None, |f| format!("user:{}", f.user), |f| format!("added the key {}", f.fingerprint));
+fact!(
+    KeyAdded,
+    "key.added",
+    |_| None,
+    |f| format!("user:{}", f.user),
+    |f| format!("added the key {}", f.fingerprint)
+);
 
 /// A public key was removed from an account.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -145,10 +189,13 @@ pub struct KeyRemoved {
     /// Its fingerprint.
     pub fingerprint: String,
 }
-fact!(KeyRemoved, "key.removed", |_| None, |f| format!("user:{}", f.user), |f| format!(
-    "removed the key {}",
-    f.fingerprint
-));
+fact!(
+    KeyRemoved,
+    "key.removed",
+    |_| None,
+    |f| format!("user:{}", f.user),
+    |f| format!("removed the key {}", f.fingerprint)
+);
 
 /// A group was created.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -158,10 +205,13 @@ pub struct GroupCreated {
     /// Its name.
     pub name: String,
 }
-fact!(GroupCreated, "group.created", |_| None, |f| format!("group:{}", f.group), |f| format!(
-    "created the group {}",
-    f.name
-));
+fact!(
+    GroupCreated,
+    "group.created",
+    |_| None,
+    |f| format!("group:{}", f.group),
+    |f| format!("created the group {}", f.name)
+);
 
 /// Someone was given a role in a group or project, or another role than before.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -177,10 +227,13 @@ pub struct MemberSet {
     /// The role.
     pub role: Role,
 }
-fact!(MemberSet, "member.set", |f| f.project, |f| format!("user:{}", f.user), |f| format!(
-    "made {} {}",
-    f.username, f.role
-));
+fact!(
+    MemberSet,
+    "member.set",
+    |f| f.project,
+    |f| format!("user:{}", f.user),
+    |f| format!("made {} {}", f.username, f.role)
+);
 
 /// Someone lost their role in a group or project.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -194,7 +247,10 @@ pub struct MemberRemoved {
     /// The project, for a project membership.
     pub project: Option<ProjectId>,
 }
-fact!(MemberRemoved, "member.removed", |f| f.project, |f| format!("user:{}", f.user), |f| format!(
-    "removed {}",
-    f.username
-));
+fact!(
+    MemberRemoved,
+    "member.removed",
+    |f| f.project,
+    |f| format!("user:{}", f.user),
+    |f| format!("removed {}", f.username)
+);

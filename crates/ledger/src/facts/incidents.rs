@@ -31,10 +31,13 @@ pub struct IncidentOpened {
     /// When the platform or a person noticed.
     pub detected_at: Timestamp,
 }
-fact!(IncidentOpened, "incident.opened", |f| Some(f.project), |f| format!("incident:{}", f.incident), |f| format!(
-    "opened incident {} ({}): {}",
-    f.number, f.severity, f.title
-));
+fact!(
+    IncidentOpened,
+    "incident.opened",
+    |f| Some(f.project),
+    |f| format!("incident:{}", f.incident),
+    |f| format!("opened incident {} ({}): {}", f.number, f.severity, f.title)
+);
 
 /// Someone took an incident.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -48,9 +51,13 @@ pub struct IncidentAcknowledged {
     /// When.
     pub at: Timestamp,
 }
-fact!(IncidentAcknowledged, "incident.acknowledged", |f| Some(f.project), |f| format!("incident:{}", f.incident), |f| {
-    format!("acknowledged incident {}", f.number)
-});
+fact!(
+    IncidentAcknowledged,
+    "incident.acknowledged",
+    |f| Some(f.project),
+    |f| format!("incident:{}", f.incident),
+    |f| { format!("acknowledged incident {}", f.number) }
+);
 
 /// Someone said what the cause is.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -64,9 +71,13 @@ pub struct IncidentIdentified {
     /// When.
     pub at: Timestamp,
 }
-fact!(IncidentIdentified, "incident.identified", |f| Some(f.project), |f| format!("incident:{}", f.incident), |f| {
-    format!("named the cause of incident {}", f.number)
-});
+fact!(
+    IncidentIdentified,
+    "incident.identified",
+    |f| Some(f.project),
+    |f| format!("incident:{}", f.incident),
+    |f| { format!("named the cause of incident {}", f.number) }
+);
 
 /// Someone commented on an incident. The text stays in the incident's own table.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -80,9 +91,13 @@ pub struct IncidentCommented {
     /// The comment's number within the incident.
     pub comment: i64,
 }
-fact!(IncidentCommented, "incident.commented", |f| Some(f.project), |f| format!("incident:{}", f.incident), |f| {
-    format!("commented on incident {}", f.number)
-});
+fact!(
+    IncidentCommented,
+    "incident.commented",
+    |f| Some(f.project),
+    |f| format!("incident:{}", f.incident),
+    |f| { format!("commented on incident {}", f.number) }
+);
 
 /// An incident is over: service is back with its users.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -98,10 +113,13 @@ pub struct IncidentResolved {
     /// When it was resolved.
     pub at: Timestamp,
 }
-fact!(IncidentResolved, "incident.resolved", |f| Some(f.project), |f| format!("incident:{}", f.incident), |f| format!(
-    "resolved incident {}",
-    f.number
-));
+fact!(
+    IncidentResolved,
+    "incident.resolved",
+    |f| Some(f.project),
+    |f| format!("incident:{}", f.incident),
+    |f| format!("resolved incident {}", f.number)
+);
 
 /// The post-mortem's draft was committed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -119,9 +137,20 @@ pub struct PostmortemCommitted {
     /// The commit.
     pub sha: String,
 }
-fact!(PostmortemCommitted, "postmortem.committed", |f| Some(f.project), |f| format!("incident:{}", f.incident), |f| {
-    format!("committed the post-mortem of incident {} to {} at {}", f.number, f.home, short(&f.sha))
-});
+fact!(
+    PostmortemCommitted,
+    "postmortem.committed",
+    |f| Some(f.project),
+    |f| format!("incident:{}", f.incident),
+    |f| {
+        format!(
+            "committed the post-mortem of incident {} to {} at {}",
+            f.number,
+            f.home,
+            short(&f.sha)
+        )
+    }
+);
 
 /// Something about an incident was set anew.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -137,7 +166,10 @@ pub struct IncidentChanged {
     /// Its new value.
     pub value: String,
 }
-fact!(IncidentChanged, "incident.changed", |f| Some(f.project), |f| format!("incident:{}", f.incident), |f| format!(
-    "set the {} of incident {} to {}",
-    f.setting, f.number, f.value
-));
+fact!(
+    IncidentChanged,
+    "incident.changed",
+    |f| Some(f.project),
+    |f| format!("incident:{}", f.incident),
+    |f| format!("set the {} of incident {} to {}", f.setting, f.number, f.value)
+);

@@ -33,10 +33,16 @@ pub struct ReleasePublished {
     /// When it was published.
     pub at: Timestamp,
 }
-fact!(ReleasePublished, "release.published", |f| Some(f.project), |f| format!("release:{}", f.release), |f| format!(
-    "published release {} with {} components in its SBOM",
-    f.version, f.components
-));
+fact!(
+    ReleasePublished,
+    "release.published",
+    |f| Some(f.project),
+    |f| format!("release:{}", f.release),
+    |f| format!(
+        "published release {} with {} components in its SBOM",
+        f.version, f.components
+    )
+);
 
 /// A release was asked for and refused.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -50,7 +56,10 @@ pub struct ReleaseRefused {
     /// Why, in plain words.
     pub reason: String,
 }
-fact!(ReleaseRefused, "release.refused", |f| Some(f.project), |f| format!("project:{}", f.project), |f| format!(
-    "no release {}: {}",
-    f.tag, f.reason
-));
+fact!(
+    ReleaseRefused,
+    "release.refused",
+    |f| Some(f.project),
+    |f| format!("project:{}", f.project),
+    |f| format!("no release {}: {}", f.tag, f.reason)
+);

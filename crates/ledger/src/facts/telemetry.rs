@@ -27,9 +27,20 @@ pub struct TrafficSummarised {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub objective: Option<f64>,
 }
-fact!(TrafficSummarised, "traffic.summarised", |f| Some(f.project), |f| format!("environment:{}", f.environment), |f| {
-    format!("{} served {} requests, {} failed", f.environment_name, f.total, f.total.saturating_sub(f.good))
-});
+fact!(
+    TrafficSummarised,
+    "traffic.summarised",
+    |f| Some(f.project),
+    |f| format!("environment:{}", f.environment),
+    |f| {
+        format!(
+            "{} served {} requests, {} failed",
+            f.environment_name,
+            f.total,
+            f.total.saturating_sub(f.good)
+        )
+    }
+);
 
 /// An alert fired.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -53,10 +64,16 @@ pub struct AlertOpened {
     /// The version with most errors in the window, if known.
     pub version: Option<String>,
 }
-fact!(AlertOpened, "alert.opened", |f| Some(f.project), |f| format!("environment:{}", f.environment), |f| format!(
-    "{} burns its error budget {:.0} times too fast in {}",
-    f.slo, f.burn_rate, f.environment_name
-));
+fact!(
+    AlertOpened,
+    "alert.opened",
+    |f| Some(f.project),
+    |f| format!("environment:{}", f.environment),
+    |f| format!(
+        "{} burns its error budget {:.0} times too fast in {}",
+        f.slo, f.burn_rate, f.environment_name
+    )
+);
 
 /// An alert's condition holds no longer.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -74,7 +91,13 @@ pub struct AlertClosed {
     /// When.
     pub at: Timestamp,
 }
-fact!(AlertClosed, "alert.closed", |f| Some(f.project), |f| format!("environment:{}", f.environment), |f| format!(
-    "{} is back within its budget's pace in {}",
-    f.slo, f.environment_name
-));
+fact!(
+    AlertClosed,
+    "alert.closed",
+    |f| Some(f.project),
+    |f| format!("environment:{}", f.environment),
+    |f| format!(
+        "{} is back within its budget's pace in {}",
+        f.slo, f.environment_name
+    )
+);

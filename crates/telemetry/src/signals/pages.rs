@@ -123,7 +123,7 @@ async fn environment(
     project: &ProjectScope,
     name: &str,
 ) -> Answer<(Vec<Environment>, Option<Environment>)> {
-    let all = telemetry.objectives.environments(project.id).await?;
+    let all = telemetry.environments(project.id).await?;
     let chosen = if name.is_empty() {
         all.first().cloned()
     } else {

@@ -74,13 +74,23 @@ impl Telemetry {
         (to.minus(range.length), to)
     }
 
+    /// A project's environments, production first: what people look at when something is wrong.
+    ///
+    /// # Errors
+    /// Delivery refused.
+    pub(crate) async fn environments(&self, project: ProjectId) -> Result<Vec<Environment>> {
+        let mut all = self.objectives.environments(project).await?;
+        all.sort_by_key(|environment| environment.tier != "production");
+        Ok(all)
+    }
+
     /// The golden signals of a project's environments.
     ///
     /// # Errors
     /// The database or delivery refused.
     pub async fn signals(&self, project: ProjectId, range: Range) -> Result<Vec<EnvironmentSignals>> {
         let mut all = Vec::new();
-        for environment in self.objectives.environments(project).await? {
+        for environment in self.environments(project).await? {
             all.push(self.environment_signals(&environment, range).await?);
         }
         Ok(all)
