@@ -53,7 +53,12 @@ impl Forge {
     ///
     /// # Errors
     /// git is missing or too old, a directory cannot be made, or the database refused.
-    pub async fn open(db: Db, ledger: Ledger, config: Config, sight: Arc<dyn Sight>) -> Result<Self, OpenError> {
+    pub async fn open(
+        db: Db,
+        ledger: Ledger,
+        config: Config,
+        sight: Arc<dyn Sight>,
+    ) -> Result<Self, OpenError> {
         let git = Git::prepare(&config).await?;
         let repositories = Repositories::open(&config.data, git.clone())?;
         let listener = Listener::bind(&config.data)?;
@@ -85,12 +90,21 @@ impl Forge {
     /// Serves git's hooks, finishes cut-off pushes, sweeps leftovers and packs repositories, until `stop`.
     /// Pushes are refused while this does not run.
     pub async fn run(&self, stop: CancellationToken) {
-        let listener = self.0.listener.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let listener = self
+            .0
+            .listener
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
         let Some(listener) = listener else {
             tracing::error!("the forge runs already");
             return;
         };
-        tokio::join!(listener.serve(self.clone(), stop.clone()), self.tidy(stop.clone()), self.pack(stop));
+        tokio::join!(
+            listener.serve(self.clone(), stop.clone()),
+            self.tidy(stop.clone()),
+            self.pack(stop)
+        );
     }
 
     async fn tidy(&self, stop: CancellationToken) {
@@ -154,7 +168,11 @@ impl Forge {
     }
 
     pub(crate) fn cache_version(&self) -> u64 {
-        self.0.known.read().unwrap_or_else(PoisonError::into_inner).version
+        self.0
+            .known
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .version
     }
 
     pub(crate) fn remember(&self, version: u64, project: &Arc<ProjectInfo>) {
@@ -165,7 +183,9 @@ impl Forge {
         if known.by_path.len() >= KNOWN {
             known.by_path.clear();
         }
-        known.by_path.insert((project.group.clone(), project.name.clone()), project.clone());
+        known
+            .by_path
+            .insert((project.group.clone(), project.name.clone()), project.clone());
     }
 
     pub(crate) fn forget(&self, id: ProjectId) {

@@ -64,15 +64,25 @@ pub(crate) struct FileAt {
 
 /// Page number, entries before it, entries on it.
 fn page_of(page: Option<i64>, per_page: Option<i64>) -> (i64, usize, usize) {
-    let per_page = per_page.unwrap_or(limits::PAGE_ENTRIES).clamp(1, limits::API_PAGE_ENTRIES);
+    let per_page = per_page
+        .unwrap_or(limits::PAGE_ENTRIES)
+        .clamp(1, limits::API_PAGE_ENTRIES);
     let page = page.unwrap_or(1).clamp(1, 1_000_000);
     let size = usize::try_from(per_page).unwrap_or(1);
-    (page, usize::try_from(page - 1).unwrap_or(0).saturating_mul(size), size)
+    (
+        page,
+        usize::try_from(page - 1).unwrap_or(0).saturating_mul(size),
+        size,
+    )
 }
 
 impl From<CommitInfo> for Commit {
     fn from(commit: CommitInfo) -> Self {
-        let message = if commit.body.is_empty() { commit.title.clone() } else { format!("{}\n\n{}", commit.title, commit.body) };
+        let message = if commit.body.is_empty() {
+            commit.title.clone()
+        } else {
+            format!("{}\n\n{}", commit.title, commit.body)
+        };
         Self {
             sha: commit.id.to_string(),
             title: commit.title,
@@ -87,29 +97,54 @@ impl From<CommitInfo> for Commit {
 }
 
 /// The commit of a reference, or of the default branch.
-pub(super) async fn start(forge: &Forge, project: bascule_core::ProjectId, name: Option<String>) -> Result<ObjectId, Problem> {
+pub(super) async fn start(
+    forge: &Forge,
+    project: bascule_core::ProjectId,
+    name: Option<String>,
+) -> Result<ObjectId, Problem> {
     let name = match name.filter(|name| !name.is_empty()) {
         Some(name) => name,
-        None => forge.project_by_id(project).await?.ok_or_else(|| Problem::not_found("project"))?.default_branch,
+        None => {
+            forge
+                .project_by_id(project)
+                .await?
+                .ok_or_else(|| Problem::not_found("project"))?
+                .default_branch
+        }
     };
-    let found = forge.repositories().read(project, move |repo| read::resolve(repo, &name)).await?;
-    found.map(|found| found.id).ok_or_else(|| Problem::not_found("branch, tag or commit"))
+    let found = forge
+        .repositories()
+        .read(project, move |repo| read::resolve(repo, &name))
+        .await?;
+    found
+        .map(|found| found.id)
+        .ok_or_else(|| Problem::not_found("branch, tag or commit"))
 }
 
 /// Lists branches.
 #[utoipa::path(get, path = "/api/v1/projects/{group}/{project}/branches", tag = "code",
     params(("group" = String, Path), ("project" = String, Path), Listing),
     responses((status = 200, body = BranchList)))]
-async fn branches(State(forge): State<Forge>, InProject(scope): InProject, Params(listing): Params<Listing>) -> Answer {
+async fn branches(
+    State(forge): State<Forge>,
+    InProject(scope): InProject,
+    Params(listing): Params<Listing>,
+) -> Answer {
     let (page, skip, take) = page_of(listing.page, listing.per_page);
-    let project = forge.project_by_id(scope.id).await?.ok_or_else(|| Problem::not_found("project"))?;
+    let project = forge
+        .project_by_id(scope.id)
+        .await?
+        .ok_or_else(|| Problem::not_found("project"))?;
     let protected = forge.protected_branches(scope.id).await?;
     let (found, more) = forge
         .repositories()
         .read(scope.id, move |repo| {
             let names = history::heads(repo)?;
             let some: Vec<String> = names.iter().skip(skip).take(take).cloned().collect();
-            Ok((read::named(repo, "refs/heads/", &some)?, names.len() > skip.saturating_add(take)))
+            Ok((
+                read::named(repo, "refs/heads/", &some)?,
+                names.len() > skip.saturating_add(take),
+            ))
         })
         .await?;
     let branches = found
@@ -123,14 +158,22 @@ async fn branches(State(forge): State<Forge>, InProject(scope): InProject, Param
             name: branch.name,
         })
         .collect();
-    Ok(axum::Json(BranchList { branches, next_page: more.then_some(page + 1) }).into_response())
+    Ok(axum::Json(BranchList {
+        branches,
+        next_page: more.then_some(page + 1),
+    })
+    .into_response())
 }
 
 /// Lists tags.
 #[utoipa::path(get, path = "/api/v1/projects/{group}/{project}/tags", tag = "code",
     params(("group" = String, Path), ("project" = String, Path), Listing),
     responses((status = 200, body = TagList)))]
-async fn tags(State(forge): State<Forge>, InProject(scope): InProject, Params(listing): Params<Listing>) -> Answer {
+async fn tags(
+    State(forge): State<Forge>,
+    InProject(scope): InProject,
+    Params(listing): Params<Listing>,
+) -> Answer {
     let (page, skip, take) = page_of(listing.page, listing.per_page);
     let (found, more) = forge
         .repositories()
@@ -138,7 +181,10 @@ async fn tags(State(forge): State<Forge>, InProject(scope): InProject, Params(li
             let mut names = read::names(repo, "refs/tags/")?;
             super::pages::newest_first(&mut names);
             let some: Vec<String> = names.iter().skip(skip).take(take).cloned().collect();
-            Ok((read::named(repo, "refs/tags/", &some)?, names.len() > skip.saturating_add(take)))
+            Ok((
+                read::named(repo, "refs/tags/", &some)?,
+                names.len() > skip.saturating_add(take),
+            ))
         })
         .await?;
     let tags = found
@@ -150,7 +196,11 @@ async fn tags(State(forge): State<Forge>, InProject(scope): InProject, Params(li
             committed_at: tag.commit.committed_at,
         })
         .collect();
-    Ok(axum::Json(TagList { tags, next_page: more.then_some(page + 1) }).into_response())
+    Ok(axum::Json(TagList {
+        tags,
+        next_page: more.then_some(page + 1),
+    })
+    .into_response())
 }
 
 /// Lists commits, newest first.
@@ -164,9 +214,16 @@ async fn commits(
 ) -> Answer {
     let (page, skip, take) = page_of(listing.page, listing.per_page);
     let tip = start(&forge, scope.id, listing.reference).await?;
-    let (found, more) = forge.repositories().read(scope.id, move |repo| history::page(repo, tip, skip, take)).await?;
+    let (found, more) = forge
+        .repositories()
+        .read(scope.id, move |repo| history::page(repo, tip, skip, take))
+        .await?;
     let commits = found.into_iter().map(Into::into).collect();
-    Ok(axum::Json(CommitList { commits, next_page: more.then_some(page + 1) }).into_response())
+    Ok(axum::Json(CommitList {
+        commits,
+        next_page: more.then_some(page + 1),
+    })
+    .into_response())
 }
 
 /// Reads a commit.
@@ -180,7 +237,10 @@ async fn commit(
 ) -> Answer {
     let PathOf((_, _, sha)) = place;
     let id = start(&forge, scope.id, Some(sha)).await?;
-    let commit = forge.repositories().read(scope.id, move |repo| read::commit(repo, id)).await?;
+    let commit = forge
+        .repositories()
+        .read(scope.id, move |repo| read::commit(repo, id))
+        .await?;
     Ok(axum::Json(Commit::from(commit)).into_response())
 }
 
@@ -205,10 +265,24 @@ async fn commit_files(
             .into());
     }
     let name = &caller.actor.name;
-    let author = Signature { name: name.clone(), email: format!("{name}@users.noreply.invalid") };
-    let files = new.files.into_iter().map(|file| FileToCommit { path: file.path, bytes: file.content.into_bytes() });
-    let sha =
-        forge.commit_files(scope.id, &new.branch, files.collect(), &new.message, &author, &caller.actor).await?;
+    let author = Signature {
+        name: name.clone(),
+        email: format!("{name}@users.noreply.invalid"),
+    };
+    let files = new.files.into_iter().map(|file| FileToCommit {
+        path: file.path,
+        bytes: file.content.into_bytes(),
+    });
+    let sha = forge
+        .commit_files(
+            scope.id,
+            &new.branch,
+            files.collect(),
+            &new.message,
+            &author,
+            &caller.actor,
+        )
+        .await?;
     Ok((StatusCode::CREATED, axum::Json(Committed { sha })).into_response())
 }
 

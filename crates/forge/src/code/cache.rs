@@ -38,12 +38,18 @@ impl Default for Cache {
 impl Cache {
     /// Whether the caller is the first to look through this directory.
     pub(crate) fn begin(&self, place: &Place) -> bool {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner).insert(place.clone())
+        self.busy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(place.clone())
     }
 
     /// The look is over.
     pub(crate) fn end(&self, place: &Place) {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner).remove(place);
+        self.busy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(place);
     }
 }
 
@@ -61,7 +67,14 @@ struct Inner<K, V> {
 
 impl<K: Eq + Hash + Clone, V: Clone> Kept<K, V> {
     fn new(most: usize) -> Self {
-        Self { inner: Mutex::new(Inner { values: HashMap::new(), weight: 0, ticks: 0 }), most }
+        Self {
+            inner: Mutex::new(Inner {
+                values: HashMap::new(),
+                weight: 0,
+                ticks: 0,
+            }),
+            most,
+        }
     }
 
     pub(crate) fn get(&self, key: &K) -> Option<V> {
@@ -86,8 +99,14 @@ impl<K: Eq + Hash + Clone, V: Clone> Kept<K, V> {
         }
         inner.weight += weight;
         while inner.weight > self.most {
-            let oldest = inner.values.iter().min_by_key(|(_, (_, _, used))| *used).map(|(key, _)| key.clone());
-            let Some((_, weight, _)) = oldest.and_then(|key| inner.values.remove(&key)) else { return };
+            let oldest = inner
+                .values
+                .iter()
+                .min_by_key(|(_, (_, _, used))| *used)
+                .map(|(key, _)| key.clone());
+            let Some((_, weight, _)) = oldest.and_then(|key| inner.values.remove(&key)) else {
+                return;
+            };
             inner.weight -= weight;
         }
     }
@@ -104,7 +123,10 @@ mod tests {
         kept.put(2, 2, 4);
         assert_eq!(kept.get(&1), Some(1));
         kept.put(3, 3, 4);
-        assert_eq!((kept.get(&1), kept.get(&2), kept.get(&3)), (Some(1), None, Some(3)));
+        assert_eq!(
+            (kept.get(&1), kept.get(&2), kept.get(&3)),
+            (Some(1), None, Some(3))
+        );
         kept.put(4, 4, 9);
         assert_eq!(kept.get(&4), None);
     }

@@ -28,9 +28,16 @@ const FILES: usize = 1_000;
 impl Signature {
     /// Git gives these characters a meaning of their own.
     fn clean(text: &str, or: &str) -> String {
-        let text: String = text.chars().filter(|c| !c.is_control() && !matches!(c, '<' | '>')).collect();
+        let text: String = text
+            .chars()
+            .filter(|c| !c.is_control() && !matches!(c, '<' | '>'))
+            .collect();
         let text = text.trim();
-        if text.is_empty() { or.to_owned() } else { text.to_owned() }
+        if text.is_empty() {
+            or.to_owned()
+        } else {
+            text.to_owned()
+        }
     }
 }
 
@@ -38,20 +45,31 @@ impl Signature {
 pub(super) fn check_path(path: &str) -> Result<(), Problem> {
     let bad = |part: &str| {
         let folded = part.to_ascii_lowercase();
-        part.is_empty() || matches!(part, "." | "..") || matches!(folded.as_str(), ".git" | "git~1") || part.contains(['\\', '\0'])
+        part.is_empty()
+            || matches!(part, "." | "..")
+            || matches!(folded.as_str(), ".git" | "git~1")
+            || part.contains(['\\', '\0'])
     };
     if path.len() <= 1_000 && !path.split('/').any(bad) && !path.chars().any(char::is_control) {
         return Ok(());
     }
-    Err(Problem::invalid("bad_path", format!("`{}` cannot be a file's path.", super::paths::shown(path.as_bytes())))
-        .why("A path has no empty part, no `.`, `..` or `.git`, no backslash and no control character.")
-        .next("Give the path from the top of the project, such as `docs/guide.md`."))
+    Err(Problem::invalid(
+        "bad_path",
+        format!(
+            "`{}` cannot be a file's path.",
+            super::paths::shown(path.as_bytes())
+        ),
+    )
+    .why("A path has no empty part, no `.`, `..` or `.git`, no backslash and no control character.")
+    .next("Give the path from the top of the project, such as `docs/guide.md`."))
 }
 
 pub(super) fn check(files: &[FileToCommit]) -> Result<(), Problem> {
     if files.is_empty() || files.len() > FILES {
-        return Err(Problem::invalid("bad_commit", format!("A commit needs 1 to {FILES} files."))
-            .next("Commit in parts."));
+        return Err(
+            Problem::invalid("bad_commit", format!("A commit needs 1 to {FILES} files."))
+                .next("Commit in parts."),
+        );
     }
     files.iter().try_for_each(|file| check_path(&file.path))
 }
@@ -71,7 +89,11 @@ pub(super) fn write(
     };
     let mut editor = repo.edit_tree(base)?;
     for file in files {
-        let kind = match parent.map(|parent| read::entry(repo, parent, file.path.as_bytes())).transpose()?.flatten() {
+        let kind = match parent
+            .map(|parent| read::entry(repo, parent, file.path.as_bytes()))
+            .transpose()?
+            .flatten()
+        {
             Some((EntryKind::BlobExecutable, _)) => EntryKind::BlobExecutable,
             _ => EntryKind::Blob,
         };
@@ -85,7 +107,10 @@ pub(super) fn write(
     let signature = gix::actor::Signature {
         name: Signature::clean(&by.name, "Bascule").into(),
         email: Signature::clean(&by.email, "noreply@bascule.invalid").into(),
-        time: gix::date::Time { seconds: at.seconds(), offset: 0 },
+        time: gix::date::Time {
+            seconds: at.seconds(),
+            offset: 0,
+        },
     };
     let commit = gix::objs::Commit {
         tree,
@@ -96,7 +121,9 @@ pub(super) fn write(
         message: format!("{}\n", message.trim_end()).into(),
         extra_headers: Vec::new(),
     };
-    Ok(Some(repo.write_object(&commit).map_err(ReadError::from)?.detach()))
+    Ok(Some(
+        repo.write_object(&commit).map_err(ReadError::from)?.detach(),
+    ))
 }
 
 #[cfg(test)]
@@ -105,10 +132,26 @@ mod tests {
 
     #[test]
     fn paths_that_would_leave_a_work_tree_are_refused() {
-        for bad in ["", "/etc/passwd", "../x", "a/../../b", ".git/config", "a/.GIT/hooks/x", "a//b", "a\\b", "a\nb", "GIT~1/x"] {
+        for bad in [
+            "",
+            "/etc/passwd",
+            "../x",
+            "a/../../b",
+            ".git/config",
+            "a/.GIT/hooks/x",
+            "a//b",
+            "a\\b",
+            "a\nb",
+            "GIT~1/x",
+        ] {
             assert!(check_path(bad).is_err(), "{bad:?}");
         }
-        for good in ["README.md", "docs/post-mortems/2024-07.md", ".gitlab-ci.yml", ".github/x"] {
+        for good in [
+            "README.md",
+            "docs/post-mortems/2024-07.md",
+            ".gitlab-ci.yml",
+            ".github/x",
+        ] {
             assert!(check_path(good).is_ok(), "{good:?}");
         }
     }

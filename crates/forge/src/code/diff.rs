@@ -81,14 +81,38 @@ pub(crate) fn changes(repo: &Repository, old: Option<ObjectId>, new: ObjectId) -
 
 fn file_change(change: Change) -> Option<Changed> {
     let (path, old, new) = match change {
-        Change::Addition { entry_mode, oid, path, .. } => (path, None, Some((entry_mode.kind(), oid))),
-        Change::Deletion { entry_mode, oid, path, .. } => (path, Some((entry_mode.kind(), oid)), None),
-        Change::Modification { previous_entry_mode, previous_oid, entry_mode, oid, path } => {
-            (path, Some((previous_entry_mode.kind(), previous_oid)), Some((entry_mode.kind(), oid)))
-        }
+        Change::Addition {
+            entry_mode,
+            oid,
+            path,
+            ..
+        } => (path, None, Some((entry_mode.kind(), oid))),
+        Change::Deletion {
+            entry_mode,
+            oid,
+            path,
+            ..
+        } => (path, Some((entry_mode.kind(), oid)), None),
+        Change::Modification {
+            previous_entry_mode,
+            previous_oid,
+            entry_mode,
+            oid,
+            path,
+        } => (
+            path,
+            Some((previous_entry_mode.kind(), previous_oid)),
+            Some((entry_mode.kind(), oid)),
+        ),
     };
-    let directory = |side: &Option<(EntryKind, ObjectId)>| side.as_ref().is_none_or(|(kind, _)| *kind == EntryKind::Tree);
-    (!(directory(&old) && directory(&new))).then(|| Changed { path: path.into(), from: None, old, new })
+    let directory =
+        |side: &Option<(EntryKind, ObjectId)>| side.as_ref().is_none_or(|(kind, _)| *kind == EntryKind::Tree);
+    (!(directory(&old) && directory(&new))).then(|| Changed {
+        path: path.into(),
+        from: None,
+        old,
+        new,
+    })
 }
 
 fn pair_moves(changes: &[Changed]) -> Vec<Changed> {
@@ -112,7 +136,12 @@ fn pair_moves(changes: &[Changed]) -> Vec<Changed> {
             }
         }
     }
-    paired.into_iter().zip(taken).filter(|(_, taken)| !taken).map(|(change, _)| change).collect()
+    paired
+        .into_iter()
+        .zip(taken)
+        .filter(|(_, taken)| !taken)
+        .map(|(change, _)| change)
+        .collect()
 }
 
 /// Shows changed files from number `from` on, until `lines` rows are full. Returns the number to go on with.
@@ -130,7 +159,9 @@ pub(crate) fn show(
             return Ok((files, Some(at)));
         }
         let file = file(repo, change, lines - rows, files.is_empty(), &mut colour)?;
-        let Some(file) = file else { return Ok((files, Some(at))) };
+        let Some(file) = file else {
+            return Ok((files, Some(at)));
+        };
         rows += file.rows.len() + 3;
         files.push(file);
     }
@@ -175,7 +206,10 @@ fn file(
         "The file is too large or no text, so its lines are not shown.".clone_into(&mut diff.note);
         return Ok(Some(diff));
     };
-    let lines = TextDiff::configure().algorithm(Algorithm::Myers).timeout(PATIENCE).diff_lines(old.as_str(), new.as_str());
+    let lines = TextDiff::configure()
+        .algorithm(Algorithm::Myers)
+        .timeout(PATIENCE)
+        .diff_lines(old.as_str(), new.as_str());
     let weight = old.len() + new.len();
     let coloured = old.len() <= COLOURED && new.len() <= COLOURED && weight <= *colour;
     if coloured {
@@ -190,13 +224,18 @@ fn file(
     for group in lines.grouped_ops(AROUND) {
         if let (Some(head), Some(tail)) = (group.first(), group.last()) {
             let (old_start, new_start) = (head.old_range().start + 1, head.new_range().start + 1);
-            let (old_count, new_count) = (tail.old_range().end + 1 - old_start, tail.new_range().end + 1 - new_start);
+            let (old_count, new_count) = (
+                tail.old_range().end + 1 - old_start,
+                tail.new_range().end + 1 - new_start,
+            );
             diff.rows.push(Row {
                 class: "diff-hunk",
                 sign: "",
                 old: "…".to_owned(),
                 new: "…".to_owned(),
-                text: Markup::text(&format!("@@ -{old_start},{old_count} +{new_start},{new_count} @@")),
+                text: Markup::text(&format!(
+                    "@@ -{old_start},{old_count} +{new_start},{new_count} @@"
+                )),
             });
         }
         for op in &group {
@@ -213,8 +252,15 @@ fn file(
                     ChangeTag::Insert => diff.added += 1,
                 }
                 let number = |at: Option<usize>| at.map(|at| (at + 1).to_string()).unwrap_or_default();
-                let text = coloured.unwrap_or_else(|| Markup::text(line.value().trim_end_matches(['\n', '\r'])));
-                diff.rows.push(Row { class, sign, old: number(line.old_index()), new: number(line.new_index()), text });
+                let text =
+                    coloured.unwrap_or_else(|| Markup::text(line.value().trim_end_matches(['\n', '\r'])));
+                diff.rows.push(Row {
+                    class,
+                    sign,
+                    old: number(line.old_index()),
+                    new: number(line.new_index()),
+                    text,
+                });
             }
         }
     }
@@ -247,13 +293,28 @@ mod tests {
 
     fn change(path: &str, old: Option<u8>, new: Option<u8>) -> Changed {
         let id = |byte: u8| (EntryKind::Blob, ObjectId::from_bytes_or_panic(&[byte; 20]));
-        Changed { path: path.into(), from: None, old: old.map(id), new: new.map(id) }
+        Changed {
+            path: path.into(),
+            from: None,
+            old: old.map(id),
+            new: new.map(id),
+        }
     }
 
     #[test]
     fn a_file_moved_as_it_is_is_shown_once() {
-        let paired = pair_moves(&[change("a", Some(1), None), change("b", None, Some(1)), change("c", None, Some(2))]);
-        let names: Vec<_> = paired.iter().map(|c| (c.path.as_slice(), c.from.as_deref())).collect();
-        assert_eq!(names, [(b"b".as_slice(), Some(b"a".as_slice())), (b"c".as_slice(), None)]);
+        let paired = pair_moves(&[
+            change("a", Some(1), None),
+            change("b", None, Some(1)),
+            change("c", None, Some(2)),
+        ]);
+        let names: Vec<_> = paired
+            .iter()
+            .map(|c| (c.path.as_slice(), c.from.as_deref()))
+            .collect();
+        assert_eq!(
+            names,
+            [(b"b".as_slice(), Some(b"a".as_slice())), (b"c".as_slice(), None)]
+        );
     }
 }

@@ -22,12 +22,22 @@ fn walk(
     tip: ObjectId,
     hidden: Vec<ObjectId>,
 ) -> Reading<impl Iterator<Item = Reading<ObjectId>> + '_> {
-    let walk = repo.rev_walk([tip]).sorting(Sorting::ByCommitTime(CommitTimeOrder::NewestFirst)).with_hidden(hidden);
-    Ok(walk.all()?.map(|info| info.map(|info| info.id).map_err(ReadError::git)))
+    let walk = repo
+        .rev_walk([tip])
+        .sorting(Sorting::ByCommitTime(CommitTimeOrder::NewestFirst))
+        .with_hidden(hidden);
+    Ok(walk
+        .all()?
+        .map(|info| info.map(|info| info.id).map_err(ReadError::git)))
 }
 
 /// A page of history; and whether there is more.
-pub(crate) fn page(repo: &Repository, tip: ObjectId, skip: usize, take: usize) -> Reading<(Vec<CommitInfo>, bool)> {
+pub(crate) fn page(
+    repo: &Repository,
+    tip: ObjectId,
+    skip: usize,
+    take: usize,
+) -> Reading<(Vec<CommitInfo>, bool)> {
     let mut commits = Vec::new();
     for id in walk(repo, tip, Vec::new())?.skip(skip).take(take + 1) {
         commits.push(read::commit(repo, id?)?);
@@ -38,7 +48,11 @@ pub(crate) fn page(repo: &Repository, tip: ObjectId, skip: usize, take: usize) -
 }
 
 /// Commits reachable from `new` and from none of `hidden`: the newest, and how many in all.
-pub(crate) fn between(repo: &Repository, hidden: Vec<ObjectId>, new: ObjectId) -> Reading<(Vec<CommitStamp>, i64)> {
+pub(crate) fn between(
+    repo: &Repository,
+    hidden: Vec<ObjectId>,
+    new: ObjectId,
+) -> Reading<(Vec<CommitStamp>, i64)> {
     let mut stamps = Vec::new();
     let mut count = 0;
     for id in walk(repo, new, hidden)? {
@@ -82,16 +96,28 @@ pub(crate) fn moves(repo: &Repository, updates: &[Update], default: &str) -> Rea
         if read::target(repo, &update.reference)?.map(|id| id.to_string()) != update.new {
             continue;
         }
-        let mut happened =
-            Move { update: update.clone(), peeled: None, forced: false, commits: Vec::new(), count: 0 };
-        let (old, new) = (update.old.as_deref().and_then(read::object_id), update.new.as_deref().and_then(read::object_id));
+        let mut happened = Move {
+            update: update.clone(),
+            peeled: None,
+            forced: false,
+            commits: Vec::new(),
+            count: 0,
+        };
+        let (old, new) = (
+            update.old.as_deref().and_then(read::object_id),
+            update.new.as_deref().and_then(read::object_id),
+        );
         if update.tag().is_some() {
             happened.peeled = read::reference(repo, &update.reference)?.map(|id| id.to_string());
         } else if let (Some(branch), Some(new)) = (update.branch(), new) {
             let hidden = match old {
                 // The old commits are kept by git until they are collected, so they can still be looked at.
                 Some(old) if repo.has_object(old) => {
-                    happened.forced = repo.merge_base(old, new).ok().flatten().is_none_or(|base| base.detach() != old);
+                    happened.forced = repo
+                        .merge_base(old, new)
+                        .ok()
+                        .flatten()
+                        .is_none_or(|base| base.detach() != old);
                     vec![old]
                 }
                 Some(_) => {
@@ -127,7 +153,10 @@ fn elsewhere(repo: &Repository, pushed: &HashSet<&str>, updates: &[Update]) -> R
         }
     }
     ids.extend(
-        updates.iter().filter_map(|update| update.old.as_deref().and_then(read::object_id)).filter(|id| repo.has_object(id)),
+        updates
+            .iter()
+            .filter_map(|update| update.old.as_deref().and_then(read::object_id))
+            .filter(|id| repo.has_object(id)),
     );
     Ok(ids)
 }
@@ -151,11 +180,20 @@ pub(crate) fn last_changes(
         }
         let id = id?;
         let here = entries_at(repo, id, path)?;
-        let mut changed: HashSet<&Vec<u8>> = pending.iter().filter(|(name, id)| here.get(*name) == Some(*id)).map(|(name, _)| name).collect();
+        let mut changed: HashSet<&Vec<u8>> = pending
+            .iter()
+            .filter(|(name, id)| here.get(*name) == Some(*id))
+            .map(|(name, _)| name)
+            .collect();
         if changed.is_empty() {
             continue;
         }
-        for parent in repo.find_commit(id)?.parent_ids().map(gix::Id::detach).collect::<Vec<_>>() {
+        for parent in repo
+            .find_commit(id)?
+            .parent_ids()
+            .map(gix::Id::detach)
+            .collect::<Vec<_>>()
+        {
             let there = entries_at(repo, parent, path)?;
             changed.retain(|name| there.get(*name) != here.get(*name));
         }
@@ -173,7 +211,9 @@ pub(crate) fn last_changes(
 }
 
 fn entries_at(repo: &Repository, commit: ObjectId, path: &[u8]) -> Reading<HashMap<Vec<u8>, ObjectId>> {
-    let Some((gix::objs::tree::EntryKind::Tree, tree)) = entry(repo, commit, path)? else { return Ok(HashMap::new()) };
+    let Some((gix::objs::tree::EntryKind::Tree, tree)) = entry(repo, commit, path)? else {
+        return Ok(HashMap::new());
+    };
     let tree = repo.find_tree(tree)?;
     let mut entries = HashMap::new();
     for entry in tree.iter() {
@@ -184,7 +224,12 @@ fn entries_at(repo: &Repository, commit: ObjectId, path: &[u8]) -> Reading<HashM
 }
 
 /// The last commit that touched a path, within a budget.
-pub(crate) fn last_change(repo: &Repository, tip: ObjectId, path: &[u8], budget: Duration) -> Reading<Option<CommitInfo>> {
+pub(crate) fn last_change(
+    repo: &Repository,
+    tip: ObjectId,
+    path: &[u8],
+    budget: Duration,
+) -> Reading<Option<CommitInfo>> {
     let started = Instant::now();
     let now = entry(repo, tip, path)?;
     for id in walk(repo, tip, Vec::new())? {

@@ -63,7 +63,11 @@ impl From<ReadError> for Problem {
 
 /// A project without its repository: a restore that went wrong.
 pub(crate) fn repository_gone() -> Problem {
-    Problem::new(500, "repository_missing", "This project's repository is missing on the server.")
-        .why("The project is known, but its files are not where they should be.")
-        .next("Tell an administrator; the repository can be restored from a backup.")
+    Problem::new(
+        500,
+        "repository_missing",
+        "This project's repository is missing on the server.",
+    )
+    .why("The project is known, but its files are not where they should be.")
+    .next("Tell an administrator; the repository can be restored from a backup.")
 }

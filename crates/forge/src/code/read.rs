@@ -58,21 +58,31 @@ pub(crate) const ENTRIES: usize = 5_000;
 
 /// Reads a full object identifier.
 pub(crate) fn object_id(text: &str) -> Option<ObjectId> {
-    (text.len() == 40).then(|| ObjectId::from_hex(text.as_bytes()).ok()).flatten()
+    (text.len() == 40)
+        .then(|| ObjectId::from_hex(text.as_bytes()).ok())
+        .flatten()
 }
 
 /// The commit of a full reference name, tags peeled.
 pub(crate) fn reference(repo: &Repository, name: &str) -> Reading<Option<ObjectId>> {
-    let Ok(name) = gix::refs::FullName::try_from(name) else { return Ok(None) };
-    let Some(mut found) = repo.try_find_reference(name.as_ref())? else { return Ok(None) };
+    let Ok(name) = gix::refs::FullName::try_from(name) else {
+        return Ok(None);
+    };
+    let Some(mut found) = repo.try_find_reference(name.as_ref())? else {
+        return Ok(None);
+    };
     // A tag of a file or directory leads to no commit.
     Ok(found.peel_to_commit().ok().map(|commit| commit.id))
 }
 
 /// What a reference points to, not peeled.
 pub(crate) fn target(repo: &Repository, name: &str) -> Reading<Option<ObjectId>> {
-    let Ok(name) = gix::refs::FullName::try_from(name) else { return Ok(None) };
-    Ok(repo.try_find_reference(name.as_ref())?.and_then(|found| found.try_id().map(gix::Id::detach)))
+    let Ok(name) = gix::refs::FullName::try_from(name) else {
+        return Ok(None);
+    };
+    Ok(repo
+        .try_find_reference(name.as_ref())?
+        .and_then(|found| found.try_id().map(gix::Id::detach)))
 }
 
 /// What a person means by a name: a branch before a tag before a commit.
@@ -82,9 +92,16 @@ pub(crate) fn resolve(repo: &Repository, name: &str) -> Reading<Option<Found>> {
             return Ok(Some(Found { id, kind }));
         }
     }
-    let Some(id) = object_id(name) else { return Ok(None) };
-    let is_commit = repo.try_find_header(id)?.is_some_and(|header| header.kind() == gix::objs::Kind::Commit);
-    Ok(is_commit.then_some(Found { id, kind: NameKind::Commit }))
+    let Some(id) = object_id(name) else {
+        return Ok(None);
+    };
+    let is_commit = repo
+        .try_find_header(id)?
+        .is_some_and(|header| header.kind() == gix::objs::Kind::Commit);
+    Ok(is_commit.then_some(Found {
+        id,
+        kind: NameKind::Commit,
+    }))
 }
 
 /// Splits `name/of/branch/path/of/file`: the longest name that there is wins, as names may hold slashes.
@@ -110,7 +127,11 @@ pub(crate) fn tree_of(repo: &Repository, commit: ObjectId) -> Reading<gix::Tree<
 }
 
 /// The entry at a path; the top itself for an empty path.
-pub(crate) fn entry(repo: &Repository, commit: ObjectId, path: &[u8]) -> Reading<Option<(EntryKind, ObjectId)>> {
+pub(crate) fn entry(
+    repo: &Repository,
+    commit: ObjectId,
+    path: &[u8],
+) -> Reading<Option<(EntryKind, ObjectId)>> {
     let tree = tree_of(repo, commit)?;
     if path.is_empty() {
         return Ok(Some((EntryKind::Tree, tree.id)));
@@ -134,7 +155,11 @@ pub(crate) fn list(repo: &Repository, tree: ObjectId) -> Reading<(Vec<Entry>, bo
             more = true;
             break;
         }
-        entries.push(Entry { name: entry.filename().to_vec(), kind: entry.kind(), id: entry.object_id() });
+        entries.push(Entry {
+            name: entry.filename().to_vec(),
+            kind: entry.kind(),
+            id: entry.object_id(),
+        });
     }
     entries.sort_by(|a, b| (a.kind != EntryKind::Tree, &a.name).cmp(&(b.kind != EntryKind::Tree, &b.name)));
     Ok((entries, more))
@@ -189,7 +214,11 @@ pub(crate) fn all_paths(repo: &Repository, commit: ObjectId, limit: usize) -> Re
                 _ => paths.push(path),
             }
             if paths.len() > limit || open.len() > limit {
-                return Err(Problem::invalid("too_many_files", format!("The commit has more than {limit} files.")).into());
+                return Err(Problem::invalid(
+                    "too_many_files",
+                    format!("The commit has more than {limit} files."),
+                )
+                .into());
             }
         }
     }
@@ -221,11 +250,21 @@ pub(crate) fn commit(repo: &Repository, id: ObjectId) -> Reading<CommitInfo> {
 /// Names under a prefix, short, sorted by git; those that are not UTF-8 are left out.
 pub(crate) fn names(repo: &Repository, prefix: &str) -> Reading<Vec<String>> {
     let platform = repo.references()?;
-    let all = if prefix == "refs/heads/" { platform.local_branches()? } else { platform.tags()? };
+    let all = if prefix == "refs/heads/" {
+        platform.local_branches()?
+    } else {
+        platform.tags()?
+    };
     let mut names = Vec::new();
     for found in all {
         let found = found.map_err(ReadError::git)?;
-        if let Some(name) = found.name().as_bstr().to_str().ok().and_then(|name| name.strip_prefix(prefix)) {
+        if let Some(name) = found
+            .name()
+            .as_bstr()
+            .to_str()
+            .ok()
+            .and_then(|name| name.strip_prefix(prefix))
+        {
             names.push(name.to_owned());
         }
     }
@@ -237,7 +276,10 @@ pub(crate) fn named(repo: &Repository, prefix: &str, names: &[String]) -> Readin
     let mut found = Vec::new();
     for name in names {
         if let Some(id) = reference(repo, &format!("{prefix}{name}"))? {
-            found.push(Named { name: name.clone(), commit: commit(repo, id)? });
+            found.push(Named {
+                name: name.clone(),
+                commit: commit(repo, id)?,
+            });
         }
     }
     Ok(found)

@@ -38,11 +38,22 @@ struct Opened {
 
 impl Repositories {
     pub(crate) fn open(data: &Path, git: Git) -> Result<Self, OpenError> {
-        let data = std::path::absolute(data).map_err(|error| OpenError::Io { path: data.to_owned(), error })?;
+        let data = std::path::absolute(data).map_err(|error| OpenError::Io {
+            path: data.to_owned(),
+            error,
+        })?;
         let root = data.join("repositories");
         let trash = root.join("trash");
-        std::fs::create_dir_all(&trash).map_err(|error| OpenError::Io { path: trash.clone(), error })?;
-        Ok(Self(Arc::new(Inner { root, trash, git, open: Mutex::default() })))
+        std::fs::create_dir_all(&trash).map_err(|error| OpenError::Io {
+            path: trash.clone(),
+            error,
+        })?;
+        Ok(Self(Arc::new(Inner {
+            root,
+            trash,
+            git,
+            open: Mutex::default(),
+        })))
     }
 
     /// Where a project's repository is. The last two digits spread them evenly over directories.
@@ -70,7 +81,9 @@ impl Repositories {
                 .parent()
                 .map_or(Ok(()), std::fs::create_dir_all)
                 .and_then(|()| std::fs::rename(&fresh, &place)),
-            Ok(done) => Err(io::Error::other(String::from_utf8_lossy(&done.stderr).into_owned())),
+            Ok(done) => Err(io::Error::other(
+                String::from_utf8_lossy(&done.stderr).into_owned(),
+            )),
             Err(error) => Err(error),
         };
         moved.map_err(|error| {
@@ -97,11 +110,18 @@ impl Repositories {
     /// Makes `HEAD` point to a branch, which clones then begin with.
     pub(crate) async fn set_head(&self, id: ProjectId, branch: &str) -> Result<()> {
         let target = format!("refs/heads/{branch}");
-        let done = self.0.git.output(&self.path(id), &["symbolic-ref", "HEAD", &target]).await;
+        let done = self
+            .0
+            .git
+            .output(&self.path(id), &["symbolic-ref", "HEAD", &target])
+            .await;
         self.evict(id);
         match done {
             Ok(done) if done.status.success() => Ok(()),
-            Ok(done) => Err(disk(&io::Error::other(String::from_utf8_lossy(&done.stderr).into_owned()), "HEAD")),
+            Ok(done) => Err(disk(
+                &io::Error::other(String::from_utf8_lossy(&done.stderr).into_owned()),
+                "HEAD",
+            )),
             Err(error) => Err(disk(&error, "HEAD")),
         }
     }
@@ -139,12 +159,18 @@ impl Repositories {
             return Err(repository_gone());
         }
         // The server's own settings and none of the machine's; the directory is ours, whoever owns it.
-        let options = gix::open::Options::isolated().open_path_as_is(true).with(gix::sec::Trust::Full);
+        let options = gix::open::Options::isolated()
+            .open_path_as_is(true)
+            .with(gix::sec::Trust::Full);
         let repository = options.open(path).map_err(ReadError::from)?;
         let mut open = self.opened_ones();
         let tick = open.ticks;
         if open.by_id.len() >= OPEN
-            && let Some(oldest) = open.by_id.iter().min_by_key(|(_, (_, used))| *used).map(|(id, _)| *id)
+            && let Some(oldest) = open
+                .by_id
+                .iter()
+                .min_by_key(|(_, (_, used))| *used)
+                .map(|(id, _)| *id)
         {
             open.by_id.remove(&oldest);
         }
@@ -159,6 +185,26 @@ impl Repositories {
 
     fn opened_ones(&self) -> std::sync::MutexGuard<'_, Opened> {
         self.0.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Removes the quarantine of a push that was killed, if no other push to the project is on its way.
+    pub(crate) async fn sweep_quarantine(&self, id: ProjectId, pushes: &Pushes) {
+        let objects = self.path(id).join("objects");
+        let found = tokio::task::spawn_blocking(move || quarantines(&objects))
+            .await
+            .unwrap_or_default();
+        // Looked at after listing: a push that began since is not in the list, one that began before is busy.
+        if found.is_empty() || pushes.busy(id) {
+            return;
+        }
+        let swept = tokio::task::spawn_blocking(move || {
+            for path in found {
+                if let Err(error) = std::fs::remove_dir_all(&path) {
+                    tracing::warn!(path = %path.display(), %error, "a quarantine could not be removed");
+                }
+            }
+        });
+        drop(swept.await);
     }
 
     /// Removes what killed pushes and half-made projects left behind.
@@ -176,8 +222,14 @@ impl Repositories {
             };
             let Some(last) = ids.last().copied() else { return };
             after = Some(last);
-            let paths: Vec<PathBuf> = ids.into_iter().filter(|id| !pushes.busy(*id)).map(|id| self.path(id)).collect();
-            let swept = tokio::task::spawn_blocking(move || paths.iter().map(|path| sweep_repository(path)).sum::<usize>());
+            let paths: Vec<PathBuf> = ids
+                .into_iter()
+                .filter(|id| !pushes.busy(*id))
+                .map(|id| self.path(id))
+                .collect();
+            let swept = tokio::task::spawn_blocking(move || {
+                paths.iter().map(|path| sweep_repository(path)).sum::<usize>()
+            });
             match swept.await {
                 Ok(0) => {}
                 Ok(count) => tracing::info!(count, "swept leftovers of pushes that were cut off"),
@@ -187,13 +239,32 @@ impl Repositories {
     }
 }
 
+fn is_quarantine(name: &str) -> bool {
+    name.starts_with("tmp_objdir-") || name.starts_with("incoming-")
+}
+
+fn quarantines(objects: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(objects).into_iter().flatten().flatten();
+    entries
+        .filter(|entry| entry.file_name().to_str().is_some_and(is_quarantine))
+        .map(|entry| entry.path())
+        .collect()
+}
+
 fn sweep_repository(repository: &Path) -> usize {
     let objects = repository.join("objects");
     let packs = objects.join("pack");
-    sweep_directory(&objects, |name| name.starts_with("tmp_objdir-") || name.starts_with("incoming-") || name.starts_with("tmp_obj_"))
-        + sweep_directory(&packs, |name| name.starts_with("tmp_") || name.starts_with(".tmp-"))
-        + sweep_locks(&repository.join("refs"), 0)
-        + sweep_directory(repository, |name| matches!(name, "packed-refs.lock" | "HEAD.lock" | "shallow.lock" | "packed-refs.new"))
+    sweep_directory(&objects, |name| {
+        is_quarantine(name) || name.starts_with("tmp_obj_")
+    }) + sweep_directory(&packs, |name| {
+        name.starts_with("tmp_") || name.starts_with(".tmp-")
+    }) + sweep_locks(&repository.join("refs"), 0)
+        + sweep_directory(repository, |name| {
+            matches!(
+                name,
+                "packed-refs.lock" | "HEAD.lock" | "shallow.lock" | "packed-refs.new"
+            )
+        })
 }
 
 /// Locks of references that a killed git left; with one of them nobody could push to the branch again.
@@ -202,7 +273,10 @@ fn sweep_locks(directory: &Path, depth: usize) -> usize {
     if depth < 16
         && let Ok(entries) = std::fs::read_dir(directory)
     {
-        for entry in entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        for entry in entries
+            .flatten()
+            .filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()))
+        {
             count += sweep_locks(&entry.path(), depth + 1);
         }
     }
@@ -210,19 +284,31 @@ fn sweep_locks(directory: &Path, depth: usize) -> usize {
 }
 
 fn sweep_directory(directory: &Path, leftover: impl Fn(&str) -> bool) -> usize {
-    let Ok(entries) = std::fs::read_dir(directory) else { return 0 };
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return 0;
+    };
     let mut count = 0;
     for entry in entries.flatten() {
         let name = entry.file_name();
         let Ok(about) = entry.metadata() else { continue };
-        let old = about.modified().ok().and_then(|at| at.elapsed().ok()).is_some_and(|age| age > YOUNG);
+        let old = about
+            .modified()
+            .ok()
+            .and_then(|at| at.elapsed().ok())
+            .is_some_and(|age| age > YOUNG);
         if !old || !name.to_str().is_some_and(&leftover) {
             continue;
         }
-        let removed = if about.is_dir() { std::fs::remove_dir_all(entry.path()) } else { std::fs::remove_file(entry.path()) };
+        let removed = if about.is_dir() {
+            std::fs::remove_dir_all(entry.path())
+        } else {
+            std::fs::remove_file(entry.path())
+        };
         match removed {
             Ok(()) => count += 1,
-            Err(error) => tracing::warn!(path = %entry.path().display(), %error, "a leftover could not be removed"),
+            Err(error) => {
+                tracing::warn!(path = %entry.path().display(), %error, "a leftover could not be removed")
+            }
         }
     }
     count
@@ -232,9 +318,13 @@ fn sweep_directory(directory: &Path, leftover: impl Fn(&str) -> bool) -> usize {
 pub(super) fn disk(error: &io::Error, what: &str) -> Problem {
     tracing::error!(%error, what, "the disk refused");
     if error.kind() == io::ErrorKind::StorageFull || error.to_string().contains("No space left") {
-        return Problem::new(507, "storage_full", "The server's disk is full; nothing was stored.")
-            .why("What cannot be stored whole is not stored at all.")
-            .next("Ask an administrator to free or add space, then try again.");
+        return Problem::new(
+            507,
+            "storage_full",
+            "The server's disk is full; nothing was stored.",
+        )
+        .why("What cannot be stored whole is not stored at all.")
+        .next("Ask an administrator to free or add space, then try again.");
     }
     Problem::internal()
 }

@@ -66,7 +66,10 @@ impl Forge {
         limit: u64,
     ) -> Result<Option<Vec<u8>>> {
         let path = path.to_owned();
-        self.at(project, sha, move |repo, id| read::file(repo, id, path.as_bytes(), limit)).await
+        self.at(project, sha, move |repo, id| {
+            read::file(repo, id, path.as_bytes(), limit)
+        })
+        .await
     }
 
     /// The paths of all files at a commit. Names that are not UTF-8 are spelt out, and so cannot be read back.
@@ -75,7 +78,10 @@ impl Forge {
     /// There is no such commit, it has too many files, or the repository cannot be read.
     pub async fn list_paths(&self, project: ProjectId, sha: &str) -> Result<Vec<String>> {
         let texts = |paths: Vec<Vec<u8>>| paths.into_iter().map(text).collect();
-        self.at(project, sha, move |repo, id| read::all_paths(repo, id, PATHS).map(texts)).await
+        self.at(project, sha, move |repo, id| {
+            read::all_paths(repo, id, PATHS).map(texts)
+        })
+        .await
     }
 
     /// The paths of files that differ between two commits; against the first parent (or nothing, for a first
@@ -83,7 +89,12 @@ impl Forge {
     ///
     /// # Errors
     /// There is no such commit, or the repository cannot be read.
-    pub async fn changed_paths(&self, project: ProjectId, before: Option<&str>, after: &str) -> Result<Vec<String>> {
+    pub async fn changed_paths(
+        &self,
+        project: ProjectId,
+        before: Option<&str>,
+        after: &str,
+    ) -> Result<Vec<String>> {
         let before = before.map(commit_id).transpose()?;
         self.at(project, after, move |repo, id| {
             let before = match before {
@@ -110,8 +121,14 @@ impl Forge {
     /// The repository cannot be read.
     pub async fn resolve(&self, project: ProjectId, name: &str) -> Result<Option<Resolved>> {
         let name = name.to_owned();
-        let found = self.repositories().read(project, move |repo| read::resolve(repo, &name)).await?;
-        Ok(found.map(|found| Resolved { sha: found.id.to_string(), is_tag: found.kind == read::NameKind::Tag }))
+        let found = self
+            .repositories()
+            .read(project, move |repo| read::resolve(repo, &name))
+            .await?;
+        Ok(found.map(|found| Resolved {
+            sha: found.id.to_string(),
+            is_tag: found.kind == read::NameKind::Tag,
+        }))
     }
 
     /// The commit that a branch stands at.
@@ -120,7 +137,10 @@ impl Forge {
     /// The repository cannot be read.
     pub async fn resolve_branch(&self, project: ProjectId, branch: &str) -> Result<Option<String>> {
         let name = format!("refs/heads/{branch}");
-        let found = self.repositories().read(project, move |repo| read::reference(repo, &name)).await?;
+        let found = self
+            .repositories()
+            .read(project, move |repo| read::reference(repo, &name))
+            .await?;
         Ok(found.map(|id| id.to_string()))
     }
 
@@ -129,7 +149,11 @@ impl Forge {
     /// # Errors
     /// The repository cannot be read.
     pub async fn is_empty(&self, project: ProjectId) -> Result<bool> {
-        Ok(self.repositories().read(project, history::heads).await?.is_empty())
+        Ok(self
+            .repositories()
+            .read(project, history::heads)
+            .await?
+            .is_empty())
     }
 
     /// A commit's message; `None` if there is no such commit.
@@ -137,7 +161,9 @@ impl Forge {
     /// # Errors
     /// The repository cannot be read.
     pub async fn commit_message(&self, project: ProjectId, sha: &str) -> Result<Option<String>> {
-        let Some(id) = read::object_id(sha) else { return Ok(None) };
+        let Some(id) = read::object_id(sha) else {
+            return Ok(None);
+        };
         self.repositories()
             .read(project, move |repo| {
                 if !repo.has_object(id) {
@@ -185,7 +211,10 @@ impl Forge {
     ) -> Result<String> {
         let branch = crate::project::branch_name(branch)?;
         commit::check(&files)?;
-        let info = self.project_by_id(project).await?.ok_or_else(|| Problem::not_found("project"))?;
+        let info = self
+            .project_by_id(project)
+            .await?
+            .ok_or_else(|| Problem::not_found("project"))?;
         // No push may come in between: the branch is read and moved under the project's lock.
         let lock = self.pushes().lock(project);
         let _lock = lock.lock_owned().await;
@@ -208,7 +237,11 @@ impl Forge {
         let Some(new) = new.or(if old.is_none() { base } else { None }) else {
             return Ok(old.map(|id| id.to_string()).unwrap_or_default());
         };
-        let update = Update { reference, old: old.map(|id| id.to_string()), new: Some(new.to_string()) };
+        let update = Update {
+            reference,
+            old: old.map(|id| id.to_string()),
+            new: Some(new.to_string()),
+        };
         let push = self.intend(project, actor, &update).await?;
         let moved = self.move_reference(project, &update).await;
         self.settle_push(project, &push).await?;
@@ -223,7 +256,10 @@ impl Forge {
         let old = update.old.as_deref().unwrap_or(&zero);
         let new = update.new.as_deref().unwrap_or(&zero);
         let repository = self.repositories().path(project);
-        let done = self.git().output(&repository, &["update-ref", &update.reference, new, old]).await;
+        let done = self
+            .git()
+            .output(&repository, &["update-ref", &update.reference, new, old])
+            .await;
         let done = done.map_err(|error| super::repositories::disk(&error, "a reference"))?;
         if done.status.success() {
             return Ok(());
@@ -231,7 +267,10 @@ impl Forge {
         let complaint = String::from_utf8_lossy(&done.stderr).into_owned();
         tracing::warn!(complaint, "a reference could not be moved");
         if complaint.contains("No space left") {
-            return Err(super::repositories::disk(&std::io::Error::other(complaint), "a reference"));
+            return Err(super::repositories::disk(
+                &std::io::Error::other(complaint),
+                "a reference",
+            ));
         }
         Err(Problem::conflict("branch_moved", "The branch could not be moved.")
             .why("Another change came in between, or a branch of a like name (such as `a` and `a/b`) is in the way.")

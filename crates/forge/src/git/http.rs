@@ -37,7 +37,9 @@ impl Service {
     }
 
     fn parse(text: &str) -> Option<Self> {
-        [Self::UploadPack, Self::ReceivePack].into_iter().find(|s| text.strip_prefix("git-") == Some(s.name()))
+        [Self::UploadPack, Self::ReceivePack]
+            .into_iter()
+            .find(|s| text.strip_prefix("git-") == Some(s.name()))
     }
 }
 
@@ -45,9 +47,19 @@ pub(crate) fn routes() -> Routes<Forge> {
     let read = Access::Project(Permission::CodeRead);
     Routes::new()
         .page("GET", "/{group}/{project}/info/refs", read, get(info_refs))
-        .page("POST", "/{group}/{project}/git-upload-pack", read, post(upload_pack))
+        .page(
+            "POST",
+            "/{group}/{project}/git-upload-pack",
+            read,
+            post(upload_pack),
+        )
         // The handler asks for the right to push; the route lets readers in, so that they are told what is missing.
-        .page("POST", "/{group}/{project}/git-receive-pack", read, post(receive_pack))
+        .page(
+            "POST",
+            "/{group}/{project}/git-receive-pack",
+            read,
+            post(receive_pack),
+        )
 }
 
 #[derive(Deserialize)]
@@ -76,7 +88,10 @@ async fn info_refs(
     let protocol = protocol(&headers);
     let mut command = forge.git().command();
     set_protocol(&mut command, protocol.as_deref());
-    command.arg(service.name()).args(["--stateless-rpc", "--http-backend-info-refs"]).arg(&repository);
+    command
+        .arg(service.name())
+        .args(["--stateless-rpc", "--http-backend-info-refs"])
+        .arg(&repository);
     let permit = turn(&forge).await?;
     let running = start(&forge, command, None, permit)?;
     let mut first = BytesMut::new();
@@ -85,7 +100,12 @@ async fn info_refs(
         let line = format!("# service=git-{}\n", service.name());
         first.extend_from_slice(format!("{:04x}{line}0000", line.len() + 4).as_bytes());
     }
-    answer(&format!("application/x-git-{}-advertisement", service.name()), first, running).await
+    answer(
+        &format!("application/x-git-{}-advertisement", service.name()),
+        first,
+        running,
+    )
+    .await
 }
 
 async fn upload_pack(
@@ -99,7 +119,9 @@ async fn upload_pack(
     let upload = upload(&forge, Service::UploadPack, &headers, body)?;
     let mut command = forge.git().command();
     set_protocol(&mut command, protocol(&headers).as_deref());
-    command.args(["upload-pack", "--stateless-rpc"]).arg(forge.repositories().path(scope.id));
+    command
+        .args(["upload-pack", "--stateless-rpc"])
+        .arg(forge.repositories().path(scope.id));
     let permit = turn(&forge).await?;
     let running = start(&forge, command, Some(upload), permit)?;
     answer("application/x-git-upload-pack-result", BytesMut::new(), running).await
@@ -120,7 +142,9 @@ async fn receive_pack(
     let permit = turn(&forge).await?;
     let mut command = forge.git().command();
     set_protocol(&mut command, protocol(&headers).as_deref());
-    command.args(["receive-pack", "--stateless-rpc"]).arg(forge.repositories().path(scope.id));
+    command
+        .args(["receive-pack", "--stateless-rpc"])
+        .arg(forge.repositories().path(scope.id));
     let body = forge.receive(command, &scope, &caller, upload, permit).await?;
     Ok(respond("application/x-git-receive-pack-result", body))
 }
@@ -141,14 +165,20 @@ fn may(service: Service, scope: &ProjectScope) -> Result<(), Problem> {
 }
 
 fn enough_space(forge: &Forge) -> Result<(), Problem> {
-    let Ok(disk) = rustix::fs::statvfs(&forge.config().data) else { return Ok(()) };
+    let Ok(disk) = rustix::fs::statvfs(&forge.config().data) else {
+        return Ok(());
+    };
     if disk.f_bavail.saturating_mul(disk.f_frsize) >= forge.config().keep_free {
         return Ok(());
     }
     tracing::error!("the disk is nearly full; pushes are refused");
-    Err(Problem::new(507, "storage_full", "The server's disk is full; nothing was stored.")
-        .why("A push that cannot be stored whole is not stored at all.")
-        .next("Ask an administrator to free or add space, then push again."))
+    Err(Problem::new(
+        507,
+        "storage_full",
+        "The server's disk is full; nothing was stored.",
+    )
+    .why("A push that cannot be stored whole is not stored at all.")
+    .next("Ask an administrator to free or add space, then push again."))
 }
 
 /// The client's wish for a version of the protocol, if it is one.
@@ -170,7 +200,12 @@ fn set_protocol(command: &mut Command, protocol: Option<&str>) {
 
 fn upload(forge: &Forge, service: Service, headers: &HeaderMap, body: Body) -> Result<Upload, Problem> {
     let expected = format!("application/x-git-{}-request", service.name());
-    let named = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let named = |name: header::HeaderName| {
+        headers
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default()
+    };
     if named(header::CONTENT_TYPE) != expected {
         return Err(Problem::new(415, "not_git", "This address speaks with git only.")
             .next(format!("Use a git client, or send `Content-Type: {expected}`.")));
@@ -179,10 +214,15 @@ fn upload(forge: &Forge, service: Service, headers: &HeaderMap, body: Body) -> R
         "" | "identity" => false,
         "gzip" | "x-gzip" => true,
         _ => {
-            return Err(Problem::new(415, "encoding", "The body's encoding is unknown.").next("Send it plain or as gzip."));
+            return Err(Problem::new(415, "encoding", "The body's encoding is unknown.")
+                .next("Send it plain or as gzip."));
         }
     };
-    Ok(Upload { body, gzip, idle: forge.config().idle })
+    Ok(Upload {
+        body,
+        gzip,
+        idle: forge.config().idle,
+    })
 }
 
 async fn turn(forge: &Forge) -> Result<OwnedSemaphorePermit, Failure> {
@@ -190,9 +230,13 @@ async fn turn(forge: &Forge) -> Result<OwnedSemaphorePermit, Failure> {
     match tokio::time::timeout(TURN, turns.acquire_owned()).await {
         Ok(Ok(permit)) => Ok(permit),
         _ => Err(Failure::from(
-            Problem::new(503, "busy", "The server is serving as many clones and pushes as it can.")
-                .why("A bound on them keeps all of them fast.")
-                .next("Try again in a moment."),
+            Problem::new(
+                503,
+                "busy",
+                "The server is serving as many clones and pushes as it can.",
+            )
+            .why("A bound on them keeps all of them fast.")
+            .next("Try again in a moment."),
         )
         .retry_after(10)),
     }
@@ -236,14 +280,19 @@ async fn answer(kind: &str, mut first: BytesMut, mut running: Running) -> Answer
 
 /// What a client is told when git could make nothing of its request.
 pub(crate) fn refused(complaint: &str) -> Problem {
-    if complaint.contains("does not appear to be a git repository") || complaint.contains("not a git repository") {
+    if complaint.contains("does not appear to be a git repository")
+        || complaint.contains("not a git repository")
+    {
         tracing::error!(complaint, "a project has no repository");
         return repository_gone();
     }
     tracing::info!(complaint, "git refused a request");
-    Problem::bad_request("bad_git_request", format!("git could not read the request: {}.", first_line(complaint)))
-        .why("The bytes are not what git's protocol says, or the connection broke in between.")
-        .next("Try again with a current git client.")
+    Problem::bad_request(
+        "bad_git_request",
+        format!("git could not read the request: {}.", first_line(complaint)),
+    )
+    .why("The bytes are not what git's protocol says, or the connection broke in between.")
+    .next("Try again with a current git client.")
 }
 
 pub(crate) fn respond(kind: &str, body: Body) -> Response {
@@ -252,7 +301,10 @@ pub(crate) fn respond(kind: &str, body: Body) -> Response {
     if let Ok(kind) = HeaderValue::from_str(kind) {
         headers.insert(header::CONTENT_TYPE, kind);
     }
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, max-age=0, must-revalidate"));
+    headers.insert(
+        header::CACHE_CONTROL,
+        HeaderValue::from_static("no-cache, max-age=0, must-revalidate"),
+    );
     response
 }
 

@@ -55,10 +55,23 @@ impl Git {
     /// Checks git's version and writes the hooks.
     pub(crate) async fn prepare(config: &Config) -> Result<Self, OpenError> {
         let hooks = config.data.join("hooks");
-        write_hooks(&hooks, &config.hook).map_err(|error| OpenError::Io { path: hooks.clone(), error })?;
+        write_hooks(&hooks, &config.hook).map_err(|error| OpenError::Io {
+            path: hooks.clone(),
+            error,
+        })?;
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
-        let git = Self(Arc::new(Setup { program: config.git.clone(), hooks, home: config.data.clone(), path }));
-        let answer = git.command().arg("version").output().await.map_err(|e| OpenError::Git(e.to_string()))?;
+        let git = Self(Arc::new(Setup {
+            program: config.git.clone(),
+            hooks,
+            home: config.data.clone(),
+            path,
+        }));
+        let answer = git
+            .command()
+            .arg("version")
+            .output()
+            .await
+            .map_err(|e| OpenError::Git(e.to_string()))?;
         let text = String::from_utf8_lossy(&answer.stdout).trim().to_owned();
         match version(&text) {
             Some(found) if found >= OLDEST => Ok(git),
@@ -97,7 +110,11 @@ impl Git {
 
     /// Runs a short command within a repository to its end.
     pub(crate) async fn output(&self, repository: &Path, arguments: &[&str]) -> io::Result<Output> {
-        self.within(repository).args(arguments).kill_on_drop(true).output().await
+        self.within(repository)
+            .args(arguments)
+            .kill_on_drop(true)
+            .output()
+            .await
     }
 }
 
@@ -105,7 +122,10 @@ impl Git {
 fn write_hooks(directory: &Path, program: &[String]) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt as _;
     std::fs::create_dir_all(directory)?;
-    let words: Vec<String> = program.iter().map(|word| format!("'{}'", word.replace('\'', "'\\''"))).collect();
+    let words: Vec<String> = program
+        .iter()
+        .map(|word| format!("'{}'", word.replace('\'', "'\\''")))
+        .collect();
     let script = format!("#!/bin/sh\nexec {}\n", words.join(" "));
     let fresh = directory.join("pre-receive.new");
     std::fs::write(&fresh, script)?;

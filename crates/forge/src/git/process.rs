@@ -22,7 +22,7 @@ const READ: usize = 256 * 1024;
 /// What a pipe holds; the default of 64 KiB costs a wake-up four times as often.
 const PIPE: usize = 1024 * 1024;
 /// How long git may take to clean up after itself once told to end.
-const GRACE: Duration = Duration::from_secs(5);
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 /// Decompressed at once; a request that expands a thousandfold still needs little memory.
 const SLICE: usize = 8 * 1024;
 /// Of what git complains, this much is kept.
@@ -46,14 +46,20 @@ impl Running {
         permit: impl Send + 'static,
     ) -> io::Result<Self> {
         command
-            .stdin(if body.is_some() { Stdio::piped() } else { Stdio::null() })
+            .stdin(if body.is_some() {
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             // A group of its own, so that git's helpers end with it.
             .process_group(0);
         let mut child = command.spawn()?;
         let taken = (child.stdout.take(), child.stderr.take());
-        let (Some(stdout), Some(stderr)) = taken else { return Err(io::Error::other("git has no output")) };
+        let (Some(stdout), Some(stderr)) = taken else {
+            return Err(io::Error::other("git has no output"));
+        };
         // A kernel that refuses larger pipes still works, only slower.
         let _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE);
         let feeder = body.and_then(|body| child.stdin.take().map(|stdin| tokio::spawn(body.feed(stdin))));
@@ -66,10 +72,24 @@ impl Running {
             tokio::time::sleep(GRACE).await;
             signal(group, Signal::KILL);
         });
-        Ok(Self { child: Some(child), stdout, complaint: tokio::spawn(complaint(stderr)), feeder, watchdog })
+        Ok(Self {
+            child: Some(child),
+            stdout,
+            complaint: tokio::spawn(complaint(stderr)),
+            feeder,
+            watchdog,
+        })
     }
 
-    /// Asks git to end and clean up.
+    /// Lets git see the end of its input, upon which it ends and cleans up. A signal would end it too, but
+    /// git does not remove its quarantine when it is signalled (since 2.39).
+    pub(crate) fn hang_up(&mut self) {
+        if let Some(feeder) = self.feeder.take() {
+            feeder.abort();
+        }
+    }
+
+    /// Tells git to end, when it did not by itself.
     pub(crate) fn terminate(&self) {
         if let Some(child) = &self.child {
             signal(group_of(child), Signal::TERM);
@@ -94,7 +114,9 @@ impl Drop for Running {
         if let Some(feeder) = &self.feeder {
             feeder.abort();
         }
-        let Some(mut child) = self.child.take() else { return };
+        let Some(mut child) = self.child.take() else {
+            return;
+        };
         if matches!(child.try_wait(), Ok(Some(_))) {
             return;
         }
@@ -133,7 +155,10 @@ pub(crate) async fn fed(feeder: &mut Option<JoinHandle<io::Result<()>>>) -> io::
 }
 
 fn group_of(child: &Child) -> Option<Pid> {
-    child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
+    child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(Pid::from_raw)
 }
 
 fn signal(group: Option<Pid>, signal: Signal) {
@@ -154,8 +179,16 @@ async fn complaint(stderr: ChildStderr) -> String {
 
 /// The first line of git's complaint, fit to be shown.
 pub(crate) fn first_line(complaint: &str) -> String {
-    let line = complaint.lines().find(|line| !line.trim().is_empty()).unwrap_or("it gave no reason");
-    line.trim().trim_start_matches("fatal: ").chars().filter(|c| !c.is_control()).take(200).collect()
+    let line = complaint
+        .lines()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or("it gave no reason");
+    line.trim()
+        .trim_start_matches("fatal: ")
+        .chars()
+        .filter(|c| !c.is_control())
+        .take(200)
+        .collect()
 }
 
 /// A request's body on its way to git.
@@ -191,7 +224,10 @@ impl Upload {
 async fn next(stream: &mut BodyDataStream, idle: Duration) -> io::Result<Option<Bytes>> {
     match tokio::time::timeout(idle, stream.next()).await {
         Ok(chunk) => chunk.transpose().map_err(io::Error::other),
-        Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the client sent nothing for too long")),
+        Err(_) => Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client sent nothing for too long",
+        )),
     }
 }
 

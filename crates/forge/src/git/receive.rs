@@ -3,7 +3,7 @@
 
 use super::{
     http::{Part, refused},
-    process::{Running, Upload, fed, read},
+    process::{GRACE, Running, Upload, fed, read},
 };
 use crate::{Forge, push::Session};
 use axum::body::Body;
@@ -30,15 +30,23 @@ impl Forge {
         upload: Upload,
         permit: OwnedSemaphorePermit,
     ) -> Result<Body> {
-        let project = self.find(&scope.group, &scope.name).await?.ok_or_else(|| Problem::not_found("project"))?;
-        let session = self.pushes().begin(project, caller.actor.clone(), scope.holds(Permission::ProtectedPush));
+        let project = self
+            .find(&scope.group, &scope.name)
+            .await?
+            .ok_or_else(|| Problem::not_found("project"))?;
+        let session = self.pushes().begin(
+            project,
+            caller.actor.clone(),
+            scope.holds(Permission::ProtectedPush),
+        );
         command
             .env(crate::hook::SOCKET, self.pushes().socket())
             .env(crate::hook::SECRET, session.secret());
-        let running = Running::start(command, Some(upload), self.config().timeout, permit).map_err(|error| {
-            tracing::error!(%error, "git could not be started");
-            Problem::internal()
-        })?;
+        let running =
+            Running::start(command, Some(upload), self.config().timeout, permit).map_err(|error| {
+                tracing::error!(%error, "git could not be started");
+                Problem::internal()
+            })?;
         let (parts, mut answer) = mpsc::channel::<Result<Bytes>>(WAITING);
         tokio::spawn(self.clone().carry(running, session, parts));
         match answer.recv().await {
@@ -60,6 +68,7 @@ impl Forge {
         let mut held = BytesMut::new();
         let mut gone = false;
         let mut told = false;
+        let mut patience = None;
         loop {
             tokio::select! {
                 chunk = read(&mut running.stdout, &mut buffer) => {
@@ -80,14 +89,22 @@ impl Forge {
                 }
                 end = fed(&mut running.feeder) => {
                     if let Err(error) = end && !session.accepted() {
+                        // git sees the end of its input now and gives up by itself.
                         tracing::debug!(%error, "a push broke off");
+                        patience = Some(tokio::time::Instant::now() + GRACE);
+                    }
+                }
+                () = until(patience) => {
+                    patience = None;
+                    if !session.accepted() {
                         running.terminate();
                     }
                 }
                 () = parts.closed(), if !gone => {
                     gone = true;
                     if !session.accepted() {
-                        running.terminate();
+                        running.hang_up();
+                        patience = Some(tokio::time::Instant::now() + GRACE);
                     }
                 }
             }
@@ -97,8 +114,15 @@ impl Forge {
             self.conclude(&session).await;
         }
         self.pushes().end(&session);
+        if !matches!(&end, Ok((status, _)) if status.success()) {
+            self.repositories()
+                .sweep_quarantine(session.project.id, self.pushes())
+                .await;
+        }
         let last = match end {
-            Ok((status, complaint)) if !status.success() && !told && held.is_empty() => Some(Err(refused(&complaint))),
+            Ok((status, complaint)) if !status.success() && !told && held.is_empty() => {
+                Some(Err(refused(&complaint)))
+            }
             Ok(_) => (!held.is_empty()).then(|| Ok(held.freeze())),
             Err(error) => {
                 tracing::error!(%error, "the end of a push could not be awaited");
@@ -109,5 +133,13 @@ impl Forge {
             // A client that has gone hears nothing; the push stands all the same.
             drop(parts.send(last).await);
         }
+    }
+}
+
+/// Waits until then; for ever without a time.
+async fn until(then: Option<tokio::time::Instant>) {
+    match then {
+        Some(then) => tokio::time::sleep_until(then).await,
+        None => std::future::pending().await,
     }
 }

@@ -63,14 +63,20 @@ impl Forge {
         group: Option<bascule_core::GroupId>,
         listing: &Listing,
     ) -> Result<ProjectList, Problem> {
-        let per_page = listing.per_page.unwrap_or(limits::PAGE_ENTRIES).clamp(1, limits::API_PAGE_ENTRIES);
+        let per_page = listing
+            .per_page
+            .unwrap_or(limits::PAGE_ENTRIES)
+            .clamp(1, limits::API_PAGE_ENTRIES);
         let page = listing.page.unwrap_or(1).clamp(1, 1_000_000);
         let offset = (page - 1) * per_page;
         let mut found = store::list(self.db(), visible, group, &listing.search, offset, per_page + 1).await?;
         let more = found.len() as i64 > per_page;
         found.truncate(usize::try_from(per_page).unwrap_or(usize::MAX));
         let projects = found.iter().map(|project| self.to_wire(project)).collect();
-        Ok(ProjectList { projects, next_page: more.then_some(page + 1) })
+        Ok(ProjectList {
+            projects,
+            next_page: more.then_some(page + 1),
+        })
     }
 }
 
@@ -115,7 +121,10 @@ async fn create(
     params(("group" = String, Path), ("project" = String, Path)),
     responses((status = 200, body = Project)))]
 async fn read(State(forge): State<Forge>, InProject(scope): InProject) -> Answer {
-    let project = forge.project_by_id(scope.id).await?.ok_or_else(|| Problem::not_found("project"))?;
+    let project = forge
+        .project_by_id(scope.id)
+        .await?
+        .ok_or_else(|| Problem::not_found("project"))?;
     Ok(axum::Json(forge.to_wire(&project)).into_response())
 }
 
@@ -149,7 +158,10 @@ async fn delete(State(forge): State<Forge>, Who(caller): Who, InProject(scope): 
     responses((status = 200, body = ProtectedBranches)))]
 async fn protected(State(forge): State<Forge>, InProject(scope): InProject) -> Answer {
     let patterns = forge.protected_branches(scope.id).await?;
-    let branches = patterns.into_iter().map(|pattern| ProtectedBranch { pattern }).collect();
+    let branches = patterns
+        .into_iter()
+        .map(|pattern| ProtectedBranch { pattern })
+        .collect();
     Ok(axum::Json(ProtectedBranches { branches }).into_response())
 }
 

@@ -10,8 +10,8 @@ use axum::{
 };
 use bascule_core::{GroupId, GroupScope, Permission, Problem, ProjectScope, Result, Visibility, limits};
 use bascule_web::{
-    Access, Answer, Crumb, FormBody, InGroup, InProject, Markup, Params, Routes, Section, Tab, Ui, Who, icon, url_encode,
-    when,
+    Access, Answer, Crumb, FormBody, InGroup, InProject, Markup, Params, Routes, Section, Tab, Ui, Who, icon,
+    url_encode, when,
 };
 use bascule_wire::forge::{NewProject, ProjectChange};
 use serde::Deserialize;
@@ -20,13 +20,48 @@ pub(crate) fn routes() -> Routes<Forge> {
     let manage = Access::Project(Permission::ProjectManage);
     Routes::new()
         .page("GET", "/explore", Access::SignedIn, get(explore))
-        .page("GET", "/{group}", Access::Group(Permission::GroupView), get(group))
-        .page("GET", "/{group}/-/projects/new", Access::Group(Permission::ProjectCreate), get(new))
-        .page("POST", "/{group}/-/projects", Access::Group(Permission::ProjectCreate), post(create))
-        .page("GET,POST", "/{group}/{project}/-/settings", manage, get(settings).post(save))
-        .page("POST", "/{group}/{project}/-/settings/protect", manage, post(protect))
-        .page("POST", "/{group}/{project}/-/settings/unprotect", manage, post(unprotect))
-        .page("POST", "/{group}/{project}/-/settings/delete", Access::Project(Permission::ProjectDelete), post(delete))
+        .page(
+            "GET",
+            "/{group}",
+            Access::Group(Permission::GroupView),
+            get(group),
+        )
+        .page(
+            "GET",
+            "/{group}/-/projects/new",
+            Access::Group(Permission::ProjectCreate),
+            get(new),
+        )
+        .page(
+            "POST",
+            "/{group}/-/projects",
+            Access::Group(Permission::ProjectCreate),
+            post(create),
+        )
+        .page(
+            "GET,POST",
+            "/{group}/{project}/-/settings",
+            manage,
+            get(settings).post(save),
+        )
+        .page(
+            "POST",
+            "/{group}/{project}/-/settings/protect",
+            manage,
+            post(protect),
+        )
+        .page(
+            "POST",
+            "/{group}/{project}/-/settings/unprotect",
+            manage,
+            post(unprotect),
+        )
+        .page(
+            "POST",
+            "/{group}/{project}/-/settings/delete",
+            Access::Project(Permission::ProjectDelete),
+            post(delete),
+        )
 }
 
 #[derive(Deserialize)]
@@ -50,11 +85,12 @@ struct List {
     heading: String,
     hint: &'static str,
     new: Option<String>,
+    members: Option<String>,
     search: String,
     rows: Vec<Row>,
     newer: Option<String>,
     older: Option<String>,
-    icons: [Markup; 3],
+    icons: [Markup; 4],
 }
 
 async fn list(
@@ -68,7 +104,15 @@ async fn list(
     let page = asked.page.unwrap_or(1).clamp(1, 1_000_000);
     let size = limits::PAGE_ENTRIES;
     let only: Option<GroupId> = group.map(|group| group.id);
-    let mut found = store::list(forge.db(), &visible, only, &asked.search, (page - 1) * size, size + 1).await?;
+    let mut found = store::list(
+        forge.db(),
+        &visible,
+        only,
+        &asked.search,
+        (page - 1) * size,
+        size + 1,
+    )
+    .await?;
     let more = found.len() as i64 > size;
     found.truncate(usize::try_from(size).unwrap_or(usize::MAX));
     let to = |page: i64| format!("{address}?page={page}&search={}", url_encode(&asked.search));
@@ -77,13 +121,20 @@ async fn list(
     };
     Ok(List {
         heading: group.map_or_else(|| "Projects".to_owned(), |group| group.name.clone()),
-        hint: if group.is_some() { "No project here yet." } else { "You see no project yet. Projects live in groups: open one, or create one, to begin." },
-        new: group.filter(may_create).map(|group| format!("/{}/-/projects/new", group.name)),
+        hint: if group.is_some() {
+            "No project here yet."
+        } else {
+            "You see no project yet. Projects live in groups: open one, or create one, to begin."
+        },
+        new: group
+            .filter(may_create)
+            .map(|group| format!("/{}/-/projects/new", group.name)),
+        members: group.map(|group| format!("/{}/-/members", group.name)),
         search: asked.search.clone(),
         rows: found.iter().map(row).collect(),
         newer: (page > 1).then(|| to(page - 1)),
         older: more.then(|| to(page + 1)),
-        icons: [icon("search"), icon("plus"), icon("folder")],
+        icons: [icon("search"), icon("plus"), icon("folder"), icon("users")],
     })
 }
 
@@ -102,9 +153,19 @@ async fn explore(State(forge): State<Forge>, Params(asked): Params<Asked>, ui: U
     ui.page(Section::Projects, "Projects", &[], &content)
 }
 
-async fn group(State(forge): State<Forge>, InGroup(group): InGroup, Params(asked): Params<Asked>, ui: Ui) -> Answer {
+async fn group(
+    State(forge): State<Forge>,
+    InGroup(group): InGroup,
+    Params(asked): Params<Asked>,
+    ui: Ui,
+) -> Answer {
     let content = list(&forge, &ui, Some(&group), &asked, &format!("/{}", group.name)).await?;
-    ui.page(Section::Projects, &group.name, &[Crumb::to("Projects", "/explore"), Crumb::here(&group.name)], &content)
+    ui.page(
+        Section::Projects,
+        &group.name,
+        &[Crumb::to("Projects", "/explore"), Crumb::here(&group.name)],
+        &content,
+    )
 }
 
 #[derive(Template)]
@@ -119,7 +180,14 @@ async fn new(InGroup(group): InGroup, ui: Ui) -> Answer {
         Crumb::to(&group.name, format!("/{}", group.name)),
         Crumb::here("New project"),
     ];
-    ui.page(Section::Projects, "New project", &crumbs, &New { group: group.name.clone() })
+    ui.page(
+        Section::Projects,
+        "New project",
+        &crumbs,
+        &New {
+            group: group.name.clone(),
+        },
+    )
 }
 
 #[derive(Deserialize)]
@@ -156,7 +224,7 @@ struct Settings {
     protected: Vec<String>,
     branches: Vec<String>,
     may_delete: bool,
-    icons: [Markup; 3],
+    icons: [Markup; 4],
 }
 
 async fn settings(State(forge): State<Forge>, InProject(scope): InProject, ui: Ui) -> Answer {
@@ -178,9 +246,14 @@ async fn settings(State(forge): State<Forge>, InProject(scope): InProject, ui: U
         protected: forge.protected_branches(scope.id).await?,
         branches,
         may_delete: scope.holds(Permission::ProjectDelete),
-        icons: [icon("settings"), icon("lock"), icon("trash")],
+        icons: [icon("settings"), icon("lock"), icon("trash"), icon("users")],
     };
-    ui.project_page(Tab::Settings, &format!("Settings · {}", scope.path()), &crumbs, &page)
+    ui.project_page(
+        Tab::Settings,
+        &format!("Settings · {}", scope.path()),
+        &crumbs,
+        &page,
+    )
 }
 
 #[derive(Deserialize)]
@@ -251,10 +324,13 @@ async fn delete(
     FormBody(form): FormBody<DeleteForm>,
 ) -> Answer {
     if form.path.trim() != scope.path() {
-        return Err(Problem::invalid("not_confirmed", "The project was not deleted: the path does not match.")
-            .why("Deleting takes code, pipelines and releases with it, and nothing brings them back.")
-            .next(format!("Go back and write `{}` to confirm.", scope.path()))
-            .into());
+        return Err(Problem::invalid(
+            "not_confirmed",
+            "The project was not deleted: the path does not match.",
+        )
+        .why("Deleting takes code, pipelines and releases with it, and nothing brings them back.")
+        .next(format!("Go back and write `{}` to confirm.", scope.path()))
+        .into());
     }
     forge.delete(&caller.actor, scope.id).await?;
     Ok(Redirect::to(&format!("/{}", scope.group)).into_response())

@@ -6,9 +6,13 @@ use bascule_core::Problem;
 pub(crate) fn covers(pattern: &str, branch: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = branch.strip_prefix(first) else { return false };
+    let Some(mut rest) = branch.strip_prefix(first) else {
+        return false;
+    };
     let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else { return rest.is_empty() };
+    let Some(last) = parts.pop() else {
+        return rest.is_empty();
+    };
     for part in parts {
         match rest.find(part) {
             Some(at) => rest = &rest[at + part.len()..],
@@ -29,7 +33,9 @@ pub(crate) fn branch_name(name: &str) -> Result<String, Problem> {
         || name.contains("..")
         || name.contains("@{")
         || name == "@"
-        || name.chars().any(|c| c.is_control() || c == ' ' || "~^:?*[\\".contains(c))
+        || name
+            .chars()
+            .any(|c| c.is_control() || c == ' ' || "~^:?*[\\".contains(c))
         || name.split('/').any(bad_part);
     if bad {
         let shown: String = name.chars().take(80).filter(|c| !c.is_control()).collect();
@@ -68,7 +74,10 @@ mod tests {
 
     #[test]
     fn names_that_git_or_people_would_stumble_over_are_refused() {
-        for bad in ["", "-x", "a b", "a..b", "HEAD", "a/.b", "a.lock", "a//b", "a\nb", "@", "x@{1}", "a:b", "/a", "a/"] {
+        for bad in [
+            "", "-x", "a b", "a..b", "HEAD", "a/.b", "a.lock", "a//b", "a\nb", "@", "x@{1}", "a:b", "/a",
+            "a/",
+        ] {
             assert!(branch_name(bad).is_err(), "{bad:?}");
         }
         for good in ["main", "feature/login", "v1", "ünïcode"] {

@@ -41,14 +41,24 @@ impl Forge {
     ///
     /// # Errors
     /// The database refused.
-    pub async fn list(&self, visible: &Visible, search: &str, offset: i64, limit: i64) -> Result<Vec<ProjectInfo>> {
+    pub async fn list(
+        &self,
+        visible: &Visible,
+        search: &str,
+        offset: i64,
+        limit: i64,
+    ) -> Result<Vec<ProjectInfo>> {
         Ok(store::list(self.db(), visible, None, search, offset, limit).await?)
     }
 
     /// The address that `git clone` takes.
     #[must_use]
     pub fn clone_url(&self, project: &ProjectInfo) -> String {
-        format!("{}/{}.git", self.config().public_url.trim_end_matches('/'), project.path())
+        format!(
+            "{}/{}.git",
+            self.config().public_url.trim_end_matches('/'),
+            project.path()
+        )
     }
 
     /// Creates a project and its empty repository.
@@ -71,19 +81,29 @@ impl Forge {
             pushed_at: None,
         };
         // The repository first: one without a row is swept away later, a row without one would be a broken page.
-        self.repositories().create(project.id, &project.default_branch).await?;
+        self.repositories()
+            .create(project.id, &project.default_branch)
+            .await?;
         let made: bascule_store::Result<()> = async {
             let tx = self.db().begin().await?;
             store::insert(&tx, &project).await?;
             store::protect(&tx, project.id, &project.default_branch).await?;
-            let fact = ProjectCreated { project: project.id, group: project.group_id, path: project.path() };
+            let fact = ProjectCreated {
+                project: project.id,
+                group: project.group_id,
+                path: project.path(),
+            };
             self.ledger().append(&tx, actor, &fact).await?;
             tx.commit().await
         }
         .await;
         if let Err(error) = made {
             self.repositories().remove(project.id).await;
-            return Err(if error.is_unique_violation() { taken(&project.path()) } else { error.into() });
+            return Err(if error.is_unique_violation() {
+                taken(&project.path())
+            } else {
+                error.into()
+            });
         }
         Ok(project)
     }
@@ -93,7 +113,10 @@ impl Forge {
     /// # Errors
     /// A value is bad, the name is taken, or the database refused.
     pub async fn change(&self, actor: &Actor, id: ProjectId, change: &ProjectChange) -> Result<ProjectInfo> {
-        let mut project = self.project_by_id(id).await?.ok_or_else(|| Problem::not_found("project"))?;
+        let mut project = self
+            .project_by_id(id)
+            .await?
+            .ok_or_else(|| Problem::not_found("project"))?;
         let before = project.clone();
         if let Some(name) = &change.name {
             project.name = Name::new(name)?.to_string();
@@ -106,10 +129,13 @@ impl Forge {
         }
         if let Some(branch) = &change.default_branch {
             project.default_branch = branch_name(branch)?;
-            if self.resolve_branch(id, &project.default_branch).await?.is_none() && !self.is_empty(id).await? {
-                return Err(Problem::invalid("no_such_branch", format!("There is no branch `{branch}`."))
-                    .why("Clones begin with the default branch, so it has to be there.")
-                    .next("Push the branch first, then make it the default one."));
+            if self.resolve_branch(id, &project.default_branch).await?.is_none() && !self.is_empty(id).await?
+            {
+                return Err(
+                    Problem::invalid("no_such_branch", format!("There is no branch `{branch}`."))
+                        .why("Clones begin with the default branch, so it has to be there.")
+                        .next("Push the branch first, then make it the default one."),
+                );
             }
             self.repositories().set_head(id, &project.default_branch).await?;
         }
@@ -130,7 +156,11 @@ impl Forge {
                 store::protect(&tx, id, &project.default_branch).await?;
             }
             for (setting, value) in changes {
-                let fact = ProjectChanged { project: id, setting: setting.to_owned(), value: value.to_owned() };
+                let fact = ProjectChanged {
+                    project: id,
+                    setting: setting.to_owned(),
+                    value: value.to_owned(),
+                };
                 self.ledger().append(&tx, actor, &fact).await?;
             }
             let forge = self.clone();
@@ -150,10 +180,22 @@ impl Forge {
     /// # Errors
     /// There is no such project, or the database refused.
     pub async fn delete(&self, actor: &Actor, id: ProjectId) -> Result<()> {
-        let project = self.project_by_id(id).await?.ok_or_else(|| Problem::not_found("project"))?;
+        let project = self
+            .project_by_id(id)
+            .await?
+            .ok_or_else(|| Problem::not_found("project"))?;
         let tx = self.db().begin().await?;
         store::delete(&tx, id).await?;
-        self.ledger().append(&tx, actor, &ProjectDeleted { project: id, path: project.path() }).await?;
+        self.ledger()
+            .append(
+                &tx,
+                actor,
+                &ProjectDeleted {
+                    project: id,
+                    path: project.path(),
+                },
+            )
+            .await?;
         let forge = self.clone();
         tx.after_commit(move || forge.forget(id));
         tx.commit().await?;
@@ -178,7 +220,11 @@ impl Forge {
         if tag {
             return Ok(crate::push::is_version_tag(reference));
         }
-        Ok(self.protected_branches(id).await?.iter().any(|pattern| super::covers(pattern, reference)))
+        Ok(self
+            .protected_branches(id)
+            .await?
+            .iter()
+            .any(|pattern| super::covers(pattern, reference)))
     }
 
     /// Protects a branch or a pattern of branches.
@@ -188,12 +234,19 @@ impl Forge {
     pub async fn protect(&self, actor: &Actor, id: ProjectId, pattern: &str) -> Result<()> {
         let pattern = pattern_name(pattern.trim())?;
         if self.protected_branches(id).await?.len() >= PROTECTED {
-            return Err(Problem::invalid("too_many", format!("A project protects at most {PROTECTED} names and patterns."))
-                .next("Use a pattern with `*` instead of many names."));
+            return Err(Problem::invalid(
+                "too_many",
+                format!("A project protects at most {PROTECTED} names and patterns."),
+            )
+            .next("Use a pattern with `*` instead of many names."));
         }
         let tx = self.db().begin().await?;
         if store::protect(&tx, id, &pattern).await? > 0 {
-            let fact = ProjectChanged { project: id, setting: "protected_branch".to_owned(), value: pattern };
+            let fact = ProjectChanged {
+                project: id,
+                setting: "protected_branch".to_owned(),
+                value: pattern,
+            };
             self.ledger().append(&tx, actor, &fact).await?;
         }
         Ok(tx.commit().await?)
@@ -204,15 +257,24 @@ impl Forge {
     /// # Errors
     /// It is the default branch, or the database refused.
     pub async fn unprotect(&self, actor: &Actor, id: ProjectId, pattern: &str) -> Result<()> {
-        let project = self.project_by_id(id).await?.ok_or_else(|| Problem::not_found("project"))?;
+        let project = self
+            .project_by_id(id)
+            .await?
+            .ok_or_else(|| Problem::not_found("project"))?;
         if project.default_branch == pattern {
-            return Err(Problem::conflict("default_branch", "The default branch stays protected.")
-                .why("Releases and measures stand on its history.")
-                .next("Make another branch the default one first."));
+            return Err(
+                Problem::conflict("default_branch", "The default branch stays protected.")
+                    .why("Releases and measures stand on its history.")
+                    .next("Make another branch the default one first."),
+            );
         }
         let tx = self.db().begin().await?;
         if store::unprotect(&tx, id, pattern).await? > 0 {
-            let fact = ProjectChanged { project: id, setting: "unprotected_branch".to_owned(), value: pattern.to_owned() };
+            let fact = ProjectChanged {
+                project: id,
+                setting: "unprotected_branch".to_owned(),
+                value: pattern.to_owned(),
+            };
             self.ledger().append(&tx, actor, &fact).await?;
         }
         Ok(tx.commit().await?)
@@ -222,8 +284,11 @@ impl Forge {
 fn description(text: &str) -> Result<String> {
     let text: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
     if text.chars().count() > DESCRIPTION {
-        return Err(Problem::invalid("too_long", format!("The description is longer than {DESCRIPTION} characters."))
-            .next("Put details into the project's README."));
+        return Err(Problem::invalid(
+            "too_long",
+            format!("The description is longer than {DESCRIPTION} characters."),
+        )
+        .next("Put details into the project's README."));
     }
     Ok(text)
 }

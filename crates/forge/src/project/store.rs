@@ -59,8 +59,7 @@ row! {
     }
 }
 
-const COLUMNS: &str =
-    "id, group_id, group_name, name, description, visibility, default_branch, created_at, created_by, pushed_at";
+const COLUMNS: &str = "id, group_id, group_name, name, description, visibility, default_branch, created_at, created_by, pushed_at";
 
 impl From<ProjectRow> for ProjectInfo {
     fn from(row: ProjectRow) -> Self {
@@ -81,7 +80,10 @@ impl From<ProjectRow> for ProjectInfo {
 
 pub(crate) async fn find(on: &impl Query, group: &str, name: &str) -> Result<Option<ProjectInfo>> {
     let sql = format!("SELECT {COLUMNS} FROM project WHERE group_name = $1 AND name = $2");
-    Ok(on.one::<ProjectRow>(&sql, args![group, name]).await?.map(Into::into))
+    Ok(on
+        .one::<ProjectRow>(&sql, args![group, name])
+        .await?
+        .map(Into::into))
 }
 
 pub(crate) async fn by_id(on: &impl Query, id: ProjectId) -> Result<Option<ProjectInfo>> {
@@ -92,8 +94,12 @@ pub(crate) async fn by_id(on: &impl Query, id: ProjectId) -> Result<Option<Proje
 pub(crate) async fn ids(on: &impl Query, after: Option<ProjectId>, limit: i64) -> Result<Vec<ProjectId>> {
     let after = after.map(|id| id.to_string()).unwrap_or_default();
     row! { struct OnlyId { id: ProjectId } }
-    let rows: Vec<OnlyId> =
-        on.all("SELECT id FROM project WHERE id > $1 ORDER BY id LIMIT $2", args![after, limit]).await?;
+    let rows: Vec<OnlyId> = on
+        .all(
+            "SELECT id FROM project WHERE id > $1 ORDER BY id LIMIT $2",
+            args![after, limit],
+        )
+        .await?;
     Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
@@ -117,13 +123,21 @@ pub(crate) async fn list(
     }
     let search = search.trim().to_lowercase();
     if !search.is_empty() {
-        let escaped = search.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        let escaped = search
+            .replace('\\', "\\\\")
+            .replace('%', "\\%")
+            .replace('_', "\\_");
         let like = bind(format!("%{escaped}%").to_sql());
         conditions.push(format!(
             "(group_name || '/' || name LIKE {like} ESCAPE '\\' OR LOWER(description) LIKE {like} ESCAPE '\\')"
         ));
     }
-    if let Visible::Some { groups, projects, internal } = visible {
+    if let Visible::Some {
+        groups,
+        projects,
+        internal,
+    } = visible
+    {
         let mut any = Vec::new();
         if *internal {
             any.push("visibility = 'internal'".to_owned());
@@ -141,12 +155,21 @@ pub(crate) async fn list(
         }
         conditions.push(format!("({})", any.join(" OR ")));
     }
-    let condition = if conditions.is_empty() { "1 = 1".to_owned() } else { conditions.join(" AND ") };
+    let condition = if conditions.is_empty() {
+        "1 = 1".to_owned()
+    } else {
+        conditions.join(" AND ")
+    };
     let (limit, offset) = (bind(limit.to_sql()), bind(offset.to_sql()));
     let sql = format!(
         "SELECT {COLUMNS} FROM project WHERE {condition} ORDER BY group_name, name LIMIT {limit} OFFSET {offset}"
     );
-    Ok(on.all::<ProjectRow>(&sql, values).await?.into_iter().map(Into::into).collect())
+    Ok(on
+        .all::<ProjectRow>(&sql, values)
+        .await?
+        .into_iter()
+        .map(Into::into)
+        .collect())
 }
 
 pub(crate) async fn insert(tx: &Tx, project: &ProjectInfo) -> Result<()> {
@@ -173,25 +196,38 @@ pub(crate) async fn insert(tx: &Tx, project: &ProjectInfo) -> Result<()> {
 pub(crate) async fn update(tx: &Tx, project: &ProjectInfo) -> Result<()> {
     tx.run(
         "UPDATE project SET name = $2, description = $3, visibility = $4, default_branch = $5 WHERE id = $1",
-        args![project.id, project.name, project.description, project.visibility.as_str(), project.default_branch],
+        args![
+            project.id,
+            project.name,
+            project.description,
+            project.visibility.as_str(),
+            project.default_branch
+        ],
     )
     .await?;
     Ok(())
 }
 
 pub(crate) async fn set_default_branch(tx: &Tx, id: ProjectId, branch: &str) -> Result<()> {
-    tx.run("UPDATE project SET default_branch = $2 WHERE id = $1", args![id, branch]).await?;
+    tx.run(
+        "UPDATE project SET default_branch = $2 WHERE id = $1",
+        args![id, branch],
+    )
+    .await?;
     Ok(())
 }
 
 pub(crate) async fn touch(tx: &Tx, id: ProjectId, at: Timestamp) -> Result<()> {
-    tx.run("UPDATE project SET pushed_at = $2 WHERE id = $1", args![id, at]).await?;
+    tx.run("UPDATE project SET pushed_at = $2 WHERE id = $1", args![id, at])
+        .await?;
     Ok(())
 }
 
 pub(crate) async fn delete(tx: &Tx, id: ProjectId) -> Result<u64> {
-    tx.run("DELETE FROM push_intent WHERE project_id = $1", args![id]).await?;
-    tx.run("DELETE FROM protected_branch WHERE project_id = $1", args![id]).await?;
+    tx.run("DELETE FROM push_intent WHERE project_id = $1", args![id])
+        .await?;
+    tx.run("DELETE FROM protected_branch WHERE project_id = $1", args![id])
+        .await?;
     tx.run("DELETE FROM project WHERE id = $1", args![id]).await
 }
 
@@ -199,7 +235,10 @@ row! { struct Pattern { pattern: String } }
 
 pub(crate) async fn protected(on: &impl Query, id: ProjectId) -> Result<Vec<String>> {
     let rows: Vec<Pattern> = on
-        .all("SELECT pattern FROM protected_branch WHERE project_id = $1 ORDER BY pattern LIMIT 500", args![id])
+        .all(
+            "SELECT pattern FROM protected_branch WHERE project_id = $1 ORDER BY pattern LIMIT 500",
+            args![id],
+        )
         .await?;
     Ok(rows.into_iter().map(|row| row.pattern).collect())
 }
@@ -213,5 +252,9 @@ pub(crate) async fn protect(tx: &Tx, id: ProjectId, pattern: &str) -> Result<u64
 }
 
 pub(crate) async fn unprotect(tx: &Tx, id: ProjectId, pattern: &str) -> Result<u64> {
-    tx.run("DELETE FROM protected_branch WHERE project_id = $1 AND pattern = $2", args![id, pattern]).await
+    tx.run(
+        "DELETE FROM protected_branch WHERE project_id = $1 AND pattern = $2",
+        args![id, pattern],
+    )
+    .await
 }

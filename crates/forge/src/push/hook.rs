@@ -44,7 +44,9 @@ pub fn main() -> i32 {
             let quarantine = std::env::var("GIT_QUARANTINE_PATH").unwrap_or_default();
             client(Path::new(&socket), &secret, &quarantine, &mut io::stdin().lock())
         }
-        _ => Err(io::Error::other("this repository belongs to Bascule; push through its address")),
+        _ => Err(io::Error::other(
+            "this repository belongs to Bascule; push through its address",
+        )),
     };
     let judgement = judgement.unwrap_or_else(|error| Judgement {
         accepted: false,
@@ -62,7 +64,12 @@ pub fn main() -> i32 {
 ///
 /// # Errors
 /// The server cannot be reached, or broke off.
-pub fn client(socket: &Path, secret: &str, quarantine: &str, updates: &mut dyn Read) -> io::Result<Judgement> {
+pub fn client(
+    socket: &Path,
+    secret: &str,
+    quarantine: &str,
+    updates: &mut dyn Read,
+) -> io::Result<Judgement> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(format!("{secret}\n{quarantine}\n").as_bytes())?;
@@ -71,9 +78,18 @@ pub fn client(socket: &Path, secret: &str, quarantine: &str, updates: &mut dyn R
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     match answer.split_once('\n') {
-        Some(("yes", text)) => Ok(Judgement { accepted: true, text: text.to_owned() }),
-        Some(("no", text)) => Ok(Judgement { accepted: false, text: text.to_owned() }),
-        _ => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the server broke off")),
+        Some(("yes", text)) => Ok(Judgement {
+            accepted: true,
+            text: text.to_owned(),
+        }),
+        Some(("no", text)) => Ok(Judgement {
+            accepted: false,
+            text: text.to_owned(),
+        }),
+        _ => Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the server broke off",
+        )),
     }
 }
 
@@ -99,7 +115,10 @@ impl Listener {
             let made = tempfile::Builder::new().prefix("bascule-").tempdir_in("/tmp")?;
             short.insert(made).path().to_owned()
         } else {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&absolute)?;
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&absolute)?;
             absolute
         };
         let path = directory.join("hook.sock");
@@ -109,7 +128,11 @@ impl Listener {
         }
         let inner = std::os::unix::net::UnixListener::bind(&path)?;
         inner.set_nonblocking(true)?;
-        Ok(Self { inner, path, _short: short })
+        Ok(Self {
+            inner,
+            path,
+            _short: short,
+        })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -151,7 +174,9 @@ impl Listener {
 async fn answer(forge: &Forge, mut stream: tokio::net::UnixStream) -> io::Result<()> {
     let mut question = Vec::new();
     let mut bounded = (&mut stream).take(QUESTION);
-    tokio::time::timeout(ASKING, bounded.read_to_end(&mut question)).await.map_err(io::Error::other)??;
+    tokio::time::timeout(ASKING, bounded.read_to_end(&mut question))
+        .await
+        .map_err(io::Error::other)??;
     let text = match judge(forge, &question).await {
         Ok(()) => "yes\n".to_owned(),
         Err(text) => format!("no\n{text}"),
@@ -162,7 +187,9 @@ async fn answer(forge: &Forge, mut stream: tokio::net::UnixStream) -> io::Result
 
 async fn judge(forge: &Forge, question: &[u8]) -> Result<(), String> {
     let refuse = |what: &str| {
-        format!("\nRefused: {what}\n  next: Push again; if it stays, tell an administrator of this instance.\n\n")
+        format!(
+            "\nRefused: {what}\n  next: Push again; if it stays, tell an administrator of this instance.\n\n"
+        )
     };
     if question.len() as u64 >= QUESTION {
         return Err(refuse("The push names too many references. Push them in parts."));
@@ -170,7 +197,10 @@ async fn judge(forge: &Forge, question: &[u8]) -> Result<(), String> {
     let mut lines = question.lines();
     let mut line = || lines.next().transpose().ok().flatten().unwrap_or_default();
     let (secret, quarantine) = (line(), line());
-    let session = forge.pushes().by_secret(&secret).ok_or_else(|| refuse("The platform does not know this push."))?;
+    let session = forge
+        .pushes()
+        .by_secret(&secret)
+        .ok_or_else(|| refuse("The platform does not know this push."))?;
     let mut updates = Vec::new();
     for line in lines {
         let update = line.ok().as_deref().and_then(Update::parse);
@@ -179,7 +209,10 @@ async fn judge(forge: &Forge, question: &[u8]) -> Result<(), String> {
     let objects = forge.repositories().path(session.project.id).join("objects");
     let quarantine = match quarantine.as_str() {
         "" => None,
-        path => Some(within(&objects, Path::new(path)).ok_or_else(|| refuse("The quarantine is not where it should be."))?),
+        path => Some(
+            within(&objects, Path::new(path))
+                .ok_or_else(|| refuse("The quarantine is not where it should be."))?,
+        ),
     };
     forge.judge(&session, &updates, quarantine).await
 }

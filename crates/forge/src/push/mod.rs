@@ -60,7 +60,11 @@ impl Update {
         };
         let known = reference.starts_with("refs/") && !reference.chars().any(char::is_control);
         known.then_some(())?;
-        Some(Self { reference: reference.to_owned(), old: sha(old)?, new: sha(new)? })
+        Some(Self {
+            reference: reference.to_owned(),
+            old: sha(old)?,
+            new: sha(new)?,
+        })
     }
 
     /// The branch, if it is one.
@@ -75,7 +79,9 @@ impl Update {
 
     /// Whether it moves a protected branch, so that its history has to be looked at.
     pub(crate) fn moves_protected(&self, context: &Context<'_>) -> bool {
-        self.old.is_some() && self.new.is_some() && self.branch().is_some_and(|branch| context.protects(branch))
+        self.old.is_some()
+            && self.new.is_some()
+            && self.branch().is_some_and(|branch| context.protects(branch))
     }
 }
 
@@ -88,12 +94,19 @@ impl Context<'_> {
 /// Whether a tag names a version (`v1`, `1.2.3`, `v1.2.3-rc.1`), from which a release may be made.
 pub(crate) fn is_version_tag(tag: &str) -> bool {
     let number = tag.strip_prefix('v').unwrap_or(tag);
-    semver::Version::parse(number).is_ok() || (tag.starts_with('v') && number.starts_with(|c: char| c.is_ascii_digit()))
+    semver::Version::parse(number).is_ok()
+        || (tag.starts_with('v') && number.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// Judges one update. `rewrites`: whether it takes commits out of a protected branch's history.
 pub(crate) fn judge(update: &Update, context: &Context<'_>, rewrites: bool) -> Option<Refusal> {
-    let refuse = |rule, problem| Some(Refusal { reference: update.reference.clone(), rule, problem });
+    let refuse = |rule, problem| {
+        Some(Refusal {
+            reference: update.reference.clone(),
+            rule,
+            problem,
+        })
+    };
     if let Some(branch) = update.branch() {
         if let Err(problem) = crate::project::branch_name(branch)
             && update.new.is_some()
@@ -104,9 +117,16 @@ pub(crate) fn judge(update: &Update, context: &Context<'_>, rewrites: bool) -> O
             return None;
         }
         if update.new.is_none() {
-            let problem = Problem::new(403, "branch_protected", format!("`{branch}` is protected and cannot be deleted."))
-                .why("Pipelines, releases and measures of this project stand on its history.")
-                .next(format!("If it has to go, a maintainer first takes the protection off: {}/-/settings.", context.project));
+            let problem = Problem::new(
+                403,
+                "branch_protected",
+                format!("`{branch}` is protected and cannot be deleted."),
+            )
+            .why("Pipelines, releases and measures of this project stand on its history.")
+            .next(format!(
+                "If it has to go, a maintainer first takes the protection off: {}/-/settings.",
+                context.project
+            ));
             return refuse("protected_branch_delete", problem);
         }
         if rewrites {
@@ -150,7 +170,10 @@ pub(crate) fn explain(refusals: &[Refusal]) -> String {
         text.push_str(&format!("Refused: {}\n\n", refusal.problem));
     }
     if refusals.len() > 10 {
-        text.push_str(&format!("… and {} more for like reasons.\n\n", refusals.len() - 10));
+        text.push_str(&format!(
+            "… and {} more for like reasons.\n\n",
+            refusals.len() - 10
+        ));
     }
     text.push_str("Nothing was changed: a push is taken whole or not at all.\n\n");
     text
@@ -166,7 +189,11 @@ mod tests {
 
     fn rule(reference: &str, old: bool, new: bool, may: bool, rewrites: bool) -> Option<&'static str> {
         let protected = ["main".to_owned(), "release/*".to_owned()];
-        let context = Context { project: "g/p", protected: &protected, may_protected: may };
+        let context = Context {
+            project: "g/p",
+            protected: &protected,
+            may_protected: may,
+        };
         let update = Update {
             reference: reference.to_owned(),
             old: old.then(|| A.to_owned()),
@@ -177,37 +204,75 @@ mod tests {
 
     #[test]
     fn protected_branches_are_for_maintainers_and_never_rewritten_or_deleted() {
-        assert_eq!(rule("refs/heads/main", true, true, false, false), Some("protected_branch"));
+        assert_eq!(
+            rule("refs/heads/main", true, true, false, false),
+            Some("protected_branch")
+        );
         assert_eq!(rule("refs/heads/main", true, true, true, false), None);
-        assert_eq!(rule("refs/heads/main", true, true, true, true), Some("protected_branch_force"));
-        assert_eq!(rule("refs/heads/main", true, false, true, false), Some("protected_branch_delete"));
-        assert_eq!(rule("refs/heads/release/1", false, true, false, false), Some("protected_branch"));
+        assert_eq!(
+            rule("refs/heads/main", true, true, true, true),
+            Some("protected_branch_force")
+        );
+        assert_eq!(
+            rule("refs/heads/main", true, false, true, false),
+            Some("protected_branch_delete")
+        );
+        assert_eq!(
+            rule("refs/heads/release/1", false, true, false, false),
+            Some("protected_branch")
+        );
         assert_eq!(rule("refs/heads/topic", true, false, false, false), None);
     }
 
     #[test]
     fn version_tags_are_made_by_developers_and_moved_by_maintainers_only() {
         assert_eq!(rule("refs/tags/v1.0.0", false, true, false, false), None);
-        assert_eq!(rule("refs/tags/v1.0.0", true, true, false, false), Some("protected_tag"));
-        assert_eq!(rule("refs/tags/1.0.0", true, false, false, false), Some("protected_tag"));
+        assert_eq!(
+            rule("refs/tags/v1.0.0", true, true, false, false),
+            Some("protected_tag")
+        );
+        assert_eq!(
+            rule("refs/tags/1.0.0", true, false, false, false),
+            Some("protected_tag")
+        );
         assert_eq!(rule("refs/tags/v1.0.0", true, true, true, false), None);
         assert_eq!(rule("refs/tags/nightly", true, true, false, false), None);
     }
 
     #[test]
     fn other_references_are_refused() {
-        for reference in ["refs/bascule/x", "refs/remotes/origin/main", "refs/pull/1/head", "refs/heads/HEAD"] {
-            assert_eq!(rule(reference, false, true, true, false), Some("reference_name"), "{reference}");
+        for reference in [
+            "refs/bascule/x",
+            "refs/remotes/origin/main",
+            "refs/pull/1/head",
+            "refs/heads/HEAD",
+        ] {
+            assert_eq!(
+                rule(reference, false, true, true, false),
+                Some("reference_name"),
+                "{reference}"
+            );
         }
     }
 
     #[test]
     fn a_refusal_tells_rule_reason_and_next_step() {
         let protected = ["main".to_owned()];
-        let context = Context { project: "g/p", protected: &protected, may_protected: false };
-        let update = Update { reference: "refs/heads/main".into(), old: None, new: Some(B.into()) };
+        let context = Context {
+            project: "g/p",
+            protected: &protected,
+            may_protected: false,
+        };
+        let update = Update {
+            reference: "refs/heads/main".into(),
+            old: None,
+            new: Some(B.into()),
+        };
         let text = explain(&[judge(&update, &context, false).unwrap()]);
-        assert!(text.contains("Refused: `main` is protected") && text.contains("why:") && text.contains("next:"), "{text}");
+        assert!(
+            text.contains("Refused: `main` is protected") && text.contains("why:") && text.contains("next:"),
+            "{text}"
+        );
     }
 
     proptest! {

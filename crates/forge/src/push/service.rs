@@ -44,34 +44,59 @@ impl Forge {
     ) -> Result<(), String> {
         let lock = self.pushes().lock(session.project.id);
         let Ok(lock) = tokio::time::timeout(WAIT, lock.lock_owned()).await else {
-            let problem = Problem::new(503, "busy", "Another push to this project is still being finished.");
+            let problem = Problem::new(
+                503,
+                "busy",
+                "Another push to this project is still being finished.",
+            );
             return Err(format!("\n{}\n\n", problem.next("Push again in a moment.")));
         };
         let told = |problem: Problem| {
             let why = "The platform could not record the push, so it was not taken.";
-            let problem = if problem.why.is_empty() { problem.why(why) } else { problem };
+            let problem = if problem.why.is_empty() {
+                problem.why(why)
+            } else {
+                problem
+            };
             format!("\nRefused: {problem}\n\n")
         };
-        let refusals = self.weigh(session, updates, quarantine.as_deref()).await.map_err(told)?;
+        let refusals = self
+            .weigh(session, updates, quarantine.as_deref())
+            .await
+            .map_err(told)?;
         if !refusals.is_empty() {
             if let Err(error) = self.tell_refusals(session, &refusals).await {
                 tracing::error!(%error, "a refused push could not be told to the ledger");
             }
             return Err(explain(&refusals));
         }
-        self.write_intents(session, updates).await.map_err(|error| told(error.into()))?;
+        self.write_intents(session, updates)
+            .await
+            .map_err(|error| told(error.into()))?;
         session.accept(lock);
         Ok(())
     }
 
-    async fn weigh(&self, session: &Session, updates: &[Update], quarantine: Option<&Path>) -> Result<Vec<Refusal>> {
+    async fn weigh(
+        &self,
+        session: &Session,
+        updates: &[Update],
+        quarantine: Option<&Path>,
+    ) -> Result<Vec<Refusal>> {
         let id = session.project.id;
         self.settle_leftovers(id).await?;
-        let project = self.project_by_id(id).await?.ok_or_else(|| Problem::not_found("project"))?;
+        let project = self
+            .project_by_id(id)
+            .await?
+            .ok_or_else(|| Problem::not_found("project"))?;
         let mut protected = self.protected_branches(id).await?;
         protected.push(project.default_branch.clone());
         let path = project.path();
-        let context = Context { project: &path, protected: &protected, may_protected: session.may_protected };
+        let context = Context {
+            project: &path,
+            protected: &protected,
+            may_protected: session.may_protected,
+        };
         let mut refusals = Vec::new();
         for update in updates {
             let rewrites = update.moves_protected(&context) && self.rewrites(id, update, quarantine).await;
@@ -82,7 +107,9 @@ impl Forge {
 
     /// Whether the update takes commits away. Asked of git, since the new objects are still in quarantine.
     async fn rewrites(&self, id: ProjectId, update: &Update, quarantine: Option<&Path>) -> bool {
-        let (Some(old), Some(new)) = (&update.old, &update.new) else { return false };
+        let (Some(old), Some(new)) = (&update.old, &update.new) else {
+            return false;
+        };
         let repository = self.repositories().path(id);
         let mut command = self.git().within(&repository);
         if let Some(quarantine) = quarantine {
@@ -90,7 +117,9 @@ impl Forge {
                 .env("GIT_OBJECT_DIRECTORY", quarantine)
                 .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", repository.join("objects"));
         }
-        command.args(["merge-base", "--is-ancestor", old, new]).kill_on_drop(true);
+        command
+            .args(["merge-base", "--is-ancestor", old, new])
+            .kill_on_drop(true);
         match command.output().await {
             Ok(answer) => !answer.status.success(),
             Err(error) => {
@@ -117,8 +146,16 @@ impl Forge {
         let tx = self.db().begin().await?;
         for update in updates {
             let at = self.now();
-            store::insert(&tx, session.id(), session.project.id, &session.actor, session.may_protected, update, at)
-                .await?;
+            store::insert(
+                &tx,
+                session.id(),
+                session.project.id,
+                &session.actor,
+                session.may_protected,
+                update,
+                at,
+            )
+            .await?;
         }
         tx.commit().await
     }
@@ -136,7 +173,9 @@ impl Forge {
                     self.pushes().soil(session.project.id);
                     return;
                 }
-                Err(problem) => tracing::error!(%problem, "a push's facts could not be appended; will be tried again"),
+                Err(problem) => {
+                    tracing::error!(%problem, "a push's facts could not be appended; will be tried again")
+                }
             }
             tokio::time::sleep(pause).await;
             pause *= 2;
@@ -147,7 +186,9 @@ impl Forge {
     pub(crate) async fn recover(&self) -> Result<()> {
         for project in store::projects_with_intents(self.db()).await? {
             let lock = self.pushes().lock(project);
-            let Ok(_lock) = lock.try_lock_owned() else { continue };
+            let Ok(_lock) = lock.try_lock_owned() else {
+                continue;
+            };
             self.settle_leftovers(project).await?;
         }
         Ok(())
@@ -169,7 +210,9 @@ impl Forge {
         if intents.is_empty() {
             return Ok(());
         }
-        let Some(mut project) = self.project_by_id(id).await? else { return self.forget_intents(intents).await };
+        let Some(mut project) = self.project_by_id(id).await? else {
+            return self.forget_intents(intents).await;
+        };
         self.repositories().evict(id);
         let adopted = self.adopt_default(&project, &intents).await?;
         if let Some(branch) = &adopted {
@@ -177,17 +220,26 @@ impl Forge {
         }
         let updates: Vec<Update> = intents.iter().map(store::Intent::update).collect();
         let default = project.default_branch.clone();
-        let moves = self.repositories().read(id, move |repo| code::moves(repo, &updates, &default)).await?;
+        let moves = self
+            .repositories()
+            .read(id, move |repo| code::moves(repo, &updates, &default))
+            .await?;
         let now = self.now();
         let pairs: Vec<_> = intents.into_iter().zip(moves).collect();
         let mut first = true;
         for batch in pairs.chunks(BATCH) {
             let tx = self.db().begin().await?;
             if let Some(branch) = adopted.as_ref().filter(|_| first) {
-                let actor = batch.first().map_or_else(Actor::system, |(intent, _)| intent.actor());
+                let actor = batch
+                    .first()
+                    .map_or_else(Actor::system, |(intent, _)| intent.actor());
                 project::store::set_default_branch(&tx, id, branch).await?;
                 project::store::protect(&tx, id, branch).await?;
-                let fact = ProjectChanged { project: id, setting: "default_branch".to_owned(), value: branch.clone() };
+                let fact = ProjectChanged {
+                    project: id,
+                    setting: "default_branch".to_owned(),
+                    value: branch.clone(),
+                };
                 self.ledger().append(&tx, &actor, &fact).await?;
                 let forge = self.clone();
                 tx.after_commit(move || forge.forget(id));
@@ -195,7 +247,10 @@ impl Forge {
             first = false;
             for (intent, happened) in batch {
                 match happened {
-                    Some(happened) => self.append(&tx, id, intent, happened, &project.default_branch).await?,
+                    Some(happened) => {
+                        self.append(&tx, id, intent, happened, &project.default_branch)
+                            .await?
+                    }
                     None if keep_young && now.since(intent.at) < YOUNG => continue,
                     None => {}
                 }
@@ -233,7 +288,13 @@ impl Forge {
             self.ledger().append(tx, &actor, &fact).await?;
         } else if let Some(tag) = update.tag() {
             let after = happened.peeled.clone().or_else(|| update.new.clone());
-            let fact = TagUpdated { project: id, tag: tag.to_owned(), before: update.old.clone(), after, at };
+            let fact = TagUpdated {
+                project: id,
+                tag: tag.to_owned(),
+                before: update.old.clone(),
+                after,
+                at,
+            };
             self.ledger().append(tx, &actor, &fact).await?;
         }
         Ok(())
@@ -249,7 +310,11 @@ impl Forge {
 
     /// An empty project whose first push brings other branches than the default one: the first of them
     /// becomes the default, as people expect who come with a `master`.
-    async fn adopt_default(&self, project: &crate::ProjectInfo, intents: &[store::Intent]) -> Result<Option<String>> {
+    async fn adopt_default(
+        &self,
+        project: &crate::ProjectInfo,
+        intents: &[store::Intent],
+    ) -> Result<Option<String>> {
         let created: Vec<String> = intents
             .iter()
             .filter(|intent| intent.may_protect && intent.old_sha.is_none() && intent.new_sha.is_some())
@@ -260,11 +325,19 @@ impl Forge {
         }
         let heads = self.repositories().read(project.id, code::heads).await?;
         let default = &project.default_branch;
-        if heads.is_empty() || heads.iter().any(|head| head == default || !created.contains(head)) {
+        if heads.is_empty()
+            || heads
+                .iter()
+                .any(|head| head == default || !created.contains(head))
+        {
             return Ok(None);
         }
-        let chosen = ["main", "master", "trunk"].into_iter().find(|name| heads.iter().any(|head| head == name));
-        let Some(chosen) = chosen.map(str::to_owned).or_else(|| heads.first().cloned()) else { return Ok(None) };
+        let chosen = ["main", "master", "trunk"]
+            .into_iter()
+            .find(|name| heads.iter().any(|head| head == name));
+        let Some(chosen) = chosen.map(str::to_owned).or_else(|| heads.first().cloned()) else {
+            return Ok(None);
+        };
         self.repositories().set_head(project.id, &chosen).await?;
         Ok(Some(chosen))
     }

@@ -76,7 +76,10 @@ impl Pushes {
 
     /// Notes that a project has new objects.
     pub(crate) fn soil(&self, project: ProjectId) {
-        self.soiled.lock().unwrap_or_else(PoisonError::into_inner).insert(project);
+        self.soiled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(project);
         self.changed.notify_one();
     }
 
@@ -87,7 +90,11 @@ impl Pushes {
 
     /// Takes them all.
     pub(super) fn take_soiled(&self) -> Vec<ProjectId> {
-        self.soiled.lock().unwrap_or_else(PoisonError::into_inner).drain().collect()
+        self.soiled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .drain()
+            .collect()
     }
 
     /// Where the hook asks.
@@ -133,7 +140,9 @@ impl Pushes {
 
     /// Whether anything is being pushed to this project.
     pub(crate) fn busy(&self, project: ProjectId) -> bool {
-        self.running().values().any(|session| session.project.id == project)
+        self.running()
+            .values()
+            .any(|session| session.project.id == project)
     }
 
     /// The project's lock.

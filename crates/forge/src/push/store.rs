@@ -27,11 +27,19 @@ const COLUMNS: &str =
 
 impl Intent {
     pub(crate) fn actor(&self) -> Actor {
-        Actor::new(ActorKind::parse(&self.actor_kind), self.actor_id.clone(), self.actor_name.clone())
+        Actor::new(
+            ActorKind::parse(&self.actor_kind),
+            self.actor_id.clone(),
+            self.actor_name.clone(),
+        )
     }
 
     pub(crate) fn update(&self) -> Update {
-        Update { reference: self.reference.clone(), old: self.old_sha.clone(), new: self.new_sha.clone() }
+        Update {
+            reference: self.reference.clone(),
+            old: self.old_sha.clone(),
+            new: self.new_sha.clone(),
+        }
     }
 }
 
@@ -65,7 +73,11 @@ pub(crate) async fn insert(
 }
 
 pub(crate) async fn of_push(on: &impl Query, push: &str) -> Result<Vec<Intent>> {
-    on.all(&format!("SELECT {COLUMNS} FROM push_intent WHERE push = $1 ORDER BY reference"), args![push]).await
+    on.all(
+        &format!("SELECT {COLUMNS} FROM push_intent WHERE push = $1 ORDER BY reference"),
+        args![push],
+    )
+    .await
 }
 
 pub(crate) async fn of_project(on: &impl Query, project: ProjectId) -> Result<Vec<Intent>> {
@@ -75,8 +87,12 @@ pub(crate) async fn of_project(on: &impl Query, project: ProjectId) -> Result<Ve
 
 pub(crate) async fn projects_with_intents(on: &impl Query) -> Result<Vec<ProjectId>> {
     row! { struct OnlyProject { project_id: ProjectId } }
-    let rows: Vec<OnlyProject> =
-        on.all("SELECT DISTINCT project_id FROM push_intent ORDER BY project_id LIMIT 1000", args![]).await?;
+    let rows: Vec<OnlyProject> = on
+        .all(
+            "SELECT DISTINCT project_id FROM push_intent ORDER BY project_id LIMIT 1000",
+            args![],
+        )
+        .await?;
     Ok(rows.into_iter().map(|row| row.project_id).collect())
 }
 

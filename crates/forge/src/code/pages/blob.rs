@@ -74,12 +74,25 @@ pub(super) async fn blob(
             Some((kind @ (EntryKind::Blob | EntryKind::BlobExecutable | EntryKind::Link), id)) => {
                 let size = read::size(repo, id)?;
                 let bytes = read::bytes(repo, id, limits::SHOWN_FILE_BYTES)?;
-                Ok(Some((kind, id, size, bytes, history::last_change(repo, tip, &path, NOW)?)))
+                Ok(Some((
+                    kind,
+                    id,
+                    size,
+                    bytes,
+                    history::last_change(repo, tip, &path, NOW)?,
+                )))
             }
             _ => Err(Problem::not_found("file").into()),
         })
         .await?;
-    let here = |what: &str| format!("{}/-/{what}/{}/{}", base(&scope), url_path(&place.name), to_url(&place.path));
+    let here = |what: &str| {
+        format!(
+            "{}/-/{what}/{}/{}",
+            base(&scope),
+            url_path(&place.name),
+            to_url(&place.path)
+        )
+    };
     let Some((kind, id, size, content, last)) = read else {
         return Ok(Redirect::to(&here("tree")).into_response());
     };
@@ -88,7 +101,11 @@ pub(super) async fn blob(
         name: shown(&name),
         size: bytes(size),
         lines: 0,
-        note: if kind == EntryKind::Link { "link".to_owned() } else { String::new() },
+        note: if kind == EntryKind::Link {
+            "link".to_owned()
+        } else {
+            String::new()
+        },
         warning: false,
         raw: here("raw"),
         history: format!("{}/-/commits/{}", base(&scope), url_path(&place.name)),
@@ -105,11 +122,22 @@ pub(super) async fn blob(
         } else {
             let text = String::from_utf8_lossy(&content).into_owned();
             page.lines = text.lines().count();
-            page.warning = text.chars().any(|c| is_misleading(c) && !c.is_control() && c != '\u{feff}');
+            page.warning = text
+                .chars()
+                .any(|c| is_misleading(c) && !c.is_control() && c != '\u{feff}');
             let markdown = tree::is_markdown(&name);
             if markdown && wish.plain.is_none() {
-                let parent = place.path.iter().rposition(|b| *b == b'/').and_then(|at| place.path.get(..=at));
-                let base = format!("{}/-/blob/{}/{}", base(&scope), url_path(&place.name), to_url(parent.unwrap_or_default()));
+                let parent = place
+                    .path
+                    .iter()
+                    .rposition(|b| *b == b'/')
+                    .and_then(|at| place.path.get(..=at));
+                let base = format!(
+                    "{}/-/blob/{}/{}",
+                    base(&scope),
+                    url_path(&place.name),
+                    to_url(parent.unwrap_or_default())
+                );
                 page.other = Some((format!("{}?plain=1", here("blob")), "Source"));
                 page.view = View::Rendered(tree::render(&forge, &name, id, &text, &base));
             } else {
@@ -121,7 +149,12 @@ pub(super) async fn blob(
         }
     }
     let title = format!("{} · {}", shown(&place.path), scope.path());
-    ui.project_page(Tab::Code, &title, &crumbs(&scope, &place.name, &place.path), &page)
+    ui.project_page(
+        Tab::Code,
+        &title,
+        &crumbs(&scope, &place.name, &place.path),
+        &page,
+    )
 }
 
 /// Lines with colours; made aside, because long files take their time.
@@ -131,7 +164,9 @@ async fn coloured(forge: &Forge, id: gix::ObjectId, name: &str, text: String) ->
         return known;
     }
     let name = name.to_owned();
-    let made = tokio::task::spawn_blocking(move || highlight::lines(&name, &text)).await.unwrap_or_default();
+    let made = tokio::task::spawn_blocking(move || highlight::lines(&name, &text))
+        .await
+        .unwrap_or_default();
     let made = Arc::new(made);
     let weight = made.iter().map(|line| line.as_str().len() + 32).sum();
     forge.cache().lines.put(key, made.clone(), weight);

@@ -95,7 +95,12 @@ pub(super) async fn commits(
             older: None,
             icons: [icon("git-branch"), icon("git-commit")],
         };
-        return ui.project_page(Tab::Commits, &format!("Commits · {}", scope.path()), &trail(&scope, "Commits"), &page);
+        return ui.project_page(
+            Tab::Commits,
+            &format!("Commits · {}", scope.path()),
+            &trail(&scope, "Commits"),
+            &page,
+        );
     }
     show(&forge, &scope, project.default_branch, paging.page, &ui).await
 }
@@ -114,7 +119,10 @@ async fn show(forge: &Forge, scope: &ProjectScope, name: String, page: Option<us
     let page = page.unwrap_or(1).clamp(1, 1_000_000);
     let tip = api::start(forge, scope.id, Some(name.clone())).await?;
     let skip = (page - 1) * PAGE;
-    let (found, more) = forge.repositories().read(scope.id, move |repo| history::page(repo, tip, skip, PAGE)).await?;
+    let (found, more) = forge
+        .repositories()
+        .read(scope.id, move |repo| history::page(repo, tip, skip, PAGE))
+        .await?;
     let to = |page: usize| format!("{}/-/commits/{}?page={page}", base(scope), url_path(&name));
     let content = Commits {
         branches: format!("{}/-/branches", base(scope)),
@@ -124,12 +132,21 @@ async fn show(forge: &Forge, scope: &ProjectScope, name: String, page: Option<us
         icons: [icon("git-branch"), icon("git-commit")],
         name,
     };
-    ui.project_page(Tab::Commits, &format!("Commits · {}", scope.path()), &trail(scope, "Commits"), &content)
+    ui.project_page(
+        Tab::Commits,
+        &format!("Commits · {}", scope.path()),
+        &trail(scope, "Commits"),
+        &content,
+    )
 }
 
 /// The way to a page of the project.
 pub(super) fn trail(scope: &ProjectScope, here: &str) -> [Crumb; 3] {
-    [Crumb::to(&scope.group, format!("/{}", scope.group)), Crumb::to(&scope.name, base(scope)), Crumb::here(here)]
+    [
+        Crumb::to(&scope.group, format!("/{}", scope.group)),
+        Crumb::to(&scope.name, base(scope)),
+        Crumb::here(here),
+    ]
 }
 
 pub(super) async fn commit(
@@ -139,12 +156,17 @@ pub(super) async fn commit(
     Params(From { from }): Params<From>,
     ui: Ui,
 ) -> Answer {
-    let id = read::object_id(&sha).ok_or_else(|| Problem::not_found("commit").next("A commit is named by its 40 hexadecimal digits."))?;
+    let id = read::object_id(&sha).ok_or_else(|| {
+        Problem::not_found("commit").next("A commit is named by its 40 hexadecimal digits.")
+    })?;
     let from = from.unwrap_or(0);
     let (commit, changes, shown_files, next) = forge
         .repositories()
         .read(scope.id, move |repo| {
-            if repo.try_find_header(id)?.is_none_or(|header| header.kind() != gix::objs::Kind::Commit) {
+            if repo
+                .try_find_header(id)?
+                .is_none_or(|header| header.kind() != gix::objs::Kind::Commit)
+            {
                 return Err(Problem::not_found("commit").into());
             }
             let commit = read::commit(repo, id)?;
@@ -162,8 +184,17 @@ pub(super) async fn commit(
             _ => ("~", "text-yellow"),
         };
         let inside = at >= from && at < from + shown_files.len();
-        let href = if inside { format!("#file-{at}") } else { format!("{here}?from={at}#file-{at}") };
-        Named { href, name: shown(&change.path), sign, class }
+        let href = if inside {
+            format!("#file-{at}")
+        } else {
+            format!("{here}?from={at}#file-{at}")
+        };
+        Named {
+            href,
+            name: shown(&change.path),
+            sign,
+            class,
+        }
     });
     let named: Vec<Named> = named.collect();
     let other = commit.committer_name != commit.author_name || commit.committed_at != commit.authored_at;
@@ -178,14 +209,22 @@ pub(super) async fn commit(
         parents: commit
             .parents
             .iter()
-            .map(|parent| (format!("{}/-/commit/{parent}", base(&scope)), parent.to_string().chars().take(8).collect()))
+            .map(|parent| {
+                (
+                    format!("{}/-/commit/{parent}", base(&scope)),
+                    parent.to_string().chars().take(8).collect(),
+                )
+            })
             .collect(),
         files: changes.len(),
         unnamed: changes.len().saturating_sub(named.len()),
         named,
         parts: shown_files
             .into_iter()
-            .map(|diff| Part { href: format!("{}/-/blob/{sha}/{}", base(&scope), to_url(&diff.path)), diff })
+            .map(|diff| Part {
+                href: format!("{}/-/blob/{sha}/{}", base(&scope), to_url(&diff.path)),
+                diff,
+            })
             .collect(),
         first: from,
         last,

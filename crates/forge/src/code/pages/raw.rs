@@ -38,7 +38,11 @@ pub(super) fn picture(bytes: &[u8]) -> Option<&'static str> {
         (b"GIF89a", "image/gif"),
     ];
     let webp = bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP");
-    starts.iter().find(|(start, _)| bytes.starts_with(start)).map(|(_, kind)| *kind).or(webp.then_some("image/webp"))
+    starts
+        .iter()
+        .find(|(start, _)| bytes.starts_with(start))
+        .map(|(_, kind)| *kind)
+        .or(webp.then_some("image/webp"))
 }
 
 /// Answers with the file at a path of a commit.
@@ -59,18 +63,30 @@ pub(crate) async fn respond(forge: &Forge, project: ProjectId, commit: ObjectId,
         None => {
             let mut command = forge.git().within(&forge.repositories().path(project));
             command.args(["cat-file", "blob", &id.to_string()]);
-            forge.git().stream(command, forge.config().timeout).map_err(|error| {
-                tracing::error!(%error, "git could not be started");
-                Problem::internal()
-            })?
+            forge
+                .git()
+                .stream(command, forge.config().timeout)
+                .map_err(|error| {
+                    tracing::error!(%error, "git could not be started");
+                    Problem::internal()
+                })?
         }
     };
     let mut response: Response = body.into_response();
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind.unwrap_or("application/octet-stream")));
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static(kind.unwrap_or("application/octet-stream")),
+    );
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers.insert(
+        header::CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static("default-src 'none'; sandbox"),
+    );
     let how = if kind.is_some() { "inline" } else { "attachment" };
     let disposition = format!("{how}; filename*=UTF-8''{}", url_encode(&shown(&name)));
     if let Ok(value) = HeaderValue::from_str(&disposition) {

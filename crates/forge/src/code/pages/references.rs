@@ -74,8 +74,21 @@ pub(super) async fn branches(
             commit: line(&scope, &named.commit),
         })
         .collect();
-    let content = content("Branches", "branch", rows, total, page, &asked.search, &format!("{}/-/branches", base(&scope)));
-    ui.project_page(Tab::Code, &format!("Branches · {}", scope.path()), &trail(&scope, "Branches"), &content)
+    let content = content(
+        "Branches",
+        "branch",
+        rows,
+        total,
+        page,
+        &asked.search,
+        &format!("{}/-/branches", base(&scope)),
+    );
+    ui.project_page(
+        Tab::Code,
+        &format!("Branches · {}", scope.path()),
+        &trail(&scope, "Branches"),
+        &content,
+    )
 }
 
 pub(super) async fn tags(
@@ -96,8 +109,21 @@ pub(super) async fn tags(
             commit: line(&scope, &named.commit),
         })
         .collect();
-    let content = content("Tags", "tag", rows, total, page, &asked.search, &format!("{}/-/tags", base(&scope)));
-    ui.project_page(Tab::Code, &format!("Tags · {}", scope.path()), &trail(&scope, "Tags"), &content)
+    let content = content(
+        "Tags",
+        "tag",
+        rows,
+        total,
+        page,
+        &asked.search,
+        &format!("{}/-/tags", base(&scope)),
+    );
+    ui.project_page(
+        Tab::Code,
+        &format!("Tags · {}", scope.path()),
+        &trail(&scope, "Tags"),
+        &content,
+    )
 }
 
 async fn list(
@@ -140,7 +166,11 @@ fn content(
         rows,
         newer: (page > 1).then(|| to(page - 1)),
         older: (page * PAGE < total).then(|| to(page + 1)),
-        icons: [icon("search"), icon(if noun == "tag" { "tag" } else { "git-branch" }), icon("lock")],
+        icons: [
+            icon("search"),
+            icon(if noun == "tag" { "tag" } else { "git-branch" }),
+            icon("lock"),
+        ],
     }
 }
 
@@ -150,7 +180,9 @@ mod tests {
 
     #[test]
     fn tags_are_listed_as_versions_and_not_as_text() {
-        let mut names: Vec<String> = ["v1.9.0", "nightly", "v1.10.0", "v1.10.0-rc.1", "0.1.0"].map(str::to_owned).into();
+        let mut names: Vec<String> = ["v1.9.0", "nightly", "v1.10.0", "v1.10.0-rc.1", "0.1.0"]
+            .map(str::to_owned)
+            .into();
         newest_first(&mut names);
         assert_eq!(names, ["v1.10.0", "v1.10.0-rc.1", "v1.9.0", "0.1.0", "nightly"]);
     }

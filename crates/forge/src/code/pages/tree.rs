@@ -94,9 +94,19 @@ pub(super) async fn home(
         return Ok(Redirect::to(&base(&scope)).into_response());
     }
     let project = forge.project_of(&scope).await?;
-    let here = [Crumb::to(&scope.group, format!("/{}", scope.group)), Crumb::here(&scope.name)];
+    let here = [
+        Crumb::to(&scope.group, format!("/{}", scope.group)),
+        Crumb::here(&scope.name),
+    ];
     if !scope.holds(Permission::CodeRead) {
-        return ui.project_page(Tab::Code, &project.path(), &here, &NoCode { head: head(&forge, &project) });
+        return ui.project_page(
+            Tab::Code,
+            &project.path(),
+            &here,
+            &NoCode {
+                head: head(&forge, &project),
+            },
+        );
     }
     let name = project.default_branch.clone();
     let found = forge
@@ -123,7 +133,11 @@ pub(super) async fn home(
         };
         return ui.project_page(Tab::Code, &project.path(), &here, &page);
     };
-    let place = Place { found, name, path: Vec::new() };
+    let place = Place {
+        found,
+        name,
+        path: Vec::new(),
+    };
     let mut page = page(&forge, &scope, &place).await?;
     let title = project.path();
     page.head = Some(head(&forge, &project));
@@ -139,7 +153,12 @@ pub(super) async fn tree(
     let place = forge.place(&scope, text).await?;
     let page = page(&forge, &scope, &place).await?;
     let title = format!("{} · {}", shown(&place.path), scope.path());
-    ui.project_page(Tab::Code, &title, &crumbs(&scope, &place.name, &place.path), &page)
+    ui.project_page(
+        Tab::Code,
+        &title,
+        &crumbs(&scope, &place.name, &place.path),
+        &page,
+    )
 }
 
 /// What is read of a directory in one go.
@@ -173,13 +192,21 @@ async fn page(forge: &Forge, scope: &ProjectScope, place: &Place) -> Result<Page
                 true => Some(read::commit(repo, id)?),
                 false => history::last_change(repo, id, &path, NOW)?,
             };
-            Ok(Directory { entries, more, readme, last })
+            Ok(Directory {
+                entries,
+                more,
+                readme,
+                last,
+            })
         })
         .await?;
     let changes = last_changes(forge, scope, id, &place.path).await?;
     let here = format!("{}/-/{{}}/{}", base(scope), url_path(&place.name));
     let to = |what: &str, name: &[u8]| {
-        let path = [place.path.as_slice(), name].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>();
+        let path = [place.path.as_slice(), name]
+            .into_iter()
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>();
         format!("{}/{}", here.replace("{}", what), to_url(&path.join(&b'/')))
     };
     let rows = directory
@@ -196,7 +223,11 @@ async fn page(forge: &Forge, scope: &ProjectScope, place: &Place) -> Result<Page
             Row {
                 icon: icon(picture),
                 name: shown(&entry.name),
-                href: if what.is_empty() { String::new() } else { to(what, &entry.name) },
+                href: if what.is_empty() {
+                    String::new()
+                } else {
+                    to(what, &entry.name)
+                },
                 note,
                 change: changes.get(&entry.name).map(|commit| line(scope, commit)),
             }
@@ -207,8 +238,15 @@ async fn page(forge: &Forge, scope: &ProjectScope, place: &Place) -> Result<Page
         text.map(|text| (shown(&name), render(forge, &name, id, &text, &base)))
     });
     let up = (!place.path.is_empty()).then(|| {
-        let parent = place.path.iter().rposition(|b| *b == b'/').and_then(|at| place.path.get(..at)).unwrap_or_default();
-        format!("{}/{}", here.replace("{}", "tree"), to_url(parent)).trim_end_matches('/').to_owned()
+        let parent = place
+            .path
+            .iter()
+            .rposition(|b| *b == b'/')
+            .and_then(|at| place.path.get(..at))
+            .unwrap_or_default();
+        format!("{}/{}", here.replace("{}", "tree"), to_url(parent))
+            .trim_end_matches('/')
+            .to_owned()
     });
     Ok(Page {
         head: None,
@@ -229,9 +267,13 @@ async fn page(forge: &Forge, scope: &ProjectScope, place: &Place) -> Result<Page
 fn readme_of(entries: &[Entry]) -> Option<&Entry> {
     let rank = |entry: &&Entry| {
         let name = entry.name.to_ascii_lowercase();
-        [&b"readme.md"[..], b"readme.markdown", b"readme", b"readme.txt"].iter().position(|known| name == *known)
+        [&b"readme.md"[..], b"readme.markdown", b"readme", b"readme.txt"]
+            .iter()
+            .position(|known| name == *known)
     };
-    let files = entries.iter().filter(|entry| matches!(entry.kind, EntryKind::Blob | EntryKind::BlobExecutable));
+    let files = entries
+        .iter()
+        .filter(|entry| matches!(entry.kind, EntryKind::Blob | EntryKind::BlobExecutable));
     files.filter(|entry| rank(entry).is_some()).min_by_key(rank)
 }
 
@@ -243,7 +285,10 @@ pub(super) fn render(forge: &Forge, name: &[u8], id: ObjectId, text: &str, base:
     let key = (id, base.to_owned());
     forge.cache().markdown.get(&key).unwrap_or_else(|| {
         let rendered = markdown::render(text, Some(base));
-        forge.cache().markdown.put(key, rendered.clone(), rendered.as_str().len());
+        forge
+            .cache()
+            .markdown
+            .put(key, rendered.clone(), rendered.as_str().len());
         rendered
     })
 }
@@ -254,22 +299,37 @@ pub(super) fn is_markdown(name: &[u8]) -> bool {
 }
 
 /// What changed each entry last, as far as it is known by now.
-async fn last_changes(forge: &Forge, scope: &ProjectScope, tip: ObjectId, path: &[u8]) -> Result<LastChanges> {
+async fn last_changes(
+    forge: &Forge,
+    scope: &ProjectScope,
+    tip: ObjectId,
+    path: &[u8],
+) -> Result<LastChanges> {
     let place = (scope.id, tip, path.to_vec());
     if let Some(known) = forge.cache().last.get(&place) {
         return Ok(known);
     }
     let (path, project) = (path.to_vec(), scope.id);
     let look = path.clone();
-    let (found, whole) =
-        forge.repositories().read(project, move |repo| history::last_changes(repo, tip, &look, NOW)).await?;
+    let (found, whole) = forge
+        .repositories()
+        .read(project, move |repo| history::last_changes(repo, tip, &look, NOW))
+        .await?;
     let found = Arc::new(found);
     if whole {
-        forge.cache().last.put(place, found.clone(), found.len() * 400 + 200);
+        forge
+            .cache()
+            .last
+            .put(place, found.clone(), found.len() * 400 + 200);
     } else if forge.cache().begin(&place) {
         let forge = forge.clone();
         tokio::spawn(async move {
-            let found = forge.repositories().read(project, move |repo| history::last_changes(repo, tip, &path, LATER)).await;
+            let found = forge
+                .repositories()
+                .read(project, move |repo| {
+                    history::last_changes(repo, tip, &path, LATER)
+                })
+                .await;
             if let Ok((found, _)) = found {
                 let weight = found.len() * 400 + 200;
                 forge.cache().last.put(place.clone(), Arc::new(found), weight);

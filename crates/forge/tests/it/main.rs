@@ -1,0 +1,17 @@
+//! The forge as stock git, browsers and API clients see it, over HTTP.
+
+mod api;
+mod crash;
+mod fixture;
+mod pages;
+mod protocol;
+mod push;
+
+/// What git's hook runs in these tests: this very program, told to run this one "test".
+#[test]
+#[ignore = "run by git, not by people"]
+fn hook_entry() {
+    if std::env::var_os(bascule_forge::hook::SOCKET).is_some() {
+        std::process::exit(bascule_forge::hook::main());
+    }
+}
