@@ -68,6 +68,8 @@ impl TestApp {
             http: reqwest::Client::builder()
                 .redirect(reqwest::redirect::Policy::none())
                 .no_proxy()
+                // A connection kept from before a kill would fail the first request after it.
+                .pool_max_idle_per_host(0)
                 .build()
                 .unwrap(),
         };

@@ -93,11 +93,17 @@ async fn every_route_refuses_the_anonymous_and_the_guest() {
             .send()
             .await
             .unwrap();
-        if !matches!(anonymous.status().as_u16(), 401 | 403) {
-            open.push(format!("{name} answers nobody with {}", anonymous.status()));
-        }
+        let status = anonymous.status();
         if access.starts_with("Machine") {
+            // These check their own kind of token, some of which stand in the body: whatever is wrong first is
+            // told first. 501 is how a server says that it has no job router.
+            if !status.is_client_error() && status.as_u16() != 501 {
+                open.push(format!("{name} answers nobody with {status}"));
+            }
             continue;
+        }
+        if !matches!(status.as_u16(), 401 | 403) {
+            open.push(format!("{name} answers nobody with {status}"));
         }
         let as_guest = app
             .anonymous(method, &address)

@@ -75,7 +75,8 @@ async fn it_hosts_itself_and_its_sbom_lists_every_crate() {
         let purl = format!(
             "pkg:cargo/{}@{}",
             package["name"].as_str().unwrap(),
-            package["version"].as_str().unwrap()
+            // A purl percent-encodes the plus of build metadata.
+            package["version"].as_str().unwrap().replace('+', "%2B")
         );
         assert!(
             purls.iter().any(|p| p.split('?').next() == Some(&purl)),
