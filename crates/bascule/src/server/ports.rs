@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bascule_ci::Ci;
 use bascule_core::{
-    Actor, Caller, Digest, EnvironmentId, GroupScope, JobId, Problem, ProjectId, ReleaseId, Result, Role,
+    Actor, Caller, Digest, EnvironmentId, GroupScope, JobId, Permission, Problem, ProjectId, ReleaseId, Result, Role,
 };
 use bascule_delivery::Delivery;
 use bascule_forge::{FileToCommit, Forge, Signature, Visible as SeenProjects};
@@ -245,20 +245,28 @@ pub struct Projects {
 const PROJECTS: i64 = 100_000;
 
 impl Projects {
-    /// The projects that a caller may see, `None` for all of them.
-    async fn seen(&self, caller: &Caller) -> Result<Option<Vec<(ProjectId, String)>>> {
-        let visible = bascule_forge::ports::Sight::visible(&Sight(self.identity.clone()), caller).await?;
-        if visible == SeenProjects::All {
+    /// The projects whose facts a caller may read, `None` for all of them. To see that a project exists, as a
+    /// guest does, is not enough.
+    async fn readable(&self, caller: &Caller) -> Result<Option<Vec<ProjectId>>> {
+        let reach = self.identity.reach(caller).await?;
+        if reach.everywhere.is_some_and(reads) {
             return Ok(None);
         }
+        let visible = SeenProjects::Some {
+            groups: reach.groups.into_iter().filter(|(_, role)| reads(*role)).map(|(id, _)| id).collect(),
+            projects: reach.projects.into_iter().filter(|(_, role)| reads(*role)).map(|(id, _)| id).collect(),
+            internal: reach.internal,
+        };
         let projects = self.forge.list(&visible, "", 0, PROJECTS).await?;
-        Ok(Some(
-            projects
-                .into_iter()
-                .map(|project| (project.id, project.path()))
-                .collect(),
-        ))
+        Ok(Some(projects.into_iter().map(|project| project.id).collect()))
     }
+}
+
+/// Whether a role reads facts, incidents, environments and measures: all four need the same one.
+fn reads(role: Role) -> bool {
+    [Permission::LedgerRead, Permission::IncidentRead, Permission::EnvironmentRead, Permission::InsightsRead]
+        .into_iter()
+        .all(|permission| role.holds(permission))
 }
 
 #[async_trait]
@@ -272,10 +280,7 @@ impl bascule_delivery::ProjectInfo for Projects {
     }
 
     async fn visible(&self, caller: &Caller) -> Result<Option<Vec<ProjectId>>> {
-        Ok(self
-            .seen(caller)
-            .await?
-            .map(|projects| projects.into_iter().map(|(id, _)| id).collect()))
+        self.readable(caller).await
     }
 }
 
@@ -408,10 +413,7 @@ impl bascule_incidents::ports::PostmortemHome for Home {
 #[async_trait]
 impl bascule_incidents::ports::Visible for Projects {
     async fn projects(&self, caller: &Caller) -> Result<Option<Vec<ProjectId>>> {
-        Ok(self
-            .seen(caller)
-            .await?
-            .map(|projects| projects.into_iter().map(|(id, _)| id).collect()))
+        self.readable(caller).await
     }
 }
 

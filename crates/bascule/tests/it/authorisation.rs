@@ -163,3 +163,29 @@ async fn leaving_ends_everything_at_once() {
         "revoked is out"
     );
 }
+
+#[tokio::test]
+async fn a_guest_of_a_group_reads_none_of_its_facts() {
+    let app = TestApp::start(BIN);
+    let cli = app.cli();
+    drop(cli.ok(&["group", "create", "demo"]));
+    drop(cli.ok(&["project", "create", "demo/secret"]));
+    let created = cli.json(&["user", "create", "visitor"]);
+    drop(cli.ok(&["group", "set-member", "demo", "visitor", "--role", "guest"]));
+    let password = created["initial_password"].as_str().unwrap();
+    let answer = app
+        .anonymous("POST", "/sign-in")
+        .header("origin", app.url())
+        .form(&[("username", "visitor"), ("password", password), ("next", "/")])
+        .send()
+        .await
+        .unwrap();
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    for path in ["/api/v1/ledger", "/", "/ledger", "/insights", "/incidents", "/environments"] {
+        let answer = app.anonymous("GET", path).header("cookie", &cookie).header("accept", "text/html").send().await.unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        assert!(!answer.text().await.unwrap().contains("demo/secret"), "{path} tells a guest of the project's facts");
+    }
+    let project = app.anonymous("GET", "/demo/secret").header("cookie", &cookie).send().await.unwrap();
+    assert_eq!(project.status(), 403, "a guest reads no code");
+}
