@@ -50,6 +50,9 @@ impl Ledger {
                 args![],
             )
             .await?;
+        // The head as it stood when the verification began: facts may be appended meanwhile.
+        let head = self.db.one::<HeadRow>("SELECT seq, hash FROM ledger_head WHERE one = 1", args![]).await?;
+        let mut head = head.filter(|head| head.seq > 0);
         let mut checkpoints = checkpoints.into_iter().peekable();
         let mut previous = String::new();
         let mut expected = 1;
@@ -82,6 +85,13 @@ impl Ledger {
                     }
                     found.checkpoints += 1;
                 }
+                if let Some(head) = head.take_if(|head| head.seq == entry.seq)
+                    && head.hash != entry.hash
+                {
+                    let reason = "the head names another hash: the newest entries were rewritten".to_owned();
+                    found.fault = Some(Fault { seq: entry.seq, reason });
+                    return Ok(found);
+                }
                 found.entries += 1;
                 expected = entry.seq + 1;
                 previous = entry.hash;
@@ -93,21 +103,9 @@ impl Ledger {
                 seq: checkpoint.seq,
                 reason,
             });
-        } else if let Some(head) = self
-            .db
-            .one::<HeadRow>("SELECT seq, hash FROM ledger_head WHERE one = 1", args![])
-            .await?
-            && (head.seq, head.hash.as_str()) != (expected - 1, previous.as_str())
-        {
-            let reason = format!(
-                "the head says {} entries, {} are there: the newest were cut",
-                head.seq,
-                expected - 1
-            );
-            found.fault = Some(Fault {
-                seq: expected,
-                reason,
-            });
+        } else if let Some(head) = head {
+            let reason = format!("the head says {} entries, {} are there: the newest were cut", head.seq, expected - 1);
+            found.fault = Some(Fault { seq: expected, reason });
         }
         Ok(found)
     }
