@@ -375,7 +375,7 @@ fn release(node: &Node, place: &str, reader: &mut Reader) -> Option<Release> {
             "tag_name" => release.tag_name = reader.text(value, "release:tag_name").unwrap_or_default(),
             "name" => release.name = reader.text(value, "release:name").unwrap_or_default(),
             "description" => {
-                release.description = reader.text(value, "release:description").unwrap_or_default()
+                release.description = reader.text(value, "release:description").unwrap_or_default();
             }
             "assets" => {
                 for links in reader

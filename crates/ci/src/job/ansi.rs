@@ -244,7 +244,7 @@ fn escape_length(bytes: &[u8]) -> Option<usize> {
                 .skip(1)
                 .position(|w| w == b"\x1b\\")
                 .map(|at| at + 3)
-                .or({ if bytes.len() > 62 { Some(2) } else { None } }),
+                .or((bytes.len() > 62).then_some(2)),
         },
         b if b.is_ascii() => Some(2),
         _ => Some(1),

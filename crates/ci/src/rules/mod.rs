@@ -117,7 +117,7 @@ fn rule(node: &Node, place: &str, kind: Place, reader: &mut Reader) -> Option<Ru
                 }
             }
             "changes" => {
-                rule.changes = Some(patterns(value, "rules:changes", &["paths", "compare_to"], reader))
+                rule.changes = Some(patterns(value, "rules:changes", &["paths", "compare_to"], reader));
             }
             "exists" => rule.exists = Some(patterns(value, "rules:exists", &["paths"], reader)),
             "when" => rule.when = when(value, "rules:when", words, reader),

@@ -331,7 +331,7 @@ async fn upload(
             let text = String::from_utf8_lossy(&text).into_owned();
             match name.as_str() {
                 "artifact_format" => {
-                    query.artifact_format = wire::ArtifactFormat::parse(&text).unwrap_or_default()
+                    query.artifact_format = wire::ArtifactFormat::parse(&text).unwrap_or_default();
                 }
                 "artifact_type" => query.artifact_type = text,
                 "expire_in" => query.expire_in = Some(text),
