@@ -107,6 +107,11 @@ impl Ledger {
             let reason = format!("the head says {} entries, {} are there: the newest were cut", head.seq, expected - 1);
             found.fault = Some(Fault { seq: expected, reason });
         }
+        let now = self.head().await?;
+        if found.fault.is_none() && now < expected - 1 {
+            let reason = format!("the head says {now} entries: this one was slipped in");
+            found.fault = Some(Fault { seq: now + 1, reason });
+        }
         Ok(found)
     }
 
@@ -236,6 +241,9 @@ mod tests {
         ledger.checkpoint_now().await.unwrap();
         let other = InstanceKey::generate().public();
         assert_eq!(ledger.verify(&other).await.unwrap().fault.unwrap().seq, 3);
+        tamper(&ledger, "UPDATE ledger_head SET seq = 2").await;
+        assert_eq!(ledger.verify(&ledger.key().public()).await.unwrap().fault.unwrap().seq, 3);
+        tamper(&ledger, "UPDATE ledger_head SET seq = 3").await;
         tamper(&ledger, "DELETE FROM fact WHERE seq = 3").await;
         assert_eq!(
             ledger
