@@ -51,7 +51,10 @@ impl Ledger {
             )
             .await?;
         // The head as it stood when the verification began: facts may be appended meanwhile.
-        let head = self.db.one::<HeadRow>("SELECT seq, hash FROM ledger_head WHERE one = 1", args![]).await?;
+        let head = self
+            .db
+            .one::<HeadRow>("SELECT seq, hash FROM ledger_head WHERE one = 1", args![])
+            .await?;
         let mut head = head.filter(|head| head.seq > 0);
         let mut checkpoints = checkpoints.into_iter().peekable();
         let mut previous = String::new();
@@ -89,7 +92,10 @@ impl Ledger {
                     && head.hash != entry.hash
                 {
                     let reason = "the head names another hash: the newest entries were rewritten".to_owned();
-                    found.fault = Some(Fault { seq: entry.seq, reason });
+                    found.fault = Some(Fault {
+                        seq: entry.seq,
+                        reason,
+                    });
                     return Ok(found);
                 }
                 found.entries += 1;
@@ -104,8 +110,15 @@ impl Ledger {
                 reason,
             });
         } else if let Some(head) = head {
-            let reason = format!("the head says {} entries, {} are there: the newest were cut", head.seq, expected - 1);
-            found.fault = Some(Fault { seq: expected, reason });
+            let reason = format!(
+                "the head says {} entries, {} are there: the newest were cut",
+                head.seq,
+                expected - 1
+            );
+            found.fault = Some(Fault {
+                seq: expected,
+                reason,
+            });
         }
         let now = self.head().await?;
         if found.fault.is_none() && now < expected - 1 {
@@ -241,9 +254,26 @@ mod tests {
         ledger.checkpoint_now().await.unwrap();
         let other = InstanceKey::generate().public();
         assert_eq!(ledger.verify(&other).await.unwrap().fault.unwrap().seq, 3);
-        tamper(&ledger, "UPDATE ledger_head SET seq = 2").await;
-        assert_eq!(ledger.verify(&ledger.key().public()).await.unwrap().fault.unwrap().seq, 3);
-        tamper(&ledger, "UPDATE ledger_head SET seq = 3").await;
+        tamper(
+            &ledger,
+            "UPDATE ledger_head SET seq = 2, hash = (SELECT hash FROM fact WHERE seq = 2)",
+        )
+        .await;
+        assert_eq!(
+            ledger
+                .verify(&ledger.key().public())
+                .await
+                .unwrap()
+                .fault
+                .unwrap()
+                .seq,
+            3
+        );
+        tamper(
+            &ledger,
+            "UPDATE ledger_head SET seq = 3, hash = (SELECT hash FROM fact WHERE seq = 3)",
+        )
+        .await;
         tamper(&ledger, "DELETE FROM fact WHERE seq = 3").await;
         assert_eq!(
             ledger
