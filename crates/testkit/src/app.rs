@@ -206,13 +206,11 @@ impl TestApp {
     }
 
     /// A request to a path, with the administrator's token.
-    #[must_use]
     pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         self.anonymous(method, path).bearer_auth(&self.token)
     }
 
     /// A request to a path, as nobody.
-    #[must_use]
     pub fn anonymous(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         self.http
             .request(method.parse().unwrap(), format!("{}{path}", self.url))
