@@ -4,7 +4,6 @@ use crate::Result;
 use std::{
     fs::File,
     net::{SocketAddr, TcpListener, TcpStream},
-    os::unix::process::CommandExt as _,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},

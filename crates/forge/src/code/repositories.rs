@@ -307,7 +307,7 @@ fn sweep_directory(directory: &Path, leftover: impl Fn(&str) -> bool) -> usize {
         match removed {
             Ok(()) => count += 1,
             Err(error) => {
-                tracing::warn!(path = %entry.path().display(), %error, "a leftover could not be removed")
+                tracing::warn!(path = %entry.path().display(), %error, "a leftover could not be removed");
             }
         }
     }

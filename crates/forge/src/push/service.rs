@@ -174,7 +174,7 @@ impl Forge {
                     return;
                 }
                 Err(problem) => {
-                    tracing::error!(%problem, "a push's facts could not be appended; will be tried again")
+                    tracing::error!(%problem, "a push's facts could not be appended; will be tried again");
                 }
             }
             tokio::time::sleep(pause).await;
@@ -249,7 +249,7 @@ impl Forge {
                 match happened {
                     Some(happened) => {
                         self.append(&tx, id, intent, happened, &project.default_branch)
-                            .await?
+                            .await?;
                     }
                     None if keep_young && now.since(intent.at) < YOUNG => continue,
                     None => {}
