@@ -1,5 +1,12 @@
 //! The forge as stock git, browsers and API clients see it, over HTTP.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "tests fail by panicking"
+)]
+
 mod api;
 mod crash;
 mod fixture;
