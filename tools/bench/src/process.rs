@@ -25,7 +25,8 @@ impl Server {
         command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
-            .stderr(file);
+            .stderr(file)
+            .process_group(0);
         let child = command
             .spawn()
             .map_err(|e| format!("{}: {e}", command.get_program().to_string_lossy()))?;

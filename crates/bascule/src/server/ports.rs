@@ -3,7 +3,8 @@
 use async_trait::async_trait;
 use bascule_ci::Ci;
 use bascule_core::{
-    Actor, Caller, Digest, EnvironmentId, GroupScope, JobId, Permission, Problem, ProjectId, ReleaseId, Result, Role,
+    Actor, Caller, Digest, EnvironmentId, GroupScope, JobId, Permission, Problem, ProjectId, ReleaseId,
+    Result, Role,
 };
 use bascule_delivery::Delivery;
 use bascule_forge::{FileToCommit, Forge, Signature, Visible as SeenProjects};
@@ -253,8 +254,18 @@ impl Projects {
             return Ok(None);
         }
         let visible = SeenProjects::Some {
-            groups: reach.groups.into_iter().filter(|(_, role)| reads(*role)).map(|(id, _)| id).collect(),
-            projects: reach.projects.into_iter().filter(|(_, role)| reads(*role)).map(|(id, _)| id).collect(),
+            groups: reach
+                .groups
+                .into_iter()
+                .filter(|(_, role)| reads(*role))
+                .map(|(id, _)| id)
+                .collect(),
+            projects: reach
+                .projects
+                .into_iter()
+                .filter(|(_, role)| reads(*role))
+                .map(|(id, _)| id)
+                .collect(),
             internal: reach.internal,
         };
         let projects = self.forge.list(&visible, "", 0, PROJECTS).await?;
@@ -264,9 +275,14 @@ impl Projects {
 
 /// Whether a role reads facts, incidents, environments and measures: all four need the same one.
 fn reads(role: Role) -> bool {
-    [Permission::LedgerRead, Permission::IncidentRead, Permission::EnvironmentRead, Permission::InsightsRead]
-        .into_iter()
-        .all(|permission| role.holds(permission))
+    [
+        Permission::LedgerRead,
+        Permission::IncidentRead,
+        Permission::EnvironmentRead,
+        Permission::InsightsRead,
+    ]
+    .into_iter()
+    .all(|permission| role.holds(permission))
 }
 
 #[async_trait]

@@ -180,12 +180,39 @@ async fn a_guest_of_a_group_reads_none_of_its_facts() {
         .send()
         .await
         .unwrap();
-    let cookie = answer.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
-    for path in ["/api/v1/ledger", "/", "/ledger", "/insights", "/incidents", "/environments"] {
-        let answer = app.anonymous("GET", path).header("cookie", &cookie).header("accept", "text/html").send().await.unwrap();
+    let cookie = answer.headers()["set-cookie"]
+        .to_str()
+        .unwrap()
+        .split(';')
+        .next()
+        .unwrap()
+        .to_owned();
+    for path in [
+        "/api/v1/ledger",
+        "/",
+        "/ledger",
+        "/insights",
+        "/incidents",
+        "/environments",
+    ] {
+        let answer = app
+            .anonymous("GET", path)
+            .header("cookie", &cookie)
+            .header("accept", "text/html")
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 200, "{path}");
-        assert!(!answer.text().await.unwrap().contains("demo/secret"), "{path} tells a guest of the project's facts");
+        assert!(
+            !answer.text().await.unwrap().contains("demo/secret"),
+            "{path} tells a guest of the project's facts"
+        );
     }
-    let project = app.anonymous("GET", "/demo/secret").header("cookie", &cookie).send().await.unwrap();
+    let project = app
+        .anonymous("GET", "/demo/secret")
+        .header("cookie", &cookie)
+        .send()
+        .await
+        .unwrap();
     assert_eq!(project.status(), 403, "a guest reads no code");
 }

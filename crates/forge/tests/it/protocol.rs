@@ -83,7 +83,7 @@ async fn rubbish_is_refused_clearly_and_changes_nothing() {
             line(&format!("{zero} {} refs/heads/x\0 report-status", "1".repeat(40)))
         )
         .into_bytes(),
-        command[..command.len() / 2].as_bytes().to_vec(),
+        command.as_bytes()[..command.len() / 2].to_vec(),
     ];
     for service in ["upload-pack", "receive-pack"] {
         for body in &bodies {
