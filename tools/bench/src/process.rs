@@ -4,6 +4,7 @@ use crate::Result;
 use std::{
     fs::File,
     net::{SocketAddr, TcpListener, TcpStream},
+    os::unix::process::CommandExt as _,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
