@@ -209,7 +209,7 @@ async fn a_guest_of_a_group_reads_none_of_its_facts() {
         );
     }
     let project = app
-        .anonymous("GET", "/demo/secret")
+        .anonymous("GET", "/demo/secret/-/commits")
         .header("cookie", &cookie)
         .send()
         .await
