@@ -69,7 +69,7 @@ test('every main page opens, asks no other host, and has no script errors', asyn
     const answer = await page.goto(address);
     assert.equal(answer.status(), 200, address);
     assert.ok((await page.textContent('body')).includes(text), `${address} shows ${text}`);
-    const unlabelled = await page.$$eval('input:not([type=hidden]):not([type=submit]):not([disabled]),select,textarea', (fields) =>
+    const unlabelled = await page.$$eval('input:not([type=hidden]):not([type=submit]):not([disabled]):not([aria-hidden=true]),select,textarea', (fields) =>
       fields.filter((f) => !f.labels?.length && !f.getAttribute('aria-label') && !f.getAttribute('aria-labelledby')).map((f) => f.outerHTML));
     assert.deepEqual(unlabelled, [], `${address}: inputs without a label`);
   }
