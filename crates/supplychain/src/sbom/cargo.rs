@@ -134,11 +134,9 @@ fn qualifier(source: &str) -> Option<(&'static str, String)> {
     let index = source
         .strip_prefix("registry+")
         .or_else(|| source.strip_prefix("sparse+"))?;
-    let default = [
-        "https://github.com/rust-lang/crates.io-index",
-        "https://index.crates.io/",
-    ];
-    (!default.contains(&index)).then(|| ("repository_url", index.to_owned()))
+    // Cargo writes the default registry under its index's name, wherever a mirror of it stands.
+    let default = index.ends_with("/crates.io-index");
+    (!default).then(|| ("repository_url", index.to_owned()))
 }
 
 /// The package that one way of writing a dependency means.

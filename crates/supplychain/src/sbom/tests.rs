@@ -94,7 +94,7 @@ fn this_projects_own_lockfile_lists_every_crate() {
 
 #[test]
 fn cargo_formats_one_to_four_give_the_same_graph() {
-    let registry = "registry+https://github.com/rust-lang/crates.io-index";
+    let registry = "registry+https://index.example/crates.io-index";
     let one = format!(
         "[[package]]\nname = \"app\"\nversion = \"0.1.0\"\ndependencies = [\n \"rand 0.7.2 ({registry})\",\n]\n\n\
          [[package]]\nname = \"rand\"\nversion = \"0.7.2\"\nsource = \"{registry}\"\n\n\
@@ -504,7 +504,7 @@ proptest! {
         let names: Vec<String> = all.keys().map(|name| format!("\"{name}\"")).collect();
         let mut text = "version = 4\n".to_owned();
         for (name, numbers) in &all {
-            text += &format!("[[package]]\nname = \"{name}\"\nversion = \"{}\"\nsource = \"registry+https://github.com/rust-lang/crates.io-index\"\nchecksum = \"{SUM}\"\ndependencies = [{}]\n", version(*numbers), names.join(", "));
+            text += &format!("[[package]]\nname = \"{name}\"\nversion = \"{}\"\nsource = \"registry+https://index.example/crates.io-index\"\nchecksum = \"{SUM}\"\ndependencies = [{}]\n", version(*numbers), names.join(", "));
         }
         let inventory = read("Cargo.lock", &text);
         prop_assert_eq!(expected("cargo", &all), found("Cargo.lock", &text));
