@@ -257,7 +257,9 @@ async fn times(platform: &Platform, path: &str) -> Result<Vec<f64>> {
     let mut all = Vec::with_capacity(REQUESTS);
     for number in 0..WARM_UP + REQUESTS {
         // Answers to the same question are kept; a page with `DAY` in its address is asked anew each time.
-        let day = SystemClock.now().minus(Duration::from_secs(86_400 * (60 + number as u64)));
+        let day = SystemClock
+            .now()
+            .minus(Duration::from_secs(86_400 * (60 + number as u64)));
         let day = day.to_string();
         let path = path.replace(DAY, day.split('T').next().unwrap_or_default());
         let took = platform.time_page(&path).await?.as_secs_f64() * 1000.0;
