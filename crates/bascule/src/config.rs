@@ -116,6 +116,11 @@ impl Config {
                 )
                 .next("See the book, chapter Configuration, for every setting.")
             })?;
+        let mut config = config;
+        // Jobs and products are started from other directories.
+        if let Ok(absolute) = std::path::absolute(&config.data) {
+            config.data = absolute;
+        }
         if !matches!(config.job_network.as_str(), "never" | "on_request" | "always") {
             return Err(
                 Problem::new(400, "usage", format!("job_network is `{}`.", config.job_network))
