@@ -7,7 +7,10 @@ use figment::{
     providers::{Env, Format as _, Serialized, Toml},
 };
 use serde::{Deserialize, Serialize};
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 /// All settings of a server, and of what `up` runs beside it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -116,11 +119,10 @@ impl Config {
                 )
                 .next("See the book, chapter Configuration, for every setting.")
             })?;
-        let mut config = config;
-        // Jobs and products are started from other directories.
-        if let Ok(absolute) = std::path::absolute(&config.data) {
-            config.data = absolute;
-        }
+        let config = Self {
+            data: data_directory(&config.data)?,
+            ..config
+        };
         if !matches!(config.job_network.as_str(), "never" | "on_request" | "always") {
             return Err(
                 Problem::new(400, "usage", format!("job_network is `{}`.", config.job_network))
@@ -140,9 +142,40 @@ impl Config {
     }
 }
 
+/// A data directory as given on the command line, in the environment or in a file, made absolute: jobs and
+/// products are started from other directories.
+pub fn data_directory(given: &Path) -> Result<PathBuf> {
+    std::path::absolute(given).map_err(|error| {
+        Problem::new(
+            400,
+            "usage",
+            format!(
+                "The data directory `{}` cannot be used: {error}.",
+                given.display()
+            ),
+        )
+        .next("Give --data as an absolute path.")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_relative_data_directory_is_made_absolute_and_an_empty_one_refused() {
+        let options = |data: &str| ServerOptions {
+            data: Some(PathBuf::from(data)),
+            ..ServerOptions::default()
+        };
+        let config = Config::read(&options("./data")).unwrap();
+        assert_eq!(config.data, std::env::current_dir().unwrap().join("data"));
+        assert_eq!(
+            Config::read(&options("/srv/data")).unwrap().data,
+            Path::new("/srv/data")
+        );
+        assert_eq!(Config::read(&options("")).unwrap_err().code, "usage");
+    }
 
     #[test]
     fn the_command_line_wins_over_the_file() {

@@ -2,6 +2,7 @@
 
 use crate::{
     cli::output::{self, code, usage},
+    config::data_directory,
     up,
 };
 use bascule_agent::Agent;
@@ -117,7 +118,8 @@ pub fn network_policy(text: &str) -> Result<NetworkPolicy> {
 }
 
 pub async fn runner(options: RunnerOptions) -> Result<u8> {
-    let mut config = bascule_runner::Config::new(&options.server, &options.runner_token, &options.data);
+    let data = data_directory(&options.data)?;
+    let mut config = bascule_runner::Config::new(&options.server, &options.runner_token, &data);
     config.name = options.name;
     config.concurrency = options.jobs.max(1);
     config.network_policy = network_policy(&options.network)?;
@@ -137,7 +139,8 @@ pub async fn runner(options: RunnerOptions) -> Result<u8> {
 
 pub async fn agent(options: AgentOptions) -> Result<u8> {
     let clock = Arc::new(SystemClock);
-    let config = bascule_agent::Config::new(&options.server, &options.agent_token, options.data, clock);
+    let data = data_directory(&options.data)?;
+    let config = bascule_agent::Config::new(&options.server, &options.agent_token, data, clock);
     Agent::new(config).run(up::on_signal()).await?;
     Ok(code::DONE)
 }

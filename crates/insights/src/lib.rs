@@ -22,7 +22,7 @@ use bascule_store::Db;
 use bascule_web::Routes;
 use measure::service::Cache;
 use ports::Visible;
-use std::sync::Arc;
+use std::sync::{Arc, atomic::AtomicI64};
 
 /// The capability, cheap to clone.
 #[derive(Clone)]
@@ -34,6 +34,8 @@ pub struct Insights {
     pub(crate) cache: Arc<Cache>,
     /// One projector at a time in this process; the cursor's row guards against others.
     pub(crate) projecting: Arc<tokio::sync::Mutex<()>>,
+    /// The newest fact that this process knows to be applied.
+    pub(crate) applied: Arc<AtomicI64>,
     /// One verification of the whole ledger at a time.
     pub(crate) verifying: Arc<tokio::sync::Mutex<()>>,
 }
@@ -60,6 +62,7 @@ impl Insights {
             visible,
             cache: Arc::default(),
             projecting,
+            applied: Arc::default(),
             verifying,
         }
     }

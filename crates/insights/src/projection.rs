@@ -18,7 +18,7 @@ use bascule_ledger::{
     },
 };
 use bascule_store::{Query as _, Result as StoreResult, Tx, Value, args, row};
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::atomic::Ordering};
 
 /// Facts read at once. All kinds are read and most left alone: going along the ledger's own order is far
 /// faster than asking for two dozen kinds.
@@ -63,11 +63,15 @@ impl Subscriber for Project {
     }
 
     async fn handle(&self, entry: &Entry) -> Result<(), BoxError> {
-        // All that is there at once: the calls for the facts after this one then find nothing to do.
+        // A batch reaches further than this fact; `ahead` says how far.
         while self.0.cursor().await? < entry.seq {
             self.0.batch().await?;
         }
         Ok(())
+    }
+
+    fn ahead(&self) -> i64 {
+        self.0.applied.load(Ordering::SeqCst)
     }
 }
 
@@ -118,6 +122,7 @@ impl Insights {
             apply(&tx, entry).await?;
         }
         tx.commit().await?;
+        self.applied.fetch_max(last, Ordering::SeqCst);
         Ok(true)
     }
 
@@ -133,6 +138,7 @@ impl Insights {
         tx.run("INSERT INTO insight_cursor (one, seq) VALUES (1, 0)", args![])
             .await?;
         tx.commit().await?;
+        self.applied.store(0, Ordering::SeqCst);
         while self.batch().await? {}
         self.cache.clear();
         Ok(())

@@ -22,6 +22,8 @@ pub struct TestApp {
     data: tempfile::TempDir,
     database: Database,
     variables: Vec<(String, String)>,
+    /// Started in the directory above its data, which it is told as a relative path.
+    relative: bool,
     child: Option<Child>,
     log: Arc<Mutex<VecDeque<String>>>,
     url: String,
@@ -51,9 +53,24 @@ impl TestApp {
         Self::with(binary, Database::Postgres(Arc::new(Postgres::start())), &[])
     }
 
+    /// Starts it as a person does who gives `--data ./NAME` in the directory above.
+    #[must_use]
+    pub fn start_relative(binary: &str) -> Self {
+        let mut app = Self::new(binary, Database::Sqlite, &[]);
+        app.relative = true;
+        app.resume();
+        app
+    }
+
     fn with(binary: &str, database: Database, variables: &[(&str, &str)]) -> Self {
+        let mut app = Self::new(binary, database, variables);
+        app.resume();
+        app
+    }
+
+    fn new(binary: &str, database: Database, variables: &[(&str, &str)]) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
-        let mut app = Self {
+        Self {
             binary: PathBuf::from(binary),
             data: tempfile::tempdir().unwrap(),
             database,
@@ -61,6 +78,7 @@ impl TestApp {
                 .iter()
                 .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
                 .collect(),
+            relative: false,
             child: None,
             log: Arc::default(),
             url: String::new(),
@@ -72,9 +90,7 @@ impl TestApp {
                 .pool_max_idle_per_host(0)
                 .build()
                 .unwrap(),
-        };
-        app.resume();
-        app
+        }
     }
 
     /// Starts the process again on the same data.
@@ -87,9 +103,20 @@ impl TestApp {
             self.url.trim_start_matches("http://")
         };
         let mut command = Command::new(&self.binary);
+        let data = match (
+            self.relative,
+            self.data.path().parent(),
+            self.data.path().file_name(),
+        ) {
+            (true, Some(above), Some(name)) => {
+                command.current_dir(above);
+                Path::new(".").join(name)
+            }
+            _ => self.data.path().to_owned(),
+        };
         command
             .args(["up", "--listen", listen, "--data"])
-            .arg(self.data.path())
+            .arg(&data)
             .envs(self.variables.iter().map(|(k, v)| (k, v)))
             .env_remove("BASCULE_URL")
             .env_remove("BASCULE_TOKEN")

@@ -40,6 +40,19 @@ async fn from_commit_to_production_on_postgres() {
     assert!(app.cli().json(&["insights", PROJECT])["dora"].is_object());
 }
 
+/// `--data ./NAME`: jobs and products are started from other directories and find their files all the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_relative_data_directory_runs_jobs_and_products() {
+    let app = TestApp::start_relative(BIN);
+    let git = product::create(&app);
+    assert_eq!(pipeline(&app, PROJECT, "main").await["status"], "success");
+    release(&app, &git, "1.0.0").await;
+    let (_, url) = serving(&app, "staging").unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = client.get(url).send().await.unwrap();
+    assert_eq!(answer.text().await.unwrap(), "hello 1.0.0");
+}
+
 /// Asks at a steady rate until told to stop; counts answers that never came.
 fn load(url: String, stop: Arc<AtomicBool>, lost: Arc<AtomicU64>) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
