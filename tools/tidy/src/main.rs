@@ -13,6 +13,7 @@ use std::{
 /// Each crate's rank, as ARCHITECTURE.md says. A crate may use crates of a strictly lower rank only.
 const RANKS: &[(&str, u8)] = &[
     ("bascule-core", 0),
+    ("bascule-planner", 1),
     ("bascule-wire", 1),
     ("bascule-client", 2),
     ("bascule-sandbox", 2),

@@ -1,0 +1,31 @@
+//! A change that someone has to approve, version by version.
+
+use super::{Candidate, Constraint, Hold, Scope};
+use crate::version::Version;
+
+/// An approval that is asked for, and the versions that have it.
+#[derive(Clone, Debug)]
+pub struct Approval {
+    /// Who has to approve: a team or a role.
+    pub by: String,
+    /// Versions that were approved.
+    pub given: Vec<Version>,
+}
+
+impl Constraint for Approval {
+    fn kind(&self) -> &'static str {
+        "approval"
+    }
+
+    fn scope(&self) -> Scope {
+        Scope::Moment
+    }
+
+    fn judge(&self, candidate: &Candidate<'_>) -> Option<Hold> {
+        let given = self.given.contains(&candidate.release.version);
+        (!given).then(|| {
+            let event = format!("approval by {}", self.by);
+            Hold::when(self.kind(), format!("waits for {event}"), event)
+        })
+    }
+}
