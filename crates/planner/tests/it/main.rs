@@ -1,5 +1,12 @@
 //! The planner as its users meet it: what is planned, why not, and whether that is the newest that is safe.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test that cannot go on should say where"
+)]
+
 mod exhaustive;
 mod why;
 
