@@ -3,7 +3,15 @@
 use bascule_store::Migration;
 
 /// Migrations, in order.
-pub const MIGRATIONS: &[Migration] = &[Migration {
+pub const MIGRATIONS: &[Migration] = &[FIRST, STRATEGIES];
+
+/// Pauses that a policy makes.
+const STRATEGIES: Migration = Migration {
+    id: "delivery-0003-strategies",
+    sql: "ALTER TABLE rollout ADD COLUMN held BOOLEAN NOT NULL DEFAULT FALSE;",
+};
+
+const FIRST: Migration = Migration {
     id: "delivery-0001",
     sql: "
         CREATE TABLE agent (
@@ -148,4 +156,4 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
             PRIMARY KEY (rollout_id, at)
         );
     ",
-}];
+};

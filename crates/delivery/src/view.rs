@@ -68,10 +68,12 @@ pub(crate) fn rollout(row: &Rollout, names: &Names) -> dto::Rollout {
         baseline: row.baseline.clone(),
         status: row.status().as_str().to_owned(),
         weight: row.weight(),
+        strategy: row.policy.0.strategy.as_str().to_owned(),
         steps: row.policy.0.steps.clone(),
+        plan: plan(row),
         step: u32::try_from(row.step).unwrap_or(0),
         step_at: row.step_at,
-        step_ms: row.policy.0.step_ms,
+        step_ms: row.policy.0.time_at(row.step()),
         cause: row.cause.clone(),
         reason: row.reason.clone(),
         numbers: dto::RolloutNumbers {
@@ -90,6 +92,33 @@ pub(crate) fn rollout(row: &Rollout, names: &Names) -> dto::Rollout {
         created_at: row.created_at,
         finished_at: row.finished_at,
     }
+}
+
+/// The steps of a rollout and where each stands.
+fn plan(row: &Rollout) -> Vec<dto::RolloutStep> {
+    let Json(policy) = &row.policy;
+    let status = row.status();
+    policy
+        .steps
+        .iter()
+        .enumerate()
+        .map(|(step, weight)| {
+            let state = match status {
+                rollout::Status::Promoted => "done",
+                _ if step < row.step() => "done",
+                rollout::Status::Aborted if step > row.step() => "never",
+                _ if step > row.step() => "ahead",
+                rollout::Status::Aborted => "done",
+                _ => "now",
+            };
+            dto::RolloutStep {
+                weight: *weight,
+                time_ms: if *weight < 100 { policy.time_at(step) } else { 0 },
+                pause: policy.pauses.contains(&step),
+                state: state.to_owned(),
+            }
+        })
+        .collect()
 }
 
 impl Delivery {

@@ -125,8 +125,14 @@ pub struct Rollout {
     pub status: String,
     /// Share of traffic of the new version now, in percent.
     pub weight: u32,
+    /// How traffic goes over: `blue_green`, `canary`.
+    #[serde(default)]
+    pub strategy: String,
     /// Shares of traffic it goes through.
     pub steps: Vec<u32>,
+    /// The same, each with its time and where it stands.
+    #[serde(default)]
+    pub plan: Vec<RolloutStep>,
     /// Index of the present step.
     pub step: u32,
     /// When the present step began.
@@ -145,6 +151,19 @@ pub struct Rollout {
     pub created_at: Timestamp,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
+}
+
+/// One step of a rollout.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RolloutStep {
+    /// Share of traffic of the new version, in percent.
+    pub weight: u32,
+    /// Least time it lasts, in milliseconds; 0 for the last, which ends the rollout.
+    pub time_ms: u64,
+    /// Whether a person is waited for after it.
+    pub pause: bool,
+    /// `done`, `now`, `ahead`, `never`.
+    pub state: String,
 }
 
 /// What a rollout is judged on: counts of the slices in which both versions answered, and the evidence.

@@ -2,7 +2,7 @@
 //! machine and over loopback only, and writes `bench/RESULTS.md`.
 //!
 //! `bench` runs every section, `bench edge git` only those; the others keep what an earlier run wrote.
-//! `BENCH_COMMITS`, `BENCH_PROJECTS`, `BENCH_FACTS`, `BENCH_SECONDS` and `BENCH_PUSHES` make a run smaller.
+//! `BENCH_COMMITS`, `BENCH_PROJECTS`, `BENCH_FACTS`, `BENCH_SECONDS`, `BENCH_PUSHES` and `BENCH_ROLLOUTS` make a run smaller.
 
 #![allow(
     clippy::disallowed_methods,
@@ -13,6 +13,7 @@ mod edge;
 mod facts;
 mod git;
 mod history;
+mod judge;
 mod machine;
 mod pages;
 mod platform;
@@ -31,7 +32,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 type Result<T> = std::result::Result<T, Error>;
 
 /// Sections in the order of the report.
-const SECTIONS: &[&str] = &["git", "edge", "pushes", "start", "pages"];
+const SECTIONS: &[&str] = &["git", "edge", "pushes", "start", "pages", "judge"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -59,6 +60,7 @@ async fn main() -> ExitCode {
             "edge" => edge::measure(),
             "pushes" => pushes::measure().await,
             "start" => start::measure().await,
+            "judge" => judge::measure(),
             _ => pages::measure().await,
         };
         // Each section is written as soon as it is there: a later one that fails takes nothing away.

@@ -5,7 +5,8 @@ use crate::{
     deployment::{Deployment, Instance, Status as DeploymentStatus, instances},
     environment,
     rollout::{
-        Cause, Decision, GUARD_LOOK_BACK, Second, Seen, Status, closed_slices, decide, recent_pairs,
+        BURN_LOOK_BACK, Cause, Decision, GUARD_LOOK_BACK, Second, Seen, Status, closed_slices, decide,
+        recent_pairs,
         store::{self, Rollout},
     },
 };
@@ -14,7 +15,7 @@ use bascule_store::Json;
 use std::time::Duration;
 
 /// Seconds kept after they were judged, for the guardrail and for late counts of the same second.
-const KEEP: Duration = Duration::from_secs(30);
+const KEEP: Duration = Duration::from_secs(90);
 
 impl From<&Instance> for Seen {
     fn from(instance: &Instance) -> Self {
@@ -41,11 +42,13 @@ impl Delivery {
         };
         let now = self.now();
         let look_back = now.minus(GUARD_LOOK_BACK).max(rollout.created_at);
-        let seconds = store::seconds(&self.db, &rollout, look_back.min(rollout.judged_until)).await?;
+        let burn_back = now.minus(BURN_LOOK_BACK).max(rollout.created_at);
+        let seconds = store::seconds(&self.db, &rollout, burn_back.min(rollout.judged_until)).await?;
         if rollout.recovering_at.is_none() && !self.judge(&mut rollout, &seconds).await? {
             return Ok(());
         }
         let recent = recent_pairs(&seconds, look_back);
+        let minute = recent_pairs(&seconds, burn_back);
         let (Json(policy), Json(judge)) = (&rollout.policy, &rollout.judge);
         let decision = decide(
             now,
@@ -53,7 +56,7 @@ impl Delivery {
             &rollout.progress(),
             (&(&new).into(), &(&old).into()),
             judge,
-            &recent,
+            (&recent, &minute),
         );
         self.carry_out(&rollout, &new, decision).await
     }
@@ -116,6 +119,9 @@ impl Delivery {
             }
             Decision::Ask(reason) => {
                 self.extend_rollout(rollout, Status::Waiting, &reason).await?;
+            }
+            Decision::Hold(reason) => {
+                self.hold_rollout(rollout, &reason).await?;
             }
             Decision::Promote(reason) => {
                 self.promote_rollout(&actor, rollout, Cause::Judge, &reason)

@@ -215,6 +215,7 @@ impl Delivery {
             first_error_at: None,
             created_at: now,
             finished_at: None,
+            held: false,
         };
         rollout::store::insert(&tx, &rollout).await?;
         instances::set_weight(&tx, new.id, weight).await?;
@@ -228,6 +229,7 @@ impl Delivery {
             baseline: rollout.baseline.clone(),
             steps: policy.steps.clone(),
             step_ms: i64::try_from(policy.step_ms).unwrap_or(i64::MAX),
+            strategy: policy.strategy.as_str().to_owned(),
         };
         self.ledger.append(&tx, &Actor::system(), &fact).await?;
         self.ledger

@@ -37,10 +37,12 @@
 //! weights stand still (slices are aligned to the steps of the rollout, and the slice in which the weight
 //! changed is left out). A single instance that fails for many slices on end is taken for a failing version.
 
+pub mod simulate;
 mod stats;
 #[cfg(test)]
 mod tests;
 
+use crate::product::Burn;
 use bascule_ledger::facts::delivery::JudgeNumbers;
 use serde::{Deserialize, Serialize};
 
@@ -325,6 +327,38 @@ pub fn guardrail(recent: &[Pair]) -> Option<String> {
         format!(
             "{} of {} requests failed on the new version within {GUARD_WINDOW_SECONDS} seconds",
             sum.new.errors, sum.new.requests
+        )
+    })
+}
+
+/// Seconds that the error budget's hard limit looks back.
+pub const BURN_WINDOW_SECONDS: u64 = 60;
+/// Errors on the new version before the error budget's hard limit may speak, so that chance does not.
+pub const BURN_ERRORS: u64 = 10;
+
+/// The absolute limit beside the test: the new version by itself uses the product's error budget up faster than
+/// the policy allows, whatever the old one does. `minute` holds the last [`BURN_WINDOW_SECONDS`] seconds.
+#[must_use]
+pub fn burns(minute: &[Pair], limit: Burn) -> Option<String> {
+    let mut new = Counts::default();
+    for pair in minute {
+        new.add(pair.new.bounded());
+    }
+    let bad_seconds = minute.iter().filter(|pair| pair.new.errors > 0).count();
+    if new.errors < BURN_ERRORS || bad_seconds < GUARD_SECONDS {
+        return None;
+    }
+    let budget = f64::from(limit.budget_ppm.max(1)) / 1e6;
+    let rate = new.error_rate() / budget;
+    (rate >= f64::from(limit.rate)).then(|| {
+        format!(
+            "{} of {} requests failed on the new version within {BURN_WINDOW_SECONDS} seconds ({}): {rate:.0} times \
+             what the error budget allows ({}), the limit is {} times",
+            new.errors,
+            new.requests,
+            percent(new.error_rate()),
+            percent(budget),
+            limit.rate,
         )
     })
 }

@@ -1,81 +1,7 @@
 //! Simulated rollouts: how often a healthy version is undone, and how soon a bad one is caught.
 
+use super::simulate::{Dice, Traffic as Load};
 use super::*;
-
-/// A small reproducible generator (SplitMix64), so that the figures never depend on the day.
-struct Dice(u64);
-
-impl Dice {
-    fn unit(&mut self) -> f64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        float((z ^ (z >> 31)) >> 12) / float(1 << 52)
-    }
-
-    /// Binomial by waiting times, quick where successes are rare.
-    fn binomial(&mut self, n: u64, p: f64) -> u64 {
-        if p > 0.5 {
-            return n - self.binomial(n, 1.0 - p);
-        }
-        if n == 0 || p <= 0.0 {
-            return 0;
-        }
-        let (mut at, mut hits, base) = (0.0, 0, (1.0 - p).ln());
-        loop {
-            at += (self.unit().max(1e-300).ln() / base).floor() + 1.0;
-            if at > float(n) {
-                return hits;
-            }
-            hits += 1;
-        }
-    }
-
-    fn poisson(&mut self, mean: f64) -> u64 {
-        self.binomial(10_000, mean / 10_000.0)
-    }
-}
-
-/// How errors come on a side.
-#[derive(Clone, Copy)]
-struct Load {
-    /// Requests in a slice.
-    per_slice: f64,
-    /// Share of errors.
-    rate: f64,
-    /// Share of slices in which one instance errs ten to a hundred times as much, each for itself.
-    bursts: f64,
-    /// Share of slices in which both err, as when a database is gone.
-    outages: f64,
-}
-
-fn slice(dice: &mut Dice, load: Load, new_rate: f64, weight: f64) -> Pair {
-    let total = dice.poisson(load.per_slice);
-    let new = dice.binomial(total, weight);
-    let outage = if dice.unit() < load.outages {
-        0.2 + 0.6 * dice.unit()
-    } else {
-        0.0
-    };
-    let mut side = |requests: u64, rate: f64| {
-        let burst = if dice.unit() < load.bursts {
-            0.05 + 0.9 * dice.unit()
-        } else {
-            0.0
-        };
-        let errors = dice.binomial(requests, rate.max(burst).max(outage));
-        Counts {
-            requests,
-            errors,
-            slow: errors / 2,
-        }
-    };
-    Pair {
-        new: side(new, new_rate),
-        old: side(total - new, load.rate),
-    }
-}
 
 /// Plays a rollout; the slice in which it was undone, if it was.
 fn play(dice: &mut Dice, load: Load, new_rate: f64, steps: &[(f64, u64)], most: u64) -> Option<u64> {
@@ -85,7 +11,7 @@ fn play(dice: &mut Dice, load: Load, new_rate: f64, steps: &[(f64, u64)], most: 
         judge.next_step();
         let mut in_step = 0;
         loop {
-            judge.fold(&slice(dice, load, new_rate, *weight));
+            judge.fold(&load.slice(dice, new_rate, *weight));
             seen += 1;
             in_step += 1;
             if judge.failed().is_some() {
@@ -111,7 +37,7 @@ const STEPS: &[(f64, u64)] = &[(0.10, 10), (0.25, 10), (0.50, 10)];
 #[test]
 fn healthy_versions_are_undone_in_less_than_one_rollout_of_a_hundred() {
     let runs = RUNS;
-    let mut dice = Dice(1);
+    let mut dice = Dice::new(1);
     let mut all = 0;
     let mut worst = 0;
     for per_slice in [20.0, 200.0, 2000.0] {
@@ -152,7 +78,7 @@ fn a_long_healthy_life_beside_the_old_version_is_left_alone() {
         bursts: 0.05,
         outages: 0.05,
     };
-    let mut dice = Dice(2);
+    let mut dice = Dice::new(2);
     for weight in [0.1, 0.9] {
         let undone = (0..20)
             .filter(|_| play(&mut dice, load, 0.01, &[(weight, 500)], 500).is_some())
@@ -187,7 +113,7 @@ fn a_rise_from_half_to_two_and_a_half_percent_at_200_a_minute_is_caught() {
         bursts: 0.0,
         outages: 0.0,
     };
-    let mut dice = Dice(3);
+    let mut dice = Dice::new(3);
     let (caught, median, late) = caught_within(RUNS, 0.95, || {
         play(&mut dice, load, 0.025, &[(0.10, 10), (0.25, 10), (0.50, 30)], 90)
     });
@@ -204,7 +130,7 @@ fn eight_percent_at_sixty_a_second_is_caught_in_seconds() {
         bursts: 0.0,
         outages: 0.0,
     };
-    let mut dice = Dice(4);
+    let mut dice = Dice::new(4);
     for (steps, at_most) in [(STEPS, (25, 35)), (&[(0.25, 60)][..], (18, 28))] {
         let (caught, median, late) = caught_within(RUNS, 0.95, || play(&mut dice, load, 0.08, steps, 60));
         println!(
@@ -227,15 +153,15 @@ fn trouble_that_begins_late_is_still_caught() {
         bursts: 0.0,
         outages: 0.0,
     };
-    let mut dice = Dice(5);
+    let mut dice = Dice::new(5);
     let mut judge = Judge::default();
     for _ in 0..600 {
-        judge.fold(&slice(&mut dice, load, 0.005, 0.25));
+        judge.fold(&load.slice(&mut dice, 0.005, 0.25));
     }
     assert!(judge.failed().is_none());
     let mut seconds = 0;
     while judge.failed().is_none() {
-        judge.fold(&slice(&mut dice, load, 0.10, 0.25));
+        judge.fold(&load.slice(&mut dice, 0.10, 0.25));
         seconds += 1;
     }
     assert!(seconds <= 60, "{seconds} s");

@@ -101,6 +101,19 @@ fn tone(status: &str) -> &'static str {
     }
 }
 
+/// The colour of a step's state; the word stands beside it.
+fn step_tone(state: &str) -> &'static str {
+    match state {
+        "done" => "bg-green-lt",
+        "now" => "bg-blue-lt",
+        _ => "bg-secondary-lt",
+    }
+}
+
+fn span(milliseconds: u64) -> String {
+    duration(Duration::from_millis(milliseconds))
+}
+
 /// The icon of a status, so that colour alone never tells.
 fn sign(status: &str) -> Markup {
     icon(match status {

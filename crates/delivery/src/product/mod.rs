@@ -3,6 +3,7 @@
 //! names line and column out.
 
 mod parse;
+mod rollout;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -83,6 +84,28 @@ impl Default for Slo {
 pub enum Strategy {
     /// A new instance beside the old, shares of traffic in steps.
     BlueGreen,
+    /// The same, with a time of its own for each step and pauses at which a person is waited for.
+    Canary,
+}
+
+impl Strategy {
+    /// As files and facts name it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::BlueGreen => "blue_green",
+            Self::Canary => "canary",
+        }
+    }
+}
+
+/// The hard limit on what a new version may cost: its errors against the product's error budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Burn {
+    /// So many times faster than the budget allows; 1 would use it up in just its window.
+    pub rate: u32,
+    /// The budget: errors in a million requests that the product's promise allows.
+    pub budget_ppm: u32,
 }
 
 /// What happens when a step saw too little traffic to be judged, however long it was extended.
@@ -112,6 +135,23 @@ pub struct RolloutPolicy {
     pub max_ms: u64,
     /// What happens then.
     pub inconclusive: Inconclusive,
+    /// Least time of each step where steps have times of their own, in milliseconds; a missing one is `step_ms`.
+    #[serde(default)]
+    pub times: Vec<u64>,
+    /// Indices of the steps after which a person is waited for.
+    #[serde(default)]
+    pub pauses: Vec<usize>,
+    /// The error budget's hard limit, if the file sets one.
+    #[serde(default)]
+    pub burn: Option<Burn>,
+}
+
+impl RolloutPolicy {
+    /// Least time that a step lasts, in milliseconds.
+    #[must_use]
+    pub fn time_at(&self, step: usize) -> u64 {
+        self.times.get(step).copied().unwrap_or(self.step_ms)
+    }
 }
 
 impl Default for RolloutPolicy {
@@ -123,6 +163,9 @@ impl Default for RolloutPolicy {
             slice_ms: 60_000,
             max_ms: 30 * 60_000,
             inconclusive: Inconclusive::Ask,
+            times: Vec::new(),
+            pauses: Vec::new(),
+            burn: None,
         }
     }
 }

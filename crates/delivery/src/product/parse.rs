@@ -4,7 +4,7 @@ use super::values::{
     Fields, duration, http_path, list, percent, relative_path, size, text, variables, whole,
 };
 use super::yaml::{self, Node, error};
-use super::{FILE_BYTES, Inconclusive, Position, Product, ProductError, RolloutPolicy, Slo, Strategy};
+use super::{FILE_BYTES, Position, Product, ProductError, Slo, rollout::rollout};
 use bascule_core::Name;
 use bascule_wire::agent::{HealthCheck, Limits, SmokeCheck};
 use std::collections::BTreeMap;
@@ -12,7 +12,6 @@ use std::collections::BTreeMap;
 type Read<T> = Result<T, ProductError>;
 
 const START: Position = Position { line: 1, column: 1 };
-const MINUTE: u64 = 60_000;
 
 /// Reads a `bascule.yaml`.
 ///
@@ -64,6 +63,7 @@ fn product(root: Node) -> Read<Product> {
         // A note for readers only: the agent chooses the port and gives it as PORT.
         whole(&port, "port", 1, 65_535)?;
     }
+    let slo = slo(fields.take("slo"))?;
     Ok(Product {
         name: product_name(&name)?,
         artifact: relative_path(&artifact, "artifact")?,
@@ -74,8 +74,8 @@ fn product(root: Node) -> Read<Product> {
             .map_or(Ok(BTreeMap::new()), |n| variables(n, "environment"))?,
         overrides: overrides(fields.take("environments"))?,
         smoke: smoke(fields.take("smoke"))?,
-        slo: slo(fields.take("slo"))?,
-        rollout: rollout(fields.take("rollout"))?,
+        rollout: rollout(fields.take("rollout"), &slo)?,
+        slo,
         limits: limits(fields.take("limits"))?,
         drain_ms: fields
             .take("drain")
@@ -168,73 +168,6 @@ fn slo(node: Option<Node>) -> Read<Slo> {
     Ok(slo)
 }
 
-fn rollout(node: Option<Node>) -> Read<RolloutPolicy> {
-    let mut policy = RolloutPolicy::default();
-    let Some(node) = node else { return Ok(policy) };
-    let known = ["strategy", "steps", "step", "slice", "max", "inconclusive"];
-    let mut fields = Fields::of(node, "rollout", &known)?;
-    if let Some(node) = fields.take("strategy") {
-        policy.strategy = choice(&node, "rollout.strategy", &[("blue_green", Strategy::BlueGreen)])?;
-    }
-    if let Some(node) = fields.take("steps") {
-        policy.steps = steps(node)?;
-    }
-    if let Some(node) = fields.take("step") {
-        policy.step_ms = duration(&node, "rollout.step", "1s", "7d")?;
-        policy.max_ms = policy.step_ms.saturating_mul(3);
-        // A step too short to hold some minutes is judged by the second.
-        policy.slice_ms = if policy.step_ms < 5 * MINUTE {
-            1_000
-        } else {
-            MINUTE
-        };
-    }
-    if let Some(node) = fields.take("slice") {
-        policy.slice_ms = choice(&node, "rollout.slice", &[("1s", 1_000), ("1m", MINUTE)])?;
-    }
-    if let Some(node) = fields.take("max") {
-        let at = node.at;
-        policy.max_ms = duration(&node, "rollout.max", "1s", "28d")?;
-        if policy.max_ms < policy.step_ms {
-            return Err(error(
-                at,
-                "rollout.max is shorter than rollout.step",
-                "at least as long as a step",
-            ));
-        }
-    }
-    if let Some(node) = fields.take("inconclusive") {
-        let choices = [
-            ("ask", Inconclusive::Ask),
-            ("abort", Inconclusive::Abort),
-            ("promote", Inconclusive::Promote),
-        ];
-        policy.inconclusive = choice(&node, "rollout.inconclusive", &choices)?;
-    }
-    Ok(policy)
-}
-
-fn steps(node: Node) -> Read<Vec<u32>> {
-    let allowed = "rising percentages such as [10, 25, 50, 100]";
-    let at = node.at;
-    let mut steps: Vec<u32> = Vec::new();
-    for node in list(node, "rollout.steps", allowed, 20)? {
-        let share = u32::try_from(whole(&node, "a step", 1, 100)?).unwrap_or(100);
-        if steps.last().is_some_and(|last| *last >= share) {
-            return Err(error(node.at, format!("the step {share} does not rise"), allowed));
-        }
-        steps.push(share);
-    }
-    match steps.last() {
-        None => Err(error(at, "rollout.steps is empty", allowed)),
-        Some(100) => Ok(steps),
-        Some(_) => {
-            steps.push(100);
-            Ok(steps)
-        }
-    }
-}
-
 fn limits(node: Option<Node>) -> Read<Limits> {
     let mut limits = Limits {
         memory_bytes: 512 << 20,
@@ -251,7 +184,8 @@ fn limits(node: Option<Node>) -> Read<Limits> {
     Ok(limits)
 }
 
-fn choice<T: Copy>(node: &Node, what: &str, choices: &[(&str, T)]) -> Read<T> {
+/// One of some words.
+pub(super) fn choice<T: Copy>(node: &Node, what: &str, choices: &[(&str, T)]) -> Read<T> {
     let word = text(node, what, 40)?;
     choices
         .iter()

@@ -100,6 +100,60 @@ fn errors_name_line_column_and_what_is_allowed() {
 }
 
 #[test]
+fn a_canary_has_times_and_pauses_of_its_own() {
+    let three = "product: a\nartifact: a.zip\ncommand: ./a\n";
+    let read = |rollout: &str| parse(format!("{three}{rollout}\n").as_bytes()).map(|product| product.rollout);
+    let policy =
+        read("rollout: {strategy: canary, steps: [{weight: 5, time: 2m}, {pause: true}, 25, {weight: 50, time: 1h}]}")
+            .unwrap();
+    assert_eq!(policy.steps, [5, 25, 50, 100]);
+    assert_eq!(policy.pauses, [0]);
+    assert_eq!(
+        (policy.time_at(0), policy.time_at(1), policy.time_at(2)),
+        (120_000, 600_000, 3_600_000)
+    );
+    assert_eq!((policy.slice_ms, policy.max_ms), (1_000, 3 * 3_600_000));
+    let policy = read("slo: {availability: 99.5}\nrollout: {burn: 50}").unwrap();
+    assert_eq!(
+        policy.burn,
+        Some(Burn {
+            rate: 50,
+            budget_ppm: 5_000
+        })
+    );
+    for (line, word) in [
+        (
+            "rollout: {strategy: canary, steps: [{pause: true}, 5]}",
+            "after a share",
+        ),
+        (
+            "rollout: {strategy: canary, steps: [5, {pause: true, weight: 9}]}",
+            "stands alone",
+        ),
+        ("rollout: {steps: [{weight: 5}]}", "only a canary"),
+        (
+            "rollout: {strategy: canary, steps: [{time: 5s}]}",
+            "`weight` is missing",
+        ),
+        (
+            "rollout: {strategy: canary, steps: [9, {weight: 5}]}",
+            "does not rise",
+        ),
+        ("rollout: {burn: 1}", "from 2 to 10000"),
+    ] {
+        let message = refused(&format!("{three}{line}\n"));
+        assert!(message.contains(word), "{line}: {message}");
+    }
+    // A policy that was stored before these keys is still read.
+    let old = r#"{"strategy":"blue_green","steps":[10,100],"step_ms":1000,"slice_ms":1000,"max_ms":3000,"inconclusive":"ask"}"#;
+    let policy: RolloutPolicy = serde_json::from_str(old).unwrap();
+    assert_eq!(
+        (policy.time_at(0), policy.pauses.len(), policy.burn),
+        (1_000, 0, None)
+    );
+}
+
+#[test]
 fn paths_never_leave_the_release() {
     for bad in ["../x", "/etc/passwd", "a/../../b", "a//b", "a\\b"] {
         let message = refused(&format!("product: a\nartifact: '{bad}'\ncommand: x\n"));

@@ -97,6 +97,8 @@ pub struct Progress {
     pub recovering_at: Option<Timestamp>,
     /// The new instance's restarts when it was exposed, or when it came back after a restart of the server.
     pub base_restarts: u32,
+    /// Whether the policy's pause at this step was begun; only a person goes on from it.
+    pub held: bool,
 }
 
 /// What an agent last said of an instance.
@@ -127,6 +129,8 @@ pub enum Decision {
     Extend(String),
     /// Wait for a person, and say why once.
     Ask(String),
+    /// The step passed, and the policy waits for a person here.
+    Hold(String),
     /// All traffic to the new version.
     Promote(String),
     /// All traffic back to the old version.
@@ -141,9 +145,12 @@ pub const UNHEALTHY_GRACE: Duration = Duration::from_secs(5);
 pub const SLICE_LAG: Duration = Duration::from_millis(1_500);
 /// How far the guardrail looks back.
 pub const GUARD_LOOK_BACK: Duration = Duration::from_secs(judge::GUARD_WINDOW_SECONDS);
+/// How far the error budget's hard limit looks back.
+pub const BURN_LOOK_BACK: Duration = Duration::from_secs(judge::BURN_WINDOW_SECONDS);
 const SECOND: i64 = 1_000_000;
 
-/// What to do next with a rollout that has not ended. `recent` holds the last seconds, for the guardrail.
+/// What to do next with a rollout that has not ended. `recent` holds the last seconds for the
+/// guardrail, and those for the error budget's hard limit.
 #[must_use]
 pub fn decide(
     now: Timestamp,
@@ -151,7 +158,7 @@ pub fn decide(
     progress: &Progress,
     (new, old): (&Seen, &Seen),
     judge: &Judge,
-    recent: &[Pair],
+    (recent, minute): (&[Pair], &[Pair]),
 ) -> Decision {
     if let Some(since) = progress.recovering_at {
         return recover(now, since, new, old);
@@ -162,17 +169,20 @@ pub fn decide(
     if let Some(reason) = judge::guardrail(recent) {
         return Decision::Undo(Cause::Guardrail, reason);
     }
+    if let Some(reason) = policy.burn.and_then(|burn| judge::burns(minute, burn)) {
+        return Decision::Undo(Cause::Guardrail, reason);
+    }
     if let Some(reason) = judge.failed() {
         return Decision::Undo(Cause::Judge, reason);
     }
     if progress.status == Status::Paused
-        || now.since(progress.step_at) < Duration::from_millis(policy.step_ms)
+        || now.since(progress.step_at) < Duration::from_millis(policy.time_at(progress.step))
     {
         return Decision::Stay;
     }
     match judge.verdict() {
         Verdict::Fail(reason) => Decision::Undo(Cause::Judge, reason),
-        Verdict::Pass(reason) => onward(policy, progress.step, reason),
+        Verdict::Pass(reason) => onward(policy, progress, reason),
         Verdict::Extend(reason) => extend(now, policy, progress, reason),
     }
 }
@@ -183,8 +193,11 @@ pub fn weight_at(policy: &RolloutPolicy, step: usize) -> u32 {
     policy.steps.get(step).copied().unwrap_or(100).min(100)
 }
 
-fn onward(policy: &RolloutPolicy, step: usize, reason: String) -> Decision {
-    if weight_at(policy, step + 1) >= 100 {
+fn onward(policy: &RolloutPolicy, progress: &Progress, reason: String) -> Decision {
+    if policy.pauses.contains(&progress.step) && !progress.held {
+        return Decision::Hold(reason);
+    }
+    if weight_at(policy, progress.step + 1) >= 100 {
         Decision::Promote(reason)
     } else {
         Decision::Step(reason)
@@ -205,7 +218,7 @@ fn extend(now: Timestamp, policy: &RolloutPolicy, progress: &Progress, reason: S
         Inconclusive::Abort => Decision::Undo(Cause::Judge, format!("not judged in time: {reason}")),
         Inconclusive::Promote => onward(
             policy,
-            progress.step,
+            progress,
             format!("taken on although not judged: {reason}"),
         ),
     }

@@ -165,6 +165,28 @@ impl Delivery {
         Ok(true)
     }
 
+    /// The step passed and the policy waits here: recorded with the numbers, and left to a person.
+    pub(crate) async fn hold_rollout(&self, rollout: &Rollout, reason: &str) -> Result<bool> {
+        let actor = Actor::system();
+        let told = format!("the policy pauses at {} %: {reason}", rollout.weight);
+        let tx = self.db.begin().await?;
+        if !store::hold(&tx, rollout, &told).await? {
+            return Ok(false);
+        }
+        self.ledger
+            .append(&tx, &actor, &judged(rollout, &Verdict::Pass(told)))
+            .await?;
+        let fact = RolloutPaused {
+            project: rollout.project_id,
+            rollout: rollout.id,
+            version: rollout.version.clone(),
+            paused: true,
+        };
+        self.ledger.append(&tx, &actor, &fact).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
     /// All traffic to the new version; the old instance drains once the edges know.
     pub(crate) async fn promote_rollout(
         &self,

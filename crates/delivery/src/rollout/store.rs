@@ -34,12 +34,13 @@ row! {
         pub first_error_at: Option<Timestamp>,
         pub created_at: Timestamp,
         pub finished_at: Option<Timestamp>,
+        pub held: bool,
     }
 }
 
 const COLUMNS: &str = "id, project_id, environment_id, deployment_id, old_deployment_id, new_instance_id, \
      old_instance_id, version, baseline, policy, status, step, step_at, weight, extended, recovering_at, base_restarts, \
-     judge, judged_until, cause, reason, first_error_at, created_at, finished_at";
+     judge, judged_until, cause, reason, first_error_at, created_at, finished_at, held";
 
 impl Rollout {
     pub fn status(&self) -> Status {
@@ -62,6 +63,7 @@ impl Rollout {
             extended: self.extended,
             recovering_at: self.recovering_at,
             base_restarts: u32::try_from(self.base_restarts).unwrap_or(0),
+            held: self.held,
         }
     }
 }
@@ -129,7 +131,8 @@ pub(crate) async fn insert(tx: &Tx, r: &Rollout) -> Result<()> {
             r.reason,
             r.first_error_at,
             r.created_at,
-            r.finished_at
+            r.finished_at,
+            r.held
         ],
     )
     .await
@@ -149,6 +152,7 @@ pub(crate) async fn set_step(
         .run(
             "UPDATE rollout SET step = $2, step_at = $3, weight = $4, extended = $5, judge = $6,
                     status = CASE WHEN step = $2 THEN status ELSE 'running' END,
+                    held = CASE WHEN step = $2 THEN held ELSE FALSE END,
                     judged_until = $7, recovering_at = NULL, base_restarts = $8, reason = ''
              WHERE id = $1 AND finished_at IS NULL AND step = $9",
             args![
@@ -184,6 +188,13 @@ pub(crate) async fn set_status(
         from.join(", ")
     );
     Ok(tx.run(&sql, args![id, to.as_str(), reason, true]).await? == 1)
+}
+
+/// The policy's pause at a step begins; `false` where the rollout has moved on meanwhile.
+pub(crate) async fn hold(tx: &Tx, r: &Rollout, reason: &str) -> Result<bool> {
+    let sql = "UPDATE rollout SET status = 'paused', held = $2, reason = $3
+               WHERE id = $1 AND finished_at IS NULL AND step = $4 AND status IN ('running', 'waiting')";
+    Ok(tx.run(sql, args![r.id, true, reason, r.step]).await? == 1)
 }
 
 /// Ends a rollout; `false` where it has ended before.

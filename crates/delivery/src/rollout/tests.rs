@@ -24,6 +24,7 @@ fn progress(step: usize) -> Progress {
         extended: false,
         recovering_at: None,
         base_restarts: 0,
+        held: false,
     }
 }
 
@@ -60,7 +61,7 @@ fn next(now: i64, progress: &Progress, new: &Seen, judge: &Judge) -> Decision {
         progress,
         (new, &seen(InstanceState::Healthy)),
         judge,
-        &[],
+        (&[], &[]),
     )
 }
 
@@ -116,7 +117,7 @@ fn without_traffic_it_extends_once_then_asks_once() {
         &progress,
         (&healthy, &healthy),
         &Judge::default(),
-        &[],
+        (&[], &[]),
     );
     assert!(
         matches!(decision, Decision::Undo(Cause::Judge, reason) if reason.contains("too little traffic"))
@@ -181,7 +182,7 @@ fn after_a_restart_both_must_come_back_in_time() {
         &progress,
         (&fresh, &fresh),
         &Judge::default(),
-        &[],
+        (&[], &[]),
     );
     assert_eq!(both, Decision::Recovered);
     let Decision::Undo(Cause::Restart, reason) = next(231, &progress, &fresh, &Judge::default()) else {
@@ -232,7 +233,7 @@ proptest! {
         for second in 100..400 {
             let counts = |errors| Counts { requests: 40, errors, slow: 0 };
             judge.fold(&Pair { new: counts(errors), old: counts(1) });
-            match decide(at(second), &policy, &progress, (&healthy, &healthy), &judge, &[]) {
+            match decide(at(second), &policy, &progress, (&healthy, &healthy), &judge, (&[], &[])) {
                 Decision::Step(_) => {
                     progress.step += 1;
                     progress.step_at = at(second);

@@ -178,6 +178,9 @@ pub struct RolloutStarted {
     pub steps: Vec<u32>,
     /// Time a step lasts at least, in milliseconds.
     pub step_ms: i64,
+    /// How traffic goes over: `blue_green`, `canary`; empty in facts of before it was recorded.
+    #[serde(default)]
+    pub strategy: String,
 }
 fact!(
     RolloutStarted,
