@@ -3,7 +3,9 @@
 use bascule_store::Migration;
 
 /// Migrations, in order.
-pub const MIGRATIONS: &[Migration] = &[Migration {
+pub const MIGRATIONS: &[Migration] = &[FIRST, crate::fleet::schema::AGENTS];
+
+const FIRST: Migration = Migration {
     id: "delivery-0001",
     sql: "
         CREATE TABLE agent (
@@ -148,4 +150,4 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
             PRIMARY KEY (rollout_id, at)
         );
     ",
-}];
+};
