@@ -4,20 +4,14 @@ use crate::{
     Machine,
     artifacts::Missing,
     backoff::Backoff,
+    driver::{Driver, Ended, Job, Process, Seal},
     output::Output,
     plan::Told,
     probe,
-    unpack::{self, Failure},
 };
 use bascule_core::{InstanceId, Problem};
-use bascule_sandbox::{Exit, Network, Running, Sandbox};
 use bascule_wire::agent::{DesiredInstance, InstanceState};
-use std::{
-    net::SocketAddr,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until},
@@ -35,8 +29,6 @@ const SETTLED: Duration = Duration::from_secs(60);
 const LEAST_INTERVAL: Duration = Duration::from_millis(20);
 /// Lines of output in a message.
 const LINES: usize = 10;
-/// Where the artifact lies inside the sandbox.
-const INSIDE: &str = "/app";
 
 /// Why a stretch of an instance's life ended.
 enum End {
@@ -53,20 +45,25 @@ pub(crate) struct Instance {
     machine: Arc<Machine>,
     spec: DesiredInstance,
     told: watch::Receiver<Told>,
-    folder: PathBuf,
+    driver: Arc<dyn Driver>,
+    job: Job,
+    /// What the driver made ready, as it was then.
+    seal: Option<Seal>,
     output: Output,
     smoked: bool,
 }
 
 impl Instance {
     pub(crate) fn new(machine: Arc<Machine>, spec: DesiredInstance, told: watch::Receiver<Told>) -> Self {
-        let folder = machine.instance_folder(spec.instance);
-        let output = Output::new(spec.instance, &folder.join("output.log"));
+        let job = job(&machine, &spec);
+        let output = Output::new(spec.instance, &job.folder.join("output.log"));
         Self {
+            driver: machine.driver(spec.driver),
             machine,
             spec,
             told,
-            folder,
+            job,
+            seal: None,
             output,
             smoked: false,
         }
@@ -86,7 +83,7 @@ impl Instance {
                 self.until(|told| !matches!(told, Told::Drain(_))).await;
             }
         }
-        let folder = self.folder.clone();
+        let folder = self.job.folder.clone();
         let wiped = tokio::task::spawn_blocking(move || wipe(&folder)).await;
         if !matches!(wiped, Ok(Ok(()))) {
             tracing::warn!(instance = %self.spec.instance, ?wiped, "the folder of an instance cannot be removed");
@@ -95,27 +92,33 @@ impl Instance {
     }
 
     async fn work(&mut self) -> End {
-        let mut away = Backoff::new(Duration::from_millis(300), Duration::from_secs(30));
-        loop {
-            match self.prepare().await {
-                Ok(true) => break,
-                Ok(false) => return End::Done,
-                Err(Missing::Forever(problem)) => return End::Failed(in_words(&problem)),
-                Err(Missing::ForNow(problem)) => {
-                    self.say(
-                        InstanceState::Fetching,
-                        &format!("Trying again: {}", in_words(&problem)),
-                    );
-                    if self.pause(away.pause()).await {
-                        return End::Done;
-                    }
-                }
-            }
-        }
         let mut crashes = Backoff::new(self.machine.crash_pause, Duration::from_secs(60));
+        let mut running = self.driver.adopt(&self.job).await;
+        if let Some((port, process)) = &running {
+            self.machine.ports.claim(*port);
+            self.started(process.pid());
+        } else {
+            self.wipe().await;
+        }
         loop {
+            let (port, process) = match running.take() {
+                Some(running) => running,
+                None => match self.start().await {
+                    Ok(Some(running)) => running,
+                    Ok(None) => return End::Done,
+                    Err(end @ (End::Failed(_) | End::Done)) => return end,
+                    Err(End::Crashed(message)) => {
+                        if self.crashed(message, &mut crashes).await {
+                            return End::Done;
+                        }
+                        continue;
+                    }
+                },
+            };
             let started = Instant::now();
-            let message = match Box::pin(self.run()).await {
+            let end = Box::pin(self.run(port, process)).await;
+            self.machine.ports.give_back(port);
+            let message = match end {
                 End::Crashed(message) => message,
                 end => return end,
             };
@@ -125,132 +128,129 @@ impl Instance {
             if started.elapsed() > SETTLED {
                 crashes.reset();
             }
-            self.machine.board.update(self.spec.instance, |report| {
-                report.state = InstanceState::Crashed;
-                report.message = message;
-                report.address = None;
-                report.pid = None;
-            });
-            if self.pause(crashes.pause()).await {
+            if self.crashed(message, &mut crashes).await {
                 return End::Done;
             }
-            self.machine
-                .board
-                .update(self.spec.instance, |report| report.restarts += 1);
         }
     }
 
-    /// Fetches and unpacks; false if it was told to end or drain meanwhile.
+    /// Reports a crash and waits before the next start; true if it was told to end or drain meanwhile.
+    async fn crashed(&mut self, message: String, crashes: &mut Backoff) -> bool {
+        self.machine.board.update(self.spec.instance, |report| {
+            report.state = InstanceState::Crashed;
+            report.message = message;
+            report.address = None;
+            report.pid = None;
+        });
+        if self.pause(crashes.pause()).await {
+            return true;
+        }
+        self.machine
+            .board
+            .update(self.spec.instance, |report| report.restarts += 1);
+        false
+    }
+
+    /// Makes ready and starts. What is started was checked just before against the digest that was asked for:
+    /// the archive itself, and what was made of it. `None` if it was told to end or drain meanwhile.
+    async fn start(&mut self) -> Result<Option<(u16, Box<dyn Process>)>, End> {
+        let mut away = Backoff::new(Duration::from_millis(300), Duration::from_secs(30));
+        loop {
+            match self.prepare().await {
+                Ok(true) => break,
+                Ok(false) => return Ok(None),
+                Err(Missing::Forever(problem)) => return Err(End::Failed(in_words(&problem))),
+                Err(Missing::ForNow(problem)) => {
+                    self.say(
+                        InstanceState::Fetching,
+                        &format!("Trying again: {}", in_words(&problem)),
+                    );
+                    if self.pause(away.pause()).await {
+                        return Ok(None);
+                    }
+                }
+            }
+        }
+        let port = self.machine.ports.take(self.machine.host);
+        let port = port.map_err(|error| End::Crashed(format!("No free port was found: {error}.")))?;
+        match self.driver.start(&self.job, port).await {
+            Ok(process) => {
+                self.started(process.pid());
+                Ok(Some((port, process)))
+            }
+            Err(problem) => {
+                self.machine.ports.give_back(port);
+                // A machine without bubblewrap or out of processes may have them later.
+                Err(if problem.status >= 500 {
+                    End::Crashed(in_words(&problem))
+                } else {
+                    End::Failed(in_words(&problem))
+                })
+            }
+        }
+    }
+
+    /// Fetches and makes ready; false if it was told to end or drain meanwhile.
     async fn prepare(&mut self) -> Result<bool, Missing> {
         let artifact = tokio::select! {
             artifact = self.machine.artifacts.get(&self.spec.artifact) => artifact?,
             // Nothing runs yet, so there is nothing to drain either.
             _ = self.told.wait_for(|told| *told != Told::Run) => return Ok(false),
         };
-        // Not broken off half way: what unpacks would go on in a folder that is being wiped.
-        let (folder, name) = (self.folder.clone(), self.spec.artifact.file_name.clone());
-        let unpacked = tokio::task::spawn_blocking(move || -> Result<(), Failure> {
-            wipe(&folder)?;
-            let root = folder.join("root");
-            std::fs::create_dir_all(&root)?;
-            unpack::unpack(&artifact, &name, &root)
-        });
-        match unpacked.await {
-            Ok(Ok(())) => Ok(true),
-            Ok(Err(Failure::Refused(why))) => {
-                let name = &self.spec.artifact.file_name;
-                Err(Missing::Forever(
-                    Problem::invalid(
-                        "bad_artifact",
-                        format!("The artifact `{name}` cannot be unpacked."),
-                    )
-                    .why(format!("{why}."))
-                    .next(
-                        "Build an archive of plain files, folders and links among them, and release again.",
-                    ),
-                ))
-            }
-            Ok(Err(Failure::Io(error))) => Err(Missing::ForNow(unwritable(&self.folder, &error.to_string()))),
-            Err(error) => Err(Missing::ForNow(unwritable(&self.folder, &error.to_string()))),
-        }
+        self.driver.prepare(&self.job, &artifact, &mut self.seal).await?;
+        Ok(true)
     }
 
-    /// One start of the process until its end.
-    async fn run(&mut self) -> End {
-        let (port, mut process) = match self.start().await {
-            Ok(started) => started,
-            // A machine without bubblewrap or out of processes may have them later.
-            Err(problem) if problem.status >= 500 => return End::Crashed(in_words(&problem)),
-            Err(problem) => return End::Failed(in_words(&problem)),
-        };
-        let address = SocketAddr::new(self.machine.host, port).to_string();
-        let outputs: Vec<_> = process
-            .stdout
-            .take()
-            .map(|stream| self.output.follow(stream))
-            .into_iter()
-            .collect();
-        let ended = Box::pin(self.watch(&address, &mut process)).await;
-        let end = match ended {
-            Watched::Exited(exit) => {
-                for output in outputs {
-                    // What it wrote last tells why it ended. A grandchild cannot hold the pipe open: all are gone.
-                    let _ = tokio::time::timeout(Duration::from_secs(2), output).await;
-                }
-                self.exited(exit)
-            }
-            Watched::Hung(why) => {
-                self.end(&mut process, GRACE).await;
-                End::Crashed(self.with_output(&why))
-            }
-            Watched::ToEnd => {
-                self.end(&mut process, GRACE).await;
-                End::Done
-            }
-        };
-        self.machine.ports.give_back(port);
-        end
-    }
-
-    /// Starts the process; on which port it is to listen comes with it.
-    async fn start(&self) -> Result<(u16, Running), Problem> {
-        let spec = &self.spec;
-        let port = self.machine.ports.take(self.machine.host).map_err(|error| {
-            Problem::new(503, "no_port", "No free port was found.").why(error.to_string())
-        })?;
-        let running = Sandbox::command("/bin/sh")
-            .args(["-c", &spec.command])
-            .envs([
-                ("HOST", self.machine.host.to_string()),
-                ("BASCULE_PROJECT", spec.project.clone()),
-                ("BASCULE_ENVIRONMENT", spec.environment_name.clone()),
-                ("BASCULE_VERSION", spec.version.clone()),
-                ("BASCULE_INSTANCE", spec.instance.to_string()),
-            ])
-            .envs(spec.variables.clone())
-            .env("PORT", port.to_string())
-            .bind(self.folder.join("root"), INSIDE)
-            .directory(INSIDE)
-            .network(Network::Host)
-            .memory_bytes(spec.limits.memory_bytes)
-            .pids(spec.limits.pids)
-            .merge_stderr()
-            .spawn()
-            .await;
-        let running = running.inspect_err(|_| self.machine.ports.give_back(port))?;
-        let (pid, now) = (running.pid(), self.machine.clock.now());
-        self.machine.board.update(spec.instance, |report| {
+    fn started(&self, pid: u32) {
+        let now = self.machine.clock.now();
+        self.machine.board.update(self.spec.instance, |report| {
             report.state = InstanceState::Starting;
             report.message = String::new();
             report.address = None;
             report.pid = Some(pid);
             report.started_at = Some(now);
         });
-        Ok((port, running))
+    }
+
+    async fn wipe(&self) {
+        let folder = self.job.folder.clone();
+        let wiped =
+            tokio::task::spawn_blocking(move || wipe(&folder).and_then(|()| std::fs::create_dir_all(folder)))
+                .await;
+        if !matches!(wiped, Ok(Ok(()))) {
+            tracing::warn!(instance = %self.spec.instance, ?wiped, "the folder of an instance cannot be made");
+        }
+    }
+
+    /// Looks after a started process until its end.
+    async fn run(&mut self, port: u16, mut process: Box<dyn Process>) -> End {
+        let address = SocketAddr::new(self.machine.host, port).to_string();
+        let outputs: Vec<_> = process
+            .outputs()
+            .into_iter()
+            .map(|stream| self.output.follow(stream))
+            .collect();
+        match Box::pin(self.watch(&address, process.as_mut())).await {
+            Watched::Exited(ended) => {
+                for output in outputs {
+                    // What it wrote last tells why it ended. A grandchild cannot hold the pipe open: all are gone.
+                    let _ = tokio::time::timeout(Duration::from_secs(2), output).await;
+                }
+                self.exited(ended)
+            }
+            Watched::Hung(why) => {
+                self.end(process.as_mut(), GRACE).await;
+                End::Crashed(self.with_output(&why))
+            }
+            Watched::ToEnd => {
+                self.end(process.as_mut(), GRACE).await;
+                End::Done
+            }
+        }
     }
 
     /// Looks after the running process.
-    async fn watch(&mut self, address: &str, process: &mut Running) -> Watched {
+    async fn watch(&mut self, address: &str, process: &mut dyn Process) -> Watched {
         let health = self.spec.health.clone();
         let interval = Duration::from_millis(health.interval_ms).max(LEAST_INTERVAL);
         let must_start_by = Instant::now() + Duration::from_millis(health.start_ms);
@@ -363,13 +363,13 @@ impl Instance {
             .update(self.spec.instance, |report| report.smoke = Some(result));
     }
 
-    async fn end(&self, process: &mut Running, grace: Duration) {
-        if let Err(problem) = process.terminate(grace).await {
+    async fn end(&self, process: &mut dyn Process, grace: Duration) {
+        if let Err(problem) = process.end(grace).await {
             tracing::warn!(instance = %self.spec.instance, %problem, "an instance may still run");
         }
     }
 
-    fn exited(&self, exit: Exit) -> End {
+    fn exited(&self, exit: Ended) -> End {
         let how = match exit.code {
             _ if exit.oom_killed => {
                 let megabytes = self.spec.limits.memory_bytes / (1024 * 1024);
@@ -381,6 +381,12 @@ impl Instance {
                 );
             }
             0 => "It ended by itself, without an error.".to_owned(),
+            137 => {
+                let megabytes = self.spec.limits.memory_bytes / (1024 * 1024);
+                format!(
+                    "It was ended by signal 9; if nobody did so, it used more than the {megabytes} MiB of memory it may."
+                )
+            }
             code if code > 128 => format!("It was ended by signal {}.", code - 128),
             code => format!("It ended with exit code {code}."),
         };
@@ -417,7 +423,7 @@ impl Instance {
 
 /// How watching a process ended.
 enum Watched {
-    Exited(Exit),
+    Exited(Ended),
     Hung(String),
     ToEnd,
 }
@@ -431,13 +437,23 @@ fn in_words(problem: &Problem) -> String {
         .join(" ")
 }
 
-fn unwritable(folder: &Path, why: &str) -> Problem {
-    Problem::new(
-        507,
-        "unwritable",
-        format!("The artifact cannot be unpacked to {}.", folder.display()),
-    )
-    .why(why)
+/// What the driver is to run.
+fn job(machine: &Machine, spec: &DesiredInstance) -> Job {
+    let mut variables = vec![
+        ("BASCULE_PROJECT".to_owned(), spec.project.clone()),
+        ("BASCULE_ENVIRONMENT".to_owned(), spec.environment_name.clone()),
+        ("BASCULE_VERSION".to_owned(), spec.version.clone()),
+        ("BASCULE_INSTANCE".to_owned(), spec.instance.to_string()),
+    ];
+    variables.extend(spec.variables.clone());
+    Job {
+        instance: spec.instance,
+        folder: machine.instance_folder(spec.instance),
+        artifact: spec.artifact.clone(),
+        command: spec.command.clone(),
+        variables,
+        limits: spec.limits.clone(),
+    }
 }
 
 /// Removes a folder with all that is in it, if it is there.

@@ -6,6 +6,7 @@
 mod artifacts;
 mod backoff;
 mod board;
+mod driver;
 mod instance;
 mod kept;
 mod machine;
@@ -18,10 +19,12 @@ mod unpack;
 use artifacts::Artifacts;
 use bascule_client::Client;
 use bascule_core::{Clock, InstanceId, Problem, Result};
-use bascule_wire::agent::{DesiredInstance, DesiredState, InstanceState};
+use bascule_wire::agent::{DesiredInstance, DesiredState, Driver as DriverKind, InstanceState};
 use board::Board;
+use driver::{podman::Containers, process::Sandboxed};
 use instance::Instance;
 use kept::Kept;
+pub use machine::facts as machine_facts;
 use machine::{Machine, Ports};
 use plan::{Action, Observed, Told};
 use std::{
@@ -53,6 +56,9 @@ pub struct Config {
     pub version: String,
     /// Address on which products listen.
     pub host: IpAddr,
+    /// Podman's configuration (`containers.conf`); `None` for the machine's own, or one that the agent writes
+    /// where that does not work.
+    pub containers_conf: Option<PathBuf>,
     /// Pause after a product's first crash; doubled with each further one, up to a minute.
     pub crash_pause: Duration,
 }
@@ -68,6 +74,7 @@ impl Config {
             clock,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            containers_conf: None,
             crash_pause: Duration::from_millis(500),
         }
     }
@@ -99,6 +106,7 @@ impl Agent {
             clock,
             version,
             host,
+            containers_conf,
             crash_pause,
         } = self.config;
         let client = Client::new(&server_url, Some(token))?;
@@ -114,6 +122,11 @@ impl Agent {
         let _lock = lock(&data_dir).map_err(unusable)?;
         let artifacts = Artifacts::open(data_dir.join("artifacts"), client.clone()).map_err(unusable)?;
         let (board, ports) = (Board::new(), Ports::default());
+        let containers = Containers::new(&data_dir, containers_conf).map_err(unusable)?;
+        let mut drivers = vec![DriverKind::Process];
+        if containers.works().await {
+            drivers.push(DriverKind::Podman);
+        }
         let data_dir = data_dir.clone();
         let machine = Machine {
             data_dir,
@@ -123,15 +136,25 @@ impl Agent {
             board,
             artifacts,
             ports,
+            sandboxed: Arc::new(Sandboxed { host }),
+            containers: Arc::new(containers),
+            drivers,
             crash_pause,
         };
         let machine = Arc::new(machine);
-        // What ran for an agent before this one died with it.
+        let kept = Kept::new(&machine.data_dir);
+        let known = kept.read();
+        // Processes of an agent before this one died with it. Its containers did not: those that are still
+        // wanted are gone on with.
+        let wanted = known
+            .iter()
+            .flat_map(|state| &state.instances)
+            .map(|instance| instance.instance);
+        machine.containers.sweep(&wanted.collect()).await;
         if let Err(error) = instance::wipe(&machine.instances_folder()) {
             tracing::warn!(%error, "folders of earlier instances cannot be removed");
         }
-        let kept = Kept::new(&machine.data_dir);
-        let desired = watch::Sender::new(kept.read().map(Arc::new));
+        let desired = watch::Sender::new(known.map(Arc::new));
         let mut agency = Agency::new(Arc::clone(&machine), kept);
         tokio::select! {
             () = cancel.cancelled() => {}
@@ -140,6 +163,7 @@ impl Agent {
             () = Box::pin(sync::report(&client, &machine, desired.subscribe())) => {}
         }
         agency.end().await;
+        machine.containers.sweep(&BTreeSet::new()).await;
         Ok(())
     }
 }
@@ -279,6 +303,7 @@ impl Agency {
             .iter()
             .map(|instance| instance.artifact.digest.clone())
             .collect();
+        self.machine.containers.collect_garbage(&used).await;
         let machine = Arc::clone(&self.machine);
         let collected = tokio::task::spawn_blocking(move || machine.artifacts.collect_garbage(&used)).await;
         if !matches!(collected, Ok(Ok(()))) {

@@ -46,12 +46,7 @@ impl Output {
     }
 
     async fn copy(&self, mut stream: impl AsyncRead + Unpin) -> io::Result<()> {
-        let mut file = tokio::fs::OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&self.file)
-            .await?;
-        let mut size = usize::try_from(file.metadata().await?.len()).unwrap_or(usize::MAX);
+        let mut disk = Disk::open(&self.file).await;
         let mut buffer = vec![0_u8; 16 * 1024];
         let mut line = Vec::new();
         loop {
@@ -62,17 +57,12 @@ impl Output {
             };
             self.keep(read);
             self.forward(&mut line, read);
-            size = size.saturating_add(read.len());
-            if size <= 2 * KEPT {
-                file.write_all(read).await?;
-                file.flush().await?;
-            } else {
-                // Twice as much as is kept, so that the file is not written anew with each line.
-                let kept = self.bytes();
-                file.set_len(0).await?;
-                file.write_all(&kept).await?;
-                file.flush().await?;
-                size = kept.len();
+            // A full disk must not stop the product, which would hang on a pipe that nobody reads.
+            if let Ok(open) = &mut disk
+                && let Err(error) = open.append(read, self).await
+            {
+                tracing::warn!(instance = %self.instance, %error, "the output of an instance is not kept on disk any more");
+                disk = Err(error);
             }
         }
         if !line.is_empty() {
@@ -120,6 +110,38 @@ impl Output {
         all.get(all.len().saturating_sub(lines)..)
             .unwrap_or_default()
             .join("\n")
+    }
+}
+
+/// The file, and how long it is.
+struct Disk {
+    file: tokio::fs::File,
+    size: usize,
+}
+
+impl Disk {
+    async fn open(path: &Path) -> io::Result<Self> {
+        let file = tokio::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .await?;
+        let size = usize::try_from(file.metadata().await?.len()).unwrap_or(usize::MAX);
+        Ok(Self { file, size })
+    }
+
+    async fn append(&mut self, read: &[u8], output: &Output) -> io::Result<()> {
+        self.size = self.size.saturating_add(read.len());
+        if self.size <= 2 * KEPT {
+            self.file.write_all(read).await?;
+        } else {
+            // Twice as much as is kept, so that the file is not written anew with each line.
+            let kept = output.bytes();
+            self.file.set_len(0).await?;
+            self.file.write_all(&kept).await?;
+            self.size = kept.len();
+        }
+        self.file.flush().await
     }
 }
 

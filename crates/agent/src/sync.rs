@@ -91,6 +91,9 @@ async fn sync(client: &Client, machine: &Machine, revision: i64, wait: u64) -> R
         version: machine.version.clone(),
         at: machine.clock.now(),
         disk_free_bytes: machine.disk_free(),
+        resources: machine.resources(),
+        machine: crate::machine::facts(),
+        drivers: machine.drivers.clone(),
         instances: machine.board.reports(),
     };
     let request = client

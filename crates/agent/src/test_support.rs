@@ -14,6 +14,7 @@ pub(crate) fn desired() -> DesiredInstance {
         environment_name: "production".to_owned(),
         release: ReleaseId::new(),
         version: "1.0.0".to_owned(),
+        driver: bascule_wire::agent::Driver::Process,
         artifact: ArtifactSource {
             path: "/artifact".to_owned(),
             digest: Digest::of(b""),

@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod doctor;
+mod enrol;
 mod lock;
 mod logging;
 mod roles;

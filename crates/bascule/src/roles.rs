@@ -3,12 +3,13 @@
 use crate::{
     cli::output::{self, code, usage},
     config::data_directory,
-    up,
+    enrol, up,
 };
 use bascule_agent::Agent;
 use bascule_core::{Result, SystemClock};
 use bascule_edge::Edge;
 use bascule_runner::{NetworkPolicy, Runner};
+use bascule_wire::fleet::MemberKind;
 use clap::Args;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -54,15 +55,18 @@ pub struct AgentOptions {
     /// The server's address
     #[arg(long, env = "BASCULE_SERVER", value_name = "URL")]
     server: String,
-    /// The agent's token
+    /// The one-time code that the first start enrols with
+    #[arg(long, env = "BASCULE_ENROL_CODE", hide_env_values = true, value_name = "CODE")]
+    code: Option<String>,
+    /// The agent's token, where it is not kept in the data directory
     #[arg(
         long,
         env = "BASCULE_AGENT_TOKEN",
         hide_env_values = true,
         value_name = "TOKEN"
     )]
-    agent_token: String,
-    /// Where artifacts and products are kept
+    agent_token: Option<String>,
+    /// Where the token, artifacts and products are kept
     #[arg(
         long,
         env = "BASCULE_DATA",
@@ -84,15 +88,25 @@ pub struct EdgeOptions {
         default_value = ""
     )]
     server: String,
-    /// The edge's token
+    /// The one-time code that the first start enrols with
+    #[arg(long, env = "BASCULE_ENROL_CODE", hide_env_values = true, value_name = "CODE")]
+    code: Option<String>,
+    /// The edge's token, where it is not kept in the data directory
     #[arg(
         long,
         env = "BASCULE_EDGE_TOKEN",
         hide_env_values = true,
-        value_name = "TOKEN",
-        default_value = ""
+        value_name = "TOKEN"
     )]
-    edge_token: String,
+    edge_token: Option<String>,
+    /// Where the token is kept
+    #[arg(
+        long,
+        env = "BASCULE_DATA",
+        default_value = "bascule-edge",
+        value_name = "DIR"
+    )]
+    data: PathBuf,
     /// Serve this configuration (JSON) instead of asking a server
     #[arg(long, value_name = "FILE")]
     routes: Option<PathBuf>,
@@ -140,13 +154,35 @@ pub async fn runner(options: RunnerOptions) -> Result<u8> {
 pub async fn agent(options: AgentOptions) -> Result<u8> {
     let clock = Arc::new(SystemClock);
     let data = data_directory(&options.data)?;
-    let config = bascule_agent::Config::new(&options.server, &options.agent_token, data, clock);
+    let code = options.code.as_deref();
+    let token = enrol::token(
+        MemberKind::Agent,
+        &options.server,
+        options.agent_token,
+        code,
+        &data,
+    )
+    .await?;
+    let config = bascule_agent::Config::new(&options.server, &token, data, clock);
     Agent::new(config).run(up::on_signal()).await?;
     Ok(code::DONE)
 }
 
 pub async fn edge(options: EdgeOptions) -> Result<u8> {
-    let mut config = bascule_edge::Config::new(&options.server, &options.edge_token, Arc::new(SystemClock));
+    let token = if options.routes.is_some() {
+        String::new()
+    } else {
+        let code = options.code.as_deref();
+        enrol::token(
+            MemberKind::Edge,
+            &options.server,
+            options.edge_token,
+            code,
+            &options.data,
+        )
+        .await?
+    };
+    let mut config = bascule_edge::Config::new(&options.server, &token, Arc::new(SystemClock));
     config.shared_listener = options.shared;
     config.workers = options.workers;
     let stop = up::on_signal();

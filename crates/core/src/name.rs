@@ -23,6 +23,7 @@ pub struct NameError {
 /// First segments of the platform's own addresses; a group by such a name could never be reached.
 const RESERVED: &[&str] = &[
     "admin",
+    "agents",
     "api",
     "assets",
     "dashboard",

@@ -84,6 +84,7 @@ impl Delivery {
     pub fn routes(&self) -> Routes {
         api::routes()
             .merge(fleet::api::routes())
+            .merge(fleet::members::routes())
             .merge(pages::routes())
             .with_state(self.clone())
     }

@@ -3,7 +3,7 @@
 use bascule_store::Migration;
 
 /// Migrations, in order.
-pub const MIGRATIONS: &[Migration] = &[FIRST, STRATEGIES];
+pub const MIGRATIONS: &[Migration] = &[FIRST, crate::fleet::schema::AGENTS, STRATEGIES];
 
 /// Pauses that a policy makes.
 const STRATEGIES: Migration = Migration {

@@ -19,8 +19,76 @@ pub struct AgentReport {
     pub at: Timestamp,
     /// Free space where artifacts are unpacked, in bytes.
     pub disk_free_bytes: u64,
+    /// What else the machine has left.
+    #[serde(default)]
+    pub resources: Resources,
+    /// What the machine is.
+    #[serde(default)]
+    pub machine: MachineFacts,
+    /// Drivers that work on the machine; empty from agents that do not tell, which know [`Driver::Process`].
+    #[serde(default)]
+    pub drivers: Vec<Driver>,
     /// Everything that runs, or that ran and failed, and is still desired or not yet gone.
     pub instances: Vec<InstanceReport>,
+}
+
+/// What a machine has left. Zero stands for what is not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Resources {
+    /// All space where artifacts are unpacked, in bytes.
+    #[serde(default)]
+    pub disk_total_bytes: u64,
+    /// All memory, in bytes.
+    #[serde(default)]
+    pub memory_total_bytes: u64,
+    /// Memory that products could still get, in bytes.
+    #[serde(default)]
+    pub memory_free_bytes: u64,
+    /// Load average over one minute, times 1000.
+    #[serde(default)]
+    pub load_milli: u64,
+}
+
+/// What a machine is. Empty stands for what is not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MachineFacts {
+    /// Its host name.
+    #[serde(default)]
+    pub host_name: String,
+    /// Its operating system.
+    #[serde(default)]
+    pub os: String,
+    /// Its processor's kind.
+    #[serde(default)]
+    pub architecture: String,
+    /// Its processors.
+    #[serde(default)]
+    pub cpus: u32,
+}
+
+/// How an instance is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Driver {
+    /// A process under bubblewrap, from an archive of files.
+    #[default]
+    Process,
+    /// A container under podman, from an archive that holds an image.
+    Podman,
+    /// Pods of a Kubernetes cluster.
+    Kubernetes,
+}
+
+impl Driver {
+    /// As stored and shown.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Process => "process",
+            Self::Podman => "podman",
+            Self::Kubernetes => "kubernetes",
+        }
+    }
 }
 
 /// Where one instance stands.
@@ -103,9 +171,13 @@ pub struct DesiredInstance {
     pub release: ReleaseId,
     /// The release's version.
     pub version: String,
-    /// What to fetch and unpack.
+    /// How it is run.
+    #[serde(default)]
+    pub driver: Driver,
+    /// What to fetch and unpack; for [`Driver::Podman`] an OCI or docker archive that holds an image.
     pub artifact: ArtifactSource,
-    /// What to run, in the unpacked artifact's root, by `/bin/sh -c`.
+    /// What to run by `/bin/sh -c`, in the unpacked artifact's root. For [`Driver::Podman`] in the container;
+    /// empty there for what the image itself names.
     pub command: String,
     /// Environment variables; `PORT` is added by the agent.
     pub variables: BTreeMap<String, String>,

@@ -5,6 +5,7 @@ pub mod agent;
 pub mod ci;
 pub mod delivery;
 pub mod edge;
+pub mod fleet;
 pub mod forge;
 pub mod identity;
 pub mod incidents;

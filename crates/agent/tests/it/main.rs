@@ -7,6 +7,8 @@
     reason = "tests fail that way"
 )]
 
+mod damage;
+mod podman;
 mod support;
 
 use bascule_wire::agent::InstanceState::{Crashed, Draining, Failed, Healthy, Stopped, Unhealthy};

@@ -84,6 +84,7 @@ pub fn desired(artifact: &[u8]) -> DesiredInstance {
         environment_name: "staging".to_owned(),
         release: ReleaseId::new(),
         version: "1.0.0".to_owned(),
+        driver: bascule_wire::agent::Driver::Process,
         artifact: ArtifactSource {
             path: format!("/artifacts/{}", digest.hex()),
             digest,
@@ -225,6 +226,16 @@ impl Server {
             .collect();
         states.dedup();
         states
+    }
+
+    /// Waits for a report of a kind.
+    pub async fn until_report(&self, what: impl Fn(&AgentReport) -> bool) -> AgentReport {
+        let mut reports = self.reports.subscribe();
+        let found = reports.wait_for(|all| all.last().is_some_and(&what));
+        let found = tokio::time::timeout(Duration::from_secs(30), found)
+            .await
+            .unwrap();
+        found.unwrap().last().unwrap().clone()
     }
 
     pub fn last(&self) -> AgentReport {

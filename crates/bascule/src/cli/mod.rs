@@ -3,6 +3,7 @@
 mod ci;
 mod context;
 mod delivery;
+mod fleet;
 mod identity;
 mod incident;
 mod insights;
@@ -56,12 +57,12 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
   bascule runner --server https://bascule.example.org --runner-token glrt-… --data /var/lib/bascule-runner")]
     Runner(crate::roles::RunnerOptions),
     /// Run an environment's agent
-    #[command(after_help = "Example:
-  bascule agent --server https://bascule.example.org --agent-token … --data /var/lib/bascule-agent")]
+    #[command(after_help = "Example, the first time; later without --code:
+  bascule agent --server https://bascule.example.org --code benr-… --data /var/lib/bascule-agent")]
     Agent(crate::roles::AgentOptions),
     /// Run a traffic proxy
     #[command(after_help = "Examples:
-  bascule edge --server https://bascule.example.org --edge-token … --shared 0.0.0.0:8000
+  bascule edge --server https://bascule.example.org --code benr-… --data DIR --shared 0.0.0.0:8000
   bascule edge --routes routes.json --shared 127.0.0.1:8000    without a server")]
     Edge(crate::roles::EdgeOptions),
     /// Say what is missing on this machine, and how to get it
@@ -100,6 +101,12 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
     /// Environments and what runs there
     #[command(subcommand)]
     Environment(delivery::Environment),
+    /// Agents: who is enrolled, and how they are
+    #[command(subcommand)]
+    Agents(fleet::Members),
+    /// Edges: who is enrolled
+    #[command(subcommand)]
+    Edges(fleet::Members),
     /// Deploy a release to an environment
     #[command(after_help = "Examples:
   bascule deploy demo/appointments 1.0.0 --to staging
@@ -165,6 +172,8 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Release(release::Release::Verify(verify)) => release::verify(&verify, remote.json),
         Verb::Release(verb) => verb.run(&context()?).await,
         Verb::Environment(verb) => verb.run(&context()?).await,
+        Verb::Agents(verb) => verb.run("agent", &context()?).await,
+        Verb::Edges(verb) => verb.run("edge", &context()?).await,
         Verb::Deploy(verb) => verb.run(&context()?).await,
         Verb::Rollout(verb) => verb.run(&context()?).await,
         Verb::Incident(verb) => verb.run(&context()?).await,

@@ -7,6 +7,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod agents;
 mod authorisation;
 mod contracts;
 mod hostile;

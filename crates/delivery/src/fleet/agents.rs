@@ -1,15 +1,15 @@
 //! The server's side of agents: who they are, what they say, what they should run.
 
-use super::{AGENT_WAIT, Agent, Channel, OVERTAKEN, SEEN_EVERY, store};
+use super::{AGENT_WAIT, Agent, Channel, OVERTAKEN, SEEN_EVERY, SKEW, store};
 use crate::{
     ByteStream, Delivery,
     deployment::{Instance, desired, instances, instances::Wanted, state_name},
 };
 use bascule_core::{Actor, ActorKind, AgentId, Digest, InstanceId, Problem, Result, Timestamp};
-use bascule_ledger::facts::delivery::{AgentEnrolled, AgentSeen, InstanceChanged};
+use bascule_ledger::facts::delivery::{AgentEnrolled, AgentSeen, AgentSkewed, InstanceChanged};
 use bascule_store::{Backend, Json, Query as _};
 use bascule_wire::agent::{
-    AgentReport, ArtifactSource, DesiredInstance, DesiredState, InstanceReport, InstanceState,
+    AgentReport, ArtifactSource, DesiredInstance, DesiredState, Driver, InstanceReport, InstanceState,
 };
 use std::{collections::HashMap, time::Duration};
 
@@ -63,11 +63,7 @@ impl Delivery {
     /// The agent that a token stands for.
     pub(crate) async fn agent_of(&self, token: &str) -> Result<Agent> {
         let agent = store::agent_by_token(&self.db, &token_hash(token)).await?;
-        agent.ok_or_else(|| {
-            Problem::new(401, "agent_unknown", "The token is no agent's.")
-                .why("Each agent has a token of its own; a new one replaces the old.")
-                .next("Enrol the agent again.")
-        })
+        agent.ok_or_else(unknown)
     }
 
     /// Takes an agent's report, then waits until what it should run is not of revision `known`.
@@ -122,6 +118,7 @@ impl Delivery {
         let said: HashMap<_, _> = report.instances.iter().map(|r| (r.instance, r)).collect();
         let known = instances::of_agent(&self.db, agent.id).await?;
         let fresh = agent.online
+            && is_skewed(skew_ms(report, now)) == agent.skewed
             && agent
                 .seen_at
                 .is_some_and(|at| now.since(at) < SEEN_EVERY && at >= self.started);
@@ -133,9 +130,10 @@ impl Delivery {
             return Ok(());
         }
         // Read again under the claim: the agent's other call may have been taken in between.
-        let was_online = store::agent_by_name(&tx, &agent.name)
-            .await?
-            .is_none_or(|agent| agent.online);
+        let Some(agent) = &store::agent_by_name(&tx, &agent.name).await? else {
+            return Err(unknown());
+        };
+        let was_online = agent.online;
         let known = instances::of_agent(&tx, agent.id).await?;
         let changed = known.iter().filter(|instance| is_news(instance, &said));
         let actor = Actor::new(ActorKind::Agent, agent.id, &agent.name);
@@ -165,13 +163,23 @@ impl Delivery {
             };
             self.ledger.append(&tx, &actor, &fact).await?;
         }
-        let skew = (report.at.micros() - now.micros()) / 1_000;
-        let free = i64::try_from(report.disk_free_bytes).unwrap_or(i64::MAX);
+        let skew = skew_ms(report, now);
+        let skewed = is_skewed(skew);
+        if skewed != agent.skewed {
+            let fact = AgentSkewed {
+                agent: agent.id,
+                name: agent.name.clone(),
+                skewed,
+                skew_ms: skew,
+            };
+            self.ledger.append(&tx, &actor, &fact).await?;
+        }
         store::agent_seen(
             &tx,
             agent.id,
             &instances::cut(&report.version, 100),
-            (skew, free),
+            (skew, skewed),
+            report,
             now,
         )
         .await?;
@@ -230,6 +238,22 @@ impl Delivery {
     }
 }
 
+fn unknown() -> Problem {
+    Problem::new(401, "agent_unknown", "The token is no agent's.")
+        .why("Each agent has a token of its own; a new one replaces the old, and removing the agent ends it.")
+        .next("Enrol the agent again.")
+}
+
+/// An agent's clock against the server's, in milliseconds. The report's way here counts as skew; it is short
+/// against what is complained about.
+fn skew_ms(report: &AgentReport, now: Timestamp) -> i64 {
+    report.at.micros().saturating_sub(now.micros()) / 1_000
+}
+
+fn is_skewed(skew_ms: i64) -> bool {
+    u128::from(skew_ms.unsigned_abs()) > SKEW.as_millis()
+}
+
 /// Whether a report tells something of an instance that is not known yet.
 fn is_news(instance: &Instance, said: &HashMap<InstanceId, &InstanceReport>) -> bool {
     match said.get(&instance.id) {
@@ -271,6 +295,7 @@ fn desired_instance(wanted: Wanted) -> DesiredInstance {
             size: u64::try_from(wanted.artifact_size).unwrap_or(0),
             file_name: wanted.artifact_file,
         },
+        driver: Driver::Process,
         command: product.command,
         variables,
         environment_name: wanted.environment,

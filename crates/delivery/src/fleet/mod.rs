@@ -4,6 +4,10 @@
 pub(crate) mod agents;
 pub(crate) mod api;
 pub(crate) mod edges;
+pub(crate) mod enrol;
+pub(crate) mod enrol_store;
+pub(crate) mod members;
+pub(crate) mod schema;
 pub(crate) mod store;
 
 use bascule_core::{AgentId, Timestamp};
@@ -23,6 +27,11 @@ pub const SEEN_EVERY: Duration = Duration::from_secs(8);
 /// A report that is older than the last one by no more than this was overtaken; by more, the agent's clock was
 /// set back.
 pub const OVERTAKEN: Duration = Duration::from_secs(60);
+
+/// How long an enrolment code is good.
+pub const CODE_LIFE: Duration = Duration::from_secs(15 * 60);
+/// An agent's clock may differ from the server's by this much.
+pub const SKEW: Duration = Duration::from_secs(60);
 
 /// Which revision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +65,8 @@ row! {
         pub seen_at: Option<Timestamp>,
         /// Its clock against the server's, in milliseconds.
         pub skew_ms: i64,
+        /// Whether that is too much.
+        pub skewed: bool,
         /// Free space where it unpacks, in bytes.
         pub disk_free: i64,
     }

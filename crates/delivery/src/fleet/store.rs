@@ -2,9 +2,10 @@
 
 use super::{Agent, Channel, Edge};
 use bascule_core::{AgentId, Timestamp};
-use bascule_store::{Query, Result, Tx, args};
+use bascule_store::{Json, Query, Result, Tx, args};
+use bascule_wire::agent::AgentReport;
 
-const AGENT: &str = "id, name, version, online, seen_at, skew_ms, disk_free";
+const AGENT: &str = "id, name, version, online, seen_at, skew_ms, skewed, disk_free";
 
 pub(crate) async fn agents(db: &impl Query) -> Result<Vec<Agent>> {
     db.all(
@@ -54,12 +55,30 @@ pub(crate) async fn agent_seen(
     tx: &Tx,
     id: AgentId,
     version: &str,
-    (skew_ms, disk_free): (i64, i64),
+    (skew_ms, skewed): (i64, bool),
+    report: &AgentReport,
     at: Timestamp,
 ) -> Result<()> {
+    let disk_free = i64::try_from(report.disk_free_bytes).unwrap_or(i64::MAX);
+    let machine = super::enrol::bounded(&report.machine);
+    let mut drivers = report.drivers.clone();
+    drivers.sort_unstable();
+    drivers.dedup();
     tx.run(
-        "UPDATE agent SET version = $2, online = $3, seen_at = $4, skew_ms = $5, disk_free = $6 WHERE id = $1",
-        args![id, version, true, at, skew_ms, disk_free],
+        "UPDATE agent SET version = $2, online = $3, seen_at = $4, skew_ms = $5, skewed = $6, disk_free = $7,
+                resources = $8, machine = $9, drivers = $10 WHERE id = $1",
+        args![
+            id,
+            version,
+            true,
+            at,
+            skew_ms,
+            skewed,
+            disk_free,
+            Json(&report.resources),
+            Json(&machine),
+            Json(&drivers)
+        ],
     )
     .await
     .map(drop)

@@ -1,6 +1,7 @@
 //! The whole life of deployments on SQLite, with an agent, an edge and a clock moved by hand.
 
 mod canary;
+mod enrol;
 mod life;
 mod refusals;
 mod restart;
@@ -20,7 +21,7 @@ use bascule_ledger::{
 };
 use bascule_store::{Db, DbOptions};
 use bascule_wire::{
-    agent::{AgentReport, InstanceReport, InstanceState, SmokeResult},
+    agent::{AgentReport, InstanceReport, InstanceState, MachineFacts, Resources, SmokeResult},
     delivery as dto,
     edge::{EdgeConfig, Slice},
 };
@@ -255,6 +256,12 @@ impl World {
             version: "test".into(),
             at: self.delivery.now(),
             disk_free_bytes: 1 << 30,
+            resources: Resources {
+                memory_total_bytes: 1 << 33,
+                ..Resources::default()
+            },
+            machine: MachineFacts::default(),
+            drivers: Vec::new(),
             instances: instances.to_vec(),
         }
     }

@@ -374,3 +374,91 @@ fact!(
         }
     )
 );
+
+/// A code was made with which an agent or edge can enrol once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AgentInvited {
+    /// What it will be called.
+    pub name: String,
+    /// `agent` or `edge`.
+    pub kind: String,
+    /// Until when the code is good.
+    pub expires_at: Timestamp,
+}
+fact!(
+    AgentInvited,
+    "agent.invited",
+    |_| None,
+    |f| format!("{}:{}", f.kind, f.name),
+    |f| format!("made an enrolment code for the {} {}", f.kind, f.name)
+);
+
+/// A traffic proxy came under this instance's care.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EdgeEnrolled {
+    /// Its name.
+    pub name: String,
+}
+fact!(
+    EdgeEnrolled,
+    "edge.enrolled",
+    |_| None,
+    |f| format!("edge:{}", f.name),
+    |f| format!("enrolled the edge {}", f.name)
+);
+
+/// An agent or edge was removed; its token counts no more.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AgentRemoved {
+    /// Its name.
+    pub name: String,
+    /// `agent` or `edge`.
+    pub kind: String,
+    /// Environments that it looked after.
+    pub environments: i64,
+    /// The agent that looks after them now, if there is one.
+    pub moved_to: String,
+}
+fact!(
+    AgentRemoved,
+    "agent.removed",
+    |_| None,
+    |f| format!("{}:{}", f.kind, f.name),
+    |f| {
+        let moved = match (f.environments, f.moved_to.as_str()) {
+            (0, _) => String::new(),
+            (count, "") => format!("; {count} environments have no agent now"),
+            (count, to) => format!("; {count} environments went to the agent {to}"),
+        };
+        format!("removed the {} {}{moved}", f.kind, f.name)
+    }
+);
+
+/// An agent's clock differs too much from the server's, or is right again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AgentSkewed {
+    /// The agent.
+    pub agent: AgentId,
+    /// Its name.
+    pub name: String,
+    /// Whether it differs too much.
+    pub skewed: bool,
+    /// Its clock against the server's, in milliseconds; negative where it is behind.
+    pub skew_ms: i64,
+}
+fact!(
+    AgentSkewed,
+    "agent.skewed",
+    |_| None,
+    |f| format!("agent:{}", f.agent),
+    |f| if f.skewed {
+        format!(
+            "the clock of the agent {} is {} s {}",
+            f.name,
+            f.skew_ms.abs() / 1_000,
+            if f.skew_ms < 0 { "behind" } else { "ahead" }
+        )
+    } else {
+        format!("the clock of the agent {} is right again", f.name)
+    }
+);

@@ -1,0 +1,120 @@
+//! How an instance is run: as a process in a sandbox, or as a container. What all drivers share (health,
+//! restarts, draining, messages) is in [`crate::instance`]; a driver makes ready, starts, waits and ends.
+
+pub(crate) mod podman;
+pub(crate) mod process;
+mod seal;
+
+pub(crate) use seal::Seal;
+
+use crate::artifacts::Missing;
+use async_trait::async_trait;
+use bascule_core::{InstanceId, Problem};
+use bascule_wire::agent::{ArtifactSource, Limits};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+use tokio::io::AsyncRead;
+
+/// What a driver runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub(crate) instance: InstanceId,
+    /// A folder of the instance's own.
+    pub(crate) folder: PathBuf,
+    /// What it was fetched from.
+    pub(crate) artifact: ArtifactSource,
+    /// By `/bin/sh -c`; empty for what the artifact itself names, where it can.
+    pub(crate) command: String,
+    /// Environment variables, without `HOST` and `PORT`.
+    pub(crate) variables: Vec<(String, String)>,
+    pub(crate) limits: Limits,
+}
+
+/// How a process or container ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    /// Its exit code; 128 and the signal's number where a signal ended it.
+    pub(crate) code: i32,
+    /// Whether it is known that it was killed for want of memory.
+    pub(crate) oom_killed: bool,
+}
+
+/// Something that runs.
+#[async_trait]
+pub(crate) trait Process: Send {
+    /// Its number on this machine.
+    fn pid(&self) -> u32;
+
+    /// What it writes; taken once.
+    fn outputs(&mut self) -> Vec<Box<dyn AsyncRead + Send + Unpin>>;
+
+    /// Waits for its end. May be given up and called again.
+    async fn wait(&mut self) -> Result<Ended, Problem>;
+
+    /// Asks it to end, makes it after the grace.
+    async fn end(&mut self, grace: Duration) -> Result<(), Problem>;
+}
+
+/// A way to run instances.
+#[async_trait]
+pub(crate) trait Driver: Send + Sync + std::fmt::Debug {
+    /// What still runs of this job from before this agent was started, with its port.
+    async fn adopt(&self, job: &Job) -> Option<(u16, Box<dyn Process>)>;
+
+    /// Makes a verified artifact ready in the job's folder. Called before each start; what is found as it was
+    /// made is left alone, what was altered since is made anew.
+    async fn prepare(&self, job: &Job, artifact: &Path, seal: &mut Option<Seal>) -> Result<(), Missing>;
+
+    /// Starts what was made ready, to listen on a port. A problem below 500 will not go away by trying again.
+    async fn start(&self, job: &Job, port: u16) -> Result<Box<dyn Process>, Problem>;
+}
+
+/// Stands for a driver that this agent does not have.
+#[derive(Debug)]
+pub(crate) struct Unknown;
+
+#[async_trait]
+impl Driver for Unknown {
+    async fn adopt(&self, _: &Job) -> Option<(u16, Box<dyn Process>)> {
+        None
+    }
+
+    async fn prepare(&self, _: &Job, _: &Path, _: &mut Option<Seal>) -> Result<(), Missing> {
+        Err(Missing::Forever(unknown()))
+    }
+
+    async fn start(&self, _: &Job, _: u16) -> Result<Box<dyn Process>, Problem> {
+        Err(unknown())
+    }
+}
+
+fn unknown() -> Problem {
+    Problem::invalid("no_driver", "This agent has no driver for Kubernetes.")
+        .next("Assign the environment to an agent that has it, or choose another driver.")
+}
+
+/// An archive that cannot be used, ever.
+pub(crate) fn bad_artifact(name: &str, why: &str, next: &str) -> Missing {
+    Missing::Forever(
+        Problem::invalid(
+            "bad_artifact",
+            format!("The artifact `{name}` cannot be unpacked."),
+        )
+        .why(format!("{why}."))
+        .next(next),
+    )
+}
+
+/// A folder that cannot be written now.
+pub(crate) fn unwritable(folder: &Path, why: &str) -> Missing {
+    Missing::ForNow(
+        Problem::new(
+            507,
+            "unwritable",
+            format!("The artifact cannot be unpacked to {}.", folder.display()),
+        )
+        .why(why),
+    )
+}

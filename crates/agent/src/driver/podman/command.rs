@@ -1,0 +1,109 @@
+//! Calls podman.
+
+use bascule_core::Problem;
+use std::{fmt, path::PathBuf, process::Stdio, time::Duration};
+use tokio::process::Command;
+
+/// How to call it.
+#[derive(Clone, Debug)]
+pub(super) struct Podman {
+    /// Its configuration, where not the machine's own.
+    pub(super) settings: Option<PathBuf>,
+}
+
+/// A call that failed.
+#[derive(Debug)]
+pub(super) struct Failed {
+    /// Podman's exit code, if it ran.
+    pub(super) code: Option<i32>,
+    missing: bool,
+    said: String,
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.said)
+    }
+}
+
+impl Failed {
+    pub(super) fn other(said: String) -> Self {
+        Self {
+            code: None,
+            missing: false,
+            said,
+        }
+    }
+
+    /// Whether the machine is at fault and not what podman was given.
+    pub(super) fn machine(&self) -> bool {
+        self.code.is_none() || self.said.contains("no space left on device")
+    }
+
+    /// In words for people.
+    pub(super) fn problem(&self, what: &str) -> Problem {
+        let problem = Problem::new(503, "podman", what).why(self.said.clone());
+        if self.missing {
+            return problem.next("Install it on the agent's machine: `apt install podman runc netavark`.");
+        }
+        problem.next("See podman's message, and `podman info` on the agent's machine.")
+    }
+}
+
+impl Podman {
+    /// Runs it to its end and gives what it printed.
+    pub(super) async fn run(&self, arguments: &[&str], within: Duration) -> Result<String, Failed> {
+        let mut command = Command::new("podman");
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .env_clear();
+        command.env(
+            "PATH",
+            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        );
+        for name in ["HOME", "USER", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"] {
+            if let Some(value) = std::env::var_os(name) {
+                command.env(name, value);
+            }
+        }
+        if let Some(settings) = &self.settings {
+            command.env("CONTAINERS_CONF", settings);
+        }
+        let verb = arguments.first().copied().unwrap_or_default();
+        let output = match tokio::time::timeout(within, command.output()).await {
+            Ok(Ok(output)) => output,
+            Ok(Err(error)) => {
+                return Err(Failed {
+                    code: None,
+                    missing: error.kind() == std::io::ErrorKind::NotFound,
+                    said: format!("podman cannot be called: {error}"),
+                });
+            }
+            Err(_) => {
+                return Err(Failed::other(format!(
+                    "podman {verb} did not end within {} s",
+                    within.as_secs()
+                )));
+            }
+        };
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said: Vec<&str> = said
+            .lines()
+            .filter(|line| !line.contains("level=warning") && !line.trim().is_empty())
+            .collect();
+        let last = said
+            .get(said.len().saturating_sub(3)..)
+            .unwrap_or_default()
+            .join("; ");
+        Err(Failed {
+            code: output.status.code(),
+            missing: false,
+            said: last,
+        })
+    }
+}

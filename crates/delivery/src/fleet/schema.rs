@@ -1,0 +1,25 @@
+//! Tables and columns of the fleet.
+
+use bascule_store::Migration;
+
+/// Enrolment by code, and what agents say of their machines.
+pub(crate) const AGENTS: Migration = Migration {
+    id: "delivery-0002-agents",
+    sql: "
+        ALTER TABLE agent ADD COLUMN skewed BOOLEAN NOT NULL DEFAULT FALSE;
+        ALTER TABLE agent ADD COLUMN resources TEXT NOT NULL DEFAULT '{}';
+        ALTER TABLE agent ADD COLUMN machine TEXT NOT NULL DEFAULT '{}';
+        ALTER TABLE agent ADD COLUMN drivers TEXT NOT NULL DEFAULT '[]';
+        ALTER TABLE edge ADD COLUMN version TEXT NOT NULL DEFAULT '';
+        ALTER TABLE edge ADD COLUMN machine TEXT NOT NULL DEFAULT '{}';
+        CREATE TABLE enrolment_code (
+            kind TEXT NOT NULL,
+            name TEXT NOT NULL,
+            code_hash TEXT NOT NULL UNIQUE,
+            created_at BIGINT NOT NULL,
+            expires_at BIGINT NOT NULL,
+            used_at BIGINT,
+            PRIMARY KEY (kind, name)
+        );
+    ",
+};
