@@ -8,16 +8,19 @@
 //! at any point.
 
 mod api;
+pub(crate) mod catalogue;
 mod controller;
 pub mod deployment;
 pub mod environment;
 pub mod fleet;
 pub mod judge;
 mod pages;
+pub(crate) mod plan;
 pub mod ports;
 pub mod product;
 pub mod rollout;
 mod schema;
+pub mod site;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -26,6 +29,7 @@ mod view;
 pub use ports::{
     ByteStream, Ports, ProjectFiles, ProjectInfo, ReleaseInfo, ReleasePart, Releases, TrafficSink,
 };
+pub use ports::{Stand, Standing, Teams};
 pub use schema::MIGRATIONS;
 
 use bascule_core::{Clock, Timestamp};
@@ -33,7 +37,7 @@ use bascule_ledger::{Ledger, Subscriber};
 use bascule_store::{Db, Result as StoreResult, Tx};
 use bascule_web::Routes;
 use fleet::Channel;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, atomic::AtomicBool};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +58,9 @@ pub(crate) struct Signals {
     agent: watch::Sender<i64>,
     edge: watch::Sender<i64>,
     wake: Notify,
+    /// Whether something asked for plans to be made anew, and when they are at the latest.
+    plan: AtomicBool,
+    plan_at: Mutex<Option<Timestamp>>,
     stop: CancellationToken,
 }
 
@@ -65,6 +72,8 @@ impl Delivery {
             agent: watch::Sender::new(0),
             edge: watch::Sender::new(0),
             wake: Notify::new(),
+            plan: AtomicBool::new(true),
+            plan_at: Mutex::new(None),
             stop: CancellationToken::new(),
         };
         let clock = ledger.clock().clone();
@@ -86,13 +95,18 @@ impl Delivery {
             .merge(fleet::api::routes())
             .merge(fleet::members::routes())
             .merge(pages::routes())
+            .merge(plan::routes())
+            .merge(plan::pages::routes())
             .with_state(self.clone())
     }
 
     /// What this capability does on others' facts.
     #[must_use]
     pub fn subscribers(&self) -> Vec<Arc<dyn Subscriber>> {
-        vec![Arc::new(subscriptions::OnRelease(self.clone()))]
+        vec![
+            Arc::new(subscriptions::OnRelease(self.clone())),
+            Arc::new(subscriptions::OnEnvironments(self.clone())),
+        ]
     }
 
     /// Drives deployments and rollouts until `stop`. Of several servers one does, by lease.

@@ -58,11 +58,40 @@ pub trait Releases: Send + Sync {
 pub trait ProjectFiles: Send + Sync {
     /// A file at a commit, or `None` where there is none. Larger ones than `limit` bytes are an error.
     async fn read(&self, project: ProjectId, sha: &str, path: &str, limit: usize) -> Result<Option<Vec<u8>>>;
+
+    /// All files at a commit.
+    async fn list(&self, project: ProjectId, sha: &str) -> Result<Vec<String>>;
+}
+
+/// Teams (identity): groups whose members approve.
+#[async_trait]
+pub trait Teams: Send + Sync {
+    /// Whether the caller belongs to a team, as developer or above. `None`: there is no such team.
+    async fn belongs(&self, caller: &Caller, team: &str) -> Result<Option<bool>>;
+}
+
+/// What holds changes from outside of delivery: error budgets (telemetry), open incidents (incidents).
+#[async_trait]
+pub trait Standing: Send + Sync {
+    /// What is known of a project's production, or `None` where nothing is.
+    async fn of(&self, project: ProjectId) -> Result<Option<Stand>>;
+}
+
+/// How a project stands.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Stand {
+    /// Share of the error budget left, by environment name; 1 is untouched.
+    pub budget_left: Vec<(String, f64)>,
+    /// An open incident, in words.
+    pub incident: Option<String>,
 }
 
 /// Projects (forge).
 #[async_trait]
 pub trait ProjectInfo: Send + Sync {
+    /// The project at `group/project`.
+    async fn find(&self, path: &str) -> Result<Option<ProjectId>>;
+
     /// `group/project`.
     async fn path(&self, project: ProjectId) -> Result<Option<String>>;
 
@@ -86,6 +115,12 @@ pub struct Ports {
     pub files: Arc<dyn ProjectFiles>,
     /// Projects.
     pub projects: Arc<dyn ProjectInfo>,
+    /// Teams.
+    pub teams: Arc<dyn Teams>,
+    /// Budgets and incidents.
+    pub standing: Arc<dyn Standing>,
+    /// The project that declares environments, as `group/project`.
+    pub environments: String,
     /// Where counts of traffic go.
     pub traffic: Arc<dyn TrafficSink>,
 }

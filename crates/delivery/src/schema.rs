@@ -3,7 +3,80 @@
 use bascule_store::Migration;
 
 /// Migrations, in order.
-pub const MIGRATIONS: &[Migration] = &[FIRST, crate::fleet::schema::AGENTS, STRATEGIES];
+pub const MIGRATIONS: &[Migration] = &[FIRST, crate::fleet::schema::AGENTS, STRATEGIES, PLANS];
+
+/// Many environments: what belongs in them, what may be there, and what is planned.
+const PLANS: Migration = Migration {
+    id: "delivery-0004-plans",
+    sql: "
+        ALTER TABLE environment ADD COLUMN declared BOOLEAN NOT NULL DEFAULT FALSE;
+        CREATE INDEX environment_name ON environment (name);
+        CREATE TABLE site (
+            name TEXT PRIMARY KEY,
+            body TEXT NOT NULL,
+            sha TEXT NOT NULL,
+            declared_at BIGINT NOT NULL,
+            removed_at BIGINT
+        );
+        CREATE TABLE suppression (
+            site TEXT NOT NULL,
+            cause TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            actor TEXT NOT NULL,
+            opened_at BIGINT NOT NULL,
+            until_at BIGINT,
+            PRIMARY KEY (site, cause)
+        );
+        CREATE TABLE catalogue_release (
+            release_id TEXT PRIMARY KEY,
+            project_id TEXT NOT NULL,
+            version TEXT NOT NULL,
+            sha TEXT NOT NULL,
+            relations TEXT NOT NULL,
+            published_at BIGINT NOT NULL,
+            recall_reason TEXT,
+            recall_floor TEXT,
+            UNIQUE (project_id, version)
+        );
+        CREATE TABLE catalogue_channel (
+            release_id TEXT NOT NULL REFERENCES catalogue_release (release_id),
+            channel TEXT NOT NULL,
+            at BIGINT NOT NULL,
+            PRIMARY KEY (release_id, channel)
+        );
+        CREATE TABLE delivery_approval (
+            project_id TEXT NOT NULL,
+            version TEXT NOT NULL,
+            scope TEXT NOT NULL,
+            team TEXT NOT NULL,
+            actor TEXT NOT NULL,
+            at BIGINT NOT NULL,
+            PRIMARY KEY (project_id, version, scope, team)
+        );
+        CREATE TABLE plan (
+            environment_id TEXT PRIMARY KEY REFERENCES environment (id),
+            state TEXT NOT NULL,
+            current TEXT NOT NULL,
+            target TEXT NOT NULL,
+            step TEXT NOT NULL,
+            why TEXT NOT NULL,
+            verdicts TEXT NOT NULL,
+            at BIGINT NOT NULL
+        );
+        CREATE INDEX plan_state ON plan (state);
+        CREATE TABLE plan_log (
+            environment_id TEXT NOT NULL REFERENCES environment (id),
+            at BIGINT NOT NULL,
+            state TEXT NOT NULL,
+            current TEXT NOT NULL,
+            target TEXT NOT NULL,
+            step TEXT NOT NULL,
+            why TEXT NOT NULL,
+            verdicts TEXT NOT NULL,
+            PRIMARY KEY (environment_id, at)
+        );
+    ",
+};
 
 /// Pauses that a policy makes.
 const STRATEGIES: Migration = Migration {

@@ -1,11 +1,16 @@
 //! What others' facts do here.
 
-use crate::{Delivery, ReleaseInfo, deployment::Order, environment};
+use crate::{Delivery, ReleaseInfo, catalogue, deployment::Order, environment};
 use async_trait::async_trait;
 use bascule_core::{Actor, Problem};
 use bascule_ledger::{
     BoxError, Entry, Fact as _, Subscriber, decode,
-    facts::{delivery::ProductRefused, supplychain::ReleasePublished},
+    facts::{
+        delivery::ProductRefused,
+        forge::BranchUpdated,
+        incidents::{IncidentOpened, IncidentResolved},
+        supplychain::ReleasePublished,
+    },
 };
 
 /// A release was published: if it describes a product, it goes to staging by itself.
@@ -27,6 +32,35 @@ impl Subscriber for OnRelease {
             .on_release(&fact)
             .await
             .map_err(|problem| Box::new(problem) as BoxError)
+    }
+}
+
+/// The environments project was pushed to, or an incident holds or frees a product: plans are made anew.
+pub(crate) struct OnEnvironments(pub(crate) Delivery);
+
+#[async_trait]
+impl Subscriber for OnEnvironments {
+    fn name(&self) -> &'static str {
+        "delivery.environments"
+    }
+
+    fn kinds(&self) -> Vec<&'static str> {
+        vec![BranchUpdated::KIND, IncidentOpened::KIND, IncidentResolved::KIND]
+    }
+
+    async fn handle(&self, entry: &Entry) -> Result<(), BoxError> {
+        if entry.kind != BranchUpdated::KIND {
+            self.0.plan_soon();
+            return Ok(());
+        }
+        let fact: BranchUpdated = decode(entry)?;
+        let (Some(sha), true) = (&fact.after, fact.default) else { return Ok(()) };
+        let boxed = |problem: Problem| Box::new(problem) as BoxError;
+        let home = self.0.ports.projects.find(&self.0.ports.environments).await.map_err(boxed)?;
+        if home == Some(fact.project) {
+            self.0.sync_sites(fact.project, sha).await.map_err(boxed)?;
+        }
+        Ok(())
     }
 }
 
@@ -62,7 +96,11 @@ impl Delivery {
                 self.ensure_environments(&tx, fact.project, &path).await?;
                 environment::store::set_product(&tx, fact.project, fact.release, &product, self.now())
                     .await?;
-                if let Some(staging) = environment::store::by_name(&tx, fact.project, "staging").await? {
+                catalogue::store::put(&tx, &release, &product.relations, self.now()).await?;
+                if let Some(staging) = environment::store::by_name(&tx, fact.project, "staging").await?
+                    // What a file declares is moved by its plan.
+                    && !environment::store::declared(&tx, staging.id).await?
+                {
                     let order = Order {
                         release,
                         product,
@@ -75,6 +113,7 @@ impl Delivery {
             }
         }
         tx.commit().await?;
+        self.plan_soon();
         Ok(())
     }
 }

@@ -198,3 +198,131 @@ pub struct RolloutAct {
     #[serde(default)]
     pub reason: String,
 }
+
+/// What is planned for one product in one environment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct PlanEntry {
+    /// The environment's name.
+    pub environment: String,
+    /// Below production, or production.
+    pub tier: Tier,
+    /// `group/project`.
+    pub product: String,
+    /// Whether a file declares it, so that steps are taken by themselves.
+    pub declared: bool,
+    /// `up_to_date`, `moving`, `ready`, `held`, `blocked`, `coupled`.
+    pub state: String,
+    /// What runs; empty: nothing.
+    pub current: String,
+    /// What should; empty: nothing.
+    pub target: String,
+    /// The next safe step; empty: none.
+    pub step: String,
+    /// Why, in plain words.
+    pub why: String,
+    /// What each constraint says.
+    pub verdicts: Vec<PlanVerdict>,
+    /// Since when it stands so.
+    pub at: Timestamp,
+}
+
+/// What one constraint says of a step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PlanVerdict {
+    /// Its kind, such as `maintenance_window`.
+    pub kind: String,
+    /// Why it holds; empty where it lets the step pass.
+    pub why: String,
+    /// What would lift it: a time, or an event in words; empty where nothing holds.
+    pub lifts: String,
+}
+
+/// The answer to "why not this version here?".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WhyNot {
+    /// The environment's name.
+    pub environment: String,
+    /// `group/project`.
+    pub product: String,
+    /// The version asked about.
+    pub version: String,
+    /// Whether it runs, or could be put there now.
+    pub clear: bool,
+    /// All of it in one sentence.
+    pub sentence: String,
+    /// Link by link.
+    pub links: Vec<WhyLink>,
+}
+
+/// One link of the chain of reasons.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WhyLink {
+    /// What kind of constraint.
+    pub kind: String,
+    /// The product that it is about.
+    pub product: String,
+    /// The version that it holds.
+    pub version: String,
+    /// In plain words.
+    pub text: String,
+    /// What would lift it; empty where another link says so.
+    pub lifts: String,
+}
+
+/// Recalls releases.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NewRecall {
+    /// One version, or a family such as `1.2.x`.
+    pub versions: String,
+    /// What is wrong with them.
+    pub reason: String,
+    /// The oldest version that may be gone back to; empty: only forward.
+    #[serde(default)]
+    pub floor: String,
+}
+
+/// What was recalled.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Recalled {
+    /// The versions; empty where all were recalled before.
+    pub versions: Vec<String>,
+}
+
+/// Approves a version in a team's name.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NewApproval {
+    /// The version.
+    pub version: String,
+    /// `environment:NAME` or `channel:NAME`.
+    pub scope: String,
+    /// The team: a group.
+    pub team: String,
+}
+
+/// Holds all changes in an environment.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NewSuppression {
+    /// Why.
+    pub reason: String,
+    /// For how long, in minutes; none: until someone lets them go on.
+    #[serde(default)]
+    pub minutes: Option<u32>,
+}
+
+/// A release that is not published yet, to be checked.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NewPublishCheck {
+    /// Its version.
+    pub version: String,
+    /// Its `bascule.yaml`.
+    pub file: String,
+}
+
+/// What publishing a release would do.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct PublishCheck {
+    /// Environments that it would strand, each with the reason.
+    pub stranded: Vec<String>,
+    /// What is lawful but makes planning harder.
+    pub warnings: Vec<String>,
+}

@@ -131,6 +131,10 @@ impl Delivery {
                 tracing::error!(deployment = %deployment.id, %error, "a deployment could not be advanced");
             }
         }
+        if let Err(error) = self.plan_if_due().await {
+            tracing::error!(%error, "plans could not be made; they are made again");
+            self.signals.plan.store(true, std::sync::atomic::Ordering::Release);
+        }
         let draining = self.drain_retired().await?;
         self.find_silent_agents().await?;
         Ok(draining || !open.is_empty())

@@ -75,6 +75,9 @@ impl Delivery {
             None => return Err(no_product(version)),
         };
         let cause = self.allowed(&environment, &release, new.force).await?;
+        if !new.force {
+            self.fits(&environment, version).await?;
+        }
         let forced = if new.force {
             reason.to_owned()
         } else {
@@ -327,6 +330,7 @@ impl Delivery {
         if !store::finish(tx, deployment.id, status, reason, now).await? {
             return Ok(false);
         }
+        self.plan_soon();
         let exposed = deployment.exposed_at.is_some() || status == Status::Succeeded;
         let fact = DeploymentFinished {
             project: deployment.project_id,

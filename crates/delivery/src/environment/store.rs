@@ -55,6 +55,36 @@ pub(crate) async fn create(tx: &Tx, environment: &Environment) -> Result<bool> {
     Ok(changed == 1)
 }
 
+/// Makes a product belong in a declared site.
+pub(crate) async fn declare(
+    tx: &Tx,
+    project: ProjectId,
+    path: &str,
+    site: &crate::site::Site,
+    at: Timestamp,
+) -> Result<()> {
+    tx.run(
+        "INSERT INTO environment (id, project_id, project_path, name, tier, agent_id, created_at, declared)
+         VALUES ($1, $2, $3, $4, $5, (SELECT id FROM agent ORDER BY created_at, id LIMIT 1), $6, TRUE)
+         ON CONFLICT (project_id, name) DO UPDATE SET declared = TRUE",
+        args![EnvironmentId::new(), project, path, site.name, site.tier, at],
+    )
+    .await
+    .map(drop)
+}
+
+/// Whether a file declares it.
+pub(crate) async fn declared(db: &impl Query, id: EnvironmentId) -> Result<bool> {
+    let sql = "SELECT COUNT(*) AS n FROM environment WHERE id = $1 AND declared = TRUE";
+    Ok(db.count(sql, args![id]).await? > 0)
+}
+
+/// Whether any product has an environment of this name.
+pub(crate) async fn named(db: &impl Query, name: &str) -> Result<bool> {
+    let sql = "SELECT COUNT(*) AS n FROM environment WHERE name = $1";
+    Ok(db.count(sql, args![name]).await? > 0)
+}
+
 pub(crate) async fn set_path(tx: &Tx, project: ProjectId, path: &str) -> Result<()> {
     let sql = "UPDATE environment SET project_path = $2 WHERE project_id = $1 AND project_path <> $2";
     tx.run(sql, args![project, path]).await.map(drop)

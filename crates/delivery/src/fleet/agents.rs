@@ -191,7 +191,7 @@ impl Delivery {
             self.bump(&tx, Channel::Agent).await?;
         }
         tx.commit().await?;
-        self.wake();
+        self.plan_soon();
         Ok(())
     }
 

@@ -3,17 +3,19 @@
 //! names line and column out.
 
 mod parse;
+pub(crate) mod relations;
 mod rollout;
 #[cfg(test)]
 mod tests;
-mod values;
-mod yaml;
+pub(crate) mod values;
+pub(crate) mod yaml;
 
 use bascule_wire::agent::{HealthCheck, Limits, SmokeCheck};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 
 pub use parse::parse;
+pub use relations::{ChannelRule, Dependency, FIRST_CHANNEL, Incompatible, Relations, STABLE_CHANNEL};
 
 /// The file's name in the project.
 pub const FILE: &str = "bascule.yaml";
@@ -45,6 +47,9 @@ pub struct Product {
     pub limits: Limits,
     /// Time that requests in flight get to end when an instance is taken away, in milliseconds.
     pub drain_ms: u64,
+    /// What it says of other products, and of its own way through the channels.
+    #[serde(default)]
+    pub relations: Relations,
 }
 
 impl Product {

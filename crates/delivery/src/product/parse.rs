@@ -3,6 +3,7 @@
 use super::values::{
     Fields, duration, http_path, list, percent, relative_path, size, text, variables, whole,
 };
+use super::relations::relations;
 use super::yaml::{self, Node, error};
 use super::{FILE_BYTES, Position, Product, ProductError, Slo, rollout::rollout};
 use bascule_core::Name;
@@ -52,6 +53,10 @@ const KEYS: &[&str] = &[
     "rollout",
     "limits",
     "drain",
+    "dependencies",
+    "incompatible",
+    "versions",
+    "channels",
 ];
 
 fn product(root: Node) -> Read<Product> {
@@ -80,6 +85,7 @@ fn product(root: Node) -> Read<Product> {
         drain_ms: fields
             .take("drain")
             .map_or(Ok(30_000), |n| duration(&n, "drain", "1s", "10m"))?,
+        relations: relations(&mut fields)?,
     })
 }
 

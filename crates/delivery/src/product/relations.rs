@@ -3,7 +3,7 @@
 
 use super::values::{Fields, duration, list, text};
 use super::yaml::{Node, Value, cut, error};
-use super::{Position, ProductError};
+use super::ProductError;
 use bascule_planner::{Matcher, Version};
 use serde::{Deserialize, Serialize};
 
@@ -94,7 +94,7 @@ fn usual_channels() -> Vec<ChannelRule> {
 }
 
 /// The four keys, taken out of the file's fields.
-pub(super) fn relations(fields: &mut Fields) -> Read<Relations> {
+pub(crate) fn relations(fields: &mut Fields) -> Read<Relations> {
     Ok(Relations {
         dependencies: dependencies(fields.take("dependencies"))?,
         incompatible: incompatible(fields.take("incompatible"))?,
@@ -214,7 +214,7 @@ fn channels(node: Option<Node>) -> Read<Vec<ChannelRule>> {
 }
 
 /// `group/project`, as dependencies name products.
-fn product_path(node: &Node) -> Read<String> {
+pub(crate) fn product_path(node: &Node) -> Read<String> {
     let path = text(node, "product", 200)?;
     let parts = path.split_once('/');
     let good = parts.is_some_and(|(group, project)| {
@@ -231,7 +231,7 @@ fn product_path(node: &Node) -> Read<String> {
     }
 }
 
-pub(super) fn word(node: &Node, what: &str) -> Read<String> {
+pub(crate) fn word(node: &Node, what: &str) -> Read<String> {
     let word = text(node, what, 63)?;
     bascule_core::Name::new(&word)
         .map(|name| name.as_str().to_owned())
@@ -256,13 +256,10 @@ fn scalar(node: &Node) -> Read<String> {
     Ok(text(node, "a version", 100)?.trim().to_owned())
 }
 
-pub(super) fn yes(node: &Node, what: &str) -> Read<bool> {
+pub(crate) fn yes(node: &Node, what: &str) -> Read<bool> {
     match &node.value {
         Value::Scalar(text) if text == "true" => Ok(true),
         Value::Scalar(text) if text == "false" => Ok(false),
         _ => Err(error(node.at, format!("{what} must be true or false"), "true, false")),
     }
 }
-
-/// The position of a file's beginning, for faults of the whole.
-pub(super) const WHOLE: Position = Position { line: 1, column: 1 };

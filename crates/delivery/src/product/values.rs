@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 type Read<T> = Result<T, ProductError>;
 
 /// A mapping whose keys are known; what is not taken out by name is refused.
-pub(super) struct Fields {
+pub(crate) struct Fields {
     pub at: Position,
     entries: Vec<Entry>,
 }
@@ -75,7 +75,7 @@ fn close(one: &str, two: &str) -> bool {
             && after(rest_a, 2) == after(rest_b, 2))
 }
 
-pub(super) fn text(node: &Node, what: &str, max: usize) -> Read<String> {
+pub(crate) fn text(node: &Node, what: &str, max: usize) -> Read<String> {
     match &node.value {
         Value::Scalar(text) if text.trim().is_empty() => {
             Err(error(node.at, format!("{what} is empty"), "some text"))
@@ -97,7 +97,7 @@ pub(super) fn text(node: &Node, what: &str, max: usize) -> Read<String> {
     }
 }
 
-pub(super) fn list(node: Node, what: &str, allowed: &str, max: usize) -> Read<Vec<Node>> {
+pub(crate) fn list(node: Node, what: &str, allowed: &str, max: usize) -> Read<Vec<Node>> {
     match node.value {
         Value::List(items) if items.len() > max => Err(error(
             node.at,
@@ -113,7 +113,7 @@ pub(super) fn list(node: Node, what: &str, allowed: &str, max: usize) -> Read<Ve
     }
 }
 
-pub(super) fn whole(node: &Node, what: &str, from: u64, to: u64) -> Read<u64> {
+pub(crate) fn whole(node: &Node, what: &str, from: u64, to: u64) -> Read<u64> {
     let allowed = || format!("a whole number from {from} to {to}");
     let text = text(node, what, 40)?;
     match text.trim().parse::<u64>() {
@@ -126,7 +126,7 @@ pub(super) fn whole(node: &Node, what: &str, from: u64, to: u64) -> Read<u64> {
     }
 }
 
-pub(super) fn percent(node: &Node, what: &str, above: f64, below: f64) -> Read<f64> {
+pub(crate) fn percent(node: &Node, what: &str, above: f64, below: f64) -> Read<f64> {
     let allowed = || format!("a percentage above {above} and below {below}, such as 99.9");
     let text = text(node, what, 40)?;
     match text.trim().trim_end_matches('%').trim_end().parse::<f64>() {
@@ -168,7 +168,7 @@ const SIZE: &[(&str, u64)] = &[
 ];
 
 /// A duration such as `500ms`, `10s`, `5m`, `28d`, in milliseconds.
-pub(super) fn duration(node: &Node, what: &str, from: &str, to: &str) -> Read<u64> {
+pub(crate) fn duration(node: &Node, what: &str, from: &str, to: &str) -> Read<u64> {
     let allowed = || format!("a time from {from} to {to}, such as {from}; units ms, s, m, h, d, w");
     let text = text(node, what, 40)?;
     let limits = (
@@ -186,7 +186,7 @@ pub(super) fn duration(node: &Node, what: &str, from: &str, to: &str) -> Read<u6
 }
 
 /// A size such as `256MiB`, in bytes.
-pub(super) fn size(node: &Node, what: &str, from: &str, to: &str) -> Read<u64> {
+pub(crate) fn size(node: &Node, what: &str, from: &str, to: &str) -> Read<u64> {
     let allowed = || format!("a size from {from} to {to}; units KiB, MiB, GiB, KB, MB, GB");
     let text = text(node, what, 40)?;
     let limits = (
@@ -204,7 +204,7 @@ pub(super) fn size(node: &Node, what: &str, from: &str, to: &str) -> Read<u64> {
 }
 
 /// A path within the release's artifacts: relative, never upwards.
-pub(super) fn relative_path(node: &Node, what: &str) -> Read<String> {
+pub(crate) fn relative_path(node: &Node, what: &str) -> Read<String> {
     let text = text(node, what, 512)?;
     let path = text.strip_prefix("./").unwrap_or(&text);
     let clean = !path.is_empty()
@@ -227,7 +227,7 @@ pub(super) fn relative_path(node: &Node, what: &str) -> Read<String> {
 }
 
 /// An HTTP path with an optional query.
-pub(super) fn http_path(node: &Node, what: &str) -> Read<String> {
+pub(crate) fn http_path(node: &Node, what: &str) -> Read<String> {
     let text = text(node, what, 1024)?;
     if text.starts_with('/') && text.bytes().all(|b| b.is_ascii_graphic()) {
         Ok(text)
@@ -242,7 +242,7 @@ pub(super) fn http_path(node: &Node, what: &str) -> Read<String> {
 }
 
 /// Environment variables.
-pub(super) fn variables(node: Node, what: &str) -> Read<BTreeMap<String, String>> {
+pub(crate) fn variables(node: Node, what: &str) -> Read<BTreeMap<String, String>> {
     let entries = match node.value {
         Value::Map(entries) => entries,
         other => {

@@ -7,13 +7,13 @@ use saphyr_parser::{Event, Parser, ScalarStyle, Span, StrInput};
 
 /// A node and where it begins.
 #[derive(Debug)]
-pub(super) struct Node {
+pub(crate) struct Node {
     pub at: Position,
     pub value: Value,
 }
 
 #[derive(Debug)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     Scalar(String),
     List(Vec<Node>),
@@ -21,7 +21,7 @@ pub(super) enum Value {
 }
 
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub key: String,
     pub at: Position,
     pub value: Node,
@@ -39,7 +39,7 @@ impl Value {
     }
 }
 
-pub(super) fn error(at: Position, what: impl Into<String>, allowed: impl Into<String>) -> ProductError {
+pub(crate) fn error(at: Position, what: impl Into<String>, allowed: impl Into<String>) -> ProductError {
     ProductError {
         at,
         what: what.into(),
@@ -48,7 +48,7 @@ pub(super) fn error(at: Position, what: impl Into<String>, allowed: impl Into<St
 }
 
 /// Reads the one document of a text; `None` where there is none.
-pub(super) fn read(text: &str) -> Result<Option<Node>, ProductError> {
+pub(crate) fn read(text: &str) -> Result<Option<Node>, ProductError> {
     let mut reader = Reader {
         parser: Parser::new_from_str(text),
         nodes: 0,
@@ -175,7 +175,7 @@ impl<'a> Reader<'a> {
 }
 
 /// A text short enough for a message.
-pub(super) fn cut(text: &str) -> String {
+pub(crate) fn cut(text: &str) -> String {
     if text.chars().count() <= 60 {
         text.to_owned()
     } else {

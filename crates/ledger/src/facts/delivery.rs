@@ -462,3 +462,177 @@ fact!(
         format!("the clock of the agent {} is right again", f.name)
     }
 );
+
+/// The declaration of an environment came into force, or the environment was taken out of the project.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SiteDeclared {
+    /// The project that declares it.
+    pub project: ProjectId,
+    /// The environment's name.
+    pub site: String,
+    /// The commit.
+    pub sha: String,
+    /// How many products it installs; 0 where it was removed.
+    pub installs: i64,
+    /// Whether it was removed.
+    pub removed: bool,
+}
+fact!(
+    SiteDeclared,
+    "site.declared",
+    |f| Some(f.project),
+    |f| format!("site:{}", f.site),
+    |f| if f.removed {
+        format!("no longer declares the environment {}", f.site)
+    } else {
+        format!(
+            "declares the environment {} with {} installs at {}",
+            f.site,
+            f.installs,
+            super::short(&f.sha)
+        )
+    }
+);
+
+/// A commit of the environments project is wrong, so what was in force before stays in force.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SiteRefused {
+    /// The project.
+    pub project: ProjectId,
+    /// The commit.
+    pub sha: String,
+    /// Where and what.
+    pub reason: String,
+}
+fact!(
+    SiteRefused,
+    "site.refused",
+    |f| Some(f.project),
+    |f| format!("project:{}", f.project),
+    |f| format!(
+        "environments at {} are not in force: {}",
+        super::short(&f.sha),
+        f.reason
+    )
+);
+
+/// What is planned for a product in an environment is otherwise than before.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PlanChanged {
+    /// The product's project.
+    pub project: ProjectId,
+    /// The product in its environment.
+    pub environment: EnvironmentId,
+    /// The environment's name.
+    pub site: String,
+    /// `up_to_date`, `moving`, `ready`, `held`, `blocked`, `coupled`.
+    pub state: String,
+    /// What runs; empty: nothing.
+    pub current: String,
+    /// What should.
+    pub target: String,
+    /// The next safe step; empty: none.
+    pub step: String,
+    /// Why, in plain words.
+    pub why: String,
+}
+fact!(
+    PlanChanged,
+    "plan.changed",
+    |f| Some(f.project),
+    |f| format!("environment:{}", f.environment),
+    |f| format!("plan in {}: {}", f.site, f.why)
+);
+
+/// A release entered a channel.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReleasePromoted {
+    /// The project.
+    pub project: ProjectId,
+    /// The release.
+    pub release: ReleaseId,
+    /// Its version.
+    pub version: String,
+    /// The channel.
+    pub channel: String,
+    /// By what it got there.
+    pub reason: String,
+}
+fact!(
+    ReleasePromoted,
+    "release.promoted",
+    |f| Some(f.project),
+    |f| format!("release:{}", f.release),
+    |f| format!("{} entered the channel {}: {}", f.version, f.channel, f.reason)
+);
+
+/// A release was called back: no environment takes it any more, and those that run it leave it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReleaseRecalled {
+    /// The project.
+    pub project: ProjectId,
+    /// The release.
+    pub release: ReleaseId,
+    /// Its version.
+    pub version: String,
+    /// Why.
+    pub reason: String,
+    /// The oldest version that may be gone back to; empty: only forward.
+    pub floor: String,
+}
+fact!(
+    ReleaseRecalled,
+    "release.recalled",
+    |f| Some(f.project),
+    |f| format!("release:{}", f.release),
+    |f| format!("recalled {}: {}", f.version, f.reason)
+);
+
+/// A team approved a version for an environment or a channel.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ApprovalGiven {
+    /// The project.
+    pub project: ProjectId,
+    /// The version.
+    pub version: String,
+    /// `environment:NAME` or `channel:NAME`.
+    pub scope: String,
+    /// The team.
+    pub team: String,
+}
+fact!(
+    ApprovalGiven,
+    "release.approved",
+    |f| Some(f.project),
+    |f| format!("project:{}", f.project),
+    |f| format!(
+        "approved {} for {} in the name of {}",
+        f.version,
+        f.scope.replace(':', " "),
+        f.team
+    )
+);
+
+/// Changes in an environment are held, or no longer.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SuppressionChanged {
+    /// The environment; `*` for all.
+    pub site: String,
+    /// What opened it: `hand`, `incident`, `failures`.
+    pub cause: String,
+    /// Why.
+    pub reason: String,
+    /// Whether it is open.
+    pub open: bool,
+}
+fact!(
+    SuppressionChanged,
+    "suppression.changed",
+    |_| None,
+    |f| format!("site:{}", f.site),
+    |f| if f.open {
+        format!("holds all changes in {}: {}", f.site, f.reason)
+    } else {
+        format!("lets changes in {} go on", f.site)
+    }
+);

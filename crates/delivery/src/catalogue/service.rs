@@ -1,0 +1,230 @@
+//! What is done to the catalogue: releases enter it and its channels, are approved, are recalled.
+
+use super::{Listed, store, store::Approved};
+use crate::Delivery;
+use bascule_core::{Actor, Caller, Permission, Problem, ProjectId, Result};
+use bascule_ledger::facts::delivery::{ApprovalGiven, ReleasePromoted, ReleaseRecalled};
+use bascule_planner::{Matcher, Version};
+use bascule_store::Json;
+use std::{
+    collections::{HashMap, HashSet},
+    time::Duration,
+};
+
+impl Delivery {
+    /// Recalls the releases that a range means: no environment takes them any more, and those that run one leave
+    /// it, forward where they can, back only to `floor`.
+    ///
+    /// # Errors
+    /// The range or floor is none, means no release, or no reason is given.
+    pub async fn recall(
+        &self,
+        caller: &Caller,
+        project: ProjectId,
+        range: &str,
+        reason: &str,
+        floor: &str,
+    ) -> Result<Vec<String>> {
+        let matcher: Matcher = range.parse().map_err(|bad: bascule_planner::version::BadVersion| {
+            Problem::invalid("bad_range", format!("{bad}.")).next("Name one version, or a family such as 1.2.x.")
+        })?;
+        let reason = reason.trim();
+        if reason.is_empty() {
+            return Err(Problem::invalid("reason_missing", "A recall needs a reason.")
+                .why("Everyone whose environment is held or moved by it reads the reason.")
+                .next("Say in one sentence what is wrong with the release."));
+        }
+        let floor = floor.trim();
+        let least = match floor {
+            "" => None,
+            text => Some(text.parse::<Version>().map_err(|bad| {
+                Problem::invalid("bad_floor", format!("{bad}."))
+                    .next("Name the oldest version that may be gone back to, such as 1.1.0.")
+            })?),
+        };
+        let meant: Vec<Listed> = store::of_project(&self.db, project)
+            .await?
+            .into_iter()
+            .filter(|listed| listed.version.parse().is_ok_and(|version| matcher.admits(&version)))
+            .collect();
+        let lowest = meant.iter().filter_map(|l| l.version.parse::<Version>().ok()).min();
+        if let (Some(least), Some(lowest)) = (&least, &lowest)
+            && least >= lowest
+        {
+            return Err(Problem::invalid(
+                "bad_floor",
+                format!("{least} is not older than {lowest}, which is recalled."),
+            )
+            .why("The floor is where an environment may go back to when nothing newer may be there.")
+            .next("Name an older version, or none: then environments only go forward."));
+        }
+        if meant.is_empty() {
+            return Err(Problem::invalid("no_release", format!("No release is meant by {range}."))
+                .why("Only what was published with a bascule.yaml can be recalled.")
+                .next("`bascule release list` shows the project's releases."));
+        }
+        let tx = self.db.begin().await?;
+        let mut recalled = Vec::new();
+        for listed in meant {
+            if !store::recall(&tx, listed.release_id, reason, floor).await? {
+                continue;
+            }
+            let fact = ReleaseRecalled {
+                project,
+                release: listed.release_id,
+                version: listed.version.clone(),
+                reason: reason.to_owned(),
+                floor: floor.to_owned(),
+            };
+            self.ledger.append(&tx, &caller.actor, &fact).await?;
+            recalled.push(listed.version);
+        }
+        tx.commit().await?;
+        self.plan_soon();
+        Ok(recalled)
+    }
+
+    /// Approves a version in a team's name, for an environment or a channel.
+    ///
+    /// # Errors
+    /// The caller does not belong to the team, or there is no such release.
+    pub async fn approve(
+        &self,
+        caller: &Caller,
+        project: ProjectId,
+        version: &str,
+        scope: &str,
+        team: &str,
+    ) -> Result<()> {
+        match self.ports.teams.belongs(caller, team).await? {
+            Some(true) => {}
+            Some(false) => {
+                return Err(Problem::new(403, "not_in_team", format!("You do not belong to {team}."))
+                    .why("An approval is given in a team's name by one of its members, as developer or above.")
+                    .next(format!("Ask a member of the group {team}.")));
+            }
+            None => {
+                return Err(Problem::invalid("unknown_team", format!("There is no team `{team}`."))
+                    .why("A team is a group; its developers and above approve in its name.")
+                    .next("Name the group that the environment or channel asks for."));
+            }
+        }
+        let known = store::of_project(&self.db, project).await?;
+        let version = version.trim().trim_start_matches('v');
+        let Some(listed) = known.iter().find(|listed| listed.version == version) else {
+            return Err(Problem::invalid("unknown_release", format!("There is no release {version}."))
+                .next("`bascule release list` shows the project's releases."));
+        };
+        let wanted = scope.split_once(':');
+        if !matches!(wanted, Some(("environment" | "channel", name)) if !name.is_empty()) {
+            return Err(Problem::invalid("bad_scope", format!("`{scope}` is nothing to approve for."))
+                .next("Write environment:NAME or channel:NAME."));
+        }
+        let given = Approved {
+            project_id: project,
+            version: listed.version.clone(),
+            scope: scope.to_owned(),
+            team: team.to_owned(),
+        };
+        let tx = self.db.begin().await?;
+        if store::approve(&tx, &given, &caller.actor.name, self.now()).await? {
+            let fact = ApprovalGiven {
+                project,
+                version: given.version,
+                scope: given.scope,
+                team: given.team,
+            };
+            self.ledger.append(&tx, &caller.actor, &fact).await?;
+            tx.commit().await?;
+        }
+        self.plan_soon();
+        Ok(())
+    }
+
+    /// The permission that a recall needs.
+    #[must_use]
+    pub const fn recall_permission() -> Permission {
+        Permission::DeployProduction
+    }
+
+    /// Puts releases into the channels that they have earned: by having served, healthy, for long enough where
+    /// the product says, and by approval. Time alone never does: where nothing is seen to be healthy, nothing is
+    /// promoted.
+    pub(crate) async fn promote(&self, listed: &[Listed], inside: &mut Channels) -> Result<()> {
+        let now = self.now();
+        let approvals = store::approvals(&self.db).await?;
+        let mut served: HashMap<_, Vec<_>> = HashMap::new();
+        for row in store::served(&self.db).await? {
+            served.entry(row.release_id).or_default().push(row);
+        }
+        let mut earned = Vec::new();
+        for release in listed.iter().filter(|listed| listed.recall_reason.is_none()) {
+            let there = inside.get(&release.release_id);
+            for rule in &release.relations.0.channels {
+                if there.is_some_and(|channels| channels.contains(&rule.name)) {
+                    continue;
+                }
+                let soaked = rule.soak_in.iter().all(|environment| {
+                    served.get(&release.release_id).into_iter().flatten().any(|row| {
+                        let long = now.since(row.since) >= Duration::from_millis(rule.soak_ms);
+                        row.environment == *environment && row.serving && row.healthy && long
+                    })
+                });
+                let scope = format!("channel:{}", rule.name);
+                let approved = rule.approval.is_empty()
+                    || approvals.iter().any(|given| {
+                        given.project_id == release.project_id
+                            && given.version == release.version
+                            && given.scope == scope
+                            && given.team == rule.approval
+                    });
+                // The way goes through the channels in order: what stops at one does not jump over it.
+                if !(soaked && approved) {
+                    break;
+                }
+                earned.push((release, rule));
+            }
+        }
+        for (release, rule) in earned {
+            let tx = self.db.begin().await?;
+            if store::enter(&tx, release.release_id, &rule.name, now).await? {
+                let reason = match (rule.soak_in.as_slice(), rule.approval.as_str()) {
+                    ([], "") => "it was published".to_owned(),
+                    ([], team) => format!("approved by {team}"),
+                    (places, "") => format!("served in {}", places.join(", ")),
+                    (places, team) => format!("served in {}, approved by {team}", places.join(", ")),
+                };
+                let fact = ReleasePromoted {
+                    project: release.project_id,
+                    release: release.release_id,
+                    version: release.version.clone(),
+                    channel: rule.name.clone(),
+                    reason,
+                };
+                self.ledger.append(&tx, &Actor::system(), &fact).await?;
+                tx.commit().await?;
+            }
+            inside.entry(release.release_id).or_default().insert(rule.name.clone());
+        }
+        Ok(())
+    }
+
+    /// The channels of all releases.
+    pub(crate) async fn channels(&self) -> Result<Channels> {
+        let mut all = Channels::new();
+        for row in store::channels(&self.db).await? {
+            all.entry(row.release_id).or_default().insert(row.channel);
+        }
+        Ok(all)
+    }
+}
+
+/// For each release the channels that it is in.
+pub(crate) type Channels = HashMap<bascule_core::ReleaseId, HashSet<String>>;
+
+
+/// A release's relations, as stored.
+pub(crate) fn one_by_one(listed: &Listed) -> bool {
+    let Json(relations) = &listed.relations;
+    relations.one_by_one
+}

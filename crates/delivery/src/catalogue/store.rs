@@ -1,0 +1,113 @@
+//! The queries about the catalogue.
+
+use super::Listed;
+use crate::{ReleaseInfo, product::Relations};
+use bascule_core::{ProjectId, ReleaseId, Timestamp};
+use bascule_store::{Json, Query, Result, Tx, args, row};
+
+const COLUMNS: &str =
+    "release_id, project_id, version, sha, relations, published_at, recall_reason, recall_floor";
+
+/// Most releases that are planned with.
+pub(crate) const MOST: i64 = 500_000;
+
+pub(crate) async fn all(db: &impl Query) -> Result<Vec<Listed>> {
+    let sql = format!("SELECT {COLUMNS} FROM catalogue_release ORDER BY project_id LIMIT {MOST}");
+    db.all(&sql, args![]).await
+}
+
+pub(crate) async fn of_project(db: &impl Query, project: ProjectId) -> Result<Vec<Listed>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM catalogue_release WHERE project_id = $1 ORDER BY published_at DESC LIMIT 10000"
+    );
+    db.all(&sql, args![project]).await
+}
+
+pub(crate) async fn put(
+    tx: &Tx,
+    release: &ReleaseInfo,
+    relations: &Relations,
+    at: Timestamp,
+) -> Result<bool> {
+    let changed = tx
+        .run(
+            "INSERT INTO catalogue_release (release_id, project_id, version, sha, relations, published_at)
+             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
+            args![release.id, release.project, release.version, release.sha, Json(relations), at],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
+row! {
+    pub(crate) struct InChannel {
+        pub release_id: ReleaseId,
+        pub channel: String,
+    }
+}
+
+pub(crate) async fn channels(db: &impl Query) -> Result<Vec<InChannel>> {
+    let sql = format!("SELECT release_id, channel FROM catalogue_channel ORDER BY at LIMIT {MOST}");
+    db.all(&sql, args![]).await
+}
+
+/// Puts a release into a channel; `false` where it was there.
+pub(crate) async fn enter(tx: &Tx, release: ReleaseId, channel: &str, at: Timestamp) -> Result<bool> {
+    let sql = "INSERT INTO catalogue_channel (release_id, channel, at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    Ok(tx.run(sql, args![release, channel, at]).await? == 1)
+}
+
+/// Calls a release back; `false` where it was before.
+pub(crate) async fn recall(tx: &Tx, release: ReleaseId, reason: &str, floor: &str) -> Result<bool> {
+    let sql = "UPDATE catalogue_release SET recall_reason = $2, recall_floor = $3
+               WHERE release_id = $1 AND recall_reason IS NULL";
+    Ok(tx.run(sql, args![release, reason, floor]).await? == 1)
+}
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(crate) struct Approved {
+        pub project_id: ProjectId,
+        pub version: String,
+        pub scope: String,
+        pub team: String,
+    }
+}
+
+pub(crate) async fn approvals(db: &impl Query) -> Result<Vec<Approved>> {
+    let sql = "SELECT project_id, version, scope, team FROM delivery_approval ORDER BY at DESC LIMIT 100000";
+    db.all(sql, args![]).await
+}
+
+/// Notes an approval; `false` where it was given before.
+pub(crate) async fn approve(tx: &Tx, given: &Approved, actor: &str, at: Timestamp) -> Result<bool> {
+    let sql = "INSERT INTO delivery_approval (project_id, version, scope, team, actor, at)
+               VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
+    let values = args![given.project_id, given.version, given.scope, given.team, actor, at];
+    Ok(tx.run(sql, values).await? == 1)
+}
+
+row! {
+    /// A release that serves, or served, in an environment.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Served {
+        pub release_id: ReleaseId,
+        pub environment: String,
+        pub since: Timestamp,
+        pub serving: bool,
+        pub healthy: bool,
+    }
+}
+
+/// Where releases were put with success: the last of each release and environment.
+pub(crate) async fn served(db: &impl Query) -> Result<Vec<Served>> {
+    let sql = "SELECT d.release_id, e.name AS environment, d.finished_at AS since,
+                 CASE WHEN e.serving_id = d.id THEN TRUE ELSE FALSE END AS serving,
+                 CASE WHEN EXISTS (SELECT 1 FROM instance i WHERE i.deployment_id = d.id AND i.desired = 'run'
+                                   AND i.state = 'healthy') THEN TRUE ELSE FALSE END AS healthy
+               FROM deployment d JOIN environment e ON e.id = d.environment_id
+               WHERE d.status = 'succeeded' AND d.finished_at IS NOT NULL
+                 AND d.release_id IN (SELECT release_id FROM catalogue_release WHERE recall_reason IS NULL)
+               ORDER BY d.finished_at DESC LIMIT 100000";
+    db.all(sql, args![]).await
+}

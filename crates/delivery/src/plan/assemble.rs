@@ -1,0 +1,299 @@
+//! From tables to the planner's input: the whole catalogue, and one environment for each name, in a fixed number
+//! of queries.
+
+use super::store::{self, Place};
+use crate::{
+    Delivery, Stand,
+    catalogue::{self, store::Approved},
+    fleet,
+    site::{self, Site, Suppressed},
+};
+use bascule_core::{AgentId, EnvironmentId, ProjectId, ReleaseId, Result};
+use bascule_planner::{
+    Catalogue, Constraint, Environment, Install, Version,
+    calendar::Calendar,
+    constraint::{
+        Agent, Approval, Capacity, Channel, ErrorBudget, Health, Incident, Maintenance, Pin, Policy, PolicyVerdict,
+        Suppression,
+    },
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+/// A machine's clock may be off by this much before windows on it are refused, in milliseconds.
+const SKEW_LIMIT_MS: i64 = 60_000;
+/// Share of an environment's products that fail, and how many at least, for all changes there to be held.
+const FAILING: (usize, usize) = (3, 3);
+
+/// One environment's name, its declaration, and the products in it, in the planner's order.
+pub(crate) struct Scene {
+    pub site: Option<Site>,
+    pub places: Vec<Place>,
+    pub environment: Environment,
+}
+
+/// All that is planned with.
+pub(crate) struct World {
+    pub catalogue: Catalogue,
+    /// By project and version.
+    pub releases: HashMap<(ProjectId, String), ReleaseId>,
+    pub scenes: Vec<Scene>,
+}
+
+struct Known {
+    sites: BTreeMap<String, Site>,
+    suppressed: Vec<Suppressed>,
+    approvals: Vec<Approved>,
+    failures: HashMap<EnvironmentId, Vec<PolicyVerdict>>,
+    agents: HashMap<AgentId, fleet::Agent>,
+    standing: HashMap<ProjectId, Stand>,
+}
+
+impl Delivery {
+    /// Reads everything. Releases that earned a channel enter it on the way.
+    pub(crate) async fn world(&self) -> Result<World> {
+        let listed = catalogue::store::all(&self.db).await?;
+        let mut channels = self.channels().await?;
+        self.promote(&listed, &mut channels).await?;
+        let places = store::places(&self.db).await?;
+        let mut paths: HashMap<ProjectId, String> =
+            places.iter().map(|place| (place.project_id, place.project_path.clone())).collect();
+        let mut by_product: BTreeMap<String, Vec<bascule_planner::Release>> = BTreeMap::new();
+        let mut releases = HashMap::new();
+        let mut one_by_one = BTreeMap::new();
+        for listed in &listed {
+            let path = match paths.get(&listed.project_id) {
+                Some(path) => path.clone(),
+                None => {
+                    let path = self.ports.projects.path(listed.project_id).await?.unwrap_or_default();
+                    paths.insert(listed.project_id, path.clone());
+                    path
+                }
+            };
+            let inside = channels.get(&listed.release_id).into_iter().flatten().cloned().collect();
+            if let Some(release) = listed.to_release(inside) {
+                releases.insert((listed.project_id, listed.version.clone()), listed.release_id);
+                // The newest release says how the product's versions are taken.
+                let newest = by_product
+                    .get(&path)
+                    .into_iter()
+                    .flatten()
+                    .all(|known| known.version < release.version);
+                if newest {
+                    one_by_one.insert(path.clone(), catalogue::service::one_by_one(listed));
+                }
+                by_product.entry(path).or_default().push(release);
+            }
+        }
+        // What runs but was released before there was a catalogue is known by its version alone.
+        for place in &places {
+            for text in [&place.serving_version, &place.moving_version].into_iter().flatten() {
+                let known = releases.contains_key(&(place.project_id, text.clone()));
+                if let (false, Ok(version)) = (known, text.parse::<Version>()) {
+                    let all = by_product.entry(place.project_path.clone()).or_default();
+                    if all.iter().all(|release| release.version != version) {
+                        all.push(bascule_planner::Release::plain(version));
+                    }
+                }
+            }
+        }
+        let mut catalogue = Catalogue::new();
+        catalogue.publish_all(by_product);
+        for (path, one_by_one) in one_by_one {
+            let product = catalogue.product(&path);
+            catalogue.one_by_one(product, one_by_one);
+        }
+        let known = self.known(&places).await?;
+        let mut by_name: BTreeMap<String, Vec<Place>> = BTreeMap::new();
+        for place in places {
+            by_name.entry(place.name.clone()).or_default().push(place);
+        }
+        let scenes = by_name
+            .into_iter()
+            .map(|(name, places)| self.scene(&mut catalogue, &known, &name, places))
+            .collect();
+        Ok(World {
+            catalogue,
+            releases,
+            scenes,
+        })
+    }
+
+    async fn known(&self, places: &[Place]) -> Result<Known> {
+        let sites: BTreeMap<String, Site> = site::store::all(&self.db)
+            .await?
+            .into_iter()
+            .map(|declared| (declared.name, declared.body.0))
+            .collect();
+        let mut failures: HashMap<EnvironmentId, Vec<PolicyVerdict>> = HashMap::new();
+        for failure in store::failures(&self.db).await? {
+            if let Ok(version) = failure.version.parse::<Version>() {
+                failures.entry(failure.environment_id).or_default().push(PolicyVerdict {
+                    version,
+                    policy: "no second try".to_owned(),
+                    reason: format!("it failed here: {}", failure.reason.trim_end_matches('.')),
+                });
+            }
+        }
+        let mut standing = HashMap::new();
+        for place in places.iter().filter(|place| place.declared) {
+            if !standing.contains_key(&place.project_id)
+                && let Some(stand) = self.ports.standing.of(place.project_id).await?
+            {
+                standing.insert(place.project_id, stand);
+            }
+        }
+        Ok(Known {
+            sites,
+            suppressed: site::store::suppressed(&self.db, self.now()).await?,
+            approvals: catalogue::store::approvals(&self.db).await?,
+            failures,
+            agents: fleet::store::agents(&self.db)
+                .await?
+                .into_iter()
+                .map(|agent| (agent.id, agent))
+                .collect(),
+            standing,
+        })
+    }
+
+    fn scene(&self, catalogue: &mut Catalogue, known: &Known, name: &str, places: Vec<Place>) -> Scene {
+        let site = known.sites.get(name).cloned();
+        let calendar = Arc::new(site.as_ref().map(Site::calendar).unwrap_or_default());
+        let failing: Vec<(String, String)> = places
+            .iter()
+            .filter(|place| place.serving_version.is_some())
+            .filter_map(|place| {
+                let state = place.instance_state.clone()?;
+                matches!(state.as_str(), "unhealthy" | "crashed" | "failed")
+                    .then(|| (place.project_path.clone(), state))
+            })
+            .collect();
+        let installs = places
+            .iter()
+            .map(|place| {
+                let product = catalogue.product(&place.project_path);
+                let mut install = Install::new(product, version(place.serving_version.as_ref()));
+                install.moving = version(place.moving_version.as_ref());
+                if let Some(site) = &site
+                    && place.declared
+                {
+                    install.prereleases = site.prereleases;
+                    install.constraints =
+                        constraints(known, site, &calendar, place, &failing, places.len(), catalogue);
+                } else {
+                    install.prereleases = true;
+                }
+                install
+            })
+            .collect();
+        Scene {
+            site,
+            environment: Environment {
+                name: name.to_owned(),
+                installs,
+                now: self.now(),
+            },
+            places,
+        }
+    }
+}
+
+fn version(text: Option<&String>) -> Option<Version> {
+    text?.parse().ok()
+}
+
+/// All that bears on one product in a declared environment.
+fn constraints(
+    known: &Known,
+    site: &Site,
+    calendar: &Arc<Calendar>,
+    place: &Place,
+    failing: &[(String, String)],
+    all: usize,
+    catalogue: &Catalogue,
+) -> Vec<Arc<dyn Constraint>> {
+    let mut holds: Vec<Arc<dyn Constraint>> = Vec::new();
+    let declared = site.install(&place.project_path);
+    let channel = declared.map(|i| i.channel.as_str()).filter(|c| !c.is_empty());
+    holds.push(Arc::new(Channel(channel.unwrap_or(&site.channel).to_owned())));
+    if let Some(install) = declared
+        && let Ok(versions) = install.pin.parse()
+    {
+        holds.push(Arc::new(Pin {
+            versions,
+            reason: install.pin_reason.clone(),
+        }));
+    }
+    holds.push(Arc::new(Policy {
+        refused: known.failures.get(&place.id).cloned().unwrap_or_default(),
+    }));
+    let scope = format!("environment:{}", site.name);
+    let teams = site.approvals.iter().chain(declared.into_iter().flat_map(|i| &i.approvals));
+    for team in teams {
+        let given = known
+            .approvals
+            .iter()
+            .filter(|a| a.project_id == place.project_id && a.scope == scope && a.team == *team)
+            .filter_map(|a| a.version.parse().ok());
+        holds.push(Arc::new(Approval {
+            by: team.clone(),
+            given: given.collect(),
+        }));
+    }
+    holds.push(Arc::new(Maintenance {
+        calendar: Arc::clone(calendar),
+    }));
+    for open in known.suppressed.iter().filter(|open| open.site == site.name || open.site == "*") {
+        holds.push(Arc::new(Suppression {
+            reason: open.reason.clone(),
+            until: open.until_at,
+        }));
+    }
+    let (share, least) = FAILING;
+    if failing.len() >= least && failing.len() * share > all {
+        holds.push(Arc::new(Suppression {
+            reason: format!("{} of {all} products fail", failing.len()),
+            until: None,
+        }));
+    }
+    holds.push(Arc::new(Health {
+        unhealthy: failing.to_vec(),
+    }));
+    // Away from a recalled version nothing of the product's own standing holds it.
+    let recalled = catalogue.find(&place.project_path).is_some_and(|product| {
+        catalogue.releases(product).iter().any(|release| {
+            release.recalled.is_some() && Some(release.version.to_string()) == place.serving_version
+        })
+    });
+    if let Some(stand) = known.standing.get(&place.project_id).filter(|_| !recalled) {
+        let left = stand.budget_left.iter().find(|(name, _)| *name == place.name);
+        if let (Some((_, left)), 1..) = (left, site.budget_percent) {
+            holds.push(Arc::new(ErrorBudget {
+                left: *left,
+                least: f64::from(site.budget_percent) / 100.0,
+            }));
+        }
+        if let Some(incident) = &stand.incident {
+            holds.push(Arc::new(Incident(incident.clone())));
+        }
+    }
+    let agent = place.agent_id.and_then(|id| known.agents.get(&id));
+    if let (Some(agent), Some(size)) = (agent, place.artifact_size) {
+        // Fetched, unpacked, and beside the one that runs.
+        let size = u64::try_from(size).unwrap_or(0);
+        holds.push(Arc::new(Capacity {
+            disk_free_bytes: u64::try_from(agent.disk_free).unwrap_or(0),
+            disk_needed_bytes: size.saturating_mul(3),
+        }));
+    }
+    holds.push(Arc::new(Agent {
+        name: agent.map(|agent| agent.name.clone()),
+        online: agent.is_some_and(|agent| agent.online),
+        skew_ms: agent.map_or(0, |agent| agent.skew_ms),
+        skew_limit_ms: (!calendar.is_always()).then_some(SKEW_LIMIT_MS),
+    }));
+    holds
+}

@@ -1,0 +1,52 @@
+//! Plans: for every product in every environment, what should run there, what holds it, and why. The planner
+//! decides (`bascule-planner`, which does no I/O); here its input is read, its steps are carried out, and every
+//! change of a plan is recorded with the verdict of each constraint.
+
+mod api;
+mod assemble;
+pub(crate) mod pages;
+pub(crate) mod service;
+mod store;
+
+pub(crate) use api::routes;
+
+use bascule_planner::{State, Verdict};
+use bascule_store::{Json, row};
+
+row! {
+    /// A plan as stored.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Stored {
+        pub environment_id: bascule_core::EnvironmentId,
+        pub state: String,
+        pub current: String,
+        pub target: String,
+        pub step: String,
+        pub why: String,
+        pub verdicts: Json<Vec<Verdict>>,
+        pub at: bascule_core::Timestamp,
+    }
+}
+
+impl Stored {
+    /// Whether it says the same.
+    pub fn same(&self, other: &Self) -> bool {
+        self.state == other.state
+            && self.current == other.current
+            && self.target == other.target
+            && self.step == other.step
+            && self.why == other.why
+    }
+}
+
+/// A state as stored and shown.
+pub(crate) const fn state_name(state: State) -> &'static str {
+    match state {
+        State::UpToDate => "up_to_date",
+        State::Moving => "moving",
+        State::Ready => "ready",
+        State::Held => "held",
+        State::Blocked => "blocked",
+        State::Coupled => "coupled",
+    }
+}

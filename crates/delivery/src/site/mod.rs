@@ -1,0 +1,117 @@
+//! Sites: environments that hold many products, declared as files in one git project. A site `site-7` is the file
+//! `environments/site-7.yaml`; each product in it is an [`Environment`](crate::environment::Environment) row of
+//! that name. What is not declared (`staging`, `production` of a project) is deployed to as before.
+
+mod parse;
+pub(crate) mod service;
+pub(crate) mod store;
+#[cfg(test)]
+mod tests;
+
+use bascule_core::Timestamp;
+use bascule_planner::calendar::{Calendar, WindowSpec};
+use bascule_store::{Json, row};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+pub use parse::{SiteError, parse};
+
+/// The folder of the environments project in which sites are declared.
+pub const FOLDER: &str = "environments/";
+/// Largest declaration read, in bytes.
+pub const FILE_BYTES: usize = 256 * 1024;
+/// Most sites that one project declares.
+pub const SITES: usize = 5_000;
+
+/// An environment as its file declares it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Site {
+    /// Its name; the file's name without `.yaml`.
+    pub name: String,
+    /// `staging` or `production`.
+    pub tier: String,
+    /// The agent that runs it; empty: the first that is enrolled.
+    pub agent: String,
+    /// The channel that its installs follow unless they say otherwise.
+    pub channel: String,
+    /// Whether pre-releases are taken.
+    pub prereleases: bool,
+    /// When changes may happen; none: always.
+    pub windows: Vec<WindowSpec>,
+    /// Dates on which no window opens.
+    pub holidays: Vec<String>,
+    /// Teams that approve each change.
+    pub approvals: Vec<String>,
+    /// Least share of the error budget that a change needs, in percent; 0: none.
+    pub budget_percent: u8,
+    /// Whether what differs from the declaration is put right by itself.
+    pub heal: bool,
+    /// Variables of everything here; they win over the product's own.
+    pub variables: BTreeMap<String, String>,
+    /// What is installed.
+    pub installs: Vec<SiteInstall>,
+}
+
+/// A product that belongs in a site.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SiteInstall {
+    /// `group/project`.
+    pub product: String,
+    /// The channel that it follows; empty: the site's.
+    pub channel: String,
+    /// A matcher of versions, others are kept out; empty: all are let in.
+    pub pin: String,
+    /// Why it is pinned; may be empty.
+    pub pin_reason: String,
+    /// Teams that approve its changes, besides the site's.
+    pub approvals: Vec<String>,
+    /// Variables; they win over the site's.
+    pub variables: BTreeMap<String, String>,
+}
+
+impl Site {
+    /// The calendar of its windows. A declaration whose windows are wrong is refused when it is read, so there is
+    /// always one.
+    #[must_use]
+    pub fn calendar(&self) -> Calendar {
+        Calendar::new(&self.windows, &self.holidays).unwrap_or_default()
+    }
+
+    /// What it says of a product.
+    #[must_use]
+    pub fn install(&self, product: &str) -> Option<&SiteInstall> {
+        self.installs.iter().find(|install| install.product == product)
+    }
+
+    /// The variables of a product here, above its own.
+    #[must_use]
+    pub fn variables_of(&self, install: &SiteInstall) -> BTreeMap<String, String> {
+        let mut all = self.variables.clone();
+        all.extend(install.variables.clone());
+        all
+    }
+}
+
+row! {
+    /// A site as it was last declared.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Declared {
+        pub name: String,
+        pub body: Json<Site>,
+        pub sha: String,
+        pub declared_at: Timestamp,
+    }
+}
+
+row! {
+    /// Changes are held in a site.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Suppressed {
+        pub site: String,
+        pub cause: String,
+        pub reason: String,
+        pub actor: String,
+        pub opened_at: Timestamp,
+        pub until_at: Option<Timestamp>,
+    }
+}

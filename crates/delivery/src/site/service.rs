@@ -1,0 +1,203 @@
+//! Bringing declared sites into force: on a push to the environments project, all of a commit or nothing of it.
+
+use super::{FILE_BYTES, FOLDER, SITES, Site, Suppressed, parse, store};
+use crate::{Delivery, environment};
+use bascule_core::{Actor, Caller, Problem, ProjectId, Result, Timestamp};
+use bascule_ledger::facts::delivery::{SiteDeclared, SiteRefused, SuppressionChanged};
+use bascule_store::Json;
+use std::collections::BTreeMap;
+
+/// What a person opens a suppression window by.
+pub(crate) const BY_HAND: &str = "hand";
+
+impl Delivery {
+    /// Reads all declarations at a commit.
+    ///
+    /// # Errors
+    /// The inner one says which file is wrong, where, and what is allowed there.
+    pub(crate) async fn read_sites(
+        &self,
+        project: ProjectId,
+        sha: &str,
+    ) -> Result<std::result::Result<Vec<Site>, String>> {
+        let mut paths: Vec<String> = self
+            .ports
+            .files
+            .list(project, sha)
+            .await?
+            .into_iter()
+            .filter(|path| {
+                path.strip_prefix(FOLDER)
+                    .is_some_and(|name| !name.contains('/') && (name.ends_with(".yaml") || name.ends_with(".yml")))
+            })
+            .collect();
+        paths.sort();
+        if paths.len() > SITES {
+            return Ok(Err(format!("more than {SITES} environments are declared")));
+        }
+        let mut sites = Vec::new();
+        for path in paths {
+            let bytes = match self.ports.files.read(project, sha, &path, FILE_BYTES).await {
+                Ok(Some(bytes)) => bytes,
+                Ok(None) => continue,
+                Err(problem) if problem.status == 413 => return Ok(Err(format!("{path} is too large"))),
+                Err(problem) => return Err(problem),
+            };
+            match parse(&path, &bytes) {
+                Ok(site) => sites.push(site),
+                Err(fault) => return Ok(Err(fault.to_string())),
+            }
+        }
+        Ok(Ok(sites))
+    }
+
+    /// Brings a commit's declarations into force. Idempotent: what is in force already is left.
+    pub(crate) async fn sync_sites(&self, project: ProjectId, sha: &str) -> Result<()> {
+        let read = self.read_sites(project, sha).await?;
+        let now = self.now();
+        let before: BTreeMap<String, Site> = store::all(&self.db)
+            .await?
+            .into_iter()
+            .map(|declared| (declared.name, declared.body.0))
+            .collect();
+        let mut products: BTreeMap<String, ProjectId> = BTreeMap::new();
+        let named = read.as_ref().map_or(&[][..], Vec::as_slice);
+        for install in named.iter().flat_map(|site| &site.installs) {
+            if !products.contains_key(&install.product)
+                && let Some(id) = self.ports.projects.find(&install.product).await?
+            {
+                products.insert(install.product.clone(), id);
+            }
+        }
+        let tx = self.db.begin().await?;
+        let sites = match read {
+            Ok(sites) => sites,
+            Err(reason) => {
+                let fact = SiteRefused {
+                    project,
+                    sha: sha.to_owned(),
+                    reason,
+                };
+                self.ledger.append(&tx, &Actor::system(), &fact).await?;
+                tx.commit().await?;
+                return Ok(());
+            }
+        };
+        let declared = |site: &str, installs: usize, removed| SiteDeclared {
+            project,
+            site: site.to_owned(),
+            sha: sha.to_owned(),
+            installs: i64::try_from(installs).unwrap_or(i64::MAX),
+            removed,
+        };
+        for site in &sites {
+            if before.get(&site.name) != Some(site) {
+                store::put(&tx, site, sha, now).await?;
+                let fact = declared(&site.name, site.installs.len(), false);
+                self.ledger.append(&tx, &Actor::system(), &fact).await?;
+            }
+            for install in &site.installs {
+                if let Some(product) = products.get(&install.product) {
+                    environment::store::declare(&tx, *product, &install.product, site, now).await?;
+                }
+            }
+            store::assign(&tx, site).await?;
+        }
+        for name in before.keys().filter(|name| sites.iter().all(|site| site.name != **name)) {
+            store::remove(&tx, name, now).await?;
+            self.ledger
+                .append(&tx, &Actor::system(), &declared(name, 0, true))
+                .await?;
+        }
+        self.bump(&tx, crate::fleet::Channel::Edge).await?;
+        tx.commit().await?;
+        self.plan_soon();
+        Ok(())
+    }
+
+    /// Holds all changes in a site, or in all by `*`, until a time or until someone lets them go on.
+    ///
+    /// # Errors
+    /// There is no such site, or no reason is given.
+    pub async fn suppress(
+        &self,
+        caller: &Caller,
+        site: &str,
+        reason: &str,
+        until: Option<Timestamp>,
+    ) -> Result<()> {
+        let reason = reason.trim();
+        if reason.is_empty() {
+            return Err(Problem::invalid("reason_missing", "Holding all changes needs a reason.")
+                .why("Whoever waits reads it in the plan.")
+                .next("Say in one sentence why nothing may change."));
+        }
+        let exists = site == "*" || self.site_exists(site).await?;
+        if !exists {
+            return Err(unknown_site(site));
+        }
+        let new = Suppressed {
+            site: site.to_owned(),
+            cause: BY_HAND.to_owned(),
+            reason: crate::deployment::instances::cut(reason, 500),
+            actor: caller.actor.name.clone(),
+            opened_at: self.now(),
+            until_at: until,
+        };
+        let tx = self.db.begin().await?;
+        store::suppress(&tx, &new).await?;
+        let fact = SuppressionChanged {
+            site: new.site,
+            cause: new.cause,
+            reason: new.reason,
+            open: true,
+        };
+        self.ledger.append(&tx, &caller.actor, &fact).await?;
+        tx.commit().await?;
+        self.plan_soon();
+        Ok(())
+    }
+
+    /// Lets changes go on that a person held.
+    ///
+    /// # Errors
+    /// None were held.
+    pub async fn unsuppress(&self, caller: &Caller, site: &str) -> Result<()> {
+        let tx = self.db.begin().await?;
+        if !store::release(&tx, site, BY_HAND).await? {
+            return Err(
+                Problem::conflict("not_suppressed", format!("No changes are held in {site} by hand."))
+                    .next("`bascule plan` says what else holds them."),
+            );
+        }
+        let fact = SuppressionChanged {
+            site: site.to_owned(),
+            cause: BY_HAND.to_owned(),
+            reason: String::new(),
+            open: false,
+        };
+        self.ledger.append(&tx, &caller.actor, &fact).await?;
+        tx.commit().await?;
+        self.plan_soon();
+        Ok(())
+    }
+
+    pub(crate) async fn site_exists(&self, site: &str) -> Result<bool> {
+        Ok(store::get(&self.db, site).await?.is_some()
+            || environment::store::named(&self.db, site).await?)
+    }
+
+    /// The declaration of a site, if it is declared.
+    pub(crate) async fn site(&self, name: &str) -> Result<Option<Site>> {
+        Ok(store::get(&self.db, name).await?.map(|declared| {
+            let Json(site) = declared.body;
+            site
+        }))
+    }
+}
+
+pub(crate) fn unknown_site(site: &str) -> Problem {
+    Problem::new(404, "unknown_environment", format!("There is no environment `{site}`."))
+        .why("Environments are declared in the environments project, one file each, or made with a product's first release.")
+        .next("`bascule plan` lists them.")
+}
