@@ -39,7 +39,7 @@ use tokio::{sync::watch, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 /// Time that products get beyond their own grace when the agent stops.
-const STOP: Duration = Duration::from_secs(2);
+const STOP: Duration = Duration::from_secs(5);
 
 /// How an agent is set up.
 #[derive(Clone, Debug)]

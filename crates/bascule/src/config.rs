@@ -34,6 +34,8 @@ pub struct Config {
     pub job_variables: std::collections::BTreeMap<String, String>,
     /// `group/project` that keeps post-mortems.
     pub postmortems: String,
+    /// `group/project` that declares environments, one file each under `environments/`.
+    pub environments: String,
     /// Multiplies the windows of burn-rate alerts; 1 for the SRE workbook's.
     pub alert_time_scale: f64,
     /// Seconds between two summaries of an environment's traffic in the ledger.
@@ -52,6 +54,7 @@ impl Default for Config {
             job_network: "on_request".to_owned(),
             job_variables: std::collections::BTreeMap::new(),
             postmortems: "platform/postmortems".to_owned(),
+            environments: "platform/environments".to_owned(),
             alert_time_scale: 1.0,
             traffic_summary_seconds: 300,
         }

@@ -74,6 +74,9 @@ pub struct AgentOptions {
         value_name = "DIR"
     )]
     data: PathBuf,
+    /// Podman's configuration; else the machine's own, or one written where that does not work
+    #[arg(long, env = "BASCULE_CONTAINERS_CONF", value_name = "FILE")]
+    containers_conf: Option<PathBuf>,
 }
 
 /// Options of `bascule edge`.
@@ -163,7 +166,8 @@ pub async fn agent(options: AgentOptions) -> Result<u8> {
         &data,
     )
     .await?;
-    let config = bascule_agent::Config::new(&options.server, &token, data, clock);
+    let mut config = bascule_agent::Config::new(&options.server, &token, data, clock);
+    config.containers_conf = options.containers_conf;
     Agent::new(config).run(up::on_signal()).await?;
     Ok(code::DONE)
 }
@@ -178,7 +182,7 @@ pub async fn edge(options: EdgeOptions) -> Result<u8> {
             &options.server,
             options.edge_token,
             code,
-            &options.data,
+            &data_directory(&options.data)?,
         )
         .await?
     };

@@ -26,10 +26,10 @@ mod subscriptions;
 mod tests;
 mod view;
 
+pub use ports::{Budgets, Teams};
 pub use ports::{
     ByteStream, Ports, ProjectFiles, ProjectInfo, ReleaseInfo, ReleasePart, Releases, TrafficSink,
 };
-pub use ports::{Stand, Standing, Teams};
 pub use schema::MIGRATIONS;
 
 use bascule_core::{Clock, Timestamp};

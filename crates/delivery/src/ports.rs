@@ -1,7 +1,7 @@
 //! What delivery asks of others. The binary wires each to the capability that knows.
 
 use async_trait::async_trait;
-use bascule_core::{Caller, Digest, ProjectId, ReleaseId, Result};
+use bascule_core::{Caller, Digest, EnvironmentId, ProjectId, ReleaseId, Result};
 use bascule_wire::edge::Slice;
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -70,20 +70,11 @@ pub trait Teams: Send + Sync {
     async fn belongs(&self, caller: &Caller, team: &str) -> Result<Option<bool>>;
 }
 
-/// What holds changes from outside of delivery: error budgets (telemetry), open incidents (incidents).
+/// Error budgets (telemetry).
 #[async_trait]
-pub trait Standing: Send + Sync {
-    /// What is known of a project's production, or `None` where nothing is.
-    async fn of(&self, project: ProjectId) -> Result<Option<Stand>>;
-}
-
-/// How a project stands.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Stand {
-    /// Share of the error budget left, by environment name; 1 is untouched.
-    pub budget_left: Vec<(String, f64)>,
-    /// An open incident, in words.
-    pub incident: Option<String>,
+pub trait Budgets: Send + Sync {
+    /// Share of the error budget left in an environment; 1 is untouched. `None`: not known.
+    async fn left(&self, environment: EnvironmentId) -> Result<Option<f64>>;
 }
 
 /// Projects (forge).
@@ -117,8 +108,8 @@ pub struct Ports {
     pub projects: Arc<dyn ProjectInfo>,
     /// Teams.
     pub teams: Arc<dyn Teams>,
-    /// Budgets and incidents.
-    pub standing: Arc<dyn Standing>,
+    /// Error budgets.
+    pub budgets: Arc<dyn Budgets>,
     /// The project that declares environments, as `group/project`.
     pub environments: String,
     /// Where counts of traffic go.

@@ -27,6 +27,11 @@ const PLANS: Migration = Migration {
             until_at BIGINT,
             PRIMARY KEY (site, cause)
         );
+        CREATE TABLE open_incident (
+            incident_id TEXT PRIMARY KEY,
+            project_id TEXT NOT NULL,
+            number BIGINT NOT NULL
+        );
         CREATE TABLE catalogue_release (
             release_id TEXT PRIMARY KEY,
             project_id TEXT NOT NULL,

@@ -1,6 +1,6 @@
 //! What others' facts do here.
 
-use crate::{Delivery, ReleaseInfo, catalogue, deployment::Order, environment};
+use crate::{Delivery, ReleaseInfo, catalogue, deployment::Order, environment, plan};
 use async_trait::async_trait;
 use bascule_core::{Actor, Problem};
 use bascule_ledger::{
@@ -50,13 +50,30 @@ impl Subscriber for OnEnvironments {
 
     async fn handle(&self, entry: &Entry) -> Result<(), BoxError> {
         if entry.kind != BranchUpdated::KIND {
+            let tx = self.0.db.begin().await?;
+            if entry.kind == IncidentOpened::KIND {
+                let fact: IncidentOpened = decode(entry)?;
+                plan::store::incident_opened(&tx, fact.incident, fact.project, fact.number).await?;
+            } else {
+                let fact: IncidentResolved = decode(entry)?;
+                plan::store::incident_over(&tx, fact.incident).await?;
+            }
+            tx.commit().await?;
             self.0.plan_soon();
             return Ok(());
         }
         let fact: BranchUpdated = decode(entry)?;
-        let (Some(sha), true) = (&fact.after, fact.default) else { return Ok(()) };
+        let (Some(sha), true) = (&fact.after, fact.default) else {
+            return Ok(());
+        };
         let boxed = |problem: Problem| Box::new(problem) as BoxError;
-        let home = self.0.ports.projects.find(&self.0.ports.environments).await.map_err(boxed)?;
+        let home = self
+            .0
+            .ports
+            .projects
+            .find(&self.0.ports.environments)
+            .await
+            .map_err(boxed)?;
         if home == Some(fact.project) {
             self.0.sync_sites(fact.project, sha).await.map_err(boxed)?;
         }

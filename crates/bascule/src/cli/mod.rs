@@ -9,6 +9,7 @@ mod incident;
 mod insights;
 mod ledger;
 pub mod output;
+mod plan;
 mod project;
 mod release;
 
@@ -114,6 +115,29 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
 
 With --wait: exit code 0 when it serves, 1 when it failed or was undone.")]
     Deploy(delivery::Deploy),
+    /// What should run where, what holds it, and why
+    #[command(after_help = "Examples:
+  bascule plan
+  bascule plan --in site-7
+  bascule plan --in site-7 --why health/clinic@1.1.0
+  bascule plan --in site-7 --log --json
+
+With --why: exit code 0 when it runs or could be put there now, 3 when something holds it.")]
+    Plan(plan::Plan),
+    /// Call releases back: no environment takes them, and those that run one leave it
+    #[command(after_help = "Example:
+  bascule recall health/clinic 1.2.x --reason \"loses appointments\" --floor 1.1.0")]
+    Recall(plan::Recall),
+    /// Approve a version in a team's name
+    #[command(after_help = "Examples:
+  bascule approve health/clinic 1.2.0 --as security --in site-7
+  bascule approve health/clinic 1.2.0 --as security --channel stable")]
+    Approve(plan::Approve),
+    /// Hold all changes in an environment, or let them go on
+    #[command(after_help = "Examples:
+  bascule suppress site-7 --reason \"audit\" --minutes 120
+  bascule suppress site-7 --end")]
+    Suppress(plan::Suppress),
     /// Rollouts: watch, promote, pause, resume, abort
     #[command(subcommand)]
     Rollout(delivery::Rollout),
@@ -176,6 +200,10 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Edges(verb) => verb.run("edge", &context()?).await,
         Verb::Deploy(verb) => verb.run(&context()?).await,
         Verb::Rollout(verb) => verb.run(&context()?).await,
+        Verb::Plan(verb) => verb.run(&context()?).await,
+        Verb::Recall(verb) => verb.run(&context()?).await,
+        Verb::Approve(verb) => verb.run(&context()?).await,
+        Verb::Suppress(verb) => verb.run(&context()?).await,
         Verb::Incident(verb) => verb.run(&context()?).await,
         Verb::Insights(verb) => verb.run(&context()?).await,
         Verb::Ledger(ledger::Ledger::Verify(verify)) if verify.data.is_some() => {

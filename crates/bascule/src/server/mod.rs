@@ -158,6 +158,7 @@ impl Server {
             identity: identity.clone(),
         });
         let counts = ports::Late::new();
+        let promises = ports::Late::new();
         let delivery = Delivery::new(
             database.clone(),
             ledger.clone(),
@@ -165,9 +166,13 @@ impl Server {
                 releases: Arc::new(ports::Published(releases.clone())),
                 files: code,
                 projects: projects.clone(),
+                teams: Arc::new(ports::Teams(identity.clone())),
+                budgets: Arc::new(ports::Budgets(counts.clone(), promises.clone())),
+                environments: config.environments.clone(),
                 traffic: Arc::new(ports::Counts(counts.clone())),
             },
         );
+        promises.set(delivery.clone());
         let telemetry = Telemetry::new(
             database.clone(),
             ledger.clone(),

@@ -145,6 +145,41 @@ impl bascule_delivery::ProjectFiles for Code {
     async fn read(&self, project: ProjectId, sha: &str, path: &str, limit: usize) -> Result<Option<Vec<u8>>> {
         self.0.read_file_up_to(project, sha, path, limit as u64).await
     }
+
+    async fn list(&self, project: ProjectId, sha: &str) -> Result<Vec<String>> {
+        self.0.list_paths(project, sha).await
+    }
+}
+
+/// Teams, for delivery: a group is a team, and its developers and above act in its name.
+#[derive(Clone)]
+pub struct Teams(pub Identity);
+
+#[async_trait]
+impl bascule_delivery::Teams for Teams {
+    async fn belongs(&self, caller: &Caller, team: &str) -> Result<Option<bool>> {
+        let Some(group) = self.0.find_group(team).await? else {
+            return Ok(None);
+        };
+        let reach = self.0.reach(caller).await?;
+        let role = reach.groups.get(&group.id);
+        Ok(Some(role.is_some_and(|role| *role >= Role::Developer)))
+    }
+}
+
+/// Error budgets, for delivery. Telemetry is built after it, and asks it what was promised.
+#[derive(Clone)]
+pub struct Budgets(pub Late<Telemetry>, pub Late<Delivery>);
+
+#[async_trait]
+impl bascule_delivery::Budgets for Budgets {
+    async fn left(&self, environment: EnvironmentId) -> Result<Option<f64>> {
+        let promises = Promises(self.1.get()?);
+        let known = bascule_telemetry::ports::Objectives::for_environment(&promises, environment).await?;
+        let Some(known) = known else { return Ok(None) };
+        let status = self.0.get()?.slo_status(&known).await?;
+        Ok(status.map(|status| status.budget.left_share))
+    }
 }
 
 /// Job artifacts, for releases.
@@ -287,6 +322,13 @@ fn reads(role: Role) -> bool {
 
 #[async_trait]
 impl bascule_delivery::ProjectInfo for Projects {
+    async fn find(&self, path: &str) -> Result<Option<ProjectId>> {
+        let Some((group, name)) = path.split_once('/') else {
+            return Ok(None);
+        };
+        Ok(self.forge.find(group, name).await?.map(|project| project.id))
+    }
+
     async fn path(&self, project: ProjectId) -> Result<Option<String>> {
         Ok(self
             .forge

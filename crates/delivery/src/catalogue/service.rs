@@ -25,9 +25,12 @@ impl Delivery {
         reason: &str,
         floor: &str,
     ) -> Result<Vec<String>> {
-        let matcher: Matcher = range.parse().map_err(|bad: bascule_planner::version::BadVersion| {
-            Problem::invalid("bad_range", format!("{bad}.")).next("Name one version, or a family such as 1.2.x.")
-        })?;
+        let matcher: Matcher = range
+            .parse()
+            .map_err(|bad: bascule_planner::version::BadVersion| {
+                Problem::invalid("bad_range", format!("{bad}."))
+                    .next("Name one version, or a family such as 1.2.x.")
+            })?;
         let reason = reason.trim();
         if reason.is_empty() {
             return Err(Problem::invalid("reason_missing", "A recall needs a reason.")
@@ -45,9 +48,17 @@ impl Delivery {
         let meant: Vec<Listed> = store::of_project(&self.db, project)
             .await?
             .into_iter()
-            .filter(|listed| listed.version.parse().is_ok_and(|version| matcher.admits(&version)))
+            .filter(|listed| {
+                listed
+                    .version
+                    .parse()
+                    .is_ok_and(|version| matcher.admits(&version))
+            })
             .collect();
-        let lowest = meant.iter().filter_map(|l| l.version.parse::<Version>().ok()).min();
+        let lowest = meant
+            .iter()
+            .filter_map(|l| l.version.parse::<Version>().ok())
+            .min();
         if let (Some(least), Some(lowest)) = (&least, &lowest)
             && least >= lowest
         {
@@ -59,9 +70,11 @@ impl Delivery {
             .next("Name an older version, or none: then environments only go forward."));
         }
         if meant.is_empty() {
-            return Err(Problem::invalid("no_release", format!("No release is meant by {range}."))
-                .why("Only what was published with a bascule.yaml can be recalled.")
-                .next("`bascule release list` shows the project's releases."));
+            return Err(
+                Problem::invalid("no_release", format!("No release is meant by {range}."))
+                    .why("Only what was published with a bascule.yaml can be recalled.")
+                    .next("`bascule release list` shows the project's releases."),
+            );
         }
         let tx = self.db.begin().await?;
         let mut recalled = Vec::new();
@@ -104,21 +117,27 @@ impl Delivery {
                     .next(format!("Ask a member of the group {team}.")));
             }
             None => {
-                return Err(Problem::invalid("unknown_team", format!("There is no team `{team}`."))
-                    .why("A team is a group; its developers and above approve in its name.")
-                    .next("Name the group that the environment or channel asks for."));
+                return Err(
+                    Problem::invalid("unknown_team", format!("There is no team `{team}`."))
+                        .why("A team is a group; its developers and above approve in its name.")
+                        .next("Name the group that the environment or channel asks for."),
+                );
             }
         }
         let known = store::of_project(&self.db, project).await?;
         let version = version.trim().trim_start_matches('v');
         let Some(listed) = known.iter().find(|listed| listed.version == version) else {
-            return Err(Problem::invalid("unknown_release", format!("There is no release {version}."))
-                .next("`bascule release list` shows the project's releases."));
+            return Err(
+                Problem::invalid("unknown_release", format!("There is no release {version}."))
+                    .next("`bascule release list` shows the project's releases."),
+            );
         };
         let wanted = scope.split_once(':');
         if !matches!(wanted, Some(("environment" | "channel", name)) if !name.is_empty()) {
-            return Err(Problem::invalid("bad_scope", format!("`{scope}` is nothing to approve for."))
-                .next("Write environment:NAME or channel:NAME."));
+            return Err(
+                Problem::invalid("bad_scope", format!("`{scope}` is nothing to approve for."))
+                    .next("Write environment:NAME or channel:NAME."),
+            );
         }
         let given = Approved {
             project_id: project,
@@ -204,7 +223,10 @@ impl Delivery {
                 self.ledger.append(&tx, &Actor::system(), &fact).await?;
                 tx.commit().await?;
             }
-            inside.entry(release.release_id).or_default().insert(rule.name.clone());
+            inside
+                .entry(release.release_id)
+                .or_default()
+                .insert(rule.name.clone());
         }
         Ok(())
     }
@@ -221,7 +243,6 @@ impl Delivery {
 
 /// For each release the channels that it is in.
 pub(crate) type Channels = HashMap<bascule_core::ReleaseId, HashSet<String>>;
-
 
 /// A release's relations, as stored.
 pub(crate) fn one_by_one(listed: &Listed) -> bool {

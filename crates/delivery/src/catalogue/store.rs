@@ -33,7 +33,14 @@ pub(crate) async fn put(
         .run(
             "INSERT INTO catalogue_release (release_id, project_id, version, sha, relations, published_at)
              VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-            args![release.id, release.project, release.version, release.sha, Json(relations), at],
+            args![
+                release.id,
+                release.project,
+                release.version,
+                release.sha,
+                Json(relations),
+                at
+            ],
         )
         .await?;
     Ok(changed == 1)
@@ -53,7 +60,8 @@ pub(crate) async fn channels(db: &impl Query) -> Result<Vec<InChannel>> {
 
 /// Puts a release into a channel; `false` where it was there.
 pub(crate) async fn enter(tx: &Tx, release: ReleaseId, channel: &str, at: Timestamp) -> Result<bool> {
-    let sql = "INSERT INTO catalogue_channel (release_id, channel, at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    let sql =
+        "INSERT INTO catalogue_channel (release_id, channel, at) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
     Ok(tx.run(sql, args![release, channel, at]).await? == 1)
 }
 
@@ -83,7 +91,14 @@ pub(crate) async fn approvals(db: &impl Query) -> Result<Vec<Approved>> {
 pub(crate) async fn approve(tx: &Tx, given: &Approved, actor: &str, at: Timestamp) -> Result<bool> {
     let sql = "INSERT INTO delivery_approval (project_id, version, scope, team, actor, at)
                VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING";
-    let values = args![given.project_id, given.version, given.scope, given.team, actor, at];
+    let values = args![
+        given.project_id,
+        given.version,
+        given.scope,
+        given.team,
+        actor,
+        at
+    ];
     Ok(tx.run(sql, values).await? == 1)
 }
 

@@ -133,7 +133,9 @@ impl Delivery {
         }
         if let Err(error) = self.plan_if_due().await {
             tracing::error!(%error, "plans could not be made; they are made again");
-            self.signals.plan.store(true, std::sync::atomic::Ordering::Release);
+            self.signals
+                .plan
+                .store(true, std::sync::atomic::Ordering::Release);
         }
         let draining = self.drain_retired().await?;
         self.find_silent_agents().await?;

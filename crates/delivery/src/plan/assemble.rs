@@ -3,7 +3,7 @@
 
 use super::store::{self, Place};
 use crate::{
-    Delivery, Stand,
+    Delivery,
     catalogue::{self, store::Approved},
     fleet,
     site::{self, Site, Suppressed},
@@ -13,8 +13,8 @@ use bascule_planner::{
     Catalogue, Constraint, Environment, Install, Version,
     calendar::Calendar,
     constraint::{
-        Agent, Approval, Capacity, Channel, ErrorBudget, Health, Incident, Maintenance, Pin, Policy, PolicyVerdict,
-        Suppression,
+        Agent, Approval, Capacity, Channel, ErrorBudget, Health, Incident, Maintenance, Pin, Policy,
+        PolicyVerdict, Suppression,
     },
 };
 use std::{
@@ -48,7 +48,10 @@ struct Known {
     approvals: Vec<Approved>,
     failures: HashMap<EnvironmentId, Vec<PolicyVerdict>>,
     agents: HashMap<AgentId, fleet::Agent>,
-    standing: HashMap<ProjectId, Stand>,
+    /// Share of the error budget left.
+    budgets: HashMap<EnvironmentId, f64>,
+    /// The number of an open incident.
+    incidents: HashMap<ProjectId, i64>,
 }
 
 impl Delivery {
@@ -58,8 +61,10 @@ impl Delivery {
         let mut channels = self.channels().await?;
         self.promote(&listed, &mut channels).await?;
         let places = store::places(&self.db).await?;
-        let mut paths: HashMap<ProjectId, String> =
-            places.iter().map(|place| (place.project_id, place.project_path.clone())).collect();
+        let mut paths: HashMap<ProjectId, String> = places
+            .iter()
+            .map(|place| (place.project_id, place.project_path.clone()))
+            .collect();
         let mut by_product: BTreeMap<String, Vec<bascule_planner::Release>> = BTreeMap::new();
         let mut releases = HashMap::new();
         let mut one_by_one = BTreeMap::new();
@@ -67,12 +72,22 @@ impl Delivery {
             let path = match paths.get(&listed.project_id) {
                 Some(path) => path.clone(),
                 None => {
-                    let path = self.ports.projects.path(listed.project_id).await?.unwrap_or_default();
+                    let path = self
+                        .ports
+                        .projects
+                        .path(listed.project_id)
+                        .await?
+                        .unwrap_or_default();
                     paths.insert(listed.project_id, path.clone());
                     path
                 }
             };
-            let inside = channels.get(&listed.release_id).into_iter().flatten().cloned().collect();
+            let inside = channels
+                .get(&listed.release_id)
+                .into_iter()
+                .flatten()
+                .cloned()
+                .collect();
             if let Some(release) = listed.to_release(inside) {
                 releases.insert((listed.project_id, listed.version.clone()), listed.release_id);
                 // The newest release says how the product's versions are taken.
@@ -89,7 +104,10 @@ impl Delivery {
         }
         // What runs but was released before there was a catalogue is known by its version alone.
         for place in &places {
-            for text in [&place.serving_version, &place.moving_version].into_iter().flatten() {
+            for text in [&place.serving_version, &place.moving_version]
+                .into_iter()
+                .flatten()
+            {
                 let known = releases.contains_key(&(place.project_id, text.clone()));
                 if let (false, Ok(version)) = (known, text.parse::<Version>()) {
                     let all = by_product.entry(place.project_path.clone()).or_default();
@@ -130,19 +148,21 @@ impl Delivery {
         let mut failures: HashMap<EnvironmentId, Vec<PolicyVerdict>> = HashMap::new();
         for failure in store::failures(&self.db).await? {
             if let Ok(version) = failure.version.parse::<Version>() {
-                failures.entry(failure.environment_id).or_default().push(PolicyVerdict {
-                    version,
-                    policy: "no second try".to_owned(),
-                    reason: format!("it failed here: {}", failure.reason.trim_end_matches('.')),
-                });
+                failures
+                    .entry(failure.environment_id)
+                    .or_default()
+                    .push(PolicyVerdict {
+                        version,
+                        policy: "no second try".to_owned(),
+                        reason: format!("it failed here: {}", failure.reason.trim_end_matches('.')),
+                    });
             }
         }
-        let mut standing = HashMap::new();
+        let mut budgets = HashMap::new();
         for place in places.iter().filter(|place| place.declared) {
-            if !standing.contains_key(&place.project_id)
-                && let Some(stand) = self.ports.standing.of(place.project_id).await?
-            {
-                standing.insert(place.project_id, stand);
+            let asked = sites.get(&place.name).is_some_and(|site| site.budget_percent > 0);
+            if asked && let Some(left) = self.ports.budgets.left(place.id).await? {
+                budgets.insert(place.id, left);
             }
         }
         Ok(Known {
@@ -155,7 +175,12 @@ impl Delivery {
                 .into_iter()
                 .map(|agent| (agent.id, agent))
                 .collect(),
-            standing,
+            budgets,
+            incidents: store::incidents(&self.db)
+                .await?
+                .into_iter()
+                .map(|open| (open.project_id, open.number))
+                .collect(),
         })
     }
 
@@ -231,7 +256,10 @@ fn constraints(
         refused: known.failures.get(&place.id).cloned().unwrap_or_default(),
     }));
     let scope = format!("environment:{}", site.name);
-    let teams = site.approvals.iter().chain(declared.into_iter().flat_map(|i| &i.approvals));
+    let teams = site
+        .approvals
+        .iter()
+        .chain(declared.into_iter().flat_map(|i| &i.approvals));
     for team in teams {
         let given = known
             .approvals
@@ -246,7 +274,11 @@ fn constraints(
     holds.push(Arc::new(Maintenance {
         calendar: Arc::clone(calendar),
     }));
-    for open in known.suppressed.iter().filter(|open| open.site == site.name || open.site == "*") {
+    for open in known
+        .suppressed
+        .iter()
+        .filter(|open| open.site == site.name || open.site == "*")
+    {
         holds.push(Arc::new(Suppression {
             reason: open.reason.clone(),
             until: open.until_at,
@@ -268,16 +300,15 @@ fn constraints(
             release.recalled.is_some() && Some(release.version.to_string()) == place.serving_version
         })
     });
-    if let Some(stand) = known.standing.get(&place.project_id).filter(|_| !recalled) {
-        let left = stand.budget_left.iter().find(|(name, _)| *name == place.name);
-        if let (Some((_, left)), 1..) = (left, site.budget_percent) {
+    if !recalled {
+        if let Some(left) = known.budgets.get(&place.id) {
             holds.push(Arc::new(ErrorBudget {
                 left: *left,
                 least: f64::from(site.budget_percent) / 100.0,
             }));
         }
-        if let Some(incident) = &stand.incident {
-            holds.push(Arc::new(Incident(incident.clone())));
+        if let Some(number) = known.incidents.get(&place.project_id) {
+            holds.push(Arc::new(Incident(format!("incident {number}"))));
         }
     }
     let agent = place.agent_id.and_then(|id| known.agents.get(&id));

@@ -6,7 +6,7 @@ mod api;
 mod assemble;
 pub(crate) mod pages;
 pub(crate) mod service;
-mod store;
+pub(crate) mod store;
 
 pub(crate) use api::routes;
 

@@ -106,9 +106,15 @@ async fn fleet(State(delivery): State<Delivery>, Params(query): Params<FleetQuer
         .filter(|line| query.state.is_empty() || line.state == query.state)
         .filter(|line| {
             needle.is_empty()
-                || [&line.product, &line.environment, &line.current, &line.target, &line.why]
-                    .iter()
-                    .any(|text| text.to_lowercase().contains(&needle))
+                || [
+                    &line.product,
+                    &line.environment,
+                    &line.current,
+                    &line.target,
+                    &line.why,
+                ]
+                .iter()
+                .any(|text| text.to_lowercase().contains(&needle))
         })
         .collect();
     let count = found.len();

@@ -37,14 +37,22 @@ impl Delivery {
     pub(crate) async fn plan_if_due(&self) -> Result<()> {
         let now = self.now();
         let asked = self.signals.plan.swap(false, Ordering::AcqRel);
-        let due = *self.signals.plan_at.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = *self
+            .signals
+            .plan_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if !asked && due.is_some_and(|at| now < at) {
             return Ok(());
         }
         let next = self.plan_all().await?;
         let latest = now.plus(AT_LATEST);
         let next = next.filter(|at| *at > now).map_or(latest, |at| at.min(latest));
-        *self.signals.plan_at.lock().unwrap_or_else(PoisonError::into_inner) = Some(next);
+        *self
+            .signals
+            .plan_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(next);
         Ok(())
     }
 
@@ -115,7 +123,9 @@ impl Delivery {
         let Some(release) = world.releases.get(&(place.project_id, version.clone())) else {
             return Ok(());
         };
-        let Some(release) = self.ports.releases.get(*release).await? else { return Ok(()) };
+        let Some(release) = self.ports.releases.get(*release).await? else {
+            return Ok(());
+        };
         let (mut product, part) = match self.product_of(&release).await? {
             Some(Ok(found)) => found,
             Some(Err(reason)) => return Err(Problem::invalid("bad_product", reason)),
@@ -127,7 +137,9 @@ impl Delivery {
             let own = product.overrides.entry(place.name.clone()).or_default();
             own.extend(site.variables_of(install));
         }
-        let Some(environment) = environment::store::get(&self.db, place.id).await? else { return Ok(()) };
+        let Some(environment) = environment::store::get(&self.db, place.id).await? else {
+            return Ok(());
+        };
         let order = deployment::Order {
             release,
             product,
@@ -189,21 +201,34 @@ impl Delivery {
             .places
             .iter()
             .filter(|place| seen(&place.project_id))
-            .filter(|place| place.project_path == product || place.project_path.rsplit('/').next() == Some(product))
+            .filter(|place| {
+                place.project_path == product || place.project_path.rsplit('/').next() == Some(product)
+            })
             .collect();
         let place = match named.as_slice() {
             [place] => *place,
             [] => {
-                return Err(Problem::invalid("unknown_product", format!("{product} does not belong in {site}."))
-                    .next(format!("`bascule plan --in {site}` lists what does.")));
+                return Err(Problem::invalid(
+                    "unknown_product",
+                    format!("{product} does not belong in {site}."),
+                )
+                .next(format!("`bascule plan --in {site}` lists what does.")));
             }
             [..] => {
                 let all: Vec<&str> = named.iter().map(|place| place.project_path.as_str()).collect();
-                return Err(Problem::invalid("ambiguous_product", format!("More than one product is called {product}."))
-                    .next(format!("Name one of {}.", all.join(", "))));
+                return Err(Problem::invalid(
+                    "ambiguous_product",
+                    format!("More than one product is called {product}."),
+                )
+                .next(format!("Name one of {}.", all.join(", "))));
             }
         };
-        let why = explain(&world.catalogue, &scene.environment, &place.project_path, &version);
+        let why = explain(
+            &world.catalogue,
+            &scene.environment,
+            &place.project_path,
+            &version,
+        );
         Ok(dto::WhyNot {
             environment: site.to_owned(),
             product: place.project_path.clone(),
@@ -252,13 +277,19 @@ impl Delivery {
             recall_floor: None,
         };
         let release = listed.to_release(Vec::new()).ok_or_else(Problem::internal)?;
-        let environments: Vec<_> = world.scenes.iter().map(|scene| scene.environment.clone()).collect();
+        let environments: Vec<_> = world
+            .scenes
+            .iter()
+            .map(|scene| scene.environment.clone())
+            .collect();
         let stranded = strand::strands(&world.catalogue, &environments, path, &release);
         let index = world.catalogue.product(path);
         world.catalogue.publish(index, release);
         Ok(dto::PublishCheck {
             stranded: stranded.into_iter().map(|stranded| stranded.why).collect(),
-            warnings: strand::falling(&world.catalogue, path, &version).into_iter().collect(),
+            warnings: strand::falling(&world.catalogue, path, &version)
+                .into_iter()
+                .collect(),
         })
     }
 
@@ -291,9 +322,15 @@ impl Delivery {
 
     /// Refuses what a person asks for where dependencies or a recall stand against it.
     pub(crate) async fn fits(&self, environment: &Environment, version: &str) -> Result<()> {
-        let Ok(wanted) = version.parse::<Version>() else { return Ok(()) };
+        let Ok(wanted) = version.parse::<Version>() else {
+            return Ok(());
+        };
         let world = self.world().await?;
-        let Some(scene) = world.scenes.iter().find(|scene| scene.environment.name == environment.name) else {
+        let Some(scene) = world
+            .scenes
+            .iter()
+            .find(|scene| scene.environment.name == environment.name)
+        else {
             return Ok(());
         };
         let why = explain(
@@ -303,7 +340,15 @@ impl Delivery {
             &wanted,
         );
         // To go back is a person's right; only what would break others, or is called back, stands against it.
-        let kinds = ["dependency", "missing", "incompatible", "recall", "coupled", "suppression_window", "pin"];
+        let kinds = [
+            "dependency",
+            "missing",
+            "incompatible",
+            "recall",
+            "coupled",
+            "suppression_window",
+            "pin",
+        ];
         let against: Vec<&str> = why
             .links
             .iter()
@@ -313,9 +358,16 @@ impl Delivery {
         if against.is_empty() {
             return Ok(());
         }
-        Err(Problem::conflict("held", format!("{version} cannot be put in {}: {}.", environment.name, against.join("; ")))
-            .why("Every change keeps what is installed consistent, and recalled releases are not put anywhere.")
-            .next("Wait for what is named, or force it and say why."))
+        Err(Problem::conflict(
+            "held",
+            format!(
+                "{version} cannot be put in {}: {}.",
+                environment.name,
+                against.join("; ")
+            ),
+        )
+        .why("Every change keeps what is installed consistent, and recalled releases are not put anywhere.")
+        .next("Wait for what is named, or force it and say why."))
     }
 }
 
@@ -325,12 +377,14 @@ fn told(world: &World, scene: &Scene, planned: &Planned, coupled: &[Coupled], de
     let key = world.catalogue.key(planned.product);
     let target = text(planned.target.as_ref());
     let step = text(planned.step.as_ref().map(|step| &step.to));
-    let about = |version: &Version| {
-        explain(&world.catalogue, &scene.environment, key, version).sentence
-    };
+    let about = |version: &Version| explain(&world.catalogue, &scene.environment, key, version).sentence;
     let why = match (planned.state, &planned.step, &planned.target) {
         (State::UpToDate, _, Some(version)) => {
-            let newest = world.catalogue.releases(planned.product).last().map(|r| &r.version);
+            let newest = world
+                .catalogue
+                .releases(planned.product)
+                .last()
+                .map(|r| &r.version);
             match newest {
                 Some(newest) if newest > version => about(newest),
                 _ => format!("{version} is the newest that may be here"),
@@ -338,13 +392,18 @@ fn told(world: &World, scene: &Scene, planned: &Planned, coupled: &[Coupled], de
         }
         (State::UpToDate, ..) => "nothing may be here yet".to_owned(),
         (State::Moving, ..) => "a deployment is under way".to_owned(),
-        (State::Ready, Some(step), _) if step.back => format!("goes back to {}: what runs was recalled", step.to),
+        (State::Ready, Some(step), _) if step.back => {
+            format!("goes back to {}: what runs was recalled", step.to)
+        }
         (State::Ready, Some(step), _) if declared => format!("{} is put here now", step.to),
         (State::Ready, Some(step), _) => format!("{} can be put here", step.to),
         (State::Coupled, _, _) => {
-            let group = coupled
-                .iter()
-                .find(|group| group.members.iter().any(|(product, ..)| *product == planned.product));
+            let group = coupled.iter().find(|group| {
+                group
+                    .members
+                    .iter()
+                    .any(|(product, ..)| *product == planned.product)
+            });
             let names: Vec<String> = group
                 .into_iter()
                 .flat_map(|group| &group.members)

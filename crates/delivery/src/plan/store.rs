@@ -1,7 +1,7 @@
 //! The queries about plans.
 
 use super::Stored;
-use bascule_core::{AgentId, DeploymentId, EnvironmentId, ProjectId};
+use bascule_core::{AgentId, DeploymentId, EnvironmentId, IncidentId, ProjectId};
 use bascule_store::{Json, Query, Result, Tx, args, row};
 
 const COLUMNS: &str = "environment_id, state, current, target, step, why, verdicts, at";
@@ -70,7 +70,11 @@ pub(crate) async fn all(db: &impl Query) -> Result<Vec<Stored>> {
 /// Keeps a plan and what it said before.
 pub(crate) async fn put(tx: &Tx, plan: &Stored) -> Result<()> {
     for table in ["plan", "plan_log"] {
-        let key = if table == "plan" { "environment_id" } else { "environment_id, at" };
+        let key = if table == "plan" {
+            "environment_id"
+        } else {
+            "environment_id, at"
+        };
         let sql = format!(
             "INSERT INTO {table} ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT ({key})
              DO UPDATE SET state = $2, current = $3, target = $4, step = $5, why = $6, verdicts = $7, at = $8"
@@ -99,6 +103,37 @@ pub(crate) async fn log(db: &impl Query, environments: &[EnvironmentId], limit: 
     let sql = format!(
         "SELECT {COLUMNS} FROM plan_log WHERE environment_id IN ({places}) ORDER BY at DESC LIMIT {limit}"
     );
-    db.all(&sql, environments.iter().map(bascule_store::ToSql::to_sql).collect())
-        .await
+    db.all(
+        &sql,
+        environments.iter().map(bascule_store::ToSql::to_sql).collect(),
+    )
+    .await
+}
+
+row! {
+    /// An incident that is open.
+    pub(crate) struct OpenIncident {
+        pub project_id: ProjectId,
+        pub number: i64,
+    }
+}
+
+pub(crate) async fn incidents(db: &impl Query) -> Result<Vec<OpenIncident>> {
+    let sql = "SELECT project_id, number FROM open_incident ORDER BY number LIMIT 100000";
+    db.all(sql, args![]).await
+}
+
+pub(crate) async fn incident_opened(
+    tx: &Tx,
+    incident: IncidentId,
+    project: ProjectId,
+    number: i64,
+) -> Result<()> {
+    let sql = "INSERT INTO open_incident (incident_id, project_id, number) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    tx.run(sql, args![incident, project, number]).await.map(drop)
+}
+
+pub(crate) async fn incident_over(tx: &Tx, incident: IncidentId) -> Result<()> {
+    let sql = "DELETE FROM open_incident WHERE incident_id = $1";
+    tx.run(sql, args![incident]).await.map(drop)
 }

@@ -1,9 +1,9 @@
 //! From the file's tree to a [`Product`], with defaults for all that may be left out.
 
+use super::relations::relations;
 use super::values::{
     Fields, duration, http_path, list, percent, relative_path, size, text, variables, whole,
 };
-use super::relations::relations;
 use super::yaml::{self, Node, error};
 use super::{FILE_BYTES, Position, Product, ProductError, Slo, rollout::rollout};
 use bascule_core::Name;

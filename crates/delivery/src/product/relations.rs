@@ -1,9 +1,9 @@
 //! What a product says of other products and of its own way through the channels: `dependencies`,
 //! `incompatible`, `versions`, `channels`.
 
+use super::ProductError;
 use super::values::{Fields, duration, list, text};
 use super::yaml::{Node, Value, cut, error};
-use super::ProductError;
 use bascule_planner::{Matcher, Version};
 use serde::{Deserialize, Serialize};
 
@@ -119,8 +119,12 @@ fn dependencies(node: Option<Node>) -> Read<Vec<Dependency>> {
                 "each product once",
             ));
         }
-        let minimum = fields.take("minimum").map_or(Ok(String::new()), |n| version(&n))?;
-        let maximum = fields.take("maximum").map_or(Ok(String::new()), |n| matcher(&n))?;
+        let minimum = fields
+            .take("minimum")
+            .map_or(Ok(String::new()), |n| version(&n))?;
+        let maximum = fields
+            .take("maximum")
+            .map_or(Ok(String::new()), |n| matcher(&n))?;
         let empty = match (minimum.parse::<Version>(), maximum.parse::<Matcher>()) {
             (Ok(minimum), Ok(maximum)) => !maximum.admits_up_to(&minimum),
             _ => false,
@@ -139,7 +143,9 @@ fn dependencies(node: Option<Node>) -> Read<Vec<Dependency>> {
             recommended: fields
                 .take("recommended")
                 .map_or(Ok(String::new()), |n| version(&n))?,
-            optional: fields.take("optional").map_or(Ok(false), |n| yes(&n, "optional"))?,
+            optional: fields
+                .take("optional")
+                .map_or(Ok(false), |n| yes(&n, "optional"))?,
         });
     }
     Ok(all)
@@ -173,7 +179,9 @@ fn one_by_one(node: Option<Node>) -> Read<bool> {
 }
 
 fn channels(node: Option<Node>) -> Read<Vec<ChannelRule>> {
-    let Some(node) = node else { return Ok(usual_channels()) };
+    let Some(node) = node else {
+        return Ok(usual_channels());
+    };
     let at = node.at;
     let allowed = "entries such as `- name: stable` with `soak: 24h`, `in: [staging]`, `approval: security`";
     let mut all: Vec<ChannelRule> = Vec::new();
@@ -182,7 +190,11 @@ fn channels(node: Option<Node>) -> Read<Vec<ChannelRule>> {
         let mut fields = Fields::of(node, "a channel", &["name", "soak", "in", "approval"])?;
         let name = word(&fields.need("name", "`name: stable`")?, "name")?;
         if all.iter().any(|known| known.name == name) {
-            return Err(error(at, format!("the channel {name} is named twice"), "each once"));
+            return Err(error(
+                at,
+                format!("the channel {name} is named twice"),
+                "each once",
+            ));
         }
         let mut soak_in = Vec::new();
         if let Some(node) = fields.take("in") {
@@ -260,6 +272,10 @@ pub(crate) fn yes(node: &Node, what: &str) -> Read<bool> {
     match &node.value {
         Value::Scalar(text) if text == "true" => Ok(true),
         Value::Scalar(text) if text == "false" => Ok(false),
-        _ => Err(error(node.at, format!("{what} must be true or false"), "true, false")),
+        _ => Err(error(
+            node.at,
+            format!("{what} must be true or false"),
+            "true, false",
+        )),
     }
 }

@@ -64,7 +64,8 @@ fn read(file: &str, bytes: &[u8]) -> Read<Site> {
         let allowed = format!("at most {FILE_BYTES} bytes");
         return Err(error(START, "the file is too large", allowed));
     }
-    let text_of = std::str::from_utf8(bytes).map_err(|_| error(START, "the file is not UTF-8", "text in UTF-8"))?;
+    let text_of =
+        std::str::from_utf8(bytes).map_err(|_| error(START, "the file is not UTF-8", "text in UTF-8"))?;
     let root = yaml::read(text_of)?
         .ok_or_else(|| error(START, "the file is empty", "environment, tier and install"))?;
     let mut fields = Fields::of(root, "the file", KEYS)?;
@@ -84,13 +85,17 @@ fn read(file: &str, bytes: &[u8]) -> Read<Site> {
     let windows_node = fields.take("windows");
     let at = windows_node.as_ref().map_or(START, |node| node.at);
     let windows = windows(windows_node)?;
-    let holidays = words(fields.take("holidays"), "holidays", |node| text(node, "a holiday", 20))?;
+    let holidays = words(fields.take("holidays"), "holidays", |node| {
+        text(node, "a holiday", 20)
+    })?;
     Calendar::new(&windows, &holidays).map_err(|bad| error(at, bad.to_string(), ""))?;
     let budget = fields.take("budget");
     Ok(Site {
         name,
         tier: tier(fields.take("tier"))?,
-        agent: fields.take("agent").map_or(Ok(String::new()), |n| word(&n, "agent"))?,
+        agent: fields
+            .take("agent")
+            .map_or(Ok(String::new()), |n| word(&n, "agent"))?,
         channel: channel(fields.take("channel"))?.unwrap_or_else(|| STABLE_CHANNEL.to_owned()),
         prereleases: flag(fields.take("prereleases"), "prereleases")?,
         windows,
@@ -110,7 +115,9 @@ fn flag(node: Option<Node>, what: &str) -> Read<bool> {
 }
 
 fn one_of(node: Option<&Node>, what: &str, usual: &str, choices: &[&str]) -> Read<String> {
-    let Some(node) = node else { return Ok(usual.to_owned()) };
+    let Some(node) = node else {
+        return Ok(usual.to_owned());
+    };
     let word = text(node, what, 40)?;
     if choices.contains(&word.as_str()) {
         return Ok(word);
@@ -156,7 +163,12 @@ fn windows(node: Option<Node>) -> Read<Vec<WindowSpec>> {
             timezone: fields
                 .take("timezone")
                 .map_or(Ok("UTC".to_owned()), |n| text(&n, "timezone", 60))?,
-            duration_ms: duration(&fields.need("duration", "`duration: 4h`")?, "duration", "1m", "28d")?,
+            duration_ms: duration(
+                &fields.need("duration", "`duration: 4h`")?,
+                "duration",
+                "1m",
+                "28d",
+            )?,
         };
         let check: Result<_, BadWindow> = Calendar::new(std::slice::from_ref(&spec), &[]);
         check.map_err(|bad| error(at, bad.to_string(), ""))?;

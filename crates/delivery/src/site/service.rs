@@ -27,8 +27,9 @@ impl Delivery {
             .await?
             .into_iter()
             .filter(|path| {
-                path.strip_prefix(FOLDER)
-                    .is_some_and(|name| !name.contains('/') && (name.ends_with(".yaml") || name.ends_with(".yml")))
+                path.strip_prefix(FOLDER).is_some_and(|name| {
+                    !name.contains('/') && (name.ends_with(".yaml") || name.ends_with(".yml"))
+                })
             })
             .collect();
         paths.sort();
@@ -103,7 +104,10 @@ impl Delivery {
             }
             store::assign(&tx, site).await?;
         }
-        for name in before.keys().filter(|name| sites.iter().all(|site| site.name != **name)) {
+        for name in before
+            .keys()
+            .filter(|name| sites.iter().all(|site| site.name != **name))
+        {
             store::remove(&tx, name, now).await?;
             self.ledger
                 .append(&tx, &Actor::system(), &declared(name, 0, true))
@@ -128,9 +132,11 @@ impl Delivery {
     ) -> Result<()> {
         let reason = reason.trim();
         if reason.is_empty() {
-            return Err(Problem::invalid("reason_missing", "Holding all changes needs a reason.")
-                .why("Whoever waits reads it in the plan.")
-                .next("Say in one sentence why nothing may change."));
+            return Err(
+                Problem::invalid("reason_missing", "Holding all changes needs a reason.")
+                    .why("Whoever waits reads it in the plan.")
+                    .next("Say in one sentence why nothing may change."),
+            );
         }
         let exists = site == "*" || self.site_exists(site).await?;
         if !exists {
@@ -165,10 +171,11 @@ impl Delivery {
     pub async fn unsuppress(&self, caller: &Caller, site: &str) -> Result<()> {
         let tx = self.db.begin().await?;
         if !store::release(&tx, site, BY_HAND).await? {
-            return Err(
-                Problem::conflict("not_suppressed", format!("No changes are held in {site} by hand."))
-                    .next("`bascule plan` says what else holds them."),
-            );
+            return Err(Problem::conflict(
+                "not_suppressed",
+                format!("No changes are held in {site} by hand."),
+            )
+            .next("`bascule plan` says what else holds them."));
         }
         let fact = SuppressionChanged {
             site: site.to_owned(),
@@ -183,8 +190,7 @@ impl Delivery {
     }
 
     pub(crate) async fn site_exists(&self, site: &str) -> Result<bool> {
-        Ok(store::get(&self.db, site).await?.is_some()
-            || environment::store::named(&self.db, site).await?)
+        Ok(store::get(&self.db, site).await?.is_some() || environment::store::named(&self.db, site).await?)
     }
 
     /// The declaration of a site, if it is declared.

@@ -3,6 +3,7 @@
 mod canary;
 mod enrol;
 mod life;
+mod plans;
 mod refusals;
 mod restart;
 mod web;
@@ -44,6 +45,7 @@ struct Fakes {
     releases: Mutex<Vec<ReleaseInfo>>,
     files: Mutex<BTreeMap<String, String>>,
     recorded: Mutex<Vec<Slice>>,
+    projects: Mutex<BTreeMap<String, ProjectId>>,
 }
 
 #[async_trait]
@@ -91,20 +93,55 @@ impl Releases for Fakes {
 #[async_trait]
 impl ProjectFiles for Fakes {
     async fn read(&self, _: ProjectId, sha: &str, path: &str, _: usize) -> Result<Option<Vec<u8>>> {
-        assert_eq!(path, "bascule.yaml");
+        let key = if path == "bascule.yaml" {
+            sha.to_owned()
+        } else {
+            format!("{sha}:{path}")
+        };
         Ok(self
             .files
             .lock()
             .unwrap()
-            .get(sha)
+            .get(&key)
             .map(|text| text.clone().into_bytes()))
+    }
+    async fn list(&self, _: ProjectId, sha: &str) -> Result<Vec<String>> {
+        let files = self.files.lock().unwrap();
+        let prefix = format!("{sha}:");
+        Ok(files
+            .keys()
+            .filter_map(|key| key.strip_prefix(&prefix))
+            .map(str::to_owned)
+            .collect())
+    }
+}
+
+#[async_trait]
+impl crate::Teams for Fakes {
+    async fn belongs(&self, caller: &Caller, team: &str) -> Result<Option<bool>> {
+        Ok((team == "security").then(|| caller.actor.name == "ana"))
+    }
+}
+
+#[async_trait]
+impl crate::Budgets for Fakes {
+    async fn left(&self, _: EnvironmentId) -> Result<Option<f64>> {
+        Ok(Some(1.0))
     }
 }
 
 #[async_trait]
 impl ProjectInfo for Fakes {
-    async fn path(&self, _: ProjectId) -> Result<Option<String>> {
-        Ok(Some("health/clinic".into()))
+    async fn find(&self, path: &str) -> Result<Option<ProjectId>> {
+        Ok(self.projects.lock().unwrap().get(path).copied())
+    }
+    async fn path(&self, project: ProjectId) -> Result<Option<String>> {
+        let projects = self.projects.lock().unwrap();
+        let named = projects.iter().find(|(_, id)| **id == project);
+        Ok(Some(named.map_or_else(
+            || "health/clinic".into(),
+            |(path, _)| path.clone(),
+        )))
     }
     async fn visible(&self, _: &Caller) -> Result<Option<Vec<ProjectId>>> {
         Ok(None)
@@ -180,6 +217,9 @@ impl World {
             files: fakes.clone(),
             projects: fakes.clone(),
             traffic: fakes.clone(),
+            teams: fakes.clone(),
+            budgets: fakes.clone(),
+            environments: "platform/environments".into(),
         };
         Delivery::new(db.clone(), ledger.clone(), ports)
     }

@@ -15,7 +15,7 @@ pub(super) struct Podman {
 #[derive(Debug)]
 pub(super) struct Failed {
     /// Podman's exit code, if it ran.
-    pub(super) code: Option<i32>,
+    code: Option<i32>,
     missing: bool,
     said: String,
 }
@@ -38,6 +38,15 @@ impl Failed {
     /// Whether the machine is at fault and not what podman was given.
     pub(super) fn machine(&self) -> bool {
         self.code.is_none() || self.said.contains("no space left on device")
+    }
+
+    /// Whether the runtime says that there is no such program in the image. The codes alone do not tell it:
+    /// they also stand for what the machine does not allow.
+    pub(super) fn bad_command(&self) -> bool {
+        matches!(self.code, Some(126 | 127))
+            && ["exec: ", "executable file"]
+                .iter()
+                .any(|sign| self.said.contains(sign))
     }
 
     /// In words for people.

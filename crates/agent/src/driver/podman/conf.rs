@@ -14,6 +14,8 @@ use std::{
 const FILES: u64 = 1_048_576;
 /// Processes that podman gives a container by itself.
 const PROCESSES: u64 = 4_194_304;
+/// Processes that podman leaves itself, and so its containers, where it may not have as many as it wants.
+const LEFT: u64 = 32_768;
 /// The capability to raise limits: CAP_SYS_RESOURCE.
 const MAY_RAISE: u64 = 1 << 24;
 
@@ -56,7 +58,7 @@ impl Found {
             containers.push(format!(
                 "default_ulimits = [\"nofile={0}:{0}\", \"nproc={1}:{1}\"]",
                 self.files.min(FILES),
-                self.processes.min(PROCESSES)
+                self.processes.min(LEFT)
             ));
         }
         if !self.systemd {
@@ -113,7 +115,7 @@ mod tests {
         };
         let text = bare.settings().unwrap();
         assert!(
-            text.contains("nofile=20000:20000\", \"nproc=4194304:4194304"),
+            text.contains("nofile=20000:20000\", \"nproc=32768:32768"),
             "{text}"
         );
         assert!(

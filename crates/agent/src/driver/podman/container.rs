@@ -73,7 +73,7 @@ impl Container {
             .filter(|_| found.state.running)
             // One that is gone already has no process to wait for.
             .and_then(|pid| pidfd_open(pid, PidfdFlags::NONBLOCK).ok())
-            .and_then(|fd| readiness(fd));
+            .and_then(readiness);
         let (over, receiver) = watch::channel(false);
         Ok(Self {
             podman,

@@ -154,20 +154,24 @@ impl Containers {
         }
     }
 
-    /// Removes images that this agent took in and needs no more.
+    /// Removes images that this agent took in, also in an earlier life, and needs no more.
     pub(crate) async fn collect_garbage(&self, used: &BTreeSet<Digest>) {
+        let used: BTreeSet<&str> = used.iter().map(Digest::hex).collect();
         let mut images = self.images.lock().await;
-        let unused: Vec<Digest> = images
-            .keys()
-            .filter(|digest| !used.contains(digest))
-            .cloned()
-            .collect();
-        for digest in unused {
-            // Another agent of this machine may have the same image under a name of its own; then only our
-            // name for it goes.
-            let gone = self.podman.run(&["rmi", &self.tag(&digest)], SOON).await;
-            match gone {
-                Ok(_) => drop(images.remove(&digest)),
+        let filter = format!("reference=localhost/bascule-{}", self.mark);
+        let arguments = ["images", "--filter", &filter, "--format", "{{.Tag}}"];
+        let Ok(tags) = self.podman.run(&arguments, SOON).await else {
+            return;
+        };
+        for tag in tags
+            .lines()
+            .map(str::trim)
+            .filter(|tag| tag.len() == 64 && !used.contains(tag))
+        {
+            // Where another has the same image under a name of its own, only our name for it goes.
+            let name = format!("localhost/bascule-{}:{tag}", self.mark);
+            match self.podman.run(&["rmi", &name], SOON).await {
+                Ok(_) => images.retain(|digest, _| digest.hex() != tag),
                 Err(failed) => tracing::debug!(%failed, "an old image is still in use"),
             }
         }
@@ -412,19 +416,13 @@ impl Driver for Containers {
         })?;
         let arguments = self.arguments(job, &image, &variables, port);
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let id = self
-            .podman
-            .run(&arguments, SOON)
-            .await
-            .map_err(|failed| match failed.code {
-                // What podman tells of a command that is missing or not executable.
-                Some(126 | 127) => Problem::invalid(
-                    "bad_command",
-                    "The command cannot be run: it is missing or not executable.",
-                )
-                .why(failed.to_string()),
-                _ => failed.problem("The container cannot be started."),
-            })?;
+        let id = self.podman.run(&arguments, SOON).await.map_err(|failed| {
+            if failed.bad_command() {
+                let what = "The command cannot be run: it is missing or not executable.";
+                return Problem::invalid("bad_command", what).why(failed.to_string());
+            }
+            failed.problem("The container cannot be started.")
+        })?;
         let id = id.lines().last().unwrap_or_default().trim().to_owned();
         let container = Container::attach(self.podman.clone(), id).await;
         Ok(Box::new(container.map_err(|failed| {

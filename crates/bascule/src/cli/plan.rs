@@ -1,0 +1,184 @@
+//! `plan`, `recall`, `approve`, `suppress`: what should run where, what holds it, and what people do about it.
+
+use super::{
+    context::Context,
+    output::{self, code},
+};
+use bascule_client::Method;
+use bascule_core::Result;
+use bascule_web::url_encode as segment;
+use clap::Args;
+use serde_json::json;
+
+const PLAN: &[output::Column] = &[
+    ("ENVIRONMENT", "environment"),
+    ("PRODUCT", "product"),
+    ("RUNS", "current"),
+    ("SHOULD", "target"),
+    ("STATE", "state"),
+    ("WHY", "why"),
+];
+const VERDICT: &[output::Column] = &[("KIND", "kind"), ("REASON", "text"), ("UNTIL", "lifts")];
+
+/// `bascule plan …`
+#[derive(Debug, Args)]
+pub struct Plan {
+    /// Of this environment alone
+    #[arg(long = "in", value_name = "ENVIRONMENT")]
+    environment: Option<String>,
+    /// Why this version does not run there: PRODUCT@VERSION
+    #[arg(long, value_name = "PRODUCT@VERSION", requires = "environment")]
+    why: Option<String>,
+    /// What was planned there before, newest first
+    #[arg(long, requires = "environment", conflicts_with = "why")]
+    log: bool,
+}
+
+impl Plan {
+    pub async fn run(self, context: &Context) -> Result<u8> {
+        let environment = self.environment.unwrap_or_default();
+        if let Some(question) = self.why {
+            let Some((product, version)) = question.rsplit_once('@') else {
+                return Err(output::usage(
+                    &format!("`{question}` names no product and version."),
+                    "Write PRODUCT@VERSION, such as health/clinic@1.1.0.",
+                ));
+            };
+            let path = format!(
+                "/api/v1/plans/{}/why?product={}&version={}",
+                segment(&environment),
+                segment(product),
+                segment(version)
+            );
+            let why = context.get(&path).await?;
+            if context.out.is_json() {
+                context.out.record(&why, &[]);
+            } else {
+                context.out.say(why["sentence"].as_str().unwrap_or_default());
+                if why["links"].as_array().is_some_and(|links| !links.is_empty()) {
+                    context.out.table(&why["links"], VERDICT);
+                }
+            }
+            return Ok(if why["clear"] == true {
+                code::DONE
+            } else {
+                code::REFUSED
+            });
+        }
+        let path = match (environment.as_str(), self.log) {
+            ("", _) => "/api/v1/plans".to_owned(),
+            (name, false) => format!("/api/v1/plans?environment={}", segment(name)),
+            (name, true) => format!("/api/v1/plans/{}/log", segment(name)),
+        };
+        context.out.table(&context.get(&path).await?, PLAN);
+        Ok(code::DONE)
+    }
+}
+
+/// `bascule recall …`
+#[derive(Debug, Args)]
+pub struct Recall {
+    /// group/project
+    project: String,
+    /// One version, or a family such as 1.2.x
+    versions: String,
+    /// What is wrong with them; everyone who is held or moved by it reads it
+    #[arg(long)]
+    reason: String,
+    /// The oldest version that may be gone back to where nothing newer may be there; without it only forward
+    #[arg(long, default_value = "", value_name = "VERSION")]
+    floor: String,
+}
+
+impl Recall {
+    pub async fn run(self, context: &Context) -> Result<u8> {
+        output::project(&self.project)?;
+        let body = json!({ "versions": self.versions, "reason": self.reason, "floor": self.floor });
+        let path = format!("/api/v1/projects/{}/recalls", self.project);
+        let recalled = context.post(&path, &body).await?;
+        context.out.record(&recalled, &[("RECALLED", "versions")]);
+        Ok(code::DONE)
+    }
+}
+
+/// `bascule approve …`
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("scope").required(true))]
+pub struct Approve {
+    /// group/project
+    project: String,
+    /// The version
+    version: String,
+    /// In the name of this team: a group to which you belong
+    #[arg(long = "as", value_name = "TEAM")]
+    team: String,
+    /// For this environment
+    #[arg(long = "in", value_name = "ENVIRONMENT", group = "scope")]
+    environment: Option<String>,
+    /// For this channel
+    #[arg(long, value_name = "CHANNEL", group = "scope")]
+    channel: Option<String>,
+}
+
+impl Approve {
+    pub async fn run(self, context: &Context) -> Result<u8> {
+        output::project(&self.project)?;
+        let scope = match (&self.environment, &self.channel) {
+            (Some(name), _) => format!("environment:{name}"),
+            (None, name) => format!("channel:{}", name.as_deref().unwrap_or_default()),
+        };
+        let body = json!({ "version": self.version, "scope": scope, "team": self.team });
+        let path = format!("/api/v1/projects/{}/approvals", self.project);
+        context
+            .client
+            .request(Method::POST, &path)
+            .json(&body)?
+            .send()
+            .await?;
+        context.out.say(&format!(
+            "approved {} for {}",
+            self.version,
+            scope.replace(':', " ")
+        ));
+        Ok(code::DONE)
+    }
+}
+
+/// `bascule suppress …`
+#[derive(Debug, Args)]
+pub struct Suppress {
+    /// The environment; `*` for all of them
+    environment: String,
+    /// Why nothing may change there
+    #[arg(long, required_unless_present = "end", default_value = "")]
+    reason: String,
+    /// For so many minutes; without it until ended
+    #[arg(long, value_name = "MINUTES")]
+    minutes: Option<u32>,
+    /// Let changes go on
+    #[arg(long, conflicts_with_all = ["reason", "minutes"])]
+    end: bool,
+}
+
+impl Suppress {
+    pub async fn run(self, context: &Context) -> Result<u8> {
+        let path = format!("/api/v1/plans/{}/suppression", segment(&self.environment));
+        if self.end {
+            context.client.request(Method::DELETE, &path).send().await?;
+        } else {
+            let body = json!({ "reason": self.reason, "minutes": self.minutes });
+            context
+                .client
+                .request(Method::PUT, &path)
+                .json(&body)?
+                .send()
+                .await?;
+        }
+        context.out.say(&if self.end {
+            format!("changes in {} go on", self.environment)
+        } else {
+            format!("changes in {} are held: {}", self.environment, self.reason)
+        });
+        Ok(code::DONE)
+    }
+}
