@@ -14,6 +14,7 @@ use std::{
 const RANKS: &[(&str, u8)] = &[
     ("bascule-core", 0),
     ("bascule-wire", 1),
+    ("bascule-bundle", 2),
     ("bascule-client", 2),
     ("bascule-sandbox", 2),
     ("bascule-store", 2),
