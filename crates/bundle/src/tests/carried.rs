@@ -63,6 +63,18 @@ fn stock_tools_can_look_into_a_bundle() {
     let big = noise(20_000, 1);
     let divided = set(Kind::Snapshot, 1, std::slice::from_ref(&big), Some(8_192));
     assert!(divided.len() > 2);
+    // The system's own tar, which the platform needs anyway.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("one.bundle.tar");
+    std::fs::write(&path, &divided[0]).unwrap();
+    let listed = std::process::Command::new("tar")
+        .arg("-tf")
+        .arg(&path)
+        .output()
+        .unwrap();
+    assert!(listed.status.success() && listed.stderr.is_empty());
+    assert!(listed.stdout.starts_with(b"bundle.json\nblobs/sha256/"));
+
     let mut pieces = BTreeMap::new();
     for file in &divided {
         let mut archive = tar::Archive::new(&file[..]);
