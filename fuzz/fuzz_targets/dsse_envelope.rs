@@ -10,7 +10,7 @@ static KEY: LazyLock<PublicKey> = LazyLock::new(|| InstanceKey::generate().publi
 
 fuzz_target!(|bytes: &[u8]| {
     if let Ok(envelope) = Envelope::from_json(bytes) {
-        assert!(envelope.verify(&envelope.payload_type, &KEY).is_err());
+        assert!(envelope.verify(&envelope.payload_type, &*KEY).is_err());
         assert!(Statement::verify(&envelope, &KEY).is_err());
     }
     if let Ok(text) = std::str::from_utf8(bytes) {

@@ -25,7 +25,7 @@ struct Input<'a> {
 
 fuzz_target!(|input: Input<'_>| {
     let seal = |bytes: &[u8]| match input.signed {
-        true => Envelope::sign(PAYLOAD_TYPE, bytes, &KEY).to_json(),
+        true => Envelope::sign(PAYLOAD_TYPE, bytes, &*KEY).to_json(),
         false => bytes.to_vec(),
     };
     let mut parts: BTreeMap<String, Vec<u8>> =

@@ -1,12 +1,14 @@
-//! The vocabulary every other crate shares: identifiers, actors, roles and permissions, time, limits,
-//! and [`Problem`], the one shape of every refusal. No I/O happens here.
+//! The vocabulary every other crate shares: identifiers, actors, roles and permissions, time, limits, signed
+//! envelopes, and [`Problem`], the one shape of every refusal. No I/O happens here.
 
 mod actor;
 mod clock;
 mod digest;
+pub mod dsse;
 mod id;
 pub mod limits;
 mod name;
+mod path;
 mod permission;
 mod problem;
 
@@ -18,5 +20,6 @@ pub use id::{
     PipelineId, ProductId, ProjectId, ReleaseId, RolloutId, RunnerId, SessionId, TokenId, UserId,
 };
 pub use name::{Name, NameError};
+pub use path::is_safe_path;
 pub use permission::{InstanceRole, Permission, Role};
 pub use problem::{Problem, Result};

@@ -1,7 +1,10 @@
 //! The instance's signing key: ed25519, one file, made at first start. It signs the ledger's checkpoints and
 //! the evidence of releases.
 
-use bascule_core::Digest;
+use bascule_core::{
+    Digest,
+    dsse::{Sign, Verify},
+};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::{
     Signature, Signer as _, SigningKey, VerifyingKey,
@@ -135,9 +138,28 @@ impl PublicKey {
     pub fn verify(&self, message: &[u8], signature: &str) -> bool {
         STANDARD
             .decode(signature)
-            .ok()
-            .and_then(|bytes| Signature::from_slice(&bytes).ok())
-            .is_some_and(|signature| self.key.verify_strict(message, &signature).is_ok())
+            .is_ok_and(|bytes| self.accepts(message, &bytes))
+    }
+}
+
+impl Sign for InstanceKey {
+    fn key_id(&self) -> &str {
+        &self.id
+    }
+
+    fn signature(&self, message: &[u8]) -> Vec<u8> {
+        self.key.sign(message).to_bytes().to_vec()
+    }
+}
+
+impl Verify for PublicKey {
+    fn key_id(&self) -> &str {
+        &self.id
+    }
+
+    fn accepts(&self, message: &[u8], signature: &[u8]) -> bool {
+        Signature::from_slice(signature)
+            .is_ok_and(|signature| self.key.verify_strict(message, &signature).is_ok())
     }
 }
 

@@ -15,6 +15,7 @@ const RANKS: &[(&str, u8)] = &[
     ("bascule-core", 0),
     ("bascule-planner", 1),
     ("bascule-wire", 1),
+    ("bascule-bundle", 2),
     ("bascule-client", 2),
     ("bascule-sandbox", 2),
     ("bascule-store", 2),

@@ -1,5 +1,6 @@
 //! The command line: `bascule <noun> <verb>`. Client verbs speak to a server through its JSON API alone.
 
+mod bundle;
 mod ci;
 mod context;
 mod delivery;
@@ -99,6 +100,9 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
     /// Releases and their evidence
     #[command(subcommand)]
     Release(release::Release),
+    /// Signed files that carry releases to a site without a network, and its reports back
+    #[command(subcommand)]
+    Bundle(bundle::Bundle),
     /// Environments and what runs there
     #[command(subcommand)]
     Environment(delivery::Environment),
@@ -195,6 +199,7 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Job(verb) => verb.run(&context()?).await,
         Verb::Release(release::Release::Verify(verify)) => release::verify(&verify, remote.json),
         Verb::Release(verb) => verb.run(&context()?).await,
+        Verb::Bundle(bundle::Bundle::Inspect(inspect)) => bundle::inspect_files(&inspect, remote.json),
         Verb::Environment(verb) => verb.run(&context()?).await,
         Verb::Agents(verb) => verb.run("agent", &context()?).await,
         Verb::Edges(verb) => verb.run("edge", &context()?).await,

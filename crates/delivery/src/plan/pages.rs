@@ -95,7 +95,7 @@ async fn fleet(State(delivery): State<Delivery>, Params(query): Params<FleetQuer
             Share {
                 state,
                 count,
-                percent: if total == 0 { 0 } else { count * 100 / total },
+                percent: (count * 100).checked_div(total).unwrap_or(0),
             }
         })
         .filter(|share| share.count > 0)

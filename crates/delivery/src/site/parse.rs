@@ -92,7 +92,7 @@ fn read(file: &str, bytes: &[u8]) -> Read<Site> {
     let budget = fields.take("budget");
     Ok(Site {
         name,
-        tier: tier(fields.take("tier"))?,
+        tier: tier(fields.take("tier").as_ref())?,
         agent: fields
             .take("agent")
             .map_or(Ok(String::new()), |n| word(&n, "agent"))?,
@@ -104,7 +104,7 @@ fn read(file: &str, bytes: &[u8]) -> Read<Site> {
         budget_percent: budget
             .map_or(Ok(0), |n| whole(&n, "budget", 0, 100))
             .map(|percent| u8::try_from(percent).unwrap_or(100))?,
-        heal: heal(fields.take("drift"))?,
+        heal: heal(fields.take("drift").as_ref())?,
         variables: environment_variables(fields.take("variables"), "variables")?,
         installs: installs(fields.take("install"))?,
     })
@@ -126,12 +126,12 @@ fn one_of(node: Option<&Node>, what: &str, usual: &str, choices: &[&str]) -> Rea
     Err(error(node.at, what, choices.join(", ")))
 }
 
-fn tier(node: Option<Node>) -> Read<String> {
-    one_of(node.as_ref(), "tier", "production", &["staging", "production"])
+fn tier(node: Option<&Node>) -> Read<String> {
+    one_of(node, "tier", "production", &["staging", "production"])
 }
 
-fn heal(node: Option<Node>) -> Read<bool> {
-    Ok(one_of(node.as_ref(), "drift", "heal", &["heal", "show"])? == "heal")
+fn heal(node: Option<&Node>) -> Read<bool> {
+    Ok(one_of(node, "drift", "heal", &["heal", "show"])? == "heal")
 }
 
 fn channel(node: Option<Node>) -> Read<Option<String>> {

@@ -1,0 +1,155 @@
+//! `bundle`.
+
+use super::output::{self, Output, code, line};
+use bascule_bundle::{Signature, Summary, Trust, inspect, verify};
+use bascule_core::{Clock as _, Result, SystemClock, Timestamp, dsse::Verify};
+use bascule_ledger::PublicKey;
+use clap::{Args, Subcommand};
+use std::{
+    fs::File,
+    io::BufReader,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+/// `bascule bundle …`
+#[derive(Debug, Subcommand)]
+pub enum Bundle {
+    /// Say what is in a bundle; with a key, check every byte of it. Needs no network
+    #[command(after_help = "Examples:
+  bascule bundle inspect site-7-000001-snapshot-01-of-01.bundle.tar
+  bascule bundle inspect *.bundle.tar --key hub.pem
+
+Without --key only the list is shown, and nothing of it is proven. With it, the exit code is 0 if every file is
+whole, signed by that key and not stale.")]
+    Inspect(Inspect),
+}
+
+/// `bascule bundle inspect …`
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// The files
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// The public key of the instance that made them, from `bascule release key`
+    #[arg(long, value_name = "PUBKEY")]
+    key: Option<PathBuf>,
+}
+
+/// Looks into files, without any server. The first that is refused ends it.
+pub fn inspect_files(inspect: &Inspect, json: bool) -> Result<u8> {
+    let trust = match &inspect.key {
+        None => None,
+        Some(file) => {
+            let key = PublicKey::from_pem(&super::read_file(file)?).map_err(|error| {
+                output::usage(
+                    &format!("{} holds no public key: {error}.", file.display()),
+                    "Use what `bascule release key` prints on the instance that made the bundle.",
+                )
+            })?;
+            Some(Trust::new([Arc::new(key) as Arc<dyn Verify>]))
+        }
+    };
+    let now = SystemClock.now();
+    let mut summaries = Vec::new();
+    for file in &inspect.files {
+        summaries.push(look_into(file, trust.as_ref(), now).map_err(|mut problem| {
+            problem.what = format!("{}: {}", file.display(), problem.what);
+            problem
+        })?);
+    }
+    if json {
+        Output::new(true).record(&serde_json::to_value(&summaries).unwrap_or_default(), &[]);
+    } else {
+        for (file, summary) in inspect.files.iter().zip(&summaries) {
+            tell(file, summary);
+        }
+    }
+    let stale = trust.is_some() && summaries.iter().any(|summary| summary.stale);
+    Ok(if stale { code::REFUSED } else { code::DONE })
+}
+
+fn look_into(file: &Path, trust: Option<&Trust>, now: Timestamp) -> Result<Summary> {
+    let open = File::open(file)
+        .map_err(|error| output::usage(&format!("It cannot be read: {error}."), "Check the path."))?;
+    let reader = BufReader::new(open);
+    match trust {
+        Some(trust) => verify(reader, trust, now),
+        None => inspect(reader, &Trust::default(), now),
+    }
+}
+
+fn tell(file: &Path, summary: &Summary) {
+    line(&output::printable(&file.display().to_string()));
+    for text in summary.to_string().lines() {
+        line(&format!("  {}", output::printable(text)));
+    }
+    if matches!(summary.signature, Signature::Untrusted { .. }) {
+        line("  Check it with: --key and the public key of the instance that made it.");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bascule_bundle::{EntryKind, Export, Kind, MemoryBlobs};
+    use bascule_core::{Name, Problem};
+    use bascule_ledger::InstanceKey;
+    use std::time::Duration;
+
+    /// A bundle of the instance's own key, used before `expires_at`.
+    fn write(folder: &Path, key: &InstanceKey, made: Timestamp, expires_at: Timestamp) -> PathBuf {
+        let mut export = Export::new(Kind::Snapshot, Name::new("clinic").unwrap(), 1, made, expires_at);
+        export
+            .document(EntryKind::Release, "clinic/portal@1.0.0", b"{}".to_vec())
+            .unwrap();
+        let blobs = MemoryBlobs::default();
+        let plan = export.plan(None, &blobs, key).unwrap();
+        let path = folder.join(plan.file_name(1));
+        plan.write(1, &mut File::create(&path).unwrap()).unwrap();
+        path
+    }
+
+    fn run(file: &Path, key: Option<&Path>) -> Result<u8, Problem> {
+        inspect_files(
+            &Inspect {
+                files: vec![file.to_owned()],
+                key: key.map(Path::to_owned),
+            },
+            false,
+        )
+    }
+
+    #[test]
+    fn a_bundle_is_shown_without_a_key_and_proven_with_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (hub, other) = (InstanceKey::generate(), InstanceKey::generate());
+        let now = SystemClock.now();
+        let file = write(folder.path(), &hub, now, now.plus(Duration::from_secs(3_600)));
+        let pem = |key: &InstanceKey, name: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, key.public().to_pem()).unwrap();
+            path
+        };
+        let (right, wrong) = (pem(&hub, "hub.pem"), pem(&other, "other.pem"));
+        assert_eq!(run(&file, None), Ok(code::DONE));
+        assert_eq!(run(&file, Some(&right)), Ok(code::DONE));
+        assert_eq!(run(&file, Some(&wrong)).unwrap_err().code, "bundle_untrusted_key");
+        assert_eq!(run(&file, Some(&file)).unwrap_err().code, "usage");
+        assert_eq!(run(&right, None).unwrap_err().code, "bundle_truncated");
+
+        let mut bytes = std::fs::read(&file).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        std::fs::write(&file, &bytes).unwrap();
+        assert_eq!(run(&file, Some(&right)).unwrap_err().code, "bundle_tampered");
+
+        let stale = write(
+            folder.path(),
+            &hub,
+            now.minus(Duration::from_secs(9)),
+            now.minus(Duration::from_secs(1)),
+        );
+        assert_eq!(run(&stale, Some(&right)), Ok(code::REFUSED));
+    }
+}
