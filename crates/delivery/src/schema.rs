@@ -10,6 +10,7 @@ const PLANS: Migration = Migration {
     id: "delivery-0004-plans",
     sql: "
         ALTER TABLE environment ADD COLUMN declared BOOLEAN NOT NULL DEFAULT FALSE;
+        ALTER TABLE deployment ADD COLUMN settings TEXT NOT NULL DEFAULT '{}';
         CREATE INDEX environment_name ON environment (name);
         CREATE TABLE site (
             name TEXT PRIMARY KEY,

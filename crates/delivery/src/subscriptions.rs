@@ -124,6 +124,7 @@ impl Delivery {
                         part,
                         cause: "release",
                         forced: String::new(),
+                        settings: std::collections::BTreeMap::new(),
                     };
                     self.create(&tx, &Actor::system(), &staging, order).await?;
                 }

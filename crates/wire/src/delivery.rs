@@ -44,7 +44,7 @@ pub struct Deployment {
     pub release: ReleaseId,
     /// The release's version.
     pub version: String,
-    /// What asked for it: `release`, `promotion`, `api`, `rollback`.
+    /// What asked for it: `release`, `promotion`, `api`, `rollback`, `plan`, `recall`, `drift`.
     pub cause: String,
     /// Who asked for it.
     pub actor: String,
@@ -210,7 +210,7 @@ pub struct PlanEntry {
     pub product: String,
     /// Whether a file declares it, so that steps are taken by themselves.
     pub declared: bool,
-    /// `up_to_date`, `moving`, `ready`, `held`, `blocked`, `coupled`.
+    /// `up_to_date`, `moving`, `ready`, `held`, `blocked`, `coupled`, `drifted`.
     pub state: String,
     /// What runs; empty: nothing.
     pub current: String,

@@ -13,6 +13,7 @@ use bascule_core::{
 use bascule_ledger::facts::delivery::{DeploymentCreated, DeploymentFinished};
 use bascule_store::{Json, Tx};
 use bascule_wire::{agent::Tier, delivery::NewDeployment};
+use std::collections::BTreeMap;
 
 /// A deployment that may be created: all was found and checked.
 pub struct Order {
@@ -21,6 +22,8 @@ pub struct Order {
     pub(crate) part: ReleasePart,
     pub(crate) cause: &'static str,
     pub(crate) forced: String,
+    /// Variables that the environment's declaration gives it, above the product's own.
+    pub(crate) settings: BTreeMap<String, String>,
 }
 
 /// The permission that a deployment to a tier needs.
@@ -89,6 +92,7 @@ impl Delivery {
             part,
             cause,
             forced,
+            settings: BTreeMap::new(),
         };
         let tx = self.db.begin().await?;
         let id = self.create(&tx, &caller.actor, &environment, order).await?;
@@ -250,6 +254,11 @@ impl Delivery {
         let environment = environment::store::get(tx, environment.id)
             .await?
             .unwrap_or_else(|| environment.clone());
+        let mut product = order.product;
+        if !order.settings.is_empty() {
+            let own = product.overrides.entry(environment.name.clone()).or_default();
+            own.extend(order.settings.clone());
+        }
         let deployment = Deployment {
             id: DeploymentId::new(),
             project_id: environment.project_id,
@@ -264,7 +273,7 @@ impl Delivery {
             artifact_digest: order.part.digest,
             artifact_size: i64::try_from(order.part.size).unwrap_or(i64::MAX),
             artifact_file: order.part.file_name,
-            product: Json(order.product),
+            product: Json(product),
             previous_id: environment.serving_id,
             created_at: now,
             exposed_at: None,
@@ -277,6 +286,7 @@ impl Delivery {
                 error.into()
             }
         })?;
+        store::set_settings(tx, deployment.id, &order.settings).await?;
         instances::insert(tx, InstanceId::new(), deployment.id, environment.id, now).await?;
         let fact = DeploymentCreated {
             project: deployment.project_id,

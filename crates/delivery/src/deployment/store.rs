@@ -2,7 +2,8 @@
 
 use super::{Deployment, Status};
 use bascule_core::{DeploymentId, EnvironmentId, ProjectId, ReleaseId, RolloutId, Timestamp};
-use bascule_store::{Query, Result, ToSql as _, Tx, args, row};
+use bascule_store::{Json, Query, Result, ToSql as _, Tx, args, row};
+use std::collections::BTreeMap;
 
 pub(crate) const COLUMNS: &str = "id, project_id, environment_id, release_id, version, cause, actor, status, reason, \
      forced, artifact_digest, artifact_size, artifact_file, product, previous_id, created_at, exposed_at, finished_at";
@@ -105,6 +106,16 @@ pub(crate) async fn insert(tx: &Tx, deployment: &Deployment) -> Result<()> {
     )
     .await
     .map(drop)
+}
+
+/// Notes what a declaration gave it, so that drift shows.
+pub(crate) async fn set_settings(
+    tx: &Tx,
+    id: DeploymentId,
+    settings: &BTreeMap<String, String>,
+) -> Result<()> {
+    let sql = "UPDATE deployment SET settings = $2 WHERE id = $1";
+    tx.run(sql, args![id, Json(settings)]).await.map(drop)
 }
 
 /// Ends a deployment; `false` where it has ended before.

@@ -27,7 +27,7 @@ fn tone(state: &str) -> &'static str {
     match state {
         "up_to_date" => "bg-green-lt",
         "moving" | "ready" => "bg-blue-lt",
-        "held" | "blocked" => "bg-yellow-lt",
+        "held" | "blocked" | "drifted" => "bg-yellow-lt",
         "coupled" => "bg-red-lt",
         _ => "bg-secondary-lt",
     }
@@ -83,7 +83,15 @@ struct Fleet {
     next: Option<usize>,
 }
 
-const STATES: [&str; 6] = ["up_to_date", "moving", "ready", "held", "blocked", "coupled"];
+const STATES: [&str; 7] = [
+    "up_to_date",
+    "moving",
+    "ready",
+    "held",
+    "blocked",
+    "coupled",
+    "drifted",
+];
 
 async fn fleet(State(delivery): State<Delivery>, Params(query): Params<FleetQuery>, ui: Ui) -> Answer {
     let all = delivery.plans(ui.caller(), None).await?;

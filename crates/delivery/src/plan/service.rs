@@ -14,11 +14,13 @@ use crate::{
 };
 use bascule_core::{Actor, Caller, Problem, ProjectId, Result, Timestamp};
 use bascule_ledger::facts::delivery::PlanChanged;
-use bascule_planner::{Coupled, Lift, Planned, State, Version, explain, plan, strand};
+use bascule_planner::{
+    Coupled, Lift, Planned, Scope, State, Version, constraint::Candidate, explain, plan, strand,
+};
 use bascule_store::Json;
 use bascule_wire::delivery as dto;
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -74,14 +76,25 @@ impl Delivery {
                     }
                 }
                 let mut stored = told(&world, scene, planned, &found.coupled, place.declared);
+                let drift = drift(scene, place);
+                if planned.state == State::UpToDate && !drift.is_empty() {
+                    let heals = scene.site.as_ref().is_some_and(|site| site.heal);
+                    let then = if heals {
+                        "it is put right"
+                    } else {
+                        "it is shown, not put right"
+                    };
+                    stored.state = "drifted".to_owned();
+                    stored.why = format!("{}; {then}", drift.join(", "));
+                }
                 stored.environment_id = place.id;
                 stored.at = self.now();
                 if known.get(&place.id).is_none_or(|before| !before.same(&stored)) {
                     self.record(place, &stored).await?;
                 }
-                if planned.state == State::Ready && place.declared {
+                if let Some(step) = to_take(&world, scene, planned, place) {
                     // One that cannot be taken must not hold up the others.
-                    if let Err(problem) = self.take_step(&world, scene, planned, place).await {
+                    if let Err(problem) = self.take_step(&world, scene, place, step).await {
                         tracing::warn!(site = %scene.environment.name, product = %place.project_path, %problem, "a step could not be taken");
                     }
                 }
@@ -115,28 +128,20 @@ impl Delivery {
         &self,
         world: &World,
         scene: &Scene,
-        planned: &Planned,
         place: &store::Place,
+        (version, cause): (String, &'static str),
     ) -> Result<()> {
-        let Some(step) = &planned.step else { return Ok(()) };
-        let version = step.to.to_string();
         let Some(release) = world.releases.get(&(place.project_id, version.clone())) else {
             return Ok(());
         };
         let Some(release) = self.ports.releases.get(*release).await? else {
             return Ok(());
         };
-        let (mut product, part) = match self.product_of(&release).await? {
+        let (product, part) = match self.product_of(&release).await? {
             Some(Ok(found)) => found,
             Some(Err(reason)) => return Err(Problem::invalid("bad_product", reason)),
             None => return Ok(()),
         };
-        if let Some(site) = &scene.site
-            && let Some(install) = site.install(&place.project_path)
-        {
-            let own = product.overrides.entry(place.name.clone()).or_default();
-            own.extend(site.variables_of(install));
-        }
         let Some(environment) = environment::store::get(&self.db, place.id).await? else {
             return Ok(());
         };
@@ -144,8 +149,9 @@ impl Delivery {
             release,
             product,
             part,
-            cause: if step.back { "recall" } else { "plan" },
+            cause,
             forced: String::new(),
+            settings: declared_settings(scene, place),
         };
         let tx = self.db.begin().await?;
         self.create(&tx, &Actor::system(), &environment, order).await?;
@@ -369,6 +375,78 @@ impl Delivery {
         .why("Every change keeps what is installed consistent, and recalled releases are not put anywhere.")
         .next("Wait for what is named, or force it and say why."))
     }
+}
+
+/// What a declaration gives a product, above its own.
+fn declared_settings(scene: &Scene, place: &store::Place) -> BTreeMap<String, String> {
+    scene
+        .site
+        .as_ref()
+        .filter(|_| place.declared)
+        .and_then(|site| Some(site.variables_of(site.install(&place.project_path)?)))
+        .unwrap_or_default()
+}
+
+/// What differs from the declaration, field by field.
+fn drift(scene: &Scene, place: &store::Place) -> Vec<String> {
+    let (Some(Json(runs)), true) = (&place.settings, place.declared) else {
+        return Vec::new();
+    };
+    let should = declared_settings(scene, place);
+    let names: BTreeSet<&String> = runs.keys().chain(should.keys()).collect();
+    let text =
+        |value: Option<&String>| value.map_or_else(|| "unset".to_owned(), |value| format!("`{value}`"));
+    names
+        .into_iter()
+        .filter(|name| runs.get(*name) != should.get(*name))
+        .map(|name| {
+            format!(
+                "the variable {name} is {}, and should be {}",
+                text(runs.get(name)),
+                text(should.get(name))
+            )
+        })
+        .collect()
+}
+
+/// The version to put in a declared environment now, and why.
+fn to_take(
+    world: &World,
+    scene: &Scene,
+    planned: &Planned,
+    place: &store::Place,
+) -> Option<(String, &'static str)> {
+    if !place.declared {
+        return None;
+    }
+    if let (State::Ready, Some(step)) = (planned.state, &planned.step) {
+        let cause = if step.back { "recall" } else { "plan" };
+        return Some((step.to.to_string(), cause));
+    }
+    let heals = scene.site.as_ref().is_some_and(|site| site.heal);
+    if planned.state != State::UpToDate || !heals || drift(scene, place).is_empty() {
+        return None;
+    }
+    // The same version anew: what holds a moment holds this too.
+    let current = planned.current.as_ref()?;
+    let level = world.catalogue.level(planned.product, current)?;
+    let candidate = Candidate {
+        product: &place.project_path,
+        from: Some(current),
+        release: world.catalogue.at(planned.product, level)?,
+        now: scene.environment.now,
+    };
+    let install = scene
+        .environment
+        .installs
+        .iter()
+        .find(|install| install.product == planned.product)?;
+    let free = install
+        .constraints
+        .iter()
+        .filter(|constraint| constraint.scope() == Scope::Moment)
+        .all(|constraint| constraint.judge(&candidate).is_none());
+    free.then(|| (current.to_string(), "drift"))
 }
 
 /// A plan in words.

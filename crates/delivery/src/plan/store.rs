@@ -3,6 +3,7 @@
 use super::Stored;
 use bascule_core::{AgentId, DeploymentId, EnvironmentId, IncidentId, ProjectId};
 use bascule_store::{Json, Query, Result, Tx, args, row};
+use std::collections::BTreeMap;
 
 const COLUMNS: &str = "environment_id, state, current, target, step, why, verdicts, at";
 
@@ -23,6 +24,7 @@ row! {
         pub serving_id: Option<DeploymentId>,
         pub serving_version: Option<String>,
         pub artifact_size: Option<i64>,
+        pub settings: Option<Json<BTreeMap<String, String>>>,
         pub moving_version: Option<String>,
         pub instance_state: Option<String>,
     }
@@ -32,7 +34,7 @@ row! {
 pub(crate) async fn places(db: &impl Query) -> Result<Vec<Place>> {
     let sql = format!(
         "SELECT e.id, e.project_id, e.project_path, e.name, e.tier, e.declared, e.agent_id, e.serving_id,
-                d.version AS serving_version, d.artifact_size, o.version AS moving_version,
+                d.version AS serving_version, d.artifact_size, d.settings, o.version AS moving_version,
                 (SELECT i.state FROM instance i WHERE i.deployment_id = e.serving_id AND i.desired = 'run'
                  ORDER BY i.id DESC LIMIT 1) AS instance_state
          FROM environment e LEFT JOIN deployment d ON d.id = e.serving_id

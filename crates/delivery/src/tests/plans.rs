@@ -154,6 +154,43 @@ async fn a_declared_environment_is_filled_and_kept_up_to_date_in_a_safe_order() 
 }
 
 #[tokio::test]
+async fn drift_is_shown_field_by_field_and_put_right_where_it_should_be() {
+    let mut world = two_products().await;
+    world
+        .declare("c1", &[("site-7", &format!("{SITE}drift: show\n"))])
+        .await;
+    let south = SITE.replace("north", "south");
+    world
+        .declare("c2", &[("site-7", &format!("{south}drift: show\n"))])
+        .await;
+    let plan = world.plan("site-7").await;
+    assert!(
+        plan[1].ends_with(
+            "drifted: the variable WARD is `north`, and should be `south`; it is shown, not put right"
+        ),
+        "{plan:?}"
+    );
+    world.declare("c3", &[("site-7", &south)]).await;
+    world.turns(4).await;
+    let plan = world.plan("site-7").await;
+    assert!(plan[1].contains("up_to_date"), "{plan:?}");
+    let wanted = world.wanted().await;
+    let clinic = wanted
+        .iter()
+        .find(|w| w.environment == "site-7" && w.version == "1.0.0")
+        .unwrap();
+    assert_eq!(
+        clinic
+            .product
+            .0
+            .variables_in("site-7")
+            .get("WARD")
+            .map(String::as_str),
+        Some("south")
+    );
+}
+
+#[tokio::test]
 async fn windows_approvals_and_suppression_hold_a_step_and_say_until_when() {
     let mut world = two_products().await;
     // The clock stands at Monday 1970-01-12 13:46:40 UTC.

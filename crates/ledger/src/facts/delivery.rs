@@ -525,7 +525,7 @@ pub struct PlanChanged {
     pub environment: EnvironmentId,
     /// The environment's name.
     pub site: String,
-    /// `up_to_date`, `moving`, `ready`, `held`, `blocked`, `coupled`.
+    /// `up_to_date`, `moving`, `ready`, `held`, `blocked`, `coupled`, `drifted`.
     pub state: String,
     /// What runs; empty: nothing.
     pub current: String,
