@@ -19,6 +19,8 @@ enum Database {
 /// `bascule up` with a data directory and ports of its own; ended, and its directory removed, on drop.
 pub struct TestApp {
     binary: PathBuf,
+    // Unmounted before its folder is removed.
+    small_disk: Option<SmallDisk>,
     data: tempfile::TempDir,
     database: Database,
     variables: Vec<(String, String)>,
@@ -62,6 +64,18 @@ impl TestApp {
         app
     }
 
+    /// Starts it with its data on a disk of its own of so many MiB.
+    ///
+    /// # Panics
+    /// Where no file system can be mounted: run it as root, or under `unshare -rm`.
+    #[must_use]
+    pub fn start_on_small_disk(binary: &str, mib: u32) -> Self {
+        let mut app = Self::new(binary, Database::Sqlite, &[]);
+        app.small_disk = Some(SmallDisk::mount(app.data.path(), mib));
+        app.resume();
+        app
+    }
+
     fn with(binary: &str, database: Database, variables: &[(&str, &str)]) -> Self {
         let mut app = Self::new(binary, database, variables);
         app.resume();
@@ -72,6 +86,7 @@ impl TestApp {
         drop(rustls::crypto::ring::default_provider().install_default());
         Self {
             binary: PathBuf::from(binary),
+            small_disk: None,
             data: tempfile::tempdir().unwrap(),
             database,
             variables: variables
@@ -262,6 +277,32 @@ impl TestApp {
         let text = answer.text().await.unwrap();
         assert!(status.is_success(), "GET {path}: {status}\n{text}");
         serde_json::from_str(&text).unwrap()
+    }
+}
+
+/// A file system in memory over a folder, gone on drop.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(folder: &Path, mib: u32) -> Self {
+        let output = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "none"])
+            .arg(folder)
+            .output()
+            .unwrap();
+        assert!(
+            output.status.success(),
+            "a small disk cannot be mounted; run this as root, or under `unshare -rm`: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        Self(folder.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        // Lazily: a helper that still ends holds it for a moment.
+        drop(Command::new("umount").arg("-l").arg(&self.0).output());
     }
 }
 

@@ -1,6 +1,7 @@
 //! `make demo`: the whole way of a commit, with stock git and the command line, narrated. Every step checks
 //! that it did what it says; the first that did not ends the demo with exit code 1.
 
+mod act_two;
 mod load;
 mod platform;
 mod story;

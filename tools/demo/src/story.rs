@@ -8,15 +8,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-const PROJECT: &str = "demo/appointments";
+pub(crate) const PROJECT: &str = "demo/appointments";
 /// Written in the README: these accounts exist in the demo's own temporary data alone.
 const PASSWORD: &str = "bascule-demo-only";
 const REQUESTS_PER_SECOND: u32 = 80;
 
 /// Someone with an account and a token.
-struct Person {
-    name: &'static str,
-    token: String,
+pub(crate) struct Person {
+    pub name: &'static str,
+    pub token: String,
 }
 
 pub async fn play(platform: &Platform) -> Result<(), Error> {
@@ -41,10 +41,10 @@ pub async fn play(platform: &Platform) -> Result<(), Error> {
 
     incident(platform, &sre).await?;
     insights(platform, &sre).await?;
-    Ok(())
+    crate::act_two::play(platform, &developer).await
 }
 
-fn check(holds: bool, what: &str) -> Result<(), Error> {
+pub(crate) fn check(holds: bool, what: &str) -> Result<(), Error> {
     if holds {
         tell::checked(what);
         Ok(())
@@ -53,7 +53,7 @@ fn check(holds: bool, what: &str) -> Result<(), Error> {
     }
 }
 
-async fn until<T>(
+pub(crate) async fn until<T>(
     what: &str,
     seconds: u64,
     mut look: impl FnMut() -> Result<Option<T>, Error>,
@@ -178,18 +178,18 @@ fn git(person: &Person, folder: &Path, args: &[&str]) -> Result<(bool, String), 
     Ok((output.status.success(), text))
 }
 
-fn git_ok(person: &Person, folder: &Path, args: &[&str]) -> Result<String, Error> {
+pub(crate) fn git_ok(person: &Person, folder: &Path, args: &[&str]) -> Result<String, Error> {
     match git(person, folder, args)? {
         (true, text) => Ok(text),
         (false, text) => Err(format!("git {}: {text}", args.first().unwrap_or(&"")).into()),
     }
 }
 
-fn examples() -> PathBuf {
+pub(crate) fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples")
 }
 
-fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+pub(crate) fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(to)?;
     for entry in std::fs::read_dir(from)? {
         let entry = entry?;
@@ -207,7 +207,7 @@ fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-fn remote(platform: &Platform, person: &Person, project: &str) -> String {
+pub(crate) fn remote(platform: &Platform, person: &Person, project: &str) -> String {
     let host = platform.url.trim_start_matches("http://");
     format!("http://{}:{}@{host}/{project}.git", person.name, person.token)
 }

@@ -13,6 +13,7 @@ mod contracts;
 mod hostile;
 mod own_history;
 mod product;
+mod storage;
 mod survive;
 mod way;
 

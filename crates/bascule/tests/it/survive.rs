@@ -7,7 +7,7 @@ use crate::{
 use bascule_testkit::{Git, TestApp, until};
 use std::{path::PathBuf, process::Command, time::Duration};
 
-fn repositories(app: &TestApp) -> Vec<PathBuf> {
+pub(crate) fn repositories(app: &TestApp) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![app.data().join("repositories")];
     while let Some(folder) = folders.pop() {
@@ -23,7 +23,7 @@ fn repositories(app: &TestApp) -> Vec<PathBuf> {
     found
 }
 
-fn fsck(app: &TestApp) {
+pub(crate) fn fsck(app: &TestApp) {
     let all = repositories(app);
     assert!(!all.is_empty());
     for repository in all {

@@ -215,6 +215,15 @@ impl Containers {
                     forced.map_err(|failed| {
                         Missing::ForNow(failed.problem("An altered image cannot be removed."))
                     })?;
+                    // A layer that another image shares stays, altered as it is: nothing is made from it.
+                    if changed.exists() {
+                        let why = format!("{} was altered, and another image holds it", changed.display());
+                        return Err(Missing::ForNow(
+                            Problem::new(500, "image_altered", "An altered layer cannot be removed.")
+                                .why(why)
+                                .next("Remove the images and containers that use it: `podman images`, `podman ps --all`."),
+                        ));
+                    }
                 }
                 other => {
                     let why = format!("{other:?}");
@@ -224,6 +233,8 @@ impl Containers {
                 }
             }
         }
+        // What an earlier agent left may have been altered since: where nothing runs from it, it is made anew.
+        drop(self.podman.run(&["rmi", &self.tag(digest)], SOON).await);
         let image = self.load(job, artifact).await?;
         images.insert(digest.clone(), image.clone());
         Ok(image)
