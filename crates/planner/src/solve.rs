@@ -93,16 +93,17 @@ pub fn plan(catalogue: &Catalogue, environment: &Environment) -> Plan {
     let target = target(&scene);
     let found = search::improve(&scene, &target);
     let levels = &found.target;
-    let steps = steps(&scene, levels, &found.forced);
+    let Steps { steps, waits } = steps(&scene, levels, &found.forced);
     let mut coupled: BTreeMap<Vec<usize>, Coupled> = BTreeMap::new();
     let mut in_coupled = vec![false; scene.len()];
     for at in 0..scene.len() {
-        let stuck = levels[at] > scene.current[at] && steps[at].is_none() && !scene.is_moving(at);
+        let stuck =
+            levels[at] > scene.current[at] && steps[at].is_none() && !waits[at] && !scene.is_moving(at);
         if stuck && let Some(members) = closure(&scene, levels, at) {
             let mutual = members.len() > 1
                 && members
                     .keys()
-                    .all(|member| steps[*member].is_none() && !scene.is_moving(*member));
+                    .all(|member| steps[*member].is_none() && !waits[*member] && !scene.is_moving(*member));
             if mutual {
                 for member in members.keys() {
                     in_coupled[*member] = true;
@@ -247,8 +248,16 @@ fn settle(scene: &Scene<'_>, levels: &mut [Level], at: usize) -> Option<usize> {
     None
 }
 
-/// For each install the level of its next safe step, if there is one.
-fn steps(scene: &Scene<'_>, target: &[Level], forced: &BTreeMap<usize, Option<Level>>) -> Vec<Option<Level>> {
+/// What each install could do next.
+struct Steps {
+    /// The level of its next safe step, if there is one.
+    steps: Vec<Option<Level>>,
+    /// Whether it lets a neighbour that is about to move go first: it is looked at again then.
+    waits: Vec<bool>,
+}
+
+fn steps(scene: &Scene<'_>, target: &[Level], forced: &BTreeMap<usize, Option<Level>>) -> Steps {
+    let mut waits = vec![false; scene.len()];
     let mut steps: Vec<Option<Level>> = vec![None; scene.len()];
     // What will be taken now, beside what is moving already.
     let mut issued: Vec<Level> = scene.current.clone();
@@ -283,11 +292,12 @@ fn steps(scene: &Scene<'_>, target: &[Level], forced: &BTreeMap<usize, Option<Le
                 .iter()
                 .filter_map(|edge| scene.place(edge.to))
                 .any(near);
+        waits[at] = soon;
         if !soon && let Some(level) = single(scene, &issued, at, scene.current[at] + 1, goal) {
             take(scene, &mut steps, &mut issued, at, level);
         }
     }
-    steps
+    Steps { steps, waits }
 }
 
 fn take(scene: &Scene<'_>, steps: &mut [Option<Level>], issued: &mut [Level], at: usize, level: Level) {

@@ -16,6 +16,7 @@ mod history;
 mod judge;
 mod machine;
 mod pages;
+mod planner;
 mod platform;
 mod process;
 mod pushes;
@@ -32,7 +33,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 type Result<T> = std::result::Result<T, Error>;
 
 /// Sections in the order of the report.
-const SECTIONS: &[&str] = &["git", "edge", "pushes", "start", "pages", "judge"];
+const SECTIONS: &[&str] = &["git", "edge", "pushes", "start", "pages", "judge", "planner"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -61,6 +62,7 @@ async fn main() -> ExitCode {
             "pushes" => pushes::measure().await,
             "start" => start::measure().await,
             "judge" => judge::measure(),
+            "planner" => planner::measure(),
             _ => pages::measure().await,
         };
         // Each section is written as soon as it is there: a later one that fails takes nothing away.

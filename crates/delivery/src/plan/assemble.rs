@@ -55,11 +55,10 @@ struct Known {
 }
 
 impl Delivery {
-    /// Reads everything. Releases that earned a channel enter it on the way.
+    /// Reads everything; changes nothing.
     pub(crate) async fn world(&self) -> Result<World> {
         let listed = catalogue::store::all(&self.db).await?;
-        let mut channels = self.channels().await?;
-        self.promote(&listed, &mut channels).await?;
+        let channels = self.channels().await?;
         let places = store::places(&self.db).await?;
         let mut paths: HashMap<ProjectId, String> = places
             .iter()

@@ -8,7 +8,7 @@ use super::{
     state_name, store,
 };
 use crate::{
-    Delivery, deployment,
+    Delivery, catalogue, deployment,
     environment::{self, Environment},
     site,
 };
@@ -60,6 +60,8 @@ impl Delivery {
 
     /// One pass; returns when time alone lifts the next hold.
     pub(crate) async fn plan_all(&self) -> Result<Option<Timestamp>> {
+        let listed = catalogue::store::all(&self.db).await?;
+        self.promote(&listed, &mut self.channels().await?).await?;
         let world = self.world().await?;
         let known: HashMap<_, _> = store::all(&self.db)
             .await?
@@ -427,7 +429,7 @@ fn to_take(
     if planned.state != State::UpToDate || !heals || drift(scene, place).is_empty() {
         return None;
     }
-    // The same version anew: what holds a moment holds this too.
+    // The same version anew: what holds a moment holds this too, and what failed once is not tried again.
     let current = planned.current.as_ref()?;
     let level = world.catalogue.level(planned.product, current)?;
     let candidate = Candidate {
@@ -444,7 +446,7 @@ fn to_take(
     let free = install
         .constraints
         .iter()
-        .filter(|constraint| constraint.scope() == Scope::Moment)
+        .filter(|constraint| constraint.scope() == Scope::Moment || constraint.kind() == "policy")
         .all(|constraint| constraint.judge(&candidate).is_none());
     free.then(|| (current.to_string(), "drift"))
 }

@@ -39,9 +39,9 @@ impl Constraint for Agent {
         }
         let off = self.skew_limit_ms.is_some_and(|limit| self.skew_ms.abs() > limit);
         off.then(|| {
-            let seconds = self.skew_ms / 1_000;
+            let seconds = self.skew_limit_ms.unwrap_or(0) / 1_000;
             let why = format!(
-                "waits: the clock of the agent {name} is off by {seconds} s, so a window there cannot be kept"
+                "waits: the clock of the agent {name} is off by more than {seconds} s, so a window there cannot be kept"
             );
             Hold::when(self.kind(), why, "a clock that is right")
         })

@@ -21,12 +21,13 @@ impl Constraint for ErrorBudget {
     }
 
     fn judge(&self, candidate: &Candidate<'_>) -> Option<Hold> {
+        // The share that is left changes with each request; a reason stays the same while it holds.
+        let least = self.least * 100.0;
         // A first install has no budget to protect.
-        let (left, least) = (self.left * 100.0, self.least * 100.0);
         (candidate.from.is_some() && self.left < self.least).then(|| {
             Hold::when(
                 self.kind(),
-                format!("waits: {left:.0} % of the error budget is left, and a change needs {least:.0} %"),
+                format!("waits: less of the error budget is left than the {least:.0} % that a change needs"),
                 "the error budget to recover",
             )
         })

@@ -24,8 +24,7 @@ impl Constraint for Capacity {
         let mib = |bytes: u64| bytes.div_ceil(1 << 20);
         (self.disk_free_bytes < self.disk_needed_bytes).then(|| {
             let why = format!(
-                "waits: {} MiB of disk are free, and it needs {} MiB",
-                mib(self.disk_free_bytes),
+                "waits: it needs {} MiB of disk, and less is free",
                 mib(self.disk_needed_bytes)
             );
             Hold::when(self.kind(), why, "free disk")

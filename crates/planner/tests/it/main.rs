@@ -8,6 +8,7 @@
 )]
 
 mod exhaustive;
+mod scenario;
 mod why;
 
 use bascule_core::Timestamp;

@@ -123,7 +123,7 @@ fn a_clock_that_is_off_makes_windows_refuse() {
     );
     world.environment.now = "2026-11-28T21:30:00Z".parse().unwrap();
     assert!(world.lines()[0].ends_with("Held"));
-    assert!(world.why("bar", "1.1.0").contains("is off by 3600 s"));
+    assert!(world.why("bar", "1.1.0").contains("is off by more than 60 s"));
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn unhealthy_dependencies_and_a_spent_budget_hold_the_moment_only() {
     assert!(
         world
             .why("bar", "1.1.0")
-            .contains("5 % of the error budget is left")
+            .contains("less of the error budget is left than the 20 %")
     );
     let mut world = foo_and_bar().hold(
         "foo",
