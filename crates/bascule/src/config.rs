@@ -54,7 +54,7 @@ impl Default for Config {
             job_network: "on_request".to_owned(),
             job_variables: std::collections::BTreeMap::new(),
             postmortems: "platform/postmortems".to_owned(),
-            environments: "platform/environments".to_owned(),
+            environments: "platform/fleet".to_owned(),
             alert_time_scale: 1.0,
             traffic_summary_seconds: 300,
         }

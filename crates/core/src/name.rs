@@ -39,6 +39,7 @@ const RESERVED: &[&str] = &[
     "logout",
     "metrics",
     "new",
+    "plans",
     "profile",
     "readyz",
     "register",

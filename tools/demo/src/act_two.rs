@@ -9,7 +9,7 @@ use crate::{
 use std::path::{Path, PathBuf};
 
 const REMINDERS: &str = "demo/reminders";
-const HOME: &str = "platform/environments";
+const HOME: &str = "platform/fleet";
 const SITE: &str = "site-7";
 
 pub async fn play(platform: &Platform, developer: &Person) -> Result<(), Error> {

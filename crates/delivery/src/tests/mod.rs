@@ -219,7 +219,7 @@ impl World {
             traffic: fakes.clone(),
             teams: fakes.clone(),
             budgets: fakes.clone(),
-            environments: "platform/environments".into(),
+            environments: "platform/fleet".into(),
         };
         Delivery::new(db.clone(), ledger.clone(), ports)
     }
