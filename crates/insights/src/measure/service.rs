@@ -102,13 +102,15 @@ impl Insights {
             now,
             base,
         };
+        // Side by side: readers do not wait for each other.
+        let (dora, mttx, rci) = tokio::try_join!(ask.dora(), ask.mttx(), ask.rci())?;
         let answer = Arc::new(Dto {
             project: key.2.clone(),
             from: period.from,
             to: period.to,
-            dora: ask.dora().await?,
-            mttx: ask.mttx().await?,
-            rci: ask.rci().await?,
+            dora,
+            mttx,
+            rci,
         });
         self.cache.put(key, cursor, now, answer.clone());
         Ok(answer)
@@ -142,7 +144,11 @@ impl Ask<'_> {
         let deployments = store::deployments(db, scope, period).await?;
         let days = self.observed_days().await?;
         let per_day = deployments as f64 / days;
-        let (changes, median, p90) = store::lead_times(db, scope, period).await?;
+        let ((changes, median, p90), lead_facts, reliability) = tokio::try_join!(
+            store::lead_times(db, scope, period),
+            self.facts(Measure::LeadTime, period),
+            self.reliability(),
+        )?;
         let lead = |micros: Option<f64>| micros.map(|micros| micros / 1e6);
         let exposed = store::exposed(db, scope, period).await?;
         let share = (exposed.exposed > 0).then(|| exposed.failed as f64 / exposed.exposed as f64);
@@ -166,7 +172,7 @@ impl Ask<'_> {
                 median_seconds: lead(median),
                 p90_seconds: lead(p90),
                 class: lead(median).map(|seconds| lead_time_class(seconds).label().to_owned()),
-                facts: self.facts(Measure::LeadTime, period).await?,
+                facts: lead_facts,
             },
             change_failure_rate: ChangeFailureRate {
                 exposed: exposed.exposed,
@@ -184,7 +190,7 @@ impl Ask<'_> {
                     .map(|seconds| restore_class(seconds).label().to_owned()),
                 facts: self.facts(Measure::TimeToRestore, period).await?,
             },
-            reliability: self.reliability().await?,
+            reliability,
         })
     }
 
@@ -266,12 +272,13 @@ impl Ask<'_> {
         let db = &self.insights.db;
         let mut all: Vec<Rci> = Vec::new();
         // One more than is shown, for the trend of the last.
-        for (quarter, span) in self.period.quarters(QUARTERS + 1) {
-            let end = span.to.min(self.now);
+        let quarters = self.period.quarters(QUARTERS + 1);
+        let ends: Vec<Timestamp> = quarters.iter().map(|(_, span)| span.to.min(self.now)).collect();
+        let contributors = store::contributors(db, self.scope, &ends).await?;
+        for (((quarter, span), end), contributors) in quarters.into_iter().zip(ends).zip(contributors) {
             let created = store::created(db, self.scope, end).await?;
             let days = created.map_or(0, |created| end.since(created).as_secs() / 86_400);
             let days = i64::try_from(days).unwrap_or(0);
-            let contributors = store::contributors(db, self.scope, end).await?;
             let deployments = store::deployments(db, self.scope, span).await?;
             let served = store::traffic(db, self.scope, span).await?;
             let (total, good) = served

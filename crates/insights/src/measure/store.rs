@@ -160,47 +160,89 @@ fn bounds(measure: Measure, period: Period) -> (i64, i64) {
     }
 }
 
-/// A query that yields the numbers (`s`) of the facts behind a measure, each once.
-fn behind(measure: Measure, scope: &Scope, period: Period) -> (String, Vec<Value>) {
+/// Some of the facts behind a measure: a query that yields their numbers (`s`), each once, ends in its
+/// conditions, and may be given more of them on a column.
+struct Branch {
+    sql: String,
+    column: &'static str,
+}
+
+impl Branch {
+    fn new(column: &'static str, rest: &str) -> Self {
+        let sql = format!("SELECT {column} AS s {rest}");
+        Self { sql, column }
+    }
+
+    /// For a column that may hold a number more than once, or none.
+    fn distinct(column: &'static str, rest: &str) -> Self {
+        let sql = format!("SELECT DISTINCT {column} AS s {rest} AND {column} IS NOT NULL");
+        Self { sql, column }
+    }
+
+    /// Changes arrive together, so their numbers stand in the order of time, and an index in that order yields
+    /// each once without sorting.
+    fn of_changes(columns: &str, within: &str) -> Self {
+        let sql = format!(
+            "SELECT s FROM (SELECT DISTINCT deployed_at, {columns} AS s {CHANGED}{within}) AS arrived
+             WHERE s IS NOT NULL"
+        );
+        Self { sql, column: "s" }
+    }
+}
+
+/// The facts behind a measure. Each branch has facts of another kind, so none is in two of them.
+fn behind(measure: Measure, scope: &Scope, period: Period) -> (Vec<Branch>, Vec<Value>) {
     let (from, to) = bounds(measure, period);
     let mut conditions = Where::new(scope, from, to);
     let within = conditions.scope();
-    let sql = match measure {
-        Measure::DeploymentFrequency => format!("SELECT finished_seq AS s {DELIVERED}{within}"),
-        Measure::LeadTime => {
-            format!(
-                "SELECT deployed_seq AS s {CHANGED}{within} UNION SELECT release_seq AS s {CHANGED}{within}"
-            )
-        }
-        Measure::ChangeFailureRate => format!(
-            "SELECT finished_seq AS s {EXPOSED}{within}
-             UNION SELECT incident_seq AS s {EXPOSED}{within} AND incident_seq IS NOT NULL"
-        ),
-        Measure::TimeToRestore => format!(
-            "SELECT opened_seq AS s {FAILED}{within}
-             UNION SELECT resolved_seq AS s {FAILED}{within} AND resolved_seq IS NOT NULL"
-        ),
-        Measure::Reliability => format!(
-            "SELECT seq AS s FROM insight_traffic_fact WHERE tier = 'production' AND day >= $1 AND day < $2{within}"
-        ),
+    let branches = match measure {
+        Measure::DeploymentFrequency => vec![Branch::new("finished_seq", &format!("{DELIVERED}{within}"))],
+        Measure::LeadTime => vec![
+            Branch::of_changes("deployed_seq", &within),
+            Branch::of_changes("deployed_seq, release_seq", &within),
+        ],
+        Measure::ChangeFailureRate => ["finished_seq", "incident_seq"]
+            .map(|column| Branch::distinct(column, &format!("{EXPOSED}{within}")))
+            .into(),
+        Measure::TimeToRestore => ["opened_seq", "resolved_seq"]
+            .map(|column| Branch::distinct(column, &format!("{FAILED}{within}")))
+            .into(),
+        Measure::Reliability => vec![Branch::new(
+            "seq",
+            &format!(
+                "FROM insight_traffic_fact WHERE tier = 'production' AND day >= $1 AND day < $2{within}"
+            ),
+        )],
         Measure::Mttx => ["opened_seq", "acknowledged_seq", "identified_seq", "resolved_seq"]
-            .map(|column| format!("SELECT {column} AS s {NOTICED}{within} AND {column} IS NOT NULL"))
-            .join(" UNION "),
+            .map(|column| Branch::distinct(column, &format!("{NOTICED}{within}")))
+            .into(),
         Measure::Rci => {
             let (first, end) = (
                 conditions.bind(period.first_day()),
                 conditions.bind(period.end_day()),
             );
-            format!(
-                "SELECT seq AS s FROM insight_project WHERE created_at < $2{within}
-                 UNION SELECT seq AS s FROM insight_contributor WHERE first_at < $2{within}
-                 UNION SELECT finished_seq AS s {DELIVERED}{within}
-                 UNION SELECT seq AS s FROM insight_traffic_fact
-                     WHERE tier = 'production' AND day >= ${first} AND day < ${end}{within}"
-            )
+            vec![
+                Branch::new(
+                    "seq",
+                    &format!("FROM insight_project WHERE created_at < $2{within}"),
+                ),
+                // The plus keeps SQLite to the index in the order of the numbers.
+                Branch::distinct(
+                    "seq",
+                    &format!("FROM insight_contributor WHERE +first_at < $2{within}"),
+                ),
+                Branch::new("finished_seq", &format!("{DELIVERED}{within}")),
+                Branch::new(
+                    "seq",
+                    &format!(
+                        "FROM insight_traffic_fact WHERE tier = 'production' AND day >= ${first}
+                         AND day < ${end}{within}"
+                    ),
+                ),
+            ]
         }
     };
-    (sql, conditions.values)
+    (branches, conditions.values)
 }
 
 /// How many facts stand behind a measure.
@@ -210,12 +252,17 @@ pub(crate) async fn facts_count(
     scope: &Scope,
     period: Period,
 ) -> Result<i64> {
-    let (sql, values) = behind(measure, scope, period);
-    db.count(&format!("SELECT COUNT(*) AS n FROM ({sql}) AS facts"), values)
+    let (branches, values) = behind(measure, scope, period);
+    let counts: Vec<String> = branches
+        .iter()
+        .map(|branch| format!("(SELECT COUNT(*) FROM ({}) AS facts)", branch.sql))
+        .collect();
+    db.count(&format!("SELECT {} AS n", counts.join(" + ")), values)
         .await
 }
 
-/// The numbers of the facts behind a measure, newest first.
+/// The numbers of the facts behind a measure, newest first. Each branch gives no more than are asked for, so
+/// that only these are sorted together.
 pub(crate) async fn facts(
     db: &impl Query,
     measure: Measure,
@@ -224,11 +271,22 @@ pub(crate) async fn facts(
     before: Option<i64>,
     limit: i64,
 ) -> Result<Vec<i64>> {
-    let (sql, mut values) = behind(measure, scope, period);
+    let (branches, mut values) = behind(measure, scope, period);
     values.extend(args![before.unwrap_or(i64::MAX), limit]);
     let (before, limit) = (values.len() - 1, values.len());
-    let sql =
-        format!("SELECT s AS n FROM ({sql}) AS facts WHERE s < ${before} ORDER BY s DESC LIMIT ${limit}");
+    let newest: Vec<String> = branches
+        .iter()
+        .enumerate()
+        .map(|(index, Branch { sql, column })| {
+            format!(
+                "SELECT s FROM ({sql} AND {column} < ${before} ORDER BY s DESC LIMIT ${limit}) AS branch{index}"
+            )
+        })
+        .collect();
+    let sql = format!(
+        "SELECT s AS n FROM ({}) AS facts ORDER BY s DESC LIMIT ${limit}",
+        newest.join(" UNION ALL ")
+    );
     Ok(db
         .all::<Number>(&sql, values)
         .await?
@@ -278,9 +336,11 @@ pub(crate) async fn lead_times(
     if count == 0 {
         return Ok((0, None, None));
     }
-    let middle = at(db, scope, period, (count - 1) / 2, 1 + i64::from(count % 2 == 0)).await?;
     let index = super::rank(usize::try_from(count).unwrap_or(1), 0.9);
-    let p90 = at(db, scope, period, i64::try_from(index).unwrap_or(0), 1).await?;
+    let (middle, p90) = tokio::try_join!(
+        at(db, scope, period, (count - 1) / 2, 1 + i64::from(count % 2 == 0)),
+        at(db, scope, period, i64::try_from(index).unwrap_or(0), 1),
+    )?;
     #[allow(clippy::cast_precision_loss, reason = "durations stay far below 2^52 µs")]
     let mean = |values: &[i64]| {
         (!values.is_empty()).then(|| values.iter().map(|v| *v as f64).sum::<f64>() / values.len() as f64)
@@ -365,14 +425,40 @@ pub(crate) async fn created(db: &impl Query, scope: &Scope, before: Timestamp) -
         .map(Timestamp::from_micros))
 }
 
-/// Contributors whose first commit lies before an instant.
-pub(crate) async fn contributors(db: &impl Query, scope: &Scope, before: Timestamp) -> Result<i64> {
-    let conditions = Where::new(scope, i64::MIN, before.micros());
+/// How many contributors' first commit lies before each of some instants, in the order of these.
+pub(crate) async fn contributors(db: &impl Query, scope: &Scope, before: &[Timestamp]) -> Result<Vec<i64>> {
+    let Some(last) = before.iter().max() else {
+        return Ok(Vec::new());
+    };
+    let mut conditions = Where::new(scope, i64::MIN, last.micros());
+    let within = conditions.scope();
+    let passed: Vec<String> = before
+        .iter()
+        .map(|end| {
+            format!(
+                "CASE WHEN first >= ${} THEN 1 ELSE 0 END",
+                conditions.bind(end.micros())
+            )
+        })
+        .collect();
+    // Each author once, and how many of the instants had passed by then. The plus keeps SQLite to the index in
+    // the order of authors.
     let sql = format!(
-        "SELECT COUNT(DISTINCT author) AS n FROM insight_contributor WHERE first_at >= $1 AND first_at < $2{}",
-        conditions.scope()
+        "SELECT CAST({} AS BIGINT) AS a, COUNT(*) AS b FROM (
+             SELECT MIN(first_at) AS first FROM insight_contributor
+             WHERE +first_at >= $1 AND +first_at < $2{within} GROUP BY author) AS authors
+         GROUP BY 1 LIMIT 1000",
+        passed.join(" + ")
     );
-    db.count(&sql, conditions.values).await
+    let groups = db.all::<Two>(&sql, conditions.values).await?;
+    Ok(before
+        .iter()
+        .map(|end| {
+            let earlier = i64::try_from(before.iter().filter(|other| *other < end).count()).unwrap_or(0);
+            let came = groups.iter().filter(|group| group.a.unwrap_or(0) <= earlier);
+            came.filter_map(|group| group.b).sum()
+        })
+        .collect())
 }
 
 /// Per day: deployments that users met, and of these the failed.
