@@ -32,7 +32,7 @@ fn publish(catalogue: &mut Catalogue, product: usize, number: u64) {
     {
         need(before, number.saturating_sub(1), "*".into());
     }
-    if product > 0 && product % 3 == 0 {
+    if product > 0 && product.is_multiple_of(3) {
         need(0, number.saturating_sub(1), format!("1.{number}.x"));
     }
     let index = catalogue.product(&name(product));
@@ -43,8 +43,8 @@ fn publish(catalogue: &mut Catalogue, product: usize, number: u64) {
 /// Whether a site hears of releases on a day.
 fn hears(site: usize, day: u64) -> bool {
     match site {
-        9 => day % 7 == 0,
-        10 => day % 14 == 0,
+        9 => day.is_multiple_of(7),
+        10 => day.is_multiple_of(14),
         // A month without a word, then all at once.
         11 => day == 0 || day > 30,
         _ => true,
@@ -71,7 +71,7 @@ fn play() -> Vec<String> {
         // A few products release each day, not in the order in which they need each other.
         for product in 0..PRODUCTS {
             let number = day / 6;
-            if day > 0 && day % 6 == 0 && number > 0 {
+            if day > 0 && day.is_multiple_of(6) {
                 publish(&mut hub, (product * 7) % PRODUCTS, number);
             }
         }
