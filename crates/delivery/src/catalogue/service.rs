@@ -2,7 +2,7 @@
 
 use super::{Listed, store, store::Approved};
 use crate::Delivery;
-use bascule_core::{Actor, Caller, Permission, Problem, ProjectId, Result};
+use bascule_core::{Actor, Caller, Permission, Problem, ProjectId, Result, Scope};
 use bascule_ledger::facts::delivery::{ApprovalGiven, ReleasePromoted, ReleaseRecalled};
 use bascule_planner::{Matcher, Version};
 use bascule_store::Json;
@@ -109,6 +109,19 @@ impl Delivery {
         scope: &str,
         team: &str,
     ) -> Result<()> {
+        // Whoever reads the project may approve in a team's name, so the permission alone would let a token that
+        // only reads do so.
+        if caller
+            .scopes
+            .as_ref()
+            .is_some_and(|scopes| !scopes.contains(&Scope::Api))
+        {
+            return Err(
+                Problem::new(403, "scope_missing", "The token used has no scope for this.")
+                    .why("An approval changes what may run; a token that only reads does not give one.")
+                    .next("Use a personal token with the scope `api`, or sign in."),
+            );
+        }
         match self.ports.teams.belongs(caller, team).await? {
             Some(true) => {}
             Some(false) => {

@@ -209,6 +209,19 @@ async fn windows_approvals_and_suppression_hold_a_step_and_say_until_when() {
         .await
         .unwrap_err();
     assert_eq!(refused.code, "not_in_team");
+    let reads = Caller {
+        scopes: Some([bascule_core::Scope::ReadApi].into_iter().collect()),
+        ..ana()
+    };
+    let refused = world
+        .delivery
+        .approve(&reads, auth, "2.0.0", "environment:site-7", "security")
+        .await
+        .unwrap_err();
+    assert_eq!(
+        refused.code, "scope_missing",
+        "a token that only reads approves nothing"
+    );
     world
         .delivery
         .approve(&ana(), auth, "2.0.0", "environment:site-7", "security")
