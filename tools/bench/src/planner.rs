@@ -27,9 +27,18 @@ pub fn measure() -> Result<String> {
     let held = resident_mib() - before;
     tell("catalogue made");
     let full = median(|| drop(plan(&catalogue, &environment)));
-    let mut usual = environment.clone();
-    usual.installs.truncate(USUAL);
-    let one = median(|| drop(plan(&catalogue, &usual)));
+    let mut torn = environment.clone();
+    torn.installs.truncate(USUAL);
+    let inconsistent = median(|| drop(plan(&catalogue, &torn)));
+    let (few, usual) = sample(
+        2,
+        Shape {
+            products: USUAL,
+            dependencies: USUAL * 5,
+            ..SHAPE
+        },
+    );
+    let one = median(|| drop(plan(&few, &usual)));
     let mut level = SHAPE.versions;
     let publish = median(|| {
         level += 1;
@@ -48,10 +57,12 @@ pub fn measure() -> Result<String> {
          release; one thread, medians of {ROUNDS}. That a target is the newest there is, and that every step in every \
          order keeps the environment consistent, is tested against exhaustive search: \
          `BASCULE_INSTANCES=100000 cargo nextest run -p bascule-planner many_instances`.\n\n\
-         | | |\n|---|---|\n| full replan, {products} installs | {} |\n| one environment of {USUAL} installs over the same catalogue | {} |\n\
+         | | |\n|---|---|\n| full replan, {products} installs | {} |\n| one environment of {USUAL} installs, {} dependencies | {} |\n| the same size, but most of what is needed is not there: the bounded search gives up | {} |\n\
          | one release published into the catalogue | {} |\n| memory of catalogue and environment | {held:.0} MiB |\n\n",
         ms(full),
+        USUAL * 5,
         ms(one),
+        ms(inconsistent),
         ms(publish)
     );
     text.push_str(&goals(&[
