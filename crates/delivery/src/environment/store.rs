@@ -55,6 +55,12 @@ pub(crate) async fn create(tx: &Tx, environment: &Environment) -> Result<bool> {
     Ok(changed == 1)
 }
 
+/// Sets a site's products free: people move them, until they are declared again.
+pub(crate) async fn undeclare(tx: &Tx, site: &str) -> Result<()> {
+    let sql = "UPDATE environment SET declared = FALSE WHERE name = $1 AND declared = TRUE";
+    tx.run(sql, args![site]).await.map(drop)
+}
+
 /// Makes a product belong in a declared site.
 pub(crate) async fn declare(
     tx: &Tx,
@@ -65,7 +71,7 @@ pub(crate) async fn declare(
 ) -> Result<()> {
     tx.run(
         "INSERT INTO environment (id, project_id, project_path, name, tier, agent_id, created_at, declared)
-         VALUES ($1, $2, $3, $4, $5, (SELECT id FROM agent ORDER BY created_at, id LIMIT 1), $6, TRUE)
+         VALUES ($1, $2, $3, $4, $5, NULL, $6, TRUE)
          ON CONFLICT (project_id, name) DO UPDATE SET declared = TRUE",
         args![EnvironmentId::new(), project, path, site.name, site.tier, at],
     )

@@ -37,11 +37,12 @@ pub(crate) async fn insert_agent(tx: &Tx, id: AgentId, name: &str, hash: &str, a
     .await?;
     // Environments that were created before any agent wait for the first one.
     tx.run(
-        "UPDATE environment SET agent_id = $1 WHERE agent_id IS NULL",
+        "UPDATE environment SET agent_id = $1 WHERE agent_id IS NULL AND declared = FALSE",
         args![id],
     )
-    .await
-    .map(drop)
+    .await?;
+    // Those that a file declares get the agent that it names.
+    crate::site::store::assign_all(tx).await
 }
 
 pub(crate) async fn set_agent_token(tx: &Tx, id: AgentId, hash: &str) -> Result<()> {

@@ -183,8 +183,15 @@ impl Delivery {
         })
     }
 
-    fn scene(&self, catalogue: &mut Catalogue, known: &Known, name: &str, places: Vec<Place>) -> Scene {
+    fn scene(&self, catalogue: &mut Catalogue, known: &Known, name: &str, mut places: Vec<Place>) -> Scene {
         let site = known.sites.get(name).cloned();
+        // Only what stands in a file is moved by it.
+        for place in &mut places {
+            let named = site
+                .as_ref()
+                .is_some_and(|site| site.install(&place.project_path).is_some());
+            place.declared &= named;
+        }
         let calendar = Arc::new(site.as_ref().map(Site::calendar).unwrap_or_default());
         let failing: Vec<(String, String)> = places
             .iter()

@@ -79,7 +79,11 @@ impl Delivery {
                 }
                 let mut stored = told(&world, scene, planned, &found.coupled, place.declared);
                 let drift = drift(scene, place);
-                if planned.state == State::UpToDate && !drift.is_empty() {
+                if planned.state == State::UpToDate && place.moving_version.is_some() {
+                    // The same version anew, which is no move to the planner.
+                    stored.state = state_name(State::Moving).to_owned();
+                    stored.why = "a deployment is under way".to_owned();
+                } else if planned.state == State::UpToDate && !drift.is_empty() {
                     let heals = scene.site.as_ref().is_some_and(|site| site.heal);
                     let then = if heals {
                         "it is put right"
@@ -156,6 +160,10 @@ impl Delivery {
             settings: declared_settings(scene, place),
         };
         let tx = self.db.begin().await?;
+        // What is under way is ended by people and by itself, never by a plan.
+        if deployment::store::open_in(&tx, place.id).await?.is_some() {
+            return Ok(());
+        }
         self.create(&tx, &Actor::system(), &environment, order).await?;
         tx.commit().await?;
         tracing::info!(site = %scene.environment.name, product = %place.project_path, %version, "a planned step");
@@ -418,7 +426,7 @@ fn to_take(
     planned: &Planned,
     place: &store::Place,
 ) -> Option<(String, &'static str)> {
-    if !place.declared {
+    if !place.declared || place.moving_version.is_some() {
         return None;
     }
     if let (State::Ready, Some(step)) = (planned.state, &planned.step) {

@@ -91,6 +91,10 @@ impl Delivery {
             installs: i64::try_from(installs).unwrap_or(i64::MAX),
             removed,
         };
+        // All of them are set free first: what is still declared is declared again in the same transaction.
+        for name in before.keys().chain(sites.iter().map(|site| &site.name)) {
+            environment::store::undeclare(&tx, name).await?;
+        }
         for site in &sites {
             if before.get(&site.name) != Some(site) {
                 store::put(&tx, site, sha, now).await?;

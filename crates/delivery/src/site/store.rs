@@ -55,13 +55,24 @@ pub(crate) async fn release(tx: &Tx, site: &str, cause: &str) -> Result<bool> {
     Ok(tx.run(sql, args![site, cause]).await? > 0)
 }
 
-/// Gives a site's installs its tier and agent.
+/// Gives a site's installs its tier and agent: the one that it names, and no other; where it names none, the
+/// first that enrolled.
 pub(crate) async fn assign(tx: &Tx, site: &Site) -> Result<()> {
     tx.run(
-        "UPDATE environment SET tier = $2, agent_id = COALESCE((SELECT id FROM agent WHERE name = $3), agent_id)
+        "UPDATE environment SET tier = $2, agent_id = CASE WHEN $3 = ''
+           THEN COALESCE(agent_id, (SELECT id FROM agent ORDER BY created_at, id LIMIT 1))
+           ELSE (SELECT id FROM agent WHERE name = $3) END
          WHERE name = $1 AND declared = TRUE",
         args![site.name, site.tier, site.agent],
     )
     .await
     .map(drop)
+}
+
+/// Assigns agents anew, as when one enrolled.
+pub(crate) async fn assign_all(tx: &Tx) -> Result<()> {
+    for declared in all(tx).await? {
+        assign(tx, &declared.body.0).await?;
+    }
+    Ok(())
 }

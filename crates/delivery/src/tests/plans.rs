@@ -172,6 +172,12 @@ async fn drift_is_shown_field_by_field_and_put_right_where_it_should_be() {
     );
     world.declare("c3", &[("site-7", &south)]).await;
     world.turns(4).await;
+    let made = world.kinds("deployment.created").await;
+    let again = made
+        .iter()
+        .filter(|line| *line == "deploys 1.0.0 to site-7")
+        .count();
+    assert_eq!(again, 2, "put there, and once anew: {made:?}");
     let plan = world.plan("site-7").await;
     assert!(plan[1].contains("up_to_date"), "{plan:?}");
     let wanted = world.wanted().await;
@@ -370,6 +376,75 @@ async fn a_wrong_declaration_changes_nothing_and_says_where_it_is_wrong() {
     world.declare("c3", &[]).await;
     let told = world.kinds("site.declared").await;
     assert_eq!(told.last().unwrap(), "no longer declares the environment site-7");
+    let before = world.kinds("deployment.created").await.len();
+    world.publish_of("health/clinic", "1.1.0-rc.1", "").await;
+    world.publish_of("health/clinic", "1.1.0", "").await;
+    world.turns(6).await;
+    let after = world.kinds("deployment.created").await;
+    assert!(
+        after.iter().skip(before).all(|line| line.ends_with("to staging")),
+        "{after:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_product_that_is_taken_out_of_the_file_is_left_as_it_is() {
+    let mut world = two_products().await;
+    world.declare("c1", &[("site-7", SITE)]).await;
+    let only_auth = SITE.replace("  - product: health/clinic\n    variables: {WARD: north}\n", "");
+    world.declare("c2", &[("site-7", &only_auth)]).await;
+    let before = world.kinds("deployment.created").await.len();
+    world.publish_of("health/clinic", "1.1.0", "").await;
+    world.turns(6).await;
+    let after = world.kinds("deployment.created").await;
+    assert!(
+        after.iter().skip(before).all(|line| line.ends_with("to staging")),
+        "{after:?}"
+    );
+    let wanted = world.wanted().await;
+    let clinic = wanted
+        .iter()
+        .find(|w| w.environment == "site-7" && w.version == "1.0.0")
+        .unwrap();
+    assert_eq!(
+        clinic
+            .product
+            .0
+            .variables_in("site-7")
+            .get("WARD")
+            .map(String::as_str),
+        Some("north")
+    );
+}
+
+#[tokio::test]
+async fn a_site_waits_for_the_agent_that_it_names() {
+    let mut world = two_products().await;
+    world
+        .declare("c1", &[("site-7", &format!("{SITE}agent: site-7\n"))])
+        .await;
+    let why = world.why("site-7", "auth", "2.0.0").await;
+    assert!(why.ends_with("waits: no agent runs this environment"), "{why}");
+    let plan = world.plan("site-7").await;
+    assert!(
+        plan[0].contains("held"),
+        "nothing runs on another machine: {plan:?}"
+    );
+    drop(world.delivery.enrol_agent("elsewhere").await.unwrap());
+    world.turns(3).await;
+    assert!(
+        world
+            .why("site-7", "auth", "2.0.0")
+            .await
+            .ends_with("no agent runs this environment")
+    );
+    drop(world.delivery.enrol_agent("site-7").await.unwrap());
+    assert!(
+        world
+            .why("site-7", "auth", "2.0.0")
+            .await
+            .ends_with("the agent site-7 does not report")
+    );
 }
 
 #[tokio::test]
