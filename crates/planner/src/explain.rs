@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 /// One link of the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Link {
-    /// What kind of constraint: `dependency`, `incompatible`, `missing`, or a constraint's own kind.
+    /// What kind of constraint: `dependency` (it needs another), `dependent` (another does not take it),
+    /// `incompatible`, `missing`, or a constraint's own kind.
     pub kind: String,
     /// The product that it is about.
     pub product: String,
@@ -127,6 +128,31 @@ pub fn explain(catalogue: &Catalogue, environment: &Environment, product: &str, 
         sentence,
         links,
     }
+}
+
+/// What stands against a version in an environment, newer or older than what runs: for changes that people ask
+/// for. Empty where nothing does, or where the product or version is not known there.
+#[must_use]
+pub fn against(
+    catalogue: &Catalogue,
+    environment: &Environment,
+    product: &str,
+    version: &Version,
+) -> Vec<Link> {
+    let scene = Scene::new(catalogue, environment);
+    let index = catalogue.find(product);
+    let at = index.and_then(|index| scene.place(index));
+    let level = index.and_then(|index| catalogue.level(index, version));
+    let (Some(at), Some(level)) = (at, level) else {
+        return Vec::new();
+    };
+    let mut teller = Teller {
+        scene: &scene,
+        links: Vec::new(),
+        asked: Vec::new(),
+    };
+    teller.tell(at, level);
+    teller.links
 }
 
 struct Teller<'a, 'b> {
@@ -322,7 +348,7 @@ impl Teller<'_, '_> {
                 self.version(other, scene.current[other])
             );
             self.link(
-                "dependency",
+                "dependent",
                 at,
                 level,
                 format!("{here} does not take {name}"),
@@ -333,14 +359,14 @@ impl Teller<'_, '_> {
             match goal {
                 Some(goal) => {
                     let next = format!("{} {} does", scene.key(other), self.version(other, goal));
-                    self.link("dependency", other, goal, next, None);
+                    self.link("dependent", other, goal, next, None);
                     self.follow(other, goal);
                 }
                 None => {
                     let text = format!("no newer release of {} that may be taken does", scene.key(other));
                     let event = format!("a release of {}", scene.key(other));
                     self.link(
-                        "dependency",
+                        "dependent",
                         other,
                         scene.current[other],
                         text,

@@ -92,7 +92,7 @@ impl Delivery {
             part,
             cause,
             forced,
-            settings: BTreeMap::new(),
+            settings: self.declared_settings(&environment).await?,
         };
         let tx = self.db.begin().await?;
         let id = self.create(&tx, &caller.actor, &environment, order).await?;

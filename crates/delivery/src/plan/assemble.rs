@@ -192,14 +192,15 @@ impl Delivery {
                 .is_some_and(|site| site.install(&place.project_path).is_some());
             place.declared &= named;
         }
-        let calendar = Arc::new(site.as_ref().map(Site::calendar).unwrap_or_default());
+        let calendar = Arc::new(site.as_ref().and_then(Site::calendar).unwrap_or_default());
         let failing: Vec<(String, String)> = places
             .iter()
             .filter(|place| place.serving_version.is_some())
             .filter_map(|place| {
                 let state = place.instance_state.clone()?;
-                matches!(state.as_str(), "unhealthy" | "crashed" | "failed")
-                    .then(|| (place.project_path.clone(), state))
+                // One that crashes again and again is between two crashes no better.
+                (!matches!(state.as_str(), "healthy" | "draining"))
+                    .then(|| (place.project_path.clone(), "not healthy".to_owned()))
             })
             .collect();
         let installs = places
@@ -291,9 +292,15 @@ fn constraints(
         }));
     }
     let (share, least) = FAILING;
+    if site.calendar().is_none() {
+        holds.push(Arc::new(Suppression {
+            reason: "its windows can no longer be read; push its file anew".to_owned(),
+            until: None,
+        }));
+    }
     if failing.len() >= least && failing.len() * share > all {
         holds.push(Arc::new(Suppression {
-            reason: format!("{} of {all} products fail", failing.len()),
+            reason: format!("a third or more of the products here fail, at least {least}"),
             until: None,
         }));
     }

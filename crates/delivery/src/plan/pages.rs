@@ -191,7 +191,10 @@ async fn environment(
         return Err(site::service::unknown_site(&name).into());
     }
     let declared = delivery.site(&name).await?;
-    let calendar = declared.as_ref().map(site::Site::calendar).unwrap_or_default();
+    let calendar = declared
+        .as_ref()
+        .and_then(site::Site::calendar)
+        .unwrap_or_default();
     let now = delivery.now();
     let month = now.plus(Duration::from_secs(31 * 86_400));
     let (mut why, mut problem) = (None, None);

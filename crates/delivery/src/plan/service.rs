@@ -15,7 +15,8 @@ use crate::{
 use bascule_core::{Actor, Caller, Problem, ProjectId, Result, Timestamp};
 use bascule_ledger::facts::delivery::PlanChanged;
 use bascule_planner::{
-    Coupled, Lift, Planned, Scope, State, Version, constraint::Candidate, explain, plan, strand,
+    Coupled, Lift, Link, Planned, Scope, State, Version, against, constraint::Candidate, explain, plan,
+    strand,
 };
 use bascule_store::Json;
 use bascule_wire::delivery as dto;
@@ -349,15 +350,19 @@ impl Delivery {
         else {
             return Ok(());
         };
-        let why = explain(
+        let links = against(
             &world.catalogue,
             &scene.environment,
             &environment.project_path,
             &wanted,
         );
-        // To go back is a person's right; only what would break others, or is called back, stands against it.
+        let declared = scene
+            .places
+            .iter()
+            .any(|place| place.id == environment.id && place.declared);
         let kinds = [
             "dependency",
+            "dependent",
             "missing",
             "incompatible",
             "recall",
@@ -365,10 +370,13 @@ impl Delivery {
             "suppression_window",
             "pin",
         ];
-        let against: Vec<&str> = why
-            .links
+        // Where nobody declared what belongs together, only what the version itself asks for counts: a stranger's
+        // range must not hold up a project's own work.
+        let own = |link: &&Link| link.product == environment.project_path && link.kind != "dependent";
+        let against: Vec<&str> = links
             .iter()
             .filter(|link| link.kind.split('+').any(|kind| kinds.contains(&kind)))
+            .filter(|link| declared || own(link))
             .map(|link| link.text.as_str())
             .collect();
         if against.is_empty() {

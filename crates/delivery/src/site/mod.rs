@@ -70,11 +70,11 @@ pub struct SiteInstall {
 }
 
 impl Site {
-    /// The calendar of its windows. A declaration whose windows are wrong is refused when it is read, so there is
-    /// always one.
+    /// The calendar of its windows. A declaration whose windows are wrong is refused when it is read; `None` where
+    /// those that were stored can no longer be read, such as after a time zone was given up.
     #[must_use]
-    pub fn calendar(&self) -> Calendar {
-        Calendar::new(&self.windows, &self.holidays).unwrap_or_default()
+    pub fn calendar(&self) -> Option<Calendar> {
+        Calendar::new(&self.windows, &self.holidays).ok()
     }
 
     /// What it says of a product.

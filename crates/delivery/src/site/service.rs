@@ -197,6 +197,20 @@ impl Delivery {
         Ok(store::get(&self.db, site).await?.is_some() || environment::store::named(&self.db, site).await?)
     }
 
+    /// The variables that a file gives a product in an environment, above its own.
+    pub(crate) async fn declared_settings(
+        &self,
+        environment: &environment::Environment,
+    ) -> Result<BTreeMap<String, String>> {
+        if !environment::store::declared(&self.db, environment.id).await? {
+            return Ok(BTreeMap::new());
+        }
+        let site = self.site(&environment.name).await?;
+        Ok(site
+            .and_then(|site| Some(site.variables_of(site.install(&environment.project_path)?)))
+            .unwrap_or_default())
+    }
+
     /// The declaration of a site, if it is declared.
     pub(crate) async fn site(&self, name: &str) -> Result<Option<Site>> {
         Ok(store::get(&self.db, name).await?.map(|declared| {

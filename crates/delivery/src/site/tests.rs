@@ -29,7 +29,7 @@ fn a_declaration_reads_with_what_is_usual_left_out() {
         (site.installs[0].pin.as_str(), site.budget_percent),
         ("1.0.x", 20)
     );
-    assert!(!site.calendar().is_always());
+    assert!(!site.calendar().unwrap().is_always());
 }
 
 #[test]

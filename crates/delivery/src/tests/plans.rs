@@ -388,6 +388,45 @@ async fn a_wrong_declaration_changes_nothing_and_says_where_it_is_wrong() {
 }
 
 #[tokio::test]
+async fn a_deployment_by_hand_keeps_to_ranges_both_ways_and_to_the_files_variables() {
+    let mut world = two_products().await;
+    world.publish_of("health/auth", "2.1.0", "").await;
+    let needs = "dependencies: [{product: health/auth, minimum: 2.1.0}]\n";
+    world.publish_of("health/clinic", "1.1.0", needs).await;
+    world.declare("c1", &[("site-7", SITE)]).await;
+    let auth = world.know("health/auth");
+    let usual = std::mem::replace(&mut world.project, auth);
+    let refused = world.deploy("2.0.0", "site-7").await.unwrap_err();
+    assert_eq!(refused.code, "held");
+    assert!(
+        refused.what.contains("health/clinic 1.1.0 does not take"),
+        "{}",
+        refused.what
+    );
+    // In staging, which no file declares, another project's range holds nobody up.
+    world.deploy("2.0.0", "staging").await.unwrap();
+    world.project = usual;
+    world
+        .deploy_as(&ana(), "1.0.0", "site-7", Some("to look at it"))
+        .await
+        .unwrap();
+    let wanted = world.wanted().await;
+    let clinic = wanted
+        .iter()
+        .find(|w| w.environment == "site-7" && w.version == "1.0.0")
+        .unwrap();
+    assert_eq!(
+        clinic
+            .product
+            .0
+            .variables_in("site-7")
+            .get("WARD")
+            .map(String::as_str),
+        Some("north")
+    );
+}
+
+#[tokio::test]
 async fn a_product_that_is_taken_out_of_the_file_is_left_as_it_is() {
     let mut world = two_products().await;
     world.declare("c1", &[("site-7", SITE)]).await;
