@@ -172,13 +172,17 @@ fn enough_space(forge: &Forge) -> Result<(), Problem> {
         return Ok(());
     }
     tracing::error!("the disk is nearly full; pushes are refused");
-    Err(Problem::new(
+    Err(storage_full())
+}
+
+fn storage_full() -> Problem {
+    Problem::new(
         507,
         "storage_full",
         "The server's disk is full; nothing was stored.",
     )
     .why("A push that cannot be stored whole is not stored at all.")
-    .next("Ask an administrator to free or add space, then push again."))
+    .next("Ask an administrator to free or add space, then push again.")
 }
 
 /// The client's wish for a version of the protocol, if it is one.
@@ -286,6 +290,10 @@ pub(crate) fn refused(complaint: &str) -> Problem {
         tracing::error!(complaint, "a project has no repository");
         return repository_gone();
     }
+    if is_full(complaint.as_bytes()) {
+        tracing::error!(complaint, "the disk is full");
+        return storage_full();
+    }
     tracing::info!(complaint, "git refused a request");
     Problem::bad_request(
         "bad_git_request",
@@ -308,6 +316,19 @@ pub(crate) fn respond(kind: &str, body: Body) -> Response {
     response
 }
 
+/// Whether git says that its disk (or quota) is full.
+pub(crate) fn is_full(text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text);
+    text.contains("No space left on device") || text.contains("Disk quota exceeded")
+}
+
+/// What git has said of a full disk, said once more for people, as a packet of the band that clients show.
+pub(crate) fn full_packet() -> Bytes {
+    tracing::error!("the disk became full under a push");
+    let text = format!("\nRefused: {}\n\n", storage_full());
+    Bytes::from(format!("{:04x}\u{2}{text}", text.len() + 5))
+}
+
 /// A part of a response body.
 pub(crate) type Part = Result<Bytes, std::io::Error>;
 
@@ -326,6 +347,16 @@ mod tests {
         assert!(is_version_2("object-format=sha1:version=2"));
         assert_eq!(wish(b"version=2; rm -rf /"), None);
         assert_eq!(wish(&[b'a'; 500]), None);
+    }
+
+    #[test]
+    fn a_full_disk_is_told_in_a_packet_of_the_second_band() {
+        assert!(is_full(b"fatal: write error: No space left on device\n"));
+        assert!(!is_full(b"fatal: early EOF\n"));
+        assert_eq!(refused("fatal: No space left on device").status, 507);
+        let packet = full_packet();
+        let length = usize::from_str_radix(std::str::from_utf8(&packet[..4]).unwrap(), 16).unwrap();
+        assert_eq!((length, packet[4]), (packet.len(), 2));
     }
 
     #[test]

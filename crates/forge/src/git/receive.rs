@@ -2,7 +2,7 @@
 //! finished and told to the ledger even when the client has gone.
 
 use super::{
-    http::{Part, refused},
+    http::{Part, full_packet, is_full, refused},
     process::{GRACE, Running, Upload, fed, read},
 };
 use crate::{Forge, push::Session};
@@ -18,6 +18,8 @@ use tokio_stream::wrappers::ReceiverStream;
 
 /// Parts of the answer that may wait for a slow client.
 const WAITING: usize = 64;
+/// The packet that ends an answer in bands.
+const FLUSH: &[u8] = b"0000";
 
 impl Forge {
     /// Runs `git receive-pack`. The answer's last part leaves only after the push's facts are durable, so
@@ -68,6 +70,9 @@ impl Forge {
         let mut held = BytesMut::new();
         let mut gone = false;
         let mut told = false;
+        // Whether git speaks in bands, and whether it spoke of a full disk.
+        let mut banded = None;
+        let mut full = false;
         let mut patience = None;
         loop {
             tokio::select! {
@@ -82,6 +87,8 @@ impl Forge {
                                 place.send(Ok(held.split().freeze()));
                                 told = true;
                             }
+                            banded.get_or_insert_with(|| in_bands(&chunk));
+                            full = full || is_full(&chunk);
                             held.extend_from_slice(&chunk);
                         }
                         _ => break,
@@ -119,6 +126,11 @@ impl Forge {
                 .sweep_quarantine(session.project.id, self.pushes())
                 .await;
         }
+        if full && banded == Some(true) && held.ends_with(FLUSH) {
+            held.truncate(held.len() - FLUSH.len());
+            held.extend_from_slice(&full_packet());
+            held.extend_from_slice(FLUSH);
+        }
         let last = match end {
             Ok((status, complaint)) if !status.success() && !told && held.is_empty() => {
                 Some(Err(refused(&complaint)))
@@ -134,6 +146,11 @@ impl Forge {
             drop(parts.send(last).await);
         }
     }
+}
+
+/// Whether an answer that begins so carries bands: its first packet then begins with a band's number.
+fn in_bands(answer: &[u8]) -> bool {
+    matches!(answer.get(4), Some(1 | 2))
 }
 
 /// Waits until then; for ever without a time.
