@@ -53,7 +53,8 @@ impl Blobs {
         };
         prepare().map_err(|e| Error::Source(e.to_string()))?;
         Ok(Self {
-            store: Arc::new(LocalFileSystem::new_with_prefix(directory)?),
+            // What is acknowledged outlives a power cut, not only the process.
+            store: Arc::new(LocalFileSystem::new_with_prefix(directory)?.with_fsync(true)),
         })
     }
 

@@ -10,6 +10,7 @@
 mod agents;
 mod authorisation;
 mod contracts;
+mod disk_full;
 mod hostile;
 mod own_history;
 mod product;

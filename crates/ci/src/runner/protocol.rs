@@ -24,6 +24,8 @@ const PATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Seconds between pieces of a log while someone watches, and otherwise.
 const WATCHED: u64 = 1;
 const UNWATCHED: u64 = 3;
+/// Time that the rest of a refused upload is listened to.
+const REST: Duration = Duration::from_secs(60);
 
 pub(crate) fn routes() -> Routes<Ci> {
     let access = Access::Machine(MachineKind::Runner);
@@ -279,6 +281,17 @@ async fn trace(State(ci): State<Ci>, PathOf(id): PathOf<String>, headers: Header
     Ok(response)
 }
 
+/// Takes in what still comes of a refused upload and keeps none of it.
+async fn take_the_rest(field: &mut axum::extract::multipart::Field<'_>) {
+    let mut left = limits::ARTIFACT_BYTES;
+    while let Ok(Some(chunk)) = field.chunk().await {
+        let Some(rest) = left.checked_sub(chunk.len() as u64) else {
+            return;
+        };
+        left = rest;
+    }
+}
+
 async fn upload(
     State(ci): State<Ci>,
     PathOf(id): PathOf<String>,
@@ -312,6 +325,8 @@ async fn upload(
             .await;
             if let Err(problem) = outcome {
                 writer.abort().await;
+                // A client that is still sending hears an answer only once it is done.
+                drop(tokio::time::timeout(REST, take_the_rest(&mut field)).await);
                 return Err(if problem.status == 413 {
                     too_large()
                 } else {
