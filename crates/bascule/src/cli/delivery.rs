@@ -130,7 +130,15 @@ impl Deploy {
         output::project(&self.project)?;
         let body = json!({ "version": self.version, "environment": self.to, "force": self.force, "reason": self.reason });
         let path = format!("/api/v1/projects/{}/deployments", self.project);
-        let mut deployment = context.post(&path, &body).await?;
+        let mut deployment = loop {
+            match context.post(&path, &body).await {
+                // It is on its way to staging: that is waited for as well.
+                Err(problem) if self.wait && problem.code == "staging_not_done" => {
+                    tokio::time::sleep(Duration::from_millis(300)).await;
+                }
+                outcome => break outcome?,
+            }
+        };
         let mut told = String::new();
         while self.wait && deployment["finished_at"].is_null() {
             tokio::time::sleep(Duration::from_millis(300)).await;
