@@ -401,7 +401,7 @@ fn declared_settings(scene: &Scene, place: &store::Place) -> BTreeMap<String, St
         .site
         .as_ref()
         .filter(|_| place.declared)
-        .and_then(|site| Some(site.variables_of(site.install(&place.project_path)?)))
+        .map(|site| site.variables_of(&place.project_path))
         .unwrap_or_default()
 }
 

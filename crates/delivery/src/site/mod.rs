@@ -83,9 +83,12 @@ impl Site {
         self.installs.iter().find(|install| install.product == product)
     }
 
-    /// The variables of a product here, above its own.
+    /// The variables that it gives a product, above the product's own; none where it does not install it.
     #[must_use]
-    pub fn variables_of(&self, install: &SiteInstall) -> BTreeMap<String, String> {
+    pub fn variables_of(&self, product: &str) -> BTreeMap<String, String> {
+        let Some(install) = self.install(product) else {
+            return BTreeMap::new();
+        };
         let mut all = self.variables.clone();
         all.extend(install.variables.clone());
         all

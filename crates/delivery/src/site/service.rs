@@ -207,7 +207,7 @@ impl Delivery {
         }
         let site = self.site(&environment.name).await?;
         Ok(site
-            .and_then(|site| Some(site.variables_of(site.install(&environment.project_path)?)))
+            .map(|site| site.variables_of(&environment.project_path))
             .unwrap_or_default())
     }
 

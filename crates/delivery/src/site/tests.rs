@@ -20,9 +20,7 @@ fn a_declaration_reads_with_what_is_usual_left_out() {
     )
     .unwrap();
     assert_eq!(
-        site.variables_of(&site.installs[0])
-            .get("LOG")
-            .map(String::as_str),
+        site.variables_of("health/foo").get("LOG").map(String::as_str),
         Some("debug")
     );
     assert_eq!(
