@@ -37,7 +37,7 @@ use bascule_ledger::{Ledger, Subscriber};
 use bascule_store::{Db, Result as StoreResult, Tx};
 use bascule_web::Routes;
 use fleet::Channel;
-use std::sync::{Arc, Mutex, atomic::AtomicBool};
+use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -58,9 +58,9 @@ pub(crate) struct Signals {
     agent: watch::Sender<i64>,
     edge: watch::Sender<i64>,
     wake: Notify,
-    /// Whether something asked for plans to be made anew, and when they are at the latest.
-    plan: AtomicBool,
-    plan_at: Mutex<Option<Timestamp>>,
+    /// Something that plans are made of has changed.
+    replan: Notify,
+    budgets: plan::Budgets,
     stop: CancellationToken,
 }
 
@@ -72,8 +72,8 @@ impl Delivery {
             agent: watch::Sender::new(0),
             edge: watch::Sender::new(0),
             wake: Notify::new(),
-            plan: AtomicBool::new(true),
-            plan_at: Mutex::new(None),
+            replan: Notify::new(),
+            budgets: plan::Budgets::default(),
             stop: CancellationToken::new(),
         };
         let clock = ledger.clock().clone();
@@ -109,9 +109,12 @@ impl Delivery {
         ]
     }
 
-    /// Drives deployments and rollouts until `stop`. Of several servers one does, by lease.
+    /// Drives deployments, rollouts and plans until `stop`. Of several servers one does, by lease.
     pub async fn run(self, stop: CancellationToken) {
-        controller::run(self, stop).await;
+        tokio::join!(
+            plan::pass::run(self.clone(), stop.clone()),
+            controller::run(self, stop)
+        );
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -127,6 +130,15 @@ impl Delivery {
             signals.wake.notify_one();
         });
         Ok(revision)
+    }
+
+    /// Something that plans are made of changes in this transaction: all plans are made anew, and no step is
+    /// taken that was planned before.
+    pub(crate) async fn replan(&self, tx: &Tx) -> StoreResult<()> {
+        plan::store::next_epoch(tx).await?;
+        let signals = self.signals.clone();
+        tx.after_commit(move || signals.replan.notify_one());
+        Ok(())
     }
 
     /// Lets the controller look at once instead of at its next turn.

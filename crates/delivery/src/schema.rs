@@ -3,7 +3,7 @@
 use bascule_store::Migration;
 
 /// Migrations, in order.
-pub const MIGRATIONS: &[Migration] = &[FIRST, crate::fleet::schema::AGENTS, STRATEGIES, PLANS];
+pub const MIGRATIONS: &[Migration] = &[FIRST, crate::fleet::schema::AGENTS, STRATEGIES, PLANS, EPOCH];
 
 /// Many environments: what belongs in them, what may be there, and what is planned.
 const PLANS: Migration = Migration {
@@ -81,6 +81,31 @@ const PLANS: Migration = Migration {
             verdicts TEXT NOT NULL,
             PRIMARY KEY (environment_id, at)
         );
+    ",
+};
+
+/// What plans are made of has an epoch; what failed is kept apart from history; a person's going back holds.
+const EPOCH: Migration = Migration {
+    id: "delivery-0010-epoch",
+    sql: "
+        INSERT INTO delivery_revision (name, value) VALUES ('plan', 1);
+        ALTER TABLE environment ADD COLUMN left_version TEXT;
+        ALTER TABLE environment ADD COLUMN left_by TEXT;
+        CREATE TABLE plan_failure (
+            environment_id TEXT NOT NULL REFERENCES environment (id),
+            version TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            settings TEXT NOT NULL,
+            at BIGINT NOT NULL,
+            PRIMARY KEY (environment_id, version)
+        );
+        INSERT INTO plan_failure (environment_id, version, reason, settings, at)
+            SELECT f.environment_id, f.version, 'it failed here: ' || f.reason, f.settings, f.finished_at
+            FROM deployment f
+            WHERE f.status IN ('failed', 'rolled_back') AND f.id = (
+                SELECT MAX(l.id) FROM deployment l WHERE l.environment_id = f.environment_id
+                AND l.version = f.version AND l.status IN ('failed', 'rolled_back', 'succeeded'));
+        CREATE INDEX environment_serving ON environment (serving_id);
     ",
 };
 

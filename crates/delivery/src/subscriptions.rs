@@ -58,8 +58,8 @@ impl Subscriber for OnEnvironments {
                 let fact: IncidentResolved = decode(entry)?;
                 plan::store::incident_over(&tx, fact.incident).await?;
             }
+            self.0.replan(&tx).await?;
             tx.commit().await?;
-            self.0.plan_soon();
             return Ok(());
         }
         let fact: BranchUpdated = decode(entry)?;
@@ -130,8 +130,8 @@ impl Delivery {
                 }
             }
         }
+        self.replan(&tx).await?;
         tx.commit().await?;
-        self.plan_soon();
         Ok(())
     }
 }

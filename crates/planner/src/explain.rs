@@ -42,7 +42,28 @@ const LINKS: usize = 50;
 /// Why `version` of a product does not run in an environment, and what would have to happen.
 #[must_use]
 pub fn explain(catalogue: &Catalogue, environment: &Environment, product: &str, version: &Version) -> Why {
-    let scene = Scene::new(catalogue, environment);
+    Explainer::new(catalogue, environment).explain(product, version)
+}
+
+/// Explains many versions of one environment, which is prepared once.
+pub struct Explainer<'a>(Scene<'a>);
+
+impl<'a> Explainer<'a> {
+    /// Prepares an environment.
+    #[must_use]
+    pub fn new(catalogue: &'a Catalogue, environment: &'a Environment) -> Self {
+        Self(Scene::new(catalogue, environment))
+    }
+
+    /// As [`explain`].
+    #[must_use]
+    pub fn explain(&self, product: &str, version: &Version) -> Why {
+        explain_in(&self.0, product, version)
+    }
+}
+
+fn explain_in(scene: &Scene<'_>, product: &str, version: &Version) -> Why {
+    let (catalogue, environment) = (scene.catalogue, scene.environment);
     let unclear = |sentence: String, kind: &str| Why {
         clear: false,
         links: vec![Link {
@@ -106,7 +127,7 @@ pub fn explain(catalogue: &Catalogue, environment: &Environment, product: &str, 
         );
     }
     let mut teller = Teller {
-        scene: &scene,
+        scene,
         links: Vec::new(),
         asked: Vec::new(),
     };

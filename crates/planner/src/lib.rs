@@ -22,7 +22,7 @@ pub mod strand;
 pub mod version;
 
 pub use constraint::{Constraint, Hold, Lift, Scope, Verdict};
-pub use explain::{Link, Why, against, explain};
+pub use explain::{Explainer, Link, Why, against, explain};
 pub use model::{Catalogue, Dependency, Environment, Install, Recall, Release};
 pub use solve::{Coupled, Plan, Planned, State, Step, plan};
 pub use version::{Matcher, Version};

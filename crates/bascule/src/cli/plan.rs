@@ -65,13 +65,36 @@ impl Plan {
                 code::REFUSED
             });
         }
-        let path = match (environment.as_str(), self.log) {
-            ("", _) => "/api/v1/plans".to_owned(),
-            (name, false) => format!("/api/v1/plans?environment={}", segment(name)),
-            (name, true) => format!("/api/v1/plans/{}/log", segment(name)),
-        };
-        context.out.table(&context.get(&path).await?, PLAN);
+        if self.log {
+            let path = format!("/api/v1/plans/{}/log", segment(&environment));
+            context.out.table(&context.get(&path).await?, PLAN);
+            return Ok(code::DONE);
+        }
+        context.out.table(&all(context, &environment).await?, PLAN);
         Ok(code::DONE)
+    }
+}
+
+/// All pages of what is planned, in one environment or in all.
+async fn all(context: &Context, environment: &str) -> Result<serde_json::Value> {
+    let mut entries = Vec::new();
+    loop {
+        let after = entries
+            .last()
+            .map_or_else(String::new, |last: &serde_json::Value| {
+                let text = |field: &str| last[field].as_str().unwrap_or_default().to_owned();
+                segment(&format!("{}/{}", text("environment"), text("product")))
+            });
+        let only = if environment.is_empty() {
+            String::new()
+        } else {
+            format!("&environment={}", segment(environment))
+        };
+        let page = context.get(&format!("/api/v1/plans?after={after}{only}")).await?;
+        match page {
+            serde_json::Value::Array(page) if !page.is_empty() => entries.extend(page),
+            _ => return Ok(entries.into()),
+        }
     }
 }
 

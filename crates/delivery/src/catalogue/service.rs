@@ -92,8 +92,8 @@ impl Delivery {
             self.ledger.append(&tx, &caller.actor, &fact).await?;
             recalled.push(listed.version);
         }
+        self.replan(&tx).await?;
         tx.commit().await?;
-        self.plan_soon();
         Ok(recalled)
     }
 
@@ -167,9 +167,9 @@ impl Delivery {
                 team: given.team,
             };
             self.ledger.append(&tx, &caller.actor, &fact).await?;
+            self.replan(&tx).await?;
             tx.commit().await?;
         }
-        self.plan_soon();
         Ok(())
     }
 
@@ -181,15 +181,15 @@ impl Delivery {
 
     /// Puts releases into the channels that they have earned: by having served, healthy, for long enough where
     /// the product says, and by approval. Time alone never does: where nothing is seen to be healthy, nothing is
-    /// promoted.
-    pub(crate) async fn promote(&self, listed: &[Listed], inside: &mut Channels) -> Result<()> {
+    /// promoted. Whether some release may yet earn a channel by serving on.
+    pub(crate) async fn promote(&self, listed: &[Listed], inside: &mut Channels) -> Result<bool> {
         let now = self.now();
         let approvals = store::approvals(&self.db).await?;
         let mut served: HashMap<_, Vec<_>> = HashMap::new();
         for row in store::served(&self.db).await? {
             served.entry(row.release_id).or_default().push(row);
         }
-        let mut earned = Vec::new();
+        let (mut earned, mut waits) = (Vec::new(), false);
         for release in listed.iter().filter(|listed| listed.recall_reason.is_none()) {
             let there = inside.get(&release.release_id);
             for rule in &release.relations.0.channels {
@@ -199,7 +199,7 @@ impl Delivery {
                 let soaked = rule.soak_in.iter().all(|environment| {
                     served.get(&release.release_id).into_iter().flatten().any(|row| {
                         let long = now.since(row.since) >= Duration::from_millis(rule.soak_ms);
-                        row.environment == *environment && row.serving && row.healthy && long
+                        row.environment == *environment && long
                     })
                 });
                 let scope = format!("channel:{}", rule.name);
@@ -212,6 +212,7 @@ impl Delivery {
                     });
                 // The way goes through the channels in order: what stops at one does not jump over it.
                 if !(soaked && approved) {
+                    waits |= !soaked && served.contains_key(&release.release_id);
                     break;
                 }
                 earned.push((release, rule));
@@ -234,6 +235,7 @@ impl Delivery {
                     reason,
                 };
                 self.ledger.append(&tx, &Actor::system(), &fact).await?;
+                self.replan(&tx).await?;
                 tx.commit().await?;
             }
             inside
@@ -241,7 +243,7 @@ impl Delivery {
                 .or_default()
                 .insert(rule.name.clone());
         }
-        Ok(())
+        Ok(waits)
     }
 
     /// The channels of all releases.

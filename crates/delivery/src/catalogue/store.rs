@@ -103,26 +103,24 @@ pub(crate) async fn approve(tx: &Tx, given: &Approved, actor: &str, at: Timestam
 }
 
 row! {
-    /// A release that serves, or served, in an environment.
+    /// A release that serves in an environment, healthy since then and its agent there to say so.
     #[derive(Clone, Debug)]
     pub(crate) struct Served {
         pub release_id: ReleaseId,
         pub environment: String,
         pub since: Timestamp,
-        pub serving: bool,
-        pub healthy: bool,
     }
 }
 
-/// Where releases were put with success: the last of each release and environment.
+/// Where releases serve, healthy: since they took over, or since they last were not.
 pub(crate) async fn served(db: &impl Query) -> Result<Vec<Served>> {
-    let sql = "SELECT d.release_id, e.name AS environment, d.finished_at AS since,
-                 CASE WHEN e.serving_id = d.id THEN TRUE ELSE FALSE END AS serving,
-                 CASE WHEN EXISTS (SELECT 1 FROM instance i WHERE i.deployment_id = d.id AND i.desired = 'run'
-                                   AND i.state = 'healthy') THEN TRUE ELSE FALSE END AS healthy
-               FROM deployment d JOIN environment e ON e.id = d.environment_id
-               WHERE d.status = 'succeeded' AND d.finished_at IS NOT NULL
-                 AND d.release_id IN (SELECT release_id FROM catalogue_release WHERE recall_reason IS NULL)
-               ORDER BY d.finished_at DESC LIMIT 100000";
-    db.all(sql, args![]).await
+    let sql = format!(
+        "SELECT d.release_id, e.name AS environment,
+                CASE WHEN i.state_at > d.finished_at THEN i.state_at ELSE d.finished_at END AS since
+         FROM environment e JOIN deployment d ON d.id = e.serving_id
+              JOIN instance i ON i.deployment_id = d.id AND i.desired = 'run' AND i.retired_at IS NULL
+              JOIN agent a ON a.id = e.agent_id
+         WHERE d.finished_at IS NOT NULL AND i.state = 'healthy' AND a.online = TRUE LIMIT {MOST}"
+    );
+    db.all(&sql, args![]).await
 }

@@ -1,6 +1,7 @@
 //! The loop that drives deployments and rollouts. It keeps nothing in memory but its lease: every turn reads
 //! what is open from the database, decides, and writes, so it may be killed between any two lines.
 
+pub(crate) mod claim;
 mod rolling;
 mod starting;
 
@@ -10,9 +11,9 @@ use crate::{
     fleet::{self, Channel},
     rollout,
 };
-use bascule_core::{Actor, AgentId, Result, Timestamp};
+use bascule_core::{Actor, Result};
 use bascule_ledger::facts::delivery::AgentSeen;
-use bascule_store::{Backend, Lease, Query as _, Result as StoreResult};
+use claim::Claim;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +21,6 @@ use tokio_util::sync::CancellationToken;
 const BUSY: Duration = Duration::from_millis(250);
 /// Time between turns otherwise; only silent agents are looked for.
 const IDLE: Duration = Duration::from_secs(5);
-const LEASE: Duration = Duration::from_secs(15);
 /// Time that edges get to know a new configuration before what they may still use is drained all the same.
 const ACKNOWLEDGE: Duration = Duration::from_secs(5);
 
@@ -43,45 +43,28 @@ pub(crate) async fn run(delivery: Delivery, stop: CancellationToken) {
     }
     // Calls that hang would otherwise hold up the server's end.
     driver.delivery.signals.stop.cancel();
-    if let Some(lease) = driver.lease
-        && let Err(error) = lease.release().await
-    {
-        tracing::warn!(%error, "the lease on deliveries runs out by itself");
-    }
+    driver.claim.release().await;
 }
 
 /// One process's claim to drive.
 pub(crate) struct Driver {
     delivery: Delivery,
-    lease: Option<Lease>,
-    renewed: Option<Timestamp>,
+    claim: Claim,
     recovered: bool,
 }
 
 impl Driver {
     pub fn new(delivery: Delivery) -> Self {
-        // On SQLite there is one server, by the lock on its data directory.
-        let lease = (delivery.db.engine() == Backend::Postgres).then(|| {
-            let holder = AgentId::new().to_string();
-            Lease::new(
-                delivery.db.clone(),
-                delivery.clock.clone(),
-                "delivery",
-                holder,
-                LEASE,
-            )
-        });
         Self {
+            claim: Claim::new(delivery.clone(), "delivery"),
             delivery,
-            lease,
-            renewed: None,
             recovered: false,
         }
     }
 
     /// Takes one turn; whether something is under way.
     pub async fn turn(&mut self) -> Result<bool> {
-        if !self.holds().await? {
+        if !self.claim.holds().await? {
             self.recovered = false;
             return Ok(false);
         }
@@ -90,17 +73,6 @@ impl Driver {
             self.recovered = true;
         }
         self.delivery.advance().await
-    }
-
-    async fn holds(&mut self) -> StoreResult<bool> {
-        let Some(lease) = &self.lease else { return Ok(true) };
-        let now = self.delivery.now();
-        if self.renewed.is_some_and(|at| now.since(at) < LEASE / 3) {
-            return Ok(true);
-        }
-        let held = lease.hold().await?;
-        self.renewed = held.then_some(now);
-        Ok(held)
     }
 
     /// Another process drove until now, and its end may have taken instances along.
@@ -119,27 +91,26 @@ impl Driver {
 impl Delivery {
     /// Takes everything that is open one step further; whether something is under way.
     async fn advance(&self) -> Result<bool> {
-        let open = deployment::store::open(&self.db).await?;
-        for deployment in &open {
-            let done = match deployment.status() {
-                Status::Starting => self.advance_starting(deployment).await,
-                Status::RollingOut => self.advance_rolling(deployment).await,
-                _ => Ok(()),
-            };
-            // One that cannot be advanced must not hold up the others.
-            if let Err(error) = done {
-                tracing::error!(deployment = %deployment.id, %error, "a deployment could not be advanced");
+        let (mut after, mut busy) = (None, false);
+        loop {
+            let open = deployment::store::open(&self.db, after).await?;
+            let Some(last) = open.last() else { break };
+            (after, busy) = (Some(last.id), true);
+            for deployment in &open {
+                let done = match deployment.status() {
+                    Status::Starting => self.advance_starting(deployment).await,
+                    Status::RollingOut => self.advance_rolling(deployment).await,
+                    _ => Ok(()),
+                };
+                // One that cannot be advanced must not hold up the others.
+                if let Err(error) = done {
+                    tracing::error!(deployment = %deployment.id, %error, "a deployment could not be advanced");
+                }
             }
-        }
-        if let Err(error) = self.plan_if_due().await {
-            tracing::error!(%error, "plans could not be made; they are made again");
-            self.signals
-                .plan
-                .store(true, std::sync::atomic::Ordering::Release);
         }
         let draining = self.drain_retired().await?;
         self.find_silent_agents().await?;
-        Ok(draining || !open.is_empty())
+        Ok(draining || busy)
     }
 
     /// Instances out of traffic are told to drain once every edge knows, or ought to.
@@ -176,6 +147,7 @@ impl Delivery {
                     online: false,
                 };
                 self.ledger.append(&tx, &Actor::system(), &fact).await?;
+                self.replan(&tx).await?;
                 tx.commit().await?;
             }
         }

@@ -5,6 +5,7 @@ use crate::{
     Delivery, ReleaseInfo, ReleasePart,
     environment::{self, Environment, tier_name},
     fleet::Channel,
+    plan,
     product::{self, Product},
 };
 use bascule_core::{
@@ -79,7 +80,7 @@ impl Delivery {
         };
         let cause = self.allowed(&environment, &release, new.force).await?;
         if !new.force {
-            self.fits(&environment, version).await?;
+            self.fits(caller, &environment, version).await?;
         }
         let forced = if new.force {
             reason.to_owned()
@@ -302,6 +303,7 @@ impl Delivery {
         };
         self.ledger.append(tx, actor, &fact).await?;
         self.bump(tx, Channel::Agent).await?;
+        self.replan(tx).await?;
         Ok(deployment.id)
     }
 
@@ -340,7 +342,15 @@ impl Delivery {
         if !store::finish(tx, deployment.id, status, reason, now).await? {
             return Ok(false);
         }
-        self.plan_soon();
+        match status {
+            Status::Succeeded => self.succeeded(tx, environment, deployment).await?,
+            Status::Failed | Status::RolledBack => {
+                let reason = format!("it failed here: {reason}");
+                plan::store::deployment_failed(tx, deployment.id, &reason, now).await?;
+            }
+            _ => {}
+        }
+        self.replan(tx).await?;
         let exposed = deployment.exposed_at.is_some() || status == Status::Succeeded;
         let fact = DeploymentFinished {
             project: deployment.project_id,
@@ -358,6 +368,36 @@ impl Delivery {
         };
         self.ledger.append(tx, actor, &fact).await?;
         Ok(true)
+    }
+}
+
+impl Delivery {
+    /// What a success means for plans: nothing stands against this version any more; and where a person went
+    /// back, what they left is not put there again by a plan.
+    async fn succeeded(&self, tx: &Tx, environment: &Environment, deployment: &Deployment) -> Result<()> {
+        plan::store::forget_failure(tx, environment.id, &deployment.version).await?;
+        match deployment.cause.as_str() {
+            // Plans keep to what is left, and healing drift changes no version.
+            "plan" | "drift" => {}
+            "rollback" => {
+                let left = match deployment.previous_id {
+                    Some(id) => store::get(tx, id).await?.map(|left| left.version),
+                    None => None,
+                };
+                let before = environment::store::left(tx, environment.id).await?;
+                // Going back once more does not let in what was left first.
+                let left = match (left, before) {
+                    (Some(left), Some(before)) if older(&left, &before) => Some(before),
+                    (left, _) => left,
+                };
+                let left = left
+                    .as_deref()
+                    .map(|version| (version, deployment.actor.as_str()));
+                environment::store::set_left(tx, environment.id, left).await?;
+            }
+            _ => environment::store::set_left(tx, environment.id, None).await?,
+        }
+        Ok(())
     }
 }
 

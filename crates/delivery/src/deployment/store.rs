@@ -16,10 +16,19 @@ pub(crate) async fn get(db: &impl Query, id: DeploymentId) -> Result<Option<Depl
     .await
 }
 
-/// All deployments that have not ended.
-pub(crate) async fn open(db: &impl Query) -> Result<Vec<Deployment>> {
-    let sql = format!("SELECT {COLUMNS} FROM deployment WHERE finished_at IS NULL ORDER BY id LIMIT 1000");
-    db.all(&sql, args![]).await
+/// Deployments that are read at once.
+const AT_ONCE: i64 = 500;
+
+/// Deployments that have not ended, a page of them after one.
+pub(crate) async fn open(db: &impl Query, after: Option<DeploymentId>) -> Result<Vec<Deployment>> {
+    let (after, values) = match after {
+        Some(id) => ("AND id > $1", args![id]),
+        None => ("", Vec::new()),
+    };
+    let sql = format!(
+        "SELECT {COLUMNS} FROM deployment WHERE finished_at IS NULL {after} ORDER BY id LIMIT {AT_ONCE}"
+    );
+    db.all(&sql, values).await
 }
 
 pub(crate) async fn open_in(db: &impl Query, environment: EnvironmentId) -> Result<Option<Deployment>> {

@@ -105,6 +105,24 @@ pub(crate) async fn set_serving(tx: &Tx, id: EnvironmentId, serving: DeploymentI
     .map(drop)
 }
 
+row! { struct Left { left_version: Option<String> } }
+
+/// The version that a person went back from, where one did.
+pub(crate) async fn left(db: &impl Query, id: EnvironmentId) -> Result<Option<String>> {
+    let sql = "SELECT left_version FROM environment WHERE id = $1";
+    Ok(db
+        .one::<Left>(sql, args![id])
+        .await?
+        .and_then(|row| row.left_version))
+}
+
+/// Notes the version that a person went back from, and who; `None`: nobody did.
+pub(crate) async fn set_left(tx: &Tx, id: EnvironmentId, left: Option<(&str, &str)>) -> Result<()> {
+    let (version, by) = left.unzip();
+    let sql = "UPDATE environment SET left_version = $2, left_by = $3 WHERE id = $1";
+    tx.run(sql, args![id, version, by]).await.map(drop)
+}
+
 pub(crate) async fn set_listener(tx: &Tx, id: EnvironmentId, port: i64, url: &str) -> Result<bool> {
     let sql = "UPDATE environment SET port = $2, url = $3 WHERE id = $1
                AND (port IS NULL OR url IS NULL OR port <> $2 OR url <> $3)";

@@ -138,8 +138,10 @@ impl Delivery {
         let changed = known.iter().filter(|instance| is_news(instance, &said));
         let actor = Actor::new(ActorKind::Agent, agent.id, &agent.name);
         let (mut tell_edges, mut tell_agents) = (false, false);
+        let mut replan = !was_online;
         for before in changed {
             let report = said.get(&before.id).copied();
+            replan |= report.is_none_or(|report| report.state != before.state());
             tell_edges |= before.desired == desired::RUN;
             match report {
                 Some(report) => {
@@ -166,6 +168,7 @@ impl Delivery {
         let skew = skew_ms(report, now);
         let skewed = is_skewed(skew);
         if skewed != agent.skewed {
+            replan = true;
             let fact = AgentSkewed {
                 agent: agent.id,
                 name: agent.name.clone(),
@@ -190,8 +193,10 @@ impl Delivery {
         if tell_agents {
             self.bump(&tx, Channel::Agent).await?;
         }
+        if replan {
+            self.replan(&tx).await?;
+        }
         tx.commit().await?;
-        self.plan_soon();
         Ok(())
     }
 

@@ -30,18 +30,27 @@ pub(crate) fn routes() -> Routes<Delivery> {
 struct PlanQuery {
     /// The environment's name; all where it is left out.
     environment: Option<String>,
+    /// The last entry of the page before, as `environment/group/project`.
+    #[serde(default)]
+    after: String,
 }
 
-/// What is planned for every product in every environment that the caller may read.
+/// What is planned for every product in every environment that the caller may read, at most 200 at once.
 #[utoipa::path(
-    get, path = "/api/v1/plans", tag = "delivery", params(PlanQuery), responses((status = 200, body = Vec<PlanEntry>))
+    get, path = "/api/v1/plans", tag = "delivery", params(PlanQuery),
+    responses((status = 200, body = Vec<PlanEntry>), (status = 422, body = Problem))
 )]
 async fn plans(
     State(delivery): State<Delivery>,
     who: Who,
     Params(query): Params<PlanQuery>,
 ) -> Answer<Json<Vec<PlanEntry>>> {
-    Ok(Json(delivery.plans(&who, query.environment.as_deref()).await?))
+    let site = query.environment.as_deref();
+    Ok(Json(
+        delivery
+            .plans_after(&who, site, &query.after, limits::API_PAGE_ENTRIES)
+            .await?,
+    ))
 }
 
 /// Which product and version.
@@ -164,10 +173,13 @@ async fn approve(
 )]
 async fn check(
     State(delivery): State<Delivery>,
+    who: Who,
     project: InProject,
     Body(new): Body<NewPublishCheck>,
 ) -> Answer<Json<PublishCheck>> {
     Ok(Json(
-        delivery.publish_check(project.id, &project.path(), &new).await?,
+        delivery
+            .publish_check(&who, project.id, &project.path(), &new)
+            .await?,
     ))
 }

@@ -14,7 +14,7 @@ use bascule_planner::{
     calendar::Calendar,
     constraint::{
         Agent, Approval, Capacity, Channel, ErrorBudget, Health, Incident, Maintenance, Pin, Policy,
-        PolicyVerdict, Suppression,
+        PolicyVerdict, RolledBack, Suppression,
     },
 };
 use std::{
@@ -58,6 +58,11 @@ impl Delivery {
     /// Reads everything; changes nothing.
     pub(crate) async fn world(&self) -> Result<World> {
         let listed = catalogue::store::all(&self.db).await?;
+        self.world_of(listed).await
+    }
+
+    /// Reads everything but the releases, which were read before.
+    pub(crate) async fn world_of(&self, listed: Vec<catalogue::Listed>) -> Result<World> {
         let channels = self.channels().await?;
         let places = store::places(&self.db).await?;
         let mut paths: HashMap<ProjectId, String> = places
@@ -122,7 +127,7 @@ impl Delivery {
             let product = catalogue.product(&path);
             catalogue.one_by_one(product, one_by_one);
         }
-        let known = self.known(&places).await?;
+        let known = self.known(&places, &catalogue).await?;
         let mut by_name: BTreeMap<String, Vec<Place>> = BTreeMap::new();
         for place in places {
             by_name.entry(place.name.clone()).or_default().push(place);
@@ -138,14 +143,22 @@ impl Delivery {
         })
     }
 
-    async fn known(&self, places: &[Place]) -> Result<Known> {
+    async fn known(&self, places: &[Place], catalogue: &Catalogue) -> Result<Known> {
         let sites: BTreeMap<String, Site> = site::store::all(&self.db)
             .await?
             .into_iter()
             .map(|declared| (declared.name, declared.body.0))
             .collect();
         let mut failures: HashMap<EnvironmentId, Vec<PolicyVerdict>> = HashMap::new();
+        let declared: HashMap<EnvironmentId, &Place> = places.iter().map(|place| (place.id, place)).collect();
         for failure in store::failures(&self.db).await? {
+            // With other variables it is another try.
+            let given = declared
+                .get(&failure.environment_id)
+                .and_then(|place| Some(sites.get(&place.name)?.variables_of(&place.project_path)));
+            if given.is_some_and(|given| given != failure.settings.0) {
+                continue;
+            }
             if let Ok(version) = failure.version.parse::<Version>() {
                 failures
                     .entry(failure.environment_id)
@@ -153,14 +166,17 @@ impl Delivery {
                     .push(PolicyVerdict {
                         version,
                         policy: "no second try".to_owned(),
-                        reason: format!("it failed here: {}", failure.reason.trim_end_matches('.')),
+                        reason: failure.reason.trim_end_matches('.').to_owned(),
                     });
             }
         }
         let mut budgets = HashMap::new();
         for place in places.iter().filter(|place| place.declared) {
             let asked = sites.get(&place.name).is_some_and(|site| site.budget_percent > 0);
-            if asked && let Some(left) = self.ports.budgets.left(place.id).await? {
+            if asked
+                && newer_exists(catalogue, place)
+                && let Some(left) = self.budget_left(place.id).await?
+            {
                 budgets.insert(place.id, left);
             }
         }
@@ -233,6 +249,14 @@ impl Delivery {
     }
 }
 
+/// Whether anything newer than what serves was released, so that budgets matter.
+fn newer_exists(catalogue: &Catalogue, place: &Place) -> bool {
+    let newest = catalogue
+        .find(&place.project_path)
+        .and_then(|product| catalogue.releases(product).last());
+    newest.map(|release| &release.version) > version(place.serving_version.as_ref()).as_ref()
+}
+
 fn version(text: Option<&String>) -> Option<Version> {
     text?.parse().ok()
 }
@@ -262,6 +286,9 @@ fn constraints(
     holds.push(Arc::new(Policy {
         refused: known.failures.get(&place.id).cloned().unwrap_or_default(),
     }));
+    if let (Some(from), Some(by)) = (version(place.left_version.as_ref()), &place.left_by) {
+        holds.push(Arc::new(RolledBack { from, by: by.clone() }));
+    }
     let scope = format!("environment:{}", site.name);
     let teams = site
         .approvals

@@ -4,11 +4,17 @@
 
 mod api;
 mod assemble;
+mod budgets;
 pub(crate) mod pages;
-pub(crate) mod service;
+pub(crate) mod pass;
+mod service;
 pub(crate) mod store;
+mod veil;
+mod why;
+mod words;
 
 pub(crate) use api::routes;
+pub(crate) use budgets::Budgets;
 
 use bascule_planner::{State, Verdict};
 use bascule_store::{Json, row};
@@ -29,7 +35,7 @@ row! {
 }
 
 impl Stored {
-    /// Whether it says the same.
+    /// Whether it says the same, save for verdicts that decide nothing.
     pub fn same(&self, other: &Self) -> bool {
         self.state == other.state
             && self.current == other.current

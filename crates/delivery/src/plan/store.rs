@@ -1,9 +1,9 @@
 //! The queries about plans.
 
 use super::Stored;
-use bascule_core::{AgentId, DeploymentId, EnvironmentId, IncidentId, ProjectId};
-use bascule_store::{Json, Query, Result, Tx, args, row};
-use std::collections::BTreeMap;
+use bascule_core::{AgentId, DeploymentId, EnvironmentId, IncidentId, ProjectId, Timestamp};
+use bascule_store::{FromRow, Json, Query, Result, Row, ToSql as _, Tx, args, row};
+use std::{collections::BTreeMap, time::Duration};
 
 const COLUMNS: &str = "environment_id, state, current, target, step, why, verdicts, at";
 
@@ -22,6 +22,9 @@ row! {
         pub declared: bool,
         pub agent_id: Option<AgentId>,
         pub serving_id: Option<DeploymentId>,
+        /// The version that a person went back from, and who did.
+        pub left_version: Option<String>,
+        pub left_by: Option<String>,
         pub serving_version: Option<String>,
         pub artifact_size: Option<i64>,
         pub settings: Option<Json<BTreeMap<String, String>>>,
@@ -30,38 +33,131 @@ row! {
     }
 }
 
+const PLACE: &str =
+    "e.id, e.project_id, e.project_path, e.name, e.tier, e.declared, e.agent_id, e.serving_id,
+                e.left_version, e.left_by, d.version AS serving_version, d.artifact_size, d.settings,
+                o.version AS moving_version,
+                (SELECT i.state FROM instance i WHERE i.deployment_id = e.serving_id AND i.desired = 'run'
+                 ORDER BY i.id DESC LIMIT 1) AS instance_state";
+
+const PLACES: &str = "environment e LEFT JOIN deployment d ON d.id = e.serving_id
+              LEFT JOIN deployment o ON o.environment_id = e.id AND o.finished_at IS NULL";
+
 /// All products in all environments, by environment.
 pub(crate) async fn places(db: &impl Query) -> Result<Vec<Place>> {
-    let sql = format!(
-        "SELECT e.id, e.project_id, e.project_path, e.name, e.tier, e.declared, e.agent_id, e.serving_id,
-                d.version AS serving_version, d.artifact_size, d.settings, o.version AS moving_version,
-                (SELECT i.state FROM instance i WHERE i.deployment_id = e.serving_id AND i.desired = 'run'
-                 ORDER BY i.id DESC LIMIT 1) AS instance_state
-         FROM environment e LEFT JOIN deployment d ON d.id = e.serving_id
-              LEFT JOIN deployment o ON o.environment_id = e.id AND o.finished_at IS NULL
-         ORDER BY e.name, e.project_path LIMIT {MOST}"
-    );
+    let sql = format!("SELECT {PLACE} FROM {PLACES} ORDER BY e.name, e.project_path LIMIT {MOST}");
     db.all(&sql, args![]).await
 }
 
+/// A product in an environment with its plan.
+pub(crate) struct Entry {
+    pub place: Place,
+    pub plan: Stored,
+}
+
+impl FromRow for Entry {
+    fn from_row(row: &Row) -> Result<Self> {
+        Ok(Self {
+            place: Place::from_row(row)?,
+            plan: Stored::from_row(row)?,
+        })
+    }
+}
+
+/// Products with their plans, after an environment and product, in one environment or in all.
+pub(crate) async fn entries(
+    db: &impl Query,
+    site: Option<&str>,
+    (name, path): (&str, &str),
+    limit: i64,
+) -> Result<Vec<Entry>> {
+    let mut values = args![name, path, limit];
+    let only = match site {
+        Some(site) => {
+            values.push(site.to_sql());
+            "AND e.name = $4"
+        }
+        None => "",
+    };
+    let sql = format!(
+        "SELECT {PLACE}, p.environment_id, p.state, p.current, p.target, p.step, p.why, p.verdicts, p.at
+         FROM {PLACES} JOIN plan p ON p.environment_id = e.id
+         WHERE (e.name, e.project_path) > ($1, $2) {only} ORDER BY e.name, e.project_path LIMIT $3"
+    );
+    db.all(&sql, values).await
+}
+
 row! {
-    /// A version that failed in an environment and did not succeed there since.
+    /// A version that failed in an environment, or cannot be put there, with the variables that it was given.
     #[derive(Clone, Debug)]
     pub(crate) struct Failure {
         pub environment_id: EnvironmentId,
         pub version: String,
         pub reason: String,
+        pub settings: Json<BTreeMap<String, String>>,
     }
 }
 
-/// Versions that failed where they were put, and were not put there with success since.
+/// Versions that failed where files declare products, and were not put there with success since.
 pub(crate) async fn failures(db: &impl Query) -> Result<Vec<Failure>> {
-    let sql = "SELECT f.environment_id, f.version, f.reason FROM deployment f
-               WHERE f.status IN ('failed', 'rolled_back') AND NOT EXISTS (
-                 SELECT 1 FROM deployment s WHERE s.environment_id = f.environment_id AND s.version = f.version
-                 AND s.status = 'succeeded' AND s.id > f.id)
-               ORDER BY f.id DESC LIMIT 100000";
+    let sql = "SELECT f.environment_id, f.version, f.reason, f.settings
+               FROM plan_failure f JOIN environment e ON e.id = f.environment_id
+               WHERE e.declared = TRUE ORDER BY f.at DESC LIMIT 100000";
     db.all(sql, args![]).await
+}
+
+/// Notes that a version is not to be tried again by a plan, with these variables.
+pub(crate) async fn put_failure(
+    tx: &Tx,
+    environment: EnvironmentId,
+    version: &str,
+    reason: &str,
+    settings: &BTreeMap<String, String>,
+    at: Timestamp,
+) -> Result<()> {
+    let sql =
+        "INSERT INTO plan_failure (environment_id, version, reason, settings, at) VALUES ($1, $2, $3, $4, $5)
+               ON CONFLICT (environment_id, version) DO UPDATE SET reason = $3, settings = $4, at = $5";
+    tx.run(sql, args![environment, version, reason, Json(settings), at])
+        .await
+        .map(drop)
+}
+
+/// A deployment failed: a plan does not try it again with the same variables.
+pub(crate) async fn deployment_failed(
+    tx: &Tx,
+    deployment: DeploymentId,
+    reason: &str,
+    at: Timestamp,
+) -> Result<()> {
+    let sql = "INSERT INTO plan_failure (environment_id, version, reason, settings, at)
+               SELECT environment_id, version, CAST($2 AS TEXT), settings, CAST($3 AS BIGINT) FROM deployment WHERE id = $1
+               ON CONFLICT (environment_id, version)
+               DO UPDATE SET reason = excluded.reason, settings = excluded.settings, at = excluded.at";
+    tx.run(sql, args![deployment, reason, at]).await.map(drop)
+}
+
+/// A version serves: whatever stood against it is over.
+pub(crate) async fn forget_failure(tx: &Tx, environment: EnvironmentId, version: &str) -> Result<()> {
+    let sql = "DELETE FROM plan_failure WHERE environment_id = $1 AND version = $2";
+    tx.run(sql, args![environment, version]).await.map(drop)
+}
+
+/// The epoch: it goes up with every change of what plans are made of.
+pub(crate) async fn epoch(db: &impl Query) -> Result<i64> {
+    let sql = "SELECT value AS n FROM delivery_revision WHERE name = 'plan'";
+    db.count(sql, args![]).await
+}
+
+pub(crate) async fn next_epoch(tx: &Tx) -> Result<()> {
+    let sql = "UPDATE delivery_revision SET value = value + 1 WHERE name = 'plan'";
+    tx.run(sql, args![]).await.map(drop)
+}
+
+/// Holds the epoch for this transaction; `false` where it has gone up.
+pub(crate) async fn claim_epoch(tx: &Tx, epoch: i64) -> Result<bool> {
+    let sql = "UPDATE delivery_revision SET value = value WHERE name = 'plan' AND value = $1";
+    Ok(tx.run(sql, args![epoch]).await? == 1)
 }
 
 pub(crate) async fn all(db: &impl Query) -> Result<Vec<Stored>> {
@@ -69,14 +165,13 @@ pub(crate) async fn all(db: &impl Query) -> Result<Vec<Stored>> {
     db.all(&sql, args![]).await
 }
 
-/// Keeps a plan and what it said before.
-pub(crate) async fn put(tx: &Tx, plan: &Stored) -> Result<()> {
-    for table in ["plan", "plan_log"] {
-        let key = if table == "plan" {
-            "environment_id"
-        } else {
-            "environment_id, at"
-        };
+/// How long what was planned before is kept; the ledger keeps it for good.
+const LOG: Duration = Duration::from_secs(90 * 86_400);
+
+/// Keeps a plan, and in the log where it is news.
+pub(crate) async fn put(tx: &Tx, plan: &Stored, news: bool) -> Result<()> {
+    let tables = [("plan", "environment_id"), ("plan_log", "environment_id, at")];
+    for (table, key) in tables.into_iter().take(if news { 2 } else { 1 }) {
         let sql = format!(
             "INSERT INTO {table} ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT ({key})
              DO UPDATE SET state = $2, current = $3, target = $4, step = $5, why = $6, verdicts = $7, at = $8"
@@ -92,6 +187,11 @@ pub(crate) async fn put(tx: &Tx, plan: &Stored) -> Result<()> {
             plan.at
         ];
         tx.run(&sql, values).await?;
+    }
+    if news {
+        let sql = "DELETE FROM plan_log WHERE environment_id = $1 AND at < $2";
+        tx.run(sql, args![plan.environment_id, plan.at.minus(LOG)])
+            .await?;
     }
     Ok(())
 }

@@ -118,8 +118,8 @@ impl Delivery {
                 .await?;
         }
         self.bump(&tx, crate::fleet::Channel::Edge).await?;
+        self.replan(&tx).await?;
         tx.commit().await?;
-        self.plan_soon();
         Ok(())
     }
 
@@ -163,8 +163,8 @@ impl Delivery {
             open: true,
         };
         self.ledger.append(&tx, &caller.actor, &fact).await?;
+        self.replan(&tx).await?;
         tx.commit().await?;
-        self.plan_soon();
         Ok(())
     }
 
@@ -188,8 +188,8 @@ impl Delivery {
             open: false,
         };
         self.ledger.append(&tx, &caller.actor, &fact).await?;
+        self.replan(&tx).await?;
         tx.commit().await?;
-        self.plan_soon();
         Ok(())
     }
 

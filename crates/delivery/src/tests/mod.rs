@@ -4,13 +4,14 @@ mod canary;
 mod enrol;
 mod life;
 mod plans;
+mod plans_hold;
 mod refusals;
 mod restart;
 mod web;
 
 use crate::{
     ByteStream, Delivery, MIGRATIONS, Ports, ProjectFiles, ProjectInfo, ReleaseInfo, ReleasePart, Releases,
-    TrafficSink, controller::Driver, fleet,
+    TrafficSink, controller::Driver, fleet, plan::pass::Planner,
 };
 use async_trait::async_trait;
 use bascule_core::{
@@ -46,6 +47,8 @@ struct Fakes {
     files: Mutex<BTreeMap<String, String>>,
     recorded: Mutex<Vec<Slice>>,
     projects: Mutex<BTreeMap<String, ProjectId>>,
+    /// What `ben` may read; everything where it is not set.
+    visible: Mutex<Option<Vec<ProjectId>>>,
 }
 
 #[async_trait]
@@ -143,8 +146,9 @@ impl ProjectInfo for Fakes {
             |(path, _)| path.clone(),
         )))
     }
-    async fn visible(&self, _: &Caller) -> Result<Option<Vec<ProjectId>>> {
-        Ok(None)
+    async fn visible(&self, caller: &Caller) -> Result<Option<Vec<ProjectId>>> {
+        let visible = self.visible.lock().unwrap();
+        Ok((caller.actor.name == "ben").then(|| visible.clone()).flatten())
     }
 }
 
@@ -172,6 +176,7 @@ struct World {
     fakes: Arc<Fakes>,
     delivery: Delivery,
     driver: Driver,
+    planner: Planner,
     agent: String,
     edge: String,
     /// By version; what is not listed becomes healthy.
@@ -204,6 +209,7 @@ impl World {
             ledger,
             fakes,
             driver: Driver::new(delivery.clone()),
+            planner: Planner::new(delivery.clone()),
             delivery,
             agent,
             edge,
@@ -228,6 +234,7 @@ impl World {
     fn restart(&mut self) {
         self.delivery = Self::delivery(&self.delivery.db, &self.ledger, &self.fakes);
         self.driver = Driver::new(self.delivery.clone());
+        self.planner = Planner::new(self.delivery.clone());
     }
 
     /// Appends `release.published` without handling it.
@@ -380,6 +387,7 @@ impl World {
             self.agent_turn().await;
             self.edge_config().await;
             self.driver.turn().await.unwrap();
+            self.planner.turn().await.unwrap();
         }
     }
 

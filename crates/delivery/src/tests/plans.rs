@@ -4,13 +4,13 @@ use bascule_ledger::facts::forge::BranchUpdated;
 const HOME: &str = "platform/fleet";
 
 impl World {
-    fn know(&mut self, path: &str) -> ProjectId {
+    pub(super) fn know(&mut self, path: &str) -> ProjectId {
         let mut projects = self.fakes.projects.lock().unwrap();
         *projects.entry(path.to_owned()).or_insert_with(ProjectId::new)
     }
 
     /// Publishes a release of another project than the usual one.
-    async fn publish_of(&mut self, path: &str, version: &str, more: &str) {
+    pub(super) async fn publish_of(&mut self, path: &str, version: &str, more: &str) {
         let project = self.know(path);
         let name = path.rsplit('/').next().unwrap();
         let yaml = format!("product: {name}\nartifact: dist/app.tar.gz\ncommand: ./app\n{more}");
@@ -22,7 +22,7 @@ impl World {
     }
 
     /// Pushes declarations to the environments project.
-    async fn declare(&mut self, sha: &str, files: &[(&str, &str)]) {
+    pub(super) async fn declare(&mut self, sha: &str, files: &[(&str, &str)]) {
         let project = self.know(HOME);
         for (name, text) in files {
             let key = format!("{sha}:environments/{name}.yaml");
@@ -47,7 +47,7 @@ impl World {
     }
 
     /// `product: runs → should, state: why`, of one environment.
-    async fn plan(&self, site: &str) -> Vec<String> {
+    pub(super) async fn plan(&self, site: &str) -> Vec<String> {
         let plans = self.delivery.plans(&ana(), Some(site)).await.unwrap();
         plans
             .into_iter()
@@ -60,13 +60,13 @@ impl World {
             .collect()
     }
 
-    async fn why(&self, site: &str, product: &str, version: &str) -> String {
+    pub(super) async fn why(&self, site: &str, product: &str, version: &str) -> String {
         let why = self.delivery.why_not(&ana(), site, product, version).await;
         why.map_or_else(|problem| problem.what, |why| why.sentence)
     }
 }
 
-const SITE: &str = "\
+pub(super) const SITE: &str = "\
 environment: site-7
 tier: staging
 channel: dev
@@ -77,7 +77,7 @@ install:
 ";
 
 /// clinic 1.1.0 needs auth 2.1.0.
-async fn two_products() -> World {
+pub(super) async fn two_products() -> World {
     let mut world = World::new().await;
     let project = world.project;
     world
@@ -495,6 +495,7 @@ async fn a_restart_between_plan_and_report_takes_no_step_twice() {
     // The plan is made and its step begun; then the server dies, again and again.
     for _ in 0..4 {
         world.driver.turn().await.unwrap();
+        world.planner.turn().await.unwrap();
         world.restart();
     }
     world.turns(6).await;
@@ -523,7 +524,7 @@ async fn publishing_is_checked_against_every_environment() {
     };
     let check = world
         .delivery
-        .publish_check(auth, "health/auth", &new)
+        .publish_check(&ana(), auth, "health/auth", &new)
         .await
         .unwrap();
     assert!(

@@ -10,6 +10,7 @@ mod health;
 mod incident;
 mod pin;
 mod policy;
+mod rollback;
 mod suppression;
 mod window;
 
@@ -23,6 +24,7 @@ pub use health::Health;
 pub use incident::Incident;
 pub use pin::Pin;
 pub use policy::{Policy, PolicyVerdict};
+pub use rollback::RolledBack;
 pub use suppression::Suppression;
 pub use window::Maintenance;
 

@@ -1,0 +1,200 @@
+//! Why a version is not somewhere, what publishing one would do, and whether a person's wish fits.
+
+use super::{store, words::lift};
+use crate::{Delivery, catalogue, environment::Environment, site};
+use bascule_core::{Caller, Problem, ProjectId, Result};
+use bascule_planner::{Link, Version, against, explain, strand};
+use bascule_store::Json;
+use bascule_wire::delivery as dto;
+
+impl Delivery {
+    /// Why a version does not run in an environment. The product is named by its path, or by its last part where
+    /// only one there is called so.
+    ///
+    /// # Errors
+    /// The environment or the product is not there, or the version is none.
+    pub async fn why_not(
+        &self,
+        caller: &Caller,
+        site: &str,
+        product: &str,
+        version: &str,
+    ) -> Result<dto::WhyNot> {
+        let version: Version = version.parse().map_err(|bad| {
+            Problem::invalid("bad_version", format!("{bad}.")).next("Name a version such as 1.1.0.")
+        })?;
+        let world = self.world().await?;
+        let visible = self.visible(caller).await?;
+        let seen = |project: &ProjectId| visible.as_ref().is_none_or(|all| all.contains(project));
+        let scene = world
+            .scenes
+            .iter()
+            .find(|scene| scene.environment.name == site && scene.places.iter().any(|p| seen(&p.project_id)))
+            .ok_or_else(|| site::service::unknown_site(site))?;
+        let named: Vec<&store::Place> = scene
+            .places
+            .iter()
+            .filter(|place| seen(&place.project_id))
+            .filter(|place| {
+                place.project_path == product || place.project_path.rsplit('/').next() == Some(product)
+            })
+            .collect();
+        let place = match named.as_slice() {
+            [place] => *place,
+            [] => {
+                return Err(Problem::invalid(
+                    "unknown_product",
+                    format!("{product} does not belong in {site}."),
+                )
+                .next(format!("`bascule plan --in {site}` lists what does.")));
+            }
+            [..] => {
+                let all: Vec<&str> = named.iter().map(|place| place.project_path.as_str()).collect();
+                return Err(Problem::invalid(
+                    "ambiguous_product",
+                    format!("More than one product is called {product}."),
+                )
+                .next(format!("Name one of {}.", all.join(", "))));
+            }
+        };
+        let why = explain(
+            &world.catalogue,
+            &scene.environment,
+            &place.project_path,
+            &version,
+        );
+        let mut texts: Vec<&str> = why.links.iter().map(|link| link.text.as_str()).collect();
+        texts.extend(why.links.iter().map(|link| link.product.as_str()));
+        texts.push(&why.sentence);
+        let veil = self.veil(visible.as_ref(), &texts).await?;
+        Ok(dto::WhyNot {
+            environment: site.to_owned(),
+            product: place.project_path.clone(),
+            version: version.to_string(),
+            clear: why.clear,
+            sentence: veil.over(&why.sentence),
+            links: why
+                .links
+                .into_iter()
+                .map(|link| dto::WhyLink {
+                    kind: link.kind,
+                    version: if veil.hides(&link.product) {
+                        String::new()
+                    } else {
+                        link.version
+                    },
+                    product: veil.over(&link.product),
+                    text: veil.over(&link.text),
+                    lifts: veil.over(&link.lifts.as_ref().map(lift).unwrap_or_default()),
+                })
+                .collect(),
+        })
+    }
+
+    /// What publishing a release with this `bascule.yaml` would do to the environments that run the product.
+    ///
+    /// # Errors
+    /// The version is none, or the file is wrong.
+    pub async fn publish_check(
+        &self,
+        caller: &Caller,
+        project: ProjectId,
+        path: &str,
+        new: &dto::NewPublishCheck,
+    ) -> Result<dto::PublishCheck> {
+        let version: Version = new.version.trim().parse().map_err(|bad| {
+            Problem::invalid("bad_version", format!("{bad}.")).next("Name a version such as 1.1.0.")
+        })?;
+        let product = crate::product::parse(new.file.as_bytes()).map_err(|bad| {
+            Problem::invalid("bad_product", format!("{bad}.")).next("Correct bascule.yaml.")
+        })?;
+        let mut world = self.world().await?;
+        let listed = catalogue::Listed {
+            release_id: bascule_core::ReleaseId::new(),
+            project_id: project,
+            version: version.to_string(),
+            sha: String::new(),
+            relations: Json(product.relations),
+            published_at: self.now(),
+            recall_reason: None,
+            recall_floor: None,
+        };
+        let release = listed.to_release(Vec::new()).ok_or_else(Problem::internal)?;
+        let environments: Vec<_> = world
+            .scenes
+            .iter()
+            .map(|scene| scene.environment.clone())
+            .collect();
+        let stranded = strand::strands(&world.catalogue, &environments, path, &release);
+        let index = world.catalogue.product(path);
+        world.catalogue.publish(index, release);
+        let warnings = strand::falling(&world.catalogue, path, &version);
+        let visible = self.visible(caller).await?;
+        let mut texts: Vec<&str> = stranded.iter().map(|stranded| stranded.why.as_str()).collect();
+        texts.extend(warnings.as_deref());
+        let veil = self.veil(visible.as_ref(), &texts).await?;
+        Ok(dto::PublishCheck {
+            stranded: stranded.iter().map(|stranded| veil.over(&stranded.why)).collect(),
+            warnings: warnings.iter().map(|text| veil.over(text)).collect(),
+        })
+    }
+
+    /// Refuses what a person asks for where dependencies or a recall stand against it.
+    pub(crate) async fn fits(&self, caller: &Caller, environment: &Environment, version: &str) -> Result<()> {
+        let Ok(wanted) = version.parse::<Version>() else {
+            return Ok(());
+        };
+        let world = self.world().await?;
+        let Some(scene) = world
+            .scenes
+            .iter()
+            .find(|scene| scene.environment.name == environment.name)
+        else {
+            return Ok(());
+        };
+        let links = against(
+            &world.catalogue,
+            &scene.environment,
+            &environment.project_path,
+            &wanted,
+        );
+        let declared = scene
+            .places
+            .iter()
+            .any(|place| place.id == environment.id && place.declared);
+        let kinds = [
+            "dependency",
+            "dependent",
+            "missing",
+            "incompatible",
+            "recall",
+            "coupled",
+            "suppression_window",
+            "pin",
+        ];
+        // Where nobody declared what belongs together, only what the version itself asks for counts: a stranger's
+        // range must not hold up a project's own work.
+        let own = |link: &&Link| link.product == environment.project_path && link.kind != "dependent";
+        let against: Vec<&str> = links
+            .iter()
+            .filter(|link| link.kind.split('+').any(|kind| kinds.contains(&kind)))
+            .filter(|link| declared || own(link))
+            .map(|link| link.text.as_str())
+            .collect();
+        if against.is_empty() {
+            return Ok(());
+        }
+        let visible = self.visible(caller).await?;
+        let veil = self.veil(visible.as_ref(), &against).await?;
+        Err(Problem::conflict(
+            "held",
+            format!(
+                "{version} cannot be put in {}: {}.",
+                environment.name,
+                veil.over(&against.join("; "))
+            ),
+        )
+        .why("Every change keeps what is installed consistent, and recalled releases are not put anywhere.")
+        .next("Wait for what is named, or force it and say why."))
+    }
+}
