@@ -7,6 +7,7 @@ mod plans;
 mod plans_hold;
 mod refusals;
 mod restart;
+mod scenario;
 mod web;
 
 use crate::{
@@ -315,8 +316,15 @@ impl World {
 
     /// The agent carries out what it is told and says so.
     async fn agent_turn(&self) {
-        let agent = self.delivery.agent_of(&self.agent).await.unwrap();
-        let wanted = self.wanted().await;
+        self.agent_turn_of(&self.agent).await;
+    }
+
+    /// As [`World::agent_turn`], by the agent with this token.
+    async fn agent_turn_of(&self, token: &str) {
+        let agent = self.delivery.agent_of(token).await.unwrap();
+        let wanted = crate::deployment::instances::wanted_of(&self.delivery.db, agent.id)
+            .await
+            .unwrap();
         let reports: Vec<InstanceReport> = wanted
             .iter()
             .map(|wanted| {
