@@ -30,6 +30,7 @@ pub use job::JobIdentity;
 pub use migrations::MIGRATIONS;
 pub use signals::Change;
 pub use subscriptions::Pushes;
+pub use token::JOB as JOB_TOKEN;
 
 /// How this crate is set up.
 #[derive(Clone, Debug)]

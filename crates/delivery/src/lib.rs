@@ -20,6 +20,7 @@ pub mod ports;
 pub mod product;
 pub mod rollout;
 mod schema;
+pub(crate) mod secret;
 pub mod site;
 mod subscriptions;
 #[cfg(test)]
@@ -97,6 +98,9 @@ impl Delivery {
             .merge(pages::routes())
             .merge(plan::routes())
             .merge(plan::pages::routes())
+            .merge(site::routes())
+            .merge(site::pages::routes())
+            .merge(secret::routes())
             .with_state(self.clone())
     }
 
@@ -106,6 +110,7 @@ impl Delivery {
         vec![
             Arc::new(subscriptions::OnRelease(self.clone())),
             Arc::new(subscriptions::OnEnvironments(self.clone())),
+            Arc::new(catalogue::auto_recall::OnTrouble(self.clone())),
         ]
     }
 

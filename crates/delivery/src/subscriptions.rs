@@ -7,7 +7,7 @@ use bascule_ledger::{
     BoxError, Entry, Fact as _, Subscriber, decode,
     facts::{
         delivery::ProductRefused,
-        forge::BranchUpdated,
+        forge::{BranchUpdated, ProjectChanged, ProjectCreated},
         incidents::{IncidentOpened, IncidentResolved},
         supplychain::ReleasePublished,
     },
@@ -45,10 +45,23 @@ impl Subscriber for OnEnvironments {
     }
 
     fn kinds(&self) -> Vec<&'static str> {
-        vec![BranchUpdated::KIND, IncidentOpened::KIND, IncidentResolved::KIND]
+        vec![
+            BranchUpdated::KIND,
+            IncidentOpened::KIND,
+            IncidentResolved::KIND,
+            ProjectCreated::KIND,
+            ProjectChanged::KIND,
+            ReleasePublished::KIND,
+        ]
     }
 
     async fn handle(&self, entry: &Entry) -> Result<(), BoxError> {
+        let boxed = |problem: Problem| Box::new(problem) as BoxError;
+        // What a file named before it existed may exist now.
+        let comes = [ProjectCreated::KIND, ProjectChanged::KIND, ReleasePublished::KIND];
+        if comes.contains(&entry.kind.as_str()) {
+            return self.0.resolve_unknown().await.map_err(boxed);
+        }
         if entry.kind != BranchUpdated::KIND {
             let tx = self.0.db.begin().await?;
             if entry.kind == IncidentOpened::KIND {
@@ -66,7 +79,6 @@ impl Subscriber for OnEnvironments {
         let (Some(sha), true) = (&fact.after, fact.default) else {
             return Ok(());
         };
-        let boxed = |problem: Problem| Box::new(problem) as BoxError;
         let home = self
             .0
             .ports

@@ -13,6 +13,7 @@ use ed25519_dalek::{
         spki::der::pem::LineEnding,
     },
 };
+use sha2::{Digest as _, Sha256};
 use std::{path::Path, sync::Arc};
 
 /// What can be wrong with a key.
@@ -95,6 +96,18 @@ impl InstanceKey {
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> String {
         STANDARD.encode(self.key.sign(message).to_bytes())
+    }
+
+    /// A symmetric key for one purpose, that whoever holds this key can make again and nobody else can: SHA-256
+    /// over the purpose and the private key's 32 random bytes. It tells nothing of the private key.
+    #[must_use]
+    pub fn derive(&self, purpose: &str) -> [u8; 32] {
+        let mut hash = Sha256::new();
+        hash.update(b"bascule derived key 1\0");
+        hash.update((purpose.len() as u64).to_be_bytes());
+        hash.update(purpose.as_bytes());
+        hash.update(self.key.as_bytes());
+        hash.finalize().into()
     }
 
     /// The public half.

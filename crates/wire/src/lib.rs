@@ -5,6 +5,7 @@ pub mod agent;
 pub mod ci;
 pub mod delivery;
 pub mod edge;
+pub mod environments;
 pub mod fleet;
 pub mod forge;
 pub mod identity;

@@ -4,6 +4,7 @@ mod bundle;
 mod ci;
 mod context;
 mod delivery;
+mod environments;
 mod fleet;
 mod identity;
 mod incident;
@@ -11,6 +12,7 @@ mod insights;
 mod ledger;
 pub mod output;
 mod plan;
+mod product;
 mod project;
 mod release;
 
@@ -125,6 +127,8 @@ With --wait: exit code 0 when it serves, 1 when it failed or was undone.")]
   bascule plan --in site-7
   bascule plan --in site-7 --why health/clinic@1.1.0
   bascule plan --in site-7 --log --json
+  bascule plan --diff environments/site-7.yaml     what this file would change, before it is pushed
+  bascule plan --diff HEAD                         the same for a commit of the environments project
 
 With --why: exit code 0 when it runs or could be put there now, 3 when something holds it.")]
     Plan(plan::Plan),
@@ -142,6 +146,26 @@ With --why: exit code 0 when it runs or could be put there now, 3 when something
   bascule suppress site-7 --reason \"audit\" --minutes 120
   bascule suppress site-7 --end")]
     Suppress(plan::Suppress),
+    /// What a file no longer declares, and what becomes of it
+    #[command(after_help = "Examples:
+  bascule prune --in site-7
+  bascule prune --in site-7 --confirm
+
+Exit code 3 while it is more than may be taken away at once.")]
+    Prune(environments::Prune),
+    /// How products differ between their environments, differences first
+    #[command(after_help = "Examples:
+  bascule parity
+  bascule parity health/clinic --all
+
+Values of variables are never shown: `value A` and `value B` are unlike.")]
+    Parity(environments::Parity),
+    /// Secrets that files of environments refer to by name
+    #[command(subcommand)]
+    Secret(environments::Secret),
+    /// What a product's bascule.yaml asks of others: checks for a pipeline
+    #[command(subcommand)]
+    Product(product::Product),
     /// Rollouts: watch, promote, pause, resume, abort
     #[command(subcommand)]
     Rollout(delivery::Rollout),
@@ -206,6 +230,10 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Deploy(verb) => verb.run(&context()?).await,
         Verb::Rollout(verb) => verb.run(&context()?).await,
         Verb::Plan(verb) => verb.run(&context()?).await,
+        Verb::Prune(verb) => verb.run(&context()?).await,
+        Verb::Parity(verb) => verb.run(&context()?).await,
+        Verb::Secret(verb) => verb.run(&context()?).await,
+        Verb::Product(verb) => verb.run(&Context::new(&product::in_job(remote))?).await,
         Verb::Recall(verb) => verb.run(&context()?).await,
         Verb::Approve(verb) => verb.run(&context()?).await,
         Verb::Suppress(verb) => verb.run(&context()?).await,

@@ -32,10 +32,16 @@ pub struct Plan {
     /// What was planned there before, newest first
     #[arg(long, requires = "environment", conflicts_with = "why")]
     log: bool,
+    /// What a commit of the environments project, a file or a folder of files would change; nothing is changed
+    #[arg(long, value_name = "REV|FILE", conflicts_with_all = ["environment", "why", "log"])]
+    diff: Option<String>,
 }
 
 impl Plan {
     pub async fn run(self, context: &Context) -> Result<u8> {
+        if let Some(what) = &self.diff {
+            return super::environments::dry_run(context, what).await;
+        }
         let environment = self.environment.unwrap_or_default();
         if let Some(question) = self.why {
             let Some((product, version)) = question.rsplit_once('@') else {

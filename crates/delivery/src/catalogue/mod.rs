@@ -1,6 +1,8 @@
 //! The catalogue: every release that can be deployed, what it asks of others, the channels it is in, and whether
 //! it was recalled.
 
+pub(crate) mod auto_recall;
+mod lock;
 pub(crate) mod service;
 pub(crate) mod store;
 

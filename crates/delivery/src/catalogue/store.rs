@@ -124,3 +124,68 @@ pub(crate) async fn served(db: &impl Query) -> Result<Vec<Served>> {
     );
     db.all(&sql, args![]).await
 }
+
+row! {
+    /// When a release entered a channel.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Entered {
+        pub release_id: ReleaseId,
+        pub channel: String,
+        pub at: Timestamp,
+    }
+}
+
+/// Releases that entered a channel since.
+pub(crate) async fn entered(db: &impl Query, since: Timestamp) -> Result<Vec<Entered>> {
+    let sql = format!(
+        "SELECT release_id, channel, at FROM catalogue_channel WHERE at >= $1 ORDER BY at LIMIT {MOST}"
+    );
+    db.all(&sql, args![since]).await
+}
+
+/// One release.
+pub(crate) async fn get(db: &impl Query, release: ReleaseId) -> Result<Option<Listed>> {
+    let sql = format!("SELECT {COLUMNS} FROM catalogue_release WHERE release_id = $1");
+    db.one(&sql, args![release]).await
+}
+
+/// In how many environments a release was rolled back.
+pub(crate) async fn rolled_back_in(db: &impl Query, release: ReleaseId) -> Result<i64> {
+    let sql = "SELECT COUNT(*) AS n FROM (SELECT DISTINCT environment_id FROM deployment
+               WHERE release_id = $1 AND status = 'rolled_back') places";
+    db.count(sql, args![release]).await
+}
+
+row! {
+    /// A release that may be chosen.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Candidate {
+        pub project_id: ProjectId,
+        pub version: String,
+        pub stable: bool,
+    }
+}
+
+/// The releases of some projects that were not recalled, and whether each is in a channel.
+pub(crate) async fn fit_to_lock(
+    db: &impl Query,
+    projects: &[ProjectId],
+    channel: &str,
+) -> Result<Vec<Candidate>> {
+    if projects.is_empty() {
+        return Ok(Vec::new());
+    }
+    let places = (2..=projects.len() + 1)
+        .map(|n| format!("${n}"))
+        .collect::<Vec<_>>()
+        .join(", ");
+    let sql = format!(
+        "SELECT r.project_id, r.version,
+                CASE WHEN EXISTS (SELECT 1 FROM catalogue_channel c WHERE c.release_id = r.release_id
+                                  AND c.channel = $1) THEN TRUE ELSE FALSE END AS stable
+         FROM catalogue_release r WHERE r.recall_reason IS NULL AND r.project_id IN ({places}) LIMIT {MOST}"
+    );
+    let mut values = args![channel];
+    values.extend(projects.iter().map(bascule_store::ToSql::to_sql));
+    db.all(&sql, values).await
+}

@@ -175,6 +175,7 @@ row! {
         pub artifact_size: i64,
         pub artifact_file: String,
         pub product: Json<crate::product::Product>,
+        pub settings: Json<std::collections::BTreeMap<String, String>>,
         pub desired: String,
         pub weight: i64,
         pub state: String,
@@ -185,7 +186,7 @@ row! {
 
 const WANTED: &str = "SELECT i.id, i.deployment_id, i.environment_id, d.project_id, e.project_path,
         e.name AS environment, d.release_id, d.version, d.artifact_digest, d.artifact_size, d.artifact_file, d.product,
-        i.desired, i.weight, i.state, i.address, i.retired_at
+        d.settings, i.desired, i.weight, i.state, i.address, i.retired_at
      FROM instance i JOIN deployment d ON d.id = i.deployment_id JOIN environment e ON e.id = i.environment_id
      WHERE i.desired <> 'gone'";
 

@@ -41,11 +41,7 @@ impl Environment {
     /// Below production, or production.
     #[must_use]
     pub fn tier(&self) -> Tier {
-        if self.tier == "production" {
-            Tier::Production
-        } else {
-            Tier::Staging
-        }
+        parse_tier(&self.tier)
     }
 
     /// `environment.project.group`, the left part of its host name.
@@ -65,5 +61,15 @@ pub const fn tier_name(tier: Tier) -> &'static str {
     match tier {
         Tier::Staging => "staging",
         Tier::Production => "production",
+    }
+}
+
+/// A stored tier.
+#[must_use]
+pub fn parse_tier(text: &str) -> Tier {
+    if text == "production" {
+        Tier::Production
+    } else {
+        Tier::Staging
     }
 }

@@ -9,8 +9,9 @@ const COLUMNS: &str = "id, project_id, project_path, name, tier, agent_id, servi
 
 pub(crate) async fn of_project(db: &impl Query, project: ProjectId) -> Result<Vec<Environment>> {
     // Staging before production: the order in which a release meets them.
-    let sql =
-        format!("SELECT {COLUMNS} FROM environment WHERE project_id = $1 ORDER BY tier DESC, name LIMIT 100");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM environment WHERE project_id = $1 AND pruned_at IS NULL ORDER BY tier DESC, name LIMIT 100"
+    );
     db.all(&sql, args![project]).await
 }
 
@@ -23,14 +24,17 @@ pub(crate) async fn get(db: &impl Query, id: EnvironmentId) -> Result<Option<Env
 }
 
 pub(crate) async fn by_name(db: &impl Query, project: ProjectId, name: &str) -> Result<Option<Environment>> {
-    let sql = format!("SELECT {COLUMNS} FROM environment WHERE project_id = $1 AND name = $2");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM environment WHERE project_id = $1 AND name = $2 AND pruned_at IS NULL"
+    );
     db.one(&sql, args![project, name]).await
 }
 
 /// Environments over all projects, production first, by project; after the given project path.
 pub(crate) async fn all(db: &impl Query, after: &str, limit: i64) -> Result<Vec<Environment>> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM environment WHERE project_path > $1 ORDER BY project_path, tier LIMIT $2"
+        "SELECT {COLUMNS} FROM environment WHERE project_path > $1 AND pruned_at IS NULL
+         ORDER BY project_path, tier LIMIT $2"
     );
     db.all(&sql, args![after, limit]).await
 }
@@ -56,9 +60,10 @@ pub(crate) async fn create(tx: &Tx, environment: &Environment) -> Result<bool> {
 }
 
 /// Sets a site's products free: people move them, until they are declared again.
-pub(crate) async fn undeclare(tx: &Tx, site: &str) -> Result<()> {
-    let sql = "UPDATE environment SET declared = FALSE WHERE name = $1 AND declared = TRUE";
-    tx.run(sql, args![site]).await.map(drop)
+pub(crate) async fn undeclare(tx: &Tx, site: &str, at: Timestamp) -> Result<()> {
+    let sql =
+        "UPDATE environment SET declared = FALSE, undeclared_at = $2 WHERE name = $1 AND declared = TRUE";
+    tx.run(sql, args![site, at]).await.map(drop)
 }
 
 /// Makes a product belong in a declared site.
@@ -72,7 +77,7 @@ pub(crate) async fn declare(
     tx.run(
         "INSERT INTO environment (id, project_id, project_path, name, tier, agent_id, created_at, declared)
          VALUES ($1, $2, $3, $4, $5, NULL, $6, TRUE)
-         ON CONFLICT (project_id, name) DO UPDATE SET declared = TRUE",
+         ON CONFLICT (project_id, name) DO UPDATE SET declared = TRUE, undeclared_at = NULL, pruned_at = NULL",
         args![EnvironmentId::new(), project, path, site.name, site.tier, at],
     )
     .await
@@ -87,7 +92,7 @@ pub(crate) async fn declared(db: &impl Query, id: EnvironmentId) -> Result<bool>
 
 /// Whether any product has an environment of this name.
 pub(crate) async fn named(db: &impl Query, name: &str) -> Result<bool> {
-    let sql = "SELECT COUNT(*) AS n FROM environment WHERE name = $1";
+    let sql = "SELECT COUNT(*) AS n FROM environment WHERE name = $1 AND pruned_at IS NULL";
     Ok(db.count(sql, args![name]).await? > 0)
 }
 
@@ -186,8 +191,8 @@ pub(crate) async fn of_projects(
             .and_then(|(_, rest)| rest.split_once(", "))
             .map_or("", |(_, rest)| rest);
         let sql = format!(
-            "SELECT {COLUMNS} FROM environment WHERE project_path > $1 AND project_id IN ({places})
-             ORDER BY project_path, tier LIMIT $2"
+            "SELECT {COLUMNS} FROM environment WHERE project_path > $1 AND pruned_at IS NULL
+             AND project_id IN ({places}) ORDER BY project_path, tier LIMIT $2"
         );
         let mut values = args![after, limit];
         values.extend(some.iter().map(bascule_store::ToSql::to_sql));

@@ -4,6 +4,7 @@ use super::{AGENT_WAIT, Agent, Channel, OVERTAKEN, SEEN_EVERY, SKEW, store};
 use crate::{
     ByteStream, Delivery,
     deployment::{Instance, desired, instances, instances::Wanted, state_name},
+    secret::Opened,
 };
 use bascule_core::{Actor, ActorKind, AgentId, Digest, InstanceId, Problem, Result, Timestamp};
 use bascule_ledger::facts::delivery::{AgentEnrolled, AgentSeen, AgentSkewed, InstanceChanged};
@@ -76,10 +77,11 @@ impl Delivery {
     ) -> Result<DesiredState> {
         self.take_report(agent, report).await?;
         let revision = self.wait_for(Channel::Agent, known, wait.min(AGENT_WAIT)).await?;
-        let instances = instances::wanted_of(&self.db, agent.id)
-            .await?
+        let wanted = instances::wanted_of(&self.db, agent.id).await?;
+        let secrets = self.open_secrets(&wanted).await?;
+        let instances = wanted
             .into_iter()
-            .map(desired_instance)
+            .map(|wanted| desired_instance(wanted, &secrets))
             .collect();
         Ok(DesiredState { revision, instances })
     }
@@ -284,9 +286,10 @@ fn already_missing(before: &Instance) -> bool {
     before.desired == desired::RUN && before.state == "starting" && before.address.is_none()
 }
 
-fn desired_instance(wanted: Wanted) -> DesiredInstance {
+fn desired_instance(wanted: Wanted, secrets: &Opened) -> DesiredInstance {
     let Json(product) = wanted.product;
-    let variables = product.variables_in(&wanted.environment);
+    let mut variables = product.variables_in(&wanted.environment);
+    secrets.fill(&wanted.environment, &wanted.settings.0, &mut variables);
     DesiredInstance {
         instance: wanted.id,
         deployment: wanted.deployment_id,

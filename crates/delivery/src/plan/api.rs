@@ -22,7 +22,8 @@ pub(crate) fn routes() -> Routes<Delivery> {
         .api(manage, routes!(unsuppress))
         .api(Access::Project(Permission::DeployProduction), routes!(recall))
         .api(Access::Project(Permission::EnvironmentRead), routes!(approve))
-        .api(Access::Project(Permission::EnvironmentRead), routes!(check))
+        // As who may read the code may, so that a job can ask about its own project.
+        .api(Access::Project(Permission::CodeRead), routes!(check))
 }
 
 /// Of which environment.

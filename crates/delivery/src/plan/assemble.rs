@@ -1,7 +1,10 @@
 //! From tables to the planner's input: the whole catalogue, and one environment for each name, in a fixed number
 //! of queries.
 
-use super::store::{self, Place};
+use super::{
+    dry_run::Proposal,
+    store::{self, Place},
+};
 use crate::{
     Delivery,
     catalogue::{self, store::Approved},
@@ -57,14 +60,26 @@ struct Known {
 impl Delivery {
     /// Reads everything; changes nothing.
     pub(crate) async fn world(&self) -> Result<World> {
+        self.world_with(None).await
+    }
+
+    /// The same, with declarations in place of those in force.
+    pub(super) async fn world_with(&self, proposal: Option<&Proposal>) -> Result<World> {
         let listed = catalogue::store::all(&self.db).await?;
-        self.world_of(listed).await
+        self.world_from(listed, proposal).await
     }
 
     /// Reads everything but the releases, which were read before.
     pub(crate) async fn world_of(&self, listed: Vec<catalogue::Listed>) -> Result<World> {
+        self.world_from(listed, None).await
+    }
+
+    async fn world_from(&self, listed: Vec<catalogue::Listed>, proposal: Option<&Proposal>) -> Result<World> {
         let channels = self.channels().await?;
-        let places = store::places(&self.db).await?;
+        let mut places = store::places(&self.db).await?;
+        if let Some(proposal) = proposal {
+            proposal.apply(&mut places);
+        }
         let mut paths: HashMap<ProjectId, String> = places
             .iter()
             .map(|place| (place.project_id, place.project_path.clone()))
@@ -127,15 +142,20 @@ impl Delivery {
             let product = catalogue.product(&path);
             catalogue.one_by_one(product, one_by_one);
         }
-        let known = self.known(&places, &catalogue).await?;
+        let known = self.known(&places, &catalogue, proposal).await?;
         let mut by_name: BTreeMap<String, Vec<Place>> = BTreeMap::new();
         for place in places {
             by_name.entry(place.name.clone()).or_default().push(place);
         }
-        let scenes = by_name
+        let mut scenes: Vec<Scene> = by_name
             .into_iter()
             .map(|(name, places)| self.scene(&mut catalogue, &known, &name, places))
             .collect();
+        let bearings = self.bearings(&listed).await?;
+        for scene in &mut scenes {
+            bearings.hold(&catalogue, scene);
+            super::waves::hold(&catalogue, scene);
+        }
         Ok(World {
             catalogue,
             releases,
@@ -143,12 +163,20 @@ impl Delivery {
         })
     }
 
-    async fn known(&self, places: &[Place], catalogue: &Catalogue) -> Result<Known> {
-        let sites: BTreeMap<String, Site> = site::store::all(&self.db)
-            .await?
-            .into_iter()
-            .map(|declared| (declared.name, declared.body.0))
-            .collect();
+    async fn known(
+        &self,
+        places: &[Place],
+        catalogue: &Catalogue,
+        proposal: Option<&Proposal>,
+    ) -> Result<Known> {
+        let sites: BTreeMap<String, Site> = match proposal {
+            Some(proposal) => proposal.sites.clone(),
+            None => site::store::all(&self.db)
+                .await?
+                .into_iter()
+                .map(|declared| (declared.name, declared.body.0))
+                .collect(),
+        };
         let mut failures: HashMap<EnvironmentId, Vec<PolicyVerdict>> = HashMap::new();
         let declared: HashMap<EnvironmentId, &Place> = places.iter().map(|place| (place.id, place)).collect();
         for failure in store::failures(&self.db).await? {

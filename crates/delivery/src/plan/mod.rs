@@ -4,12 +4,17 @@
 
 mod api;
 mod assemble;
+mod bearings;
 mod budgets;
+mod dry_run;
 pub(crate) mod pages;
 pub(crate) mod pass;
+mod prune;
+mod ramp;
 mod service;
 pub(crate) mod store;
 mod veil;
+mod waves;
 mod why;
 mod words;
 

@@ -27,7 +27,7 @@ fn tone(state: &str) -> &'static str {
     match state {
         "up_to_date" => "bg-green-lt",
         "moving" | "ready" => "bg-blue-lt",
-        "held" | "blocked" | "drifted" => "bg-yellow-lt",
+        "held" | "blocked" | "drifted" | "unknown_product" => "bg-yellow-lt",
         "coupled" => "bg-red-lt",
         _ => "bg-secondary-lt",
     }
@@ -83,7 +83,7 @@ struct Fleet {
     next: Option<usize>,
 }
 
-const STATES: [&str; 7] = [
+const STATES: [&str; 8] = [
     "up_to_date",
     "moving",
     "ready",
@@ -91,6 +91,7 @@ const STATES: [&str; 7] = [
     "blocked",
     "coupled",
     "drifted",
+    "unknown_product",
 ];
 
 async fn fleet(State(delivery): State<Delivery>, Params(query): Params<FleetQuery>, ui: Ui) -> Answer {

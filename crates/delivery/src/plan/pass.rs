@@ -173,6 +173,13 @@ impl Planner {
                 }
             }
         }
+        match delivery.prune_left(&world, epoch).await {
+            Ok(waiting) => waits.quiet |= waiting,
+            Err(problem) => {
+                waits.quiet = true;
+                tracing::warn!(%problem, "what is no longer declared could not be taken away; it is tried again");
+            }
+        }
         // What was taken is told of by the next pass.
         Ok(Some((if taken > 0 { seen } else { epoch }, waits)))
     }
@@ -191,7 +198,7 @@ impl Waits {
 }
 
 /// The same version anew, and what differs from the declaration, are no move to the planner.
-fn say_drift(stored: &mut Stored, scene: &Scene, planned: &Planned, place: &store::Place) {
+pub(super) fn say_drift(stored: &mut Stored, scene: &Scene, planned: &Planned, place: &store::Place) {
     if planned.state != State::UpToDate {
         return;
     }

@@ -41,6 +41,11 @@ impl Delivery {
         };
         let (mut name, mut path) = (name.to_owned(), path.to_owned());
         let wanted = usize::try_from(limit).unwrap_or(0);
+        let unknown = if after.is_empty() {
+            self.unknown_entries(caller, site).await?
+        } else {
+            Vec::new()
+        };
         let mut found: Vec<(store::Place, Stored)> = Vec::new();
         while found.len() < wanted {
             let rows = store::entries(&self.db, site, (&name, &path), limit).await?;
@@ -57,7 +62,10 @@ impl Delivery {
             );
         }
         found.truncate(wanted);
-        self.veiled(visible.as_ref(), found).await
+        let mut entries = self.veiled(visible.as_ref(), found).await?;
+        // What does not exist comes first: it is in no order of environments and products that are there.
+        entries.splice(0..0, unknown);
+        Ok(entries)
     }
 
     /// What was planned for an environment before, newest first.
@@ -84,7 +92,7 @@ impl Delivery {
     }
 
     /// Entries without the names that the caller may not read.
-    async fn veiled(
+    pub(super) async fn veiled(
         &self,
         visible: Option<&HashSet<ProjectId>>,
         rows: Vec<(store::Place, Stored)>,

@@ -45,7 +45,9 @@ const PLACES: &str = "environment e LEFT JOIN deployment d ON d.id = e.serving_i
 
 /// All products in all environments, by environment.
 pub(crate) async fn places(db: &impl Query) -> Result<Vec<Place>> {
-    let sql = format!("SELECT {PLACE} FROM {PLACES} ORDER BY e.name, e.project_path LIMIT {MOST}");
+    let sql = format!(
+        "SELECT {PLACE} FROM {PLACES} WHERE e.pruned_at IS NULL ORDER BY e.name, e.project_path LIMIT {MOST}"
+    );
     db.all(&sql, args![]).await
 }
 
@@ -82,7 +84,7 @@ pub(crate) async fn entries(
     let sql = format!(
         "SELECT {PLACE}, p.environment_id, p.state, p.current, p.target, p.step, p.why, p.verdicts, p.at
          FROM {PLACES} JOIN plan p ON p.environment_id = e.id
-         WHERE (e.name, e.project_path) > ($1, $2) {only} ORDER BY e.name, e.project_path LIMIT $3"
+         WHERE (e.name, e.project_path) > ($1, $2) AND e.pruned_at IS NULL {only} ORDER BY e.name, e.project_path LIMIT $3"
     );
     db.all(&sql, values).await
 }

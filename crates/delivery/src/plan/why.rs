@@ -171,6 +171,7 @@ impl Delivery {
             "coupled",
             "suppression_window",
             "pin",
+            "secret",
         ];
         // Where nobody declared what belongs together, only what the version itself asks for counts: a stranger's
         // range must not hold up a project's own work.

@@ -57,6 +57,7 @@ const KEYS: &[&str] = &[
     "incompatible",
     "versions",
     "channels",
+    "recall",
 ];
 
 fn product(root: Node) -> Read<Product> {

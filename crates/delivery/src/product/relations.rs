@@ -1,8 +1,8 @@
 //! What a product says of other products and of its own way through the channels: `dependencies`,
-//! `incompatible`, `versions`, `channels`.
+//! `incompatible`, `versions`, `channels`, `recall`.
 
 use super::ProductError;
-use super::values::{Fields, duration, list, text};
+use super::values::{Fields, duration, list, text, whole};
 use super::yaml::{Node, Value, cut, error};
 use bascule_planner::{Matcher, Version};
 use serde::{Deserialize, Serialize};
@@ -52,6 +52,17 @@ pub struct ChannelRule {
     pub soak_ms: u64,
     /// Who must have approved it for this channel; empty: nobody.
     pub approval: String,
+    /// The environments of this channel take it spread over this time, in milliseconds; 0: at once.
+    #[serde(default)]
+    pub ramp_ms: u64,
+}
+
+/// When a release of the product is recalled by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AutoRecall {
+    /// Once it was rolled back in so many environments; 0: never.
+    #[serde(default)]
+    pub rolled_back: u32,
 }
 
 /// What a product says of others and of its way.
@@ -69,6 +80,9 @@ pub struct Relations {
     /// The channels, in the order in which a release goes through them.
     #[serde(default = "usual_channels")]
     pub channels: Vec<ChannelRule>,
+    /// When a release is recalled by itself.
+    #[serde(default)]
+    pub recall: AutoRecall,
 }
 
 impl Default for Relations {
@@ -78,6 +92,7 @@ impl Default for Relations {
             incompatible: Vec::new(),
             one_by_one: false,
             channels: usual_channels(),
+            recall: AutoRecall::default(),
         }
     }
 }
@@ -89,17 +104,31 @@ fn usual_channels() -> Vec<ChannelRule> {
         soak_in: soak_in.iter().map(|e| (*e).to_owned()).collect(),
         soak_ms: 0,
         approval: String::new(),
+        ramp_ms: 0,
     };
     vec![rule(FIRST_CHANNEL, &[]), rule(STABLE_CHANNEL, &["staging"])]
 }
 
-/// The four keys, taken out of the file's fields.
+/// The five keys, taken out of the file's fields.
 pub(crate) fn relations(fields: &mut Fields) -> Read<Relations> {
     Ok(Relations {
         dependencies: dependencies(fields.take("dependencies"))?,
         incompatible: incompatible(fields.take("incompatible"))?,
         one_by_one: one_by_one(fields.take("versions"))?,
         channels: channels(fields.take("channels"))?,
+        recall: auto_recall(fields.take("recall"))?,
+    })
+}
+
+fn auto_recall(node: Option<Node>) -> Read<AutoRecall> {
+    let Some(node) = node else {
+        return Ok(AutoRecall::default());
+    };
+    let mut fields = Fields::of(node, "recall", &["rolled_back"])?;
+    let rolled_back = fields.need("rolled_back", "how many environments: `rolled_back: 2`")?;
+    let count = whole(&rolled_back, "rolled_back", 1, 10_000)?;
+    Ok(AutoRecall {
+        rolled_back: u32::try_from(count).unwrap_or(u32::MAX),
     })
 }
 
@@ -187,7 +216,7 @@ fn channels(node: Option<Node>) -> Read<Vec<ChannelRule>> {
     let mut all: Vec<ChannelRule> = Vec::new();
     for node in list(node, "channels", allowed, 20)? {
         let at = node.at;
-        let mut fields = Fields::of(node, "a channel", &["name", "soak", "in", "approval"])?;
+        let mut fields = Fields::of(node, "a channel", &["name", "soak", "in", "approval", "ramp"])?;
         let name = word(&fields.need("name", "`name: stable`")?, "name")?;
         if all.iter().any(|known| known.name == name) {
             return Err(error(
@@ -217,6 +246,9 @@ fn channels(node: Option<Node>) -> Read<Vec<ChannelRule>> {
             approval: fields
                 .take("approval")
                 .map_or(Ok(String::new()), |n| word(&n, "approval"))?,
+            ramp_ms: fields
+                .take("ramp")
+                .map_or(Ok(0), |n| duration(&n, "ramp", "1m", "90d"))?,
         });
     }
     if all.is_empty() {

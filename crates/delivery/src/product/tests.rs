@@ -68,7 +68,7 @@ fn errors_name_line_column_and_what_is_allowed() {
     assert_eq!(
         refused(&format!("{three}helth: {{}}\n")),
         "bascule.yaml:4:1: the file has no key `helth` (did you mean `health`?); allowed: the keys product, \
-         artifact, command, port, health, environment, environments, smoke, slo, rollout, limits, drain, dependencies, incompatible, versions, channels"
+         artifact, command, port, health, environment, environments, smoke, slo, rollout, limits, drain, dependencies, incompatible, versions, channels, recall"
     );
     assert_eq!(
         refused(&format!("{three}rollout:\n  steps: [10, 5]\n")),

@@ -2,11 +2,21 @@
 //! `environments/site-7.yaml`; each product in it is an [`Environment`](crate::environment::Environment) row of
 //! that name. What is not declared (`staging`, `production` of a project) is deployed to as before.
 
+mod api;
+mod diff;
+pub(crate) mod pages;
+mod parity;
 mod parse;
+pub(crate) mod schema;
 pub(crate) mod service;
 pub(crate) mod store;
 #[cfg(test)]
 mod tests;
+mod unknown;
+
+pub(crate) use api::routes;
+pub(crate) use diff::diff;
+pub(crate) use unknown::STATE as UNKNOWN_PRODUCT;
 
 use bascule_core::Timestamp;
 use bascule_planner::calendar::{Calendar, WindowSpec};
@@ -48,8 +58,19 @@ pub struct Site {
     pub heal: bool,
     /// Variables of everything here; they win over the product's own.
     pub variables: BTreeMap<String, String>,
+    /// Whether what is no longer declared is taken away.
+    #[serde(default)]
+    pub prune: bool,
+    /// Most that is taken away at once, in percent of what is here.
+    #[serde(default = "usual_prune_limit")]
+    pub prune_limit_percent: u8,
     /// What is installed.
     pub installs: Vec<SiteInstall>,
+}
+
+/// Most that is taken away at once unless a file says otherwise, in percent.
+pub(crate) const fn usual_prune_limit() -> u8 {
+    30
 }
 
 /// A product that belongs in a site.
@@ -67,6 +88,9 @@ pub struct SiteInstall {
     pub approvals: Vec<String>,
     /// Variables; they win over the site's.
     pub variables: BTreeMap<String, String>,
+    /// It moves only after the installs of lower waves are up to date and healthy.
+    #[serde(default)]
+    pub wave: u32,
 }
 
 impl Site {

@@ -1,12 +1,13 @@
 //! From a file's text to a [`Site`], with line and column where it is wrong.
 
-use super::{FILE_BYTES, Site, SiteInstall};
+use super::{FILE_BYTES, Site, SiteInstall, usual_prune_limit};
 use crate::product::{
     Position, STABLE_CHANNEL,
     relations::{product_path, word, yes},
     values::{Fields, duration, list, text, variables, whole},
     yaml::{self, Node, error},
 };
+use crate::secret;
 use bascule_planner::{
     Matcher,
     calendar::{BadWindow, Calendar, WindowSpec},
@@ -56,6 +57,8 @@ const KEYS: &[&str] = &[
     "budget",
     "drift",
     "variables",
+    "prune",
+    "prune_limit",
     "install",
 ];
 
@@ -90,6 +93,7 @@ fn read(file: &str, bytes: &[u8]) -> Read<Site> {
     })?;
     Calendar::new(&windows, &holidays).map_err(|bad| error(at, bad.to_string(), ""))?;
     let budget = fields.take("budget");
+    let prune_limit = fields.take("prune_limit");
     Ok(Site {
         name,
         tier: tier(fields.take("tier").as_ref())?,
@@ -106,6 +110,12 @@ fn read(file: &str, bytes: &[u8]) -> Read<Site> {
             .map(|percent| u8::try_from(percent).unwrap_or(100))?,
         heal: heal(fields.take("drift").as_ref())?,
         variables: environment_variables(fields.take("variables"), "variables")?,
+        prune: flag(fields.take("prune"), "prune")?,
+        prune_limit_percent: prune_limit
+            .map_or(Ok(u64::from(usual_prune_limit())), |n| {
+                whole(&n, "prune_limit", 1, 100)
+            })
+            .map(|percent| u8::try_from(percent).unwrap_or(100))?,
         installs: installs(fields.take("install"))?,
     })
 }
@@ -148,7 +158,22 @@ fn teams(node: Option<Node>) -> Read<Vec<String>> {
 }
 
 fn environment_variables(node: Option<Node>, what: &str) -> Read<BTreeMap<String, String>> {
-    node.map_or(Ok(BTreeMap::new()), |node| variables(node, what))
+    let Some(node) = node else {
+        return Ok(BTreeMap::new());
+    };
+    let at = node.at;
+    let all = variables(node, what)?;
+    for (name, value) in &all {
+        if secret::reference(value).is_some_and(|secret| !secret::is_name(secret)) {
+            let what = format!("the variable {name} refers to no secret");
+            return Err(error(
+                at,
+                what,
+                "secret:NAME, of letters, digits, `_`, `-` and `.`",
+            ));
+        }
+    }
+    Ok(all)
 }
 
 fn windows(node: Option<Node>) -> Read<Vec<WindowSpec>> {
@@ -183,7 +208,15 @@ fn installs(node: Option<Node>) -> Read<Vec<SiteInstall>> {
     let mut all: Vec<SiteInstall> = Vec::new();
     for node in list(node, "install", allowed, 2_000)? {
         let at = node.at;
-        let known = ["product", "channel", "pin", "reason", "approvals", "variables"];
+        let known = [
+            "product",
+            "channel",
+            "pin",
+            "reason",
+            "approvals",
+            "variables",
+            "wave",
+        ];
         let mut fields = Fields::of(node, "an install", &known)?;
         let product = product_path(&fields.need("product", "`product: group/project`")?)?;
         if all.iter().any(|known| known.product == product) {
@@ -208,6 +241,10 @@ fn installs(node: Option<Node>) -> Read<Vec<SiteInstall>> {
                 .map_or(Ok(String::new()), |n| text(&n, "reason", 500))?,
             approvals: teams(fields.take("approvals"))?,
             variables: environment_variables(fields.take("variables"), "an install's variables")?,
+            wave: fields
+                .take("wave")
+                .map_or(Ok(0), |n| whole(&n, "wave", 0, 1_000))
+                .map(|wave| u32::try_from(wave).unwrap_or(0))?,
         });
     }
     Ok(all)

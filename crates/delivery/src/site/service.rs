@@ -93,7 +93,7 @@ impl Delivery {
         };
         // All of them are set free first: what is still declared is declared again in the same transaction.
         for name in before.keys().chain(sites.iter().map(|site| &site.name)) {
-            environment::store::undeclare(&tx, name).await?;
+            environment::store::undeclare(&tx, name, now).await?;
         }
         for site in &sites {
             if before.get(&site.name) != Some(site) {
@@ -117,6 +117,7 @@ impl Delivery {
                 .append(&tx, &Actor::system(), &declared(name, 0, true))
                 .await?;
         }
+        self.note_unknown(&tx, project, &sites, &products, now).await?;
         self.bump(&tx, crate::fleet::Channel::Edge).await?;
         self.replan(&tx).await?;
         tx.commit().await?;

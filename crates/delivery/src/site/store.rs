@@ -1,8 +1,11 @@
 //! The queries about sites and suppression windows.
 
 use super::{Declared, Site, Suppressed};
-use bascule_core::Timestamp;
-use bascule_store::{Json, Query, Result, Tx, args};
+use crate::product::Product;
+use bascule_core::{EnvironmentId, ProjectId, Timestamp};
+use bascule_store::{Json, Query, Result, Tx, args, row};
+use bascule_wire::agent::{Driver, MachineFacts};
+use std::collections::BTreeMap;
 
 const COLUMNS: &str = "name, body, sha, declared_at";
 
@@ -19,9 +22,9 @@ pub(crate) async fn get(db: &impl Query, name: &str) -> Result<Option<Declared>>
 
 pub(crate) async fn put(tx: &Tx, site: &Site, sha: &str, at: Timestamp) -> Result<()> {
     tx.run(
-        "INSERT INTO site (name, body, sha, declared_at) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (name) DO UPDATE SET body = $2, sha = $3, declared_at = $4, removed_at = NULL",
-        args![site.name, Json(site), sha, at],
+        "INSERT INTO site (name, body, sha, declared_at, prune) VALUES ($1, $2, $3, $4, $5)
+         ON CONFLICT (name) DO UPDATE SET body = $2, sha = $3, declared_at = $4, prune = $5, removed_at = NULL",
+        args![site.name, Json(site), sha, at, site.prune],
     )
     .await
     .map(drop)
@@ -75,4 +78,173 @@ pub(crate) async fn assign_all(tx: &Tx) -> Result<()> {
         assign(tx, &declared.body.0).await?;
     }
     Ok(())
+}
+
+row! {
+    /// A product that is declared and does not exist.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Unknown {
+        pub site: String,
+        pub product: String,
+        pub since: Timestamp,
+    }
+}
+
+pub(crate) async fn unknown(db: &impl Query) -> Result<Vec<Unknown>> {
+    let sql = "SELECT site, product, since FROM site_unknown ORDER BY site, product LIMIT 100000";
+    db.all(sql, args![]).await
+}
+
+pub(crate) async fn put_unknown(tx: &Tx, site: &str, product: &str, at: Timestamp) -> Result<()> {
+    let sql = "INSERT INTO site_unknown (site, product, since) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    tx.run(sql, args![site, product, at]).await.map(drop)
+}
+
+pub(crate) async fn unknown_over(tx: &Tx, site: &str, product: &str) -> Result<()> {
+    let sql = "DELETE FROM site_unknown WHERE site = $1 AND product = $2";
+    tx.run(sql, args![site, product]).await.map(drop)
+}
+
+row! {
+    /// An install that was declared and is no more, where its file asks for it to be taken away.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Leaving {
+        pub id: EnvironmentId,
+        pub project_id: ProjectId,
+        pub project_path: String,
+        pub name: String,
+        pub version: Option<String>,
+        pub moving: Option<String>,
+    }
+}
+
+/// Installs that leave, of one site or of all. A site that is removed counts as its file last stood.
+pub(crate) async fn leaving(db: &impl Query, site: Option<&str>) -> Result<Vec<Leaving>> {
+    let (one, values) = match site {
+        Some(site) => ("AND e.name = $1", args![site]),
+        None => ("", args![]),
+    };
+    let sql = format!(
+        "SELECT e.id, e.project_id, e.project_path, e.name, d.version, o.version AS moving
+         FROM environment e JOIN site s ON s.name = e.name AND s.prune = TRUE
+              LEFT JOIN deployment d ON d.id = e.serving_id
+              LEFT JOIN deployment o ON o.environment_id = e.id AND o.finished_at IS NULL
+         WHERE e.undeclared_at IS NOT NULL AND e.declared = FALSE AND e.pruned_at IS NULL {one}
+         ORDER BY e.name, e.project_path LIMIT 10000"
+    );
+    db.all(&sql, values).await
+}
+
+row! {
+    pub(crate) struct Staying {
+        pub name: String,
+        pub n: i64,
+    }
+}
+
+/// How many installs each site that takes away what is not declared still declares.
+pub(crate) async fn staying(db: &impl Query) -> Result<Vec<Staying>> {
+    let sql =
+        "SELECT e.name, COUNT(*) AS n FROM environment e JOIN site s ON s.name = e.name AND s.prune = TRUE
+               WHERE e.declared = TRUE AND s.removed_at IS NULL GROUP BY e.name";
+    db.all(sql, args![]).await
+}
+
+/// A site as it was last declared, also where it is not declared any more.
+pub(crate) async fn last(db: &impl Query, name: &str) -> Result<Option<Declared>> {
+    let sql = format!("SELECT {COLUMNS} FROM site WHERE name = $1");
+    db.one(&sql, args![name]).await
+}
+
+row! {
+    /// What was said about taking installs away.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Pruning {
+        pub site: String,
+        /// Why it was refused; empty: it was not.
+        pub refused: String,
+        /// The installs that it was about.
+        pub installs: Json<Vec<EnvironmentId>>,
+        /// The installs that a person confirmed.
+        pub confirmed: Json<Vec<EnvironmentId>>,
+        pub at: Timestamp,
+    }
+}
+
+pub(crate) async fn prunings(db: &impl Query) -> Result<Vec<Pruning>> {
+    let sql = "SELECT site, refused, installs, confirmed, at FROM site_prune ORDER BY site LIMIT 5000";
+    db.all(sql, args![]).await
+}
+
+pub(crate) async fn put_pruning(tx: &Tx, pruning: &Pruning) -> Result<()> {
+    let sql = "INSERT INTO site_prune (site, refused, installs, confirmed, at) VALUES ($1, $2, $3, $4, $5)
+               ON CONFLICT (site) DO UPDATE SET refused = $2, installs = $3, confirmed = $4, at = $5";
+    let values = args![
+        pruning.site,
+        pruning.refused,
+        Json(&pruning.installs.0),
+        Json(&pruning.confirmed.0),
+        pruning.at
+    ];
+    tx.run(sql, values).await.map(drop)
+}
+
+pub(crate) async fn pruning_over(tx: &Tx, site: &str) -> Result<()> {
+    tx.run("DELETE FROM site_prune WHERE site = $1", args![site])
+        .await
+        .map(drop)
+}
+
+/// Takes an install out of its site; `false` where it was declared again, or taken out before.
+pub(crate) async fn pruned(tx: &Tx, id: EnvironmentId, at: Timestamp) -> Result<bool> {
+    let sql = "UPDATE environment SET pruned_at = $2, serving_id = NULL
+               WHERE id = $1 AND declared = FALSE AND undeclared_at IS NOT NULL AND pruned_at IS NULL
+               AND NOT EXISTS (SELECT 1 FROM deployment d WHERE d.environment_id = $1 AND d.finished_at IS NULL)";
+    if tx.run(sql, args![id, at]).await? != 1 {
+        return Ok(false);
+    }
+    tx.run("DELETE FROM plan WHERE environment_id = $1", args![id])
+        .await?;
+    Ok(true)
+}
+
+/// Sites that ask for what is no longer declared to be taken away, also those that are gone themselves.
+pub(crate) async fn pruners(db: &impl Query) -> Result<Vec<Declared>> {
+    let sql = format!("SELECT {COLUMNS} FROM site WHERE prune = TRUE ORDER BY name LIMIT 5000");
+    db.all(&sql, args![]).await
+}
+
+row! {
+    /// What runs in an environment, and on what.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Runs {
+        pub id: EnvironmentId,
+        pub declared: bool,
+        pub url: Option<String>,
+        pub version: Option<String>,
+        pub product: Option<Json<Product>>,
+        pub settings: Option<Json<BTreeMap<String, String>>>,
+        pub agent_version: Option<String>,
+        pub machine: Option<Json<MachineFacts>>,
+        pub drivers: Option<Json<Vec<Driver>>>,
+    }
+}
+
+/// What runs in some environments.
+pub(crate) async fn runs(db: &impl Query, ids: &[EnvironmentId]) -> Result<Vec<Runs>> {
+    // Every engine bounds what may be bound.
+    const AT_ONCE: usize = 500;
+    let mut found = Vec::new();
+    for some in ids.chunks(AT_ONCE) {
+        let places = crate::deployment::store::places(some.len());
+        let sql = format!(
+            "SELECT e.id, e.declared, e.url, d.version, d.product, d.settings, a.version AS agent_version,
+                    a.machine, a.drivers
+             FROM environment e LEFT JOIN deployment d ON d.id = e.serving_id LEFT JOIN agent a ON a.id = e.agent_id
+             WHERE e.id IN ({places})"
+        );
+        let values = some.iter().map(bascule_store::ToSql::to_sql).collect();
+        found.extend(db.all::<Runs>(&sql, values).await?);
+    }
+    Ok(found)
 }

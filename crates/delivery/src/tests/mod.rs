@@ -1,7 +1,9 @@
 //! The whole life of deployments on SQLite, with an agent, an edge and a clock moved by hand.
 
 mod canary;
+mod catalogue;
 mod enrol;
+mod environments;
 mod life;
 mod plans;
 mod plans_hold;
@@ -293,6 +295,11 @@ impl World {
             .unwrap()
     }
 
+    /// All that the agent is told.
+    async fn desired(&self) -> bascule_wire::agent::DesiredState {
+        self.agent_turn().await
+    }
+
     async fn revision(&self) -> i64 {
         fleet::store::revision(&self.delivery.db, fleet::Channel::Agent)
             .await
@@ -315,12 +322,12 @@ impl World {
     }
 
     /// The agent carries out what it is told and says so.
-    async fn agent_turn(&self) {
-        self.agent_turn_of(&self.agent).await;
+    async fn agent_turn(&self) -> bascule_wire::agent::DesiredState {
+        self.agent_turn_of(&self.agent).await
     }
 
     /// As [`World::agent_turn`], by the agent with this token.
-    async fn agent_turn_of(&self, token: &str) {
+    async fn agent_turn_of(&self, token: &str) -> bascule_wire::agent::DesiredState {
         let agent = self.delivery.agent_of(token).await.unwrap();
         let wanted = crate::deployment::instances::wanted_of(&self.delivery.db, agent.id)
             .await
@@ -354,7 +361,7 @@ impl World {
         self.delivery
             .sync_agent(&agent, &self.report(&reports), -1, Duration::ZERO)
             .await
-            .unwrap();
+            .unwrap()
     }
 
     /// The edge takes the present configuration into force.

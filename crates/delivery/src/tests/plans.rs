@@ -1,7 +1,7 @@
 use super::*;
 use bascule_ledger::facts::forge::BranchUpdated;
 
-const HOME: &str = "platform/fleet";
+pub(super) const HOME: &str = "platform/fleet";
 
 impl World {
     pub(super) fn know(&mut self, path: &str) -> ProjectId {

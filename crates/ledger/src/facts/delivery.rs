@@ -636,3 +636,117 @@ fact!(
         format!("lets changes in {} go on", f.site)
     }
 );
+
+/// Which products that an environment's file names do not exist is otherwise than before.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SiteIncomplete {
+    /// The project that declares it.
+    pub project: ProjectId,
+    /// The environment's name.
+    pub site: String,
+    /// The products; none: all of them exist now.
+    pub products: Vec<String>,
+}
+fact!(
+    SiteIncomplete,
+    "site.incomplete",
+    |f| Some(f.project),
+    |f| format!("site:{}", f.site),
+    |f| if f.products.is_empty() {
+        format!("every product that {} declares exists now", f.site)
+    } else {
+        format!(
+            "{} declares what does not exist, and is installed once it does: {}",
+            f.site,
+            f.products.join(", ")
+        )
+    }
+);
+
+/// An install that is no longer declared was taken away.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct EnvironmentPruned {
+    /// The product's project.
+    pub project: ProjectId,
+    /// The product in its environment.
+    pub environment: EnvironmentId,
+    /// The environment's name.
+    pub site: String,
+    /// What served; empty: nothing.
+    pub version: String,
+}
+fact!(
+    EnvironmentPruned,
+    "environment.pruned",
+    |f| Some(f.project),
+    |f| format!("environment:{}", f.environment),
+    |f| if f.version.is_empty() {
+        format!("is no longer declared in {}", f.site)
+    } else {
+        format!("takes {} out of {}: it is no longer declared", f.version, f.site)
+    }
+);
+
+/// More is no longer declared in an environment than may be taken away at once.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PruneRefused {
+    /// The project that declares it.
+    pub project: ProjectId,
+    /// The environment's name.
+    pub site: String,
+    /// How many installs would be taken away.
+    pub installs: i64,
+    /// Why not.
+    pub reason: String,
+}
+fact!(
+    PruneRefused,
+    "prune.refused",
+    |f| Some(f.project),
+    |f| format!("site:{}", f.site),
+    |f| format!("takes nothing out of {}: {}", f.site, f.reason)
+);
+
+/// A person said that what is no longer declared is to be taken away.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PruneConfirmed {
+    /// The project that declares it.
+    pub project: ProjectId,
+    /// The environment's name.
+    pub site: String,
+    /// How many installs are taken away.
+    pub installs: i64,
+}
+fact!(
+    PruneConfirmed,
+    "prune.confirmed",
+    |f| Some(f.project),
+    |f| format!("site:{}", f.site),
+    |f| format!(
+        "confirmed that {} installs leave {}, which no longer declares them",
+        f.installs, f.site
+    )
+);
+
+/// A secret of an environment was set or removed. Its value is in no fact.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SecretChanged {
+    /// The environment's name; `*` for all.
+    pub site: String,
+    /// The secret's name.
+    pub name: String,
+    /// Whether it was removed.
+    pub removed: bool,
+}
+fact!(
+    SecretChanged,
+    "secret.changed",
+    |_| None,
+    |f| format!("site:{}", f.site),
+    |f| format!(
+        "{} the secret {} of {}",
+        if f.removed { "removed" } else { "set" },
+        f.name,
+        f.site
+    )
+);

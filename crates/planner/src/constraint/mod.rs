@@ -12,6 +12,7 @@ mod pin;
 mod policy;
 mod rollback;
 mod suppression;
+mod wave;
 mod window;
 
 pub use agent::Agent;
@@ -26,6 +27,7 @@ pub use pin::Pin;
 pub use policy::{Policy, PolicyVerdict};
 pub use rollback::RolledBack;
 pub use suppression::Suppression;
+pub use wave::Wave;
 pub use window::Maintenance;
 
 use crate::{model::Release, version::Version};

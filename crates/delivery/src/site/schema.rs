@@ -1,0 +1,35 @@
+//! Tables and columns of environments in git.
+
+use bascule_store::Migration;
+
+/// What is no longer declared, what is declared and does not exist, secrets, when a release ran into trouble.
+pub(crate) const ENVIRONMENTS: Migration = Migration {
+    id: "delivery-0008-environments",
+    sql: "
+        ALTER TABLE environment ADD COLUMN undeclared_at BIGINT;
+        ALTER TABLE environment ADD COLUMN pruned_at BIGINT;
+        CREATE INDEX environment_undeclared ON environment (undeclared_at);
+        ALTER TABLE site ADD COLUMN prune BOOLEAN NOT NULL DEFAULT FALSE;
+        CREATE TABLE site_unknown (
+            site TEXT NOT NULL,
+            product TEXT NOT NULL,
+            since BIGINT NOT NULL,
+            PRIMARY KEY (site, product)
+        );
+        CREATE TABLE site_prune (
+            site TEXT PRIMARY KEY,
+            refused TEXT NOT NULL,
+            installs TEXT NOT NULL,
+            confirmed TEXT NOT NULL,
+            at BIGINT NOT NULL
+        );
+        CREATE TABLE delivery_secret (
+            site TEXT NOT NULL,
+            name TEXT NOT NULL,
+            sealed TEXT NOT NULL,
+            actor TEXT NOT NULL,
+            updated_at BIGINT NOT NULL,
+            PRIMARY KEY (site, name)
+        );
+    ",
+};
