@@ -40,8 +40,10 @@ impl Machine {
     pub(crate) fn driver(&self, kind: DriverKind) -> Arc<dyn Driver> {
         match kind {
             DriverKind::Process => Arc::clone(&self.sandboxed) as Arc<dyn Driver>,
-            DriverKind::Podman => Arc::clone(&self.containers) as Arc<dyn Driver>,
-            DriverKind::Kubernetes => Arc::new(Unknown),
+            DriverKind::Podman if self.drivers.contains(&kind) => {
+                Arc::clone(&self.containers) as Arc<dyn Driver>
+            }
+            kind => Arc::new(Unknown(kind)),
         }
     }
 

@@ -10,7 +10,7 @@ pub(crate) use seal::Seal;
 use crate::artifacts::Missing;
 use async_trait::async_trait;
 use bascule_core::{InstanceId, Problem};
-use bascule_wire::agent::{ArtifactSource, Limits};
+use bascule_wire::agent::{ArtifactSource, Driver as DriverKind, Limits};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
@@ -73,7 +73,7 @@ pub(crate) trait Driver: Send + Sync + std::fmt::Debug {
 
 /// Stands for a driver that this agent does not have.
 #[derive(Debug)]
-pub(crate) struct Unknown;
+pub(crate) struct Unknown(pub(crate) DriverKind);
 
 #[async_trait]
 impl Driver for Unknown {
@@ -82,17 +82,22 @@ impl Driver for Unknown {
     }
 
     async fn prepare(&self, _: &Job, _: &Path, _: &mut Option<Seal>) -> Result<(), Missing> {
-        Err(Missing::Forever(unknown()))
+        Err(Missing::Forever(unknown(self.0)))
     }
 
     async fn start(&self, _: &Job, _: u16) -> Result<Box<dyn Process>, Problem> {
-        Err(unknown())
+        Err(unknown(self.0))
     }
 }
 
-fn unknown() -> Problem {
-    Problem::invalid("no_driver", "This agent has no driver for Kubernetes.")
-        .next("Assign the environment to an agent that has it, or choose another driver.")
+fn unknown(kind: DriverKind) -> Problem {
+    let kind = kind.as_str();
+    Problem::invalid(
+        "no_driver",
+        format!("The agent's machine has no {kind} that works."),
+    )
+    .why("It was looked for when the agent was started.")
+    .next("Install it and start the agent again, or choose another driver or another agent.")
 }
 
 /// An archive that cannot be used, ever.

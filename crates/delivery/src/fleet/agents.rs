@@ -9,7 +9,7 @@ use bascule_core::{Actor, ActorKind, AgentId, Digest, InstanceId, Problem, Resul
 use bascule_ledger::facts::delivery::{AgentEnrolled, AgentSeen, AgentSkewed, InstanceChanged};
 use bascule_store::{Backend, Json, Query as _};
 use bascule_wire::agent::{
-    AgentReport, ArtifactSource, DesiredInstance, DesiredState, Driver, InstanceReport, InstanceState,
+    AgentReport, ArtifactSource, DesiredInstance, DesiredState, InstanceReport, InstanceState,
 };
 use std::{collections::HashMap, time::Duration};
 
@@ -287,6 +287,7 @@ fn already_missing(before: &Instance) -> bool {
 fn desired_instance(wanted: Wanted) -> DesiredInstance {
     let Json(product) = wanted.product;
     let variables = product.variables_in(&wanted.environment);
+    let driver = product.driver.unwrap_or_default();
     DesiredInstance {
         instance: wanted.id,
         deployment: wanted.deployment_id,
@@ -300,8 +301,8 @@ fn desired_instance(wanted: Wanted) -> DesiredInstance {
             size: u64::try_from(wanted.artifact_size).unwrap_or(0),
             file_name: wanted.artifact_file,
         },
-        driver: Driver::Process,
-        command: product.command,
+        driver,
+        command: product.command_of(driver).to_owned(),
         variables,
         environment_name: wanted.environment,
         health: product.health,

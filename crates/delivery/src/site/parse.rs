@@ -3,6 +3,7 @@
 use super::{FILE_BYTES, Site, SiteInstall};
 use crate::product::{
     Position, STABLE_CHANNEL,
+    image::driver,
     relations::{product_path, word, yes},
     values::{Fields, duration, list, text, variables, whole},
     yaml::{self, Node, error},
@@ -48,6 +49,7 @@ const KEYS: &[&str] = &[
     "environment",
     "tier",
     "agent",
+    "driver",
     "channel",
     "prereleases",
     "windows",
@@ -96,6 +98,7 @@ fn read(file: &str, bytes: &[u8]) -> Read<Site> {
         agent: fields
             .take("agent")
             .map_or(Ok(String::new()), |n| word(&n, "agent"))?,
+        driver: driver(fields.take("driver"))?,
         channel: channel(fields.take("channel"))?.unwrap_or_else(|| STABLE_CHANNEL.to_owned()),
         prereleases: flag(fields.take("prereleases"), "prereleases")?,
         windows,
@@ -183,7 +186,15 @@ fn installs(node: Option<Node>) -> Read<Vec<SiteInstall>> {
     let mut all: Vec<SiteInstall> = Vec::new();
     for node in list(node, "install", allowed, 2_000)? {
         let at = node.at;
-        let known = ["product", "channel", "pin", "reason", "approvals", "variables"];
+        let known = [
+            "product",
+            "driver",
+            "channel",
+            "pin",
+            "reason",
+            "approvals",
+            "variables",
+        ];
         let mut fields = Fields::of(node, "an install", &known)?;
         let product = product_path(&fields.need("product", "`product: group/project`")?)?;
         if all.iter().any(|known| known.product == product) {
@@ -201,6 +212,7 @@ fn installs(node: Option<Node>) -> Read<Vec<SiteInstall>> {
         };
         all.push(SiteInstall {
             product,
+            driver: driver(fields.take("driver"))?,
             channel: channel(fields.take("channel"))?.unwrap_or_default(),
             pin,
             pin_reason: fields
