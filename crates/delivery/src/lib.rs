@@ -22,6 +22,7 @@ pub mod rollout;
 mod schema;
 pub mod site;
 mod subscriptions;
+mod task;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -97,6 +98,7 @@ impl Delivery {
             .merge(pages::routes())
             .merge(plan::routes())
             .merge(plan::pages::routes())
+            .merge(task::api::routes())
             .with_state(self.clone())
     }
 

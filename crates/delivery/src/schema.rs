@@ -3,7 +3,14 @@
 use bascule_store::Migration;
 
 /// Migrations, in order.
-pub const MIGRATIONS: &[Migration] = &[FIRST, crate::fleet::schema::AGENTS, STRATEGIES, PLANS, EPOCH];
+pub const MIGRATIONS: &[Migration] = &[
+    FIRST,
+    crate::fleet::schema::AGENTS,
+    STRATEGIES,
+    PLANS,
+    EPOCH,
+    crate::task::schema::TASKS,
+];
 
 /// Many environments: what belongs in them, what may be there, and what is planned.
 const PLANS: Migration = Migration {

@@ -13,6 +13,7 @@ pub mod output;
 mod plan;
 mod project;
 mod release;
+mod task;
 
 use crate::config::ServerOptions;
 use clap::{Parser, Subcommand};
@@ -142,6 +143,9 @@ With --why: exit code 0 when it runs or could be put there now, 3 when something
   bascule suppress site-7 --reason \"audit\" --minutes 120
   bascule suppress site-7 --end")]
     Suppress(plan::Suppress),
+    /// Commands run once in an environment: approved, recorded, their output streamed
+    #[command(subcommand)]
+    Task(task::Task),
     /// Rollouts: watch, promote, pause, resume, abort
     #[command(subcommand)]
     Rollout(delivery::Rollout),
@@ -205,6 +209,7 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Edges(verb) => verb.run("edge", &context()?).await,
         Verb::Deploy(verb) => verb.run(&context()?).await,
         Verb::Rollout(verb) => verb.run(&context()?).await,
+        Verb::Task(verb) => verb.run(&context()?).await,
         Verb::Plan(verb) => verb.run(&context()?).await,
         Verb::Recall(verb) => verb.run(&context()?).await,
         Verb::Approve(verb) => verb.run(&context()?).await,

@@ -103,7 +103,7 @@ impl Delivery {
         Ok(id)
     }
 
-    async fn named_environment(&self, project: ProjectId, name: &str) -> Result<Environment> {
+    pub(crate) async fn named_environment(&self, project: ProjectId, name: &str) -> Result<Environment> {
         if let Some(environment) = environment::store::by_name(&self.db, project, name).await? {
             return Ok(environment);
         }

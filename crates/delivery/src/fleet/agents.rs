@@ -75,13 +75,19 @@ impl Delivery {
         wait: Duration,
     ) -> Result<DesiredState> {
         self.take_report(agent, report).await?;
+        self.take_task_reports(agent, &report.tasks).await?;
         let revision = self.wait_for(Channel::Agent, known, wait.min(AGENT_WAIT)).await?;
         let instances = instances::wanted_of(&self.db, agent.id)
             .await?
             .into_iter()
             .map(desired_instance)
             .collect();
-        Ok(DesiredState { revision, instances })
+        let tasks = self.desired_tasks(agent).await?;
+        Ok(DesiredState {
+            revision,
+            instances,
+            tasks,
+        })
     }
 
     /// The present revision, as soon as it is not `known`, or after `wait`.
@@ -109,9 +115,9 @@ impl Delivery {
     }
 
     async fn take_report(&self, agent: &Agent, report: &AgentReport) -> Result<()> {
-        if report.instances.len() > INSTANCES {
+        if report.instances.len() > INSTANCES || report.tasks.len() > INSTANCES {
             return Err(Problem::too_large(format!(
-                "The report names more than {INSTANCES} instances."
+                "The report names more than {INSTANCES} instances or tasks."
             )));
         }
         let now = self.now();

@@ -9,6 +9,7 @@ mod plans_hold;
 mod refusals;
 mod restart;
 mod scenario;
+mod tasks;
 mod web;
 
 use crate::{
@@ -312,6 +313,7 @@ impl World {
             machine: MachineFacts::default(),
             drivers: Vec::new(),
             instances: instances.to_vec(),
+            tasks: Vec::new(),
         }
     }
 
