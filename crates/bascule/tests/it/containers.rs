@@ -33,7 +33,7 @@ async fn blue_green(app: &TestApp, driver: &str) {
     assert_eq!(before["serving"]["driver"], driver);
 
     // The switch.
-    let users = Users::of(&url);
+    let users = Users::of(&url).await;
     version("1.1.0").release(app, &git).await;
     production("1.1.0").await;
     serves(app, "production", "1.1.0").await;
@@ -52,7 +52,7 @@ async fn blue_green(app: &TestApp, driver: &str) {
     }
 
     // The abort, in the middle of the next one.
-    let users = Users::of(&url);
+    let users = Users::of(&url).await;
     version("1.2.0").release(app, &git).await;
     production("1.2.0").await;
     let begun = until(

@@ -325,7 +325,14 @@ pub struct Counted {
 }
 
 impl Users {
-    pub fn of(url: &str) -> Self {
+    /// Users of an address, from when it first answers: an edge hears of a first version a moment after the
+    /// hub holds it for served.
+    pub async fn of(url: &str) -> Self {
+        until("the address to answer", Duration::from_secs(30), async || {
+            reqwest::get(url).await.ok()?.status().is_success().then_some(())
+        })
+        .await;
+        let begun = std::time::Instant::now();
         let (stop, asked, lost) = (
             Arc::new(AtomicBool::new(false)),
             Arc::new(AtomicU64::new(0)),
@@ -349,7 +356,8 @@ impl Users {
                             other => format!("{other:?}"),
                         },
                     };
-                    losses.lock().unwrap().push(why);
+                    let after = begun.elapsed().as_millis();
+                    losses.lock().unwrap().push(format!("after {after} ms: {why}"));
                 });
                 while flights.try_join_next().is_some() {}
             }
@@ -378,11 +386,7 @@ impl Counted {
     pub fn nothing_lost(&self, of_at_least: u64) {
         assert!(self.asked >= of_at_least, "only {} requests", self.asked);
         let (asked, count) = (self.asked, self.lost.len());
-        assert!(
-            count == 0,
-            "{count} of {asked} lost, such as {:?}",
-            self.lost.first()
-        );
+        assert!(count == 0, "{count} of {asked} lost: {:?}", self.lost);
         println!("{asked} requests, none lost");
     }
 }

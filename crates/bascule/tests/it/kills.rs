@@ -162,7 +162,11 @@ impl Site {
             number += 1;
             let version = format!("1.{number}.0");
             let url = serves(&self.app, SITE, &serving).await;
-            let users = self.podman.then(|| Users::of(&url));
+            let users = if self.podman {
+                Some(Users::of(&url).await)
+            } else {
+                None
+            };
             self.release(Version {
                 rollout: if self.podman {
                     Version::new("").rollout
@@ -275,7 +279,7 @@ async fn a_hub_killed_between_plan_and_report_takes_no_step_twice_and_loses_none
 async fn a_health_check_that_hangs_and_a_crash_loop_never_meet_users_and_say_why() {
     let site = Site::start("process").await;
     let url = serves(&site.app, SITE, "1.0.0").await;
-    let users = Users::of(&url);
+    let users = Users::of(&url).await;
     let staging = |name: &str| format!("environments: {{ staging: {{ variables: {{ {name}: \"\" }} }} }}\n");
     for (version, name, says) in [
         ("1.1.0", "CRASH", "no database to be found"),

@@ -155,9 +155,10 @@ async fn a_site_that_asks_for_approval_gets_it_before_the_task_runs() {
         "api",
     ]);
     let maintainer = app.cli_as(maintainer["secret"].as_str().unwrap());
-    let asked = maintainer.json(&[
-        "task", "run", "--in", SITE, PROJECT, "--detach", "--", "echo", "done",
-    ]);
+    let run = [
+        "task", "run", "--json", "--detach", "--in", SITE, PROJECT, "--", "echo", "done",
+    ];
+    let asked: serde_json::Value = serde_json::from_str(&maintainer.ok(&run)).unwrap();
     let id = asked["id"].as_str().unwrap();
     assert_eq!(asked["status"], "waiting");
     let (code, said) = maintainer.refused(&["task", "approve", PROJECT, id, "--as", "security"]);
