@@ -1,7 +1,10 @@
 //! What the agent says of its instances, kept in one place from which reports are made.
 
-use bascule_core::InstanceId;
-use bascule_wire::agent::{DesiredInstance, InstanceReport, InstanceState};
+use bascule_core::{InstanceId, TaskId};
+use bascule_wire::{
+    agent::{DesiredInstance, InstanceReport, InstanceState},
+    task::{TaskReport, TaskState},
+};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Mutex, PoisonError},
@@ -12,6 +15,7 @@ use tokio::sync::watch;
 #[derive(Debug)]
 pub(crate) struct Board {
     reports: Mutex<BTreeMap<InstanceId, InstanceReport>>,
+    tasks: Mutex<BTreeMap<TaskId, TaskReport>>,
     changes: watch::Sender<u64>,
 }
 
@@ -19,6 +23,7 @@ impl Board {
     pub(crate) fn new() -> Self {
         Self {
             reports: Mutex::default(),
+            tasks: Mutex::default(),
             changes: watch::Sender::new(0),
         }
     }
@@ -31,6 +36,36 @@ impl Board {
             .values()
             .cloned()
             .collect()
+    }
+
+    /// What is said of tasks now.
+    pub(crate) fn tasks(&self) -> Vec<TaskReport> {
+        self.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .values()
+            .cloned()
+            .collect()
+    }
+
+    /// Says how a task stands.
+    pub(crate) fn put_task(&self, report: TaskReport) {
+        let before = self
+            .tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(report.task, report.clone());
+        if before != Some(report) {
+            self.changed();
+        }
+    }
+
+    /// Takes down tasks that nobody asks for any more, unless they run.
+    pub(crate) fn keep_tasks(&self, asked: &BTreeSet<TaskId>) {
+        self.tasks
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|task, report| asked.contains(task) || report.state == TaskState::Running);
     }
 
     /// Rises with each change.

@@ -13,7 +13,7 @@ use bascule_core::{InstanceId, Problem};
 use bascule_wire::agent::{DesiredInstance, InstanceState};
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     time::{Instant, sleep, sleep_until},
 };
 
@@ -51,6 +51,8 @@ pub(crate) struct Instance {
     seal: Option<Seal>,
     output: Output,
     smoked: bool,
+    /// Held while it is not known how what went on without an agent is: nothing is reported until then.
+    settling: Option<mpsc::Sender<()>>,
 }
 
 impl Instance {
@@ -59,6 +61,7 @@ impl Instance {
         let output = Output::new(spec.instance, &job.folder.join("output.log"));
         Self {
             driver: machine.driver(spec.driver),
+            settling: machine.settling(),
             machine,
             spec,
             told,
@@ -72,7 +75,9 @@ impl Instance {
     /// Lives until told to end, then wipes its folder. A failed one waits to be told.
     pub(crate) async fn live(mut self) -> InstanceId {
         self.machine.board.put(&self.spec, InstanceState::Fetching, "");
-        match self.work().await {
+        let end = self.work().await;
+        self.settling = None;
+        match end {
             End::Failed(message) | End::Crashed(message) => {
                 self.say(InstanceState::Failed, &message);
                 self.until(|told| told == Told::Stop).await;
@@ -98,6 +103,7 @@ impl Instance {
             self.machine.ports.claim(*port);
             self.started(process.pid());
         } else {
+            self.settling = None;
             self.wipe().await;
         }
         loop {
@@ -136,6 +142,7 @@ impl Instance {
 
     /// Reports a crash and waits before the next start; true if it was told to end or drain meanwhile.
     async fn crashed(&mut self, message: String, crashes: &mut Backoff) -> bool {
+        self.settling = None;
         self.machine.board.update(self.spec.instance, |report| {
             report.state = InstanceState::Crashed;
             report.message = message;
@@ -173,7 +180,7 @@ impl Instance {
         }
         let port = self.machine.ports.take(self.machine.host);
         let port = port.map_err(|error| End::Crashed(format!("No free port was found: {error}.")))?;
-        match self.driver.start(&self.job, port).await {
+        match self.driver.start(&self.job, Some(port)).await {
             Ok(process) => {
                 self.started(process.pid());
                 Ok(Some((port, process)))
@@ -205,7 +212,10 @@ impl Instance {
         let now = self.machine.clock.now();
         self.machine.board.update(self.spec.instance, |report| {
             report.state = InstanceState::Starting;
-            report.message = String::new();
+            // Why it had to be started again is told until it is healthy.
+            if report.restarts == 0 {
+                report.message = String::new();
+            }
             report.address = None;
             report.pid = Some(pid);
             report.started_at = Some(now);
@@ -313,6 +323,7 @@ impl Instance {
                         });
                     }
                     self.say(InstanceState::Healthy, "");
+                    self.settling = None;
                     self.smoke(address).await;
                 }
                 Err(why) if !ever => {
@@ -428,7 +439,7 @@ enum Watched {
     ToEnd,
 }
 
-fn in_words(problem: &Problem) -> String {
+pub(crate) fn in_words(problem: &Problem) -> String {
     [&problem.what, &problem.why]
         .into_iter()
         .filter(|text| !text.is_empty())
@@ -447,10 +458,11 @@ fn job(machine: &Machine, spec: &DesiredInstance) -> Job {
     ];
     variables.extend(spec.variables.clone());
     Job {
-        instance: spec.instance,
+        name: spec.instance.to_string(),
         folder: machine.instance_folder(spec.instance),
         artifact: spec.artifact.clone(),
         command: spec.command.clone(),
+        words: Vec::new(),
         variables,
         limits: spec.limits.clone(),
     }

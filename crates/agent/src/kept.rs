@@ -29,11 +29,17 @@ impl Kept {
     }
 
     /// Keeps a state: whole or not at all. Only for this user, as variables may hold secrets.
+    ///
+    /// Tasks are not kept: they are begun at the server's present word, never at an old one.
     pub(crate) fn write(&self, state: &DesiredState) -> io::Result<()> {
+        let state = DesiredState {
+            tasks: Vec::new(),
+            ..state.clone()
+        };
         let folder = self.0.parent().ok_or(io::ErrorKind::NotFound)?;
         // Temporary files get mode 0600.
         let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        serde_json::to_writer(&mut file, state)?;
+        serde_json::to_writer(&mut file, &state)?;
         file.flush()?;
         file.as_file().sync_all()?;
         file.persist(&self.0)?;
@@ -54,6 +60,7 @@ mod tests {
         let state = DesiredState {
             revision: 7,
             instances: vec![desired()],
+            ..DesiredState::default()
         };
         kept.write(&state).unwrap();
         assert_eq!(kept.read().unwrap().instances, state.instances);

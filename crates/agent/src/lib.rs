@@ -14,6 +14,7 @@ mod output;
 pub mod plan;
 mod probe;
 mod sync;
+mod task;
 mod unpack;
 
 use artifacts::Artifacts;
@@ -32,12 +33,19 @@ use std::{
     fs::File,
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::{sync::watch, task::JoinSet};
+use task::Tasks;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
+/// Longest time that what went on without an agent gets to be seen healthy before anything is reported. Reported
+/// before, it would be taken out of traffic for want of news.
+const SETTLE: Duration = Duration::from_secs(5);
 /// Time that products get beyond their own grace when the agent stops.
 const STOP: Duration = Duration::from_secs(5);
 
@@ -128,6 +136,7 @@ impl Agent {
             drivers.push(DriverKind::Podman);
         }
         let data_dir = data_dir.clone();
+        let (settling, mut settled) = mpsc::channel(1);
         let machine = Machine {
             data_dir,
             host,
@@ -140,8 +149,10 @@ impl Agent {
             containers: Arc::new(containers),
             drivers,
             crash_pause,
+            settling: Mutex::new(Some(settling)),
         };
         let machine = Arc::new(machine);
+        let mut tasks = Tasks::open(Arc::clone(&machine), client.clone()).await;
         let kept = Kept::new(&machine.data_dir);
         let known = kept.read();
         // Processes of an agent before this one died with it. Its containers did not: those that are still
@@ -149,20 +160,42 @@ impl Agent {
         let wanted = known
             .iter()
             .flat_map(|state| &state.instances)
-            .map(|instance| instance.instance);
-        machine.containers.sweep(&wanted.collect()).await;
+            .map(|instance| instance.instance.to_string());
+        machine
+            .containers
+            .sweep(&wanted.chain(tasks.open_names()).collect())
+            .await;
         if let Err(error) = instance::wipe(&machine.instances_folder()) {
             tracing::warn!(%error, "folders of earlier instances cannot be removed");
         }
-        let desired = watch::Sender::new(known.map(Arc::new));
         let mut agency = Agency::new(Arc::clone(&machine), kept);
+        if let Some(state) = &known {
+            agency.carry_out(state);
+        }
+        drop(
+            machine
+                .settling
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
+        tokio::select! {
+            () = cancel.cancelled() => {}
+            // Nobody sends; the end is heard when the last instance lets go.
+            _ = settled.recv() => {}
+            () = tokio::time::sleep(SETTLE) => {}
+        }
+        // Tasks are begun at the server's present word only.
+        let desired = watch::Sender::new(known.map(Arc::new));
         tokio::select! {
             () = cancel.cancelled() => {}
             () = Box::pin(agency.reconcile(desired.subscribe())) => {}
+            () = Box::pin(tasks.follow(desired.subscribe())) => {}
             () = Box::pin(sync::follow(&client, &machine, &desired)) => {}
             () = Box::pin(sync::report(&client, &machine, desired.subscribe())) => {}
         }
         agency.end().await;
+        tasks.end().await;
         machine.containers.sweep(&BTreeSet::new()).await;
         Ok(())
     }
@@ -298,10 +331,12 @@ impl Agency {
     }
 
     async fn collect_garbage(&self, state: &DesiredState) {
+        let of_tasks = state.tasks.iter().map(|task| task.artifact.digest.clone());
         let used: BTreeSet<_> = state
             .instances
             .iter()
             .map(|instance| instance.artifact.digest.clone())
+            .chain(of_tasks)
             .collect();
         self.machine.containers.collect_garbage(&used).await;
         let machine = Arc::clone(&self.machine);

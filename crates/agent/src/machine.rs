@@ -15,6 +15,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
+use tokio::sync::mpsc;
 
 /// The machine as the agent uses it.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(crate) struct Machine {
     pub(crate) drivers: Vec<DriverKind>,
     /// Pause after a first crash.
     pub(crate) crash_pause: Duration,
+    /// While the agent starts: held by each instance of which it is not known yet how it is.
+    pub(crate) settling: Mutex<Option<mpsc::Sender<()>>>,
 }
 
 impl Machine {
@@ -40,9 +43,24 @@ impl Machine {
     pub(crate) fn driver(&self, kind: DriverKind) -> Arc<dyn Driver> {
         match kind {
             DriverKind::Process => Arc::clone(&self.sandboxed) as Arc<dyn Driver>,
-            DriverKind::Podman => Arc::clone(&self.containers) as Arc<dyn Driver>,
-            DriverKind::Kubernetes => Arc::new(Unknown),
+            DriverKind::Podman if self.drivers.contains(&kind) => {
+                Arc::clone(&self.containers) as Arc<dyn Driver>
+            }
+            kind => Arc::new(Unknown(kind)),
         }
+    }
+
+    /// What an instance holds until it is known how it is; `None` once the agent has started.
+    pub(crate) fn settling(&self) -> Option<mpsc::Sender<()>> {
+        self.settling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// A folder for each task.
+    pub(crate) fn tasks_folder(&self) -> PathBuf {
+        self.data_dir.join("tasks")
     }
 
     /// All instances' folders.

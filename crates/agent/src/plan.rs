@@ -102,6 +102,7 @@ mod tests {
         DesiredState {
             revision: 1,
             instances,
+            tasks: Vec::new(),
         }
     }
 

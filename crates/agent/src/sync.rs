@@ -95,6 +95,7 @@ async fn sync(client: &Client, machine: &Machine, revision: i64, wait: u64) -> R
         machine: crate::machine::facts(),
         drivers: machine.drivers.clone(),
         instances: machine.board.reports(),
+        tasks: machine.board.tasks(),
     };
     let request = client
         .request(Method::POST, "/api/v1/agent/sync")

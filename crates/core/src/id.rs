@@ -78,6 +78,8 @@ uuid_ids! {
     RolloutId = "rollout";
     /// One running copy of a release in an environment.
     InstanceId = "instance";
+    /// A command run once in an environment.
+    TaskId = "task";
     /// An incident.
     IncidentId = "incident";
 }

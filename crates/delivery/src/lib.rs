@@ -23,6 +23,7 @@ mod schema;
 pub(crate) mod secret;
 pub mod site;
 mod subscriptions;
+mod task;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -101,6 +102,7 @@ impl Delivery {
             .merge(site::routes())
             .merge(site::pages::routes())
             .merge(secret::routes())
+            .merge(task::api::routes())
             .with_state(self.clone())
     }
 

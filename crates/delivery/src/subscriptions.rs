@@ -12,6 +12,7 @@ use bascule_ledger::{
         supplychain::ReleasePublished,
     },
 };
+use std::collections::BTreeMap;
 
 /// A release was published: if it describes a product, it goes to staging by itself.
 pub(crate) struct OnRelease(pub(crate) Delivery);
@@ -104,7 +105,7 @@ impl Delivery {
         let Some(path) = self.ports.projects.path(fact.project).await? else {
             return Ok(());
         };
-        let Some(found) = self.product_of(&release).await? else {
+        let Some(found) = self.product_of(&release, &BTreeMap::new()).await? else {
             return Ok(());
         };
         let tx = self.db.begin().await?;
@@ -136,7 +137,7 @@ impl Delivery {
                         part,
                         cause: "release",
                         forced: String::new(),
-                        settings: std::collections::BTreeMap::new(),
+                        settings: BTreeMap::new(),
                     };
                     self.create(&tx, &Actor::system(), &staging, order).await?;
                 }

@@ -35,6 +35,7 @@ pub(crate) fn deployment(row: &Deployment, names: &Names, rollout: Option<Rollou
         reason: row.reason.clone(),
         forced: row.forced.clone(),
         artifact: row.artifact_digest.clone(),
+        driver: row.product.0.driver.unwrap_or_default().as_str().to_owned(),
         rollout,
         created_at: row.created_at,
         exposed_at: row.exposed_at,

@@ -141,6 +141,7 @@ text_columns!(
     core::DeploymentId,
     core::RolloutId,
     core::InstanceId,
+    core::TaskId,
     core::IncidentId,
     core::Digest,
     core::Role,

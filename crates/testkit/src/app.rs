@@ -26,6 +26,8 @@ pub struct TestApp {
     variables: Vec<(String, String)>,
     /// Started in the directory above its data, which it is told as a relative path.
     relative: bool,
+    /// Where it listens at its first start.
+    listen: String,
     child: Option<Child>,
     log: Arc<Mutex<VecDeque<String>>>,
     url: String,
@@ -64,6 +66,15 @@ impl TestApp {
         app
     }
 
+    /// Starts it on another address than loopback's; only for a network that is the test's own.
+    #[must_use]
+    pub fn start_on(binary: &str, listen: &str) -> Self {
+        let mut app = Self::new(binary, Database::Sqlite, &[]);
+        listen.clone_into(&mut app.listen);
+        app.resume();
+        app
+    }
+
     /// Starts it with its data on a disk of its own of so many MiB.
     ///
     /// # Panics
@@ -94,6 +105,7 @@ impl TestApp {
                 .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))
                 .collect(),
             relative: false,
+            listen: "127.0.0.1:0".to_owned(),
             child: None,
             log: Arc::default(),
             url: String::new(),
@@ -113,7 +125,7 @@ impl TestApp {
         assert!(self.child.is_none(), "it runs already");
         // The same port after a restart, so that those who wait for the server find it again.
         let listen = if self.url.is_empty() {
-            "127.0.0.1:0"
+            &self.listen
         } else {
             self.url.trim_start_matches("http://")
         };

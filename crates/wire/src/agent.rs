@@ -4,6 +4,7 @@
 //! `POST /api/v1/agent/sync?revision=R&wait=S` with the agent's token as bearer. When `R` is the present
 //! revision the answer hangs up to `S` seconds until something changes.
 
+use crate::task::{DesiredTask, TaskReport};
 use bascule_core::{DeploymentId, Digest, EnvironmentId, InstanceId, ReleaseId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -30,6 +31,9 @@ pub struct AgentReport {
     pub drivers: Vec<Driver>,
     /// Everything that runs, or that ran and failed, and is still desired or not yet gone.
     pub instances: Vec<InstanceReport>,
+    /// The tasks that run, or ran and are asked for still.
+    #[serde(default)]
+    pub tasks: Vec<TaskReport>,
 }
 
 /// What a machine has left. Zero stands for what is not known.
@@ -152,6 +156,9 @@ pub struct DesiredState {
     pub revision: i64,
     /// The instances that should exist.
     pub instances: Vec<DesiredInstance>,
+    /// The tasks that have not ended.
+    #[serde(default)]
+    pub tasks: Vec<DesiredTask>,
 }
 
 /// One instance that should exist.

@@ -56,6 +56,8 @@ pub struct Deployment {
     pub forced: String,
     /// Digest of the artifact that runs.
     pub artifact: Digest,
+    /// The driver that runs it: `process` or `podman`.
+    pub driver: String,
     /// Its rollout, if traffic went over in steps.
     pub rollout: Option<RolloutId>,
     /// When it was asked for.

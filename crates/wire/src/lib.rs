@@ -13,4 +13,5 @@ pub mod incidents;
 pub mod insights;
 pub mod release;
 pub mod runner;
+pub mod task;
 pub mod telemetry;

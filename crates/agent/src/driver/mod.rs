@@ -9,27 +9,40 @@ pub(crate) use seal::Seal;
 
 use crate::artifacts::Missing;
 use async_trait::async_trait;
-use bascule_core::{InstanceId, Problem};
-use bascule_wire::agent::{ArtifactSource, Limits};
+use bascule_core::Problem;
+use bascule_wire::agent::{ArtifactSource, Driver as DriverKind, Limits};
 use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
 use tokio::io::AsyncRead;
 
+/// What a task's name begins with.
+pub(crate) const TASK: &str = "task-";
+
 /// What a driver runs.
 #[derive(Clone, Debug)]
 pub(crate) struct Job {
-    pub(crate) instance: InstanceId,
-    /// A folder of the instance's own.
+    /// An instance's identifier, or a task's with [`TASK`] before it.
+    pub(crate) name: String,
+    /// A folder of its own.
     pub(crate) folder: PathBuf,
     /// What it was fetched from.
     pub(crate) artifact: ArtifactSource,
     /// By `/bin/sh -c`; empty for what the artifact itself names, where it can.
     pub(crate) command: String,
+    /// A program and its arguments, to be run as they are; wins over the command.
+    pub(crate) words: Vec<String>,
     /// Environment variables, without `HOST` and `PORT`.
     pub(crate) variables: Vec<(String, String)>,
     pub(crate) limits: Limits,
+}
+
+impl Job {
+    /// Whether it is run once and ends by itself, where what else runs is kept running.
+    pub(crate) fn is_task(&self) -> bool {
+        self.name.starts_with(TASK)
+    }
 }
 
 /// How a process or container ended.
@@ -60,20 +73,22 @@ pub(crate) trait Process: Send {
 /// A way to run instances.
 #[async_trait]
 pub(crate) trait Driver: Send + Sync + std::fmt::Debug {
-    /// What still runs of this job from before this agent was started, with its port.
+    /// What still runs of this job from before this agent was started, with its port; of a task also what ended
+    /// meanwhile.
     async fn adopt(&self, job: &Job) -> Option<(u16, Box<dyn Process>)>;
 
     /// Makes a verified artifact ready in the job's folder. Called before each start; what is found as it was
     /// made is left alone, what was altered since is made anew.
     async fn prepare(&self, job: &Job, artifact: &Path, seal: &mut Option<Seal>) -> Result<(), Missing>;
 
-    /// Starts what was made ready, to listen on a port. A problem below 500 will not go away by trying again.
-    async fn start(&self, job: &Job, port: u16) -> Result<Box<dyn Process>, Problem>;
+    /// Starts what was made ready, to listen on a port; a task listens on none. A problem below 500 will not go
+    /// away by trying again.
+    async fn start(&self, job: &Job, port: Option<u16>) -> Result<Box<dyn Process>, Problem>;
 }
 
 /// Stands for a driver that this agent does not have.
 #[derive(Debug)]
-pub(crate) struct Unknown;
+pub(crate) struct Unknown(pub(crate) DriverKind);
 
 #[async_trait]
 impl Driver for Unknown {
@@ -82,17 +97,22 @@ impl Driver for Unknown {
     }
 
     async fn prepare(&self, _: &Job, _: &Path, _: &mut Option<Seal>) -> Result<(), Missing> {
-        Err(Missing::Forever(unknown()))
+        Err(Missing::Forever(unknown(self.0)))
     }
 
-    async fn start(&self, _: &Job, _: u16) -> Result<Box<dyn Process>, Problem> {
-        Err(unknown())
+    async fn start(&self, _: &Job, _: Option<u16>) -> Result<Box<dyn Process>, Problem> {
+        Err(unknown(self.0))
     }
 }
 
-fn unknown() -> Problem {
-    Problem::invalid("no_driver", "This agent has no driver for Kubernetes.")
-        .next("Assign the environment to an agent that has it, or choose another driver.")
+fn unknown(kind: DriverKind) -> Problem {
+    let kind = kind.as_str();
+    Problem::invalid(
+        "no_driver",
+        format!("The agent's machine has no {kind} that works."),
+    )
+    .why("It was looked for when the agent was started.")
+    .next("Install it and start the agent again, or choose another driver or another agent.")
 }
 
 /// An archive that cannot be used, ever.

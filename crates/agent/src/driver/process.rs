@@ -32,7 +32,7 @@ impl Driver for Sandboxed {
     async fn prepare(&self, job: &Job, artifact: &Path, seal: &mut Option<Seal>) -> Result<(), Missing> {
         // Not broken off half way: what unpacks would go on in a folder that is being wiped.
         let (root, name) = (job.folder.join("root"), job.artifact.file_name.clone());
-        let (artifact, known, instance) = (artifact.to_owned(), seal.take(), job.instance);
+        let (artifact, known, instance) = (artifact.to_owned(), seal.take(), job.name.clone());
         let made = tokio::task::spawn_blocking(move || -> Result<Seal, Failure> {
             if let Some(seal) = known {
                 match seal.broken(false)? {
@@ -63,12 +63,24 @@ impl Driver for Sandboxed {
         }
     }
 
-    async fn start(&self, job: &Job, port: u16) -> Result<Box<dyn Process>, Problem> {
+    async fn start(&self, job: &Job, port: Option<u16>) -> Result<Box<dyn Process>, Problem> {
+        let mut words = vec!["-c".to_owned()];
+        if job.words.is_empty() {
+            words.push(job.command.clone());
+        } else {
+            // The shell looks the program up and becomes it.
+            words.extend(["exec \"$@\"".to_owned(), "sh".to_owned()]);
+            words.extend(job.words.iter().cloned());
+        }
+        let mut listens = Vec::new();
+        if let Some(port) = port {
+            listens.push(("PORT".to_owned(), port.to_string()));
+        }
         let running = Sandbox::command("/bin/sh")
-            .args(["-c", &job.command])
+            .args(words)
             .env("HOST", self.host.to_string())
             .envs(job.variables.iter().cloned())
-            .env("PORT", port.to_string())
+            .envs(listens)
             .bind(job.folder.join("root"), INSIDE)
             .directory(INSIDE)
             .network(Network::Host)

@@ -10,6 +10,7 @@
 mod damage;
 mod podman;
 mod support;
+mod tasks;
 
 use bascule_wire::agent::InstanceState::{Crashed, Draining, Failed, Healthy, Stopped, Unhealthy};
 use std::{

@@ -32,7 +32,7 @@ wait $(cat /tmp/pid)
 exit 3
 "#;
 
-fn sh(script: &str) -> String {
+pub(crate) fn sh(script: &str) -> String {
     let output = Command::new("sh").args(["-ec", script]).output().unwrap();
     assert!(
         output.status.success(),
@@ -64,7 +64,7 @@ fn image() -> &'static [u8] {
     })
 }
 
-fn wanted(server: &Server) -> DesiredInstance {
+pub(crate) fn wanted(server: &Server) -> DesiredInstance {
     let mut wanted = desired(image());
     wanted.driver = Driver::Podman;
     wanted.artifact.file_name = "app.oci.tar".to_owned();
@@ -75,7 +75,7 @@ fn wanted(server: &Server) -> DesiredInstance {
 }
 
 /// Leaves no image behind.
-struct Clean(DesiredInstance);
+pub(crate) struct Clean(pub(crate) DesiredInstance);
 
 impl Drop for Clean {
     fn drop(&mut self) {
@@ -251,6 +251,7 @@ async fn an_agent_that_was_killed_goes_on_with_its_own_containers_and_removes_wh
     agent.kill().await;
     let address = first.address.clone().unwrap();
     assert!(ask(&address, "/").await.is_some(), "it serves without the agent");
+    let before = server.history(stays.instance).len();
 
     // What is wanted no more was told while the agent was down.
     server.desire(vec![stays.clone()]);
@@ -261,6 +262,12 @@ async fn an_agent_that_was_killed_goes_on_with_its_own_containers_and_removes_wh
         (again.pid, again.address),
         (first.pid, first.address),
         "the same container"
+    );
+    let states = server.history(stays.instance);
+    assert_eq!(
+        states.len(),
+        before,
+        "never told as anything but healthy, or it would get no traffic: {states:?}"
     );
     until_removed(&goes).await;
     ask(&address, "/cgi-bin/crash").await;

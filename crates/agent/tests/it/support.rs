@@ -7,10 +7,13 @@ use axum::{
     routing::{get, post},
 };
 use bascule_agent::{Agent, Config};
-use bascule_core::{DeploymentId, Digest, EnvironmentId, InstanceId, ReleaseId, SystemClock};
-use bascule_wire::agent::{
-    AgentReport, ArtifactSource, DesiredInstance, DesiredState, HealthCheck, InstanceReport, InstanceState,
-    Limits, SmokeCheck,
+use bascule_core::{DeploymentId, Digest, EnvironmentId, InstanceId, ReleaseId, SystemClock, TaskId};
+use bascule_wire::{
+    agent::{
+        AgentReport, ArtifactSource, DesiredInstance, DesiredState, HealthCheck, InstanceReport,
+        InstanceState, Limits, SmokeCheck,
+    },
+    task::{DesiredTask, OutputAt, TaskReport, TaskState},
 };
 use std::{
     collections::{BTreeMap, HashMap},
@@ -126,6 +129,8 @@ pub struct Server {
     desired: watch::Sender<DesiredState>,
     reports: watch::Sender<Vec<AgentReport>>,
     artifacts: Arc<Mutex<HashMap<String, Vec<u8>>>>,
+    /// What tasks wrote.
+    outputs: Arc<Mutex<HashMap<String, Vec<u8>>>>,
     pub fetched: Arc<AtomicUsize>,
     pub away: Arc<AtomicBool>,
 }
@@ -138,15 +143,18 @@ impl Server {
             desired: watch::Sender::new(DesiredState {
                 revision: 1,
                 instances: Vec::new(),
+                tasks: Vec::new(),
             }),
             reports: watch::Sender::new(Vec::new()),
             artifacts: Arc::default(),
+            outputs: Arc::default(),
             fetched: Arc::default(),
             away: Arc::default(),
         };
         let app = Router::new()
             .route("/api/v1/agent/sync", post(sync))
             .route("/artifacts/{digest}", get(artifact))
+            .route("/api/v1/agent/tasks/{task}/output", post(output))
             .with_state(server.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
         server
@@ -165,6 +173,41 @@ impl Server {
             state.revision += 1;
             state.instances = instances;
         });
+    }
+
+    pub fn desire_tasks(&self, tasks: Vec<DesiredTask>) {
+        self.desired.send_modify(|state| {
+            state.revision += 1;
+            state.tasks = tasks;
+        });
+    }
+
+    /// Waits until the agent reports a task in a state.
+    pub async fn until_task(&self, task: TaskId, state: TaskState) -> TaskReport {
+        let is = |one: &&TaskReport| one.task == task && one.state == state;
+        let report = self
+            .until_report(|report| report.tasks.iter().any(|one| is(&one)))
+            .await;
+        report.tasks.iter().find(is).unwrap().clone()
+    }
+
+    /// What a task wrote until now.
+    pub fn wrote(&self, task: TaskId) -> String {
+        let outputs = self.outputs.lock().unwrap();
+        let bytes = outputs.get(&task.to_string()).cloned().unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits until a task has written something.
+    pub async fn until_wrote(&self, task: TaskId, text: &str) {
+        let wrote = async {
+            while !self.wrote(task).contains(text) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), wrote)
+            .await
+            .unwrap();
     }
 
     /// Waits until the agent reports on an instance what is asked for.
@@ -268,6 +311,26 @@ async fn sync(
         return Err(StatusCode::BAD_GATEWAY);
     }
     Ok(Json(server.desired.borrow().clone()))
+}
+
+async fn output(
+    State(server): State<Server>,
+    Path(task): Path<String>,
+    Query(query): Query<HashMap<String, usize>>,
+    body: axum::body::Bytes,
+) -> Result<Json<OutputAt>, StatusCode> {
+    if server.away.load(Ordering::Relaxed) {
+        return Err(StatusCode::BAD_GATEWAY);
+    }
+    let mut outputs = server.outputs.lock().unwrap();
+    let held = outputs.entry(task).or_default();
+    if query["offset"] == held.len() {
+        held.extend_from_slice(&body);
+    }
+    Ok(Json(OutputAt {
+        offset: held.len() as u64,
+        open: true,
+    }))
 }
 
 async fn artifact(State(server): State<Server>, Path(digest): Path<String>) -> Result<Vec<u8>, StatusCode> {

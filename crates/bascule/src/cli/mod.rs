@@ -15,6 +15,7 @@ mod plan;
 mod product;
 mod project;
 mod release;
+mod task;
 
 use crate::config::ServerOptions;
 use clap::{Parser, Subcommand};
@@ -166,6 +167,9 @@ Values of variables are never shown: `value A` and `value B` are unlike.")]
     /// What a product's bascule.yaml asks of others: checks for a pipeline
     #[command(subcommand)]
     Product(product::Product),
+    /// Commands run once in an environment: approved, recorded, their output streamed
+    #[command(subcommand)]
+    Task(task::Task),
     /// Rollouts: watch, promote, pause, resume, abort
     #[command(subcommand)]
     Rollout(delivery::Rollout),
@@ -229,6 +233,7 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Edges(verb) => verb.run("edge", &context()?).await,
         Verb::Deploy(verb) => verb.run(&context()?).await,
         Verb::Rollout(verb) => verb.run(&context()?).await,
+        Verb::Task(verb) => verb.run(&context()?).await,
         Verb::Plan(verb) => verb.run(&context()?).await,
         Verb::Prune(verb) => verb.run(&context()?).await,
         Verb::Parity(verb) => verb.run(&context()?).await,

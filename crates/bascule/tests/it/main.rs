@@ -9,13 +9,18 @@
 
 mod agents;
 mod authorisation;
+mod containers;
 mod contracts;
 mod disk_full;
+mod fleet;
 mod hostile;
+mod kills;
+mod network_cut;
 mod own_history;
 mod product;
 mod storage;
 mod survive;
+mod tasks;
 mod way;
 
 /// The binary under test.

@@ -109,34 +109,7 @@ impl Delivery {
         scope: &str,
         team: &str,
     ) -> Result<()> {
-        // Whoever reads the project may approve in a team's name, so the permission alone would let a token that
-        // only reads do so.
-        if caller
-            .scopes
-            .as_ref()
-            .is_some_and(|scopes| !scopes.contains(&Scope::Api))
-        {
-            return Err(
-                Problem::new(403, "scope_missing", "The token used has no scope for this.")
-                    .why("An approval changes what may run; a token that only reads does not give one.")
-                    .next("Use a personal token with the scope `api`, or sign in."),
-            );
-        }
-        match self.ports.teams.belongs(caller, team).await? {
-            Some(true) => {}
-            Some(false) => {
-                return Err(Problem::new(403, "not_in_team", format!("You do not belong to {team}."))
-                    .why("An approval is given in a team's name by one of its members, as developer or above.")
-                    .next(format!("Ask a member of the group {team}.")));
-            }
-            None => {
-                return Err(
-                    Problem::invalid("unknown_team", format!("There is no team `{team}`."))
-                        .why("A team is a group; its developers and above approve in its name.")
-                        .next("Name the group that the environment or channel asks for."),
-                );
-            }
-        }
+        self.speaks_for(caller, team).await?;
         let known = store::of_project(&self.db, project).await?;
         let version = version.trim().trim_start_matches('v');
         let Some(listed) = known.iter().find(|listed| listed.version == version) else {
@@ -169,6 +142,39 @@ impl Delivery {
             self.ledger.append(&tx, &caller.actor, &fact).await?;
             self.replan(&tx).await?;
             tx.commit().await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses who may not approve in a team's name.
+    pub(crate) async fn speaks_for(&self, caller: &Caller, team: &str) -> Result<()> {
+        // Whoever reads the project may approve in a team's name, so the permission alone would let a token that
+        // only reads do so.
+        if caller
+            .scopes
+            .as_ref()
+            .is_some_and(|scopes| !scopes.contains(&Scope::Api))
+        {
+            return Err(
+                Problem::new(403, "scope_missing", "The token used has no scope for this.")
+                    .why("An approval changes what may run; a token that only reads does not give one.")
+                    .next("Use a personal token with the scope `api`, or sign in."),
+            );
+        }
+        match self.ports.teams.belongs(caller, team).await? {
+            Some(true) => {}
+            Some(false) => {
+                return Err(Problem::new(403, "not_in_team", format!("You do not belong to {team}."))
+                    .why("An approval is given in a team's name by one of its members, as developer or above.")
+                    .next(format!("Ask a member of the group {team}.")));
+            }
+            None => {
+                return Err(
+                    Problem::invalid("unknown_team", format!("There is no team `{team}`."))
+                        .why("A team is a group; its developers and above approve in its name.")
+                        .next("Name the group that the environment or channel asks for."),
+                );
+            }
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use crate::{
     fleet::Channel,
     plan,
     product::{self, Product},
+    site,
 };
 use bascule_core::{
     Actor, Caller, DeploymentId, InstanceId, Permission, Problem, ProjectId, Result, Timestamp,
@@ -23,7 +24,7 @@ pub struct Order {
     pub(crate) part: ReleasePart,
     pub(crate) cause: &'static str,
     pub(crate) forced: String,
-    /// Variables that the environment's declaration gives it, above the product's own.
+    /// What the environment's declaration gives it, above the product's own.
     pub(crate) settings: BTreeMap<String, String>,
 }
 
@@ -70,7 +71,8 @@ impl Delivery {
             .why("Only a published release can be deployed: it is immutable and carries its evidence.")
             .next("Choose one from the project's releases, or push a tag to make one."));
         };
-        let (product, part) = match self.product_of(&release).await? {
+        let settings = self.declared_settings(&environment).await?;
+        let (product, part) = match self.product_of(&release, &settings).await? {
             Some(found) => found.map_err(|reason| {
                 Problem::invalid("bad_product", format!("Release {version} cannot be deployed: {reason}."))
                     .why("What to run and how to tell that it serves comes from bascule.yaml at the release's commit.")
@@ -93,7 +95,7 @@ impl Delivery {
             part,
             cause,
             forced,
-            settings: self.declared_settings(&environment).await?,
+            settings,
         };
         let tx = self.db.begin().await?;
         let id = self.create(&tx, &caller.actor, &environment, order).await?;
@@ -101,7 +103,7 @@ impl Delivery {
         Ok(id)
     }
 
-    async fn named_environment(&self, project: ProjectId, name: &str) -> Result<Environment> {
+    pub(crate) async fn named_environment(&self, project: ProjectId, name: &str) -> Result<Environment> {
         if let Some(environment) = environment::store::by_name(&self.db, project, name).await? {
             return Ok(environment);
         }
@@ -122,11 +124,12 @@ impl Delivery {
         })
     }
 
-    /// The product at a release's commit and the file that it runs. `None`: no bascule.yaml there. An inner
-    /// error says why it cannot be deployed.
+    /// The product at a release's commit, with the driver that runs it under these settings, and the file that
+    /// the driver takes. `None`: no bascule.yaml there. An inner error says why it cannot be deployed.
     pub(crate) async fn product_of(
         &self,
         release: &ReleaseInfo,
+        settings: &BTreeMap<String, String>,
     ) -> Result<Option<std::result::Result<(Product, ReleasePart), String>>> {
         let bytes = self
             .ports
@@ -141,22 +144,34 @@ impl Delivery {
             }
             Err(problem) => return Err(problem),
         };
-        let product = match product::parse(&bytes) {
+        let mut product = match product::parse(&bytes) {
             Ok(product) => product,
             Err(error) => return Ok(Some(Err(error.to_string()))),
         };
-        let Some(part) = self
-            .ports
-            .releases
-            .find_part(release.id, &product.artifact)
-            .await?
-        else {
-            return Ok(Some(Err(format!(
-                "the release has no file `{}`, which bascule.yaml names as its artifact; let a job of the pipeline \
-                 produce it under `artifacts: paths:`",
-                product.artifact
-            ))));
+        let (driver, path) = match product.runs(site::driver_in(settings)) {
+            Ok(runs) => (runs.driver, runs.path.to_owned()),
+            Err(lacks) => return Ok(Some(Err(lacks))),
         };
+        let mut taken = None;
+        // One product serves each driver: what another environment will need is missed here and now.
+        for file in product.files() {
+            let Some(part) = self.ports.releases.find_part(release.id, file).await? else {
+                let key = if file == product.artifact {
+                    "artifact"
+                } else {
+                    "image"
+                };
+                return Ok(Some(Err(format!(
+                    "the release has no file `{file}`, which bascule.yaml names as its {key}; let a job of the \
+                     pipeline produce it under `artifacts: paths:`"
+                ))));
+            };
+            if file == path {
+                taken = Some(part);
+            }
+        }
+        let part = taken.ok_or_else(Problem::internal)?;
+        product.driver = Some(driver);
         Ok(Some(Ok((product, part))))
     }
 
@@ -258,7 +273,7 @@ impl Delivery {
         let mut product = order.product;
         if !order.settings.is_empty() {
             let own = product.overrides.entry(environment.name.clone()).or_default();
-            own.extend(order.settings.clone());
+            own.extend(site::variables_in(&order.settings));
         }
         let deployment = Deployment {
             id: DeploymentId::new(),

@@ -214,14 +214,15 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
     text.get(..end).unwrap_or_default().to_owned()
 }
 
-/// Whether an agent runs an artifact with this digest, and so may fetch it.
+/// Whether an agent runs an artifact with this digest, or is to run a task in it, and so may fetch it.
 pub(crate) async fn may_fetch(
     db: &impl Query,
     agent: AgentId,
     digest: &bascule_core::Digest,
 ) -> Result<bool> {
-    let sql = "SELECT COUNT(*) AS n FROM instance i JOIN deployment d ON d.id = i.deployment_id
-               JOIN environment e ON e.id = i.environment_id
-               WHERE i.desired <> 'gone' AND e.agent_id = $1 AND d.artifact_digest = $2";
+    let sql = "SELECT COUNT(*) AS n FROM deployment d JOIN environment e ON e.id = d.environment_id
+               WHERE e.agent_id = $1 AND d.artifact_digest = $2
+                 AND (EXISTS (SELECT 1 FROM instance i WHERE i.deployment_id = d.id AND i.desired <> 'gone')
+                   OR EXISTS (SELECT 1 FROM task t WHERE t.deployment_id = d.id AND t.finished_at IS NULL))";
     Ok(db.count(sql, vec![agent.to_sql(), digest.to_sql()]).await? > 0)
 }

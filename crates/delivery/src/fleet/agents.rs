@@ -10,7 +10,7 @@ use bascule_core::{Actor, ActorKind, AgentId, Digest, InstanceId, Problem, Resul
 use bascule_ledger::facts::delivery::{AgentEnrolled, AgentSeen, AgentSkewed, InstanceChanged};
 use bascule_store::{Backend, Json, Query as _};
 use bascule_wire::agent::{
-    AgentReport, ArtifactSource, DesiredInstance, DesiredState, Driver, InstanceReport, InstanceState,
+    AgentReport, ArtifactSource, DesiredInstance, DesiredState, InstanceReport, InstanceState,
 };
 use std::{collections::HashMap, time::Duration};
 
@@ -76,14 +76,24 @@ impl Delivery {
         wait: Duration,
     ) -> Result<DesiredState> {
         self.take_report(agent, report).await?;
+        self.take_task_reports(agent, &report.tasks).await?;
         let revision = self.wait_for(Channel::Agent, known, wait.min(AGENT_WAIT)).await?;
         let wanted = instances::wanted_of(&self.db, agent.id).await?;
-        let secrets = self.open_secrets(&wanted).await?;
+        let given: Vec<_> = wanted
+            .iter()
+            .map(|wanted| (wanted.environment.as_str(), &wanted.settings.0))
+            .collect();
+        let secrets = self.open_secrets(&given).await?;
         let instances = wanted
             .into_iter()
             .map(|wanted| desired_instance(wanted, &secrets))
             .collect();
-        Ok(DesiredState { revision, instances })
+        let tasks = self.desired_tasks(agent).await?;
+        Ok(DesiredState {
+            revision,
+            instances,
+            tasks,
+        })
     }
 
     /// The present revision, as soon as it is not `known`, or after `wait`.
@@ -111,9 +121,9 @@ impl Delivery {
     }
 
     async fn take_report(&self, agent: &Agent, report: &AgentReport) -> Result<()> {
-        if report.instances.len() > INSTANCES {
+        if report.instances.len() > INSTANCES || report.tasks.len() > INSTANCES {
             return Err(Problem::too_large(format!(
-                "The report names more than {INSTANCES} instances."
+                "The report names more than {INSTANCES} instances or tasks."
             )));
         }
         let now = self.now();
@@ -290,6 +300,7 @@ fn desired_instance(wanted: Wanted, secrets: &Opened) -> DesiredInstance {
     let Json(product) = wanted.product;
     let mut variables = product.variables_in(&wanted.environment);
     secrets.fill(&wanted.environment, &wanted.settings.0, &mut variables);
+    let driver = product.driver.unwrap_or_default();
     DesiredInstance {
         instance: wanted.id,
         deployment: wanted.deployment_id,
@@ -303,8 +314,8 @@ fn desired_instance(wanted: Wanted, secrets: &Opened) -> DesiredInstance {
             size: u64::try_from(wanted.artifact_size).unwrap_or(0),
             file_name: wanted.artifact_file,
         },
-        driver: Driver::Process,
-        command: product.command,
+        driver,
+        command: product.command_of(driver).to_owned(),
         variables,
         environment_name: wanted.environment,
         health: product.health,

@@ -180,10 +180,10 @@ impl Delivery {
         let mut failures: HashMap<EnvironmentId, Vec<PolicyVerdict>> = HashMap::new();
         let declared: HashMap<EnvironmentId, &Place> = places.iter().map(|place| (place.id, place)).collect();
         for failure in store::failures(&self.db).await? {
-            // With other variables it is another try.
+            // With other variables, or by another driver, it is another try.
             let given = declared
                 .get(&failure.environment_id)
-                .and_then(|place| Some(sites.get(&place.name)?.variables_of(&place.project_path)));
+                .and_then(|place| Some(sites.get(&place.name)?.settings_of(&place.project_path)));
             if given.is_some_and(|given| given != failure.settings.0) {
                 continue;
             }

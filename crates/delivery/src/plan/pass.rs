@@ -262,7 +262,7 @@ impl Delivery {
         };
         let found = match &release {
             None => Err("it is no release that can be fetched any more".to_owned()),
-            Some(release) => match self.product_of(release).await? {
+            Some(release) => match self.product_of(release, &settings).await? {
                 Some(found) => found,
                 None => Err("it has no bascule.yaml, so there is nothing to run".to_owned()),
             },

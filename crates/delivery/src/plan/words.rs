@@ -5,6 +5,7 @@ use super::{
     assemble::{Scene, World},
     state_name, store,
 };
+use crate::site;
 use bascule_core::Timestamp;
 use bascule_planner::{Coupled, Explainer, Lift, Planned, State, Version};
 use bascule_store::Json;
@@ -17,7 +18,7 @@ pub(super) fn declared_settings(scene: &Scene, place: &store::Place) -> BTreeMap
         .site
         .as_ref()
         .filter(|_| place.declared)
-        .map(|site| site.variables_of(&place.project_path))
+        .map(|site| site.settings_of(&place.project_path))
         .unwrap_or_default()
 }
 
@@ -34,8 +35,13 @@ pub(super) fn drift(scene: &Scene, place: &store::Place) -> Vec<String> {
         .into_iter()
         .filter(|name| runs.get(*name) != should.get(*name))
         .map(|name| {
+            let what = if name == site::DRIVER {
+                "the driver".to_owned()
+            } else {
+                format!("the variable {name}")
+            };
             format!(
-                "the variable {name} is {}, and should be {}",
+                "{what} is {}, and should be {}",
                 text(runs.get(name)),
                 text(should.get(name))
             )

@@ -2,6 +2,7 @@
 //! promises its users, and how a new version meets them. Pure: text in, a [`Product`] or an error that
 //! names line and column out.
 
+pub(crate) mod image;
 mod parse;
 pub(crate) mod relations;
 mod rollout;
@@ -10,10 +11,11 @@ mod tests;
 pub(crate) mod values;
 pub(crate) mod yaml;
 
-use bascule_wire::agent::{HealthCheck, Limits, SmokeCheck};
+use bascule_wire::agent::{Driver, HealthCheck, Limits, SmokeCheck};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 
+pub use image::{Image, Runs};
 pub use parse::parse;
 pub use relations::{ChannelRule, Dependency, FIRST_CHANNEL, Incompatible, Relations, STABLE_CHANNEL};
 
@@ -27,10 +29,16 @@ pub const FILE_BYTES: usize = 64 * 1024;
 pub struct Product {
     /// Its name.
     pub name: String,
-    /// Path of the file to run, within the release's artifacts.
+    /// Path of the file to run as a process, within the release's artifacts; empty where there is an image alone.
     pub artifact: String,
     /// What to run in the unpacked artifact, by `/bin/sh -c`.
     pub command: String,
+    /// What to run as a container.
+    #[serde(default)]
+    pub image: Option<Image>,
+    /// How it is run unless an environment says otherwise; once it is deployed: how it runs.
+    #[serde(default)]
+    pub driver: Option<Driver>,
     /// How to tell that an instance serves.
     pub health: HealthCheck,
     /// Environment variables everywhere.

@@ -1,5 +1,6 @@
 //! From the file's tree to a [`Product`], with defaults for all that may be left out.
 
+use super::image::{driver, image};
 use super::relations::relations;
 use super::values::{
     Fields, duration, http_path, list, percent, relative_path, size, text, variables, whole,
@@ -44,6 +45,8 @@ const KEYS: &[&str] = &[
     "product",
     "artifact",
     "command",
+    "image",
+    "driver",
     "port",
     "health",
     "environment",
@@ -63,17 +66,45 @@ const KEYS: &[&str] = &[
 fn product(root: Node) -> Read<Product> {
     let mut fields = Fields::of(root, "the file", KEYS)?;
     let name = fields.need("product", "the product's name: `product: clinic`")?;
-    let artifact = fields.need("artifact", "the file to run: `artifact: dist/app.tar.gz`")?;
-    let command = fields.need("command", "what to run in it: `command: ./app`")?;
+    let image = image(fields.take("image"))?;
+    let (artifact, command) = (fields.take("artifact"), fields.take("command"));
+    let at = fields.at;
+    let (artifact, command) = match (artifact, command) {
+        (Some(artifact), Some(command)) => (
+            relative_path(&artifact, "artifact")?,
+            text(&command, "command", 4096)?,
+        ),
+        (Some(_), None) => {
+            return Err(error(
+                at,
+                "`command` is missing",
+                "what to run in it: `command: ./app`",
+            ));
+        }
+        (None, Some(command)) if image.is_some() => {
+            let allowed = "a command in the image: `image: {archive: dist/app.oci.tar, command: ./app}`";
+            return Err(error(command.at, "`command` goes with an `artifact`", allowed));
+        }
+        (None, None) if image.is_some() => Default::default(),
+        (None, _) => {
+            let allowed = "the file to run: `artifact: dist/app.tar.gz`, or `image: dist/app.oci.tar`";
+            return Err(error(at, "`artifact` is missing", allowed));
+        }
+    };
+    let driver_node = fields.take("driver");
+    let driver_at = driver_node.as_ref().map_or(at, |node| node.at);
+    let driver = driver(driver_node)?;
     if let Some(port) = fields.take("port") {
         // A note for readers only: the agent chooses the port and gives it as PORT.
         whole(&port, "port", 1, 65_535)?;
     }
     let slo = slo(fields.take("slo"))?;
-    Ok(Product {
+    let product = Product {
         name: product_name(&name)?,
-        artifact: relative_path(&artifact, "artifact")?,
-        command: text(&command, "command", 4096)?,
+        artifact,
+        command,
+        image,
+        driver,
         health: health(fields.take("health"))?,
         variables: fields
             .take("environment")
@@ -87,7 +118,11 @@ fn product(root: Node) -> Read<Product> {
             .take("drain")
             .map_or(Ok(30_000), |n| duration(&n, "drain", "1s", "10m"))?,
         relations: relations(&mut fields)?,
-    })
+    };
+    match product.runs(None) {
+        Ok(_) => Ok(product),
+        Err(lacks) => Err(error(driver_at, lacks, "")),
+    }
 }
 
 fn product_name(node: &Node) -> Read<String> {

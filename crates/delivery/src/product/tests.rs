@@ -63,12 +63,58 @@ fn three_lines_are_enough() {
 }
 
 #[test]
+fn one_file_serves_both_drivers() {
+    use bascule_wire::agent::Driver::{Podman, Process};
+    let both = "product: a\nartifact: a.zip\ncommand: ./a\nimage: {archive: a.oci.tar, command: /a}\n";
+    let product = parse(both.as_bytes()).unwrap();
+    let runs = |asked| {
+        product
+            .runs(asked)
+            .map(|runs| (runs.driver, runs.path.to_owned()))
+    };
+    assert_eq!(runs(None), Ok((Process, "a.zip".to_owned())));
+    assert_eq!(runs(Some(Podman)), Ok((Podman, "a.oci.tar".to_owned())));
+    assert_eq!(
+        (product.command_of(Process), product.command_of(Podman)),
+        ("./a", "/a")
+    );
+    let product = parse(format!("{both}driver: podman\n").as_bytes()).unwrap();
+    assert_eq!(product.runs(None).unwrap().driver, Podman);
+    let image = parse(b"product: a\nimage: a.oci.tar\n").unwrap();
+    assert_eq!(image.runs(None).unwrap().driver, Podman);
+    assert_eq!(image.command_of(Podman), "", "the image's own");
+    assert!(
+        image
+            .runs(Some(Process))
+            .unwrap_err()
+            .contains("names no `artifact`")
+    );
+    for (text, says) in [
+        ("product: a\n", "or `image: dist/app.oci.tar`"),
+        ("product: a\nartifact: a.zip\n", "`command` is missing"),
+        (
+            "product: a\nimage: a.tar\ncommand: ./a\n",
+            "bascule.yaml:3:10: `command` goes with",
+        ),
+        (
+            "product: a\nimage: a.tar\ndriver: process\n",
+            "bascule.yaml:3:9: it is to run by the driver process",
+        ),
+        ("product: a\nimage: a.tar\ndriver: docker\n", "process, podman"),
+        ("product: a\nimage: /a.tar\n", "a path within"),
+    ] {
+        let message = refused(text);
+        assert!(message.contains(says), "{text:?}: {message}");
+    }
+}
+
+#[test]
 fn errors_name_line_column_and_what_is_allowed() {
     let three = "product: a\nartifact: a.zip\ncommand: ./a\n";
     assert_eq!(
         refused(&format!("{three}helth: {{}}\n")),
         "bascule.yaml:4:1: the file has no key `helth` (did you mean `health`?); allowed: the keys product, \
-         artifact, command, port, health, environment, environments, smoke, slo, rollout, limits, drain, dependencies, incompatible, versions, channels, recall"
+         artifact, command, image, driver, port, health, environment, environments, smoke, slo, rollout, limits, drain, dependencies, incompatible, versions, channels, recall"
     );
     assert_eq!(
         refused(&format!("{three}rollout:\n  steps: [10, 5]\n")),

@@ -1,7 +1,7 @@
 //! Setting secrets, and opening them for the agents that need them.
 
 use super::{EVERYWHERE, VALUE_BYTES, is_name, reference, seal, store};
-use crate::{Delivery, deployment::instances::Wanted, fleet::Channel};
+use crate::{Delivery, fleet::Channel};
 use bascule_core::{Caller, Name, Problem, Result};
 use bascule_ledger::facts::delivery::SecretChanged;
 use bascule_wire::environments as dto;
@@ -125,12 +125,12 @@ impl Delivery {
         Ok(())
     }
 
-    /// Opens what some instances refer to, and nothing else.
-    pub(crate) async fn open_secrets(&self, wanted: &[Wanted]) -> Result<Opened> {
+    /// Opens what the variables of some environments refer to, and nothing else.
+    pub(crate) async fn open_secrets(&self, given: &[(&str, &BTreeMap<String, String>)]) -> Result<Opened> {
         let mut named: BTreeSet<(&str, &str)> = BTreeSet::new();
-        for wanted in wanted {
-            for name in wanted.settings.0.values().filter_map(|value| reference(value)) {
-                named.insert((&wanted.environment, name));
+        for (environment, settings) in given {
+            for name in settings.values().filter_map(|value| reference(value)) {
+                named.insert((environment, name));
             }
         }
         if named.is_empty() {

@@ -18,9 +18,11 @@ pub(crate) use api::routes;
 pub(crate) use diff::diff;
 pub(crate) use unknown::STATE as UNKNOWN_PRODUCT;
 
+use crate::product::image::DRIVERS;
 use bascule_core::Timestamp;
 use bascule_planner::calendar::{Calendar, WindowSpec};
 use bascule_store::{Json, row};
+use bascule_wire::agent::Driver;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -30,6 +32,8 @@ pub use parse::{SiteError, parse};
 pub const FOLDER: &str = "environments/";
 /// Largest declaration read, in bytes.
 pub const FILE_BYTES: usize = 256 * 1024;
+/// The setting that is no variable: how a product runs. No variable can have this name.
+pub(crate) const DRIVER: &str = "@driver";
 /// Most sites that one project declares.
 pub const SITES: usize = 5_000;
 
@@ -42,6 +46,9 @@ pub struct Site {
     pub tier: String,
     /// The agent that runs it; empty: the first that is enrolled.
     pub agent: String,
+    /// How products run here; `None`: as each of them says.
+    #[serde(default)]
+    pub driver: Option<Driver>,
     /// The channel that its installs follow unless they say otherwise.
     pub channel: String,
     /// Whether pre-releases are taken.
@@ -78,6 +85,9 @@ pub(crate) const fn usual_prune_limit() -> u8 {
 pub struct SiteInstall {
     /// `group/project`.
     pub product: String,
+    /// How it runs; `None`: as the site says.
+    #[serde(default)]
+    pub driver: Option<Driver>,
     /// The channel that it follows; empty: the site's.
     pub channel: String,
     /// A matcher of versions, others are kept out; empty: all are let in.
@@ -117,6 +127,30 @@ impl Site {
         all.extend(install.variables.clone());
         all
     }
+
+    /// All that it gives a product: the variables, and under [`DRIVER`] how it runs.
+    #[must_use]
+    pub fn settings_of(&self, product: &str) -> BTreeMap<String, String> {
+        let mut all = self.variables_of(product);
+        let driver = self
+            .install(product)
+            .and_then(|install| install.driver.or(self.driver));
+        all.extend(driver.map(|driver| (DRIVER.to_owned(), driver.as_str().to_owned())));
+        all
+    }
+}
+
+/// The driver that settings name.
+pub(crate) fn driver_in(settings: &BTreeMap<String, String>) -> Option<Driver> {
+    let name = settings.get(DRIVER)?;
+    let known = DRIVERS.iter().find(|(known, _)| known == name);
+    known.map(|(_, driver)| *driver)
+}
+
+/// The variables that settings hold.
+pub(crate) fn variables_in(settings: &BTreeMap<String, String>) -> impl Iterator<Item = (String, String)> {
+    let variables = settings.iter().filter(|(name, _)| *name != DRIVER);
+    variables.map(|(name, value)| (name.clone(), value.clone()))
 }
 
 row! {

@@ -3,6 +3,7 @@
 use super::{FILE_BYTES, Site, SiteInstall, usual_prune_limit};
 use crate::product::{
     Position, STABLE_CHANNEL,
+    image::driver,
     relations::{product_path, word, yes},
     values::{Fields, duration, list, text, variables, whole},
     yaml::{self, Node, error},
@@ -49,6 +50,7 @@ const KEYS: &[&str] = &[
     "environment",
     "tier",
     "agent",
+    "driver",
     "channel",
     "prereleases",
     "windows",
@@ -100,6 +102,7 @@ fn read(file: &str, bytes: &[u8]) -> Read<Site> {
         agent: fields
             .take("agent")
             .map_or(Ok(String::new()), |n| word(&n, "agent"))?,
+        driver: driver(fields.take("driver"))?,
         channel: channel(fields.take("channel"))?.unwrap_or_else(|| STABLE_CHANNEL.to_owned()),
         prereleases: flag(fields.take("prereleases"), "prereleases")?,
         windows,
@@ -210,6 +213,7 @@ fn installs(node: Option<Node>) -> Read<Vec<SiteInstall>> {
         let at = node.at;
         let known = [
             "product",
+            "driver",
             "channel",
             "pin",
             "reason",
@@ -234,6 +238,7 @@ fn installs(node: Option<Node>) -> Read<Vec<SiteInstall>> {
         };
         all.push(SiteInstall {
             product,
+            driver: driver(fields.take("driver"))?,
             channel: channel(fields.take("channel"))?.unwrap_or_default(),
             pin,
             pin_reason: fields

@@ -198,7 +198,7 @@ impl Delivery {
         Ok(store::get(&self.db, site).await?.is_some() || environment::store::named(&self.db, site).await?)
     }
 
-    /// The variables that a file gives a product in an environment, above its own.
+    /// What a file gives a product in an environment, above its own.
     pub(crate) async fn declared_settings(
         &self,
         environment: &environment::Environment,
@@ -208,7 +208,7 @@ impl Delivery {
         }
         let site = self.site(&environment.name).await?;
         Ok(site
-            .map(|site| site.variables_of(&environment.project_path))
+            .map(|site| site.settings_of(&environment.project_path))
             .unwrap_or_default())
     }
 

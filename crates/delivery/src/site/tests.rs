@@ -15,8 +15,8 @@ fn a_declaration_reads_with_what_is_usual_left_out() {
     let site = read(
         "environment: site-7\ntier: staging\nagent: site-7\nchannel: beta\nprereleases: true\n\
          windows: [{cron: \"0 22 * * SAT\", timezone: Europe/Paris, duration: 4h}]\nholidays: [2026-12-25]\n\
-         approvals: [security]\nbudget: 20\ndrift: show\nvariables: {LOG: info}\n\
-         install: [{product: health/foo, pin: 1.0.x, reason: audit, variables: {LOG: debug}}]\n",
+         approvals: [security]\nbudget: 20\ndrift: show\ndriver: podman\nvariables: {LOG: info}\n\
+         install: [{product: health/bar, driver: process}, {product: health/foo, pin: 1.0.x, reason: audit, variables: {LOG: debug}}]\n",
     )
     .unwrap();
     assert_eq!(
@@ -24,8 +24,13 @@ fn a_declaration_reads_with_what_is_usual_left_out() {
         Some("debug")
     );
     assert_eq!(
-        (site.installs[0].pin.as_str(), site.budget_percent),
+        (site.installs[1].pin.as_str(), site.budget_percent),
         ("1.0.x", 20)
+    );
+    let driver = |product| super::driver_in(&site.settings_of(product)).map(|driver| driver.as_str());
+    assert_eq!(
+        (driver("health/foo"), driver("health/bar"), driver("health/other")),
+        (Some("podman"), Some("process"), None)
     );
     assert!(!site.calendar().unwrap().is_always());
 }

@@ -2,6 +2,7 @@
 
 mod canary;
 mod catalogue;
+mod drivers;
 mod enrol;
 mod environments;
 mod life;
@@ -10,6 +11,7 @@ mod plans_hold;
 mod refusals;
 mod restart;
 mod scenario;
+mod tasks;
 mod web;
 
 use crate::{
@@ -83,11 +85,11 @@ impl Releases for Fakes {
             .collect())
     }
     async fn find_part(&self, release: ReleaseId, path: &str) -> Result<Option<ReleasePart>> {
-        let digest = Digest::of(release.to_string().as_bytes());
-        Ok((path == "dist/app.tar.gz").then(|| ReleasePart {
-            digest,
+        let known = ["dist/app.tar.gz", "dist/app.oci.tar"];
+        Ok(known.contains(&path).then(|| ReleasePart {
+            digest: Digest::of(format!("{release}{path}").as_bytes()),
             size: 9,
-            file_name: "app.tar.gz".into(),
+            file_name: path.trim_start_matches("dist/").into(),
         }))
     }
     async fn open(&self, _: &Digest) -> Result<Option<ByteStream>> {
@@ -318,6 +320,7 @@ impl World {
             machine: MachineFacts::default(),
             drivers: Vec::new(),
             instances: instances.to_vec(),
+            tasks: Vec::new(),
         }
     }
 

@@ -8,6 +8,7 @@ pub mod forge;
 pub mod identity;
 pub mod incidents;
 pub mod supplychain;
+pub mod task;
 pub mod telemetry;
 
 use bascule_core::ProjectId;

@@ -9,10 +9,10 @@ mod conf;
 mod container;
 mod log;
 
-use super::{Driver, Job, Process, Seal, bad_artifact};
+use super::{Driver, Job, Process, Seal, TASK, bad_artifact};
 use crate::artifacts::Missing;
 use async_trait::async_trait;
-use bascule_core::{Digest, InstanceId, Problem};
+use bascule_core::{Digest, Problem};
 use command::{Failed, Podman};
 use container::Container;
 use serde::Deserialize;
@@ -36,6 +36,10 @@ const PORT: &str = "bascule.port";
 const LOAD: Duration = Duration::from_secs(600);
 /// Time for podman to do anything else.
 const SOON: Duration = Duration::from_secs(60);
+/// How much podman keeps of what an instance writes.
+const LOG: &str = "max-size=1mb";
+/// The same of a task, whose output is read from its beginning after a restart of the agent.
+const TASK_LOG: &str = "max-size=16mb";
 /// Space for temporary files in a container: it comes out of the container's memory.
 const TEMPORARY: &str = "/tmp:rw,nosuid,nodev,mode=1777,size=64m";
 
@@ -69,6 +73,11 @@ struct Listed {
 }
 
 impl Listed {
+    /// Whether there is something to go on with: it runs, or is a task whose end is to be told.
+    fn goes_on(&self, task: bool) -> bool {
+        self.state == "running" || (task && self.state == "exited")
+    }
+
     fn label(&self, name: &str) -> Option<&str> {
         self.labels.as_ref()?.get(name).map(String::as_str)
     }
@@ -123,8 +132,8 @@ impl Containers {
     }
 
     /// Removes containers that this agent made, or one before it in the same data directory, except running
-    /// ones of these instances; and images that none of these digests needs.
-    pub(crate) async fn sweep(&self, keep: &BTreeSet<InstanceId>) {
+    /// ones of these names; of tasks also those that ended.
+    pub(crate) async fn sweep(&self, keep: &BTreeSet<String>) {
         let listed = match self.listed().await {
             Ok(listed) => listed,
             Err(failed) => {
@@ -132,12 +141,9 @@ impl Containers {
                 return;
             }
         };
-        let keep: BTreeSet<String> = keep.iter().map(ToString::to_string).collect();
         for container in listed {
-            let wanted = container
-                .label(INSTANCE)
-                .is_some_and(|instance| keep.contains(instance));
-            if wanted && container.state == "running" {
+            let name = container.label(INSTANCE).unwrap_or_default();
+            if keep.contains(name) && container.goes_on(name.starts_with(TASK)) {
                 continue;
             }
             tracing::info!(
@@ -182,8 +188,8 @@ impl Containers {
         format!("localhost/bascule-{}:{}", self.mark, digest.hex())
     }
 
-    fn name(instance: InstanceId) -> String {
-        format!("bascule-{instance}")
+    fn name(job: &Job) -> String {
+        format!("bascule-{}", job.name)
     }
 
     /// Changes whenever the container would be another.
@@ -191,6 +197,7 @@ impl Containers {
         let all = (
             job.artifact.digest.hex(),
             &job.command,
+            &job.words,
             &job.variables,
             job.limits.memory_bytes,
             job.limits.pids,
@@ -295,14 +302,14 @@ impl Containers {
 
     /// What runs of this job, if it is just what is wanted.
     async fn found(&self, job: &Job) -> Result<Option<(u16, Container)>, Failed> {
-        let (instance, spec) = (job.instance.to_string(), Self::spec(job));
+        let spec = Self::spec(job);
         for listed in self.listed().await? {
-            if listed.label(INSTANCE) != Some(&instance) {
+            if listed.label(INSTANCE) != Some(&job.name) {
                 continue;
             }
             let port = listed.label(PORT).and_then(|port| port.parse().ok());
             if let Some(port) = port
-                && listed.state == "running"
+                && listed.goes_on(job.is_task())
                 && listed.label(SPEC) == Some(&spec)
             {
                 return Ok(Some((
@@ -317,21 +324,23 @@ impl Containers {
         Ok(None)
     }
 
-    fn arguments(&self, job: &Job, image: &Image, variables: &Path, port: u16) -> Vec<String> {
+    fn arguments(&self, job: &Job, image: &Image, variables: &Path, port: Option<u16>) -> Vec<String> {
         let memory = job.limits.memory_bytes.to_string();
         let mut arguments: Vec<String> = ["run", "--detach", "--replace", "--pull", "never", "--name"]
             .map(str::to_owned)
             .to_vec();
-        arguments.push(Self::name(job.instance));
+        arguments.push(Self::name(job));
         for (name, value) in [
             (AGENT, self.mark.clone()),
-            (INSTANCE, job.instance.to_string()),
+            (INSTANCE, job.name.clone()),
             (SPEC, Self::spec(job)),
-            (PORT, port.to_string()),
+            (PORT, port.unwrap_or(0).to_string()),
         ] {
             arguments.extend(["--label".to_owned(), format!("{name}={value}")]);
         }
-        arguments.extend(["--publish".to_owned(), format!("127.0.0.1:{port}:{port}")]);
+        if let Some(port) = port {
+            arguments.extend(["--publish".to_owned(), format!("127.0.0.1:{port}:{port}")]);
+        }
         arguments.push("--env-file".to_owned());
         arguments.push(variables.display().to_string());
         // A file of variables knows no line breaks.
@@ -356,14 +365,19 @@ impl Containers {
             "--log-driver",
             "k8s-file",
             "--log-opt",
-            "max-size=1mb",
+            if job.is_task() { TASK_LOG } else { LOG },
             "--restart",
             "no",
             "--no-healthcheck",
             "--http-proxy=false",
         ];
         arguments.extend(fixed.map(str::to_owned));
-        if job.command.is_empty() {
+        if let Some((program, words)) = job.words.split_first() {
+            // A list, as a program's name alone would be taken for one where it looks like it.
+            let program = serde_json::json!([program]).to_string();
+            arguments.extend(["--entrypoint".to_owned(), program, image.id.clone()]);
+            arguments.extend(words.iter().cloned());
+        } else if job.command.is_empty() {
             arguments.push(image.id.clone());
         } else {
             arguments.extend(["--entrypoint".to_owned(), "/bin/sh".to_owned(), image.id.clone()]);
@@ -384,7 +398,7 @@ fn layers(graph: &Graph) -> Vec<PathBuf> {
 }
 
 /// Variables as podman's `--env-file` reads them.
-fn variables_file(job: &Job, port: u16) -> io::Result<PathBuf> {
+fn variables_file(job: &Job, port: Option<u16>) -> io::Result<PathBuf> {
     use std::{io::Write as _, os::unix::fs::OpenOptionsExt as _};
     std::fs::create_dir_all(&job.folder)?;
     let path = job.folder.join("variables");
@@ -392,7 +406,9 @@ fn variables_file(job: &Job, port: u16) -> io::Result<PathBuf> {
     for (name, value) in job.variables.iter().filter(|(_, value)| !value.contains('\n')) {
         text.push_str(&format!("{name}={value}\n"));
     }
-    text.push_str(&format!("PORT={port}\n"));
+    if let Some(port) = port {
+        text.push_str(&format!("PORT={port}\n"));
+    }
     let mut file = std::fs::OpenOptions::new()
         .create(true)
         .truncate(true)
@@ -419,7 +435,7 @@ impl Driver for Containers {
         self.image(job, artifact).await.map(drop)
     }
 
-    async fn start(&self, job: &Job, port: u16) -> Result<Box<dyn Process>, Problem> {
+    async fn start(&self, job: &Job, port: Option<u16>) -> Result<Box<dyn Process>, Problem> {
         let image = self.images.lock().await.get(&job.artifact.digest).cloned();
         let image = image.ok_or_else(|| Problem::new(503, "no_image", "The image is not ready."))?;
         let variables = variables_file(job, port).map_err(|error| {
