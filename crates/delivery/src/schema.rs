@@ -10,6 +10,7 @@ pub const MIGRATIONS: &[Migration] = &[
     PLANS,
     crate::site::schema::ENVIRONMENTS,
     EPOCH,
+    crate::carry::store::CARRY,
 ];
 
 /// Many environments: what belongs in them, what may be there, and what is planned.

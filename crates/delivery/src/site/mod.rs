@@ -42,6 +42,9 @@ pub struct Site {
     pub tier: String,
     /// The agent that runs it; empty: the first that is enrolled.
     pub agent: String,
+    /// Whether no network reaches it: nothing is put there from here, bundles carry it.
+    #[serde(default)]
+    pub disconnected: bool,
     /// The channel that its installs follow unless they say otherwise.
     pub channel: String,
     /// Whether pre-releases are taken.
@@ -127,6 +130,8 @@ row! {
         pub body: Json<Site>,
         pub sha: String,
         pub declared_at: Timestamp,
+        /// The hub's key, where a bundle declares it.
+        pub origin: Option<String>,
     }
 }
 
