@@ -1,6 +1,7 @@
 //! The command line: `bascule <noun> <verb>`. Client verbs speak to a server through its JSON API alone.
 
 mod bundle;
+mod carry;
 mod ci;
 mod context;
 mod delivery;

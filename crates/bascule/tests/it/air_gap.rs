@@ -4,6 +4,9 @@ use crate::{
     BIN,
     product::{self, PROJECT, release, rows},
 };
+use bascule_bundle::{Direction, Importer, Lane, Standing, Trust};
+use bascule_core::{Clock as _, Name, SystemClock, dsse::Verify};
+use bascule_ledger::PublicKey;
 use bascule_testkit::{Git, TestApp, until};
 use serde_json::Value;
 use std::{
@@ -11,6 +14,7 @@ use std::{
     io::{Read as _, Write as _},
     net::TcpStream,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -61,8 +65,7 @@ fn same_in_each(git: &Git) {
 }
 
 impl Two {
-    async fn start() -> (Self, Git) {
-        let (hub, site) = (TestApp::start(BIN), TestApp::start(BIN));
+    async fn start(hub: TestApp, site: TestApp) -> (Self, Git) {
         let stick = tempfile::tempdir().unwrap();
         trust(&site, &hub, stick.path(), "--as");
         trust(&hub, &site, stick.path(), "--of");
@@ -171,7 +174,7 @@ impl Two {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_product_is_carried_to_a_site_runs_there_and_is_told_of() {
-    let (two, _) = Two::start().await;
+    let (two, _) = Two::start(TestApp::start_on_postgres(BIN), TestApp::start(BIN)).await;
     let made = two.export("first.bundle.tar", &[]);
     assert_eq!(
         (made["kind"].as_str(), made["sequence"].as_i64()),
@@ -336,7 +339,7 @@ fn nothing_private(two: &Two) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_wrong_is_refused_and_what_is_cut_goes_on() {
-    let (mut two, fleet) = Two::start().await;
+    let (mut two, fleet) = Two::start(TestApp::start(BIN), TestApp::start_on_postgres(BIN)).await;
     let site_cli = two.site.cli();
     drop(two.export("whole.bundle.tar", &[]));
 
@@ -420,8 +423,44 @@ async fn what_is_wrong_is_refused_and_what_is_cut_goes_on() {
     // A checkpoint takes the place of all before it; what it overtook is stale.
     drop(two.export("late.bundle.tar", &["--full"]));
     drop(two.export("checkpoint.bundle.tar", &["--checkpoint"]));
-    drop(two.import("checkpoint.bundle.tar"));
+    // The process dies between gathering and applying: it applies what it has when it starts again.
+    two.site.kill();
+    gather(&two, "checkpoint.bundle.tar");
+    two.site.resume();
+    until(
+        "the checkpoint to be applied",
+        Duration::from_secs(30),
+        async || {
+            let facts = rows(&site_cli.json(&["ledger", "list", "--kind", "bundle.imported"]));
+            facts
+                .into_iter()
+                .find(|fact| fact["summary"].as_str().unwrap().contains("checkpoint 5"))
+        },
+    )
+    .await;
     assert_eq!(two.refused(&two.site, "late.bundle.tar"), "bundle_stale");
+
+    // What is for another site is refused here.
+    fleet.write(
+        "environments/harbour.yaml",
+        "environment: harbour\nnetwork: none\ninstall: []\n",
+    );
+    fleet.commit("Declare the harbour");
+    drop(fleet.ok(&["push", "-q", "origin", "main"]));
+    let file = two.path("harbour.bundle.tar");
+    let export = [
+        "bundle",
+        "export",
+        "--to",
+        "harbour",
+        "-o",
+        file.to_str().unwrap(),
+    ];
+    until("the harbour", Duration::from_secs(30), async || {
+        two.hub.cli().run(&export).status.success().then_some(())
+    })
+    .await;
+    assert_eq!(two.refused(&two.site, "harbour.bundle.tar"), "bundle_wrong_site");
 
     // A push at the site does not change what the hub declares there; and a key that is doubted is not believed.
     let own = Git::clone(&two.site.remote("platform/fleet", two.site.token()));
@@ -449,6 +488,22 @@ async fn what_is_wrong_is_refused_and_what_is_cut_goes_on() {
     drop(site_cli.ok(&["bundle", "distrust", &key]));
     drop(two.export("sixth.bundle.tar", &["--full"]));
     assert_eq!(two.refused(&two.site, "sixth.bundle.tar"), "bundle_untrusted_key");
+}
+
+/// Takes a file into the site's staging area as its server does, and applies nothing.
+fn gather(two: &Two, name: &str) {
+    let key = PublicKey::from_pem(&two.hub.cli().ok(&["release", "key"])).unwrap();
+    let lane = Lane::new(
+        Name::new(SITE).unwrap(),
+        Direction::ToSite,
+        Trust::new([Arc::new(key) as Arc<dyn Verify>]),
+        |_| true,
+    );
+    let folder = two.site.data().join(format!("bundles/to-{SITE}"));
+    let mut importer = Importer::open(&folder, lane).unwrap();
+    let file = fs::File::open(two.path(name)).unwrap();
+    let progress = importer.accept(file, SystemClock.now()).unwrap();
+    assert_eq!(progress.standing, Standing::Ready);
 }
 
 /// Sends a file but its end, and waits until more of it is kept than before.

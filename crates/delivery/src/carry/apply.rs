@@ -274,7 +274,7 @@ impl Carry {
         let before = before
             .filter(|before| before.origin.as_deref() == Some(source))
             .map(|before| before.body.0);
-        environment::store::undeclare(tx, &site.name).await?;
+        environment::store::undeclare(tx, &site.name, self.now()).await?;
         self.delivery
             .declare(tx, home, commit, Some(source), site, before.as_ref(), projects)
             .await?;

@@ -6,7 +6,7 @@ use super::{
     store,
     trust::{Trusted, trust},
 };
-use bascule_bundle::{Direction, Importer, Kind, Lane, Ready, SetStatus, Standing, Summary, peek};
+use bascule_bundle::{Direction, Importer, Kind, Lane, Ready, Standing, Summary, peek};
 use bascule_core::{Actor, Name, Problem, Result};
 use bascule_ledger::{PublicKey, facts::bundles::BundleRefused};
 use bascule_wire::bundle::{BundleApplied, BundleImport};
@@ -128,16 +128,13 @@ impl Carry {
             String::new()
         } else {
             let status = importer.status(now)?;
-            let standing = |status: &SetStatus| status.standing.to_string();
-            status
-                .iter()
-                .find(|status| status.id == progress.id)
-                .map(standing)
-                // A checkpoint that was ready took its place.
-                .unwrap_or_else(|| match &progress.standing {
-                    Standing::Ready => "nothing: a later one took its place".to_owned(),
-                    standing => standing.to_string(),
-                })
+            match status.iter().find(|status| status.id == progress.id) {
+                Some(status) => status.standing.to_string(),
+                None if progress.standing == Standing::Ready => {
+                    "nothing: a later one took its place".to_owned()
+                }
+                None => progress.standing.to_string(),
+            }
         };
         Ok(BundleImport {
             site: place.site.to_string(),
