@@ -6,7 +6,10 @@ use crate::{
 };
 use bascule_core::{Digest, Name, Result, Timestamp, dsse::Envelope};
 use serde::Serialize;
-use std::{fmt, io::Read};
+use std::{
+    fmt,
+    io::{self, Cursor, Read},
+};
 
 /// Whose signature a bundle has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -86,6 +89,35 @@ pub fn verify(file: impl Read, trust: &Trust, now: Timestamp) -> Result<Summary>
         verified: true,
         ..Summary::new(manifest, signature, now)
     })
+}
+
+/// What a file says of itself, and the file as if it had not been read yet. Nothing of it is proven: it tells where
+/// the file belongs, and no more.
+///
+/// # Errors
+/// It is no bundle, or has a format that is not understood.
+pub fn peek<R: Read>(file: R, now: Timestamp) -> Result<(Summary, impl Read)> {
+    let mut tee = Tee {
+        file,
+        taken: Vec::new(),
+    };
+    let summary = inspect(&mut tee, &Trust::default(), now)?;
+    Ok((summary, Cursor::new(tee.taken).chain(tee.file)))
+}
+
+/// Keeps what was read; the manifest's own limit bounds it.
+struct Tee<R> {
+    file: R,
+    taken: Vec<u8>,
+}
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read(buffer)?;
+        self.taken
+            .extend_from_slice(buffer.get(..count).unwrap_or_default());
+        Ok(count)
+    }
 }
 
 fn manifest<R: Read>(archive: &mut Unpack<R>, trust: &Trust) -> Result<(Manifest, Signature)> {

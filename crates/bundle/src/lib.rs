@@ -54,7 +54,7 @@ mod tests;
 
 pub use export::{BlobSource, Export, FolderBlobs, MemoryBlobs};
 pub use import::{Importer, Lane, Progress};
-pub use inspect::{Signature, Summary, inspect, verify};
+pub use inspect::{Signature, Summary, inspect, peek, verify};
 pub use inventory::Inventory;
 pub use manifest::{
     Base, Chunk, Direction, Entry, EntryKind, FORMAT, Kind, MANIFEST_FILE, Manifest, PAYLOAD_TYPE, Part, Set,

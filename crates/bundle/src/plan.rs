@@ -4,7 +4,7 @@ use crate::{
     BlobSource, Chunk, FORMAT, Manifest, PAYLOAD_TYPE, Part, Set,
     container::{BLOCK, END, Pack, copy, padded},
     export::open,
-    limits, refuse,
+    limits, refuse, validate,
 };
 use bascule_core::{
     Digest, Problem, Result,
@@ -26,7 +26,60 @@ pub struct Plan<'a> {
     key: &'a dyn Sign,
 }
 
+impl<'a> Plan<'a> {
+    /// The same files once more, from what was kept of an export: its set and how [`Plan::division`] divided it.
+    /// Documents are read from `blobs` like everything else.
+    ///
+    /// # Errors
+    /// The set breaks a rule of the format, or another key than `key` made it.
+    pub fn again(
+        set: Set,
+        division: Vec<Vec<Part>>,
+        blobs: &'a dyn BlobSource,
+        key: &'a dyn Sign,
+    ) -> Result<Self> {
+        validate::set(&set).map_err(|why| refuse::bad_manifest(&why))?;
+        if set.source != key.key_id() {
+            return Err(Problem::conflict(
+                "bundle_other_key",
+                format!(
+                    "The bundle {} was made with another key than this instance has now.",
+                    set.sequence
+                ),
+            )
+            .why("Whoever takes it in believes the key that it names, and no other.")
+            .next("Export anew."));
+        }
+        Ok(Self {
+            id: set.id(),
+            set,
+            documents: BTreeMap::new(),
+            chunks: division,
+            blobs,
+            key,
+        })
+    }
+}
+
 impl Plan<'_> {
+    /// Which parts of which blobs are in which file, to be kept for [`Plan::again`].
+    #[must_use]
+    pub fn division(&self) -> &[Vec<Part>] {
+        &self.chunks
+    }
+
+    /// How many bytes a file has.
+    ///
+    /// # Errors
+    /// There is no such chunk.
+    pub fn size(&self, chunk: u32) -> Result<u64> {
+        let manifest = self.manifest(chunk)?;
+        let payload = serde_json::to_vec(&manifest).map_err(|error| refuse::disk(&error.into()))?;
+        let envelope = Envelope::sign(PAYLOAD_TYPE, &payload, self.key).to_json();
+        let parts = manifest.parts.iter().map(|part| BLOCK + padded(part.size));
+        Ok(BLOCK + padded(envelope.len() as u64) + END + parts.sum::<u64>())
+    }
+
     /// How many files it takes.
     #[must_use]
     pub fn chunks(&self) -> u32 {

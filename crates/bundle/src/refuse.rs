@@ -90,7 +90,7 @@ pub(crate) fn wrong_site(found: &Name, own: &Name) -> Problem {
         format!("The bundle is of the site `{found}`; here it is `{own}`."),
     )
     .why("A site's bundle holds what that site is meant to run, and nobody else's.")
-    .next(format!("Ask for one with `bascule bundle export --site {own}`."))
+    .next(format!("Ask for one with `bascule bundle export --to {own}`."))
 }
 
 pub(crate) fn wrong_direction(set: &Set, expected: Direction) -> Problem {

@@ -80,21 +80,7 @@ impl Client {
         }
         base.set_query(None);
         base.set_fragment(None);
-        let mut builder = reqwest::Client::builder()
-            .user_agent(concat!("bascule/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT)
-            .read_timeout(SILENCE)
-            .tcp_nodelay(true)
-            .redirect(same_origin());
-        if is_loopback(&base) {
-            // A proxy configured for the internet cannot reach this machine's own loopback.
-            builder = builder.no_proxy();
-        }
-        let http = builder.build().map_err(|e| {
-            Problem::new(500, "client_setup", "The HTTP client could not be set up.")
-                .why(request::chain(&e))
-                .next("Check that the system's certificate store is readable (package `ca-certificates`).")
-        })?;
+        let http = http(&base, Some(SILENCE))?;
         Ok(Self {
             http,
             base,
@@ -108,6 +94,16 @@ impl Client {
     pub fn with_retry(mut self, retry: Retry) -> Self {
         self.retry = retry;
         self
+    }
+
+    /// The same client, which waits for an answer as long as the connection stands: for calls that take in or make
+    /// something large before they say a word.
+    ///
+    /// # Errors
+    /// The HTTP client cannot be set up.
+    pub fn patient(mut self) -> Result<Self> {
+        self.http = http(&self.base, None)?;
+        Ok(self)
     }
 
     /// The same client with another token.
@@ -199,6 +195,27 @@ impl Client {
             .download(file, digest, limit)
             .await
     }
+}
+
+fn http(base: &Url, silence: Option<Duration>) -> Result<reqwest::Client> {
+    let mut builder = reqwest::Client::builder()
+        .user_agent(concat!("bascule/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT)
+        .tcp_nodelay(true)
+        .tcp_keepalive(SILENCE)
+        .redirect(same_origin());
+    if let Some(silence) = silence {
+        builder = builder.read_timeout(silence);
+    }
+    if is_loopback(base) {
+        // A proxy configured for the internet cannot reach this machine's own loopback.
+        builder = builder.no_proxy();
+    }
+    builder.build().map_err(|e| {
+        Problem::new(500, "client_setup", "The HTTP client could not be set up.")
+            .why(request::chain(&e))
+            .next("Check that the system's certificate store is readable (package `ca-certificates`).")
+    })
 }
 
 fn same_origin() -> reqwest::redirect::Policy {

@@ -8,6 +8,7 @@
 //! at any point.
 
 mod api;
+pub mod carry;
 pub(crate) mod catalogue;
 mod controller;
 pub mod deployment;
@@ -28,10 +29,11 @@ mod task;
 mod tests;
 mod view;
 
-pub use ports::{Budgets, Teams};
 pub use ports::{
-    ByteStream, Ports, ProjectFiles, ProjectInfo, ReleaseInfo, ReleasePart, Releases, TrafficSink,
+    Arrival, ByteStream, Freight, Parcel, ParcelPart, Ports, ProjectFiles, ProjectInfo, ReleaseInfo,
+    ReleasePart, Releases, TrafficSink,
 };
+pub use ports::{Budgets, Teams};
 pub use schema::MIGRATIONS;
 
 use bascule_core::{Clock, Timestamp};

@@ -1,7 +1,9 @@
 //! What delivery asks of others. The binary wires each to the capability that knows.
 
 use async_trait::async_trait;
-use bascule_core::{Caller, Digest, EnvironmentId, ProjectId, ReleaseId, Result};
+use bascule_core::{Actor, Caller, Digest, EnvironmentId, ProjectId, ReleaseId, Result};
+use bascule_ledger::PublicKey;
+use bascule_store::Tx;
 use bascule_wire::edge::Slice;
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -114,4 +116,72 @@ pub struct Ports {
     pub environments: String,
     /// Where counts of traffic go.
     pub traffic: Arc<dyn TrafficSink>,
+}
+
+/// A release as it travels in a bundle.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    /// The release.
+    pub id: ReleaseId,
+    /// Its project.
+    pub project: ProjectId,
+    /// `group/project`.
+    pub path: String,
+    /// Its version.
+    pub version: String,
+    /// Its commit.
+    pub sha: String,
+    /// What is said of it besides its signed manifest; delivery carries it and does not look into it.
+    pub document: serde_json::Value,
+    /// Digest and size of its signed manifest.
+    pub manifest: (Digest, u64),
+    /// All its parts.
+    pub parts: Vec<ParcelPart>,
+}
+
+/// A part of a release that travels.
+#[derive(Clone, Debug)]
+pub struct ParcelPart {
+    /// Its name within the release.
+    pub name: String,
+    /// What it is.
+    pub kind: bascule_bundle::EntryKind,
+    /// Digest of its bytes.
+    pub digest: Digest,
+    /// Size in bytes.
+    pub size: u64,
+}
+
+/// A release that arrived and was found to be what its maker signed.
+#[derive(Clone)]
+pub struct Arrival {
+    /// The release.
+    pub id: ReleaseId,
+    /// `group/project`.
+    pub path: String,
+    /// Its version.
+    pub version: String,
+    /// Its commit.
+    pub sha: String,
+    /// What the checker keeps for entering it.
+    pub checked: Arc<dyn std::any::Any + Send + Sync>,
+}
+
+/// What bundles need of releases and projects (supplychain, forge, identity).
+#[async_trait]
+pub trait Freight: Send + Sync {
+    /// Releases, complete.
+    async fn pack(&self, releases: &[ReleaseId]) -> Result<Vec<Parcel>>;
+
+    /// Checks a release that arrived, whose blobs are all here, by its maker's signature.
+    async fn check(&self, document: serde_json::Value, keys: &[PublicKey]) -> Result<Arrival>;
+
+    /// Enters a release that was checked, in the transaction given. `false`: it was here.
+    async fn enter(&self, tx: &Tx, actor: &Actor, project: ProjectId, arrival: &Arrival) -> Result<bool>;
+
+    /// The blobs of all releases that are here.
+    async fn inventory(&self) -> Result<Vec<Digest>>;
+
+    /// The project at `group/project`, made if missing.
+    async fn home(&self, path: &str) -> Result<ProjectId>;
 }

@@ -11,6 +11,7 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::site::schema::ENVIRONMENTS,
     EPOCH,
     crate::task::schema::TASKS,
+    crate::carry::store::CARRY,
 ];
 
 /// Many environments: what belongs in them, what may be there, and what is planned.

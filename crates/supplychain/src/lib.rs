@@ -12,5 +12,8 @@ mod release;
 pub mod sbom;
 mod subscriptions;
 
-pub use release::{MIGRATIONS, PartStream, Release, ReleasePart, Releases, previous_of, routes, version_of};
+pub use release::{
+    CarriedRelease, Checked, MIGRATIONS, PartStream, Release, ReleasePart, Releases, previous_of, routes,
+    version_of,
+};
 pub use subscriptions::ReleaseSubscriber;

@@ -2,6 +2,7 @@
 //! runner, agent, edge and command line. Data only; each capability keeps its own module.
 
 pub mod agent;
+pub mod bundle;
 pub mod ci;
 pub mod delivery;
 pub mod edge;

@@ -17,8 +17,11 @@ pub struct ReleaseSummary {
     pub name: String,
     /// The commit.
     pub sha: String,
-    /// The pipeline that made it.
-    pub pipeline: PipelineId,
+    /// The pipeline that made it; none of a release that another instance made.
+    pub pipeline: Option<PipelineId>,
+    /// The key of the instance that made it, if that is another one.
+    #[serde(default)]
+    pub origin: Option<String>,
     /// Components in its SBOM.
     pub components: i64,
     /// Commits since the release before it.
@@ -112,7 +115,7 @@ pub struct ComponentPage {
 /// The keys by which an instance's signatures are checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct InstanceKeys {
-    /// The keys, the present one first.
+    /// The keys: this instance's own first, then those of instances whose releases came here in bundles.
     pub keys: Vec<InstanceKeyInfo>,
 }
 

@@ -8,7 +8,7 @@ use crate::{
 };
 use std::path::{Path, PathBuf};
 
-const REMINDERS: &str = "demo/reminders";
+pub const REMINDERS: &str = "demo/reminders";
 const HOME: &str = "platform/fleet";
 const SITE: &str = "site-7";
 
@@ -16,7 +16,8 @@ pub async fn play(platform: &Platform, developer: &Person) -> Result<(), Error> 
     recall(platform, developer)?;
     second_product(platform, developer).await?;
     let folder = declare(platform).await?;
-    open(platform, &folder).await
+    open(platform, &folder).await?;
+    crate::carried::play(platform, &folder).await
 }
 
 /// 1.2.0 harmed users: it is called back, so that no environment takes it.
@@ -136,7 +137,7 @@ async fn open(platform: &Platform, folder: &Path) -> Result<(), Error> {
     )
 }
 
-fn admin(platform: &Platform) -> Person {
+pub fn admin(platform: &Platform) -> Person {
     Person {
         name: "admin",
         token: platform.admin_token.clone(),
@@ -150,7 +151,7 @@ fn write(folder: &Path, windows: &str) -> Result<(), Error> {
     Ok(std::fs::write(folder.join("environments/site-7.yaml"), text)?)
 }
 
-fn commit(platform: &Platform, admin: &Person, folder: &Path, message: &str) -> Result<(), Error> {
+pub fn commit(platform: &Platform, admin: &Person, folder: &Path, message: &str) -> Result<(), Error> {
     git_ok(admin, folder, &["add", "-A"])?;
     git_ok(admin, folder, &["commit", "-q", "-m", message])?;
     git_ok(

@@ -2,6 +2,7 @@
 //! that it did what it says; the first that did not ends the demo with exit code 1.
 
 mod act_two;
+mod carried;
 mod load;
 mod platform;
 mod story;

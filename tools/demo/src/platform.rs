@@ -24,20 +24,29 @@ const LOG_LINES: usize = 60;
 
 impl Platform {
     pub async fn start() -> Result<Self, Error> {
-        let binary = std::env::current_exe()?.with_file_name("bascule");
-        let folder = tempfile::Builder::new().prefix("bascule-demo-").tempdir()?;
-        let data = folder.path().join("data");
-        std::fs::create_dir(&data)?;
-        let config = folder.path().join("bascule.toml");
-        std::fs::write(&config, configuration()?)?;
         tell::chapter("The platform starts: server, runner, agent and edge in one process");
-        tell::command("bascule up --data data --config bascule.toml");
         // The address that the README's screenshots show, if it is free.
         let listen = if std::net::TcpListener::bind("127.0.0.1:8080").is_ok() {
             "127.0.0.1:8080"
         } else {
             "127.0.0.1:0"
         };
+        Self::launch(listen).await
+    }
+
+    /// A second one, which knows nothing of the first.
+    pub async fn start_apart() -> Result<Self, Error> {
+        Self::launch("127.0.0.1:0").await
+    }
+
+    async fn launch(listen: &str) -> Result<Self, Error> {
+        let binary = std::env::current_exe()?.with_file_name("bascule");
+        let folder = tempfile::Builder::new().prefix("bascule-demo-").tempdir()?;
+        let data = folder.path().join("data");
+        std::fs::create_dir(&data)?;
+        let config = folder.path().join("bascule.toml");
+        std::fs::write(&config, configuration()?)?;
+        tell::command("bascule up --data data --config bascule.toml");
         let mut child = Command::new(&binary)
             .args(["up", "--listen", listen, "--data"])
             .arg(&data)

@@ -23,6 +23,119 @@ pub enum Bundle {
 Without --key only the list is shown, and nothing of it is proven. With it, the exit code is 0 if every file is
 whole, signed by that key and not stale.")]
     Inspect(Inspect),
+    /// Make a bundle for a site that no network reaches
+    #[command(after_help = "Examples:
+  bascule bundle export --to clinic -o clinic.bundle.tar
+  bascule bundle export --to clinic --full --chunk 650MiB -o /media/stick
+  bascule bundle export --to clinic --since 4 -o clinic.bundle.tar
+
+Without --full, --checkpoint or --since it holds what changed since the bundle that the site reported last, and
+everything where it has reported none. -o names a file, or a folder where files get names of their own; several
+files (--chunk) of a name get a number each.")]
+    Export(Export),
+    /// Take bundles of the hub, or reports of sites, in any order
+    #[command(after_help = "Example:
+  bascule bundle import /media/stick/*.bundle.tar
+
+Import again whatever was cut or killed: what was taken stays, and only the rest is written. Exit code 3: refused.")]
+    Import {
+        /// The files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+    /// Make a report for the hub: what runs at this site, and what it has
+    #[command(after_help = "Example:
+  bascule bundle report -o clinic-report.bundle.tar")]
+    Report {
+        /// A file, or a folder
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// No file is larger than this
+        #[arg(long, value_name = "SIZE", value_parser = size)]
+        chunk: Option<u64>,
+        /// For how many days it may be imported [default: 90]
+        #[arg(long)]
+        days: Option<u32>,
+    },
+    /// Believe another instance's key, which came another way than with a bundle
+    #[command(after_help = "Examples:
+  bascule bundle trust hub.pem --as clinic       here is the site clinic, and this is its hub's key
+  bascule bundle trust clinic.pem --of clinic    here is the hub, and this is the key of its site clinic
+
+The file is what `bascule release key` prints on the other instance.")]
+    Trust {
+        /// The other instance's public key
+        key: PathBuf,
+        /// This instance is that site, and the key is its hub's
+        #[arg(
+            long = "as",
+            value_name = "SITE",
+            conflicts_with = "of",
+            required_unless_present = "of"
+        )]
+        here: Option<String>,
+        /// The key is that site's
+        #[arg(long, value_name = "SITE")]
+        of: Option<String>,
+    },
+    /// List the keys that are believed
+    Keys,
+    /// Believe a key no longer
+    Distrust {
+        /// Its name, from `bascule bundle keys`
+        key: String,
+    },
+    /// The sites that no network reaches: what was made for them, and what they reported
+    Status,
+}
+
+/// `bascule bundle export …`
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The site
+    #[arg(long, value_name = "SITE")]
+    pub(super) to: String,
+    /// Everything, and nothing left out
+    #[arg(long, conflicts_with_all = ["since", "checkpoint"])]
+    pub(super) full: bool,
+    /// Everything, in the place of all bundles before it
+    #[arg(long, conflicts_with = "since")]
+    pub(super) checkpoint: bool,
+    /// What changed since the bundle of this number
+    #[arg(long, value_name = "SEQ")]
+    pub(super) since: Option<u64>,
+    /// No file is larger than this, such as 650MiB or 4GB
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub(super) chunk: Option<u64>,
+    /// For how many days it may be imported [default: 90]
+    #[arg(long)]
+    pub(super) days: Option<u32>,
+    /// A file, or a folder
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) output: PathBuf,
+}
+
+/// Bytes, with or without a unit.
+fn size(text: &str) -> std::result::Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = text.get(digits.len()..).unwrap_or_default();
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        _ => return Err(format!("`{unit}` is no unit: use KiB, MiB, GiB, kB, MB or GB")),
+    };
+    let number: u64 = digits
+        .trim()
+        .parse()
+        .map_err(|_| "write a size such as 650MiB".to_owned())?;
+    number
+        .checked_mul(factor)
+        .ok_or_else(|| "that is more than there is".to_owned())
 }
 
 /// `bascule bundle inspect …`
@@ -108,6 +221,16 @@ mod tests {
         let path = folder.join(plan.file_name(1));
         plan.write(1, &mut File::create(&path).unwrap()).unwrap();
         path
+    }
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(size("650MiB"), Ok(650 << 20));
+        assert_eq!(size("4 GB"), Ok(4_000_000_000));
+        assert_eq!(size("1000"), Ok(1_000));
+        for bad in ["", "MiB", "1.5GB", "4 parsec", "99999999999999GiB"] {
+            assert!(size(bad).is_err(), "{bad}");
+        }
     }
 
     fn run(file: &Path, key: Option<&Path>) -> Result<u8, Problem> {

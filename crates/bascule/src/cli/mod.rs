@@ -1,6 +1,7 @@
 //! The command line: `bascule <noun> <verb>`. Client verbs speak to a server through its JSON API alone.
 
 mod bundle;
+mod carry;
 mod ci;
 mod context;
 mod delivery;
@@ -228,6 +229,7 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Release(release::Release::Verify(verify)) => release::verify(&verify, remote.json),
         Verb::Release(verb) => verb.run(&context()?).await,
         Verb::Bundle(bundle::Bundle::Inspect(inspect)) => bundle::inspect_files(&inspect, remote.json),
+        Verb::Bundle(verb) => verb.run(&context()?).await,
         Verb::Environment(verb) => verb.run(&context()?).await,
         Verb::Agents(verb) => verb.run("agent", &context()?).await,
         Verb::Edges(verb) => verb.run("edge", &context()?).await,

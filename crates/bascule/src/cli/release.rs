@@ -57,8 +57,14 @@ pub enum Release {
 
 Without --key the key in the folder is used, which proves that the folder is whole, not who made it.")]
     Verify(Verify),
-    /// Print the instance's public key
-    Key,
+    /// Print the instance's public key, or that of an instance whose releases came here in a bundle
+    #[command(after_help = "Examples:
+  bascule release key > hub.pem
+  bascule release key 9f86d081884c7d65    the key that `bascule release show` names")]
+    Key {
+        /// The key's name
+        id: Option<String>,
+    },
 }
 
 /// `bascule release verify …`
@@ -97,15 +103,20 @@ impl Release {
                 }
             }
             Self::Download { project, tag, output } => download(context, &project, &tag, &output).await?,
-            Self::Key => {
+            Self::Key { id } => {
                 let keys = context.get("/api/v1/keys").await?;
                 if context.out.is_json() {
                     context.out.record(&keys, &[]);
-                } else {
-                    for key in keys["keys"].as_array().into_iter().flatten() {
-                        output::raw(key["pem"].as_str().unwrap_or_default());
-                    }
+                    return Ok(code::DONE);
                 }
+                // The instance's own comes first.
+                let key = keys["keys"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .find(|key| id.as_ref().is_none_or(|id| key["id"] == **id))
+                    .ok_or_else(|| Problem::not_found("key"))?;
+                output::raw(key["pem"].as_str().unwrap_or_default());
             }
             Self::Verify(verify) => return self::verify(&verify, context.out.is_json()),
         }

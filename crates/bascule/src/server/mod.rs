@@ -1,5 +1,6 @@
 //! The server: every capability built, wired and served.
 
+mod freight;
 mod gate;
 mod health;
 mod ports;
@@ -7,7 +8,7 @@ mod ports;
 use crate::config::Config;
 use bascule_ci::{Ci, Options};
 use bascule_core::{Clock, Problem, Result, SystemClock};
-use bascule_delivery::Delivery;
+use bascule_delivery::{Delivery, carry::Carry};
 use bascule_forge::Forge;
 use bascule_identity::Identity;
 use bascule_incidents::Incidents;
@@ -58,6 +59,7 @@ pub struct Server {
     ci: Ci,
     releases: Releases,
     delivery: Delivery,
+    carry: Carry,
     telemetry: Telemetry,
     incidents: Incidents,
     insights: Insights,
@@ -147,7 +149,7 @@ impl Server {
         });
         let releases = Releases::new(
             database.clone(),
-            blobs,
+            blobs.clone(),
             ledger.clone(),
             code.clone(),
             artifacts,
@@ -173,6 +175,16 @@ impl Server {
             },
         );
         promises.set(delivery.clone());
+        let carry = Carry::new(
+            delivery.clone(),
+            blobs,
+            config.data.join("bundles"),
+            Arc::new(freight::Freight {
+                releases: releases.clone(),
+                forge: forge.clone(),
+                identity: identity.clone(),
+            }),
+        );
         let telemetry = Telemetry::new(
             database.clone(),
             ledger.clone(),
@@ -200,6 +212,7 @@ impl Server {
             ci,
             releases,
             delivery,
+            carry,
             telemetry,
             incidents,
             insights,
@@ -243,6 +256,7 @@ impl Server {
             .merge(self.ci.routes())
             .merge(bascule_supplychain::routes(self.releases.clone()))
             .merge(self.delivery.routes())
+            .merge(self.carry.routes())
             .merge(bascule_telemetry::routes(self.telemetry.clone()))
             .merge(bascule_incidents::routes(self.incidents.clone()))
             .merge(bascule_insights::routes(self.insights.clone()))
@@ -283,6 +297,14 @@ impl Server {
         tasks.spawn(self.telemetry.clone().run_summaries(background.clone()));
         tasks.spawn(self.telemetry.clone().run_retention(background.clone()));
         tasks.spawn(checkpoints(self.ledger.clone(), background.clone()));
+        tasks.spawn({
+            let carry = self.carry.clone();
+            async move {
+                if let Err(problem) = carry.resume().await {
+                    tracing::error!(%problem, "bundles that were gathered could not be applied; import one again");
+                }
+            }
+        });
 
         let hang_up = self.hang_up.clone();
         let stopped = stop.clone();

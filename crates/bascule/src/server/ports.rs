@@ -409,34 +409,54 @@ pub struct Home {
 
 impl Home {
     async fn project(&self) -> Result<ProjectId> {
-        let (group, name) = self.path.split_once('/').ok_or_else(|| {
-            Problem::invalid("bad_setting", "The setting `postmortems` names no project.")
-                .next("Write group/project.")
-        })?;
-        if let Some(project) = self.forge.find(group, name).await? {
-            return Ok(project.id);
+        if !self.path.contains('/') {
+            return Err(
+                Problem::invalid("bad_setting", "The setting `postmortems` names no project.")
+                    .next("Write group/project."),
+            );
         }
-        let id = match self.identity.find_group(group).await? {
-            Some(group) => group.id,
-            None => {
-                self.identity
-                    .found_group(group, "Kept by the platform itself")
-                    .await?
-            }
-        };
-        let scope = GroupScope {
-            id,
-            name: group.to_owned(),
-            role: Role::Owner,
-        };
-        let new = bascule_wire::forge::NewProject {
-            name: name.to_owned(),
-            description: "Post-mortems, one file an incident".to_owned(),
-            visibility: Some(bascule_core::Visibility::Internal),
-            default_branch: None,
-        };
-        Ok(self.forge.create(&Actor::system(), &scope, &new).await?.id)
+        let visibility = bascule_core::Visibility::Internal;
+        ensure_project(
+            &self.forge,
+            &self.identity,
+            &self.path,
+            "Post-mortems, one file an incident",
+            visibility,
+        )
+        .await
     }
+}
+
+/// The project at `group/project`; made, with its group, where it is missing.
+pub async fn ensure_project(
+    forge: &Forge,
+    identity: &Identity,
+    path: &str,
+    description: &str,
+    visibility: bascule_core::Visibility,
+) -> Result<ProjectId> {
+    let (group, name) = path.split_once('/').ok_or_else(|| {
+        Problem::invalid("bad_project", format!("`{path}` names no project.")).next("Write group/project.")
+    })?;
+    if let Some(project) = forge.find(group, name).await? {
+        return Ok(project.id);
+    }
+    let id = match identity.find_group(group).await? {
+        Some(group) => group.id,
+        None => identity.found_group(group, "Kept by the platform itself").await?,
+    };
+    let scope = GroupScope {
+        id,
+        name: group.to_owned(),
+        role: Role::Owner,
+    };
+    let new = bascule_wire::forge::NewProject {
+        name: name.to_owned(),
+        description: description.to_owned(),
+        visibility: Some(visibility),
+        default_branch: None,
+    };
+    Ok(forge.create(&Actor::system(), &scope, &new).await?.id)
 }
 
 #[async_trait]

@@ -8,6 +8,7 @@
 )]
 
 mod agents;
+mod air_gap;
 mod authorisation;
 mod containers;
 mod contracts;

@@ -321,3 +321,37 @@ fn blobs_altered_where_they_are_stored_are_not_exported_and_not_given_out() {
     importer.accept(&file[..], NOW).unwrap();
     assert_eq!(content(&importer.ready(NOW).unwrap().unwrap()).len(), 1);
 }
+
+#[test]
+fn what_was_kept_of_an_export_gives_the_same_files_again() {
+    let mut blobs = MemoryBlobs::default();
+    let artifacts = [noise(9_000, 1), noise(40, 2)];
+    let export = export(Kind::Snapshot, 1, &artifacts, &mut blobs);
+    let hub = key(1);
+    let plan = export.plan(Some(6_000), &blobs, &hub).unwrap();
+    let written = files(&plan);
+    assert!(written.len() > 1);
+    for (chunk, file) in (1..).zip(&written) {
+        assert_eq!(plan.size(chunk).unwrap(), file.len() as u64);
+    }
+    // Documents are blobs like all else from then on.
+    let (set, division) = (plan.set().clone(), plan.division().to_vec());
+    drop(blobs.add(b"{\"sequence\":1}".to_vec()));
+    drop(blobs.add(b"portal: 1.x\n".to_vec()));
+    let again = crate::Plan::again(set.clone(), division.clone(), &blobs, &hub).unwrap();
+    assert_eq!(files(&again), written);
+    let other = key(2);
+    let refused = crate::Plan::again(set, division, &blobs, &other);
+    assert_eq!(refused.err().map(|p| p.code).as_deref(), Some("bundle_other_key"));
+}
+
+#[test]
+fn a_glance_at_a_file_takes_nothing_from_it() {
+    let file = set(Kind::Snapshot, 3, &[noise(5_000, 1)], None).remove(0);
+    let (summary, mut rest) = crate::peek(&file[..], NOW).unwrap();
+    assert_eq!((summary.sequence, summary.kind), (3, Kind::Snapshot));
+    assert!(matches!(summary.signature, Signature::Untrusted { .. }));
+    let mut bytes = Vec::new();
+    std::io::Read::read_to_end(&mut rest, &mut bytes).unwrap();
+    assert_eq!(bytes, file);
+}

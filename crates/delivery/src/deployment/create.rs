@@ -131,12 +131,7 @@ impl Delivery {
         release: &ReleaseInfo,
         settings: &BTreeMap<String, String>,
     ) -> Result<Option<std::result::Result<(Product, ReleasePart), String>>> {
-        let bytes = self
-            .ports
-            .files
-            .read(release.project, &release.sha, product::FILE, product::FILE_BYTES)
-            .await;
-        let bytes = match bytes {
+        let bytes = match self.product_file(release.project, &release.sha).await {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(None),
             Err(problem) if problem.status == 413 => {

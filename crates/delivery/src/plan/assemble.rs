@@ -16,7 +16,7 @@ use bascule_planner::{
     Catalogue, Constraint, Environment, Install, Version,
     calendar::Calendar,
     constraint::{
-        Agent, Approval, Capacity, Channel, ErrorBudget, Health, Incident, Maintenance, Pin, Policy,
+        Agent, Approval, Capacity, Carried, Channel, ErrorBudget, Health, Incident, Maintenance, Pin, Policy,
         PolicyVerdict, RolledBack, Suppression,
     },
 };
@@ -77,6 +77,7 @@ impl Delivery {
     async fn world_from(&self, listed: Vec<catalogue::Listed>, proposal: Option<&Proposal>) -> Result<World> {
         let channels = self.channels().await?;
         let mut places = store::places(&self.db).await?;
+        self.overlay_reports(&mut places).await?;
         if let Some(proposal) = proposal {
             proposal.apply(&mut places);
         }
@@ -387,6 +388,10 @@ fn constraints(
             disk_free_bytes: u64::try_from(agent.disk_free).unwrap_or(0),
             disk_needed_bytes: size.saturating_mul(3),
         }));
+    }
+    if site.disconnected {
+        holds.push(Arc::new(Carried));
+        return holds;
     }
     holds.push(Arc::new(Agent {
         name: agent.map(|agent| agent.name.clone()),

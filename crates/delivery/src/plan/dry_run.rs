@@ -70,7 +70,9 @@ impl Proposal {
     }
 
     fn agent(&self, site: &Site, now: Option<AgentId>) -> Option<AgentId> {
-        if site.agent.is_empty() {
+        if site.disconnected {
+            None
+        } else if site.agent.is_empty() {
             now.or(self.first_agent)
         } else {
             self.agents.get(&site.agent).copied()

@@ -7,7 +7,10 @@ use bascule_planner::calendar::Opening;
 use bascule_web::{
     Access, Answer, Crumb, Markup, Params, PathOf, Routes, Section, Ui, icon, url_encode, when,
 };
-use bascule_wire::delivery::{PlanEntry, WhyNot};
+use bascule_wire::{
+    bundle::ObservedSite,
+    delivery::{PlanEntry, WhyNot},
+};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -169,6 +172,9 @@ struct WhyQuery {
 struct EnvironmentPage {
     name: String,
     declared: bool,
+    /// Whether no network reaches it, and what it told last.
+    disconnected: bool,
+    observed: Option<ObservedSite>,
     channel: String,
     always: bool,
     open: bool,
@@ -210,6 +216,8 @@ async fn environment(
     }
     let page = EnvironmentPage {
         declared: declared.is_some(),
+        disconnected: declared.as_ref().is_some_and(|site| site.disconnected),
+        observed: delivery.reported_site(&name).await?,
         channel: declared.map(|site| site.channel).unwrap_or_default(),
         always: calendar.is_always(),
         open: calendar.is_open(now),

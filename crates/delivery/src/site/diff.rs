@@ -111,9 +111,11 @@ fn fields(old: &Site, new: &Site) -> Vec<Field> {
             site.agent.clone()
         }
     };
+    let network = |site: &Site| if site.disconnected { "none" } else { "agent" }.to_owned();
     vec![
         ("tier", old.tier.clone(), new.tier.clone()),
         ("agent", agent(old), agent(new)),
+        ("network", network(old), network(new)),
         ("channel", old.channel.clone(), new.channel.clone()),
         ("prereleases", yes(old.prereleases), yes(new.prereleases)),
         ("windows", windows(&old.windows), windows(&new.windows)),

@@ -49,6 +49,9 @@ pub struct Site {
     /// How products run here; `None`: as each of them says.
     #[serde(default)]
     pub driver: Option<Driver>,
+    /// Whether no network reaches it: nothing is put there from here, bundles carry it.
+    #[serde(default)]
+    pub disconnected: bool,
     /// The channel that its installs follow unless they say otherwise.
     pub channel: String,
     /// Whether pre-releases are taken.
@@ -161,6 +164,8 @@ row! {
         pub body: Json<Site>,
         pub sha: String,
         pub declared_at: Timestamp,
+        /// The hub's key, where a bundle declares it.
+        pub origin: Option<String>,
     }
 }
 

@@ -51,6 +51,7 @@ const KEYS: &[&str] = &[
     "tier",
     "agent",
     "driver",
+    "network",
     "channel",
     "prereleases",
     "windows",
@@ -103,6 +104,7 @@ fn read(file: &str, bytes: &[u8]) -> Read<Site> {
             .take("agent")
             .map_or(Ok(String::new()), |n| word(&n, "agent"))?,
         driver: driver(fields.take("driver"))?,
+        disconnected: disconnected(fields.take("network").as_ref())?,
         channel: channel(fields.take("channel"))?.unwrap_or_else(|| STABLE_CHANNEL.to_owned()),
         prereleases: flag(fields.take("prereleases"), "prereleases")?,
         windows,
@@ -141,6 +143,10 @@ fn one_of(node: Option<&Node>, what: &str, usual: &str, choices: &[&str]) -> Rea
 
 fn tier(node: Option<&Node>) -> Read<String> {
     one_of(node, "tier", "production", &["staging", "production"])
+}
+
+fn disconnected(node: Option<&Node>) -> Read<bool> {
+    Ok(one_of(node, "network", "agent", &["agent", "none"])? == "none")
 }
 
 fn heal(node: Option<&Node>) -> Read<bool> {

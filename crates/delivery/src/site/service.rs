@@ -4,7 +4,7 @@ use super::{FILE_BYTES, FOLDER, SITES, Site, Suppressed, parse, store};
 use crate::{Delivery, environment};
 use bascule_core::{Actor, Caller, Problem, ProjectId, Result, Timestamp};
 use bascule_ledger::facts::delivery::{SiteDeclared, SiteRefused, SuppressionChanged};
-use bascule_store::Json;
+use bascule_store::{Json, Tx};
 use std::collections::BTreeMap;
 
 /// What a person opens a suppression window by.
@@ -56,11 +56,26 @@ impl Delivery {
     pub(crate) async fn sync_sites(&self, project: ProjectId, sha: &str) -> Result<()> {
         let read = self.read_sites(project, sha).await?;
         let now = self.now();
-        let before: BTreeMap<String, Site> = store::all(&self.db)
+        // What a hub's bundle declares is the hub's, and no push here changes it.
+        let (carried, own): (Vec<_>, Vec<_>) = store::all(&self.db)
             .await?
+            .into_iter()
+            .partition(|declared| declared.origin.is_some());
+        let before: BTreeMap<String, Site> = own
             .into_iter()
             .map(|declared| (declared.name, declared.body.0))
             .collect();
+        let read =
+            read.and_then(
+                |sites| match carried.iter().find(|c| sites.iter().any(|s| s.name == c.name)) {
+                    Some(theirs) => Err(format!(
+                        "the environment {} is declared by the bundles of the hub {}",
+                        theirs.name,
+                        theirs.origin.as_deref().unwrap_or_default()
+                    )),
+                    None => Ok(sites),
+                },
+            );
         let mut products: BTreeMap<String, ProjectId> = BTreeMap::new();
         let named = read.as_ref().map_or(&[][..], Vec::as_slice);
         for install in named.iter().flat_map(|site| &site.installs) {
@@ -84,44 +99,57 @@ impl Delivery {
                 return Ok(());
             }
         };
-        let declared = |site: &str, installs: usize, removed| SiteDeclared {
-            project,
-            site: site.to_owned(),
-            sha: sha.to_owned(),
-            installs: i64::try_from(installs).unwrap_or(i64::MAX),
-            removed,
-        };
         // All of them are set free first: what is still declared is declared again in the same transaction.
         for name in before.keys().chain(sites.iter().map(|site| &site.name)) {
             environment::store::undeclare(&tx, name, now).await?;
         }
         for site in &sites {
-            if before.get(&site.name) != Some(site) {
-                store::put(&tx, site, sha, now).await?;
-                let fact = declared(&site.name, site.installs.len(), false);
-                self.ledger.append(&tx, &Actor::system(), &fact).await?;
-            }
-            for install in &site.installs {
-                if let Some(product) = products.get(&install.product) {
-                    environment::store::declare(&tx, *product, &install.product, site, now).await?;
-                }
-            }
-            store::assign(&tx, site).await?;
+            let known = before.get(&site.name);
+            self.declare(&tx, project, sha, None, site, known, &products)
+                .await?;
         }
         for name in before
             .keys()
             .filter(|name| sites.iter().all(|site| site.name != **name))
         {
             store::remove(&tx, name, now).await?;
-            self.ledger
-                .append(&tx, &Actor::system(), &declared(name, 0, true))
-                .await?;
+            let fact = declared(project, sha, name, 0, true);
+            self.ledger.append(&tx, &Actor::system(), &fact).await?;
         }
         self.note_unknown(&tx, project, &sites, &products, now).await?;
         self.bump(&tx, crate::fleet::Channel::Edge).await?;
         self.replan(&tx).await?;
         tx.commit().await?;
         Ok(())
+    }
+
+    /// Brings one declaration into force: the site, what is installed in it, and who runs it.
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "what is declared, by whom, and what stood before it"
+    )]
+    pub(crate) async fn declare(
+        &self,
+        tx: &Tx,
+        project: ProjectId,
+        sha: &str,
+        origin: Option<&str>,
+        site: &Site,
+        before: Option<&Site>,
+        products: &BTreeMap<String, ProjectId>,
+    ) -> Result<()> {
+        let now = self.now();
+        if before != Some(site) {
+            store::put(tx, site, sha, origin, now).await?;
+            let fact = declared(project, sha, &site.name, site.installs.len(), false);
+            self.ledger.append(tx, &Actor::system(), &fact).await?;
+        }
+        for install in &site.installs {
+            if let Some(product) = products.get(&install.product) {
+                environment::store::declare(tx, *product, &install.product, site, now).await?;
+            }
+        }
+        Ok(store::assign(tx, site).await?)
     }
 
     /// Holds all changes in a site, or in all by `*`, until a time or until someone lets them go on.
@@ -218,6 +246,16 @@ impl Delivery {
             let Json(site) = declared.body;
             site
         }))
+    }
+}
+
+fn declared(project: ProjectId, sha: &str, site: &str, installs: usize, removed: bool) -> SiteDeclared {
+    SiteDeclared {
+        project,
+        site: site.to_owned(),
+        sha: sha.to_owned(),
+        installs: i64::try_from(installs).unwrap_or(i64::MAX),
+        removed,
     }
 }
 

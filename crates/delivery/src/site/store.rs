@@ -7,7 +7,7 @@ use bascule_store::{Json, Query, Result, Tx, args, row};
 use bascule_wire::agent::{Driver, MachineFacts};
 use std::collections::BTreeMap;
 
-const COLUMNS: &str = "name, body, sha, declared_at";
+const COLUMNS: &str = "name, body, sha, declared_at, origin";
 
 /// All sites that are declared, by name.
 pub(crate) async fn all(db: &impl Query) -> Result<Vec<Declared>> {
@@ -20,11 +20,12 @@ pub(crate) async fn get(db: &impl Query, name: &str) -> Result<Option<Declared>>
     db.one(&sql, args![name]).await
 }
 
-pub(crate) async fn put(tx: &Tx, site: &Site, sha: &str, at: Timestamp) -> Result<()> {
+/// Brings a declaration into force; `origin` is the hub's key where a bundle brought it.
+pub(crate) async fn put(tx: &Tx, site: &Site, sha: &str, origin: Option<&str>, at: Timestamp) -> Result<()> {
     tx.run(
-        "INSERT INTO site (name, body, sha, declared_at, prune) VALUES ($1, $2, $3, $4, $5)
-         ON CONFLICT (name) DO UPDATE SET body = $2, sha = $3, declared_at = $4, prune = $5, removed_at = NULL",
-        args![site.name, Json(site), sha, at, site.prune],
+        "INSERT INTO site (name, body, sha, declared_at, prune, origin) VALUES ($1, $2, $3, $4, $5, $6)
+         ON CONFLICT (name) DO UPDATE SET body = $2, sha = $3, declared_at = $4, prune = $5, origin = $6, removed_at = NULL",
+        args![site.name, Json(site), sha, at, site.prune, origin],
     )
     .await
     .map(drop)
@@ -59,8 +60,12 @@ pub(crate) async fn release(tx: &Tx, site: &str, cause: &str) -> Result<bool> {
 }
 
 /// Gives a site's installs its tier and agent: the one that it names, and no other; where it names none, the
-/// first that enrolled.
+/// first that enrolled. No agent of ours runs what no network reaches.
 pub(crate) async fn assign(tx: &Tx, site: &Site) -> Result<()> {
+    if site.disconnected {
+        let sql = "UPDATE environment SET tier = $2, agent_id = NULL WHERE name = $1 AND declared = TRUE";
+        return tx.run(sql, args![site.name, site.tier]).await.map(drop);
+    }
     tx.run(
         "UPDATE environment SET tier = $2, agent_id = CASE WHEN $3 = ''
            THEN COALESCE(agent_id, (SELECT id FROM agent ORDER BY created_at, id LIMIT 1))

@@ -2,6 +2,7 @@
 //! that siblings can read each other's without a dependency. They carry identifiers, digests and numbers,
 //! never documents or secrets.
 
+pub mod bundles;
 pub mod ci;
 pub mod delivery;
 pub mod forge;

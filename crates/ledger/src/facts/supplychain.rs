@@ -44,6 +44,36 @@ fact!(
     )
 );
 
+/// A release of another instance came with a bundle and was found to be what its signer signed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ReleaseImported {
+    /// The project.
+    pub project: ProjectId,
+    /// The release, by the name that it has where it was made.
+    pub release: ReleaseId,
+    /// The tag.
+    pub tag: String,
+    /// The version: the tag without a leading `v`.
+    pub version: String,
+    /// The commit.
+    pub sha: String,
+    /// Digest of the manifest that lists every part with its digest.
+    pub manifest: Digest,
+    /// The key that signed the manifest.
+    pub origin: String,
+    /// Components in the SBOM.
+    pub components: i64,
+    /// When it was published where it was made.
+    pub at: Timestamp,
+}
+fact!(
+    ReleaseImported,
+    "release.imported",
+    |f| Some(f.project),
+    |f| format!("release:{}", f.release),
+    |f| format!("imported release {}, signed by the key {}", f.version, f.origin)
+);
+
 /// A release was asked for and refused.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReleaseRefused {

@@ -327,17 +327,21 @@ fn disposition(name: &str) -> String {
     )
 }
 
-/// The public keys by which this instance's signatures are checked, also by those who have no account here.
+/// The public keys by which signatures are checked, also by those who have no account here: this instance's own,
+/// then those of instances whose releases came here in bundles.
 #[utoipa::path(get, path = "/api/v1/keys", tag = "releases", responses((status = 200, body = InstanceKeys)))]
-async fn keys(State(releases): State<Releases>) -> Json<InstanceKeys> {
-    let key = releases.key();
-    Json(InstanceKeys {
-        keys: vec![InstanceKeyInfo {
-            id: key.id().to_owned(),
-            algorithm: "ed25519".to_owned(),
-            pem: key.to_pem(),
-        }],
-    })
+async fn keys(State(releases): State<Releases>) -> Answer<Json<InstanceKeys>> {
+    let keys = releases.keys().await?;
+    Ok(Json(InstanceKeys {
+        keys: keys
+            .iter()
+            .map(|key| InstanceKeyInfo {
+                id: key.id().to_owned(),
+                algorithm: "ed25519".to_owned(),
+                pem: key.to_pem(),
+            })
+            .collect(),
+    }))
 }
 
 pub(super) async fn find(releases: &Releases, project: ProjectId, tag: &str) -> Result<Release, Problem> {
@@ -356,6 +360,7 @@ impl From<&Release> for ReleaseSummary {
             name: release.name.clone(),
             sha: release.sha.clone(),
             pipeline: release.pipeline,
+            origin: release.origin.clone(),
             components: release.components,
             commit_count: release.commit_count,
             at: release.at,

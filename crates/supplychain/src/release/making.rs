@@ -11,7 +11,7 @@ use crate::{
     ports::{Artifacts, Tree},
     sbom::{Inventory, Lockfile, cyclonedx, spdx},
 };
-use bascule_core::{Actor, FactId, Problem, ProjectId, ReleaseId, Result, Timestamp, limits};
+use bascule_core::{Actor, FactId, PipelineId, Problem, ProjectId, ReleaseId, Result, Timestamp, limits};
 use bascule_ledger::{
     Ledger,
     facts::{
@@ -161,8 +161,9 @@ impl Inner {
                 request.name.clone()
             },
             description: request.description.clone(),
-            pipeline: request.pipeline,
-            job: request.job,
+            pipeline: Some(request.pipeline),
+            job: Some(request.job),
+            origin: None,
             manifest: signed.digest,
             manifest_size: signed.size,
             key_id: key.id().to_owned(),
@@ -422,7 +423,7 @@ impl Inner {
             tag: release.tag,
             version: release.version,
             sha: release.sha,
-            pipeline: release.pipeline,
+            pipeline: release.pipeline.unwrap_or(PipelineId(0)),
             manifest: release.manifest,
             components: release.components,
             previous: release.previous,

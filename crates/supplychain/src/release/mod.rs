@@ -2,6 +2,7 @@
 
 mod api;
 mod archive;
+mod import;
 mod making;
 mod pages;
 mod range;
@@ -11,6 +12,7 @@ mod store;
 mod tests;
 
 pub use api::routes;
+pub use import::{CarriedRelease, Checked};
 pub use service::{PartStream, Releases};
 pub use store::MIGRATIONS;
 
@@ -38,10 +40,12 @@ pub struct Release {
     pub name: String,
     /// Its description, Markdown.
     pub description: String,
-    /// The pipeline that made it.
-    pub pipeline: PipelineId,
+    /// The pipeline that made it; none of a release that another instance made.
+    pub pipeline: Option<PipelineId>,
     /// The release job.
-    pub job: JobId,
+    pub job: Option<JobId>,
+    /// The key of the instance that made it, if that is another one.
+    pub origin: Option<String>,
     /// Digest of the signed manifest.
     pub manifest: Digest,
     /// Size of the signed manifest.

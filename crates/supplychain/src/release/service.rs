@@ -29,7 +29,7 @@ pub type PartStream = BoxStream<'static, bascule_store::Result<Bytes>>;
 /// Releases: made when CI asks for them, never changed, read by delivery, the API and the pages.
 #[derive(Clone)]
 pub struct Releases {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
 impl Releases {
@@ -62,6 +62,21 @@ impl Releases {
     #[must_use]
     pub fn key(&self) -> PublicKey {
         self.inner.ledger.key().public()
+    }
+
+    /// All keys that signed releases here: this instance's own first, then those of instances whose releases came
+    /// in bundles.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn keys(&self) -> Result<Vec<PublicKey>> {
+        let own = self.key();
+        let others = store::origin_keys(&self.inner.db).await?;
+        let others = others
+            .iter()
+            .filter_map(|kept| PublicKey::from_pem(&kept.pem).ok())
+            .filter(|key| *key != own);
+        Ok(std::iter::once(own.clone()).chain(others).collect())
     }
 
     /// One release.

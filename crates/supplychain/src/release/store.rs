@@ -3,11 +3,22 @@
 use super::{Release, ReleasePart};
 use crate::{bundle::PartKind, sbom::Component};
 use bascule_core::{Digest, FactId, JobId, PipelineId, ProjectId, ReleaseId, Timestamp};
-use bascule_store::{Db, Error, Json, Migration, Query as _, Result, Tx, Value, args, row};
+use bascule_store::{Db, Error, Json, Migration, Query as _, Result, ToSql, Tx, Value, args, row};
 use bascule_wire::release::ReleaseComponent;
 
 /// Tables of releases.
-pub const MIGRATIONS: &[Migration] = &[Migration {
+pub const MIGRATIONS: &[Migration] = &[FIRST, CARRIED];
+
+/// Releases of other instances. Their `pipeline_id` and `job_id` are 0: numbers of ours begin at 1.
+const CARRIED: Migration = Migration {
+    id: "supplychain-0002-carried",
+    sql: "
+        ALTER TABLE release ADD COLUMN origin TEXT;
+        CREATE TABLE release_key (id TEXT PRIMARY KEY, pem TEXT NOT NULL, at BIGINT NOT NULL);
+    ",
+};
+
+const FIRST: Migration = Migration {
     id: "supplychain-0001",
     sql: "
         CREATE TABLE release (
@@ -65,7 +76,7 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
             outcome TEXT NOT NULL
         );
     ",
-}];
+};
 
 row! {
     struct ReleaseRow {
@@ -90,6 +101,7 @@ row! {
         started_at: Timestamp,
         finished_at: Timestamp,
         at: Timestamp,
+        origin: Option<String>,
     }
 }
 
@@ -126,7 +138,7 @@ row! {
 }
 
 const COLUMNS: &str = "id, project_id, project_path, tag, version, sha, name, description, pipeline_id, job_id, manifest, \
-    manifest_size, key_id, components, previous, commit_count, lockfiles, notes, started_at, finished_at, at";
+    manifest_size, key_id, components, previous, commit_count, lockfiles, notes, started_at, finished_at, at, origin";
 /// Rows of one INSERT; keeps the number of bound values far below every engine's limit.
 const ROWS: usize = 200;
 
@@ -141,8 +153,9 @@ impl From<ReleaseRow> for Release {
             sha: row.sha,
             name: row.name,
             description: row.description,
-            pipeline: row.pipeline_id,
-            job: row.job_id,
+            pipeline: Some(row.pipeline_id).filter(|id| id.0 != 0),
+            job: Some(row.job_id).filter(|id| id.0 != 0),
+            origin: row.origin,
             manifest: row.manifest,
             manifest_size: unsigned(row.manifest_size),
             key_id: row.key_id,
@@ -331,7 +344,7 @@ pub(super) async fn answer(tx: &Tx, fact: FactId, outcome: &str) -> Result<bool>
 
 pub(super) async fn insert(tx: &Tx, release: &Release) -> Result<()> {
     let sql = format!(
-        "INSERT INTO release ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)"
+        "INSERT INTO release ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22)"
     );
     tx.run(
         &sql,
@@ -344,8 +357,8 @@ pub(super) async fn insert(tx: &Tx, release: &Release) -> Result<()> {
             release.sha,
             release.name,
             release.description,
-            release.pipeline,
-            release.job,
+            release.pipeline.unwrap_or(PipelineId(0)),
+            release.job.unwrap_or(JobId(0)),
             release.manifest,
             signed(release.manifest_size),
             release.key_id,
@@ -356,7 +369,8 @@ pub(super) async fn insert(tx: &Tx, release: &Release) -> Result<()> {
             Json(&release.notes),
             release.started_at,
             release.finished_at,
-            release.at
+            release.at,
+            release.origin
         ],
     )
     .await?;
@@ -389,17 +403,30 @@ pub(super) async fn insert_components<'a>(
     release: ReleaseId,
     components: impl Iterator<Item = &'a Component>,
 ) -> Result<()> {
-    let all: Vec<&Component> = components.collect();
-    for some in all.chunks(ROWS) {
+    let rows: Vec<ReleaseComponent> = components
+        .map(|component| ReleaseComponent {
+            purl: component.purl.clone(),
+            ecosystem: component.ecosystem.purl_type().to_owned(),
+            name: component.full_name(),
+            version: component.version.clone(),
+            scope: component.need.scope().to_owned(),
+            local: component.local,
+        })
+        .collect();
+    insert_rows(tx, release, &rows).await
+}
+
+pub(super) async fn insert_rows(tx: &Tx, release: ReleaseId, rows: &[ReleaseComponent]) -> Result<()> {
+    for some in rows.chunks(ROWS) {
         let mut values: Vec<Value> = Vec::with_capacity(some.len() * 7);
         for component in some {
             values.extend(args![
                 release,
                 component.purl,
-                component.ecosystem.purl_type(),
-                component.full_name(),
+                component.ecosystem,
+                component.name,
                 component.version,
-                component.need.scope(),
+                component.scope,
                 component.local
             ]);
         }
@@ -407,6 +434,112 @@ pub(super) async fn insert_components<'a>(
         tx.run(&many(into, 7, some.len()), values).await?;
     }
     Ok(())
+}
+
+/// Several releases, those that there are.
+pub(super) async fn by_ids(db: &Db, ids: &[ReleaseId]) -> Result<Vec<Release>> {
+    let mut found = Vec::new();
+    for some in ids.chunks(ROWS) {
+        let sql = format!(
+            "SELECT {COLUMNS} FROM release WHERE id IN ({})",
+            marks(some.len())
+        );
+        let rows = db.all::<ReleaseRow>(&sql, some.iter().map(ToSql::to_sql).collect());
+        found.extend(rows.await?.into_iter().map(Release::from));
+    }
+    Ok(found)
+}
+
+row! {
+    struct OwnedPart {
+        release_id: ReleaseId,
+        name: String,
+        kind: String,
+        media_type: String,
+        digest: Digest,
+        size: i64,
+        job: Option<String>,
+        path: Option<String>,
+    }
+}
+
+/// The parts of several releases.
+pub(super) async fn parts_of(db: &Db, ids: &[ReleaseId]) -> Result<Vec<(ReleaseId, ReleasePart)>> {
+    let mut found = Vec::new();
+    for some in ids.chunks(ROWS) {
+        let sql = format!(
+            "SELECT release_id, name, kind, media_type, digest, size, job, path FROM release_part
+             WHERE release_id IN ({}) ORDER BY release_id, name",
+            marks(some.len())
+        );
+        let rows = db.all::<OwnedPart>(&sql, some.iter().map(ToSql::to_sql).collect());
+        for row in rows.await? {
+            let owner = row.release_id;
+            let row = PartRow {
+                name: row.name,
+                kind: row.kind,
+                media_type: row.media_type,
+                digest: row.digest,
+                size: row.size,
+                job: row.job,
+                path: row.path,
+            };
+            found.push((owner, part(row)?));
+        }
+    }
+    Ok(found)
+}
+
+fn marks(count: usize) -> String {
+    (1..=count)
+        .map(|at| format!("${at}"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+row! {
+    /// A release that stands in the way of another.
+    pub(super) struct Standing {
+        pub(super) id: ReleaseId,
+        pub(super) tag: String,
+        pub(super) version: String,
+        pub(super) manifest: Digest,
+    }
+}
+
+/// A release of the project with that tag, version or identity.
+pub(super) async fn standing(tx: &Tx, project: ProjectId, release: &Release) -> Result<Option<Standing>> {
+    let sql = "SELECT id, tag, version, manifest FROM release
+               WHERE id = $4 OR (project_id = $1 AND (tag = $2 OR version = $3)) ORDER BY id LIMIT 1";
+    tx.one(sql, args![project, release.tag, release.version, release.id])
+        .await
+}
+
+row! {
+    /// A key that signed releases of another instance.
+    pub(super) struct OriginKey {
+        pub(super) pem: String,
+    }
+}
+
+pub(super) async fn origin_keys(db: &Db) -> Result<Vec<OriginKey>> {
+    db.all("SELECT pem FROM release_key ORDER BY at, id LIMIT 1000", args![])
+        .await
+}
+
+pub(super) async fn keep_key(tx: &Tx, id: &str, pem: &str, at: Timestamp) -> Result<()> {
+    let sql = "INSERT INTO release_key (id, pem, at) VALUES ($1, $2, $3) ON CONFLICT (id) DO NOTHING";
+    tx.run(sql, args![id, pem, at]).await.map(drop)
+}
+
+row! { struct Held { digest: Digest } }
+
+/// The blobs of all releases, once each, `limit` at most.
+pub(super) async fn held(db: &Db, limit: i64) -> Result<Vec<Digest>> {
+    let sql = "SELECT digest FROM (SELECT digest FROM release_part UNION SELECT manifest AS digest FROM release) held
+               ORDER BY digest LIMIT $1";
+    let rows: Vec<Held> = db.all(sql, args![limit]).await?;
+    Ok(rows.into_iter().map(|row| row.digest).collect())
 }
 
 /// One INSERT of several rows.

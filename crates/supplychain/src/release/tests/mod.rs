@@ -1,5 +1,6 @@
 //! The service on SQLite with ports of its own making, and the routes before it.
 
+mod import;
 mod making;
 mod routes;
 
