@@ -27,8 +27,9 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod view;
+mod views;
 
-pub use ports::{Budgets, Teams};
+pub use ports::{Budgets, CommitFound, History, Teams};
 pub use ports::{
     ByteStream, Ports, ProjectFiles, ProjectInfo, ReleaseInfo, ReleasePart, Releases, TrafficSink,
 };
@@ -98,11 +99,11 @@ impl Delivery {
             .merge(fleet::members::routes())
             .merge(pages::routes())
             .merge(plan::routes())
-            .merge(plan::pages::routes())
             .merge(site::routes())
             .merge(site::pages::routes())
             .merge(secret::routes())
             .merge(task::api::routes())
+            .merge(views::routes())
             .with_state(self.clone())
     }
 
