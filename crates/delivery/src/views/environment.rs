@@ -17,6 +17,7 @@ use bascule_web::{
     when,
 };
 use bascule_wire::{
+    bundle::ObservedSite,
     delivery::{PlanVerdict, WhyNot},
     views::StateCount,
 };
@@ -167,6 +168,9 @@ struct Page {
     tree: Tree,
     lines: Vec<Line>,
     drifted: Vec<(String, String)>,
+    /// Whether no network reaches it, and what it told last.
+    disconnected: bool,
+    observed: Option<ObservedSite>,
     calendar: Option<Markup>,
     openings: Vec<Next>,
     log: Vec<Entry>,
@@ -332,6 +336,8 @@ async fn environment(
         held: windows.held,
         calendar: windows.calendar,
         openings: windows.openings,
+        disconnected: declared.as_ref().is_some_and(|site| site.disconnected),
+        observed: delivery.reported_site(&name).await?,
         drifted: lines
             .iter()
             .filter(|line| line.state == "drifted")
