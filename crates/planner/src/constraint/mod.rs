@@ -26,7 +26,7 @@ pub use policy::{Policy, PolicyVerdict};
 pub use suppression::Suppression;
 pub use window::Maintenance;
 
-use crate::{model::Release, version::Version};
+use crate::{model::Published, version::Version};
 use bascule_core::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -49,7 +49,7 @@ pub struct Candidate<'a> {
     /// What runs.
     pub from: Option<&'a Version>,
     /// The release that would.
-    pub release: &'a Release,
+    pub release: &'a Published,
     /// The present.
     pub now: Timestamp,
 }
@@ -106,6 +106,12 @@ pub trait Constraint: fmt::Debug + Send + Sync {
 
     /// What it bears on.
     fn scope(&self) -> Scope;
+
+    /// Whether what it waits for is given to one version and not to another. An older version that has it then goes
+    /// first, so that a newer one without does not starve it.
+    fn by_version(&self) -> bool {
+        false
+    }
 
     /// `None`: it holds nothing.
     fn judge(&self, candidate: &Candidate<'_>) -> Option<Hold>;
