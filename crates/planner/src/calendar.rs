@@ -2,10 +2,12 @@
 //! holidays.
 //!
 //! A window's length is real time: one of four hours lasts four hours also in the night in which clocks change.
-//! An opening at a local time that does not exist that day (clocks go forward) opens at the first moment after.
+//! An opening at a local time that does not exist that day (clocks go forward) opens at the first moment after; one
+//! at a local time that comes twice (clocks go back) opens once, the first time.
 
 use bascule_core::Timestamp;
-use cronexpr::Crontab;
+use croner::{Cron, parser::CronParser};
+use jiff::{Zoned, tz::TimeZone};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -52,8 +54,10 @@ pub struct Opening {
 
 #[derive(Clone, Debug)]
 struct Window {
-    crontab: Crontab,
-    timezone: String,
+    /// `None`: it never opens, as on 30 February.
+    cron: Option<Box<Cron>>,
+    timezone: TimeZone,
+    name: String,
     open: Duration,
 }
 
@@ -66,10 +70,8 @@ pub struct Calendar {
 
 /// Longest time that a window may stay open.
 const LONGEST: Duration = Duration::from_secs(28 * 86_400);
-/// How far ahead an opening is looked for: the next 29 February is never farther, save around 2100.
-const AHEAD: Duration = Duration::from_secs(4 * 366 * 86_400);
-/// Openings looked at in a row before it is given up: a window on holidays only.
-const TRIES: usize = 2_000;
+/// How far ahead an opening is looked for: the next 29 February is never farther, around 2100 neither.
+const AHEAD: Duration = Duration::from_secs(9 * 366 * 86_400);
 
 impl Calendar {
     /// Reads windows and holidays.
@@ -83,18 +85,23 @@ impl Calendar {
             if open < Duration::from_secs(60) || open > LONGEST {
                 return Err(BadWindow::Duration);
             }
-            let timezone = spec.timezone.trim();
-            if timezone.contains(char::is_whitespace) || jiff::tz::TimeZone::get(timezone).is_err() {
-                return Err(BadWindow::Timezone(short(timezone)));
-            }
+            let name = spec.timezone.trim();
+            let timezone = match TimeZone::get(name) {
+                Ok(timezone) if !name.contains(char::is_whitespace) => timezone,
+                _ => return Err(BadWindow::Timezone(short(name))),
+            };
             if spec.cron.split_whitespace().count() != 5 {
                 return Err(BadWindow::Cron(short(&spec.cron)));
             }
-            let crontab = cronexpr::parse_crontab(&format!("{} {timezone}", spec.cron.trim()))
+            let cron = CronParser::new()
+                .parse(spec.cron.trim())
                 .map_err(|_| BadWindow::Cron(short(&spec.cron)))?;
+            // What never matches is looked for through thousands of years: once, not at each question.
+            let opens = next(&cron, &jiff::Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC), true).is_some();
             calendar.windows.push(Window {
-                crontab,
-                timezone: timezone.to_owned(),
+                cron: opens.then(|| Box::new(cron)),
+                timezone,
+                name: name.to_owned(),
                 open,
             });
         }
@@ -115,16 +122,8 @@ impl Calendar {
     #[must_use]
     pub fn is_open(&self, now: Timestamp) -> bool {
         self.windows.iter().any(|window| {
-            let mut at = now.minus(window.open);
-            for _ in 0..TRIES {
-                match self.opening_after(window, at) {
-                    Some(opening) if opening.from > now => return false,
-                    Some(opening) if now < opening.to => return true,
-                    Some(opening) => at = opening.from,
-                    None => return false,
-                }
-            }
-            false
+            self.opening_after(window, now.minus(window.open))
+                .is_some_and(|opening| opening.from <= now && now < opening.to)
         })
     }
 
@@ -159,26 +158,35 @@ impl Calendar {
     }
 
     fn opening_after(&self, window: &Window, after: Timestamp) -> Option<Opening> {
-        let end = after.plus(AHEAD).to_jiff();
-        let mut at = after.to_jiff();
-        for _ in 0..TRIES {
-            let next = window.crontab.find_next(at).ok()?;
-            at = next.timestamp();
-            if at > end {
+        let cron = window.cron.as_deref()?;
+        let end = after.plus(AHEAD);
+        let mut at = jiff::Timestamp::from_microsecond(after.micros())
+            .ok()?
+            .to_zoned(window.timezone.clone());
+        let mut inclusive = false;
+        loop {
+            let found = next(cron, &at, inclusive)?;
+            let from = Timestamp::from_micros(found.timestamp().as_microsecond());
+            if from <= after || from > end {
                 return None;
             }
-            if self.holidays.contains(&next.date()) {
+            if self.holidays.contains(&found.date()) {
+                // Each holiday is met once.
+                at = found.tomorrow().and_then(|day| day.start_of_day()).ok()?;
+                inclusive = true;
                 continue;
             }
-            let from = Timestamp::from_micros(at.as_microsecond());
             return Some(Opening {
                 from,
                 to: from.plus(window.open),
-                label: format!("{} ({})", next.strftime("%A %H:%M"), window.timezone),
+                label: format!("{} ({})", found.strftime("%A %H:%M"), window.name),
             });
         }
-        None
     }
+}
+
+fn next(cron: &Cron, at: &Zoned, inclusive: bool) -> Option<Zoned> {
+    cron.find_next_occurrence(at, inclusive).ok()
 }
 
 fn short(text: &str) -> String {
@@ -244,7 +252,13 @@ mod tests {
         // 29 March 2026: 02:00 becomes 03:00. 25 October 2026: 03:00 becomes 02:00.
         let daily = calendar("30 2 * * *", 1, &[]);
         let spring = daily.next_opening(at("2026-03-28T12:00:00Z")).unwrap();
-        assert!(spring.from >= at("2026-03-29T00:59:00Z") && spring.from <= at("2026-03-30T00:30:00Z"));
+        assert_eq!(
+            spring.from,
+            at("2026-03-29T01:00:00Z"),
+            "02:30 is not there: the first moment after"
+        );
+        let after = daily.next_opening(spring.from).unwrap();
+        assert_eq!(after.from, at("2026-03-30T00:30:00Z"), "once that night");
         let autumn = daily.next_opening(at("2026-10-24T12:00:00Z")).unwrap();
         assert_eq!(
             autumn.from,
@@ -252,6 +266,70 @@ mod tests {
             "the first 02:30 of that night"
         );
         assert_eq!(autumn.to.since(autumn.from), Duration::from_secs(3_600));
+        let after = daily.next_opening(autumn.from).unwrap();
+        assert_eq!(after.from, at("2026-10-26T01:30:00Z"), "not at the second 02:30");
+        for (minute, open) in [
+            ("00:29", false),
+            ("00:30", true),
+            ("01:29", true),
+            ("01:30", false),
+        ] {
+            assert_eq!(
+                daily.is_open(at(&format!("2026-10-25T{minute}:00Z"))),
+                open,
+                "{minute}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_last_day_and_the_last_friday_of_december_are_days_too() {
+        let last = calendar("0 22 L * *", 2, &[]);
+        let next = last.next_opening(at("2026-12-01T00:00:00Z")).unwrap();
+        assert_eq!(next.from, at("2026-12-31T21:00:00Z"));
+        let friday = calendar("0 22 * * 5L", 2, &[]);
+        let next = friday.next_opening(at("2026-12-01T00:00:00Z")).unwrap();
+        assert_eq!(next.from, at("2026-12-25T21:00:00Z"));
+        assert!(friday.is_open(at("2026-12-25T22:59:59Z")) && !friday.is_open(at("2026-12-18T21:30:00Z")));
+    }
+
+    #[test]
+    fn a_leap_day_is_found_over_2100_and_a_minutely_window_over_holidays() {
+        let leap = calendar("0 0 29 2 *", 1, &[]);
+        let next = leap.next_opening(at("2096-03-01T00:00:00Z")).unwrap();
+        assert_eq!(next.from, at("2104-02-28T23:00:00Z"));
+        let busy = calendar("* * * * *", 1, &["2026-12-25", "2026-12-26", "2026-12-27"]);
+        let next = busy.next_opening(at("2026-12-25T12:00:00Z")).unwrap();
+        assert_eq!(
+            next.from,
+            at("2026-12-27T23:00:00Z"),
+            "midnight of the 28th in Paris"
+        );
+        assert!(!busy.is_open(at("2026-12-26T12:00:00Z")));
+    }
+
+    #[test]
+    fn the_ends_of_time_are_survived() {
+        for cron in ["0 22 L * *", "* * * * *", "0 0 30 2 *", "0 0 29 2 MON#5"] {
+            let calendar = calendar(cron, 24 * 28, &["9999-12-31"]);
+            for micros in [
+                i64::MIN,
+                -377_705_023_201_000_000,
+                0,
+                253_402_207_100_000_000,
+                253_402_300_799_000_000,
+                i64::MAX,
+            ] {
+                let now = Timestamp::from_micros(micros);
+                let _ = calendar.is_open(now);
+                assert!(
+                    calendar
+                        .next_opening(now)
+                        .is_none_or(|opening| opening.from > now)
+                );
+                let _ = calendar.openings_between(now, now.plus(Duration::from_secs(1)), 3);
+            }
+        }
     }
 
     #[test]
@@ -294,10 +372,80 @@ mod tests {
             prop_assert_eq!(open, spans.iter().any(|o| o.from <= now && now < o.to));
         }
 
+        /// Against a calendar that looks at each day: the last day, the last and the n-th weekday, lists and steps.
+        #[test]
+        fn days_are_those_of_the_calendar(year in 2024_i16..2040, month in 1_i8..13, kind in 0_usize..6, weekday in 0_u8..7, nth in 1_i8..6) {
+            let name = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"][usize::from(weekday)];
+            let cron = match kind {
+                0 => "0 12 L * *".to_owned(),
+                1 => format!("0 12 * * {weekday}L"),
+                2 => format!("0 12 * * {name}#{nth}"),
+                3 => format!("0 12 * * {name}"),
+                4 => format!("0 12 1,15 * {name}"),
+                _ => format!("0 12 */10 {month} *"),
+            };
+            let spec = WindowSpec { cron: cron.clone(), timezone: "UTC".into(), duration_ms: 3_600_000 };
+            let calendar = Calendar::new(&[spec], &[]).unwrap();
+            let first = jiff::civil::date(year, month, 1);
+            let last = i8::from(first.days_in_month());
+            for day in 1..=last {
+                let date = jiff::civil::date(year, month, day);
+                let of_week = date.weekday().to_sunday_zero_offset() == i8::try_from(weekday).unwrap();
+                let should = match kind {
+                    0 => day == last,
+                    1 => of_week && day + 7 > last,
+                    2 => of_week && (day - 1) / 7 + 1 == nth,
+                    3 => of_week,
+                    4 => of_week || day == 1 || day == 15,
+                    _ => (day - 1) % 10 == 0,
+                };
+                let noon = at(&format!("{date}T12:30:00Z"));
+                prop_assert_eq!(calendar.is_open(noon), should, "{} on {}", cron, date);
+            }
+        }
+
+        /// In the weeks around both changes of clocks, minute by minute: open exactly where the local time of some
+        /// opening says so.
+        #[test]
+        fn windows_keep_local_time_around_a_change_of_clocks(autumn in any::<bool>(), hour in 0_i8..24, minute in 0_i8..60, length in 1_u64..5) {
+            let calendar = calendar(&format!("{minute} {hour} * * *"), length, &[]);
+            let begin = at(if autumn { "2026-10-23T00:00:00Z" } else { "2026-03-27T00:00:00Z" });
+            let zone = TimeZone::get("Europe/Paris").unwrap();
+            // By the zone's own rules: a time that comes twice is the first, one that is missing the end of the gap.
+            let openings: Vec<Timestamp> = (0..6_i64).filter_map(|day| {
+                let date = begin.to_jiff().to_zoned(zone.clone()).date().checked_add(jiff::Span::new().days(day - 1)).ok()?;
+                let local = date.at(hour, minute, 0, 0);
+                let found = zone.to_ambiguous_zoned(local);
+                let zoned = match found.offset() {
+                    jiff::tz::AmbiguousOffset::Gap { .. } => date.at(3, 0, 0, 0).to_zoned(zone.clone()).ok()?,
+                    _ => found.earlier().ok()?,
+                };
+                Some(Timestamp::from_micros(zoned.timestamp().as_microsecond()))
+            }).collect();
+            let open = Duration::from_secs(length * 3_600);
+            for step in 0..(4 * 24 * 4_u64) {
+                let now = begin.plus(Duration::from_secs(step * 900 + 7));
+                let should = openings.iter().any(|from| *from <= now && now < from.plus(open));
+                prop_assert_eq!(calendar.is_open(now), should, "{}", now);
+            }
+        }
+
         #[test]
         fn no_text_panics(cron in ".{0,30}", zone in ".{0,20}", holiday in ".{0,12}", ms in any::<u64>()) {
             let spec = WindowSpec { cron, timezone: zone, duration_ms: ms };
             let _ = Calendar::new(&[spec], &[holiday]);
+        }
+
+        /// Whatever looks like an expression and is taken can be asked at any time.
+        #[test]
+        fn no_time_panics(fields in prop::collection::vec("[0-9]{1,2}|\\*|\\*/[0-9]{1,2}|L|[0-7]L|[0-9]{1,2}W|LW|[0-7]#[0-6]|MON-FRI|JAN,DEC|\\?|[0-9]-[0-9]{1,2}/[0-9]", 5), micros in any::<i64>(), near in -253_402_300_000_i64..253_402_300_000) {
+            let spec = WindowSpec { cron: fields.join(" "), timezone: "America/New_York".into(), duration_ms: 3_600_000 };
+            if let Ok(calendar) = Calendar::new(&[spec], &["2026-12-25".to_owned()]) {
+                for now in [Timestamp::from_micros(micros), Timestamp::from_seconds(near)] {
+                    let _ = calendar.is_open(now);
+                    prop_assert!(calendar.next_opening(now).is_none_or(|opening| opening.from > now));
+                }
+            }
         }
     }
 }

@@ -258,16 +258,16 @@ impl Teller<'_, '_> {
         let scene = self.scene;
         let mut met = true;
         for edge in scene.edges(at, level) {
-            let key = scene.catalogue.key(edge.to).to_owned();
-            let releases = scene.catalogue.releases(edge.to);
+            let key = scene.catalogue.key(edge.to()).to_owned();
+            let releases = scene.catalogue.releases(edge.to());
             let bound = |level: Level| {
                 level
                     .checked_sub(1)
                     .and_then(|at| releases.get(at))
                     .map(|release| release.version.to_string())
             };
-            let Some(other) = scene.place(edge.to) else {
-                if !(edge.optional || edge.least == 0) {
+            let Some(other) = scene.place(edge.to()) else {
+                if !edge.spares() {
                     met = false;
                     let text = format!(
                         "{name} needs {key}, which does not belong in {}",
@@ -292,7 +292,7 @@ impl Teller<'_, '_> {
                 Some(version) => format!("{key} is at {version}"),
                 None => format!("{key} is not there yet"),
             };
-            if edge.barred.contains(&there) {
+            if edge.bars() {
                 let text = format!(
                     "{name} cannot run beside {key} {}",
                     bound(there).unwrap_or_default()
@@ -304,10 +304,15 @@ impl Teller<'_, '_> {
                     text,
                     Some(Lift::When(format!("another version of {key}"))),
                 );
-            } else if there < edge.least {
-                match bound(edge.least) {
+            } else if there < edge.least() {
+                let nothing = there == 0 && releases.is_empty();
+                match bound(edge.least()) {
                     None => {
-                        let text = format!("{name} needs a newer {key} than any that was released");
+                        let text = if nothing {
+                            format!("{name} needs {key}, of which there is no release yet")
+                        } else {
+                            format!("{name} needs a newer {key} than any that was released")
+                        };
                         self.link(
                             "dependency",
                             at,
@@ -317,21 +322,20 @@ impl Teller<'_, '_> {
                         );
                     }
                     Some(least) => {
-                        self.link(
-                            "dependency",
-                            at,
-                            level,
-                            format!("{name} needs {key} ≥ {least}"),
-                            None,
-                        );
-                        let goal = (edge.least..=scene.newest(other))
+                        let text = if there > 0 || scene.catalogue.has_minimum(edge) {
+                            format!("{name} needs {key} ≥ {least}")
+                        } else {
+                            format!("{name} needs {key}, which is not there yet")
+                        };
+                        self.link("dependency", at, level, text, None);
+                        let goal = (edge.least()..=scene.newest(other))
                             .find(|level| scene.allowed(other, *level))
-                            .unwrap_or(edge.least);
+                            .unwrap_or(edge.least());
                         self.follow(other, goal);
                     }
                 }
             } else {
-                let most = bound(edge.most).unwrap_or_else(|| "none of its releases".to_owned());
+                let most = bound(edge.most()).unwrap_or_else(|| "none of its releases".to_owned());
                 let text = format!("{name} needs {key} ≤ {most}, and {is}");
                 self.link(
                     "dependency",
@@ -356,7 +360,7 @@ impl Teller<'_, '_> {
                 let edges = scene.edges(other, other_level);
                 edges
                     .iter()
-                    .filter(|edge| edge.to == product)
+                    .filter(|edge| edge.to() == product)
                     .all(|edge| edge.allows(level))
             };
             if takes(scene.current[other]) {
@@ -403,14 +407,14 @@ impl Teller<'_, '_> {
     fn skips(&mut self, at: usize, level: Level, name: &str) -> bool {
         let scene = self.scene;
         let current = scene.current[at];
-        let one_by_one = scene.catalogue.products[scene.install(at).product].one_by_one;
-        if !one_by_one || current == 0 || level <= current + 1 {
+        let after = scene.next(at, current);
+        if !scene.steps_one_by_one(at, current) || level <= after {
             return true;
         }
-        let next = self.version(at, current + 1);
+        let next = self.version(at, after);
         let text = format!("{name} comes after {next}: its versions are taken one after the other");
         self.link("one_by_one", at, level, text, None);
-        self.follow(at, current + 1);
+        self.follow(at, after);
         false
     }
 

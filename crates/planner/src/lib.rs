@@ -6,13 +6,18 @@
 //! - [`constraint`]: what may hold a version or a moment, one kind a file.
 //! - [`calendar`]: maintenance windows.
 //! - [`solve`]: the newest consistent target, and the safe next steps towards it.
+//! - [`search`]: the bounded search where ranges fall or what runs is inconsistent.
+//! - [`affected`]: which environments one event bears on.
 //! - [`explain`]: why a version is not there, as a chain of plain sentences.
 //! - [`strand`]: which environments a release would strand.
 //! - [`sample`]: seeded instances for tests and measurements.
 
+pub mod affected;
 pub mod calendar;
 pub mod constraint;
 pub mod explain;
+mod group;
+mod lower;
 pub mod model;
 pub mod sample;
 mod scene;
@@ -21,8 +26,9 @@ pub mod solve;
 pub mod strand;
 pub mod version;
 
+pub use affected::{Affected, Event};
 pub use constraint::{Constraint, Hold, Lift, Scope, Verdict};
 pub use explain::{Explainer, Link, Why, against, explain};
-pub use model::{Catalogue, Dependency, Environment, Install, Recall, Release};
+pub use model::{Catalogue, Dependency, Environment, Install, Published, Recall, Release};
 pub use solve::{Coupled, Plan, Planned, State, Step, plan};
 pub use version::{Matcher, Version};

@@ -47,8 +47,8 @@ pub fn key(product: usize) -> String {
     format!("group/p{product}")
 }
 
-/// A product that another names, and the range in each of that one's releases.
-type Named = (usize, Vec<(u64, u64)>);
+/// A product that another names, and the seed of the range in each of that one's releases.
+type Named = (usize, u64);
 
 /// A catalogue, and an environment in which every product is installed in its oldest release.
 #[must_use]
@@ -64,20 +64,23 @@ pub fn sample(seed: u64, shape: Shape) -> (Catalogue, Environment) {
         };
         let to = to_usize(numbers.below(products));
         if from != to && dependencies[from].iter().all(|(known, _)| *known != to) {
-            let ranges = ranges(&mut numbers, shape);
-            dependencies[from].push((to, ranges));
+            dependencies[from].push((to, numbers.below(u64::MAX)));
         }
     }
     let mut catalogue = Catalogue::new();
     catalogue.publish_all(dependencies.iter().enumerate().map(|(product, named)| {
+        let named: Vec<_> = named
+            .iter()
+            .map(|(to, seed)| (to, ranges(&mut Numbers(*seed), shape)))
+            .collect();
         let releases = (1..=shape.versions).map(|level| {
             let mut release = Release::plain(version(level));
-            for (to, ranges) in named {
+            for (to, ranges) in &named {
                 let Some((least, most)) = ranges.get(to_usize(level - 1)) else {
                     continue;
                 };
                 release.dependencies.push(Dependency {
-                    product: key(*to),
+                    product: key(**to),
                     minimum: Some(version(*least)),
                     maximum: Matcher::Exactly(version(*most)),
                     optional: false,

@@ -1,27 +1,30 @@
 //! The newest consistent target of an environment, and the safe next steps towards it.
 //!
 //! # Why lowering to a fixpoint is enough
-//! Let a dependency say: when A is at level a, B must be from least(a) to most(a). Where neither bound falls as a
-//! grows, the consistent states are closed under taking the higher level of each product (and the lower): they
-//! form a distributive lattice. So there is one newest consistent state, and it is found from above: begin with
-//! the highest level that each install may have, and lower whoever violates a dependency, to the next level that
-//! does not. No install is ever lowered below where it is, because the present state is consistent.
+//! Let a dependency say: when A is at level a, B must be from least(a) to most(a). Where most(a) never falls as a
+//! grows, the consistent states are closed under taking the higher level of each product. So there is one newest
+//! consistent state, and it is found from above: begin with the highest level that each install may have, and lower
+//! whoever violates a dependency, to the next level that does not. No install is ever lowered below where it is,
+//! because the present state is consistent.
 //!
 //! A step of one install is safe when its pairs with all neighbours stay right, whatever of their own steps those
 //! have done. Dependencies are between two products, so checking pairs checks every order of finishing.
 //!
-//! # Where bounds fall
-//! The fixpoint is still consistent but may not be the newest; and the way there may be barred. There a bounded
-//! search over states that single safe steps reach looks for better ([`crate::search`]).
+//! # Where that is not so
+//! There a bounded search over states that single safe steps reach looks for better ([`crate::search`]).
+//!
+//! # What waits for an approval
+//! The target counts versions that may be chosen, approved or not. Steps go towards the newest that is approved, found
+//! in the same way among approved versions alone, so that one that nobody approves starves none that somebody did.
 
 use crate::{
     constraint::{Scope, Verdict},
+    group::groups,
     model::{Catalogue, Environment, Level, ProductIndex},
-    scene::Scene,
-    search,
+    scene::{Pool, Scene},
+    search::{Budget, Path, Solved, WORK, solve},
     version::Version,
 };
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Where an install stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,61 +87,98 @@ pub struct Plan {
     pub coupled: Vec<Coupled>,
     /// `false` where a bounded search gave up: the plan is safe, but a newer one may exist.
     pub newest: bool,
+    /// Where it gave up: that it did, and for which products.
+    pub bound: Option<String>,
 }
+
+/// Most products that are named where the bound was met.
+const NAMED: usize = 5;
 
 /// Plans one environment.
 #[must_use]
 pub fn plan(catalogue: &Catalogue, environment: &Environment) -> Plan {
     let scene = Scene::new(catalogue, environment);
-    let target = target(&scene);
-    let found = search::improve(&scene, &target);
-    let levels = &found.target;
-    let Steps { steps, waits } = steps(&scene, levels, &found.forced);
-    let mut coupled: BTreeMap<Vec<usize>, Coupled> = BTreeMap::new();
-    let mut in_coupled = vec![false; scene.len()];
-    for at in 0..scene.len() {
-        let stuck =
-            levels[at] > scene.current[at] && steps[at].is_none() && !waits[at] && !scene.is_moving(at);
-        if stuck && let Some(members) = closure(&scene, levels, at) {
-            let mutual = members.len() > 1
-                && members
-                    .keys()
-                    .all(|member| steps[*member].is_none() && !waits[*member] && !scene.is_moving(*member));
-            if mutual {
-                for member in members.keys() {
-                    in_coupled[*member] = true;
-                }
-                coupled
-                    .entry(members.keys().copied().collect())
-                    .or_insert_with(|| group(&scene, &members));
-            }
-        }
+    let all = scene.len();
+    let mut budget = Budget::new();
+    let pool = Pool::new(&scene, false);
+    let wanted = solve(&pool, &mut budget);
+    // What waits for a word of its own holds back no version that has it.
+    let waits = |solved: &Solved| {
+        let route = solved.routes.iter().flatten().copied();
+        let straight = solved.target.iter().copied().enumerate();
+        route
+            .chain(straight)
+            .any(|(at, level)| level > scene.floor[at] && scene.waits_alone(at, level))
+    };
+    let free = waits(&wanted).then(|| {
+        let pool = Pool::new(&scene, true);
+        let solved = solve(&pool, &mut budget);
+        (pool, solved)
+    });
+    let (now, towards) = free
+        .as_ref()
+        .map_or((&pool, &wanted), |(pool, solved)| (pool, solved));
+    let mut steps = Steps::of(now, towards, &mut budget);
+    if free.is_some() {
+        steps.show_waiting(&pool, &wanted.target);
     }
-    // A set that holds a smaller one waits for it.
-    let sets: Vec<BTreeSet<usize>> = coupled.keys().map(|k| k.iter().copied().collect()).collect();
-    let coupled = coupled
-        .into_iter()
-        .filter(|(members, _)| {
-            let all: BTreeSet<usize> = members.iter().copied().collect();
-            !sets
-                .iter()
-                .any(|other| other.len() < all.len() && other.is_subset(&all))
+    let levels = &wanted.target;
+    let stuck = |at: usize| steps.steps[at].is_none() && !steps.waits[at] && !scene.is_moving(at);
+    let (coupled, inside) = groups(&pool, levels, stuck);
+    let cut: Vec<bool> = (0..all).map(|at| wanted.cut[at] || towards.cut[at]).collect();
+    let installs = (0..all)
+        .map(|at| {
+            let mut planned = planned(&pool, levels[at], steps.steps[at], inside[at], at);
+            if cut[at] {
+                planned.verdicts.push(Verdict {
+                    kind: "search".to_owned(),
+                    why: format!(
+                        "what is planned is safe, but a newer target may exist: its search was ended after {WORK} comparisons"
+                    ),
+                    lifts: None,
+                });
+            }
+            planned
         })
-        .map(|(_, group)| group)
-        .collect();
-    let installs = (0..scene.len())
-        .map(|at| planned(&scene, levels[at], steps[at], in_coupled[at], at))
         .collect();
     Plan {
         installs,
         coupled,
-        newest: found.complete,
+        newest: !cut.contains(&true),
+        bound: bound(&scene, &cut),
     }
 }
 
-fn planned(scene: &Scene<'_>, target: Level, step: Option<Level>, coupled: bool, at: usize) -> Planned {
+fn bound(scene: &Scene<'_>, cut: &[bool]) -> Option<String> {
+    let keys: Vec<&str> = (0..scene.len())
+        .filter(|at| cut[*at])
+        .map(|at| scene.key(at))
+        .collect();
+    let (first, more) = (
+        keys.get(..keys.len().min(NAMED))?,
+        keys.len().saturating_sub(NAMED),
+    );
+    if first.is_empty() {
+        return None;
+    }
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    Some(format!(
+        "the search for a newer target of {}{more} was ended after {WORK} comparisons; what is planned is safe",
+        first.join(", ")
+    ))
+}
+
+fn planned(pool: &Pool<'_, '_>, target: Level, step: Option<Level>, coupled: bool, at: usize) -> Planned {
+    let scene = pool.scene;
     let current = scene.current[at];
     let target = step.filter(|to| *to < current).unwrap_or(target);
+    // One that is not there and that nothing lets in waits for something: named by the version that it would be.
+    let barred = current == 0 && target == 0 && step.is_none() && !scene.is_moving(at);
+    let target = if barred { first_choice(scene, at) } else { target };
     let shown = step.unwrap_or(if target > current {
         target
     } else {
@@ -157,6 +197,14 @@ fn planned(scene: &Scene<'_>, target: Level, step: Option<Level>, coupled: bool,
     } else {
         State::UpToDate
     };
+    let mut verdicts = if shown == current {
+        Vec::new()
+    } else {
+        scene.verdicts(at, shown)
+    };
+    if state == State::Blocked {
+        verdicts.extend(scene.absences(at, target));
+    }
     Planned {
         product: scene.install(at).product,
         current: scene.install(at).current.clone(),
@@ -168,251 +216,214 @@ fn planned(scene: &Scene<'_>, target: Level, step: Option<Level>, coupled: bool,
                 back: to < current,
             })
         }),
-        verdicts: if shown == current {
-            Vec::new()
-        } else {
-            scene.verdicts(at, shown)
-        },
+        verdicts,
     }
 }
 
-/// The highest consistent levels, found from above.
-pub(crate) fn target(scene: &Scene<'_>) -> Vec<Level> {
-    let mut levels: Vec<Level> = (0..scene.len())
-        .map(|at| {
-            let current = scene.current[at];
-            scene
-                .highest(at, current + 1, scene.newest(at))
-                .unwrap_or(current)
-        })
-        .collect();
-    let mut queue: VecDeque<usize> = (0..scene.len()).collect();
-    let mut queued = vec![true; scene.len()];
-    while let Some(at) = queue.pop_front() {
-        queued[at] = false;
-        let Some(lowered) = settle(scene, &mut levels, at) else {
-            continue;
-        };
-        let mut again = |other: usize| {
-            if !queued[other] {
-                queued[other] = true;
-                queue.push_back(other);
-            }
-        };
-        again(at);
-        again(lowered);
-        for other in scene.dependents(lowered) {
-            again(other);
-        }
-    }
-    levels
+/// The newest version that may be chosen, or the newest at all, whatever it needs.
+fn first_choice(scene: &Scene<'_>, at: usize) -> Level {
+    let newest = scene.newest(at);
+    (1..=newest)
+        .rev()
+        .find(|level| scene.allowed(at, *level))
+        .unwrap_or(newest)
 }
 
-/// Looks at what one install asks of others, and lowers one of them where that is not given; says which.
-fn settle(scene: &Scene<'_>, levels: &mut [Level], at: usize) -> Option<usize> {
-    for edge in scene.edges(at, levels[at]) {
-        if scene.edge_ok(edge, levels) {
-            continue;
-        }
-        let current = scene.current[at];
-        let lower = |levels: &[Level]| {
-            let most = levels[at].checked_sub(1)?;
-            if most < current {
-                return None;
-            }
-            // Back to where it is, if nothing between is allowed.
-            Some(scene.highest(at, current + 1, most).unwrap_or(current))
-        };
-        if let Some(other) = scene.place(edge.to)
-            && levels[other] > edge.most
-            && edge.most >= scene.current[other]
-        {
-            let floor = scene.current[other];
-            levels[other] = scene.highest(other, floor + 1, edge.most).unwrap_or(floor);
-            return Some(other);
-        }
-        if let Some(level) = lower(levels) {
-            levels[at] = level;
-            return Some(at);
-        }
-        // It is where it is and asks for what is not there: the environment is inconsistent already. What another
-        // one could give way is still given.
-        if let Some(other) = scene.place(edge.to)
-            && levels[other] > scene.current[other]
-            && edge.allows(scene.current[other])
-        {
-            levels[other] = scene.current[other];
-            return Some(other);
-        }
-    }
-    None
+/// The levels that an environment comes to, whatever moment it is.
+pub(crate) fn reach(catalogue: &Catalogue, environment: &Environment) -> Vec<Level> {
+    let scene = Scene::new(catalogue, environment);
+    solve(&Pool::new(&scene, false), &mut Budget::new()).target
 }
 
 /// What each install could do next.
-struct Steps {
+struct Steps<'s, 'a> {
+    scene: &'s Scene<'a>,
     /// The level of its next safe step, if there is one.
     steps: Vec<Option<Level>>,
-    /// Whether it lets a neighbour that is about to move go first: it is looked at again then.
+    /// Whether it lets another go first: it is looked at again then.
     waits: Vec<bool>,
+    /// What will be taken now, beside what is moving already.
+    issued: Vec<Level>,
 }
 
-fn steps(scene: &Scene<'_>, target: &[Level], forced: &BTreeMap<usize, Option<Level>>) -> Steps {
-    let mut waits = vec![false; scene.len()];
-    let mut steps: Vec<Option<Level>> = vec![None; scene.len()];
-    // What will be taken now, beside what is moving already.
-    let mut issued: Vec<Level> = scene.current.clone();
-    let mut wait = Vec::new();
-    for (at, target) in target.iter().copied().enumerate() {
-        if scene.is_moving(at) {
-            continue;
-        }
-        let goal = match forced.get(&at) {
-            Some(None) => continue,
-            Some(Some(level)) => *level,
-            None if target > scene.current[at] => target,
-            None => match back(scene, &issued, at) {
-                Some(level) => level,
-                None => continue,
-            },
+impl<'s, 'a> Steps<'s, 'a> {
+    fn of(pool: &Pool<'s, 'a>, solved: &Solved, budget: &mut Budget) -> Self {
+        let scene = pool.scene;
+        let mut steps = Self {
+            scene,
+            steps: vec![None; scene.len()],
+            waits: vec![false; scene.len()],
+            issued: scene.current.clone(),
         };
-        match single(scene, &issued, at, goal, goal) {
-            Some(level) => take(scene, &mut steps, &mut issued, at, level),
-            None => wait.push((at, goal)),
+        for route in &solved.routes {
+            steps.follow(route, budget);
+        }
+        steps.straight(pool, solved);
+        steps.back(pool, solved);
+        steps
+    }
+
+    fn take(&mut self, at: usize, level: Level) {
+        self.steps[at] = Some(level);
+        if self.scene.holds(at, level, Scope::Moment).is_empty() {
+            self.issued[at] = level;
         }
     }
-    // Short of the target, but further than now: only where no neighbour is about to clear the way.
-    for (at, goal) in wait {
-        if goal <= scene.current[at] {
-            continue;
+
+    /// Whether a step is right beside all that others are at, move to, or begin now.
+    fn safe(&self, at: usize, level: Level) -> bool {
+        let scene = self.scene;
+        scene.safe(at, level, |other| {
+            [scene.current[other], scene.moving[other], self.issued[other]]
+        })
+    }
+
+    /// The steps of a way that may be taken at once. One that has to wait is passed only where the rest of the way
+    /// stays open without it.
+    fn follow(&mut self, route: &Path, budget: &mut Budget) {
+        let scene = self.scene;
+        let mut left: Path = route.clone();
+        let mut passed = 0;
+        while let Some((at, level)) = left.get(passed).copied() {
+            let first = left.iter().take(passed).all(|(earlier, _)| *earlier != at);
+            let free = first && self.steps[at].is_none() && !scene.is_moving(at);
+            if free && self.safe(at, level) && (passed == 0 || self.open_after(&left, passed, budget)) {
+                self.take(at, level);
+                if self.issued[at] == level {
+                    left.remove(passed);
+                    continue;
+                }
+            }
+            passed += 1;
         }
-        let near = |other: usize| scene.is_moving(other) || issued[other] != scene.current[other];
-        let soon = scene.dependents(at).any(near)
-            || scene
-                .edges(at, goal)
-                .iter()
-                .filter_map(|edge| scene.place(edge.to))
-                .any(near);
-        waits[at] = soon;
-        if !soon && let Some(level) = single(scene, &issued, at, scene.current[at] + 1, goal) {
-            take(scene, &mut steps, &mut issued, at, level);
+        for (at, _) in left {
+            self.waits[at] = self.steps[at].is_none();
         }
     }
-    Steps { steps, waits }
-}
 
-fn take(scene: &Scene<'_>, steps: &mut [Option<Level>], issued: &mut [Level], at: usize, level: Level) {
-    steps[at] = Some(level);
-    if scene.holds(at, level, Scope::Moment).is_empty() {
-        issued[at] = level;
+    /// Whether what is left of a way can be gone where one of its steps comes first.
+    fn open_after(&self, left: &Path, first: usize, budget: &mut Budget) -> bool {
+        let scene = self.scene;
+        let mut there: Vec<(usize, Level)> = Vec::with_capacity(left.len());
+        let order = left.get(first).into_iter().chain(
+            left.iter()
+                .enumerate()
+                .filter(|(n, _)| *n != first)
+                .map(|(_, step)| step),
+        );
+        for (at, level) in order.copied() {
+            if !budget.spend(left.len()) {
+                return false;
+            }
+            let now = |other: usize| {
+                let moved = there.iter().rev().find(|(known, _)| *known == other);
+                moved.map_or(self.issued[other].max(scene.floor[other]), |(_, level)| *level)
+            };
+            let from = now(at);
+            if from != level && !scene.safe_from(at, from, level, |other| [now(other)]) {
+                return false;
+            }
+            there.push((at, level));
+        }
+        true
     }
-}
 
-/// The highest level from `most` down to `least` that one step reaches safely.
-fn single(scene: &Scene<'_>, issued: &[Level], at: usize, least: Level, most: Level) -> Option<Level> {
-    let current = scene.current[at];
-    let neighbours = |other: usize| [scene.current[other], scene.moving[other], issued[other]];
-    let one_by_one = scene.catalogue.products[scene.install(at).product].one_by_one;
-    // The first install of a schema may begin anywhere; after that none is skipped.
-    let most = if one_by_one && current > 0 {
-        most.min(current + 1)
-    } else {
-        most
-    };
-    let least = if one_by_one { least.min(most) } else { least };
-    // What others take at most, as they are, spares looking at all that is above.
-    let product = scene.install(at).product;
-    let taken = scene
-        .dependents(at)
-        .flat_map(|other| scene.edges(other, scene.current[other]))
-        .filter(|edge| edge.to == product && edge.most >= current)
-        .map(|edge| edge.most)
-        .min();
-    let most = taken.map_or(most, |taken| most.min(taken));
-    (least..=most)
-        .rev()
-        .filter(|level| *level != current && scene.allowed(at, *level))
-        .find(|level| scene.safe(at, *level, neighbours))
-}
+    /// Steps of those whom lowering alone has planned.
+    fn straight(&mut self, pool: &Pool<'_, '_>, solved: &Solved) {
+        let scene = self.scene;
+        let mut wait = Vec::new();
+        for (at, goal) in solved.target.iter().copied().enumerate() {
+            if solved.routed[at] || scene.is_moving(at) || goal <= scene.current[at] {
+                continue;
+            }
+            match self.single(pool, at, goal, goal) {
+                Some(level) => self.take(at, level),
+                None => wait.push((at, goal)),
+            }
+        }
+        // Short of the target, but further than now: only where no neighbour is about to clear the way.
+        for (at, goal) in wait {
+            let near = |other: usize| scene.is_moving(other) || self.issued[other] != scene.current[other];
+            let soon = scene.dependents(at).any(near)
+                || scene
+                    .edges(at, goal)
+                    .iter()
+                    .filter_map(|edge| scene.place(edge.to()))
+                    .any(near);
+            self.waits[at] = soon;
+            if !soon && let Some(level) = self.single(pool, at, scene.current[at] + 1, goal) {
+                self.take(at, level);
+            }
+        }
+    }
 
-/// Away from a recalled version, where nothing newer may be there: the highest level not below its floor.
-fn back(scene: &Scene<'_>, issued: &[Level], at: usize) -> Option<Level> {
-    let current = scene.current[at];
-    let product = scene.install(at).product;
-    let recall = scene.catalogue.at(product, current)?.recalled.as_ref()?;
-    let floor = recall.floor.as_ref()?;
-    let least = scene
-        .catalogue
-        .releases(product)
-        .partition_point(|release| release.version < *floor)
-        + 1;
-    let neighbours = |other: usize| [scene.current[other], scene.moving[other], issued[other]];
-    (least..current)
-        .rev()
-        .filter(|level| scene.allowed(at, *level))
-        .find(|level| scene.safe(at, *level, neighbours))
-}
+    /// The highest level from `most` down to `least` that one step reaches safely.
+    fn single(&self, pool: &Pool<'_, '_>, at: usize, least: Level, most: Level) -> Option<Level> {
+        let scene = self.scene;
+        let current = scene.current[at];
+        let (least, most) = if scene.steps_one_by_one(at, current) {
+            let most = most.min(scene.next(at, current));
+            (least.min(most), most)
+        } else {
+            (least, most)
+        };
+        // What others take at most, as they are, spares looking at all that is above.
+        let product = scene.install(at).product;
+        let taken = scene
+            .dependents(at)
+            .flat_map(|other| scene.edges(other, scene.current[other]))
+            .filter(|edge| edge.to() == product && !edge.bars() && edge.most() >= current)
+            .map(crate::model::Edge::most)
+            .min();
+        let most = taken.map_or(most, |taken| most.min(taken));
+        (least..=most)
+            .rev()
+            .filter(|level| *level > current && pool.allowed(at, *level))
+            .find(|level| self.safe(at, *level))
+    }
 
-/// The smallest set of moves, within the target, that lets an install move at all. Found from below: what one
-/// needs is raised to the least that will do.
-fn closure(scene: &Scene<'_>, target: &[Level], at: usize) -> Option<BTreeMap<usize, Level>> {
-    let first = |at: usize, least: Level| (least..=target[at]).find(|level| scene.allowed(at, *level));
-    let mut moves = BTreeMap::from([(at, first(at, scene.current[at] + 1)?)]);
-    let mut queue = VecDeque::from([at]);
-    while let Some(at) = queue.pop_front() {
-        let level = moves.get(&at).copied()?;
-        let mut raise = Vec::new();
-        for edge in scene.edges(at, level) {
-            let Some(other) = scene.place(edge.to) else {
+    /// Away from a recalled version, where nothing newer may be there: the highest level not below its floor.
+    fn back(&mut self, pool: &Pool<'_, '_>, solved: &Solved) {
+        let scene = self.scene;
+        for at in 0..scene.len() {
+            let current = scene.current[at];
+            if self.steps[at].is_some() || scene.is_moving(at) || solved.target[at] > current {
+                continue;
+            }
+            let product = scene.install(at).product;
+            let recall = scene
+                .catalogue
+                .at(product, current)
+                .and_then(|release| release.recalled.as_ref());
+            let Some(floor) = recall.and_then(|recall| recall.floor.as_ref()) else {
                 continue;
             };
-            let there = moves.get(&other).copied().unwrap_or(scene.current[other]);
-            if there < edge.least && !(edge.optional && there == 0) {
-                raise.push((other, first(other, edge.least)?));
-            } else if there > edge.most {
-                // It must itself be further on, where it takes what the other has reached.
-                raise.push((at, first(at, level + 1)?));
-            }
-        }
-        for other in scene.dependents(at) {
-            let product = scene.install(at).product;
-            let there = moves.get(&other).copied().unwrap_or(scene.current[other]);
-            let takes = |at_level: Level| {
-                let edges = scene.edges(other, at_level);
-                edges
-                    .iter()
-                    .filter(|edge| edge.to == product)
-                    .all(|edge| level <= edge.most)
-            };
-            if !takes(there) {
-                let further = (there + 1..=target[other])
-                    .filter(|level| scene.allowed(other, *level))
-                    .find(|level| takes(*level))?;
-                raise.push((other, further));
-            }
-        }
-        for (other, level) in raise {
-            if moves.get(&other).is_none_or(|known| *known < level) {
-                moves.insert(other, level);
-                queue.push_back(other);
+            let below = scene
+                .catalogue
+                .releases(product)
+                .partition_point(|release| release.version < *floor);
+            let level = (below + 1..current)
+                .rev()
+                .filter(|level| pool.allowed(at, *level))
+                .find(|level| self.safe(at, *level));
+            if let Some(level) = level {
+                self.take(at, level);
             }
         }
     }
-    Some(moves)
-}
 
-fn group(scene: &Scene<'_>, members: &BTreeMap<usize, Level>) -> Coupled {
-    Coupled {
-        members: members
-            .iter()
-            .filter_map(|(at, level)| {
-                let install = scene.install(*at);
-                Some((
-                    install.product,
-                    install.current.clone(),
-                    scene.version(*at, *level)?.clone(),
-                ))
-            })
-            .collect(),
-        downtime_seconds: members.keys().map(|at| scene.install(*at).restart_seconds).sum(),
+    /// Steps that would be safe, but wait for a word on that version: shown, so that somebody gives it.
+    fn show_waiting(&mut self, pool: &Pool<'_, '_>, target: &[Level]) {
+        let scene = self.scene;
+        for (at, target) in target.iter().copied().enumerate() {
+            if self.steps[at].is_some() || scene.is_moving(at) || target <= scene.current[at] {
+                continue;
+            }
+            if let Some(level) = self.single(pool, at, scene.current[at] + 1, target)
+                && scene.waits_alone(at, level)
+            {
+                self.steps[at] = Some(level);
+            }
+        }
     }
 }

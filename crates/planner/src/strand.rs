@@ -4,7 +4,7 @@
 use crate::{
     explain::explain,
     model::{Catalogue, Environment, Install, Release},
-    solve::plan,
+    solve::reach,
     version::Version,
 };
 use serde::{Deserialize, Serialize};
@@ -40,11 +40,12 @@ pub fn strands(
             continue;
         }
         let bare = bare(environment, release.version.is_prerelease());
-        let plan = plan(&after, &bare);
-        let reaches = plan
+        let level = after.level(index, &release.version);
+        let reaches = bare
             .installs
             .iter()
-            .any(|planned| planned.product == index && planned.target.as_ref() >= Some(&release.version));
+            .zip(reach(&after, &bare))
+            .any(|(install, reached)| install.product == index && Some(reached) >= level);
         if !reaches {
             let why = explain(&after, &bare, product, &release.version).sentence;
             all.push(Stranded {
@@ -79,8 +80,8 @@ fn bare(environment: &Environment, prereleases: bool) -> Environment {
     }
 }
 
-/// Where a release asks for less of another product than the release before it: lawful, but environments may
-/// then need a search to be planned.
+/// Where a release takes less of another product than the release before it: lawful, but environments may then need a
+/// search to be planned. One that only asks for less is no such thing.
 #[must_use]
 pub fn falling(catalogue: &Catalogue, product: &str, version: &Version) -> Option<String> {
     let index = catalogue.find(product)?;

@@ -21,6 +21,10 @@ impl Constraint for Approval {
         Scope::Moment
     }
 
+    fn by_version(&self) -> bool {
+        true
+    }
+
     fn judge(&self, candidate: &Candidate<'_>) -> Option<Hold> {
         let given = self.given.contains(&candidate.release.version);
         (!given).then(|| {

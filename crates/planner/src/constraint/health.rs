@@ -22,10 +22,7 @@ impl Constraint for Health {
         let asked: Vec<String> = self
             .unhealthy
             .iter()
-            .filter(|(key, _)| {
-                let dependencies = &candidate.release.dependencies;
-                dependencies.iter().any(|dependency| dependency.product == *key)
-            })
+            .filter(|(key, _)| candidate.release.needs.iter().any(|need| **need == **key))
             .map(|(key, state)| format!("{key} is {state}"))
             .collect();
         (!asked.is_empty()).then(|| {

@@ -32,7 +32,7 @@ pub use suppression::Suppression;
 pub use wave::Wave;
 pub use window::Maintenance;
 
-use crate::{model::Release, version::Version};
+use crate::{model::Published, version::Version};
 use bascule_core::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -55,7 +55,7 @@ pub struct Candidate<'a> {
     /// What runs.
     pub from: Option<&'a Version>,
     /// The release that would.
-    pub release: &'a Release,
+    pub release: &'a Published,
     /// The present.
     pub now: Timestamp,
 }
@@ -112,6 +112,12 @@ pub trait Constraint: fmt::Debug + Send + Sync {
 
     /// What it bears on.
     fn scope(&self) -> Scope;
+
+    /// Whether what it waits for is given to one version and not to another. An older version that has it then goes
+    /// first, so that a newer one without does not starve it.
+    fn by_version(&self) -> bool {
+        false
+    }
 
     /// `None`: it holds nothing.
     fn judge(&self, candidate: &Candidate<'_>) -> Option<Hold>;

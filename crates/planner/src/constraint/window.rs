@@ -33,7 +33,7 @@ impl Constraint for Maintenance {
             ),
             None => Hold::when(
                 self.kind(),
-                "waits for a maintenance window, and none opens within four years",
+                "waits for a maintenance window, and none opens within nine years",
                 "a maintenance window",
             ),
         })

@@ -1,4 +1,4 @@
-//! The planner against a search of everything: on monotone ranges it finds the one newest state, on others it is
+//! The planner against a search of everything, on made-up catalogues of the kind that is measured: on monotone ranges it finds the one newest state, on others it is
 //! never unsafe.
 
 use bascule_planner::{
@@ -28,21 +28,21 @@ fn consistent(catalogue: &Catalogue, environment: &Environment, versions: u64) -
 fn holds(catalogue: &Catalogue, environment: &Environment, state: &[u64]) -> bool {
     environment.installs.iter().zip(state).all(|(install, level)| {
         let wanted = version(*level);
-        let release = catalogue
-            .releases(install.product)
+        let level = catalogue.level(install.product, &wanted).unwrap();
+        catalogue
+            .dependencies(install.product, level)
             .iter()
-            .find(|r| r.version == wanted)
-            .unwrap();
-        release.dependencies.iter().all(|dependency| {
-            let other = catalogue.find(&dependency.product).unwrap();
-            let at = environment
-                .installs
-                .iter()
-                .position(|i| i.product == other)
-                .unwrap();
-            let there: Version = version(state[at]);
-            dependency.minimum.as_ref().is_none_or(|m| *m <= there) && dependency.maximum.admits_up_to(&there)
-        })
+            .all(|dependency| {
+                let other = catalogue.find(&dependency.product).unwrap();
+                let at = environment
+                    .installs
+                    .iter()
+                    .position(|i| i.product == other)
+                    .unwrap();
+                let there: Version = version(state[at]);
+                dependency.minimum.as_ref().is_none_or(|m| *m <= there)
+                    && dependency.maximum.admits_up_to(&there)
+            })
     })
 }
 
@@ -154,20 +154,5 @@ proptest! {
     #[test]
     fn on_other_ranges_no_step_is_unsafe(seed in any::<u64>(), products in 2_usize..5, versions in 2_u64..5, dependencies in 1_usize..9) {
         check(seed, products, versions, dependencies, false);
-    }
-}
-
-/// Said to run over 100,000 instances by `BASCULE_INSTANCES=100000`; a test run does with fewer.
-#[test]
-fn many_instances() {
-    let count: u64 = std::env::var("BASCULE_INSTANCES")
-        .ok()
-        .and_then(|n| n.parse().ok())
-        .unwrap_or(1_000);
-    let mut numbers = Numbers(7);
-    for seed in 0..count {
-        let (products, versions) = (2 + to_usize(numbers.below(3)), 2 + numbers.below(3));
-        let dependencies = 1 + to_usize(numbers.below(8));
-        check(seed, products, versions, dependencies, seed % 4 != 3);
     }
 }

@@ -8,7 +8,10 @@
 )]
 
 mod exhaustive;
+mod mended;
+mod oracle;
 mod scenario;
+mod toy;
 mod why;
 
 use bascule_core::Timestamp;

@@ -134,12 +134,8 @@ fn play() -> Vec<String> {
 fn consistent(catalogue: &Catalogue, site: &Environment) {
     for install in &site.installs {
         let Some(current) = &install.current else { continue };
-        let release = catalogue
-            .releases(install.product)
-            .iter()
-            .find(|r| r.version == *current)
-            .unwrap();
-        for dependency in &release.dependencies {
+        let level = catalogue.level(install.product, current).unwrap();
+        for dependency in &catalogue.dependencies(install.product, level) {
             let other = catalogue.find(&dependency.product).unwrap();
             let there = site
                 .installs
