@@ -34,6 +34,7 @@ const PAGES = [
   ['/environments', 'demo/hello'],
   ['/plans', 'demo/hello'],
   ['/plans/staging', 'Why not?'],
+  ['/parity?all=true', 'demo/hello'],
   ['/agents', 'Enrol a machine'],
   ['/incidents', ''],
   ['/insights', ''],
