@@ -38,6 +38,7 @@ const PAGES = [
   ['/products', 'demo/hello'],
   ['/products/demo/hello', 'Where is my commit?'],
   ['/products/demo/hello?commit=1.0.0&environment=staging&version=1.0.0', 'is in the release 1.0.0'],
+  ['/parity?all=true', 'demo/hello'],
   ['/agents', 'Enrol a machine'],
   ['/incidents', ''],
   ['/insights', ''],

@@ -32,6 +32,7 @@ const pages = [
   ['release', `/${project}/-/releases`, 'main a[href*="/-/releases/"]'],
   ['environments', `/${project}/-/environments`],
   ['plans', '/plans'],
+  ['parity', '/parity?all=true'],
   ['plan', '/plans?q=', 'main a[href^="/plans/"]'],
   ['map', '/environments'],
   ['products', '/products'],

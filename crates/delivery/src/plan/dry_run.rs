@@ -1,10 +1,10 @@
 //! Dry runs: what a commit of the environments project, or files that were not pushed yet, would change, and what
 //! the planner would do then. Nothing is written.
 
-use super::{Stored, assemble::World, pass::say_drift, store::Place, words::told};
+use super::{Stored, assemble::World, pass::say_drift, prune::decide, store::Place, words::told};
 use crate::{
     Delivery, fleet,
-    site::{self, FILE_BYTES, FOLDER, Site, diff},
+    site::{self, FILE_BYTES, FOLDER, Site, diff, store::Leaving},
 };
 use bascule_core::{AgentId, Caller, EnvironmentId, Problem, ProjectId, Result};
 use bascule_planner::{Explainer, plan};
@@ -106,10 +106,10 @@ impl Delivery {
         };
         let visible = self.visible(caller).await?;
         let seen = |project: &ProjectId| visible.as_ref().is_none_or(|all| all.contains(project));
-        let mut products: HashMap<String, ProjectId> = super::store::places(&self.db)
-            .await?
-            .into_iter()
-            .map(|place| (place.project_path, place.project_id))
+        let places = super::store::places(&self.db).await?;
+        let mut products: HashMap<String, ProjectId> = places
+            .iter()
+            .map(|place| (place.project_path.clone(), place.project_id))
             .collect();
         for install in after.values().flat_map(|site| &site.installs) {
             if !products.contains_key(&install.product)
@@ -146,6 +146,8 @@ impl Delivery {
         if told.changes.is_empty() && told.hidden == 0 {
             return Ok(told);
         }
+        let leaving = site::store::leaving(&self.db, None).await?;
+        told.changes.extend(too_many(&before, &after, &places, &leaving));
         let agents = fleet::store::agents(&self.db).await?;
         let proposal = Proposal {
             first_agent: agents.iter().min_by_key(|agent| agent.id).map(|agent| agent.id),
@@ -224,6 +226,47 @@ fn stand(world: &World) -> BTreeMap<(String, String), (Place, Stored)> {
 
 fn same(before: &(Place, Stored), after: &(Place, Stored)) -> bool {
     before.0.declared == after.0.declared && before.1.same(&after.1)
+}
+
+/// What would be refused for taking away too much at once. It tells numbers alone.
+fn too_many(
+    before: &BTreeMap<String, Site>,
+    after: &BTreeMap<String, Site>,
+    places: &[Place],
+    leaving: &[Leaving],
+) -> Vec<dto::DryRunChange> {
+    let mut told = Vec::new();
+    for (name, old) in before {
+        // A site that is removed counts as it last stood.
+        let new = after.get(name);
+        let rules = new.unwrap_or(old);
+        if !rules.prune {
+            continue;
+        }
+        let stays = |path: &str| new.is_some_and(|site| site.install(path).is_some());
+        let goes: Vec<EnvironmentId> = places
+            .iter()
+            .filter(|place| place.name == *name && place.declared && !stays(&place.project_path))
+            .map(|place| place.id)
+            .chain(
+                leaving
+                    .iter()
+                    .filter(|one| one.name == *name && !stays(&one.project_path))
+                    .map(|one| one.id),
+            )
+            .collect();
+        let staying = new.map_or(0, |site| site.installs.len());
+        let decision = decide(rules.prune_limit_percent, &goes, staying, &[]);
+        if !decision.refused.is_empty() {
+            told.push(dto::DryRunChange {
+                kind: "prune_refused".to_owned(),
+                environment: name.clone(),
+                product: String::new(),
+                text: format!("nothing would be taken out of {name}: {}", decision.refused),
+            });
+        }
+    }
+    told
 }
 
 fn no_home(path: &str) -> Problem {

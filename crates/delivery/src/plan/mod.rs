@@ -6,6 +6,7 @@ mod api;
 mod assemble;
 mod bearings;
 mod budgets;
+mod checks;
 mod dry_run;
 pub(crate) mod pass;
 mod prune;

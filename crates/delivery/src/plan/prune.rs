@@ -19,14 +19,15 @@ use std::collections::BTreeMap;
 
 /// What may go now, and why the rest may not.
 #[derive(Debug, PartialEq, Eq)]
-struct Decision {
+pub(super) struct Decision {
     free: Vec<EnvironmentId>,
     rest: Vec<EnvironmentId>,
-    refused: String,
+    /// Why the rest is refused; empty where nothing is.
+    pub refused: String,
 }
 
 /// Decides by number alone. What a person confirmed is free; of the rest either all are, or none.
-fn decide(
+pub(super) fn decide(
     limit_percent: u8,
     leaving: &[EnvironmentId],
     staying: usize,

@@ -120,11 +120,7 @@ impl Delivery {
             recall_floor: None,
         };
         let release = listed.to_release(Vec::new()).ok_or_else(Problem::internal)?;
-        let environments: Vec<_> = world
-            .scenes
-            .iter()
-            .map(|scene| scene.environment.clone())
-            .collect();
+        let environments = super::checks::environments(&world, path, &release);
         let stranded = strand::strands(&world.catalogue, &environments, path, &release);
         let index = world.catalogue.product(path);
         world.catalogue.publish(index, release);

@@ -3,7 +3,7 @@
 use super::*;
 use bascule_ledger::facts::forge::ProjectCreated;
 use bascule_wire::environments as env;
-use plans::{SITE, two_products};
+use plans::{SITE, two_products, two_products_in};
 
 impl World {
     async fn told(&self, caller: &Caller, new: &env::NewDryRun) -> Vec<String> {
@@ -368,5 +368,111 @@ async fn a_later_wave_that_an_earlier_one_needs_goes_first() {
             "health/auth 2.1.0",
             "health/clinic 1.1.0"
         ]
+    );
+}
+
+#[tokio::test]
+async fn a_dry_run_says_when_too_much_would_be_taken_away() {
+    let mut world = two_products().await;
+    let prune = format!("{SITE}prune: true\n");
+    world.declare("c1", &[("site-7", &prune)]).await;
+    let told = world.told(&ana(), &file(&prune.replace(CLINIC, ""))).await;
+    assert_eq!(
+        told,
+        [
+            "install_removed: health/clinic is no longer declared in site-7; it is drained and taken away, within \
+             the limit of what may go at once",
+            "prune_refused: nothing would be taken out of site-7: 1 of 2 installs (50 %) are no longer declared, and \
+             at most 30 % are taken away at once; a person has to confirm it",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn a_release_strands_nobody_where_it_does_not_run_and_strangers_ranges_do_not_count() {
+    let mut world = two_products().await;
+    let needs = "dependencies: [{product: health/auth, minimum: 2.0.0, maximum: 2.0.x}]\n";
+    world.publish_of("health/clinic", "1.1.0", needs).await;
+    let auth = world.know("health/auth");
+    let new = dto::NewPublishCheck {
+        version: "3.0.0".into(),
+        file: "product: auth\nartifact: a\ncommand: ./a\n".into(),
+    };
+    let check = |world: &World| {
+        let delivery = world.delivery.clone();
+        let new = new.clone();
+        async move {
+            delivery
+                .publish_check(&ana(), auth, "health/auth", &new)
+                .await
+                .unwrap()
+                .stranded
+        }
+    };
+    assert_eq!(
+        check(&world).await,
+        Vec::<String>::new(),
+        "in staging nobody declared the two"
+    );
+    world.declare("c1", &[("site-7", SITE)]).await;
+    let stranded = check(&world).await;
+    assert_eq!(stranded.len(), 1, "{stranded:?}");
+    assert!(
+        stranded[0].starts_with("publishing 3.0.0 strands site-7:"),
+        "{stranded:?}"
+    );
+}
+
+#[tokio::test]
+async fn all_of_it_is_the_same_on_postgresql() {
+    let server = bascule_testkit::Postgres::start();
+    let options = DbOptions::Postgres(server.url().to_owned());
+    let world = World::over(tempfile::tempdir().unwrap(), &options).await;
+    let mut world = two_products_in(world).await;
+    let text = SITE.replace("{WARD: north}", "{WARD: north, DB: \"secret:DB\"}");
+    let text = format!("{text}  - {{product: health/mail, wave: 1}}\nprune: true\nprune_limit: 60\n");
+    world.declare("c1", &[("site-7", &text)]).await;
+    world
+        .delivery
+        .set_secret(&ana(), "*", "DB", "quiet")
+        .await
+        .unwrap();
+    world.create("health/mail").await;
+    world.publish_of("health/mail", "1.0.0", "").await;
+    world.turns(6).await;
+    assert_eq!(
+        world.order().await,
+        ["health/auth 2.0.0", "health/clinic 1.0.0", "health/mail 1.0.0"]
+    );
+    let ramp = "channels: [{name: dev, ramp: 7d}]\nrecall: {rolled_back: 2}\n";
+    world.publish_of("health/auth", "2.1.0", ramp).await;
+    let why = world.why("site-7", "auth", "2.1.0").await;
+    assert!(
+        why.ends_with("waits for its turn in the ramp of the channel dev"),
+        "{why}"
+    );
+    let parity = world
+        .delivery
+        .parity(&ana(), Some("health/clinic"), "")
+        .await
+        .unwrap();
+    assert!(
+        parity.items[0]
+            .lines
+            .iter()
+            .any(|line| line.cells.contains(&"secret".to_owned()))
+    );
+    let lock = "product: x\nartifact: a\ncommand: ./a\ndependencies: [{product: health/auth}]\n";
+    let lock = world.delivery.product_lock(&ana(), lock).await.unwrap();
+    assert_eq!(lock.dependencies[0].newest, "2.1.0");
+    let only_auth = "environment: site-7\ntier: staging\nchannel: dev\nprune: true\nprune_limit: 70\ninstall:
+  - product: health/auth\n";
+    assert!(world.told(&ana(), &file(only_auth)).await.len() >= 2);
+    world.declare("c2", &[("site-7", only_auth)]).await;
+    world.turns(4).await;
+    assert_eq!(world.kinds("environment.pruned").await.len(), 2);
+    assert_eq!(
+        world.delivery.prune_view(&ana(), "site-7").await.unwrap().state,
+        "none"
     );
 }

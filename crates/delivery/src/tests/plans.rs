@@ -78,7 +78,10 @@ install:
 
 /// clinic 1.1.0 needs auth 2.1.0.
 pub(super) async fn two_products() -> World {
-    let mut world = World::new().await;
+    two_products_in(World::new().await).await
+}
+
+pub(super) async fn two_products_in(mut world: World) -> World {
     let project = world.project;
     world
         .fakes

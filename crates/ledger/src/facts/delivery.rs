@@ -723,8 +723,10 @@ fact!(
     |f| Some(f.project),
     |f| format!("site:{}", f.site),
     |f| format!(
-        "confirmed that {} installs leave {}, which no longer declares them",
-        f.installs, f.site
+        "confirmed that what {} no longer declares is taken away ({} {})",
+        f.site,
+        f.installs,
+        if f.installs == 1 { "install" } else { "installs" }
     )
 );
 
