@@ -12,6 +12,7 @@ pub const MIGRATIONS: &[Migration] = &[
     EPOCH,
     crate::task::schema::TASKS,
     crate::carry::store::CARRY,
+    REPLICAS,
 ];
 
 /// Many environments: what belongs in them, what may be there, and what is planned.
@@ -115,6 +116,18 @@ const EPOCH: Migration = Migration {
                 SELECT MAX(l.id) FROM deployment l WHERE l.environment_id = f.environment_id
                 AND l.version = f.version AND l.status IN ('failed', 'rolled_back', 'succeeded'));
         CREATE INDEX environment_serving ON environment (serving_id);
+    ",
+};
+
+/// Several instances of a deployment, and rollouts that replace them.
+const REPLICAS: Migration = Migration {
+    id: "delivery-0007-replicas",
+    sql: "
+        ALTER TABLE instance ADD COLUMN baseline BOOLEAN NOT NULL DEFAULT FALSE;
+        ALTER TABLE rollout ADD COLUMN fresh BOOLEAN NOT NULL DEFAULT FALSE;
+        ALTER TABLE rollout ADD COLUMN old_count BIGINT NOT NULL DEFAULT 1;
+        ALTER TABLE rollout ADD COLUMN down_at BIGINT;
+        ALTER TABLE rollout ADD COLUMN up_at BIGINT;
     ",
 };
 
