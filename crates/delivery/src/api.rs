@@ -146,7 +146,10 @@ async fn rollouts(
 ) -> Answer<Json<Vec<Rollout>>> {
     let rows = rollout::store::list(&delivery.db, project.id, query.before, bounded(query.limit)).await?;
     let names = view::names(&delivery.environments(project.id).await?);
-    Ok(Json(rows.iter().map(|row| view::rollout(row, &names)).collect()))
+    let now = delivery.now();
+    Ok(Json(
+        rows.iter().map(|row| view::rollout(row, &names, now)).collect(),
+    ))
 }
 
 /// One rollout.

@@ -13,6 +13,7 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::task::schema::TASKS,
     crate::carry::store::CARRY,
     VIEWS,
+    REPLICAS,
 ];
 
 /// Many environments: what belongs in them, what may be there, and what is planned.
@@ -126,6 +127,15 @@ const VIEWS: Migration = Migration {
         CREATE INDEX environment_place ON environment (name, project_path);
         CREATE INDEX environment_path ON environment (project_path, name);
         CREATE INDEX plan_waits ON plan (state, at, environment_id);
+/// Several instances of a deployment, and rollouts that replace them.
+const REPLICAS: Migration = Migration {
+    id: "delivery-0007-replicas",
+    sql: "
+        ALTER TABLE instance ADD COLUMN baseline BOOLEAN NOT NULL DEFAULT FALSE;
+        ALTER TABLE rollout ADD COLUMN fresh BOOLEAN NOT NULL DEFAULT FALSE;
+        ALTER TABLE rollout ADD COLUMN old_count BIGINT NOT NULL DEFAULT 1;
+        ALTER TABLE rollout ADD COLUMN down_at BIGINT;
+        ALTER TABLE rollout ADD COLUMN up_at BIGINT;
     ",
 };
 

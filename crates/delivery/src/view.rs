@@ -7,7 +7,7 @@ use crate::{
     fleet,
     rollout::{self, store::Rollout},
 };
-use bascule_core::{DeploymentId, EnvironmentId, Problem, ProjectId, Result, RolloutId};
+use bascule_core::{DeploymentId, EnvironmentId, Problem, ProjectId, Result, RolloutId, Timestamp};
 use bascule_store::Json;
 use bascule_wire::delivery as dto;
 use std::collections::{HashMap, HashSet};
@@ -43,13 +43,23 @@ pub(crate) fn deployment(row: &Deployment, names: &Names, rollout: Option<Rollou
     }
 }
 
-pub(crate) fn instance(row: &deployment::Instance, version: &str) -> dto::Instance {
+/// An instance; `among` are those that its side's share is spread over.
+pub(crate) fn instance(
+    row: &deployment::Instance,
+    version: &str,
+    among: &[deployment::Instance],
+) -> dto::Instance {
+    let side = |other: &&deployment::Instance| {
+        other.deployment_id == row.deployment_id && other.baseline == row.baseline && other.in_service()
+    };
+    let size = u32::try_from(among.iter().filter(side).count()).unwrap_or(u32::MAX);
     dto::Instance {
         id: row.id,
         deployment: row.deployment_id,
         version: version.to_owned(),
         state: row.state(),
-        weight: row.weight(),
+        weight: row.weight() / size.max(1),
+        baseline: row.baseline,
         address: row.address.clone(),
         restarts: row.restarts(),
         message: row.message.clone(),
@@ -58,7 +68,8 @@ pub(crate) fn instance(row: &deployment::Instance, version: &str) -> dto::Instan
     }
 }
 
-pub(crate) fn rollout(row: &Rollout, names: &Names) -> dto::Rollout {
+pub(crate) fn rollout(row: &Rollout, names: &Names, now: Timestamp) -> dto::Rollout {
+    let down = |at: Timestamp| row.up_at.or(row.finished_at).unwrap_or(now).since(at);
     let numbers = row.judge.0.numbers();
     dto::Rollout {
         id: row.id,
@@ -70,6 +81,11 @@ pub(crate) fn rollout(row: &Rollout, names: &Names) -> dto::Rollout {
         status: row.status().as_str().to_owned(),
         weight: row.weight(),
         strategy: row.policy.0.strategy.as_str().to_owned(),
+        replicas: row.policy.0.replicas,
+        fresh: row.fresh,
+        downtime_ms: row
+            .down_at
+            .map(|at| u64::try_from(down(at).as_millis()).unwrap_or(u64::MAX)),
         steps: row.policy.0.steps.clone(),
         plan: plan(row),
         step: u32::try_from(row.step).unwrap_or(0),
@@ -107,9 +123,9 @@ fn plan(row: &Rollout) -> Vec<dto::RolloutStep> {
             let state = match status {
                 rollout::Status::Promoted => "done",
                 _ if step < row.step() => "done",
-                rollout::Status::Aborted if step > row.step() => "never",
+                ended if ended.ended() && step > row.step() => "never",
                 _ if step > row.step() => "ahead",
-                rollout::Status::Aborted => "done",
+                ended if ended.ended() => "done",
                 _ => "now",
             };
             dto::RolloutStep {
@@ -163,7 +179,9 @@ impl Delivery {
                     agent_online: agent.is_some_and(|agent| agent.online),
                     serving: e.serving_id.and_then(|id| known.get(&id)).map(view),
                     active: open.iter().find(|d| d.environment_id == e.id).map(view),
-                    instances: mine.map(|i| instance(i, version(&i.deployment_id))).collect(),
+                    instances: mine
+                        .map(|i| instance(i, version(&i.deployment_id), &instances))
+                        .collect(),
                 }
             })
             .collect())
@@ -209,12 +227,12 @@ impl Delivery {
             .collect())
     }
 
-    /// One deployment of a project, with its instance.
+    /// One deployment of a project, with its instances.
     pub(crate) async fn deployment_view(
         &self,
         project: ProjectId,
         id: DeploymentId,
-    ) -> Result<(dto::Deployment, Option<dto::Instance>)> {
+    ) -> Result<(dto::Deployment, Vec<dto::Instance>)> {
         let row = deployment::store::get(&self.db, id)
             .await?
             .filter(|d| d.project_id == project);
@@ -224,7 +242,11 @@ impl Delivery {
         let names = names(&self.environments(project).await?);
         let rollout = self.rollouts_of(&[id]).await?.get(&id).copied();
         let running = instances::of_deployment(&self.db, id).await?;
-        let running = running.map(|i| instance(&i, &row.version));
+        let running = running
+            .iter()
+            .filter(|i| !i.baseline && !i.held())
+            .map(|i| instance(i, &row.version, &running))
+            .collect();
         Ok((deployment(&row, &names, rollout), running))
     }
 
@@ -239,6 +261,10 @@ impl Delivery {
     /// One rollout of a project, for showing.
     pub(crate) async fn rollout_view(&self, project: ProjectId, id: RolloutId) -> Result<dto::Rollout> {
         let row = self.rollout_row(project, id).await?;
-        Ok(rollout(&row, &names(&self.environments(project).await?)))
+        Ok(rollout(
+            &row,
+            &names(&self.environments(project).await?),
+            self.now(),
+        ))
     }
 }

@@ -81,6 +81,9 @@ pub struct Instance {
     pub state: InstanceState,
     /// Share of traffic, in percent.
     pub weight: u32,
+    /// Whether it stands only to be compared with a version that is being rolled out.
+    #[serde(default)]
+    pub baseline: bool,
     /// `host:port` where it answers the edge.
     pub address: Option<String>,
     /// Times it was started again after a crash.
@@ -123,13 +126,23 @@ pub struct Rollout {
     pub version: String,
     /// The version that served before.
     pub baseline: String,
-    /// `running`, `paused`, `waiting`, `promoted`, `aborted`.
+    /// `running`, `paused`, `waiting`, `promoting`, `undoing`; ended: `promoted`, `aborted`, `superseded`.
     pub status: String,
     /// Share of traffic of the new version now, in percent.
     pub weight: u32,
-    /// How traffic goes over: `blue_green`, `canary`.
+    /// How the new version takes over: `blue_green`, `canary`, `rolling`, `recreate`.
     #[serde(default)]
     pub strategy: String,
+    /// Instances that the new version should have.
+    #[serde(default)]
+    pub replicas: u32,
+    /// Whether it is compared with an instance of the old version that was started with it.
+    #[serde(default)]
+    pub fresh: bool,
+    /// How long nothing served, in milliseconds, where the old instances end before the new ones start; until now
+    /// while nothing does.
+    #[serde(default)]
+    pub downtime_ms: Option<u64>,
     /// Shares of traffic it goes through.
     pub steps: Vec<u32>,
     /// The same, each with its time and where it stands.
@@ -141,7 +154,7 @@ pub struct Rollout {
     pub step_at: Timestamp,
     /// Least time a step lasts, in milliseconds.
     pub step_ms: u64,
-    /// What ended it: `judge`, `guardrail`, `person`, `restart`.
+    /// What ended it: `judge`, `guardrail`, `person`, `restart`, `superseded`.
     pub cause: Option<String>,
     /// Why it stands so, in plain words.
     pub reason: String,

@@ -149,7 +149,7 @@ pub fn measure() -> Result<String> {
          rollouts take; nobody answers when a person is asked, and after {MOST} minutes the rollout is left. Rules \
          with fixed thresholds go through the same steps in thirty minutes. Slow requests are simulated with the \
          errors (half of them).\n\n### Equal versions: undone by mistake\n\n\
-         | Requests a minute | Errors | Judge | {} | {} |\n|---|---|---|---|---|\n",
+         | Requests a minute | Errors | Judge | Judge: a person was asked | {} | {} |\n|---|---|---|---|---|---|\n",
         FIXED[0].name, FIXED[1].name
     );
     let (mut worst, mut all, mut undone) = (0.0_f64, 0, 0);
@@ -167,7 +167,12 @@ pub fn measure() -> Result<String> {
             all += judge.runs;
             undone += judge.undone.len();
             worst = worst.max(judge.share());
-            let _ = write!(text, "| {per_slice} | {name} | {:.2} % |", judge.share());
+            let _ = write!(
+                text,
+                "| {per_slice} | {name} | {:.2} % | {:.1} % |",
+                judge.share(),
+                percent(judge.asked, judge.runs)
+            );
             for rule in &FIXED {
                 let fixed = by_threshold(runs, seed, &traffic, rate, rule);
                 let _ = write!(text, " {:.2} % |", fixed.share());

@@ -2,6 +2,8 @@
 //! what is open from the database, decides, and writes, so it may be killed between any two lines.
 
 pub(crate) mod claim;
+mod recreating;
+mod replacing;
 mod rolling;
 mod starting;
 
@@ -98,8 +100,9 @@ impl Delivery {
             (after, busy) = (Some(last.id), true);
             for deployment in &open {
                 let done = match deployment.status() {
-                    Status::Starting => self.advance_starting(deployment).await,
-                    Status::RollingOut => self.advance_rolling(deployment).await,
+                    // Boxed: each strategy has a future of its own size.
+                    Status::Starting => Box::pin(self.advance_starting(deployment)).await,
+                    Status::RollingOut => Box::pin(self.advance_rolling(deployment)).await,
                     _ => Ok(()),
                 };
                 // One that cannot be advanced must not hold up the others.

@@ -4,61 +4,87 @@ use crate::{
     Delivery,
     deployment::{Deployment, Instance, Status as DeploymentStatus, instances},
     environment,
+    judge::Pair,
+    product::Strategy,
     rollout::{
-        BURN_LOOK_BACK, Cause, Decision, GUARD_LOOK_BACK, Second, Seen, Status, closed_slices, decide,
-        recent_pairs,
+        BURN_LOOK_BACK, Cause, Decision, GUARD_LOOK_BACK, Second, Seen, Status, UNHEALTHY_GRACE,
+        closed_slices, decide, recent_pairs,
+        sides::{Sides, restarts},
         store::{self, Rollout},
     },
 };
-use bascule_core::{Actor, Problem, Result};
+use bascule_core::{Actor, Result};
 use bascule_store::Json;
+use bascule_wire::agent::InstanceState;
 use std::time::Duration;
 
 /// Seconds kept after they were judged, for the guardrail and for late counts of the same second.
 const KEEP: Duration = Duration::from_secs(90);
 
-impl From<&Instance> for Seen {
-    fn from(instance: &Instance) -> Self {
-        Self {
-            state: instance.state(),
-            since: instance.state_at,
-            restarts: instance.restarts(),
-            reported_at: instance.reported_at,
-            message: instance.message.clone(),
-        }
-    }
+/// What the hard limits look at: the last seconds, and the last minute.
+pub(super) struct Recent {
+    pub seconds: Vec<Pair>,
+    pub minute: Vec<Pair>,
 }
 
 impl Delivery {
     pub(super) async fn advance_rolling(&self, deployment: &Deployment) -> Result<()> {
-        let Some(mut rollout) = store::open_of(&self.db, deployment.id).await? else {
+        let Some(rollout) = store::open_of(&self.db, deployment.id).await? else {
             return self.orphaned(deployment).await;
         };
-        let new = instances::get(&self.db, rollout.new_instance_id).await?;
-        let old = instances::get(&self.db, rollout.old_instance_id).await?;
-        let (Some(new), Some(old)) = (new, old) else {
-            tracing::error!(rollout = %rollout.id, "a rollout without its instances");
-            return Err(Problem::internal());
-        };
+        let living = instances::living(&self.db, rollout.environment_id).await?;
+        let sides = Sides::of(rollout.deployment_id, living);
+        match rollout.policy.0.strategy {
+            Strategy::BlueGreen | Strategy::Canary => self.advance_shares(rollout, &sides).await,
+            Strategy::Rolling => self.advance_roll(deployment, rollout, &sides).await,
+            Strategy::Recreate => self.advance_recreate(deployment, &rollout, &sides).await,
+        }
+    }
+
+    async fn advance_shares(&self, mut rollout: Rollout, sides: &Sides) -> Result<()> {
         let now = self.now();
-        let look_back = now.minus(GUARD_LOOK_BACK).max(rollout.created_at);
-        let burn_back = now.minus(BURN_LOOK_BACK).max(rollout.created_at);
-        let seconds = store::seconds(&self.db, &rollout, burn_back.min(rollout.judged_until)).await?;
-        if rollout.recovering_at.is_none() && !self.judge(&mut rollout, &seconds).await? {
+        let serving = |side: &[Instance]| Seen::side(side.iter().filter(|i| i.serves()));
+        let (new, old) = (serving(&sides.new), serving(&sides.old));
+        if rollout.fresh && lost(sides, now) {
+            let mut again = rollout.clone();
+            again.fresh = false;
+            let reason = format!(
+                "the fresh instance of {} was lost; compared with those that served before from here on, and the \
+                 step begins anew",
+                rollout.baseline
+            );
+            let Json(judge) = &rollout.judge;
+            self.step_rollout(&again, judge, rollout.step(), &reason).await?;
             return Ok(());
         }
-        let recent = recent_pairs(&seconds, look_back);
-        let minute = recent_pairs(&seconds, burn_back);
+        let Some(recent) = self.take_in(&mut rollout).await? else {
+            return Ok(());
+        };
         let (Json(policy), Json(judge)) = (&rollout.policy, &rollout.judge);
         let decision = decide(
             now,
             policy,
             &rollout.progress(),
-            (&(&new).into(), &(&old).into()),
+            (&new, &old),
             judge,
-            (&recent, &minute),
+            (&recent.seconds, &recent.minute),
         );
-        self.carry_out(&rollout, &new, decision).await
+        self.carry_out(&rollout, sides, decision).await
+    }
+
+    /// Judges what was counted since; `None` where someone else moved the rollout meanwhile.
+    pub(super) async fn take_in(&self, rollout: &mut Rollout) -> Result<Option<Recent>> {
+        let now = self.now();
+        let look_back = now.minus(GUARD_LOOK_BACK).max(rollout.created_at);
+        let burn_back = now.minus(BURN_LOOK_BACK).max(rollout.created_at);
+        let seconds = store::seconds(&self.db, rollout, burn_back.min(rollout.judged_until)).await?;
+        if rollout.recovering_at.is_none() && !self.judge(rollout, &seconds).await? {
+            return Ok(None);
+        }
+        Ok(Some(Recent {
+            seconds: recent_pairs(&seconds, look_back),
+            minute: recent_pairs(&seconds, burn_back),
+        }))
     }
 
     /// Takes in the slices that have ended; `false` where someone else moved the rollout meanwhile.
@@ -98,7 +124,7 @@ impl Delivery {
         Ok(true)
     }
 
-    async fn carry_out(&self, rollout: &Rollout, new: &Instance, decision: Decision) -> Result<()> {
+    async fn carry_out(&self, rollout: &Rollout, sides: &Sides, decision: Decision) -> Result<()> {
         let actor = Actor::system();
         let Json(judge) = &rollout.judge;
         match decision {
@@ -109,9 +135,9 @@ impl Delivery {
             }
             Decision::Recovered => {
                 let mut again = rollout.clone();
-                again.base_restarts = new.restarts;
+                again.base_restarts = i64::from(restarts(&sides.new, Instance::serves));
                 let reason =
-                    "the server was restarted; both instances are healthy again, and the step begins anew";
+                    "the server was restarted; both versions are healthy again, and the step begins anew";
                 self.step_rollout(&again, judge, rollout.step(), reason).await?;
             }
             Decision::Extend(reason) => {
@@ -155,4 +181,12 @@ impl Delivery {
         tx.commit().await?;
         Ok(())
     }
+}
+
+/// Whether the fresh instance of the old version cannot be compared with any more.
+fn lost(sides: &Sides, now: bascule_core::Timestamp) -> bool {
+    let gone = |i: &Instance| {
+        !i.serves() || (i.state() != InstanceState::Healthy && now.since(i.state_at) >= UNHEALTHY_GRACE)
+    };
+    sides.baseline.iter().all(gone)
 }

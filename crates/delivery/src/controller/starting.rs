@@ -1,5 +1,5 @@
-//! A deployment whose instance is not proven yet: it becomes healthy and passes its smoke test, or it fails
-//! before anyone met it.
+//! A deployment whose instances are not proven yet: they become healthy and pass their smoke test, or it fails
+//! before anyone met it. Then it takes over, as its product's strategy says.
 
 use crate::{
     Delivery,
@@ -7,26 +7,45 @@ use crate::{
     environment::{self, Environment},
     fleet::{self, Channel},
     judge::Judge,
-    product::RolloutPolicy,
-    rollout::{self, store::Rollout, weight_at},
+    product::{RolloutPolicy, Strategy},
+    rollout::{
+        self,
+        service::set_shares,
+        sides::{Sides, pick, restarts},
+        store::Rollout,
+        weight_at,
+    },
 };
-use bascule_core::{Actor, Problem, Result, RolloutId};
+use bascule_core::{Actor, Problem, Result, RolloutId, Timestamp};
 use bascule_ledger::facts::delivery::RolloutStarted;
-use bascule_store::Json;
+use bascule_store::{Json, Tx};
 use bascule_wire::agent::{InstanceState, Tier};
 use std::time::Duration;
 
 /// Restarts before it is proven after which an instance is given up.
 const CRASH_LOOP: u32 = 3;
 /// Time for fetching and unpacking, beyond what the product allows for its start.
-const FETCH: Duration = Duration::from_secs(120);
+pub(super) const FETCH: Duration = Duration::from_secs(120);
 
 /// What an instance's state means for its deployment.
-#[derive(Debug, PartialEq, Eq)]
-enum Proof {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Proof {
     Waiting,
     Proven,
     Failed(String),
+}
+
+/// What several instances' states mean: one that failed is enough, and all must be proven.
+pub(super) fn proofs(proofs: impl Iterator<Item = Proof>) -> Proof {
+    let mut all = Proof::Proven;
+    for proof in proofs {
+        match proof {
+            Proof::Failed(_) => return proof,
+            Proof::Waiting => all = Proof::Waiting,
+            Proof::Proven => {}
+        }
+    }
+    all
 }
 
 fn proof(deployment: &Deployment, instance: &Instance, online: bool, waited: Duration) -> Proof {
@@ -68,30 +87,135 @@ fn proof(deployment: &Deployment, instance: &Instance, online: bool, waited: Dur
 
 impl Delivery {
     pub(super) async fn advance_starting(&self, deployment: &Deployment) -> Result<()> {
-        let environment = environment::store::get(&self.db, deployment.environment_id).await?;
-        let instance = instances::of_deployment(&self.db, deployment.id).await?;
-        let (Some(environment), Some(instance)) = (environment, instance) else {
-            tracing::error!(deployment = %deployment.id, "a deployment without its environment or instance");
+        let Some(environment) = environment::store::get(&self.db, deployment.environment_id).await? else {
+            tracing::error!(deployment = %deployment.id, "a deployment without its environment");
             return Err(Problem::internal());
         };
-        let agents = fleet::store::agents(&self.db).await?;
-        let online = agents
-            .iter()
-            .any(|agent| Some(agent.id) == environment.agent_id && agent.online);
-        // Neither a change of state nor a start of the server counts against the release.
-        let since = deployment.created_at.max(instance.state_at).max(self.started);
-        match proof(deployment, &instance, online, self.now().since(since)) {
-            Proof::Waiting => Ok(()),
-            Proof::Failed(reason) => self.fail(&environment, deployment, &instance, &reason).await,
-            Proof::Proven => self.proven(&environment, deployment, &instance).await,
+        let living = instances::living(&self.db, environment.id).await?;
+        let sides = Sides::of(deployment.id, living);
+        if sides.new.is_empty() {
+            tracing::error!(deployment = %deployment.id, "a deployment without instances");
+            return Err(Problem::internal());
         }
+        let Json(product) = &deployment.product;
+        let policy = product.rollout_in(environment.tier());
+        let online = self.online(&environment).await?;
+        let running = |instance: &&Instance| instance.desired == desired::RUN;
+        if !sides.new.iter().any(|i| running(&i)) {
+            return self
+                .begin(&environment, deployment, &sides, &policy, online)
+                .await;
+        }
+        let found = proofs(
+            sides
+                .new
+                .iter()
+                .filter(running)
+                .map(|i| self.proof(deployment, i, online)),
+        );
+        match found {
+            Proof::Waiting => self.stand_beside(&environment, &sides, &policy).await.map(drop),
+            Proof::Failed(reason) => self.fail(&environment, deployment, &sides, &reason).await,
+            Proof::Proven => {
+                self.proven(&environment, deployment, &sides, &policy, online)
+                    .await
+            }
+        }
+    }
+
+    /// Whether the environment's agent reports.
+    pub(super) async fn online(&self, environment: &Environment) -> Result<bool> {
+        let since = self.now().minus(fleet::AGENT_SILENCE);
+        let agents = fleet::store::agents(&self.db).await?;
+        Ok(agents.iter().any(|agent| {
+            Some(agent.id) == environment.agent_id
+                && agent.online
+                && agent.seen_at.is_some_and(|at| at >= since)
+        }))
+    }
+
+    /// Neither a change of state nor a start of the server counts against the release.
+    pub(super) fn proof(&self, deployment: &Deployment, instance: &Instance, online: bool) -> Proof {
+        let since = deployment.created_at.max(instance.state_at).max(self.started);
+        proof(deployment, instance, online, self.now().since(since))
+    }
+
+    /// Its instances wait for their turn: the strategy says how many may start, and what must end before.
+    async fn begin(
+        &self,
+        environment: &Environment,
+        deployment: &Deployment,
+        sides: &Sides,
+        policy: &RolloutPolicy,
+        online: bool,
+    ) -> Result<()> {
+        let all = pick(&sides.new, Instance::held);
+        let serving = sides.old.iter().any(Instance::serves);
+        match policy.strategy {
+            Strategy::Recreate => match environment.serving_id {
+                // What runs is not ended for what nobody could start.
+                _ if !online && !sides.old.is_empty() => Ok(()),
+                Some(_) => self.begin_recreate(environment, deployment, sides, policy).await,
+                None if sides.old.is_empty() => self.start(&all).await,
+                None => Ok(()),
+            },
+            Strategy::Rolling if serving && policy.max_surge == 0 => {
+                self.begin_roll(environment, deployment, sides, policy).await
+            }
+            Strategy::Rolling if serving => {
+                let batch = usize::try_from(policy.max_surge).unwrap_or(1);
+                self.start(all.get(..batch.min(all.len())).unwrap_or_default())
+                    .await
+            }
+            _ => self.start(&all).await,
+        }
+    }
+
+    /// Lets instances start whose turn has come.
+    pub(super) async fn start(&self, ids: &[bascule_core::InstanceId]) -> Result<()> {
+        let tx = self.db.begin().await?;
+        instances::start(&tx, ids, self.now()).await?;
+        self.bump(&tx, Channel::Agent).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// While the new version starts, an instance of the old one starts beside it, if they are to be compared at
+    /// the same age. Whether one was asked for just now.
+    async fn stand_beside(
+        &self,
+        environment: &Environment,
+        sides: &Sides,
+        policy: &RolloutPolicy,
+    ) -> Result<bool> {
+        let healthy = |i: &Instance| i.in_service() && i.state() == InstanceState::Healthy;
+        let wanted = policy.fresh && weight_at(policy, 0) < 100 && sides.baseline.is_empty();
+        let Some(serving) = environment.serving_id else {
+            return Ok(false);
+        };
+        if !wanted || !sides.old.iter().any(|i| i.deployment_id == serving && healthy(i)) {
+            return Ok(false);
+        }
+        let new = instances::New {
+            deployment: serving,
+            environment: environment.id,
+            desired: desired::RUN,
+            weight: 0,
+            baseline: true,
+            count: 1,
+        };
+        let tx = self.db.begin().await?;
+        instances::insert(&tx, &new, self.now()).await?;
+        self.bump(&tx, Channel::Agent).await?;
+        tx.commit().await?;
+        Ok(true)
     }
 
     async fn fail(
         &self,
         environment: &Environment,
         deployment: &Deployment,
-        instance: &Instance,
+        sides: &Sides,
         reason: &str,
     ) -> Result<()> {
         let reason = instances::cut(reason, 2_000);
@@ -109,7 +233,8 @@ impl Delivery {
             )
             .await?
         {
-            instances::set_desired(&tx, instance.id, desired::DRAIN).await?;
+            instances::end(&tx, &pick(&sides.new, |_| true)).await?;
+            instances::end(&tx, &pick(&sides.baseline, |_| true)).await?;
             self.bump(&tx, Channel::Agent).await?;
             tx.commit().await?;
         }
@@ -117,37 +242,58 @@ impl Delivery {
     }
 
     /// Healthy and smoked: it takes over, at once or in steps.
-    async fn proven(&self, environment: &Environment, deployment: &Deployment, new: &Instance) -> Result<()> {
-        let old = match environment.serving_id {
-            Some(serving) => instances::of_deployment(&self.db, serving)
-                .await?
-                .filter(Instance::serves),
-            None => None,
-        };
-        let Json(product) = &deployment.product;
-        let in_steps = environment.tier() == Tier::Production && weight_at(&product.rollout, 0) < 100;
-        match old {
-            Some(old) if in_steps && old.state() == InstanceState::Healthy => {
-                self.begin_rollout(deployment, new, &old, &product.rollout).await
-            }
-            old => self.switch(environment, deployment, new, old.as_ref()).await,
-        }
-    }
-
-    /// All traffic at once: below production, into an empty environment, or over a version that serves no more.
-    async fn switch(
+    async fn proven(
         &self,
         environment: &Environment,
         deployment: &Deployment,
-        new: &Instance,
-        old: Option<&Instance>,
+        sides: &Sides,
+        policy: &RolloutPolicy,
+        online: bool,
     ) -> Result<()> {
-        let reason = match old {
-            None => "healthy, and smoke test passed; nothing served here before",
-            Some(old) if environment.tier() == Tier::Production && old.state() != InstanceState::Healthy => {
-                "healthy, and smoke test passed; the version before it was not healthy, so there was nothing to compare with"
+        let serving = sides.old.iter().any(Instance::serves);
+        if policy.strategy == Strategy::Rolling && serving {
+            return self.begin_roll(environment, deployment, sides, policy).await;
+        }
+        let in_steps = policy.strategy.in_shares() && weight_at(policy, 0) < 100;
+        let healthy = |i: &Instance| i.serves() && i.state() == InstanceState::Healthy;
+        if !in_steps || !sides.old.iter().any(healthy) {
+            return self.switch(environment, deployment, sides).await;
+        }
+        let mut fresh = Vec::new();
+        if policy.fresh {
+            // The new version may be proven before the controller's next turn.
+            if self.stand_beside(environment, sides, policy).await? {
+                return Ok(());
             }
-            Some(_) => "healthy, and smoke test passed",
+            let old = match environment.serving_id {
+                Some(serving) => deployment::store::get(&self.db, serving).await?,
+                None => None,
+            };
+            if let Some(old) = old.filter(|_| !sides.baseline.is_empty()) {
+                let found = proofs(sides.baseline.iter().map(|i| self.proof(&old, i, online)));
+                match found {
+                    Proof::Waiting => return Ok(()),
+                    Proof::Proven => fresh = pick(&sides.baseline, Instance::serves),
+                    Proof::Failed(reason) => {
+                        tracing::warn!(deployment = %deployment.id, %reason, "no fresh instance to compare with");
+                    }
+                }
+            }
+        }
+        self.begin_shares(environment, deployment, sides, policy, !fresh.is_empty())
+            .await
+    }
+
+    /// All traffic at once: below production, into an empty environment, or over a version that serves no more.
+    async fn switch(&self, environment: &Environment, deployment: &Deployment, sides: &Sides) -> Result<()> {
+        let old: Vec<&Instance> = sides.old.iter().filter(|i| i.serves()).collect();
+        let healthy = old.iter().any(|i| i.state() == InstanceState::Healthy);
+        let reason = if old.is_empty() {
+            "healthy, and smoke test passed; nothing served here before"
+        } else if environment.tier() == Tier::Production && !healthy {
+            "healthy, and smoke test passed; the version before it was not healthy, so there was nothing to compare with"
+        } else {
+            "healthy, and smoke test passed"
         };
         let now = self.now();
         let tx = self.db.begin().await?;
@@ -164,32 +310,80 @@ impl Delivery {
             now,
         )
         .await?;
+        instances::set_share(&tx, &pick(&sides.new, Instance::serves), 100).await?;
         let revision = self.bump(&tx, Channel::Edge).await?;
-        instances::set_weight(&tx, new.id, 100).await?;
-        if let Some(old) = old {
-            instances::retire(&tx, old.id, now, revision).await?;
-        }
+        instances::retire(&tx, &pick(&sides.old, Instance::serves), now, revision).await?;
+        self.leave(&tx, &sides.baseline, now).await?;
         environment::store::set_serving(&tx, environment.id, deployment.id).await?;
         tx.commit().await?;
         Ok(())
     }
 
-    async fn begin_rollout(
+    /// Shares of traffic go over, between two whole sets of instances.
+    async fn begin_shares(
         &self,
+        environment: &Environment,
         deployment: &Deployment,
-        new: &Instance,
-        old: &Instance,
+        sides: &Sides,
         policy: &RolloutPolicy,
+        fresh: bool,
     ) -> Result<()> {
-        let now = self.now();
         let weight = weight_at(policy, 0);
         let tx = self.db.begin().await?;
-        let Some(before) = deployment::store::get(&tx, old.deployment_id).await? else {
+        let begun = Begun {
+            weight,
+            fresh,
+            ..Begun::default()
+        };
+        let Some(rollout) = self
+            .open_rollout(&tx, environment, deployment, sides, policy, &begun)
+            .await?
+        else {
             return Ok(());
         };
-        if !deployment::store::expose(&tx, deployment.id, Status::RollingOut, now).await? {
+        if !deployment::store::expose(&tx, deployment.id, Status::RollingOut, rollout.created_at).await? {
             return Ok(());
         }
+        if !fresh {
+            self.leave(&tx, &sides.baseline, rollout.created_at).await?;
+        }
+        set_shares(&tx, &rollout, sides, weight).await?;
+        let step = rollout::service::stepped(&rollout, weight);
+        self.ledger.append(&tx, &Actor::system(), &step).await?;
+        self.bump(&tx, Channel::Edge).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Writes a rollout down and says that it began; `None` where there is nothing to roll out over.
+    pub(super) async fn open_rollout(
+        &self,
+        tx: &Tx,
+        environment: &Environment,
+        deployment: &Deployment,
+        sides: &Sides,
+        policy: &RolloutPolicy,
+        begun: &Begun,
+    ) -> Result<Option<Rollout>> {
+        let now = self.now();
+        let served = sides
+            .old
+            .iter()
+            .find(|i| i.serves())
+            .map(|i| i.deployment_id)
+            .or(environment.serving_id);
+        let before = match environment.serving_id.or(served) {
+            Some(before) => deployment::store::get(tx, before).await?,
+            None => None,
+        };
+        let (Some(before), Some(new)) = (before, sides.new.first()) else {
+            return Ok(None);
+        };
+        let last = instances::of_deployment(tx, before.id).await?;
+        let Some(old) = sides.old.first().or_else(|| last.first()) else {
+            return Ok(None);
+        };
+        let count = sides.old.iter().filter(|i| i.serves()).count().max(1);
         let rollout = Rollout {
             id: RolloutId::new(),
             project_id: deployment.project_id,
@@ -204,10 +398,10 @@ impl Delivery {
             status: rollout::Status::Running.as_str().to_owned(),
             step: 0,
             step_at: now,
-            weight: i64::from(weight),
+            weight: i64::from(begun.weight),
             extended: false,
             recovering_at: None,
-            base_restarts: new.restarts,
+            base_restarts: i64::from(restarts(&sides.new, Instance::serves)),
             judge: Json(Judge::default()),
             judged_until: rollout::first_slice(now),
             cause: None,
@@ -216,10 +410,12 @@ impl Delivery {
             created_at: now,
             finished_at: None,
             held: false,
+            fresh: begun.fresh,
+            old_count: i64::try_from(begun.old_count.unwrap_or(count)).unwrap_or(1),
+            down_at: begun.down_at,
+            up_at: None,
         };
-        rollout::store::insert(&tx, &rollout).await?;
-        instances::set_weight(&tx, new.id, weight).await?;
-        instances::set_weight(&tx, old.id, 100_u32.saturating_sub(weight)).await?;
+        rollout::store::insert(tx, &rollout).await?;
         let fact = RolloutStarted {
             project: rollout.project_id,
             rollout: rollout.id,
@@ -231,16 +427,20 @@ impl Delivery {
             step_ms: i64::try_from(policy.step_ms).unwrap_or(i64::MAX),
             strategy: policy.strategy.as_str().to_owned(),
         };
-        self.ledger.append(&tx, &Actor::system(), &fact).await?;
-        self.ledger
-            .append(
-                &tx,
-                &Actor::system(),
-                &rollout::service::stepped(&rollout, weight),
-            )
-            .await?;
-        self.bump(&tx, Channel::Edge).await?;
-        tx.commit().await?;
-        Ok(())
+        self.ledger.append(tx, &Actor::system(), &fact).await?;
+        Ok(Some(rollout))
     }
+}
+
+/// How a rollout begins.
+#[derive(Default)]
+pub(super) struct Begun {
+    /// Share of traffic of the new version.
+    pub weight: u32,
+    /// Whether a fresh instance of the old version is compared with.
+    pub fresh: bool,
+    /// Instances to go back to, if not those that serve.
+    pub old_count: Option<usize>,
+    /// Since when nothing serves.
+    pub down_at: Option<Timestamp>,
 }

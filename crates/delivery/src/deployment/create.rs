@@ -7,11 +7,13 @@ use crate::{
     fleet::Channel,
     plan,
     product::{self, Product},
+    rollout::{
+        self,
+        sides::{Sides, pick},
+    },
     site,
 };
-use bascule_core::{
-    Actor, Caller, DeploymentId, InstanceId, Permission, Problem, ProjectId, Result, Timestamp,
-};
+use bascule_core::{Actor, Caller, DeploymentId, Permission, Problem, ProjectId, Result, Timestamp};
 use bascule_ledger::facts::delivery::{DeploymentCreated, DeploymentFinished};
 use bascule_store::{Json, Tx};
 use bascule_wire::{agent::Tier, delivery::NewDeployment};
@@ -259,8 +261,8 @@ impl Delivery {
                 return Err(busy(&environment.name, &open));
             }
             let reason = format!("{} came before it was proven", order.release.version);
-            self.supersede(tx, actor, environment, &open, &reason, now)
-                .await?;
+            // Boxed: rare, and large.
+            Box::pin(self.supersede(tx, actor, environment, &open, &reason, now)).await?;
         }
         let environment = environment::store::get(tx, environment.id)
             .await?
@@ -298,7 +300,22 @@ impl Delivery {
             }
         })?;
         store::set_settings(tx, deployment.id, &order.settings).await?;
-        instances::insert(tx, InstanceId::new(), deployment.id, environment.id, now).await?;
+        let Json(product) = &deployment.product;
+        let policy = product.rollout_in(environment.tier());
+        let new = instances::New {
+            deployment: deployment.id,
+            environment: environment.id,
+            // Where instances take each other's places, the controller says whose turn it is.
+            desired: if policy.strategy.in_shares() {
+                desired::RUN
+            } else {
+                desired::HELD
+            },
+            weight: 0,
+            baseline: false,
+            count: usize::try_from(policy.replicas.max(1)).unwrap_or(1),
+        };
+        instances::insert(tx, &new, now).await?;
         let fact = DeploymentCreated {
             project: deployment.project_id,
             deployment: deployment.id,
@@ -326,11 +343,14 @@ impl Delivery {
         reason: &str,
         now: Timestamp,
     ) -> Result<()> {
+        if let Some(rollout) = rollout::store::open_of(tx, open.id).await? {
+            return self.supersede_rollout(tx, actor, &rollout, reason, now).await;
+        }
         self.end(tx, actor, environment, open, Status::Superseded, reason, now)
             .await?;
-        if let Some(instance) = instances::of_deployment(tx, open.id).await? {
-            instances::set_desired(tx, instance.id, desired::DRAIN).await?;
-        }
+        let sides = Sides::of(open.id, instances::living(tx, environment.id).await?);
+        instances::end(tx, &pick(&sides.new, |_| true)).await?;
+        instances::end(tx, &pick(&sides.baseline, |_| true)).await?;
         Ok(())
     }
 

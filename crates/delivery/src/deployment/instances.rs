@@ -6,23 +6,31 @@ use bascule_store::{Json, Query, Result, ToSql as _, Tx, args, row};
 use bascule_wire::agent::{InstanceReport, InstanceState};
 
 const COLUMNS: &str = "id, deployment_id, environment_id, desired, weight, state, address, restarts, message, smoke, \
-     started_at, state_at, reported_at, retired_at, retired_revision";
+     started_at, state_at, reported_at, retired_at, retired_revision, baseline";
 
-/// The instance of a deployment.
-pub(crate) async fn of_deployment(db: &impl Query, deployment: DeploymentId) -> Result<Option<Instance>> {
-    let sql = format!("SELECT {COLUMNS} FROM instance WHERE deployment_id = $1 ORDER BY id DESC LIMIT 1");
-    db.one(&sql, args![deployment]).await
+/// The instances of a deployment that are not gone, oldest first; where all are gone, the last ones.
+pub(crate) async fn of_deployment(db: &impl Query, deployment: DeploymentId) -> Result<Vec<Instance>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM instance WHERE deployment_id = $1 ORDER BY CASE WHEN desired = 'gone' THEN 1 ELSE 0 END,
+                id DESC LIMIT 200"
+    );
+    let mut all: Vec<Instance> = db.all(&sql, args![deployment]).await?;
+    if all.iter().any(|instance| instance.desired != desired::GONE) {
+        all.retain(|instance| instance.desired != desired::GONE);
+    }
+    all.reverse();
+    Ok(all)
 }
 
-pub(crate) async fn get(db: &impl Query, id: InstanceId) -> Result<Option<Instance>> {
-    db.one(
-        &format!("SELECT {COLUMNS} FROM instance WHERE id = $1"),
-        args![id],
-    )
-    .await
+/// The instances of an environment that are not gone, oldest first; those that wait for their turn as well.
+pub(crate) async fn living(db: &impl Query, environment: EnvironmentId) -> Result<Vec<Instance>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM instance WHERE environment_id = $1 AND desired <> 'gone' ORDER BY id LIMIT 2000"
+    );
+    db.all(&sql, args![environment]).await
 }
 
-/// Instances that are not gone, in some environments.
+/// Instances that agents know of and that are not gone, in some environments.
 pub(crate) async fn in_environments(
     db: &impl Query,
     environments: &[EnvironmentId],
@@ -31,7 +39,7 @@ pub(crate) async fn in_environments(
         return Ok(Vec::new());
     }
     let sql = format!(
-        "SELECT {COLUMNS} FROM instance WHERE environment_id IN ({}) AND desired <> 'gone' ORDER BY id LIMIT 2000",
+        "SELECT {COLUMNS} FROM instance WHERE environment_id IN ({}) AND desired IN ('run', 'drain') ORDER BY id LIMIT 20000",
         places(environments.len())
     );
     db.all(
@@ -50,7 +58,7 @@ pub(crate) async fn of_agent(db: &impl Query, agent: AgentId) -> Result<Vec<Inst
         .join(", ");
     let sql = format!(
         "SELECT {columns} FROM instance i JOIN environment e ON e.id = i.environment_id
-         WHERE i.desired <> 'gone' AND e.agent_id = $1 ORDER BY i.id LIMIT 10000"
+         WHERE i.desired IN ('run', 'drain') AND e.agent_id = $1 ORDER BY i.id LIMIT 10000"
     );
     db.all(&sql, args![agent]).await
 }
@@ -63,35 +71,104 @@ pub(crate) async fn retired(db: &impl Query) -> Result<Vec<Instance>> {
     db.all(&sql, args![]).await
 }
 
-pub(crate) async fn insert(
+/// Instances to be made.
+pub(crate) struct New<'a> {
+    pub deployment: DeploymentId,
+    pub environment: EnvironmentId,
+    /// `run` or `held`.
+    pub desired: &'a str,
+    /// The share that their side has.
+    pub weight: u32,
+    pub baseline: bool,
+    pub count: usize,
+}
+
+/// Makes instances; returns their identifiers.
+pub(crate) async fn insert(tx: &Tx, new: &New<'_>, at: Timestamp) -> Result<Vec<InstanceId>> {
+    let ids: Vec<InstanceId> = (0..new.count).map(|_| InstanceId::new()).collect();
+    if ids.is_empty() {
+        return Ok(ids);
+    }
+    let mut values = args![
+        new.deployment,
+        new.environment,
+        new.desired,
+        i64::from(new.weight),
+        new.baseline,
+        at
+    ];
+    let rows: Vec<String> = (values.len() + 1..)
+        .zip(&ids)
+        .map(|(n, _)| format!("(${n}, $1, $2, $3, $4, 'fetching', 0, '', $6, $6, $5)"))
+        .collect();
+    values.extend(ids.iter().map(bascule_store::ToSql::to_sql));
+    let sql = format!(
+        "INSERT INTO instance (id, deployment_id, environment_id, desired, weight, state, restarts, message, state_at,
+                created_at, baseline) VALUES {}",
+        rows.join(", ")
+    );
+    tx.run(&sql, values).await?;
+    Ok(ids)
+}
+
+/// Changes some instances by identifier; `values` are `$1` and so on, the identifiers come after them.
+async fn change(
     tx: &Tx,
-    id: InstanceId,
-    deployment: DeploymentId,
-    environment: EnvironmentId,
-    at: Timestamp,
-) -> Result<()> {
-    tx.run(
-        "INSERT INTO instance (id, deployment_id, environment_id, desired, weight, state, restarts, message, state_at, created_at)
-         VALUES ($1, $2, $3, 'run', 0, 'fetching', 0, '', $4, $4)",
-        args![id, deployment, environment, at],
+    set: &str,
+    only: &str,
+    mut values: Vec<bascule_store::Value>,
+    ids: &[InstanceId],
+) -> Result<u64> {
+    if ids.is_empty() {
+        return Ok(0);
+    }
+    let places: Vec<String> = (values.len() + 1..)
+        .zip(ids)
+        .map(|(n, _)| format!("${n}"))
+        .collect();
+    values.extend(ids.iter().map(bascule_store::ToSql::to_sql));
+    let sql = format!(
+        "UPDATE instance SET {set} WHERE {only} AND id IN ({})",
+        places.join(", ")
+    );
+    tx.run(&sql, values).await
+}
+
+/// Gives the side that these instances are a share of traffic.
+pub(crate) async fn set_share(tx: &Tx, ids: &[InstanceId], share: u32) -> Result<()> {
+    let values = args![i64::from(share)];
+    change(tx, "weight = $1", "retired_at IS NULL", values, ids)
+        .await
+        .map(drop)
+}
+
+/// Takes instances out of traffic, at a revision of the edges' configuration; they drain once the edges know.
+pub(crate) async fn retire(tx: &Tx, ids: &[InstanceId], at: Timestamp, revision: i64) -> Result<()> {
+    let set = "weight = 0, retired_at = $1, retired_revision = $2";
+    change(tx, set, "retired_at IS NULL", args![at, revision], ids)
+        .await
+        .map(drop)
+}
+
+/// Instances whose turn has come are started.
+pub(crate) async fn start(tx: &Tx, ids: &[InstanceId], at: Timestamp) -> Result<()> {
+    change(
+        tx,
+        "desired = 'run', state_at = $1",
+        "desired = 'held'",
+        args![at],
+        ids,
     )
     .await
     .map(drop)
 }
 
-pub(crate) async fn set_weight(tx: &Tx, id: InstanceId, weight: u32) -> Result<()> {
-    tx.run(
-        "UPDATE instance SET weight = $2 WHERE id = $1",
-        args![id, i64::from(weight)],
-    )
-    .await
-    .map(drop)
-}
-
-/// Takes an instance out of traffic, at a revision of the edges' configuration; it drains once they know.
-pub(crate) async fn retire(tx: &Tx, id: InstanceId, at: Timestamp, revision: i64) -> Result<()> {
-    let sql = "UPDATE instance SET weight = 0, retired_at = $2, retired_revision = $3 WHERE id = $1 AND retired_at IS NULL";
-    tx.run(sql, args![id, at, revision]).await.map(drop)
+/// Ends instances that meet no user: what runs drains, what waits for its turn never comes.
+pub(crate) async fn end(tx: &Tx, ids: &[InstanceId]) -> Result<()> {
+    let set = "desired = CASE WHEN desired = 'held' THEN 'gone' ELSE 'drain' END, weight = 0";
+    change(tx, set, "desired IN ('run', 'held')", args![], ids)
+        .await
+        .map(drop)
 }
 
 pub(crate) async fn set_desired(tx: &Tx, id: InstanceId, to: &str) -> Result<bool> {
@@ -181,14 +258,15 @@ row! {
         pub state: String,
         pub address: Option<String>,
         pub retired_at: Option<Timestamp>,
+        pub baseline: bool,
     }
 }
 
 const WANTED: &str = "SELECT i.id, i.deployment_id, i.environment_id, d.project_id, e.project_path,
         e.name AS environment, d.release_id, d.version, d.artifact_digest, d.artifact_size, d.artifact_file, d.product,
-        d.settings, i.desired, i.weight, i.state, i.address, i.retired_at
+        d.settings, i.desired, i.weight, i.state, i.address, i.retired_at, i.baseline
      FROM instance i JOIN deployment d ON d.id = i.deployment_id JOIN environment e ON e.id = i.environment_id
-     WHERE i.desired <> 'gone'";
+     WHERE i.desired IN ('run', 'drain')";
 
 /// What an agent should run.
 pub(crate) async fn wanted_of(db: &impl Query, agent: AgentId) -> Result<Vec<Wanted>> {
@@ -222,7 +300,7 @@ pub(crate) async fn may_fetch(
 ) -> Result<bool> {
     let sql = "SELECT COUNT(*) AS n FROM deployment d JOIN environment e ON e.id = d.environment_id
                WHERE e.agent_id = $1 AND d.artifact_digest = $2
-                 AND (EXISTS (SELECT 1 FROM instance i WHERE i.deployment_id = d.id AND i.desired <> 'gone')
+                 AND (EXISTS (SELECT 1 FROM instance i WHERE i.deployment_id = d.id AND i.desired IN ('run', 'drain'))
                    OR EXISTS (SELECT 1 FROM task t WHERE t.deployment_id = d.id AND t.finished_at IS NULL))";
     Ok(db.count(sql, vec![agent.to_sql(), digest.to_sql()]).await? > 0)
 }

@@ -111,11 +111,15 @@ row! {
         pub reported_at: Option<Timestamp>,
         pub retired_at: Option<Timestamp>,
         pub retired_revision: Option<i64>,
+        /// Whether it stands only to be compared with, as old as the version that is being rolled out.
+        pub baseline: bool,
     }
 }
 
 /// What should become of an instance.
 pub(crate) mod desired {
+    /// It should run once its turn comes; no agent hears of it yet.
+    pub const HELD: &str = "held";
     /// It should run.
     pub const RUN: &str = "run";
     /// It should end, once requests in flight are done.
@@ -134,8 +138,19 @@ impl Instance {
         self.desired == desired::RUN && self.retired_at.is_none()
     }
 
+    /// The share of traffic that its side has, in percent. The edges spread it over the side's instances.
     pub fn weight(&self) -> u32 {
         u32::try_from(self.weight).unwrap_or(0).min(100)
+    }
+
+    /// Whether it is in service: users meet it if it is healthy.
+    pub fn in_service(&self) -> bool {
+        self.serves() && self.weight > 0
+    }
+
+    /// Whether it waits for its turn to be started.
+    pub fn held(&self) -> bool {
+        self.desired == desired::HELD
     }
 
     pub fn restarts(&self) -> u32 {

@@ -145,6 +145,12 @@ pub(crate) async fn expose(tx: &Tx, id: DeploymentId, status: Status, at: Timest
     Ok(tx.run(sql, args![id, status.as_str(), at]).await? == 1)
 }
 
+/// Its instances begin to take the places of others; no user met it yet.
+pub(crate) async fn roll(tx: &Tx, id: DeploymentId) -> Result<bool> {
+    let sql = "UPDATE deployment SET status = $2 WHERE id = $1 AND finished_at IS NULL";
+    Ok(tx.run(sql, args![id, Status::RollingOut.as_str()]).await? == 1)
+}
+
 row! { pub(crate) struct RolloutOf { pub deployment_id: DeploymentId, pub id: RolloutId } }
 
 /// The rollouts of some deployments.

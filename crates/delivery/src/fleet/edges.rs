@@ -8,6 +8,7 @@ use super::{
 use crate::{
     Delivery,
     deployment::{
+        desired,
         instances::{self, Wanted},
         parse_state,
     },
@@ -16,7 +17,7 @@ use crate::{
     product::Slo,
     rollout,
 };
-use bascule_core::{EnvironmentId, Problem, Result};
+use bascule_core::{DeploymentId, EnvironmentId, Problem, Result};
 use bascule_wire::{
     agent::InstanceState,
     edge::{Backend, EdgeConfig, ListenerReport, Route, Slice},
@@ -126,9 +127,8 @@ impl Delivery {
         let judged: Vec<_> = slices
             .iter()
             .filter_map(|slice| {
-                let rollout = rollouts
-                    .iter()
-                    .find(|r| r.new_instance_id == slice.instance || r.old_instance_id == slice.instance)?;
+                // Which side an instance is on is read from its deployment, when the seconds are.
+                let rollout = rollouts.iter().find(|r| r.environment_id == slice.environment)?;
                 Some((rollout.id, slice))
             })
             .collect();
@@ -153,13 +153,16 @@ impl Delivery {
 
 fn route(environment: &Environment, wanted: &[Wanted]) -> Route {
     let usable = |states: &[InstanceState]| -> Vec<Backend> {
-        wanted
+        let all: Vec<&Wanted> = wanted
             .iter()
             .filter(|w| {
-                w.retired_at.is_none() && w.desired == "run" && states.contains(&parse_state(&w.state))
+                w.retired_at.is_none()
+                    && w.desired == desired::RUN
+                    && w.address.is_some()
+                    && states.contains(&parse_state(&w.state))
             })
-            .filter_map(backend)
-            .collect()
+            .collect();
+        spread(&all)
     };
     let mut backends = usable(&[InstanceState::Healthy]);
     if backends.iter().all(|backend| backend.weight == 0) {
@@ -180,13 +183,55 @@ fn route(environment: &Environment, wanted: &[Wanted]) -> Route {
     }
 }
 
-fn backend(wanted: &Wanted) -> Option<Backend> {
+/// Each side's share over its instances, in whole numbers: shares are multiplied by the least common multiple of
+/// the sides' sizes.
+fn spread(usable: &[&Wanted]) -> Vec<Backend> {
+    let mut sizes: HashMap<(DeploymentId, bool), u64> = HashMap::new();
+    for wanted in usable.iter().filter(|wanted| wanted.weight > 0) {
+        *sizes.entry((wanted.deployment_id, wanted.baseline)).or_default() += 1;
+    }
+    let multiple = sizes.values().copied().fold(1, least_common_multiple);
+    let each = |wanted: &Wanted| {
+        let size = sizes.get(&(wanted.deployment_id, wanted.baseline)).copied();
+        let share = u64::try_from(wanted.weight).unwrap_or(0).min(100);
+        u32::try_from(share * (multiple / size.unwrap_or(1).max(1))).unwrap_or(u32::MAX)
+    };
+    usable
+        .iter()
+        .filter_map(|wanted| backend(wanted, each(wanted)))
+        .collect()
+}
+
+/// Bounded, so that no odd number of sides can overflow a weight; shares are then a little off.
+fn least_common_multiple(a: u64, b: u64) -> u64 {
+    const MOST: u64 = 1_000_000;
+    let (mut x, mut y) = (a, b);
+    while y != 0 {
+        (x, y) = (y, x % y);
+    }
+    (a / x.max(1)).saturating_mul(b).clamp(1, MOST)
+}
+
+fn backend(wanted: &Wanted, weight: u32) -> Option<Backend> {
     Some(Backend {
         instance: wanted.id,
         deployment: wanted.deployment_id,
         release: wanted.release_id,
         version: wanted.version.clone(),
         address: wanted.address.clone()?,
-        weight: u32::try_from(wanted.weight).unwrap_or(0),
+        weight,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::least_common_multiple;
+
+    #[test]
+    fn shares_of_sides_of_any_size_come_out_whole() {
+        assert_eq!(least_common_multiple(3, 4), 12);
+        assert_eq!(least_common_multiple(1, 1), 1);
+        assert_eq!(least_common_multiple(6, 4), 12);
+        assert_eq!(least_common_multiple(999_999, 999_998), 1_000_000);
+    }
 }

@@ -2,6 +2,7 @@
 
 use super::simulate::{Dice, Traffic as Load};
 use super::*;
+use crate::product::RolloutPolicy;
 
 /// Plays a rollout; the slice in which it was undone, if it was.
 fn play(dice: &mut Dice, load: Load, new_rate: f64, steps: &[(f64, u64)], most: u64) -> Option<u64> {
@@ -28,9 +29,7 @@ fn play(dice: &mut Dice, load: Load, new_rate: f64, steps: &[(f64, u64)], most: 
     None
 }
 
-/// Rollouts played per case: few, because tests run often. With 10,000 a case: healthy versions undone in 0.05 % of
-/// all, 0.3 % in the worst case; 0.5 to 2.5 % at 200 a minute: median 27 min, 95 % within 40 min; 8 % at 60 a second:
-/// median 22 s from 10 %, 14 s from 25 %.
+/// Rollouts played per case: few, because tests run often. `bench judge` plays thousands.
 const RUNS: usize = 120;
 const STEPS: &[(f64, u64)] = &[(0.10, 10), (0.25, 10), (0.50, 10)];
 
@@ -120,6 +119,59 @@ fn a_rise_from_half_to_two_and_a_half_percent_at_200_a_minute_is_caught() {
     println!("0.5 to 2.5 % at 200/min: {caught} of {RUNS}, median {median} min, 95 % within {late} min");
     assert!(caught * 100 >= RUNS * 95, "{caught} of {RUNS}");
     assert!(late <= 45, "95 % within {late} minutes");
+}
+
+#[test]
+fn the_same_rise_is_caught_when_errors_come_in_bursts() {
+    let load = Load {
+        per_slice: 200.0,
+        rate: 0.005,
+        bursts: 0.05,
+        outages: 0.0,
+    };
+    let (policy, mut dice) = (RolloutPolicy::default(), Dice::new(6));
+    let runs = 400;
+    let ends: Vec<_> = (0..runs)
+        .map(|_| simulate::play(&mut dice, &load, 0.025, &policy, 240).end)
+        .collect();
+    let caught = ends.iter().filter(|end| **end == simulate::End::Undone).count();
+    println!("bursty 0.5 to 2.5 % at 200/min: {caught} of {runs}");
+    assert!(caught * 100 >= runs * 96, "{caught} of {runs}");
+}
+
+#[test]
+fn one_burst_on_the_old_side_does_not_clear_a_version_that_errs() {
+    let pair = |new, old| Pair {
+        new: Counts {
+            requests: 100,
+            errors: new,
+            slow: 0,
+        },
+        old: Counts {
+            requests: 100,
+            errors: old,
+            slow: 0,
+        },
+    };
+    let mut judge = Judge::default();
+    for _ in 0..9 {
+        judge.fold(&pair(3, 0));
+    }
+    judge.fold(&pair(3, 90));
+    assert!(judge.failed().is_none());
+    let evidence = judge.error_evidence();
+    assert!(evidence > SUSPICION, "{evidence}");
+    assert!(matches!(judge.verdict(), Verdict::Extend(_)));
+}
+
+#[test]
+fn a_judge_stored_by_an_older_version_is_read_and_its_game_begins_anew() {
+    let old = r#"{"errors":{"held":[9.0,9.0,9.0],"slices":7},"slow":{"held":[0.1,0.1,0.1],"slices":4},
+        "total":{"new":{"requests":9,"errors":1,"slow":0},"old":{"requests":9,"errors":0,"slow":0}},
+        "slices":7,"step_slices":7,"step_requests":9}"#;
+    let judge: Judge = serde_json::from_str(old).unwrap();
+    assert_eq!((judge.total().new.requests, judge.slices), (9, 7));
+    assert!(judge.error_evidence() < 1.0);
 }
 
 #[test]

@@ -93,8 +93,8 @@ fn tone(status: &str) -> &'static str {
     match status {
         "succeeded" | "promoted" | "healthy" => "bg-green-lt",
         "failed" | "rolled_back" | "aborted" | "crashed" | "unhealthy" => "bg-red-lt",
-        "running" | "rolling_out" | "starting" | "fetching" => "bg-blue-lt",
-        "paused" | "waiting" | "draining" => "bg-yellow-lt",
+        "running" | "promoting" | "rolling_out" | "starting" | "fetching" => "bg-blue-lt",
+        "paused" | "waiting" | "undoing" | "draining" => "bg-yellow-lt",
         _ => "bg-secondary-lt",
     }
 }
@@ -117,9 +117,9 @@ fn sign(status: &str) -> Markup {
     icon(match status {
         "succeeded" | "promoted" | "healthy" => "circle-check",
         "failed" | "crashed" | "unhealthy" => "circle-x",
-        "rolled_back" | "aborted" => "arrow-back-up",
+        "rolled_back" | "aborted" | "undoing" => "arrow-back-up",
         "paused" | "waiting" => "player-pause",
-        "running" | "rolling_out" | "starting" | "fetching" => "loader",
+        "running" | "promoting" | "rolling_out" | "starting" | "fetching" => "loader",
         _ => "circle-minus",
     })
 }
@@ -151,11 +151,14 @@ struct Card {
 impl Card {
     fn health(&self) -> &'static str {
         let serving = self.environment.serving.as_ref().map(|d| d.id);
-        let found = self
-            .environment
-            .instances
-            .iter()
-            .find(|i| Some(i.deployment) == serving);
+        let mine = |i: &&Instance| Some(i.deployment) == serving && !i.baseline;
+        let instances = self.environment.instances.iter().filter(mine);
+        // Of several that are met by users, one that is not well is worth a look.
+        let found = instances
+            .clone()
+            .filter(|i| i.weight > 0)
+            .find(|i| i.state != InstanceState::Healthy)
+            .or_else(|| instances.clone().next());
         match (serving, found.map(|i| i.state)) {
             (None, _) => "empty",
             (_, Some(InstanceState::Healthy)) => "healthy",
@@ -306,7 +309,7 @@ fn crumbs(project: &ProjectScope, here: &str) -> [Crumb; 3] {
 struct DeploymentPage {
     base: String,
     deployment: Deployment,
-    instance: Option<Instance>,
+    instances: Vec<Instance>,
 }
 
 async fn deployment(
@@ -315,12 +318,12 @@ async fn deployment(
     PathOf((_, _, id)): PathOf<(String, String, DeploymentId)>,
     ui: Ui,
 ) -> Answer {
-    let (deployment, instance) = delivery.deployment_view(project.id, id).await?;
+    let (deployment, instances) = delivery.deployment_view(project.id, id).await?;
     let title = format!("{} to {}", deployment.version, deployment.environment_name);
     let page = DeploymentPage {
         base: base(&project),
         deployment,
-        instance,
+        instances,
     };
     if ui.is_fragment() {
         return ui.fragment(&page);

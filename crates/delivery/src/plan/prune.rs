@@ -219,9 +219,12 @@ impl Delivery {
             return Ok(Some(epoch));
         }
         let revision = self.bump(&tx, Channel::Edge).await?;
-        for instance in instances::in_environments(&tx, &[one.id]).await? {
-            instances::retire(&tx, instance.id, now, revision).await?;
-        }
+        let all: Vec<_> = instances::in_environments(&tx, &[one.id])
+            .await?
+            .iter()
+            .map(|instance| instance.id)
+            .collect();
+        instances::retire(&tx, &all, now, revision).await?;
         let fact = EnvironmentPruned {
             project: one.project_id,
             environment: one.id,

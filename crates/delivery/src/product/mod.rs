@@ -11,7 +11,7 @@ mod tests;
 pub(crate) mod values;
 pub(crate) mod yaml;
 
-use bascule_wire::agent::{Driver, HealthCheck, Limits, SmokeCheck};
+use bascule_wire::agent::{Driver, HealthCheck, Limits, SmokeCheck, Tier};
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, fmt};
 
@@ -49,7 +49,7 @@ pub struct Product {
     pub smoke: Vec<SmokeCheck>,
     /// What it promises.
     pub slo: Slo,
-    /// How a new version meets users in production.
+    /// How a new version meets users in production, and in staging where the file says so.
     pub rollout: RolloutPolicy,
     /// What an instance may use.
     pub limits: Limits,
@@ -61,6 +61,19 @@ pub struct Product {
 }
 
 impl Product {
+    /// How a new version takes over in a tier. In staging it takes all traffic at once, unless the file says
+    /// otherwise for it, or the product cannot stand beside itself.
+    #[must_use]
+    pub fn rollout_in(&self, tier: Tier) -> RolloutPolicy {
+        let base = &self.rollout;
+        let own = match (tier, &base.staging) {
+            (Tier::Staging, Some(own)) => (**own).clone(),
+            (Tier::Staging, None) => base.clone().at_once(),
+            _ => base.clone(),
+        };
+        RolloutPolicy { staging: None, ..own }
+    }
+
     /// The variables that an instance gets in an environment, without `PORT`.
     #[must_use]
     pub fn variables_in(&self, environment: &str) -> BTreeMap<String, String> {
@@ -99,6 +112,10 @@ pub enum Strategy {
     BlueGreen,
     /// The same, with a time of its own for each step and pauses at which a person is waited for.
     Canary,
+    /// New instances take the places of the old ones, some at a time.
+    Rolling,
+    /// The old instances end before the new ones start: for products that cannot stand beside themselves.
+    Recreate,
 }
 
 impl Strategy {
@@ -108,7 +125,15 @@ impl Strategy {
         match self {
             Self::BlueGreen => "blue_green",
             Self::Canary => "canary",
+            Self::Rolling => "rolling",
+            Self::Recreate => "recreate",
         }
+    }
+
+    /// Whether shares of traffic go over between two whole sets of instances.
+    #[must_use]
+    pub const fn in_shares(self) -> bool {
+        matches!(self, Self::BlueGreen | Self::Canary)
     }
 }
 
@@ -157,9 +182,46 @@ pub struct RolloutPolicy {
     /// The error budget's hard limit, if the file sets one.
     #[serde(default)]
     pub burn: Option<Burn>,
+    /// Instances that serve.
+    #[serde(default = "one")]
+    pub replicas: u32,
+    /// Rolling: instances that may run above the number that serve.
+    #[serde(default = "one")]
+    pub max_surge: u32,
+    /// Rolling: instances that may be missing from the number that serve.
+    #[serde(default)]
+    pub max_unavailable: u32,
+    /// Whether the new version is compared with an instance of the old one that was started with it.
+    #[serde(default)]
+    pub fresh: bool,
+    /// The policy in staging, where the file has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staging: Option<Box<Self>>,
 }
 
+const fn one() -> u32 {
+    1
+}
+
+/// Instances of a product in one environment, at most.
+pub const REPLICAS: u32 = 50;
+
 impl RolloutPolicy {
+    /// The same without steps, as staging has it where nothing is said of it: all traffic at once.
+    pub(crate) fn at_once(self) -> Self {
+        if self.strategy == Strategy::Recreate {
+            return self;
+        }
+        Self {
+            strategy: Strategy::BlueGreen,
+            steps: vec![100],
+            times: Vec::new(),
+            pauses: Vec::new(),
+            fresh: false,
+            ..self
+        }
+    }
+
     /// Least time that a step lasts, in milliseconds.
     #[must_use]
     pub fn time_at(&self, step: usize) -> u64 {
@@ -179,6 +241,11 @@ impl Default for RolloutPolicy {
             times: Vec::new(),
             pauses: Vec::new(),
             burn: None,
+            replicas: 1,
+            max_surge: 1,
+            max_unavailable: 0,
+            fresh: false,
+            staging: None,
         }
     }
 }

@@ -1,3 +1,4 @@
+use super::Strategy;
 use super::*;
 use proptest::prelude::*;
 
@@ -194,9 +195,101 @@ fn a_canary_has_times_and_pauses_of_its_own() {
     let old = r#"{"strategy":"blue_green","steps":[10,100],"step_ms":1000,"slice_ms":1000,"max_ms":3000,"inconclusive":"ask"}"#;
     let policy: RolloutPolicy = serde_json::from_str(old).unwrap();
     assert_eq!(
-        (policy.time_at(0), policy.pauses.len(), policy.burn),
-        (1_000, 0, None)
+        (
+            policy.time_at(0),
+            policy.pauses.len(),
+            policy.burn,
+            policy.replicas
+        ),
+        (1_000, 0, None, 1)
     );
+}
+
+#[test]
+fn each_tier_has_the_strategy_that_the_file_gives_it() {
+    let three = "product: a\nartifact: a.zip\ncommand: ./a\n";
+    let read = |rollout: &str| parse(format!("{three}{rollout}\n").as_bytes());
+    let usual = read("rollout: {replicas: 3, steps: [5, 50], baseline: fresh}").unwrap();
+    let (staging, production) = (
+        usual.rollout_in(Tier::Staging),
+        usual.rollout_in(Tier::Production),
+    );
+    assert_eq!(
+        (staging.steps, staging.replicas, staging.fresh),
+        (vec![100], 3, false)
+    );
+    assert_eq!(
+        (production.steps, production.replicas, production.fresh),
+        (vec![5, 50, 100], 3, true)
+    );
+
+    let product = read(
+        "rollout:\n  strategy: rolling\n  replicas: 6\n  max_surge: 2\n  staging: {replicas: 1, strategy: recreate}\n  \
+         production: {step: 10m, max_unavailable: 1}",
+    )
+    .unwrap();
+    let (staging, production) = (
+        product.rollout_in(Tier::Staging),
+        product.rollout_in(Tier::Production),
+    );
+    assert_eq!((staging.strategy, staging.replicas), (Strategy::Recreate, 1));
+    assert_eq!((production.strategy, production.replicas), (Strategy::Rolling, 6));
+    assert_eq!((production.max_surge, production.max_unavailable), (2, 1));
+    assert_eq!((production.step_ms, production.slice_ms), (600_000, 60_000));
+    assert!(production.staging.is_none());
+    assert_eq!(
+        product,
+        serde_json::from_value(serde_json::to_value(&product).unwrap()).unwrap()
+    );
+
+    // A number of its own gives staging no steps; steps and strategies do.
+    let product = read("rollout: {replicas: 3, steps: [5], staging: {replicas: 1}}").unwrap();
+    let staging = product.rollout_in(Tier::Staging);
+    assert_eq!((staging.steps, staging.replicas), (vec![100], 1));
+    let product = read("rollout: {staging: {steps: [50], step: 2s}}").unwrap();
+    assert_eq!(product.rollout_in(Tier::Staging).steps, [50, 100]);
+    let product = read("rollout: {strategy: recreate, staging: {strategy: canary}}").unwrap();
+    let staging = product.rollout_in(Tier::Staging);
+    assert_eq!(
+        (staging.strategy, staging.steps),
+        (Strategy::Canary, vec![10, 25, 50, 100])
+    );
+
+    // What cannot stand beside itself cannot do so in staging either.
+    let product = read("rollout: {strategy: recreate}").unwrap();
+    assert_eq!(product.rollout_in(Tier::Staging).strategy, Strategy::Recreate);
+    let product = read("rollout: {strategy: rolling, replicas: 2}").unwrap();
+    assert_eq!(product.rollout_in(Tier::Staging).strategy, Strategy::BlueGreen);
+    assert_eq!(product.rollout.step_ms, 60_000);
+
+    for (line, word) in [
+        ("rollout: {replicas: 0}", "from 1 to 50"),
+        (
+            "rollout: {strategy: rolling, steps: [5]}",
+            "no meaning with rolling",
+        ),
+        ("rollout: {max_surge: 2}", "no meaning with blue_green"),
+        (
+            "rollout: {strategy: rolling, max_surge: 0}",
+            "nothing could ever be replaced",
+        ),
+        (
+            "rollout: {strategy: rolling, replicas: 2, max_unavailable: 2}",
+            "leaves no instance",
+        ),
+        (
+            "rollout: {strategy: recreate, baseline: fresh}",
+            "cannot be `fresh` with recreate",
+        ),
+        ("rollout: {staging: {production: {}}}", "has no key `production`"),
+        (
+            "rollout: {staging: {strategy: quick}}",
+            "rollout.staging.strategy cannot be `quick`",
+        ),
+    ] {
+        let message = read(line).unwrap_err().to_string();
+        assert!(message.contains(word), "{line}: {message}");
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! A rollout: how one deployment meets its users in steps, beside the version that served before. Pure: what
 //! is known now goes in, the next decision comes out. Service and controller carry it out.
 
+pub(crate) mod roll;
 pub(crate) mod service;
+pub(crate) mod sides;
 pub(crate) mod store;
 #[cfg(test)]
 mod tests;
@@ -21,10 +23,16 @@ pub enum Status {
     Paused,
     /// It could not be judged in time and waits for a person, or for traffic.
     Waiting,
+    /// A person said to go on without the judge: instances are replaced as fast as they prove healthy.
+    Promoting,
+    /// It goes back, instance by instance.
+    Undoing,
     /// The new version serves all traffic.
     Promoted,
     /// The old version serves all traffic again.
     Aborted,
+    /// A newer release came before it was done.
+    Superseded,
 }
 
 impl Status {
@@ -35,24 +43,35 @@ impl Status {
             Self::Running => "running",
             Self::Paused => "paused",
             Self::Waiting => "waiting",
+            Self::Promoting => "promoting",
+            Self::Undoing => "undoing",
             Self::Promoted => "promoted",
             Self::Aborted => "aborted",
+            Self::Superseded => "superseded",
         }
     }
 
     /// Reads a stored status; what is unknown has ended.
     #[must_use]
     pub fn parse(text: &str) -> Self {
-        [Self::Running, Self::Paused, Self::Waiting, Self::Promoted]
-            .into_iter()
-            .find(|status| status.as_str() == text)
-            .unwrap_or(Self::Aborted)
+        [
+            Self::Running,
+            Self::Paused,
+            Self::Waiting,
+            Self::Promoting,
+            Self::Undoing,
+            Self::Promoted,
+            Self::Superseded,
+        ]
+        .into_iter()
+        .find(|status| status.as_str() == text)
+        .unwrap_or(Self::Aborted)
     }
 
     /// Whether it is over.
     #[must_use]
     pub const fn ended(self) -> bool {
-        matches!(self, Self::Promoted | Self::Aborted)
+        matches!(self, Self::Promoted | Self::Aborted | Self::Superseded)
     }
 }
 
@@ -67,6 +86,8 @@ pub enum Cause {
     Person,
     /// The server was restarted and an instance did not come back.
     Restart,
+    /// A newer release.
+    Superseded,
 }
 
 impl Cause {
@@ -78,7 +99,17 @@ impl Cause {
             Self::Guardrail => "guardrail",
             Self::Person => "person",
             Self::Restart => "restart",
+            Self::Superseded => "superseded",
         }
+    }
+
+    /// Reads a stored cause; what is unknown was a hard limit.
+    #[must_use]
+    pub fn parse(text: &str) -> Self {
+        [Self::Judge, Self::Person, Self::Restart, Self::Superseded]
+            .into_iter()
+            .find(|cause| cause.as_str() == text)
+            .unwrap_or(Self::Guardrail)
     }
 }
 
@@ -95,13 +126,13 @@ pub struct Progress {
     pub extended: bool,
     /// Set after a restart of the server until both instances were seen healthy again.
     pub recovering_at: Option<Timestamp>,
-    /// The new instance's restarts when it was exposed, or when it came back after a restart of the server.
+    /// The new instances' restarts when it was exposed, or when it came back after a restart of the server.
     pub base_restarts: u32,
     /// Whether the policy's pause at this step was begun; only a person goes on from it.
     pub held: bool,
 }
 
-/// What an agent last said of an instance.
+/// What agents last said of a side's instances, taken together: the worst of them speaks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Seen {
     /// Its state.
@@ -114,6 +145,14 @@ pub struct Seen {
     pub reported_at: Option<Timestamp>,
     /// Why, in its words.
     pub message: String,
+}
+
+impl Seen {
+    /// Whether all are healthy by word that came since.
+    #[must_use]
+    pub fn back(&self, since: Timestamp) -> bool {
+        self.state == InstanceState::Healthy && self.reported_at.is_some_and(|reported| reported >= since)
+    }
 }
 
 /// What to do next.
@@ -163,17 +202,8 @@ pub fn decide(
     if let Some(since) = progress.recovering_at {
         return recover(now, since, new, old);
     }
-    if let Some(reason) = broken(now, progress, new) {
-        return Decision::Undo(Cause::Guardrail, reason);
-    }
-    if let Some(reason) = judge::guardrail(recent) {
-        return Decision::Undo(Cause::Guardrail, reason);
-    }
-    if let Some(reason) = policy.burn.and_then(|burn| judge::burns(minute, burn)) {
-        return Decision::Undo(Cause::Guardrail, reason);
-    }
-    if let Some(reason) = judge.failed() {
-        return Decision::Undo(Cause::Judge, reason);
+    if let Some((cause, reason)) = condemned(now, policy, progress, new, judge, (recent, minute)) {
+        return Decision::Undo(cause, reason);
     }
     if progress.status == Status::Paused
         || now.since(progress.step_at) < Duration::from_millis(policy.time_at(progress.step))
@@ -184,6 +214,24 @@ pub fn decide(
         Verdict::Fail(reason) => Decision::Undo(Cause::Judge, reason),
         Verdict::Pass(reason) => onward(policy, progress, reason),
         Verdict::Extend(reason) => extend(now, policy, progress, reason),
+    }
+}
+
+/// Why a version must be undone at once, if it must.
+pub(crate) fn condemned(
+    now: Timestamp,
+    policy: &RolloutPolicy,
+    progress: &Progress,
+    new: &Seen,
+    judge: &Judge,
+    (recent, minute): (&[Pair], &[Pair]),
+) -> Option<(Cause, String)> {
+    let hard = broken(now, progress, new)
+        .or_else(|| judge::guardrail(recent))
+        .or_else(|| policy.burn.and_then(|burn| judge::burns(minute, burn)));
+    match hard {
+        Some(reason) => Some((Cause::Guardrail, reason)),
+        None => judge.failed().map(|reason| (Cause::Judge, reason)),
     }
 }
 
@@ -225,9 +273,7 @@ fn extend(now: Timestamp, policy: &RolloutPolicy, progress: &Progress, reason: S
 }
 
 fn recover(now: Timestamp, since: Timestamp, new: &Seen, old: &Seen) -> Decision {
-    let back = |seen: &Seen| {
-        seen.state == InstanceState::Healthy && seen.reported_at.is_some_and(|reported| reported >= since)
-    };
+    let back = |seen: &Seen| seen.back(since);
     if back(new) && back(old) {
         return Decision::Recovered;
     }
@@ -244,7 +290,7 @@ fn recover(now: Timestamp, since: Timestamp, new: &Seen, old: &Seen) -> Decision
     )
 }
 
-fn broken(now: Timestamp, progress: &Progress, new: &Seen) -> Option<String> {
+pub(crate) fn broken(now: Timestamp, progress: &Progress, new: &Seen) -> Option<String> {
     let with = |what: &str| {
         let line = new.message.lines().next().unwrap_or_default();
         if line.is_empty() {

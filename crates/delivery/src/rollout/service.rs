@@ -1,17 +1,25 @@
 //! What is done to a rollout, by the controller or by a person. Each act is one transaction that ends with
 //! one new revision for the edges, so traffic moves all at once or not at all.
 
-use super::{Cause, Status, store, store::Rollout, weight_at};
+use super::{
+    Cause, Status,
+    sides::{Sides, pick, shares},
+    store,
+    store::Rollout,
+    weight_at,
+};
 use crate::{
     Delivery,
-    deployment::{self, instances},
+    deployment::{self, Instance, instances},
     environment,
     fleet::Channel,
     judge::{Judge, Verdict},
+    product::Strategy,
 };
 use bascule_core::{Actor, Caller, Problem, ProjectId, Result, RolloutId, Timestamp};
 use bascule_ledger::facts::delivery::{RolloutFinished, RolloutJudged, RolloutPaused, RolloutStepped};
 use bascule_store::{Json, Tx};
+use bascule_wire::agent::InstanceState;
 
 /// What a person does to a rollout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,18 +61,12 @@ impl Delivery {
             reason if reason.is_empty() => format!("{what} by {by}"),
             reason => format!("{what} by {by}: {reason}"),
         };
-        let actor = &caller.actor;
-        let done = match act {
-            Act::Promote => {
-                self.promote_rollout(actor, &rollout, Cause::Person, &told("promoted"))
-                    .await?
+        let done = match rollout.policy.0.strategy {
+            Strategy::BlueGreen | Strategy::Canary => {
+                self.act_on_shares(caller, &rollout, act, &told).await?
             }
-            Act::Abort => {
-                self.undo_rollout(actor, &rollout, Cause::Person, &told("aborted"))
-                    .await?
-            }
-            Act::Pause => self.pause_rollout(actor, &rollout, true, &told("paused")).await?,
-            Act::Resume => self.pause_rollout(actor, &rollout, false, "").await?,
+            Strategy::Rolling => self.act_on_roll(caller, &rollout, act, &told).await?,
+            Strategy::Recreate => self.act_on_recreate(&rollout, act, &told).await?,
         };
         if done {
             return Ok(());
@@ -73,11 +75,115 @@ impl Delivery {
             Some(rollout) if rollout.finished_at.is_some() => Err(ended(&rollout)),
             Some(rollout) => Err(
                 Problem::conflict("not_so", format!("The rollout is {}.", rollout.status))
-                    .why("Only a running rollout can be paused, and only a paused one resumed.")
+                    .why("Only a running rollout can be paused, and only a paused one resumed; what goes back is not stopped.")
                     .next("Look at the rollout's page."),
             ),
             None => Err(Problem::not_found("rollout")),
         }
+    }
+
+    async fn act_on_shares(
+        &self,
+        caller: &Caller,
+        rollout: &Rollout,
+        act: Act,
+        told: &(impl Fn(&str) -> String + Sync),
+    ) -> Result<bool> {
+        let actor = &caller.actor;
+        match act {
+            Act::Promote => {
+                self.promote_rollout(actor, rollout, Cause::Person, &told("promoted"))
+                    .await
+            }
+            Act::Abort => {
+                self.undo_rollout(actor, rollout, Cause::Person, &told("aborted"))
+                    .await
+            }
+            Act::Pause => self.pause_rollout(actor, rollout, true, &told("paused")).await,
+            Act::Resume => self.pause_rollout(actor, rollout, false, "").await,
+        }
+    }
+
+    /// Instances are replaced by the controller; a person sets its course.
+    async fn act_on_roll(
+        &self,
+        caller: &Caller,
+        rollout: &Rollout,
+        act: Act,
+        told: &(impl Fn(&str) -> String + Sync),
+    ) -> Result<bool> {
+        let actor = &caller.actor;
+        match act {
+            // Asked a second time, it does not wait for the old version to be whole again.
+            Act::Abort if rollout.status() == Status::Undoing => {
+                let living = instances::living(&self.db, rollout.environment_id).await?;
+                let sides = Sides::of(rollout.deployment_id, living);
+                if !sides
+                    .old
+                    .iter()
+                    .any(|i| i.in_service() && i.state() == InstanceState::Healthy)
+                {
+                    return Err(Problem::conflict(
+                        "nothing_else_serves",
+                        format!("No instance of {} serves yet.", rollout.baseline),
+                    )
+                    .why("Taking the new ones away now would leave users with nothing.")
+                    .next("Wait until one is healthy, or deploy a release that is."));
+                }
+                let reason = format!("{}; {}, without waiting", rollout.reason, told("aborted"));
+                self.undo_rollout(actor, rollout, Cause::Person, &reason).await
+            }
+            Act::Abort => {
+                self.set_course(rollout, Status::Undoing, Cause::Person, &told("aborted"))
+                    .await
+            }
+            Act::Promote => {
+                self.set_course(rollout, Status::Promoting, Cause::Person, &told("promoted"))
+                    .await
+            }
+            Act::Pause => self.pause_rollout(actor, rollout, true, &told("paused")).await,
+            Act::Resume => self.pause_rollout(actor, rollout, false, "").await,
+        }
+    }
+
+    async fn act_on_recreate(
+        &self,
+        rollout: &Rollout,
+        act: Act,
+        told: &(impl Fn(&str) -> String + Sync),
+    ) -> Result<bool> {
+        if act == Act::Abort {
+            return self
+                .set_course(rollout, Status::Undoing, Cause::Person, &told("aborted"))
+                .await;
+        }
+        Err(Problem::conflict(
+            "no_steps",
+            "A product that is recreated has no shares of traffic to hold or to skip.",
+        )
+        .why("The old instances end before the new ones start, and the new ones serve as soon as they are proven.")
+        .next("Wait until it serves, or abort it."))
+    }
+
+    /// What the controller does from here on: it goes on without the judge, or back.
+    pub(crate) async fn set_course(
+        &self,
+        rollout: &Rollout,
+        to: Status,
+        cause: Cause,
+        reason: &str,
+    ) -> Result<bool> {
+        let tx = self.db.begin().await?;
+        if !store::set_course(&tx, rollout.id, to, cause, reason, self.now()).await? {
+            return Ok(false);
+        }
+        if to == Status::Undoing && matches!(cause, Cause::Judge | Cause::Guardrail) {
+            let verdict = judged(rollout, &Verdict::Fail(reason.to_owned()));
+            self.ledger.append(&tx, &Actor::system(), &verdict).await?;
+        }
+        tx.commit().await?;
+        self.wake();
+        Ok(true)
     }
 
     async fn pause_rollout(
@@ -126,8 +232,13 @@ impl Delivery {
         if !store::set_step(&tx, rollout, step, weight, &judge, now).await? {
             return Ok(false);
         }
-        instances::set_weight(&tx, rollout.new_instance_id, weight).await?;
-        instances::set_weight(&tx, rollout.old_instance_id, 100_u32.saturating_sub(weight)).await?;
+        let sides = sides_in(&tx, rollout).await?;
+        if !rollout.fresh && !sides.baseline.is_empty() {
+            // It was lost on the way: what served before takes its share and its place in the comparison.
+            store::drop_fresh(&tx, rollout.id).await?;
+            self.leave(&tx, &sides.baseline, now).await?;
+        }
+        set_shares(&tx, rollout, &sides, weight).await?;
         let verdict = if step == rollout.step() { "extend" } else { "pass" };
         let fact = RolloutJudged {
             project: rollout.project_id,
@@ -200,16 +311,20 @@ impl Delivery {
         if !store::finish(&tx, rollout.id, (Status::Promoted, 100), cause, reason, now).await? {
             return Ok(false);
         }
-        let revision = self.bump(&tx, Channel::Edge).await?;
-        instances::set_weight(&tx, rollout.new_instance_id, 100).await?;
-        instances::retire(&tx, rollout.old_instance_id, now, revision).await?;
+        let sides = sides_in(&tx, rollout).await?;
+        instances::set_share(&tx, &pick(&sides.new, Instance::serves), 100).await?;
+        self.leave(&tx, &sides.old, now).await?;
+        self.leave(&tx, &sides.baseline, now).await?;
+        store::set_up(&tx, rollout.id, now).await?;
         environment::store::set_serving(&tx, rollout.environment_id, rollout.deployment_id).await?;
         if cause == Cause::Judge {
             self.ledger
                 .append(&tx, actor, &judged(rollout, &Verdict::Pass(reason.to_owned())))
                 .await?;
         }
-        self.ledger.append(&tx, actor, &stepped(rollout, 100)).await?;
+        if rollout.weight() < 100 {
+            self.ledger.append(&tx, actor, &stepped(rollout, 100)).await?;
+        }
         self.finish_facts(&tx, actor, rollout, Status::Promoted, cause, reason, now)
             .await?;
         tx.commit().await?;
@@ -229,10 +344,13 @@ impl Delivery {
         if !store::finish(&tx, rollout.id, (Status::Aborted, 0), cause, reason, now).await? {
             return Ok(false);
         }
-        let revision = self.bump(&tx, Channel::Edge).await?;
-        instances::set_weight(&tx, rollout.old_instance_id, 100).await?;
-        instances::retire(&tx, rollout.new_instance_id, now, revision).await?;
-        if matches!(cause, Cause::Judge | Cause::Guardrail) {
+        let sides = sides_in(&tx, rollout).await?;
+        instances::set_share(&tx, &pick(&sides.old, Instance::serves), 100).await?;
+        self.leave(&tx, &sides.new, now).await?;
+        self.leave(&tx, &sides.baseline, now).await?;
+        store::set_up(&tx, rollout.id, now).await?;
+        // What went back instance by instance was judged when it turned.
+        if matches!(cause, Cause::Judge | Cause::Guardrail) && rollout.status() != Status::Undoing {
             self.ledger
                 .append(&tx, actor, &judged(rollout, &Verdict::Fail(reason.to_owned())))
                 .await?;
@@ -241,6 +359,62 @@ impl Delivery {
             .await?;
         tx.commit().await?;
         Ok(true)
+    }
+
+    /// A newer release came before this one was done. What serves goes on serving until that one takes over.
+    pub(crate) async fn supersede_rollout(
+        &self,
+        tx: &Tx,
+        actor: &Actor,
+        rollout: &Rollout,
+        reason: &str,
+        now: Timestamp,
+    ) -> Result<()> {
+        let ended = (Status::Superseded, rollout.weight());
+        if !store::finish(tx, rollout.id, ended, Cause::Superseded, reason, now).await? {
+            return Ok(());
+        }
+        let sides = sides_in(tx, rollout).await?;
+        match rollout.policy.0.strategy {
+            // What serves of either version goes on; what was still to come never does.
+            Strategy::Rolling => {
+                let coming = |i: &Instance| i.held() || (i.serves() && !i.in_service());
+                instances::end(tx, &pick(&sides.new, coming)).await?;
+                instances::end(tx, &pick(&sides.old, coming)).await?;
+            }
+            Strategy::Recreate => instances::end(tx, &pick(&sides.new, |_| true)).await?,
+            Strategy::BlueGreen | Strategy::Canary => {
+                instances::set_share(tx, &pick(&sides.old, Instance::serves), 100).await?;
+                self.leave(tx, &sides.new, now).await?;
+                self.leave(tx, &sides.baseline, now).await?;
+            }
+        }
+        self.bump(tx, Channel::Agent).await?;
+        self.finish_facts(
+            tx,
+            actor,
+            rollout,
+            Status::Superseded,
+            Cause::Superseded,
+            reason,
+            now,
+        )
+        .await
+    }
+
+    /// Takes instances out of service: those that users may meet drain once the edges know; others end at once.
+    pub(crate) async fn leave(&self, tx: &Tx, instances: &[Instance], now: Timestamp) -> Result<()> {
+        let met = pick(instances, Instance::in_service);
+        let unmet = pick(instances, |i| i.retired_at.is_none() && !i.in_service());
+        if !met.is_empty() {
+            let revision = self.bump(tx, Channel::Edge).await?;
+            instances::retire(tx, &met, now, revision).await?;
+        }
+        if !unmet.is_empty() {
+            instances::end(tx, &unmet).await?;
+            self.bump(tx, Channel::Agent).await?;
+        }
+        Ok(())
     }
 
     #[allow(
@@ -274,19 +448,38 @@ impl Delivery {
             result: status.as_str().to_owned(),
             cause: cause.as_str().to_owned(),
             reason: reason.to_owned(),
-            exposed_at: Some(rollout.created_at),
+            exposed_at: deployment.exposed_at,
             first_error_at: rollout.first_error_at,
             at: now,
         };
         self.ledger.append(tx, actor, &fact).await?;
         let result = match status {
             Status::Promoted => deployment::Status::Succeeded,
+            Status::Superseded => deployment::Status::Superseded,
+            _ if deployment.exposed_at.is_none() => deployment::Status::Failed,
             _ => deployment::Status::RolledBack,
         };
         self.end(tx, actor, &environment, &deployment, result, reason, now)
             .await?;
         Ok(())
     }
+}
+
+/// Who is who, read within a transaction.
+async fn sides_in(tx: &Tx, rollout: &Rollout) -> Result<Sides> {
+    let living = instances::living(tx, rollout.environment_id).await?;
+    Ok(Sides::of(rollout.deployment_id, living))
+}
+
+/// Gives each side its share at a weight of the new version.
+pub(crate) async fn set_shares(tx: &Tx, rollout: &Rollout, sides: &Sides, weight: u32) -> Result<()> {
+    let new = pick(&sides.new, Instance::serves);
+    let (share, baseline, old) = shares(weight, new.len(), rollout.fresh);
+    instances::set_share(tx, &new, share).await?;
+    if rollout.fresh {
+        instances::set_share(tx, &pick(&sides.baseline, Instance::serves), baseline).await?;
+    }
+    Ok(instances::set_share(tx, &pick(&sides.old, Instance::serves), old).await?)
 }
 
 fn ended(rollout: &Rollout) -> Problem {
@@ -311,7 +504,7 @@ pub(crate) fn stepped(rollout: &Rollout, weight: u32) -> RolloutStepped {
     }
 }
 
-fn judged(rollout: &Rollout, verdict: &Verdict) -> RolloutJudged {
+pub(crate) fn judged(rollout: &Rollout, verdict: &Verdict) -> RolloutJudged {
     let Json(judge) = &rollout.judge;
     let (verdict, reason) = match verdict {
         Verdict::Pass(reason) => ("pass", reason),

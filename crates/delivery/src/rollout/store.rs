@@ -35,12 +35,20 @@ row! {
         pub created_at: Timestamp,
         pub finished_at: Option<Timestamp>,
         pub held: bool,
+        /// Whether it is compared with an instance of the old version that was started with it.
+        pub fresh: bool,
+        /// Instances that served when it began.
+        pub old_count: i64,
+        /// Since when nothing served, where old instances end before new ones start.
+        pub down_at: Option<Timestamp>,
+        /// When something served again.
+        pub up_at: Option<Timestamp>,
     }
 }
 
 const COLUMNS: &str = "id, project_id, environment_id, deployment_id, old_deployment_id, new_instance_id, \
      old_instance_id, version, baseline, policy, status, step, step_at, weight, extended, recovering_at, base_restarts, \
-     judge, judged_until, cause, reason, first_error_at, created_at, finished_at, held";
+     judge, judged_until, cause, reason, first_error_at, created_at, finished_at, held, fresh, old_count, down_at, up_at";
 
 impl Rollout {
     pub fn status(&self) -> Status {
@@ -53,6 +61,11 @@ impl Rollout {
 
     pub fn weight(&self) -> u32 {
         u32::try_from(self.weight).unwrap_or(0).min(100)
+    }
+
+    /// Instances that served when it began.
+    pub fn old_count(&self) -> usize {
+        usize::try_from(self.old_count).unwrap_or(1).max(1)
     }
 
     pub fn progress(&self) -> Progress {
@@ -132,7 +145,11 @@ pub(crate) async fn insert(tx: &Tx, r: &Rollout) -> Result<()> {
             r.first_error_at,
             r.created_at,
             r.finished_at,
-            r.held
+            r.held,
+            r.fresh,
+            r.old_count,
+            r.down_at,
+            r.up_at
         ],
     )
     .await
@@ -188,6 +205,98 @@ pub(crate) async fn set_status(
         from.join(", ")
     );
     Ok(tx.run(&sql, args![id, to.as_str(), reason, true]).await? == 1)
+}
+
+/// Where a replacement instance by instance stands after a move.
+pub(crate) struct Rolled {
+    /// Index of the step.
+    pub step: usize,
+    /// When it began.
+    pub step_at: Timestamp,
+    /// Share of traffic of the new version.
+    pub weight: u32,
+    /// The new instances' restarts.
+    pub base_restarts: u32,
+    /// Whether it was said that this step passed.
+    pub passed: bool,
+}
+
+/// Instances were exposed or taken away, so another share is judged from here on. `false` where the rollout has
+/// moved on meanwhile.
+pub(crate) async fn set_roll(tx: &Tx, r: &Rollout, to: &Rolled, at: Timestamp) -> Result<bool> {
+    let sql = "UPDATE rollout SET step = $2, step_at = $3, weight = $4, held = $5, judge = $6, judged_until = $7,
+                      base_restarts = $8, extended = CASE WHEN step_at = $3 THEN extended ELSE $10 END,
+                      recovering_at = NULL, status = CASE WHEN status = 'waiting' THEN 'running' ELSE status END
+               WHERE id = $1 AND finished_at IS NULL AND status = $9";
+    let changed = tx
+        .run(
+            sql,
+            args![
+                r.id,
+                i64::try_from(to.step).unwrap_or(i64::MAX),
+                to.step_at,
+                i64::from(to.weight),
+                to.passed,
+                r.judge,
+                super::first_slice(at),
+                i64::from(to.base_restarts),
+                r.status,
+                false
+            ],
+        )
+        .await?;
+    Ok(changed == 1)
+}
+
+/// It goes on without the judge, or back: what ends it is known from here on.
+pub(crate) async fn set_course(
+    tx: &Tx,
+    id: RolloutId,
+    to: Status,
+    cause: Cause,
+    reason: &str,
+    at: Timestamp,
+) -> Result<bool> {
+    let sql = "UPDATE rollout SET status = $2, cause = $3, reason = $4, step_at = $5, recovering_at = NULL
+               WHERE id = $1 AND finished_at IS NULL AND status <> $2 AND status <> 'undoing'";
+    Ok(tx
+        .run(sql, args![id, to.as_str(), cause.as_str(), reason, at])
+        .await?
+        == 1)
+}
+
+/// Notes a phase of a replacement without two versions at once.
+pub(crate) async fn set_phase(
+    tx: &Tx,
+    r: &Rollout,
+    step: usize,
+    down_at: Option<Timestamp>,
+    at: Timestamp,
+) -> Result<bool> {
+    let sql =
+        "UPDATE rollout SET step = $2, step_at = $3, down_at = COALESCE(down_at, $4), recovering_at = NULL
+               WHERE id = $1 AND finished_at IS NULL AND status = $5 AND step = $6";
+    let args = args![
+        r.id,
+        i64::try_from(step).unwrap_or(i64::MAX),
+        at,
+        down_at,
+        r.status,
+        r.step
+    ];
+    Ok(tx.run(sql, args).await? == 1)
+}
+
+/// Something serves again.
+pub(crate) async fn set_up(tx: &Tx, id: RolloutId, at: Timestamp) -> Result<()> {
+    let sql = "UPDATE rollout SET up_at = $2 WHERE id = $1 AND down_at IS NOT NULL AND up_at IS NULL";
+    tx.run(sql, args![id, at]).await.map(drop)
+}
+
+/// The comparison goes on with what served before; the fresh instance is lost.
+pub(crate) async fn drop_fresh(tx: &Tx, id: RolloutId) -> Result<()> {
+    let sql = "UPDATE rollout SET fresh = $2 WHERE id = $1";
+    tx.run(sql, args![id, false]).await.map(drop)
 }
 
 /// The policy's pause at a step begins; `false` where the rollout has moved on meanwhile.
@@ -252,22 +361,38 @@ pub(crate) async fn put_second(
     .map(drop)
 }
 
-row! { struct SecondRow { instance_id: InstanceId, at: Timestamp, requests: i64, errors: i64, slow: i64 } }
+row! {
+    struct SecondRow {
+        deployment_id: DeploymentId,
+        baseline: bool,
+        at: Timestamp,
+        requests: i64,
+        errors: i64,
+        slow: i64,
+    }
+}
 
-/// The seconds of a rollout from `from` on.
+/// The seconds of a rollout from `from` on, by side: the new version is what belongs to its deployment. Beside a
+/// fresh baseline, what served before is no side.
 pub(crate) async fn seconds(db: &impl Query, rollout: &Rollout, from: Timestamp) -> Result<Vec<Second>> {
     let rows: Vec<SecondRow> = db
         .all(
-            "SELECT instance_id, at, requests, errors, slow FROM rollout_second
-             WHERE rollout_id = $1 AND at >= $2 ORDER BY at LIMIT 100000",
+            "SELECT i.deployment_id, i.baseline, s.at, CAST(SUM(s.requests) AS BIGINT) AS requests,
+                    CAST(SUM(s.errors) AS BIGINT) AS errors, CAST(SUM(s.slow) AS BIGINT) AS slow
+             FROM rollout_second s JOIN instance i ON i.id = s.instance_id
+             WHERE s.rollout_id = $1 AND s.at >= $2
+             GROUP BY i.deployment_id, i.baseline, s.at ORDER BY s.at LIMIT 100000",
             args![rollout.id, from],
         )
         .await?;
+    let compared =
+        |row: &SecondRow| row.deployment_id == rollout.deployment_id || row.baseline == rollout.fresh;
     Ok(rows
         .into_iter()
+        .filter(compared)
         .map(|row| Second {
             at: row.at,
-            new: row.instance_id == rollout.new_instance_id,
+            new: row.deployment_id == rollout.deployment_id,
             counts: Counts {
                 requests: unsigned(row.requests),
                 errors: unsigned(row.errors),

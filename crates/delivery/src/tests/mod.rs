@@ -9,8 +9,10 @@ mod life;
 mod plans;
 mod plans_hold;
 mod refusals;
+mod replicas;
 mod restart;
 mod scenario;
+mod strategies;
 mod tasks;
 mod views;
 mod web;
@@ -205,6 +207,8 @@ struct World {
     edge: String,
     /// By version; what is not listed becomes healthy.
     fates: BTreeMap<String, Fate>,
+    /// By instance; wins over its version's.
+    own_fates: BTreeMap<InstanceId, Fate>,
 }
 
 impl World {
@@ -238,6 +242,7 @@ impl World {
             agent,
             edge,
             fates: BTreeMap::new(),
+            own_fates: BTreeMap::new(),
         }
     }
 
@@ -304,7 +309,11 @@ impl World {
     }
 
     async fn publish(&mut self, version: &str) {
-        self.announce(version, Some(YAML)).await;
+        Box::pin(self.publish_as(version, YAML)).await;
+    }
+
+    async fn publish_as(&mut self, version: &str, yaml: &str) {
+        self.announce(version, Some(yaml)).await;
         self.settle().await;
         self.turns(3).await;
     }
@@ -358,7 +367,8 @@ impl World {
         let reports: Vec<InstanceReport> = wanted
             .iter()
             .map(|wanted| {
-                let fate = self.fates.get(&wanted.version).cloned();
+                let own = self.own_fates.get(&wanted.id);
+                let fate = own.or_else(|| self.fates.get(&wanted.version)).cloned();
                 let fate = fate.unwrap_or(Fate {
                     state: InstanceState::Healthy,
                     smoke: true,
@@ -438,9 +448,10 @@ impl World {
             let total: u32 = route.backends.iter().map(|b| b.weight).sum();
             for backend in route.backends.iter().filter(|b| b.weight > 0) {
                 let requests = u64::from(60 * backend.weight / total.max(1));
-                let newest = route.backends.iter().map(|b| b.instance).max() == Some(backend.instance);
+                let newest = route.backends.iter().map(|b| b.deployment).max() == Some(backend.deployment);
+                let alone = route.backends.iter().all(|b| b.deployment == backend.deployment);
                 // Errors spread evenly: so many of a hundred, by the second.
-                let errors = if newest && route.backends.len() > 1 {
+                let errors = if newest && !alone {
                     let (from, to) = (
                         at.seconds() as u64 * requests,
                         (at.seconds() as u64 + 1) * requests,
@@ -483,7 +494,7 @@ impl World {
     }
 
     async fn deploy(&self, version: &str, environment: &str) -> Result<bascule_core::DeploymentId> {
-        self.deploy_as(&ana(), version, environment, None).await
+        Box::pin(self.deploy_as(&ana(), version, environment, None)).await
     }
 
     async fn deploy_as(

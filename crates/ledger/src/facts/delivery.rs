@@ -178,7 +178,7 @@ pub struct RolloutStarted {
     pub steps: Vec<u32>,
     /// Time a step lasts at least, in milliseconds.
     pub step_ms: i64,
-    /// How traffic goes over: `blue_green`, `canary`; empty in facts of before it was recorded.
+    /// How the new version takes over: `blue_green`, `canary`, `rolling`, `recreate`; empty in facts of before it was recorded.
     #[serde(default)]
     pub strategy: String,
 }
@@ -304,9 +304,9 @@ pub struct RolloutFinished {
     pub version: String,
     /// The version that served before.
     pub baseline: String,
-    /// `promoted`, `aborted`.
+    /// `promoted`, `aborted`, `superseded`.
     pub result: String,
-    /// What ended it: `judge`, `guardrail`, `person`, `restart`.
+    /// What ended it: `judge`, `guardrail`, `person`, `restart`, `superseded`.
     pub cause: String,
     /// Why, in plain words.
     pub reason: String,
@@ -326,6 +326,7 @@ fact!(
         "{} {}: {}",
         match f.result.as_str() {
             "promoted" => "promoted",
+            "superseded" => "left",
             _ => "undid",
         },
         f.version,
