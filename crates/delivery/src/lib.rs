@@ -105,6 +105,7 @@ impl Delivery {
             .merge(site::pages::routes())
             .merge(secret::routes())
             .merge(task::api::routes())
+            .merge(task::pages::routes())
             .with_state(self.clone())
     }
 

@@ -56,9 +56,12 @@ impl World {
 async fn clinic() -> World {
     let mut world = World::new().await;
     let project = world.project;
-    let mut projects = world.fakes.projects.lock().unwrap();
-    projects.insert("health/clinic".into(), project);
-    drop(projects);
+    world
+        .fakes
+        .projects
+        .lock()
+        .unwrap()
+        .insert("health/clinic".into(), project);
     world.publish_of("health/clinic", "1.0.0", "").await;
     world
 }
