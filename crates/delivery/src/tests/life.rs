@@ -4,7 +4,7 @@ use bascule_ledger::facts::delivery::{DeploymentFinished, RolloutFinished};
 
 #[tokio::test]
 async fn a_release_reaches_staging_by_itself_and_production_in_judged_steps() {
-    drop(whole_life(World::new().await).await);
+    drop(Box::pin(whole_life(World::new().await)).await);
 }
 
 #[tokio::test]
@@ -13,7 +13,7 @@ async fn all_of_it_is_the_same_on_postgresql() {
     let options = DbOptions::Postgres(server.url().to_owned());
     let world = World::over(tempfile::tempdir().unwrap(), &options).await;
     let mut second = Driver::new(world.delivery.clone());
-    let mut world = whole_life(world).await;
+    let mut world = Box::pin(whole_life(world)).await;
     assert!(!second.turn().await.unwrap(), "another replica holds the lease");
 
     world.publish("1.2.0").await;
