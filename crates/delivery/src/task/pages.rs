@@ -67,10 +67,11 @@ fn command(task: &Task) -> String {
     super::quoted(&task.command)
 }
 
-fn crumbs(project: &ProjectScope, here: &str) -> [Crumb; 3] {
+fn crumbs(project: &ProjectScope, above: &str, here: &str) -> [Crumb; 3] {
+    let address = format!("{}/{}", base(project), above.to_lowercase());
     [
         Crumb::to(project.path(), format!("/{}", project.path())),
-        Crumb::to("Environments", format!("{}/environments", base(project))),
+        Crumb::to(above, address),
         Crumb::here(here),
     ]
 }
@@ -108,7 +109,8 @@ async fn tasks(
         may_run: project.holds(Permission::DeployProduction),
     };
     let title = format!("Tasks of {}", project.path());
-    ui.project_page(Tab::Environments, &title, &crumbs(&project, "Tasks"), &page)
+    let crumbs = crumbs(&project, "Environments", "Tasks");
+    ui.project_page(Tab::Environments, &title, &crumbs, &page)
 }
 
 #[derive(Template)]
@@ -149,7 +151,8 @@ async fn task(
         return ui.fragment(&page);
     }
     let title = format!("Task in {}", page.task.environment_name);
-    ui.project_page(Tab::Environments, &title, &crumbs(&project, "Task"), &page)
+    let crumbs = crumbs(&project, "Tasks", "Task");
+    ui.project_page(Tab::Environments, &title, &crumbs, &page)
 }
 
 #[derive(Deserialize)]
