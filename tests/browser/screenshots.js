@@ -31,6 +31,7 @@ const pages = [
   ['releases', `/${project}/-/releases`],
   ['release', `/${project}/-/releases`, 'main a[href*="/-/releases/"]'],
   ['environments', `/${project}/-/environments`],
+  ['tasks', `/${project}/-/tasks`],
   ['plans', '/plans'],
   ['parity', '/parity?all=true'],
   ['plan', '/plans?q=', 'main a[href^="/plans/"]'],

@@ -106,6 +106,7 @@ impl Delivery {
             .merge(secret::routes())
             .merge(task::api::routes())
             .merge(views::routes())
+            .merge(task::pages::routes())
             .with_state(self.clone())
     }
 

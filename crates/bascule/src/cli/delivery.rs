@@ -13,6 +13,7 @@ const ENVIRONMENT: &[(&str, &str)] = &[
     ("NAME", "name"),
     ("TIER", "tier"),
     ("SERVING", "serving.version"),
+    ("DRIVER", "serving.driver"),
     ("ROLLING OUT", "active.version"),
     ("URL", "url"),
     ("AGENT ONLINE", "agent_online"),

@@ -110,13 +110,16 @@ impl Task {
             Self::List { project } => {
                 output::project(&project)?;
                 let path = format!("/api/v1/projects/{project}/tasks");
-                context.out.table(&context.get(&path).await?, TASK);
+                let mut tasks = context.get(&path).await?;
+                for task in tasks.as_array_mut().into_iter().flatten() {
+                    readable(context, task);
+                }
+                context.out.table(&tasks, TASK);
                 Ok(code::DONE)
             }
             Self::Show { project, id } => {
-                let shown = context.get(&address(&project, &id, "")?).await?;
-                context.out.record(&shown, TASK);
-                Ok(code::DONE)
+                let task = context.get(&address(&project, &id, "")?).await?;
+                Ok(show(context, task))
             }
             Self::Output { project, id, follow } => {
                 let path = address(&project, &id, "")?;
@@ -130,18 +133,49 @@ impl Task {
             Self::Approve { project, id, team } => {
                 let body = json!({ "team": team });
                 let task = context.post(&address(&project, &id, "/approve")?, &body).await?;
-                context.out.record(&task, TASK);
-                Ok(code::DONE)
+                Ok(show(context, task))
             }
             Self::Cancel { project, id } => {
                 let task = context
                     .post(&address(&project, &id, "/cancel")?, &json!({}))
                     .await?;
-                context.out.record(&task, TASK);
-                Ok(code::DONE)
+                Ok(show(context, task))
             }
         }
     }
+}
+
+/// For people: the command as a shell would read it.
+fn readable(context: &Context, task: &mut Value) {
+    if context.out.is_json() {
+        return;
+    }
+    let words: Vec<&str> = task["command"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    let quoted: Vec<String> = words
+        .iter()
+        .map(|word| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+            if !word.is_empty() && word.chars().all(plain) {
+                (*word).to_owned()
+            } else {
+                format!("'{}'", word.replace('\'', r"'\''"))
+            }
+        })
+        .collect();
+    if let Some(fields) = task.as_object_mut() {
+        fields.insert("command".to_owned(), quoted.join(" ").into());
+    }
+}
+
+fn show(context: &Context, mut task: Value) -> u8 {
+    readable(context, &mut task);
+    context.out.record(&task, TASK);
+    code::DONE
 }
 
 fn address(project: &str, id: &str, act: &str) -> Result<String> {
@@ -167,8 +201,7 @@ impl Run {
         let path = format!("/api/v1/projects/{}/tasks", self.project);
         let task = context.post(&path, &body).await?;
         if self.detach {
-            context.out.record(&task, TASK);
-            return Ok(code::DONE);
+            return Ok(show(context, task));
         }
         let id = task["id"].as_str().unwrap_or_default();
         if !context.out.is_json() {

@@ -96,10 +96,10 @@ async fn blue_green(app: &TestApp, driver: &str) {
         let answer = reqwest::get(&url).await.unwrap().text().await.unwrap();
         assert_eq!(answer, "hello 1.2.0");
     }
-    println!(
+    fleet::note(&format!(
         "{driver}: {} requests over a switch, {} over an abort, none lost",
         switched.asked, aborted.asked
-    );
+    ));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -134,7 +134,7 @@ impl Site {
         })
         .await;
         self.steps_once(version);
-        println!("{version}: {} ({reason})", ended["status"]);
+        fleet::note(&format!("{version}: {} ({reason})", ended["status"]));
         succeeded
     }
 
@@ -190,7 +190,7 @@ impl Site {
             phase.reached(&self.app, &version).await;
             self.agent_dies_and_comes_back();
             let succeeded = self.ended(&version, &serving).await;
-            println!("killed in {phase:?}");
+            fleet::note(&format!("killed in {phase:?}"));
             if let Some(users) = users {
                 // Containers outlive their agent: nothing stood in the way of any request.
                 users.stop().await.nothing_lost(50);

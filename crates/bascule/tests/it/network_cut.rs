@@ -127,7 +127,7 @@ impl Users {
             lost.len(),
             lost[0]
         );
-        println!("{asked} requests in the site, none lost");
+        fleet::note(&format!("{asked} requests in the site, none lost"));
     }
 }
 

@@ -76,7 +76,7 @@ impl Delivery {
         wait: Duration,
     ) -> Result<DesiredState> {
         self.take_report(agent, report).await?;
-        self.take_task_reports(agent, &report.tasks).await?;
+        Box::pin(self.take_task_reports(agent, &report.tasks)).await?;
         let revision = self.wait_for(Channel::Agent, known, wait.min(AGENT_WAIT)).await?;
         let wanted = instances::wanted_of(&self.db, agent.id).await?;
         let given: Vec<_> = wanted
@@ -88,7 +88,7 @@ impl Delivery {
             .into_iter()
             .map(|wanted| desired_instance(wanted, &secrets))
             .collect();
-        let tasks = self.desired_tasks(agent).await?;
+        let tasks = Box::pin(self.desired_tasks(agent)).await?;
         Ok(DesiredState {
             revision,
             instances,

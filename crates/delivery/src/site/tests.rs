@@ -27,7 +27,8 @@ fn a_declaration_reads_with_what_is_usual_left_out() {
         (site.installs[1].pin.as_str(), site.budget_percent),
         ("1.0.x", 20)
     );
-    let driver = |product| super::driver_in(&site.settings_of(product)).map(|driver| driver.as_str());
+    let driver =
+        |product| super::driver_in(&site.settings_of(product)).map(bascule_wire::agent::Driver::as_str);
     assert_eq!(
         (driver("health/foo"), driver("health/bar"), driver("health/other")),
         (Some("podman"), Some("process"), None)

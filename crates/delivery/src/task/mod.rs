@@ -6,6 +6,7 @@
 //! nobody knows is told as lost, never begun anew.
 
 pub(crate) mod api;
+pub(crate) mod pages;
 pub(crate) mod schema;
 pub(crate) mod service;
 pub(crate) mod store;

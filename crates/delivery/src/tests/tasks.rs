@@ -54,18 +54,35 @@ impl World {
 }
 
 async fn clinic() -> World {
-    let mut world = World::new().await;
+    clinic_in(World::new().await).await
+}
+
+async fn clinic_in(mut world: World) -> World {
     let project = world.project;
-    let mut projects = world.fakes.projects.lock().unwrap();
-    projects.insert("health/clinic".into(), project);
-    drop(projects);
+    world
+        .fakes
+        .projects
+        .lock()
+        .unwrap()
+        .insert("health/clinic".into(), project);
     world.publish_of("health/clinic", "1.0.0", "").await;
     world
 }
 
 #[tokio::test]
 async fn a_task_runs_in_what_serves_once_and_is_recorded_from_beginning_to_end() {
-    let world = clinic().await;
+    Box::pin(one_task(clinic().await)).await;
+}
+
+#[tokio::test]
+async fn tasks_are_the_same_on_postgresql() {
+    let server = bascule_testkit::Postgres::start();
+    let options = DbOptions::Postgres(server.url().to_owned());
+    let world = World::over(tempfile::tempdir().unwrap(), &options).await;
+    Box::pin(one_task(clinic_in(world).await)).await;
+}
+
+async fn one_task(world: World) {
     let id = world
         .ask(&ana(), "staging", &["./manage", "re index"])
         .await
@@ -111,6 +128,21 @@ async fn a_task_runs_in_what_serves_once_and_is_recorded_from_beginning_to_end()
     let finished = &world.facts("task.finished").await[0];
     let digest = Digest::of(b"one\ntwo\n");
     assert!(finished.body.contains(&digest.to_string()), "{}", finished.body);
+    // A later one is listed first, and the list goes on before the last one seen.
+    let later = world.ask(&ana(), "staging", &["./manage"]).await.unwrap();
+    world
+        .delivery
+        .cancel_task(&ana(), world.project, later)
+        .await
+        .unwrap();
+    let newest = world.delivery.tasks(world.project, None, 1).await.unwrap();
+    assert!(newest[0].id == later && newest[0].cancelled);
+    let before = world
+        .delivery
+        .tasks(world.project, Some(later), 10)
+        .await
+        .unwrap();
+    assert_eq!(before.iter().map(|task| task.id).collect::<Vec<_>>(), [id]);
     // An agent of others learns nothing and adds nothing.
     let other = world.delivery.enrol_agent("other").await.unwrap();
     let other = world.delivery.agent_of(&other).await.unwrap();

@@ -255,3 +255,57 @@ async fn agents_and_edges_need_their_own_tokens() {
         (Some(4711), "staging.clinic.health")
     );
 }
+
+#[tokio::test]
+async fn a_task_is_asked_for_and_followed_on_its_pages() {
+    let mut world = World::new().await;
+    world.publish("1.0.0").await;
+    let maintainer = app(&world, Role::Maintainer);
+    let (status, body) = call(&maintainer, get("/health/clinic/-/tasks")).await;
+    assert!(
+        status == StatusCode::OK && body.contains("No tasks") && body.contains("Run a command once"),
+        "{body}"
+    );
+    let form = "environment=staging&command=.%2Fmanage+reindex+%3C1&reason=lost+index";
+    let (status, _) = call(&maintainer, post("/health/clinic/-/tasks/new", form)).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    let task = world
+        .delivery
+        .tasks(world.project, None, 1)
+        .await
+        .unwrap()
+        .remove(0);
+    let agent = world.delivery.agent_of(&world.agent).await.unwrap();
+    world
+        .delivery
+        .add_task_output(&agent, task.id, 0, b"<b>rows: 7</b>\n")
+        .await
+        .unwrap();
+    let path = format!("/health/clinic/-/tasks/{}", task.id);
+    let (status, body) = call(&maintainer, get(&path)).await;
+    assert_eq!(status, StatusCode::OK, "{body}");
+    for shown in [
+        "sh -c",
+        "./manage reindex",
+        "lost index",
+        "rows: 7",
+        "queued",
+        "Cancel",
+    ] {
+        assert!(body.contains(shown), "{shown}: {body}");
+    }
+    assert!(!body.contains("<b>rows"), "what it wrote is text");
+    let (_, list) = call(&maintainer, get("/health/clinic/-/tasks")).await;
+    assert!(list.contains("reindex"), "{list}");
+    // Who may not run one sees that it ran, and not what it wrote.
+    let reporter = app(&world, Role::Reporter);
+    let (status, body) = call(&reporter, get(&path)).await;
+    assert!(
+        status == StatusCode::OK && body.contains("reindex") && !body.contains("rows: 7"),
+        "{body}"
+    );
+    let (status, _) = call(&maintainer, post(&format!("{path}/cancel"), "")).await;
+    assert_eq!(status, StatusCode::SEE_OTHER);
+    let (_, body) = call(&maintainer, get(&path)).await;
+    assert!(body.contains("is being ended"), "{body}");
+}
