@@ -34,10 +34,11 @@ pub async fn play(hub: &Platform, environments: &Path) -> Result<(), Error> {
     until("the hub to plan for the clinic", 60, || {
         let plans = hub.json(&hub.admin_token, &["plan", "--in", CLINIC])?;
         let rows = plans.as_array().cloned().unwrap_or_default();
-        let held = rows.len() == 2 && rows.iter().all(|row| row["state"] == "held");
-        Ok(held.then_some(()))
+        let planned = rows.len() == 2 && rows.iter().all(|row| row["target"] != "");
+        Ok(planned.then_some(()))
     })
     .await?;
+    hub.bascule(&hub.admin_token, &["plan", "--in", CLINIC])?;
 
     tell::chapter("The bundle is carried: signed by the hub, checked at the clinic, and deployed there");
     let bundle = file("clinic.bundle.tar");

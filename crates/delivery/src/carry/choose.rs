@@ -63,8 +63,10 @@ mod tests {
     use bascule_store::Json;
 
     fn listed(version: &str, stepwise: bool, recalled: bool) -> Listed {
-        let mut relations = Relations::default();
-        relations.one_by_one = stepwise;
+        let relations = Relations {
+            one_by_one: stepwise,
+            ..Relations::default()
+        };
         Listed {
             release_id: ReleaseId::new(),
             project_id: ProjectId::new(),
