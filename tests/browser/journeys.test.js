@@ -1,6 +1,7 @@
 // What a person does in a browser, on the real product.
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import path from 'node:path';
 import { openPage, seed, signIn, startBrowser, startPlatform, until } from './platform.js';
 
 const PROJECT = 'demo/hello';
@@ -34,6 +35,9 @@ const PAGES = [
   ['/environments', 'demo/hello'],
   ['/plans', 'demo/hello'],
   ['/plans/staging', 'Why not?'],
+  ['/products', 'demo/hello'],
+  ['/products/demo/hello', 'Where is my commit?'],
+  ['/products/demo/hello?commit=1.0.0&environment=staging&version=1.0.0', 'is in the release 1.0.0'],
   ['/agents', 'Enrol a machine'],
   ['/incidents', ''],
   ['/insights', ''],
@@ -148,6 +152,48 @@ test('by keyboard alone: skip link, jump to the ledger, filter it', async () => 
   await page.keyboard.press('g');
   await page.keyboard.press('l');
   await page.waitForURL('**/ledger');
+  await context.close();
+});
+
+test('the fleet filters while one types, and arrows go through its rows', async () => {
+  await deployed();
+  const { page, context, faults } = await openPage(browser, platform.url);
+  await signIn(page, 'admin', platform.password);
+  await page.goto('/plans');
+  await page.keyboard.press('/');
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'q');
+  await page.keyboard.type('prod hello');
+  await page.waitForFunction(() => document.querySelector('#fleet [role=status]').textContent.startsWith('1 '));
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'q', 'the search keeps the focus');
+  await page.keyboard.press('ArrowDown');
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), 'production');
+  await page.keyboard.press('ArrowUp');
+  assert.equal(await page.evaluate(() => document.activeElement.id), 'q');
+  await page.keyboard.press('ArrowDown');
+  await page.keyboard.press('Enter');
+  await page.waitForURL('**/plans/production');
+  await page.selectOption('#product', 'demo/hello');
+  await page.fill('#version', '9.9.9');
+  await page.locator('#why button').click();
+  await page.waitForURL(/version=9\.9\.9/);
+  assert.match(await page.textContent('#why'), /9\.9\.9/);
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
+test('a commit is followed to where it runs', async () => {
+  await deployed();
+  const { page, context, faults } = await openPage(browser, platform.url);
+  await signIn(page, 'admin', platform.password);
+  const sha = platform.git(path.join(platform.folder, 'hello'), 'rev-parse', 'HEAD').trim();
+  await page.goto('/products/demo/hello');
+  await page.fill('#commit', sha.slice(0, 9));
+  await page.keyboard.press('Enter');
+  await page.waitForURL(/commit=/);
+  assert.match(await page.textContent('#where'), /is in the release 1\.0\.0; it runs in 1 of 2 environments: staging/);
+  const found = platform.json('where', sha.slice(0, 9), '--project', PROJECT);
+  assert.equal(found.releases[0].version, '1.0.0');
+  assert.deepEqual(faults, []);
   await context.close();
 });
 

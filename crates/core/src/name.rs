@@ -40,6 +40,7 @@ const RESERVED: &[&str] = &[
     "metrics",
     "new",
     "plans",
+    "products",
     "profile",
     "readyz",
     "register",

@@ -28,12 +28,13 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod view;
+mod views;
 
+pub use ports::{Budgets, CommitFound, History, Teams};
 pub use ports::{
     Arrival, ByteStream, Freight, Parcel, ParcelPart, Ports, ProjectFiles, ProjectInfo, ReleaseInfo,
     ReleasePart, Releases, TrafficSink,
 };
-pub use ports::{Budgets, Teams};
 pub use schema::MIGRATIONS;
 
 use bascule_core::{Clock, Timestamp};
@@ -100,11 +101,11 @@ impl Delivery {
             .merge(fleet::members::routes())
             .merge(pages::routes())
             .merge(plan::routes())
-            .merge(plan::pages::routes())
             .merge(site::routes())
             .merge(site::pages::routes())
             .merge(secret::routes())
             .merge(task::api::routes())
+            .merge(views::routes())
             .with_state(self.clone())
     }
 

@@ -65,6 +65,25 @@ pub trait ProjectFiles: Send + Sync {
     async fn list(&self, project: ProjectId, sha: &str) -> Result<Vec<String>>;
 }
 
+/// A commit, as far as delivery needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommitFound {
+    /// Its identifier.
+    pub sha: String,
+    /// The first line of its message.
+    pub title: String,
+}
+
+/// What came after what (forge).
+#[async_trait]
+pub trait History: Send + Sync {
+    /// The commit that a branch, a tag or the beginning of an identifier means.
+    async fn find(&self, project: ProjectId, text: &str) -> Result<Option<CommitFound>>;
+
+    /// Which of `tips` contain a commit. Status 404 where the commit itself is not there.
+    async fn containing(&self, project: ProjectId, commit: &str, tips: &[String]) -> Result<Vec<bool>>;
+}
+
 /// Teams (identity): groups whose members approve.
 #[async_trait]
 pub trait Teams: Send + Sync {
@@ -106,6 +125,8 @@ pub struct Ports {
     pub releases: Arc<dyn Releases>,
     /// Files of projects.
     pub files: Arc<dyn ProjectFiles>,
+    /// What came after what.
+    pub history: Arc<dyn History>,
     /// Projects.
     pub projects: Arc<dyn ProjectInfo>,
     /// Teams.

@@ -12,6 +12,7 @@ pub const MIGRATIONS: &[Migration] = &[
     EPOCH,
     crate::task::schema::TASKS,
     crate::carry::store::CARRY,
+    VIEWS,
 ];
 
 /// Many environments: what belongs in them, what may be there, and what is planned.
@@ -115,6 +116,16 @@ const EPOCH: Migration = Migration {
                 SELECT MAX(l.id) FROM deployment l WHERE l.environment_id = f.environment_id
                 AND l.version = f.version AND l.status IN ('failed', 'rolled_back', 'succeeded'));
         CREATE INDEX environment_serving ON environment (serving_id);
+    ",
+};
+
+/// The orders in which views page through the fleet.
+const VIEWS: Migration = Migration {
+    id: "delivery-0009-views",
+    sql: "
+        CREATE INDEX environment_place ON environment (name, project_path);
+        CREATE INDEX environment_path ON environment (project_path, name);
+        CREATE INDEX plan_waits ON plan (state, at);
     ",
 };
 

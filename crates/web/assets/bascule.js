@@ -118,6 +118,19 @@
     }
   });
 
+  // --- Rows by keyboard: arrows go from the search to the rows of <table data-rows>, and from row to row ----------
+  document.addEventListener('keydown', function (event) {
+    if (event.key !== 'ArrowDown' && event.key !== 'ArrowUp') return;
+    var search = event.target.closest('input[type=search]');
+    var row = event.target.closest('[data-rows] tbody tr');
+    if (!search && !row) return;
+    var rows = Array.prototype.slice.call(document.querySelectorAll('[data-rows] tbody tr'));
+    var at = (row ? rows.indexOf(row) : -1) + (event.key === 'ArrowDown' ? 1 : -1);
+    if (search && event.key === 'ArrowUp') return;
+    var next = at < 0 ? document.querySelector('input[type=search]') : rows[at] && rows[at].querySelector('a');
+    if (next) { event.preventDefault(); next.focus(); }
+  });
+
   function enhance(root) { times(root); streams(root); draw(root); }
   document.addEventListener('DOMContentLoaded', function () { enhance(document); });
   document.addEventListener('htmx:afterSwap', function (event) { enhance(event.target); });

@@ -18,6 +18,8 @@ pub enum Section {
     Projects,
     /// Environments over all projects.
     Environments,
+    /// Products: which release runs where.
+    Products,
     /// Incidents over all projects.
     Incidents,
     /// Measures.
@@ -286,6 +288,7 @@ impl Shell {
                 "e",
                 Section::Environments,
             ),
+            link("/products", "Products", "package", "u", Section::Products),
             link("/incidents", "Incidents", "flame", "i", Section::Incidents),
             link("/insights", "Insights", "chart-bar", "m", Section::Insights),
             link("/ledger", "Ledger", "list-check", "l", Section::Ledger),

@@ -16,3 +16,4 @@ pub mod release;
 pub mod runner;
 pub mod task;
 pub mod telemetry;
+pub mod views;

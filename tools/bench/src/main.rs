@@ -2,7 +2,8 @@
 //! machine and over loopback only, and writes `bench/RESULTS.md`.
 //!
 //! `bench` runs every section, `bench edge git` only those; the others keep what an earlier run wrote.
-//! `BENCH_COMMITS`, `BENCH_PROJECTS`, `BENCH_FACTS`, `BENCH_SECONDS`, `BENCH_PUSHES` and `BENCH_ROLLOUTS` make a run smaller.
+//! `BENCH_COMMITS`, `BENCH_PROJECTS`, `BENCH_FACTS`, `BENCH_SECONDS`, `BENCH_PUSHES`, `BENCH_ROLLOUTS`,
+//! `BENCH_SITES` and `BENCH_PRODUCTS` make a run smaller.
 
 #![allow(
     clippy::disallowed_methods,
@@ -13,6 +14,7 @@ mod edge;
 mod facts;
 mod git;
 mod history;
+mod hub;
 mod judge;
 mod machine;
 mod pages;
@@ -33,7 +35,7 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 type Result<T> = std::result::Result<T, Error>;
 
 /// Sections in the order of the report.
-const SECTIONS: &[&str] = &["git", "edge", "pushes", "start", "pages", "judge", "planner"];
+const SECTIONS: &[&str] = &["git", "edge", "pushes", "start", "pages", "judge", "planner", "hub"];
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -63,6 +65,7 @@ async fn main() -> ExitCode {
             "start" => start::measure().await,
             "judge" => judge::measure(),
             "planner" => planner::measure(),
+            "hub" => hub::measure().await,
             _ => pages::measure().await,
         };
         // Each section is written as soon as it is there: a later one that fails takes nothing away.

@@ -36,13 +36,22 @@ impl Platform {
     /// Starts `bascule up` on a data directory and waits for its `ready` line. What it logs goes to
     /// `bascule.log` beside that directory.
     pub fn up(data: &Path) -> Result<Self> {
+        Self::start(data, "up")
+    }
+
+    /// Starts `bascule server`, with no runner, agent or edge beside it.
+    pub fn server(data: &Path) -> Result<Self> {
+        Self::start(data, "server")
+    }
+
+    fn start(data: &Path, role: &str) -> Result<Self> {
         let log = File::options()
             .create(true)
             .append(true)
             .open(data.with_extension("log"))?;
         let begun = Instant::now();
         let mut child = Command::new(binary())
-            .args(["up", "--listen", "127.0.0.1:0", "--data"])
+            .args([role, "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -61,7 +70,7 @@ impl Platform {
             let Some(line) = lines.next() else {
                 let log = std::fs::read_to_string(data.with_extension("log")).unwrap_or_default();
                 let last: Vec<&str> = log.lines().rev().take(5).collect();
-                return Err(format!("bascule up was never ready: {}", last.join("\n")).into());
+                return Err(format!("bascule {role} was never ready: {}", last.join("\n")).into());
             };
             let line = line?;
             if let Some(url) = line.strip_prefix("ready ") {

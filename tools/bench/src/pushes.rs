@@ -82,15 +82,25 @@ fn facts(platform: &Platform, kind: &str) -> Result<Vec<(Timestamp, Value)>> {
         let page = list(&answer);
         let Some(last) = page.last() else { return Ok(all) };
         before = last["seq"].to_string();
-        for fact in page {
-            let at = fact["at"].as_str().unwrap_or_default().parse()?;
-            let body = match &fact["body"] {
-                Value::String(text) => serde_json::from_str(text)?,
-                body => body.clone(),
-            };
-            all.push((at, body));
+        for entry in page {
+            all.push(fact(entry)?);
         }
     }
+}
+
+/// The newest facts of a kind, of any project: when, and the fact itself.
+pub fn facts_of(platform: &Platform, kind: &str) -> Result<Vec<(Timestamp, Value)>> {
+    let answer = platform.verb(&["ledger", "list", "--kind", kind])?;
+    list(&answer).iter().map(fact).collect()
+}
+
+fn fact(entry: &Value) -> Result<(Timestamp, Value)> {
+    let at = entry["at"].as_str().unwrap_or_default().parse()?;
+    let body = match &entry["body"] {
+        Value::String(text) => serde_json::from_str(text)?,
+        body => body.clone(),
+    };
+    Ok((at, body))
 }
 
 /// Measures the section.

@@ -17,6 +17,7 @@ mod product;
 mod project;
 mod release;
 mod task;
+mod views;
 
 use crate::config::ServerOptions;
 use clap::{Parser, Subcommand};
@@ -134,6 +135,14 @@ With --wait: exit code 0 when it serves, 1 when it failed or was undone.")]
 
 With --why: exit code 0 when it runs or could be put there now, 3 when something holds it.")]
     Plan(plan::Plan),
+    /// Where a commit is: which releases contain it, and in which environments it runs by now
+    #[command(after_help = "Examples:
+  bascule where 3f2a91c                       in a clone: of the project that it came from
+  bascule where 1.1.0 --project health/clinic
+  bascule where HEAD --json
+
+Exit code 0 when it runs somewhere, 3 when it does not yet.")]
+    Where(views::Where),
     /// Call releases back: no environment takes them, and those that run one leave it
     #[command(after_help = "Example:
   bascule recall health/clinic 1.2.x --reason \"loses appointments\" --floor 1.1.0")]
@@ -241,6 +250,7 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Parity(verb) => verb.run(&context()?).await,
         Verb::Secret(verb) => verb.run(&context()?).await,
         Verb::Product(verb) => verb.run(&Context::new(&product::in_job(remote))?).await,
+        Verb::Where(verb) => verb.run(&context()?).await,
         Verb::Recall(verb) => verb.run(&context()?).await,
         Verb::Approve(verb) => verb.run(&context()?).await,
         Verb::Suppress(verb) => verb.run(&context()?).await,

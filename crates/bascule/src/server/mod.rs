@@ -166,7 +166,8 @@ impl Server {
             ledger.clone(),
             bascule_delivery::Ports {
                 releases: Arc::new(ports::Published(releases.clone())),
-                files: code,
+                files: code.clone(),
+                history: code,
                 projects: projects.clone(),
                 teams: Arc::new(ports::Teams(identity.clone())),
                 budgets: Arc::new(ports::Budgets(counts.clone(), promises.clone())),

@@ -151,6 +151,18 @@ impl bascule_delivery::ProjectFiles for Code {
     }
 }
 
+#[async_trait]
+impl bascule_delivery::History for Code {
+    async fn find(&self, project: ProjectId, text: &str) -> Result<Option<bascule_delivery::CommitFound>> {
+        let found = self.0.find_commit(project, text).await?;
+        Ok(found.map(|(sha, title)| bascule_delivery::CommitFound { sha, title }))
+    }
+
+    async fn containing(&self, project: ProjectId, commit: &str, tips: &[String]) -> Result<Vec<bool>> {
+        self.0.containing(project, commit, tips).await
+    }
+}
+
 /// Teams, for delivery: a group is a team, and its developers and above act in its name.
 #[derive(Clone)]
 pub struct Teams(pub Identity);

@@ -13,8 +13,7 @@ use axum::{
 };
 use bascule_core::{DeploymentId, Permission, ProjectScope, RolloutId, limits};
 use bascule_web::{
-    Access, Answer, Crumb, InProject, Markup, Params, PathOf, Routes, Section, Tab, Ui, commas, duration,
-    icon, when,
+    Access, Answer, Crumb, InProject, Markup, Params, PathOf, Routes, Tab, Ui, commas, duration, icon, when,
 };
 use bascule_wire::{
     agent::{InstanceState, Tier},
@@ -27,7 +26,6 @@ pub(crate) fn routes() -> Routes<Delivery> {
     let read = Access::Project(Permission::EnvironmentRead);
     let production = Access::Project(Permission::DeployProduction);
     Routes::new()
-        .page("GET", "/environments", Access::SignedIn, get(overview))
         .page(
             "GET",
             "/{group}/{project}/-/environments",
@@ -415,46 +413,6 @@ fn line(point: &rollout::store::Point) -> Line {
         old: side(point.old_errors, point.old_requests),
         evidence: format!("{:.2}", point.error_evidence.max(point.slow_evidence)),
     }
-}
-
-#[derive(Deserialize)]
-struct OverviewQuery {
-    #[serde(default)]
-    after: String,
-}
-
-#[derive(Template)]
-#[template(path = "pages/overview.html")]
-struct Overview {
-    cards: Vec<Card>,
-    next: Option<String>,
-}
-
-async fn overview(State(delivery): State<Delivery>, Params(query): Params<OverviewQuery>, ui: Ui) -> Answer {
-    let limit = limits::PAGE_ENTRIES;
-    let visible = delivery.ports.projects.visible(ui.caller()).await?;
-    let mut rows = match &visible {
-        None => crate::environment::store::all(&delivery.db, &query.after, limit * 2).await?,
-        Some(projects) => {
-            crate::environment::store::of_projects(&delivery.db, projects, &query.after, limit * 2).await?
-        }
-    };
-    // Whole projects only, so that the next page begins with another.
-    let full = i64::try_from(rows.len()).unwrap_or(0) == limit * 2;
-    if full && let Some(last) = rows.last().map(|row| row.project_path.clone()) {
-        rows.retain(|row| row.project_path != last);
-    }
-    let next = rows.last().filter(|_| full).map(|row| row.project_path.clone());
-    let views = delivery.environment_views(&rows).await?;
-    let cards = views
-        .into_iter()
-        .map(|environment| Card {
-            environment,
-            recent: Vec::new(),
-        })
-        .collect();
-    let page = Overview { cards, next };
-    ui.page(Section::Environments, "Environments", &[], &page)
 }
 
 /// To another page, after a form.

@@ -7,7 +7,6 @@ mod assemble;
 mod bearings;
 mod budgets;
 mod dry_run;
-pub(crate) mod pages;
 pub(crate) mod pass;
 mod prune;
 mod ramp;

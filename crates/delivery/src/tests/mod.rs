@@ -12,6 +12,7 @@ mod refusals;
 mod restart;
 mod scenario;
 mod tasks;
+mod views;
 mod web;
 
 use crate::{
@@ -132,6 +133,24 @@ impl crate::Teams for Fakes {
 }
 
 #[async_trait]
+impl crate::History for Fakes {
+    async fn find(&self, _: ProjectId, text: &str) -> Result<Option<crate::CommitFound>> {
+        let releases = self.releases.lock().unwrap();
+        let found = releases.iter().find(|r| r.sha.starts_with(text));
+        Ok(found.map(|r| crate::CommitFound {
+            sha: r.sha.clone(),
+            title: format!("Release {}", r.version),
+        }))
+    }
+    /// One line of history, in the order of publishing.
+    async fn containing(&self, _: ProjectId, commit: &str, tips: &[String]) -> Result<Vec<bool>> {
+        let releases = self.releases.lock().unwrap();
+        let at = |sha: &str| releases.iter().position(|r| r.sha == sha);
+        Ok(tips.iter().map(|tip| at(tip) >= at(commit)).collect())
+    }
+}
+
+#[async_trait]
 impl crate::Budgets for Fakes {
     async fn left(&self, _: EnvironmentId) -> Result<Option<f64>> {
         Ok(Some(1.0))
@@ -226,6 +245,7 @@ impl World {
         let ports = Ports {
             releases: fakes.clone(),
             files: fakes.clone(),
+            history: fakes.clone(),
             projects: fakes.clone(),
             traffic: fakes.clone(),
             teams: fakes.clone(),

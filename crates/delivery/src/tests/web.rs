@@ -29,19 +29,19 @@ impl Gate for Open {
     }
 }
 
-fn app(world: &World, role: Role) -> Router {
+pub(super) fn app(world: &World, role: Role) -> Router {
     let (router, _, _) = world.delivery.routes().into_parts();
     bascule_web::finish(router, Arc::new(Open(world.project, role)))
 }
 
-async fn call(app: &Router, request: Request<Body>) -> (StatusCode, String) {
+pub(super) async fn call(app: &Router, request: Request<Body>) -> (StatusCode, String) {
     let response = app.clone().oneshot(request).await.unwrap();
     let status = response.status();
     let bytes = axum::body::to_bytes(response.into_body(), 1 << 22).await.unwrap();
     (status, String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn get(path: &str) -> Request<Body> {
+pub(super) fn get(path: &str) -> Request<Body> {
     Request::get(path)
         .header("accept", "text/html")
         .body(Body::empty())

@@ -70,6 +70,33 @@ pub(crate) fn between(
     Ok((stamps, count))
 }
 
+/// Which of `tips` contain a commit: itself, or later ones. One walk over what came after it, whatever the number
+/// of tips.
+pub(crate) fn containing(repo: &Repository, commit: ObjectId, tips: &[ObjectId]) -> Reading<Vec<bool>> {
+    let known: Vec<ObjectId> = tips.iter().copied().filter(|tip| repo.has_object(*tip)).collect();
+    let mut children: HashMap<ObjectId, Vec<ObjectId>> = HashMap::new();
+    let walk = repo
+        .rev_walk(known)
+        .sorting(Sorting::ByCommitTime(CommitTimeOrder::NewestFirst))
+        .with_hidden(read::commit(repo, commit)?.parents);
+    for info in walk.all()? {
+        let info = info.map_err(ReadError::git)?;
+        for parent in info.parent_ids() {
+            children.entry(parent.detach()).or_default().push(info.id);
+        }
+    }
+    let mut inside = HashSet::from([commit]);
+    let mut open = vec![commit];
+    while let Some(at) = open.pop() {
+        for child in children.get(&at).into_iter().flatten() {
+            if inside.insert(*child) {
+                open.push(*child);
+            }
+        }
+    }
+    Ok(tips.iter().map(|tip| inside.contains(tip)).collect())
+}
+
 /// Tells authors apart without keeping their addresses.
 fn author_hash(email: &[u8]) -> String {
     let email = String::from_utf8_lossy(email).trim().to_lowercase();

@@ -104,6 +104,32 @@ pub(crate) fn resolve(repo: &Repository, name: &str) -> Reading<Option<Found>> {
     }))
 }
 
+/// The commit whose identifier begins so; `Err` with how many there are where it is more than one.
+pub(crate) fn by_prefix(
+    repo: &Repository,
+    text: &str,
+) -> Reading<std::result::Result<Option<ObjectId>, usize>> {
+    let Ok(prefix) = gix::hash::Prefix::from_hex(text) else {
+        return Ok(Ok(None));
+    };
+    let mut all = std::collections::HashSet::new();
+    repo.objects
+        .lookup_prefix(prefix, Some(&mut all))
+        .map_err(ReadError::git)?;
+    let mut commits = Vec::new();
+    for id in all {
+        let header = repo.try_find_header(id)?;
+        if header.is_some_and(|header| header.kind() == gix::objs::Kind::Commit) {
+            commits.push(id);
+        }
+    }
+    Ok(match commits.as_slice() {
+        [] => Ok(None),
+        [one] => Ok(Some(*one)),
+        more => Err(more.len()),
+    })
+}
+
 /// Splits `name/of/branch/path/of/file`: the longest name that there is wins, as names may hold slashes.
 pub(crate) fn resolve_longest(repo: &Repository, text: &str) -> Reading<Option<(Found, String, String)>> {
     let mut ends: Vec<usize> = text.match_indices('/').map(|(at, _)| at).take(20).collect();

@@ -194,6 +194,50 @@ impl Forge {
         .await
     }
 
+    /// The commit that a branch, a tag or the beginning of an identifier (four digits at least) means, and its title.
+    ///
+    /// # Errors
+    /// More than one commit begins so, or the repository cannot be read.
+    pub async fn find_commit(&self, project: ProjectId, text: &str) -> Result<Option<(String, String)>> {
+        let text = text.trim().to_owned();
+        self.repositories()
+            .read(project, move |repo| {
+                let id = match read::resolve(repo, &text)? {
+                    Some(found) => found.id,
+                    None => match read::by_prefix(repo, &text.to_lowercase())? {
+                        Ok(Some(id)) => id,
+                        Ok(None) => return Ok(None),
+                        Err(count) => {
+                            let problem = Problem::invalid(
+                                "ambiguous_commit",
+                                format!("{count} commits begin with {text}."),
+                            );
+                            return Err(problem.next("Give more of its digits.").into());
+                        }
+                    },
+                };
+                Ok(Some((id.to_string(), read::commit(repo, id)?.title)))
+            })
+            .await
+    }
+
+    /// Which of `tips` contain a commit. A tip that is not there contains nothing.
+    ///
+    /// # Errors
+    /// There is no such commit, or the repository cannot be read.
+    pub async fn containing(&self, project: ProjectId, commit: &str, tips: &[String]) -> Result<Vec<bool>> {
+        let tips: Vec<Option<ObjectId>> = tips.iter().map(|tip| read::object_id(tip)).collect();
+        self.at(project, commit, move |repo, id| {
+            let known: Vec<ObjectId> = tips.iter().copied().flatten().collect();
+            let mut inside = history::containing(repo, id, &known)?.into_iter();
+            let all = tips
+                .iter()
+                .map(|tip| tip.is_some() && inside.next() == Some(true));
+            Ok(all.collect())
+        })
+        .await
+    }
+
     /// Commits files straight to a branch, which is made from the default branch (or from nothing, in an empty
     /// project) if it is not there. Returns the commit; the present one if nothing would change. Protection is
     /// not asked here: the caller of this function decides who may.

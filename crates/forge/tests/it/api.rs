@@ -236,6 +236,26 @@ async fn the_platform_commits_for_itself_and_others_can_ask_what_changed() {
         (1, 1, second.as_str())
     );
     assert_eq!(forge.commits_between(id, None, &second).await.unwrap().1, 2);
+    // A commit is found by the beginning of its identifier, and by what leads to it.
+    for text in [&second[..7], "main", second.as_str()] {
+        let found = forge.find_commit(id, text).await.unwrap();
+        assert_eq!(found, Some((second.clone(), "Second".to_owned())), "{text}");
+    }
+    assert_eq!(forge.find_commit(id, "dead").await.unwrap(), None);
+    assert_eq!(
+        forge.find_commit(id, "abc").await.unwrap(),
+        None,
+        "three digits are too few"
+    );
+    let tips = [first.clone(), second.clone(), "1".repeat(40)];
+    assert_eq!(
+        forge.containing(id, &first, &tips).await.unwrap(),
+        [true, true, false]
+    );
+    assert_eq!(
+        forge.containing(id, &second, &tips).await.unwrap(),
+        [false, true, false]
+    );
     assert_eq!(
         forge
             .read_file(id, &"1".repeat(40), "a")

@@ -1,0 +1,403 @@
+//! One environment: what runs in it down to the instance, its plan with each constraint's verdict, its windows, its
+//! drift, its plan log, and the answer to "why not?".
+
+use super::{chart, in_order, map, or_dash, products::health, sign, store, told, tone, words};
+use crate::{
+    Delivery,
+    deployment::{desired, instances},
+    fleet::{EDGE_SILENCE, store as fleet},
+    site::{self, store as sites},
+};
+use askama::Template;
+use axum::{extract::State, response::Response, routing::get};
+use bascule_core::{Caller, DeploymentId, EnvironmentId, Result};
+use bascule_planner::calendar::Opening;
+use bascule_web::{
+    Access, Answer, Crumb, Markup, Params, PathOf, Routes, Section, Ui, commas, icon, url_encode, when,
+};
+use bascule_wire::{
+    delivery::{PlanVerdict, WhyNot},
+    views::StateCount,
+};
+use serde::Deserialize;
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
+
+pub(super) fn routes() -> Routes<Delivery> {
+    Routes::new().page("GET", "/plans/{environment}", Access::SignedIn, get(environment))
+}
+
+/// Products shown of one environment; the fleet has all of them.
+const ROWS: i64 = 200;
+/// How far the calendar looks, in days, and openings within it.
+const AHEAD: (u64, usize) = (14, 60);
+/// Openings listed.
+const LISTED: usize = 8;
+/// Entries of the plan log.
+const LOGGED: i64 = 40;
+
+/// A plan as it stood before, with what each constraint said.
+struct LoggedPlan {
+    product: String,
+    state: String,
+    current: String,
+    target: String,
+    step: String,
+    why: String,
+    verdicts: Vec<PlanVerdict>,
+    at: bascule_core::Timestamp,
+}
+
+impl Delivery {
+    /// What was planned in an environment before, newest first, of what the caller may read.
+    async fn logged(&self, caller: &Caller, name: &str, limit: i64) -> Result<Vec<LoggedPlan>> {
+        let sight = self.sight(caller).await?;
+        let mut all: Vec<LoggedPlan> = store::log(&self.db, &sight, name, limit)
+            .await?
+            .into_iter()
+            .map(|row| LoggedPlan {
+                product: row.project_path,
+                state: row.state,
+                current: row.current,
+                target: row.target,
+                step: row.step,
+                why: row.why,
+                verdicts: row.verdicts.0.into_iter().map(told).collect(),
+                at: row.at,
+            })
+            .collect();
+        let mut texts: Vec<&mut String> = Vec::new();
+        for entry in &mut all {
+            texts.push(&mut entry.why);
+            for verdict in &mut entry.verdicts {
+                texts.extend([&mut verdict.why, &mut verdict.lifts]);
+            }
+        }
+        self.veil(&sight, texts).await?;
+        Ok(all)
+    }
+}
+
+/// An instance in the tree.
+struct Leaf {
+    version: String,
+    state: String,
+    weight: i64,
+    restarts: i64,
+    address: String,
+    message: String,
+    draining: bool,
+}
+
+/// A product in the tree.
+struct Branch {
+    path: String,
+    runs: String,
+    health: String,
+    deployment: Option<DeploymentId>,
+    since: Option<Markup>,
+    moving: String,
+    moving_status: String,
+    moving_id: Option<DeploymentId>,
+    url: String,
+    leaves: Vec<Leaf>,
+}
+
+/// A machine that products run on.
+struct Machine {
+    name: String,
+    online: bool,
+    branches: Vec<Branch>,
+}
+
+#[derive(Template)]
+#[template(path = "views/tree.html")]
+struct Tree {
+    name: String,
+    bar: Markup,
+    counts: Vec<StateCount>,
+    installs: i64,
+    hidden: i64,
+    edges: i64,
+    behind: i64,
+    machines: Vec<Machine>,
+}
+
+struct Line {
+    id: EnvironmentId,
+    product: String,
+    runs: String,
+    target: String,
+    state: String,
+    why: String,
+    verdicts: Vec<PlanVerdict>,
+}
+
+struct Entry {
+    at: Markup,
+    plan: LoggedPlan,
+}
+
+struct Next {
+    label: String,
+    from: Markup,
+    to: Markup,
+}
+
+#[derive(Deserialize)]
+struct WhyQuery {
+    #[serde(default)]
+    product: String,
+    #[serde(default)]
+    version: String,
+}
+
+#[derive(Template)]
+#[template(path = "views/environment.html")]
+struct Page {
+    name: String,
+    declared: bool,
+    channel: String,
+    always: bool,
+    open: bool,
+    held: Vec<String>,
+    tree: Tree,
+    lines: Vec<Line>,
+    drifted: Vec<(String, String)>,
+    calendar: Option<Markup>,
+    openings: Vec<Next>,
+    log: Vec<Entry>,
+    product: String,
+    version: String,
+    why: Option<WhyNot>,
+    problem: Option<String>,
+}
+
+async fn tree(
+    delivery: &Delivery,
+    name: &str,
+    places: &[store::Place],
+    counted: &[store::Counted],
+) -> Result<Tree> {
+    let ids: Vec<EnvironmentId> = places.iter().map(|place| place.id).collect();
+    let running = instances::in_environments(&delivery.db, &ids).await?;
+    let deployments: HashSet<DeploymentId> = running.iter().map(|instance| instance.deployment_id).collect();
+    let deployments: Vec<DeploymentId> = deployments.into_iter().collect();
+    let versions: HashMap<DeploymentId, String> = store::versions(&delivery.db, &deployments)
+        .await?
+        .into_iter()
+        .map(|row| (row.id, row.version))
+        .collect();
+    let since = delivery.now().minus(EDGE_SILENCE);
+    let revision = fleet::revision(&delivery.db, crate::fleet::Channel::Edge).await?;
+    let mut leaves: HashMap<EnvironmentId, Vec<Leaf>> = HashMap::new();
+    for instance in running {
+        leaves.entry(instance.environment_id).or_default().push(Leaf {
+            version: versions.get(&instance.deployment_id).cloned().unwrap_or_default(),
+            draining: instance.desired == desired::DRAIN,
+            weight: instance.weight,
+            restarts: instance.restarts,
+            address: instance.address.unwrap_or_default(),
+            message: instance
+                .message
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .chars()
+                .take(160)
+                .collect(),
+            state: instance.state,
+        });
+    }
+    let mut machines: BTreeMap<String, Machine> = BTreeMap::new();
+    for place in places {
+        let agent = place.agent.clone().unwrap_or_default();
+        let machine = machines.entry(agent.clone()).or_insert_with(|| Machine {
+            name: agent,
+            online: place.agent_online.unwrap_or(false),
+            branches: Vec::new(),
+        });
+        machine.branches.push(Branch {
+            path: place.project_path.clone(),
+            health: health(place).to_owned(),
+            runs: place.runs.clone().unwrap_or_default(),
+            deployment: place.serving_id,
+            since: place.since.map(when),
+            moving: place.moving.clone().unwrap_or_default(),
+            moving_status: place.moving_status.clone().unwrap_or_default(),
+            moving_id: place.moving_id,
+            url: place.url.clone().unwrap_or_default(),
+            leaves: leaves.remove(&place.id).unwrap_or_default(),
+        });
+    }
+    let counts = in_order(|state| counted.iter().find(|c| c.state == state).map_or(0, |c| c.n));
+    let installs: i64 = counted.iter().map(|c| c.n).sum();
+    Ok(Tree {
+        name: name.to_owned(),
+        bar: chart::bar("Products by state", &chart::parts(&counts)),
+        counts,
+        hidden: installs - i64::try_from(places.len()).unwrap_or(0),
+        installs,
+        edges: store::edges(&delivery.db, since).await?,
+        behind: fleet::edges_behind(&delivery.db, revision, since).await?,
+        machines: machines.into_values().collect(),
+    })
+}
+
+async fn environment(
+    State(delivery): State<Delivery>,
+    PathOf(name): PathOf<String>,
+    Params(query): Params<WhyQuery>,
+    ui: Ui,
+) -> Answer<Response> {
+    let sight = delivery.sight(ui.caller()).await?;
+    let (mut places, counted) = tokio::try_join!(
+        store::of_site(&delivery.db, &sight, &name, ROWS),
+        store::site_counts(&delivery.db, &sight, &name),
+    )
+    .map_err(bascule_core::Problem::from)?;
+    if places.is_empty() {
+        return Err(site::service::unknown_site(&name).into());
+    }
+    places.sort_by(|a, b| a.project_path.cmp(&b.project_path));
+    let tree = tree(&delivery, &name, &places, &counted).await?;
+    if ui.is_fragment() {
+        return ui.fragment(&tree);
+    }
+    let ids: Vec<EnvironmentId> = places.iter().map(|place| place.id).collect();
+    let mut verdicts: HashMap<EnvironmentId, Vec<PlanVerdict>> = store::verdicts(&delivery.db, &ids)
+        .await?
+        .into_iter()
+        .map(|row| (row.environment_id, row.verdicts.0.into_iter().map(told).collect()))
+        .collect();
+    let mut lines: Vec<Line> = places
+        .into_iter()
+        .map(|place| Line {
+            verdicts: verdicts.remove(&place.id).unwrap_or_default(),
+            id: place.id,
+            product: place.project_path,
+            runs: place.runs.unwrap_or_default(),
+            target: place.target.unwrap_or_default(),
+            state: place.state.unwrap_or_default(),
+            why: place.why.unwrap_or_default(),
+        })
+        .collect();
+    let mut texts: Vec<&mut String> = Vec::new();
+    for line in &mut lines {
+        texts.push(&mut line.why);
+        for verdict in &mut line.verdicts {
+            texts.extend([&mut verdict.why, &mut verdict.lifts]);
+        }
+    }
+    delivery.veil(&sight, texts).await?;
+
+    let (mut why, mut problem) = (None, None);
+    if !query.product.is_empty() && !query.version.trim().is_empty() {
+        match delivery
+            .why_not_seen(ui.caller(), &name, &query.product, query.version.trim())
+            .await
+        {
+            Ok(found) => why = Some(found),
+            Err(refused) if refused.status < 500 => {
+                problem = Some(format!("{} {}", refused.what, refused.next))
+            }
+            Err(refused) => return Err(refused.into()),
+        }
+    }
+    let windows = windows(&delivery, &name).await?;
+    let log = delivery.logged(ui.caller(), &name, LOGGED).await?;
+    let page = Page {
+        declared: windows.declared,
+        channel: windows.channel,
+        always: windows.always,
+        open: windows.open,
+        held: windows.held,
+        calendar: windows.calendar,
+        openings: windows.openings,
+        drifted: lines
+            .iter()
+            .filter(|line| line.state == "drifted")
+            .map(|line| (line.product.clone(), line.why.clone()))
+            .collect(),
+        log: log
+            .into_iter()
+            .map(|plan| Entry {
+                at: when(plan.at),
+                plan,
+            })
+            .collect(),
+        tree,
+        lines,
+        product: query.product,
+        version: query.version,
+        why,
+        problem,
+        name: name.clone(),
+    };
+    let crumbs = [
+        Crumb::to("Environments", "/environments"),
+        Crumb::to("Fleet", "/plans"),
+        Crumb::here(name.as_str()),
+    ];
+    ui.page(
+        Section::Environments,
+        &format!("Environment {name}"),
+        &crumbs,
+        &page,
+    )
+}
+
+struct Windows {
+    declared: bool,
+    channel: String,
+    always: bool,
+    open: bool,
+    held: Vec<String>,
+    calendar: Option<Markup>,
+    openings: Vec<Next>,
+}
+
+async fn windows(delivery: &Delivery, name: &str) -> Result<Windows> {
+    let (days, most) = AHEAD;
+    let now = delivery.now();
+    let to = now.plus(Duration::from_secs(days * 86_400));
+    let declared = delivery.site(name).await?;
+    let calendar = declared
+        .as_ref()
+        .and_then(site::Site::calendar)
+        .unwrap_or_default();
+    let suppressed = sites::suppressed(&delivery.db, now).await?;
+    let openings: Vec<Opening> = calendar.openings_between(now, to, most);
+    let spans = map::spans(&openings, &suppressed, name, to);
+    let row = chart::Row {
+        label: "windows".to_owned(),
+        href: String::new(),
+        spans,
+    };
+    let title = format!("Windows of {name} within {days} days; the list holds the next ones");
+    let month = now.plus(Duration::from_secs(62 * 86_400));
+    Ok(Windows {
+        declared: declared.is_some(),
+        channel: declared.map(|site| site.channel).unwrap_or_default(),
+        always: calendar.is_always(),
+        open: calendar.is_open(now),
+        held: suppressed
+            .iter()
+            .filter(|open| open.site == name || open.site == "*")
+            .map(|open| open.reason.clone())
+            .collect(),
+        calendar: (!calendar.is_always() || !row.spans.is_empty())
+            .then(|| chart::timeline(&title, &[row], now, to)),
+        openings: calendar
+            .openings_between(now, month, LISTED)
+            .into_iter()
+            .map(|opening| Next {
+                label: opening.label,
+                from: when(opening.from),
+                to: when(opening.to),
+            })
+            .collect(),
+    })
+}

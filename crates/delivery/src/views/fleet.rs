@@ -1,0 +1,130 @@
+//! The fleet: every product in every environment, filtered while one types.
+
+use super::{Ask, STATES, chart, in_order, or_dash, sign, store, tier, tone, words};
+use crate::Delivery;
+use askama::Template;
+use axum::{extract::State, routing::get};
+use bascule_core::{Caller, Result};
+use bascule_web::{Access, Answer, Crumb, Markup, Params, Routes, Section, Ui, commas, icon, url_encode};
+use bascule_wire::views::{FleetLine, FleetPage, StateCount};
+use serde::Deserialize;
+
+pub(super) fn routes() -> Routes<Delivery> {
+    Routes::new().page("GET", "/plans", Access::SignedIn, get(fleet))
+}
+
+/// Rows on one page.
+const ROWS: i64 = 100;
+
+/// What the form and the API ask.
+#[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
+pub(super) struct FleetQuery {
+    /// Words, each of which stands in product, environment, version or reason.
+    #[serde(default)]
+    pub q: String,
+    /// In this state alone.
+    #[serde(default)]
+    pub state: String,
+    /// The last page's `next`.
+    #[serde(default)]
+    pub after: String,
+}
+
+impl Delivery {
+    /// A page of the fleet, of what the caller may read.
+    pub(super) async fn fleet(&self, caller: &Caller, query: &FleetQuery) -> Result<FleetPage> {
+        let sight = self.sight(caller).await?;
+        let ask = Ask::new(&query.q, &query.state, &query.after);
+        let (rows, counted) = tokio::try_join!(
+            store::fleet(&self.db, &sight, &ask, ROWS + 1),
+            store::counts(&self.db, &sight, &ask.words),
+        )?;
+        let more = rows.len() > usize::try_from(ROWS).unwrap_or(0);
+        let mut items: Vec<FleetLine> = rows
+            .into_iter()
+            .take(usize::try_from(ROWS).unwrap_or(0))
+            .map(line)
+            .collect();
+        self.veil(&sight, items.iter_mut().map(|line| &mut line.why).collect())
+            .await?;
+        let counts = in_order(|state| counted.iter().find(|c| c.state == state).map_or(0, |c| c.n));
+        Ok(FleetPage {
+            found: counts
+                .iter()
+                .filter(|counted| ask.state.is_empty() || counted.state == ask.state)
+                .map(|counted| counted.count)
+                .sum(),
+            next: items
+                .last()
+                .filter(|_| more)
+                .map(|last| format!("{}:{}", last.environment, last.product)),
+            counts,
+            items,
+        })
+    }
+}
+
+fn line(row: store::Line) -> FleetLine {
+    FleetLine {
+        environment: row.name,
+        tier: tier(&row.tier),
+        product: row.project_path,
+        declared: row.declared,
+        state: row.state,
+        current: row.current,
+        target: row.target,
+        step: row.step,
+        why: row.why,
+        at: row.at,
+    }
+}
+
+#[derive(Template)]
+#[template(path = "views/fleet_table.html")]
+struct Table {
+    q: String,
+    state: String,
+    after: String,
+    bar: Markup,
+    counts: Vec<StateCount>,
+    found: String,
+    lines: Vec<FleetLine>,
+    next: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "views/fleet.html")]
+struct Page {
+    q: String,
+    state: String,
+    states: [&'static str; 7],
+    table: Table,
+    /// Nothing is planned anywhere.
+    empty: bool,
+}
+
+async fn fleet(State(delivery): State<Delivery>, Params(query): Params<FleetQuery>, ui: Ui) -> Answer {
+    let page = delivery.fleet(ui.caller(), &query).await?;
+    let table = Table {
+        bar: chart::bar("Installs by state", &chart::parts(&page.counts)),
+        counts: page.counts,
+        found: commas(page.found),
+        lines: page.items,
+        next: page.next,
+        q: query.q.clone(),
+        state: query.state.clone(),
+        after: query.after,
+    };
+    if ui.is_fragment() {
+        return ui.fragment(&table);
+    }
+    let page = Page {
+        empty: table.counts.is_empty() && query.q.is_empty() && query.state.is_empty(),
+        q: query.q,
+        state: query.state,
+        states: STATES,
+        table,
+    };
+    let crumbs = [Crumb::to("Environments", "/environments"), Crumb::here("Fleet")];
+    ui.page(Section::Environments, "Fleet", &crumbs, &page)
+}

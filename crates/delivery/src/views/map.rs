@@ -1,0 +1,322 @@
+//! The view of those who keep environments running: all of them with their health, the plans that wait and why, and
+//! when windows open.
+
+use super::{Ask, STATES, Sight, chart, in_order, sign, store, tone, words};
+use crate::{Delivery, site::store as sites};
+use askama::Template;
+use axum::{extract::State, routing::get};
+use bascule_core::{Result, Timestamp};
+use bascule_web::{Access, Answer, Markup, Params, Routes, Section, Ui, commas, icon, url_encode, when};
+use bascule_wire::views::StateCount;
+use serde::Deserialize;
+use std::{collections::BTreeMap, time::Duration};
+
+pub(super) fn routes() -> Routes<Delivery> {
+    Routes::new().page("GET", "/environments", Access::SignedIn, get(map))
+}
+
+/// Environments on one page.
+const TILES: i64 = 60;
+/// Plans that are looked at for what they wait for, and of these the ones that are shown.
+const WAITING: (i64, usize) = (1_000, 8);
+/// Lines of the calendar.
+const LINES: usize = 24;
+/// How far the calendar looks, in days, and openings of one environment within it.
+const AHEAD: (u64, usize) = (7, 60);
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct MapQuery {
+    #[serde(default)]
+    q: String,
+    #[serde(default)]
+    state: String,
+    /// The last environment of the page before.
+    #[serde(default)]
+    from: String,
+}
+
+/// An environment on the map.
+struct Tile {
+    name: String,
+    health: &'static str,
+    production: bool,
+    declared: bool,
+    installs: String,
+    first: String,
+    bar: Markup,
+    counts: Vec<StateCount>,
+    ill: i64,
+    silent: i64,
+    held: bool,
+}
+
+#[derive(Template)]
+#[template(path = "views/tiles.html")]
+struct Tiles {
+    q: String,
+    state: String,
+    tiles: Vec<Tile>,
+    next: Option<String>,
+    /// Why nothing changes anywhere.
+    stop: Option<String>,
+}
+
+struct Wait {
+    environment: String,
+    product: String,
+    state: String,
+    why: String,
+    since: Markup,
+}
+
+/// A kind of constraint and how many plans it holds.
+struct Kind {
+    label: String,
+    count: String,
+    bar: Markup,
+}
+
+#[derive(Template)]
+#[template(path = "views/map.html")]
+struct Page {
+    q: String,
+    state: String,
+    states: [&'static str; 7],
+    empty: bool,
+    tiles: Tiles,
+    bar: Markup,
+    counts: Vec<StateCount>,
+    kinds: Vec<Kind>,
+    waits: Vec<Wait>,
+    waiting: i64,
+    calendar: Option<Markup>,
+    openings: Vec<Coming>,
+}
+
+/// An opening that comes next, in words.
+struct Coming {
+    environment: String,
+    label: String,
+    at: Markup,
+}
+
+fn tile(row: store::Tile, suppressed: bool) -> Tile {
+    let counts = in_order(|state| match state {
+        "up_to_date" => row.up_to_date,
+        "moving" => row.moving,
+        "ready" => row.ready,
+        "held" => row.held,
+        "blocked" => row.blocked,
+        "coupled" => row.coupled,
+        _ => row.drifted,
+    });
+    let ill = row.serving - row.healthy;
+    Tile {
+        health: match () {
+            () if row.silent > 0 => "silent",
+            () if ill > 0 => "unhealthy",
+            () if row.serving == 0 => "empty",
+            () => "healthy",
+        },
+        production: row.production > 0,
+        declared: row.declared > 0,
+        installs: commas(row.installs),
+        first: row.first,
+        bar: chart::bar(&row.name, &chart::parts(&counts)),
+        counts,
+        ill,
+        silent: row.silent,
+        held: suppressed,
+        name: row.name,
+    }
+}
+
+impl Delivery {
+    async fn tiles(&self, sight: &Sight, query: &MapQuery) -> Result<Tiles> {
+        let ask = Ask::new(&query.q, &query.state, "");
+        let mut rows = store::tiles(&self.db, sight, &ask, &query.from, TILES + 1).await?;
+        let most = usize::try_from(TILES).unwrap_or(0);
+        let more = rows.len() > most;
+        rows.truncate(most);
+        let suppressed = sites::suppressed(&self.db, self.now()).await?;
+        Ok(Tiles {
+            next: rows.last().filter(|_| more).map(|last| last.name.clone()),
+            tiles: rows
+                .into_iter()
+                .map(|row| {
+                    let held = suppressed.iter().any(|open| open.site == row.name);
+                    tile(row, held)
+                })
+                .collect(),
+            stop: suppressed
+                .iter()
+                .find(|open| open.site == "*")
+                .map(|open| open.reason.clone()),
+            q: query.q.clone(),
+            state: query.state.clone(),
+        })
+    }
+
+    /// When windows open within days, of environments that have any.
+    async fn calendar(&self, names: &[String]) -> Result<(Option<Markup>, Vec<Coming>)> {
+        let (days, most) = AHEAD;
+        let now = self.now();
+        let to = now.plus(Duration::from_secs(days * 86_400));
+        let suppressed = sites::suppressed(&self.db, now).await?;
+        let mut rows = Vec::new();
+        let mut coming: Vec<(Timestamp, Coming)> = Vec::new();
+        for store::Body { name, body } in store::bodies(&self.db, names).await? {
+            let Some(calendar) = body.0.calendar().filter(|calendar| !calendar.is_always()) else {
+                continue;
+            };
+            if rows.len() == LINES {
+                break;
+            }
+            let openings = calendar.openings_between(now, to, most);
+            if let Some(next) = openings.first() {
+                coming.push((
+                    next.from,
+                    Coming {
+                        environment: name.clone(),
+                        label: next.label.clone(),
+                        at: when(next.from),
+                    },
+                ));
+            }
+            rows.push(chart::Row {
+                spans: spans(&openings, &suppressed, &name, to),
+                href: format!("/plans/{}", url_encode(&name)),
+                label: name,
+            });
+        }
+        coming.sort_by_key(|(at, _)| *at);
+        let title = format!("When windows open within {days} days; the list holds the next of each");
+        Ok((
+            (!rows.is_empty()).then(|| chart::timeline(&title, &rows, now, to)),
+            coming.into_iter().map(|(_, coming)| coming).take(LINES).collect(),
+        ))
+    }
+}
+
+/// Openings, and the stretches in which they count nothing because changes are held.
+pub(super) fn spans(
+    openings: &[bascule_planner::calendar::Opening],
+    suppressed: &[crate::site::Suppressed],
+    name: &str,
+    to: Timestamp,
+) -> Vec<chart::Span> {
+    let windows = openings.iter().map(|opening| chart::Span {
+        from: opening.from,
+        to: opening.to,
+        class: "window",
+        label: format!("window {}, until {}", opening.label, opening.to),
+    });
+    let holds = suppressed
+        .iter()
+        .filter(|open| open.site == name || open.site == "*")
+        .map(|open| chart::Span {
+            from: open.opened_at,
+            to: open.until_at.unwrap_or(to),
+            class: "suppressed",
+            label: format!("changes are held: {}", open.reason),
+        });
+    windows.chain(holds).collect()
+}
+
+/// How many plans each kind of constraint holds.
+fn kinds(rows: &[store::Waiting]) -> Vec<Kind> {
+    let mut all: BTreeMap<String, i64> = BTreeMap::new();
+    for row in rows {
+        let held = row.verdicts.0.iter().filter(|verdict| !verdict.allows());
+        let mut some = false;
+        for verdict in held {
+            some = true;
+            *all.entry(verdict.kind.clone()).or_default() += 1;
+        }
+        if !some {
+            *all.entry(row.state.clone()).or_default() += 1;
+        }
+    }
+    let most = all.values().copied().max().unwrap_or(1);
+    let mut all: Vec<(String, i64)> = all.into_iter().collect();
+    all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    all.into_iter()
+        .take(8)
+        .map(|(kind, count)| {
+            let part = |class: &str, label: &str, count| chart::Part {
+                class: class.to_owned(),
+                label: label.to_owned(),
+                count,
+            };
+            let label = words(&kind);
+            Kind {
+                bar: chart::bar(
+                    &label,
+                    &[
+                        part("fill-held", "plans held", count),
+                        part("fill-none", "of the others", most - count),
+                    ],
+                ),
+                count: commas(count),
+                label,
+            }
+        })
+        .collect()
+}
+
+async fn map(State(delivery): State<Delivery>, Params(query): Params<MapQuery>, ui: Ui) -> Answer {
+    let sight = delivery.sight(ui.caller()).await?;
+    let tiles = delivery.tiles(&sight, &query).await?;
+    if ui.is_fragment() {
+        return ui.fragment(&tiles);
+    }
+    let (most, shown) = WAITING;
+    let (counted, waiting) = tokio::try_join!(
+        store::counts(&delivery.db, &sight, &[]),
+        store::waiting(&delivery.db, &sight, most),
+    )
+    .map_err(bascule_core::Problem::from)?;
+    let counts = in_order(|state| counted.iter().find(|c| c.state == state).map_or(0, |c| c.n));
+    let kinds = kinds(&waiting);
+    let mut waits: Vec<(store::Waiting, String)> = waiting
+        .into_iter()
+        .take(shown)
+        .map(|row| {
+            let why = row.why.clone();
+            (row, why)
+        })
+        .collect();
+    delivery
+        .veil(&sight, waits.iter_mut().map(|(_, why)| why).collect())
+        .await?;
+    let names: Vec<String> = tiles.tiles.iter().map(|tile| tile.name.clone()).collect();
+    let (calendar, openings) = delivery.calendar(&names).await?;
+    let page = Page {
+        empty: tiles.tiles.is_empty() && query.q.is_empty() && query.state.is_empty(),
+        bar: chart::bar("Installs by state", &chart::parts(&counts)),
+        waiting: counts
+            .iter()
+            .filter(|c| matches!(c.state.as_str(), "held" | "blocked" | "coupled" | "drifted"))
+            .map(|c| c.count)
+            .sum(),
+        counts,
+        kinds,
+        waits: waits
+            .into_iter()
+            .map(|(row, why)| Wait {
+                since: when(row.at),
+                environment: row.name,
+                product: row.project_path,
+                state: row.state,
+                why,
+            })
+            .collect(),
+        calendar,
+        openings,
+        q: query.q,
+        state: query.state,
+        states: STATES,
+        tiles,
+    };
+    ui.page(Section::Environments, "Environments", &[], &page)
+}

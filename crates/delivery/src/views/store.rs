@@ -1,0 +1,578 @@
+//! The queries of the views. Each reads a page or one environment's worth, whatever the size of the fleet.
+
+use super::{Ask, Sight};
+use bascule_core::{DeploymentId, EnvironmentId, ProjectId, ReleaseId, Timestamp};
+use bascule_planner::Verdict;
+use bascule_store::{Json, Query, Result, ToSql, Value, args, row};
+
+/// Conditions and the values they bind.
+struct Clause {
+    sql: String,
+    args: Vec<Value>,
+}
+
+impl Clause {
+    fn new() -> Self {
+        Self {
+            sql: "1 = 1".to_owned(),
+            args: Vec::new(),
+        }
+    }
+
+    fn bind(&mut self, value: &(impl ToSql + ?Sized)) -> String {
+        self.args.push(value.to_sql());
+        format!("${}", self.args.len())
+    }
+
+    fn bind_all<T: ToSql>(&mut self, values: &[T]) -> String {
+        let all: Vec<String> = values.iter().map(|value| self.bind(value)).collect();
+        all.join(", ")
+    }
+
+    fn and(&mut self, condition: &str) {
+        self.sql.push_str(" AND ");
+        self.sql.push_str(condition);
+    }
+
+    /// Only what the caller may read.
+    fn seen(&mut self, sight: &Sight) {
+        match sight {
+            Sight::All => {}
+            Sight::Some(projects) if projects.is_empty() => self.and("1 = 0"),
+            Sight::Some(projects) => {
+                let all: Vec<ProjectId> = projects.iter().copied().collect();
+                let places = self.bind_all(&all);
+                self.and(&format!("e.project_id IN ({places})"));
+            }
+        }
+    }
+
+    /// Each word stands in one of the columns.
+    fn words(&mut self, words: &[String], columns: &[&str]) {
+        for word in words {
+            let place = self.bind(pattern(word).as_str());
+            let any: Vec<String> = columns
+                .iter()
+                .map(|column| format!("LOWER({column}) LIKE {place} ESCAPE '\\'"))
+                .collect();
+            self.and(&format!("({})", any.join(" OR ")));
+        }
+    }
+
+    /// Of a page of the fleet.
+    fn ask(&mut self, sight: &Sight, words: &[String]) {
+        self.seen(sight);
+        let mut columns = vec!["e.project_path", "e.name", "p.current", "p.target"];
+        // A reason may name products that others do not see; who does not see all must not find out by asking.
+        if matches!(sight, Sight::All) {
+            columns.push("p.why");
+        }
+        self.words(words, &columns);
+    }
+}
+
+/// A word as a pattern, with nothing in it that is special there.
+fn pattern(word: &str) -> String {
+    let mut text = String::from("%");
+    for c in word.to_lowercase().chars() {
+        if matches!(c, '%' | '_' | '\\') {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text.push('%');
+    text
+}
+
+row! { struct Id { id: ProjectId } }
+
+/// Projects that have an environment: what a caller sees is never more.
+pub(crate) async fn projects(db: &impl Query) -> Result<Vec<ProjectId>> {
+    let sql = "SELECT DISTINCT project_id AS id FROM environment LIMIT 100000";
+    Ok(db
+        .all::<Id>(sql, args![])
+        .await?
+        .into_iter()
+        .map(|row| row.id)
+        .collect())
+}
+
+row! {
+    pub(crate) struct Named {
+        pub project_path: String,
+        pub project_id: ProjectId,
+    }
+}
+
+/// The products among these paths.
+pub(crate) async fn named(db: &impl Query, paths: &[String]) -> Result<Vec<Named>> {
+    const AT_ONCE: usize = 500;
+    let mut all = Vec::new();
+    for some in paths.chunks(AT_ONCE) {
+        let mut clause = Clause::new();
+        let places = clause.bind_all(some);
+        let sql = format!(
+            "SELECT DISTINCT project_path, project_id FROM environment WHERE project_path IN ({places}) LIMIT 1000"
+        );
+        all.extend(db.all::<Named>(&sql, clause.args).await?);
+    }
+    Ok(all)
+}
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(crate) struct Line {
+        pub name: String,
+        pub tier: String,
+        pub project_path: String,
+        pub declared: bool,
+        pub state: String,
+        pub current: String,
+        pub target: String,
+        pub step: String,
+        pub why: String,
+        pub at: Timestamp,
+    }
+}
+
+const LINE: &str =
+    "e.name, e.tier, e.project_path, e.declared, p.state, p.current, p.target, p.step, p.why, p.at";
+
+/// A page of the fleet, by environment and product, after a place.
+pub(crate) async fn fleet(db: &impl Query, sight: &Sight, ask: &Ask, limit: i64) -> Result<Vec<Line>> {
+    let mut clause = Clause::new();
+    clause.ask(sight, &ask.words);
+    if !ask.state.is_empty() {
+        let place = clause.bind(ask.state.as_str());
+        clause.and(&format!("p.state = {place}"));
+    }
+    if let Some((name, path)) = &ask.after {
+        let (name, path) = (clause.bind(name.as_str()), clause.bind(path.as_str()));
+        clause.and(&format!("(e.name, e.project_path) > ({name}, {path})"));
+    }
+    let limit = clause.bind(&limit);
+    let sql = format!(
+        "SELECT {LINE} FROM environment e JOIN plan p ON p.environment_id = e.id WHERE {}
+         ORDER BY e.name, e.project_path LIMIT {limit}",
+        clause.sql
+    );
+    db.all(&sql, clause.args).await
+}
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(crate) struct Counted {
+        pub state: String,
+        pub n: i64,
+    }
+}
+
+/// How many installs stand in each state.
+pub(crate) async fn counts(db: &impl Query, sight: &Sight, words: &[String]) -> Result<Vec<Counted>> {
+    if words.is_empty() && matches!(sight, Sight::All) {
+        // Answered from the index on states alone.
+        let sql = "SELECT state, COUNT(*) AS n FROM plan GROUP BY state LIMIT 100";
+        return db.all(sql, args![]).await;
+    }
+    let mut clause = Clause::new();
+    clause.ask(sight, words);
+    let sql = format!(
+        "SELECT p.state, COUNT(*) AS n FROM environment e JOIN plan p ON p.environment_id = e.id WHERE {}
+         GROUP BY p.state LIMIT 100",
+        clause.sql
+    );
+    db.all(&sql, clause.args).await
+}
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(crate) struct ProductRow {
+        pub project_path: String,
+        pub installs: i64,
+        pub newest: Option<String>,
+        pub recalled: i64,
+        pub up_to_date: i64,
+        pub moving: i64,
+        pub ready: i64,
+        pub held: i64,
+        pub blocked: i64,
+        pub coupled: i64,
+        pub drifted: i64,
+    }
+}
+
+/// Products by path, after one.
+pub(crate) async fn products(
+    db: &impl Query,
+    sight: &Sight,
+    words: &[String],
+    after: &str,
+    limit: i64,
+) -> Result<Vec<ProductRow>> {
+    let mut clause = Clause::new();
+    clause.seen(sight);
+    clause.words(words, &["e.project_path"]);
+    let after = clause.bind(after);
+    clause.and(&format!("e.project_path > {after}"));
+    let limit = clause.bind(&limit);
+    let states: Vec<String> = super::STATES
+        .iter()
+        .map(|state| format!("SUM(CASE WHEN p.state = '{state}' THEN 1 ELSE 0 END) AS {state}"))
+        .collect();
+    let sql = format!(
+        "SELECT e.project_path, COUNT(*) AS installs, {},
+                (SELECT c.version FROM product x JOIN catalogue_release c ON c.release_id = x.release_id
+                 WHERE x.project_id = e.project_id) AS newest,
+                (SELECT COUNT(*) FROM catalogue_release r
+                 WHERE r.project_id = e.project_id AND r.recall_reason IS NOT NULL) AS recalled
+         FROM environment e LEFT JOIN plan p ON p.environment_id = e.id WHERE {}
+         GROUP BY e.project_path, e.project_id ORDER BY e.project_path LIMIT {limit}",
+        states.join(", "),
+        clause.sql
+    );
+    db.all(&sql, clause.args).await
+}
+
+row! {
+    /// A product in an environment, with all that the views show of it.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Place {
+        pub id: EnvironmentId,
+        pub project_path: String,
+        pub name: String,
+        pub tier: String,
+        pub declared: bool,
+        pub url: Option<String>,
+        pub agent: Option<String>,
+        pub agent_online: Option<bool>,
+        pub serving_id: Option<DeploymentId>,
+        pub release_id: Option<ReleaseId>,
+        pub runs: Option<String>,
+        pub since: Option<Timestamp>,
+        pub moving_id: Option<DeploymentId>,
+        pub moving: Option<String>,
+        pub moving_status: Option<String>,
+        pub health: Option<String>,
+        pub state: Option<String>,
+        pub target: Option<String>,
+        pub step: Option<String>,
+        pub why: Option<String>,
+    }
+}
+
+/// Those that need a look first.
+const URGENT: &str =
+    "CASE p.state WHEN 'coupled' THEN 0 WHEN 'drifted' THEN 1 WHEN 'held' THEN 2 WHEN 'blocked' THEN 3
+     WHEN 'moving' THEN 4 WHEN 'ready' THEN 5 ELSE 6 END";
+
+async fn places(db: &impl Query, clause: Clause, order: &str, limit: i64) -> Result<Vec<Place>> {
+    let sql = format!(
+        "SELECT e.id, e.project_path, e.name, e.tier, e.declared, e.url, a.name AS agent, a.online AS agent_online,
+                e.serving_id, d.release_id, d.version AS runs, d.finished_at AS since, o.id AS moving_id,
+                o.version AS moving, o.status AS moving_status,
+                (SELECT i.state FROM instance i WHERE i.deployment_id = e.serving_id AND i.desired = 'run'
+                 ORDER BY i.id DESC LIMIT 1) AS health,
+                p.state, p.target, p.step, p.why
+         FROM environment e LEFT JOIN agent a ON a.id = e.agent_id LEFT JOIN deployment d ON d.id = e.serving_id
+              LEFT JOIN deployment o ON o.environment_id = e.id AND o.finished_at IS NULL
+              LEFT JOIN plan p ON p.environment_id = e.id
+         WHERE {} ORDER BY {order} LIMIT {limit}",
+        clause.sql
+    );
+    db.all(&sql, clause.args).await
+}
+
+/// Where a product belongs.
+pub(crate) async fn of_project(db: &impl Query, project: ProjectId, limit: i64) -> Result<Vec<Place>> {
+    let mut clause = Clause::new();
+    let place = clause.bind(&project);
+    clause.and(&format!("e.project_id = {place}"));
+    places(db, clause, &format!("{URGENT}, e.name"), limit).await
+}
+
+/// What belongs in an environment.
+pub(crate) async fn of_site(db: &impl Query, sight: &Sight, name: &str, limit: i64) -> Result<Vec<Place>> {
+    let mut clause = Clause::new();
+    let place = clause.bind(name);
+    clause.and(&format!("e.name = {place}"));
+    clause.seen(sight);
+    places(db, clause, &format!("{URGENT}, e.project_path"), limit).await
+}
+
+/// How many products the caller sees in an environment, by state.
+pub(crate) async fn site_counts(db: &impl Query, sight: &Sight, name: &str) -> Result<Vec<Counted>> {
+    let mut clause = Clause::new();
+    let place = clause.bind(name);
+    clause.and(&format!("e.name = {place}"));
+    clause.seen(sight);
+    let sql = format!(
+        "SELECT COALESCE(p.state, '') AS state, COUNT(*) AS n FROM environment e
+         LEFT JOIN plan p ON p.environment_id = e.id WHERE {} GROUP BY COALESCE(p.state, '') LIMIT 100",
+        clause.sql
+    );
+    db.all(&sql, clause.args).await
+}
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(crate) struct Verdicts {
+        pub environment_id: EnvironmentId,
+        pub verdicts: Json<Vec<Verdict>>,
+    }
+}
+
+/// What each constraint says, of some installs.
+pub(crate) async fn verdicts(db: &impl Query, ids: &[EnvironmentId]) -> Result<Vec<Verdicts>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut clause = Clause::new();
+    let places = clause.bind_all(ids);
+    let sql = format!("SELECT environment_id, verdicts FROM plan WHERE environment_id IN ({places})");
+    db.all(&sql, clause.args).await
+}
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(crate) struct Held {
+        pub name: String,
+        pub step: String,
+        pub target: String,
+        pub verdicts: Json<Vec<Verdict>>,
+    }
+}
+
+/// A product's plans that wait.
+pub(crate) async fn held(db: &impl Query, project: ProjectId) -> Result<Vec<Held>> {
+    let sql = "SELECT e.name, p.step, p.target, p.verdicts FROM environment e JOIN plan p ON p.environment_id = e.id
+               WHERE e.project_id = $1 AND p.state = 'held' ORDER BY e.name LIMIT 500";
+    db.all(sql, args![project]).await
+}
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(crate) struct Waiting {
+        pub name: String,
+        pub project_path: String,
+        pub state: String,
+        pub step: String,
+        pub target: String,
+        pub why: String,
+        pub verdicts: Json<Vec<Verdict>>,
+        pub at: Timestamp,
+    }
+}
+
+/// Plans that wait, those first that have waited longest.
+pub(crate) async fn waiting(db: &impl Query, sight: &Sight, limit: i64) -> Result<Vec<Waiting>> {
+    let mut clause = Clause::new();
+    clause.seen(sight);
+    let limit = clause.bind(&limit);
+    let sql = format!(
+        "SELECT e.name, e.project_path, p.state, p.step, p.target, p.why, p.verdicts, p.at
+         FROM plan p JOIN environment e ON e.id = p.environment_id
+         WHERE p.state IN ('held', 'blocked', 'coupled', 'drifted') AND {} ORDER BY p.at, e.id LIMIT {limit}",
+        clause.sql
+    );
+    db.all(&sql, clause.args).await
+}
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(crate) struct Logged {
+        pub project_path: String,
+        pub state: String,
+        pub current: String,
+        pub target: String,
+        pub step: String,
+        pub why: String,
+        pub verdicts: Json<Vec<Verdict>>,
+        pub at: Timestamp,
+    }
+}
+
+/// What was planned in an environment before, newest first.
+pub(crate) async fn log(db: &impl Query, sight: &Sight, name: &str, limit: i64) -> Result<Vec<Logged>> {
+    let mut clause = Clause::new();
+    let place = clause.bind(name);
+    clause.and(&format!("e.name = {place}"));
+    clause.seen(sight);
+    let limit = clause.bind(&limit);
+    let sql = format!(
+        "SELECT e.project_path, l.state, l.current, l.target, l.step, l.why, l.verdicts, l.at
+         FROM plan_log l JOIN environment e ON e.id = l.environment_id WHERE {}
+         ORDER BY l.at DESC, e.project_path LIMIT {limit}",
+        clause.sql
+    );
+    db.all(&sql, clause.args).await
+}
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(crate) struct Tile {
+        pub name: String,
+        pub production: i64,
+        pub declared: i64,
+        pub installs: i64,
+        pub first: String,
+        pub serving: i64,
+        pub healthy: i64,
+        pub silent: i64,
+        pub up_to_date: i64,
+        pub moving: i64,
+        pub ready: i64,
+        pub held: i64,
+        pub blocked: i64,
+        pub coupled: i64,
+        pub drifted: i64,
+    }
+}
+
+row! { struct Name { name: String } }
+
+/// Environments by name, after one; with at least one product in a state where one is named.
+pub(crate) async fn tiles(
+    db: &impl Query,
+    sight: &Sight,
+    ask: &Ask,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Tile>> {
+    let mut clause = Clause::new();
+    clause.seen(sight);
+    clause.words(&ask.words, &["e.name"]);
+    let after = clause.bind(after);
+    clause.and(&format!("e.name > {after}"));
+    let mut join = "";
+    if !ask.state.is_empty() {
+        join = "JOIN plan p ON p.environment_id = e.id";
+        let state = clause.bind(ask.state.as_str());
+        clause.and(&format!("p.state = {state}"));
+    }
+    let limit = clause.bind(&limit);
+    let sql = format!(
+        "SELECT DISTINCT e.name FROM environment e {join} WHERE {} ORDER BY e.name LIMIT {limit}",
+        clause.sql
+    );
+    let names: Vec<String> = db
+        .all::<Name>(&sql, clause.args)
+        .await?
+        .into_iter()
+        .map(|row| row.name)
+        .collect();
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Only what is shown is looked at closely.
+    let mut clause = Clause::new();
+    let places = clause.bind_all(&names);
+    clause.and(&format!("e.name IN ({places})"));
+    clause.seen(sight);
+    let states: Vec<String> = super::STATES
+        .iter()
+        .map(|state| format!("SUM(CASE WHEN p.state = '{state}' THEN 1 ELSE 0 END) AS {state}"))
+        .collect();
+    let sql = format!(
+        "SELECT e.name, SUM(CASE WHEN e.tier = 'production' THEN 1 ELSE 0 END) AS production,
+                SUM(CASE WHEN e.declared = TRUE THEN 1 ELSE 0 END) AS declared, COUNT(*) AS installs, MIN(e.project_path) AS first,
+                SUM(CASE WHEN e.serving_id IS NULL THEN 0 ELSE 1 END) AS serving,
+                SUM(CASE WHEN i.state = 'healthy' THEN 1 ELSE 0 END) AS healthy,
+                SUM(CASE WHEN a.online = FALSE THEN 1 ELSE 0 END) AS silent, {}
+         FROM environment e LEFT JOIN plan p ON p.environment_id = e.id LEFT JOIN agent a ON a.id = e.agent_id
+              LEFT JOIN instance i ON i.id = (SELECT MAX(x.id) FROM instance x
+                                              WHERE x.deployment_id = e.serving_id AND x.desired = 'run')
+         WHERE {} GROUP BY e.name ORDER BY e.name LIMIT 1000",
+        states.join(", "),
+        clause.sql
+    );
+    db.all(&sql, clause.args).await
+}
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(crate) struct Body {
+        pub name: String,
+        pub body: Json<crate::site::Site>,
+    }
+}
+
+/// The declarations of some environments.
+pub(crate) async fn bodies(db: &impl Query, names: &[String]) -> Result<Vec<Body>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut clause = Clause::new();
+    let places = clause.bind_all(names);
+    let sql = format!(
+        "SELECT name, body FROM site WHERE removed_at IS NULL AND name IN ({places}) ORDER BY name LIMIT 1000"
+    );
+    db.all(&sql, clause.args).await
+}
+
+row! {
+    #[derive(Clone, Debug)]
+    pub(crate) struct ReleaseRow {
+        pub release_id: ReleaseId,
+        pub version: String,
+        pub sha: String,
+        pub published_at: Timestamp,
+        pub recall_reason: Option<String>,
+    }
+}
+
+/// A product's releases, newest first.
+pub(crate) async fn releases(db: &impl Query, project: ProjectId) -> Result<Vec<ReleaseRow>> {
+    let sql = "SELECT release_id, version, sha, published_at, recall_reason FROM catalogue_release
+               WHERE project_id = $1 ORDER BY published_at DESC LIMIT 10000";
+    db.all(sql, args![project]).await
+}
+
+row! {
+    pub(crate) struct Entered {
+        pub release_id: ReleaseId,
+        pub channel: String,
+    }
+}
+
+/// The channels of a product's releases, in the order in which they were entered.
+pub(crate) async fn channels(db: &impl Query, project: ProjectId) -> Result<Vec<Entered>> {
+    let sql = "SELECT c.release_id, c.channel FROM catalogue_channel c
+               JOIN catalogue_release r ON r.release_id = c.release_id
+               WHERE r.project_id = $1 ORDER BY c.at, c.channel LIMIT 100000";
+    db.all(sql, args![project]).await
+}
+
+row! {
+    pub(crate) struct VersionOf {
+        pub id: DeploymentId,
+        pub version: String,
+    }
+}
+
+/// The versions of some deployments.
+pub(crate) async fn versions(db: &impl Query, ids: &[DeploymentId]) -> Result<Vec<VersionOf>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut clause = Clause::new();
+    let places = clause.bind_all(ids);
+    db.all(
+        &format!("SELECT id, version FROM deployment WHERE id IN ({places})"),
+        clause.args,
+    )
+    .await
+}
+
+/// Edges that were heard of since.
+pub(crate) async fn edges(db: &impl Query, since: Timestamp) -> Result<i64> {
+    db.count("SELECT COUNT(*) AS n FROM edge WHERE seen_at >= $1", args![since])
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_is_special_in_a_pattern_is_only_itself() {
+        assert_eq!(super::pattern("A_b%\\"), "%a\\_b\\%\\\\%");
+    }
+}
