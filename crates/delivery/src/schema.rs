@@ -125,7 +125,7 @@ const VIEWS: Migration = Migration {
     sql: "
         CREATE INDEX environment_place ON environment (name, project_path);
         CREATE INDEX environment_path ON environment (project_path, name);
-        CREATE INDEX plan_waits ON plan (state, at);
+        CREATE INDEX plan_waits ON plan (state, at, environment_id);
     ",
 };
 

@@ -13,7 +13,9 @@ use crate::{
 };
 use bascule_core::{AgentId, Clock as _, DeploymentId, Digest, InstanceId, SystemClock, Timestamp};
 use bascule_store::{Db, DbOptions, Query as _, args};
-use bascule_wire::agent::{AgentReport, DesiredState, InstanceReport, InstanceState, MachineFacts, Resources};
+use bascule_wire::agent::{
+    AgentReport, DesiredState, InstanceReport, InstanceState, MachineFacts, Resources,
+};
 use std::{
     fmt::Write as _,
     path::Path,
@@ -90,16 +92,30 @@ pub async fn measure() -> Result<String> {
     let idle = (cpu_seconds(platform.pid()) - cpu) / rested * 100.0;
     let rate = (agents.calls.load(Ordering::Relaxed) - calls) as f64 / rested;
     let memory_idle = resident_mib(platform.pid());
-    tell(&format!("at rest {idle:.1} % of a core, {memory_idle:.0} MiB, {rate:.0} calls a second"));
+    tell(&format!(
+        "at rest {idle:.1} % of a core, {memory_idle:.0} MiB, {rate:.0} calls a second"
+    ));
 
     let mut text = String::new();
     let mut slowest: (f64, String) = (0.0, String::new());
     for (name, path, table) in [
         ("fleet, first page", "/plans".to_owned(), true),
         ("fleet, one site", "/plans?q=site-0500".to_owned(), true),
-        ("fleet, one product and state", "/plans?q=p3&state=held".to_owned(), true),
-        ("fleet, no match", "/plans?q=nothing+is+called+so".to_owned(), true),
-        ("fleet, in the middle", "/plans?after=site-0500%3Ahub%2Fp0".to_owned(), true),
+        (
+            "fleet, one product and state",
+            "/plans?q=p3&state=held".to_owned(),
+            true,
+        ),
+        (
+            "fleet, no match",
+            "/plans?q=nothing+is+called+so".to_owned(),
+            true,
+        ),
+        (
+            "fleet, in the middle",
+            "/plans?after=site-0500%3Ahub%2Fp0".to_owned(),
+            true,
+        ),
         ("map of environments", "/environments".to_owned(), false),
         ("one environment", "/plans/site-0001".to_owned(), false),
         ("products", "/products".to_owned(), false),
@@ -132,7 +148,10 @@ pub async fn measure() -> Result<String> {
     let mut waits = Vec::new();
     for number in 0..PUSHES {
         // Another site each time; its installs are held by one more thing, or by one less.
-        std::fs::write(file(&fleet, number * 10), declaration(number * 10, products, true))?;
+        std::fs::write(
+            file(&fleet, number * 10),
+            declaration(number * 10, products, true),
+        )?;
         let before = SystemClock.now();
         push_to(&platform, &fleet, &format!("Approvals {number}"))?;
         let site = name(number * 10);
@@ -151,7 +170,10 @@ pub async fn measure() -> Result<String> {
             .max()
             .unwrap_or(before);
         waits.push(planned.since(pushed).as_secs_f64() * 1000.0);
-        tell(&format!("push to plan: {:.0} ms", waits.last().copied().unwrap_or_default()));
+        tell(&format!(
+            "push to plan: {:.0} ms",
+            waits.last().copied().unwrap_or_default()
+        ));
     }
     let memory = resident_mib(platform.pid());
     let failed = agents.failed.load(Ordering::Relaxed);

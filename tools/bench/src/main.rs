@@ -35,7 +35,9 @@ type Error = Box<dyn std::error::Error + Send + Sync>;
 type Result<T> = std::result::Result<T, Error>;
 
 /// Sections in the order of the report.
-const SECTIONS: &[&str] = &["git", "edge", "pushes", "start", "pages", "judge", "planner", "hub"];
+const SECTIONS: &[&str] = &[
+    "git", "edge", "pushes", "start", "pages", "judge", "planner", "hub",
+];
 
 #[tokio::main]
 async fn main() -> ExitCode {

@@ -180,7 +180,10 @@ mod tests {
             count,
         };
         let bar = bar("Installs", &[part("a", 3), part("<b>", 1)]).to_string();
-        assert!(bar.contains("aria-label=\"Installs: 3 a, 1 &#60;b&#62;\""), "{bar}");
+        assert!(
+            bar.contains("aria-label=\"Installs: 3 a, 1 &#60;b&#62;\""),
+            "{bar}"
+        );
         assert!(
             bar.contains("width=\"75.000%\"") && bar.contains("x=\"75.000%\""),
             "{bar}"

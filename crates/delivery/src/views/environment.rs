@@ -13,7 +13,8 @@ use axum::{extract::State, response::Response, routing::get};
 use bascule_core::{Caller, DeploymentId, EnvironmentId, Result};
 use bascule_planner::calendar::Opening;
 use bascule_web::{
-    Access, Answer, Crumb, Markup, Params, PathOf, Routes, Section, Ui, commas, icon, url_encode, when,
+    Access, Answer, Crumb, Markup, Params, PathOf, Routes, Section, Ui, commas, duration, icon, url_encode,
+    when,
 };
 use bascule_wire::{
     delivery::{PlanVerdict, WhyNot},
@@ -143,7 +144,7 @@ struct Entry {
 struct Next {
     label: String,
     from: Markup,
-    to: Markup,
+    span: String,
 }
 
 #[derive(Deserialize)]
@@ -301,7 +302,7 @@ async fn environment(
         {
             Ok(found) => why = Some(found),
             Err(refused) if refused.status < 500 => {
-                problem = Some(format!("{} {}", refused.what, refused.next))
+                problem = Some(format!("{} {}", refused.what, refused.next));
             }
             Err(refused) => return Err(refused.into()),
         }
@@ -396,7 +397,7 @@ async fn windows(delivery: &Delivery, name: &str) -> Result<Windows> {
             .map(|opening| Next {
                 label: opening.label,
                 from: when(opening.from),
-                to: when(opening.to),
+                span: duration(opening.to.since(opening.from)),
             })
             .collect(),
     })

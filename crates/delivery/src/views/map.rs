@@ -18,7 +18,7 @@ pub(super) fn routes() -> Routes<Delivery> {
 /// Environments on one page.
 const TILES: i64 = 60;
 /// Plans that are looked at for what they wait for, and of these the ones that are shown.
-const WAITING: (i64, usize) = (1_000, 8);
+const WAITING: (i64, usize) = (400, 8);
 /// Lines of the calendar.
 const LINES: usize = 24;
 /// How far the calendar looks, in days, and openings of one environment within it.

@@ -42,6 +42,8 @@ const PLACES: i64 = 5_000;
 const SHOWN: usize = 60;
 /// Versions beside each other in the matrix.
 const COLUMNS: usize = 8;
+/// Where nothing serves.
+const NOTHING: &str = "nothing yet";
 /// Releases listed.
 const RELEASES: usize = 30;
 
@@ -289,7 +291,7 @@ struct ProductTemplate {
     newest: String,
     installs: usize,
     shares: Markup,
-    share_list: Vec<(String, i64)>,
+    share_list: Vec<(String, i64, usize)>,
     columns: Vec<Column>,
     rows: Vec<Row>,
     hidden: usize,
@@ -336,7 +338,7 @@ async fn product(
         {
             Ok(is) => found = Some(is),
             Err(refused) if refused.status < 500 => {
-                problem = Some(format!("{} {}", refused.what, refused.next))
+                problem = Some(format!("{} {}", refused.what, refused.next));
             }
             Err(refused) => return Err(refused.into()),
         }
@@ -396,13 +398,20 @@ fn shown(
                 .iter()
                 .enumerate()
                 .map(|(at, (version, count))| chart::Part {
-                    class: format!("fill-{}", at.min(7)),
+                    class: format!("fill-{}", colour(at, version)),
                     label: version.clone(),
                     count: *count,
                 })
                 .collect::<Vec<_>>(),
         ),
-        share_list,
+        share_list: share_list
+            .into_iter()
+            .enumerate()
+            .map(|(at, (version, count))| {
+                let colour = colour(at, &version);
+                (version, count, colour)
+            })
+            .collect(),
         reasons: reasons(&view.places),
         names: view
             .places
@@ -492,12 +501,17 @@ fn cell(place: &ProductPlace, version: &str) -> Option<Cell> {
     None
 }
 
+/// The number of a version's colour; grey for none and for the oldest.
+fn colour(at: usize, version: &str) -> usize {
+    if version == NOTHING { 7 } else { at.min(7) }
+}
+
 /// How many environments each version serves in, newest first.
 fn shares(view: &ProductView) -> Vec<(String, i64)> {
     let mut all: BTreeMap<&str, i64> = BTreeMap::new();
     for place in &view.places {
         let runs: &str = if place.runs.is_empty() {
-            "nothing yet"
+            NOTHING
         } else {
             &place.runs
         };

@@ -47,15 +47,13 @@ impl Clause {
         }
     }
 
-    /// Each word stands in one of the columns.
+    /// Each word stands in one of the columns. They are looked at as one text: a word holds no space, so none is
+    /// found across two of them.
     fn words(&mut self, words: &[String], columns: &[&str]) {
+        let text = columns.join(" || ' ' || ");
         for word in words {
             let place = self.bind(pattern(word).as_str());
-            let any: Vec<String> = columns
-                .iter()
-                .map(|column| format!("LOWER({column}) LIKE {place} ESCAPE '\\'"))
-                .collect();
-            self.and(&format!("({})", any.join(" OR ")));
+            self.and(&format!("LOWER({text}) LIKE {place} ESCAPE '\\'"));
         }
     }
 
@@ -215,22 +213,42 @@ pub(crate) async fn products(
     let after = clause.bind(after);
     clause.and(&format!("e.project_path > {after}"));
     let limit = clause.bind(&limit);
-    let states: Vec<String> = super::STATES
-        .iter()
-        .map(|state| format!("SUM(CASE WHEN p.state = '{state}' THEN 1 ELSE 0 END) AS {state}"))
-        .collect();
     let sql = format!(
-        "SELECT e.project_path, COUNT(*) AS installs, {},
+        "SELECT DISTINCT e.project_path, e.project_id FROM environment e WHERE {} ORDER BY e.project_path LIMIT {limit}",
+        clause.sql
+    );
+    let ids: Vec<ProjectId> = db
+        .all::<Named>(&sql, clause.args)
+        .await?
+        .into_iter()
+        .map(|row| row.project_id)
+        .collect();
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    // Only what is shown is counted.
+    let mut clause = Clause::new();
+    let places = clause.bind_all(&ids);
+    let sql = format!(
+        "SELECT MIN(e.project_path) AS project_path, COUNT(*) AS installs, {},
                 (SELECT c.version FROM product x JOIN catalogue_release c ON c.release_id = x.release_id
                  WHERE x.project_id = e.project_id) AS newest,
                 (SELECT COUNT(*) FROM catalogue_release r
                  WHERE r.project_id = e.project_id AND r.recall_reason IS NOT NULL) AS recalled
-         FROM environment e LEFT JOIN plan p ON p.environment_id = e.id WHERE {}
-         GROUP BY e.project_path, e.project_id ORDER BY e.project_path LIMIT {limit}",
-        states.join(", "),
-        clause.sql
+         FROM environment e LEFT JOIN plan p ON p.environment_id = e.id WHERE e.project_id IN ({places})
+         GROUP BY e.project_id ORDER BY MIN(e.project_path) LIMIT 1000",
+        by_state()
     );
     db.all(&sql, clause.args).await
+}
+
+/// A column for each state, with how many rows stand in it.
+fn by_state() -> String {
+    let all: Vec<String> = super::STATES
+        .iter()
+        .map(|state| format!("SUM(CASE WHEN p.state = '{state}' THEN 1 ELSE 0 END) AS {state}"))
+        .collect();
+    all.join(", ")
 }
 
 row! {
@@ -371,7 +389,10 @@ pub(crate) async fn waiting(db: &impl Query, sight: &Sight, limit: i64) -> Resul
     let sql = format!(
         "SELECT e.name, e.project_path, p.state, p.step, p.target, p.why, p.verdicts, p.at
          FROM plan p JOIN environment e ON e.id = p.environment_id
-         WHERE p.state IN ('held', 'blocked', 'coupled', 'drifted') AND {} ORDER BY p.at, e.id LIMIT {limit}",
+         WHERE p.environment_id IN (
+           SELECT p.environment_id FROM plan p JOIN environment e ON e.id = p.environment_id
+           WHERE p.state IN ('held', 'blocked', 'coupled', 'drifted') AND {} ORDER BY p.at LIMIT {limit})
+         ORDER BY p.at, e.id LIMIT 1000",
         clause.sql
     );
     db.all(&sql, clause.args).await
@@ -468,10 +489,6 @@ pub(crate) async fn tiles(
     let places = clause.bind_all(&names);
     clause.and(&format!("e.name IN ({places})"));
     clause.seen(sight);
-    let states: Vec<String> = super::STATES
-        .iter()
-        .map(|state| format!("SUM(CASE WHEN p.state = '{state}' THEN 1 ELSE 0 END) AS {state}"))
-        .collect();
     let sql = format!(
         "SELECT e.name, SUM(CASE WHEN e.tier = 'production' THEN 1 ELSE 0 END) AS production,
                 SUM(CASE WHEN e.declared = TRUE THEN 1 ELSE 0 END) AS declared, COUNT(*) AS installs, MIN(e.project_path) AS first,
@@ -482,7 +499,7 @@ pub(crate) async fn tiles(
               LEFT JOIN instance i ON i.id = (SELECT MAX(x.id) FROM instance x
                                               WHERE x.deployment_id = e.serving_id AND x.desired = 'run')
          WHERE {} GROUP BY e.name ORDER BY e.name LIMIT 1000",
-        states.join(", "),
+        by_state(),
         clause.sql
     );
     db.all(&sql, clause.args).await
