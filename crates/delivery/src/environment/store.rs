@@ -173,3 +173,32 @@ pub(crate) async fn slo(db: &impl Query, environment: &Environment) -> Result<Op
         .await?
         .map(|row| row.body.0.slo))
 }
+
+/// Environments of some projects, by project; after the given project path.
+pub(crate) async fn of_projects(
+    db: &impl Query,
+    projects: &[ProjectId],
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Environment>> {
+    // The set is large for someone who sees many projects, and every engine bounds what may be bound.
+    const AT_ONCE: usize = 500;
+    let mut found: Vec<Environment> = Vec::new();
+    for some in projects.chunks(AT_ONCE) {
+        let places = crate::deployment::store::places(some.len() + 2);
+        let places = places
+            .split_once(", ")
+            .and_then(|(_, rest)| rest.split_once(", "))
+            .map_or("", |(_, rest)| rest);
+        let sql = format!(
+            "SELECT {COLUMNS} FROM environment WHERE project_path > $1 AND pruned_at IS NULL
+             AND project_id IN ({places}) ORDER BY project_path, tier LIMIT $2"
+        );
+        let mut values = args![after, limit];
+        values.extend(some.iter().map(bascule_store::ToSql::to_sql));
+        found.extend(db.all::<Environment>(&sql, values).await?);
+    }
+    found.sort_by(|a, b| (&a.project_path, &a.tier).cmp(&(&b.project_path, &b.tier)));
+    found.truncate(usize::try_from(limit).unwrap_or(0));
+    Ok(found)
+}

@@ -76,7 +76,7 @@ async fn why(
     Params(query): Params<WhyQuery>,
 ) -> Answer<Json<WhyNot>> {
     let why = delivery
-        .why_not_seen(&who, &environment, &query.product, &query.version)
+        .why_not(&who, &environment, &query.product, &query.version)
         .await?;
     Ok(Json(why))
 }
@@ -91,10 +91,9 @@ async fn log(
     who: Who,
     PathOf(environment): PathOf<String>,
 ) -> Answer<Json<Vec<PlanEntry>>> {
-    let mut entries = delivery
+    let entries = delivery
         .plan_log(&who, &environment, limits::API_PAGE_ENTRIES)
         .await?;
-    delivery.veil_plans(&who, &mut entries).await?;
     Ok(Json(entries))
 }
 

@@ -91,7 +91,7 @@ impl Delivery {
             .collect();
         environments.sort_by(|a, b| (!a.here, &a.environment).cmp(&(!b.here, &b.environment)));
         let sight = self.sight(caller).await?;
-        self.veil(
+        self.unname(
             &sight,
             environments.iter_mut().map(|place| &mut place.why).collect(),
         )

@@ -76,7 +76,7 @@ impl Delivery {
                 texts.extend([&mut verdict.why, &mut verdict.lifts]);
             }
         }
-        self.veil(&sight, texts).await?;
+        self.unname(&sight, texts).await?;
         Ok(all)
     }
 }
@@ -285,6 +285,21 @@ async fn environment(
             why: place.why.unwrap_or_default(),
         })
         .collect();
+    lines.extend(
+        delivery
+            .unknown_entries(ui.caller(), Some(&name))
+            .await?
+            .into_iter()
+            .map(|entry| Line {
+                id: EnvironmentId::new(),
+                product: entry.product,
+                runs: String::new(),
+                target: String::new(),
+                state: entry.state,
+                why: entry.why,
+                verdicts: Vec::new(),
+            }),
+    );
     let mut texts: Vec<&mut String> = Vec::new();
     for line in &mut lines {
         texts.push(&mut line.why);
@@ -292,12 +307,12 @@ async fn environment(
             texts.extend([&mut verdict.why, &mut verdict.lifts]);
         }
     }
-    delivery.veil(&sight, texts).await?;
+    delivery.unname(&sight, texts).await?;
 
     let (mut why, mut problem) = (None, None);
     if !query.product.is_empty() && !query.version.trim().is_empty() {
         match delivery
-            .why_not_seen(ui.caller(), &name, &query.product, query.version.trim())
+            .why_not(ui.caller(), &name, &query.product, query.version.trim())
             .await
         {
             Ok(found) => why = Some(found),

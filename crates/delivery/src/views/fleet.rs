@@ -15,6 +15,8 @@ pub(super) fn routes() -> Routes<Delivery> {
 
 /// Rows on one page.
 const ROWS: i64 = 100;
+/// Most products that do not exist on the first page.
+const MISSING: usize = 100;
 
 /// What the form and the API ask.
 #[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
@@ -39,28 +41,66 @@ impl Delivery {
             store::fleet(&self.db, &sight, &ask, ROWS + 1),
             store::counts(&self.db, &sight, &ask.words),
         )?;
+        let missing = self.missing(caller, &ask).await?;
         let more = rows.len() > usize::try_from(ROWS).unwrap_or(0);
         let mut items: Vec<FleetLine> = rows
             .into_iter()
             .take(usize::try_from(ROWS).unwrap_or(0))
             .map(line)
             .collect();
-        self.veil(&sight, items.iter_mut().map(|line| &mut line.why).collect())
+        self.unname(&sight, items.iter_mut().map(|line| &mut line.why).collect())
             .await?;
-        let counts = in_order(|state| counted.iter().find(|c| c.state == state).map_or(0, |c| c.n));
+        let counts = in_order(|state| {
+            let known = counted.iter().find(|c| c.state == state).map_or(0, |c| c.n);
+            let missing = missing.iter().filter(|line| line.state == state).count();
+            known + i64::try_from(missing).unwrap_or(0)
+        });
+        let next = items
+            .last()
+            .filter(|_| more)
+            .map(|last| format!("{}:{}", last.environment, last.product));
+        if ask.after.is_none() {
+            // What does not exist comes first: it has no place among environments and products that are there.
+            let asked = |line: &FleetLine| ask.state.is_empty() || line.state == ask.state;
+            items.splice(0..0, missing.into_iter().filter(asked));
+        }
         Ok(FleetPage {
             found: counts
                 .iter()
                 .filter(|counted| ask.state.is_empty() || counted.state == ask.state)
                 .map(|counted| counted.count)
                 .sum(),
-            next: items
-                .last()
-                .filter(|_| more)
-                .map(|last| format!("{}:{}", last.environment, last.product)),
+            next,
             counts,
             items,
         })
+    }
+}
+
+impl Delivery {
+    /// Products that files name and that do not exist, for who may read the files.
+    async fn missing(&self, caller: &Caller, ask: &Ask) -> Result<Vec<FleetLine>> {
+        let all = self.unknown_entries(caller, None).await?;
+        let matches = |text: &str| ask.words.iter().all(|word| text.contains(&word.to_lowercase()));
+        Ok(all
+            .into_iter()
+            .filter(|entry| {
+                matches(&format!("{} {} {}", entry.product, entry.environment, entry.why).to_lowercase())
+            })
+            .take(MISSING)
+            .map(|entry| FleetLine {
+                environment: entry.environment,
+                tier: entry.tier,
+                product: entry.product,
+                declared: true,
+                state: entry.state,
+                current: String::new(),
+                target: String::new(),
+                step: String::new(),
+                why: entry.why,
+                at: entry.at,
+            })
+            .collect())
     }
 }
 
@@ -97,7 +137,7 @@ struct Table {
 struct Page {
     q: String,
     state: String,
-    states: [&'static str; 7],
+    states: [&'static str; 8],
     table: Table,
     /// Nothing is planned anywhere.
     empty: bool,

@@ -81,7 +81,7 @@ struct Kind {
 struct Page {
     q: String,
     state: String,
-    states: [&'static str; 7],
+    states: [&'static str; 8],
     empty: bool,
     tiles: Tiles,
     bar: Markup,
@@ -108,7 +108,8 @@ fn tile(row: store::Tile, suppressed: bool) -> Tile {
         "held" => row.held,
         "blocked" => row.blocked,
         "coupled" => row.coupled,
-        _ => row.drifted,
+        "drifted" => row.drifted,
+        _ => 0,
     });
     let ill = row.serving - row.healthy;
     Tile {
@@ -287,7 +288,7 @@ async fn map(State(delivery): State<Delivery>, Params(query): Params<MapQuery>, 
         })
         .collect();
     delivery
-        .veil(&sight, waits.iter_mut().map(|(_, why)| why).collect())
+        .unname(&sight, waits.iter_mut().map(|(_, why)| why).collect())
         .await?;
     let names: Vec<String> = tiles.tiles.iter().map(|tile| tile.name.clone()).collect();
     let (calendar, openings) = delivery.calendar(&names).await?;

@@ -17,12 +17,8 @@ use crate::Delivery;
 use bascule_core::{Caller, ProjectId, Result};
 use bascule_planner::{Lift, Verdict};
 use bascule_web::{Markup, Routes, icon};
-use bascule_wire::{
-    agent::Tier,
-    delivery::{PlanEntry, PlanVerdict, WhyNot},
-    views::StateCount,
-};
-use std::collections::{BTreeSet, HashSet};
+use bascule_wire::{agent::Tier, delivery::PlanVerdict, views::StateCount};
+use std::collections::HashSet;
 
 pub(crate) fn routes() -> Routes<Delivery> {
     api::routes()
@@ -33,7 +29,7 @@ pub(crate) fn routes() -> Routes<Delivery> {
 }
 
 /// The states of a plan, as stored and shown.
-const STATES: [&str; 7] = [
+const STATES: [&str; 8] = [
     "up_to_date",
     "moving",
     "ready",
@@ -41,6 +37,7 @@ const STATES: [&str; 7] = [
     "blocked",
     "coupled",
     "drifted",
+    "unknown_product",
 ];
 /// Most projects that a caller's sight is made of: every engine bounds what may be bound.
 const SEEN: usize = 30_000;
@@ -52,8 +49,13 @@ const WORDS: (usize, usize) = (8, 100);
 pub(crate) enum Sight {
     /// Everything.
     All,
-    /// These projects' installs alone.
-    Some(HashSet<ProjectId>),
+    /// Some projects alone.
+    Some {
+        /// Those of them that have an environment: what rows are chosen by.
+        shown: HashSet<ProjectId>,
+        /// All of them: whose names may be read.
+        readable: HashSet<ProjectId>,
+    },
 }
 
 /// What is asked of a list.
@@ -94,7 +96,7 @@ fn tone(state: &str) -> &'static str {
     match state {
         "up_to_date" | "healthy" => "bg-green-lt",
         "moving" | "ready" | "starting" | "fetching" => "bg-blue-lt",
-        "held" | "blocked" | "draining" => "bg-yellow-lt",
+        "held" | "blocked" | "draining" | "unknown_product" => "bg-yellow-lt",
         "drifted" => "bg-orange-lt",
         "coupled" | "crashed" | "failed" | "unhealthy" => "bg-red-lt",
         _ => "bg-secondary-lt",
@@ -110,7 +112,7 @@ fn sign(state: &str) -> Markup {
         "held" => "clock",
         "blocked" | "draining" => "player-pause",
         "crashed" | "failed" | "unhealthy" => "circle-x",
-        "coupled" | "drifted" => "alert-triangle",
+        "coupled" | "drifted" | "unknown_product" => "alert-triangle",
         _ => "circle-minus",
     })
 }
@@ -160,106 +162,32 @@ fn in_order(count: impl Fn(&str) -> i64) -> Vec<StateCount> {
         .collect()
 }
 
-/// A letter of `group/project`.
-const fn of_path(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_' | '.')
-}
-
-/// What reads like `group/project` in a text.
-fn paths_in(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !of_path(c))
-        .map(|token| token.trim_matches('.'))
-        .filter(|token| token.split('/').count() == 2)
-}
-
-/// The text with some products' names taken out.
-fn veiled(text: &str, hidden: &HashSet<String>) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while !rest.is_empty() {
-        let inside = rest.starts_with(of_path);
-        let end = rest.find(|c: char| of_path(c) != inside).unwrap_or(rest.len());
-        let (token, after) = rest.split_at(end);
-        let name = token.trim_matches('.');
-        if inside && hidden.contains(name) {
-            out.push_str(&token.replacen(name, "[another product]", 1));
-        } else {
-            out.push_str(token);
-        }
-        rest = after;
-    }
-    out
-}
-
 impl Delivery {
-    /// What a caller may read, of the projects that have an environment.
+    /// What a caller may read.
     pub(crate) async fn sight(&self, caller: &Caller) -> Result<Sight> {
-        let Some(visible) = self.ports.projects.visible(caller).await? else {
+        let Some(readable) = self.visible(caller).await? else {
             return Ok(Sight::All);
         };
-        let visible: HashSet<ProjectId> = visible.into_iter().collect();
         let all = store::projects(&self.db).await?;
-        Ok(Sight::Some(
-            all.into_iter()
-                .filter(|project| visible.contains(project))
+        Ok(Sight::Some {
+            shown: all
+                .into_iter()
+                .filter(|project| readable.contains(project))
                 .take(SEEN)
                 .collect(),
-        ))
-    }
-
-    /// The same as [`Delivery::why_not`], with products that the caller may not read left unnamed.
-    pub(crate) async fn why_not_seen(
-        &self,
-        caller: &Caller,
-        environment: &str,
-        product: &str,
-        version: &str,
-    ) -> Result<WhyNot> {
-        let mut why = self.why_not(caller, environment, product, version).await?;
-        let sight = self.sight(caller).await?;
-        let mut texts = vec![&mut why.sentence];
-        for link in &mut why.links {
-            texts.extend([&mut link.text, &mut link.product, &mut link.lifts]);
-        }
-        self.veil(&sight, texts).await?;
-        Ok(why)
-    }
-
-    /// Takes the names of products that a caller may not read out of what plans say.
-    pub(crate) async fn veil_plans(&self, caller: &Caller, plans: &mut [PlanEntry]) -> Result<()> {
-        let sight = self.sight(caller).await?;
-        let mut texts: Vec<&mut String> = Vec::new();
-        for plan in plans {
-            texts.push(&mut plan.why);
-            for verdict in &mut plan.verdicts {
-                texts.extend([&mut verdict.why, &mut verdict.lifts]);
-            }
-        }
-        self.veil(&sight, texts).await
+            readable,
+        })
     }
 
     /// Takes the names of products that are not seen out of texts.
-    pub(crate) async fn veil(&self, sight: &Sight, texts: Vec<&mut String>) -> Result<()> {
-        let Sight::Some(seen) = sight else {
+    async fn unname(&self, sight: &Sight, texts: Vec<&mut String>) -> Result<()> {
+        let Sight::Some { readable, .. } = sight else {
             return Ok(());
         };
-        let named: BTreeSet<String> = texts
-            .iter()
-            .flat_map(|text| paths_in(text))
-            .map(str::to_owned)
-            .collect();
-        let named: Vec<String> = named.into_iter().collect();
-        let hidden: HashSet<String> = store::named(&self.db, &named)
-            .await?
-            .into_iter()
-            .filter(|row| !seen.contains(&row.project_id))
-            .map(|row| row.project_path)
-            .collect();
-        if hidden.is_empty() {
-            return Ok(());
-        }
+        let read: Vec<&str> = texts.iter().map(|text| text.as_str()).collect();
+        let veil = self.veil(Some(readable), &read).await?;
         for text in texts {
-            *text = veiled(text, &hidden);
+            *text = veil.over(text);
         }
         Ok(())
     }
@@ -268,22 +196,6 @@ impl Delivery {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_that_are_not_seen_leave_a_text_and_nothing_else_does() {
-        let hidden: HashSet<String> = ["health/auth".to_owned()].into();
-        let text = "1.1.0 needs health/auth ≥ 2.0.0; it waits for Saturday 22:00 (Europe/Paris). So does health/auth.";
-        assert_eq!(
-            veiled(text, &hidden),
-            "1.1.0 needs [another product] ≥ 2.0.0; it waits for Saturday 22:00 (Europe/Paris). So does [another product]."
-        );
-        assert_eq!(
-            veiled("health/authority waits", &hidden),
-            "health/authority waits"
-        );
-        let found: Vec<&str> = paths_in(text).collect();
-        assert_eq!(found, ["health/auth", "Europe/Paris", "health/auth"]);
-    }
 
     #[test]
     fn what_is_no_state_asks_for_none() {

@@ -89,7 +89,7 @@ impl Delivery {
         let releases = releases(&rows, channels, &places);
         let mut places: Vec<ProductPlace> = places.into_iter().map(placed).collect();
         let sight = self.sight(caller).await?;
-        self.veil(&sight, places.iter_mut().map(|place| &mut place.why).collect())
+        self.unname(&sight, places.iter_mut().map(|place| &mut place.why).collect())
             .await?;
         Ok(ProductView {
             project: path.to_owned(),
@@ -108,7 +108,8 @@ fn listed(row: store::ProductRow) -> Product {
         "held" => row.held,
         "blocked" => row.blocked,
         "coupled" => row.coupled,
-        _ => row.drifted,
+        "drifted" => row.drifted,
+        _ => 0,
     });
     Product {
         project: row.project_path,
@@ -346,7 +347,7 @@ async fn product(
     let (mut why, mut why_problem) = (None, None);
     if !asked.environment.is_empty() && !asked.version.trim().is_empty() {
         match delivery
-            .why_not_seen(ui.caller(), &asked.environment, &path, asked.version.trim())
+            .why_not(ui.caller(), &asked.environment, &path, asked.version.trim())
             .await
         {
             Ok(is) => why = Some(is),

@@ -14,7 +14,7 @@ struct Clause {
 impl Clause {
     fn new() -> Self {
         Self {
-            sql: "1 = 1".to_owned(),
+            sql: "e.pruned_at IS NULL".to_owned(),
             args: Vec::new(),
         }
     }
@@ -38,9 +38,9 @@ impl Clause {
     fn seen(&mut self, sight: &Sight) {
         match sight {
             Sight::All => {}
-            Sight::Some(projects) if projects.is_empty() => self.and("1 = 0"),
-            Sight::Some(projects) => {
-                let all: Vec<ProjectId> = projects.iter().copied().collect();
+            Sight::Some { shown, .. } if shown.is_empty() => self.and("1 = 0"),
+            Sight::Some { shown, .. } => {
+                let all: Vec<ProjectId> = shown.iter().copied().collect();
                 let places = self.bind_all(&all);
                 self.and(&format!("e.project_id IN ({places})"));
             }
@@ -96,25 +96,11 @@ pub(crate) async fn projects(db: &impl Query) -> Result<Vec<ProjectId>> {
 }
 
 row! {
-    pub(crate) struct Named {
-        pub project_path: String,
-        pub project_id: ProjectId,
+    struct Named {
+        #[allow(dead_code, reason = "what is distinct is in the order of it")]
+        project_path: String,
+        project_id: ProjectId,
     }
-}
-
-/// The products among these paths.
-pub(crate) async fn named(db: &impl Query, paths: &[String]) -> Result<Vec<Named>> {
-    const AT_ONCE: usize = 500;
-    let mut all = Vec::new();
-    for some in paths.chunks(AT_ONCE) {
-        let mut clause = Clause::new();
-        let places = clause.bind_all(some);
-        let sql = format!(
-            "SELECT DISTINCT project_path, project_id FROM environment WHERE project_path IN ({places}) LIMIT 1000"
-        );
-        all.extend(db.all::<Named>(&sql, clause.args).await?);
-    }
-    Ok(all)
 }
 
 row! {
@@ -235,7 +221,7 @@ pub(crate) async fn products(
                  WHERE x.project_id = e.project_id) AS newest,
                 (SELECT COUNT(*) FROM catalogue_release r
                  WHERE r.project_id = e.project_id AND r.recall_reason IS NOT NULL) AS recalled
-         FROM environment e LEFT JOIN plan p ON p.environment_id = e.id WHERE e.project_id IN ({places})
+         FROM environment e LEFT JOIN plan p ON p.environment_id = e.id WHERE e.project_id IN ({places}) AND e.pruned_at IS NULL
          GROUP BY e.project_id ORDER BY MIN(e.project_path) LIMIT 1000",
         by_state()
     );
@@ -363,7 +349,7 @@ row! {
 /// A product's plans that wait.
 pub(crate) async fn held(db: &impl Query, project: ProjectId) -> Result<Vec<Held>> {
     let sql = "SELECT e.name, p.step, p.target, p.verdicts FROM environment e JOIN plan p ON p.environment_id = e.id
-               WHERE e.project_id = $1 AND p.state = 'held' ORDER BY e.name LIMIT 500";
+               WHERE e.project_id = $1 AND e.pruned_at IS NULL AND p.state = 'held' ORDER BY e.name LIMIT 500";
     db.all(sql, args![project]).await
 }
 
