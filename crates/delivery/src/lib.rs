@@ -30,11 +30,11 @@ mod tests;
 mod view;
 mod views;
 
-pub use ports::{Budgets, CommitFound, History, Teams};
 pub use ports::{
     Arrival, ByteStream, Freight, Parcel, ParcelPart, Ports, ProjectFiles, ProjectInfo, ReleaseInfo,
     ReleasePart, Releases, TrafficSink,
 };
+pub use ports::{Budgets, CommitFound, History, Teams};
 pub use schema::MIGRATIONS;
 
 use bascule_core::{Clock, Timestamp};

@@ -127,6 +127,9 @@ const VIEWS: Migration = Migration {
         CREATE INDEX environment_place ON environment (name, project_path);
         CREATE INDEX environment_path ON environment (project_path, name);
         CREATE INDEX plan_waits ON plan (state, at, environment_id);
+    ",
+};
+
 /// Several instances of a deployment, and rollouts that replace them.
 const REPLICAS: Migration = Migration {
     id: "delivery-0007-replicas",

@@ -435,6 +435,7 @@ impl Agents {
 
 fn report(known: &DesiredState, began: Timestamp) -> AgentReport {
     AgentReport {
+        tasks: Vec::new(),
         version: "bench".to_owned(),
         at: SystemClock.now(),
         disk_free_bytes: 1 << 40,

@@ -336,10 +336,7 @@ async fn environment(
         held: windows.held,
         calendar: windows.calendar,
         openings: windows.openings,
-        disconnected: delivery
-            .site(&name)
-            .await?
-            .is_some_and(|site| site.disconnected),
+        disconnected: delivery.site(&name).await?.is_some_and(|site| site.disconnected),
         observed: delivery.reported_site(&name).await?,
         drifted: lines
             .iter()
