@@ -112,15 +112,17 @@ row! {
     }
 }
 
-/// Where releases serve, healthy: since they took over, or since they last were not.
+/// Where releases serve with all their instances healthy: since they took over, or since they last were not.
 pub(crate) async fn served(db: &impl Query) -> Result<Vec<Served>> {
     let sql = format!(
         "SELECT d.release_id, e.name AS environment,
-                CASE WHEN i.state_at > d.finished_at THEN i.state_at ELSE d.finished_at END AS since
+                MAX(CASE WHEN i.state_at > d.finished_at THEN i.state_at ELSE d.finished_at END) AS since
          FROM environment e JOIN deployment d ON d.id = e.serving_id
               JOIN instance i ON i.deployment_id = d.id AND i.desired = 'run' AND i.retired_at IS NULL
+                   AND i.baseline = FALSE
               JOIN agent a ON a.id = e.agent_id
-         WHERE d.finished_at IS NOT NULL AND i.state = 'healthy' AND a.online = TRUE LIMIT {MOST}"
+         WHERE d.finished_at IS NOT NULL AND a.online = TRUE
+         GROUP BY d.release_id, e.name HAVING SUM(CASE WHEN i.state = 'healthy' THEN 0 ELSE 1 END) = 0 LIMIT {MOST}"
     );
     db.all(&sql, args![]).await
 }
