@@ -82,9 +82,9 @@ fn needed(world: &World, one: &Leaving, leaving: &[Leaving]) -> Option<String> {
         let version = place.serving_version.as_deref()?.parse().ok()?;
         let product = world.catalogue.find(&place.project_path)?;
         let level = world.catalogue.level(product, &version)?;
-        let release = world.catalogue.at(product, level)?;
-        release
-            .dependencies
+        world
+            .catalogue
+            .dependencies(product, level)
             .iter()
             .any(|dependency| !dependency.optional && dependency.product == one.project_path)
             .then(|| format!("{} {version}", place.project_path))

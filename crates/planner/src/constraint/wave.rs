@@ -48,16 +48,18 @@ impl Constraint for Wave {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Release, Version};
+    use crate::{Catalogue, Release, Version};
     use bascule_core::Timestamp;
 
     #[test]
     fn a_wave_waits_for_those_before_it_and_names_some() {
-        let release = Release::plain("1.0.0".parse::<Version>().unwrap());
+        let mut catalogue = Catalogue::new();
+        let product = catalogue.product("b");
+        catalogue.publish(product, Release::plain("1.0.0".parse::<Version>().unwrap()));
         let candidate = Candidate {
             product: "b",
             from: None,
-            release: &release,
+            release: catalogue.at(product, 1).unwrap(),
             now: Timestamp::default(),
         };
         let mut wave = Wave {
