@@ -71,7 +71,7 @@ fn main() {
         };
         let (mut few, mut usual) = sample(2, shape);
         tell(&format!("50 installs, 250 dependencies, {what}"), || {
-            drop(plan(&few, &usual))
+            drop(plan(&few, &usual));
         });
         let mut level = SHAPE.versions;
         tell(&format!("  after one release, {what}"), || {

@@ -387,7 +387,7 @@ mod tests {
             let spec = WindowSpec { cron: cron.clone(), timezone: "UTC".into(), duration_ms: 3_600_000 };
             let calendar = Calendar::new(&[spec], &[]).unwrap();
             let first = jiff::civil::date(year, month, 1);
-            let last = i8::from(first.days_in_month());
+            let last = first.days_in_month();
             for day in 1..=last {
                 let date = jiff::civil::date(year, month, day);
                 let of_week = date.weekday().to_sunday_zero_offset() == i8::try_from(weekday).unwrap();

@@ -158,6 +158,15 @@ impl<'a> Scene<'a> {
         })
     }
 
+    /// Whether anything here is asked version by version.
+    pub fn any_waits_alone(&self) -> bool {
+        let installs = &self.environment.installs;
+        installs
+            .iter()
+            .flat_map(|install| &install.constraints)
+            .any(|constraint| constraint.by_version())
+    }
+
     /// Whether versions are taken one after the other from a level on.
     pub fn steps_one_by_one(&self, at: usize, from: Level) -> bool {
         // The first install of a schema may begin anywhere; after that none is skipped.

@@ -25,7 +25,7 @@ use std::{
 };
 
 /// Pairs of installs that are looked at for one environment before the search is ended.
-pub const WORK: u64 = 100_000;
+pub const WORK: u64 = 30_000;
 /// Most installs that are searched together; more are planned by lowering alone.
 pub const MEMBERS: usize = 64;
 /// States kept at once, so that memory is bounded too.

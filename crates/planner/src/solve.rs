@@ -110,14 +110,10 @@ pub fn plan(catalogue: &Catalogue, environment: &Environment) -> Plan {
             .chain(straight)
             .any(|(at, level)| level > scene.floor[at] && scene.waits_alone(at, level))
     };
-    let free = waits(&wanted).then(|| {
-        let pool = Pool::new(&scene, true);
-        let solved = solve(&pool, &mut budget);
-        (pool, solved)
-    });
-    let (now, towards) = free
-        .as_ref()
-        .map_or((&pool, &wanted), |(pool, solved)| (pool, solved));
+    let free = scene.any_waits_alone().then(|| Pool::new(&scene, true));
+    let now = free.as_ref().unwrap_or(&pool);
+    let other = (free.is_some() && waits(&wanted)).then(|| solve(now, &mut budget));
+    let towards = other.as_ref().unwrap_or(&wanted);
     let mut steps = Steps::of(now, towards, &mut budget);
     if free.is_some() {
         steps.show_waiting(&pool, &wanted.target);
