@@ -139,7 +139,7 @@ async fn the_fleet_is_filtered_by_words_and_state_and_read_page_by_page() {
 
 #[tokio::test]
 async fn a_developer_sees_which_release_runs_where_and_what_it_waits_for() {
-    let world = waiting().await;
+    let world = Box::pin(waiting()).await;
     let page = world.page("/products", false).await;
     assert!(page.contains("health/clinic") && page.contains("1.1.0"), "{page}");
     let page = world.page("/products/health/clinic", false).await;
@@ -187,7 +187,7 @@ async fn a_developer_sees_which_release_runs_where_and_what_it_waits_for() {
 
 #[tokio::test]
 async fn a_commit_is_found_in_its_releases_and_environments() {
-    let world = waiting().await;
+    let world = Box::pin(waiting()).await;
     let old = format!("{:0>40}", "1.0.0");
     let found = world
         .json(&format!("/api/v1/projects/health/clinic/where?commit={old}"))
