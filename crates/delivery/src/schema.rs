@@ -11,6 +11,7 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::site::schema::ENVIRONMENTS,
     EPOCH,
     crate::task::schema::TASKS,
+    crate::site::schema::HOOKS,
     crate::carry::store::CARRY,
     VIEWS,
     REPLICAS,

@@ -94,8 +94,7 @@ impl Delivery {
         let living = instances::living(&self.db, environment.id).await?;
         let sides = Sides::of(deployment.id, living);
         if sides.new.is_empty() {
-            tracing::error!(deployment = %deployment.id, "a deployment without instances");
-            return Err(Problem::internal());
+            return self.advance_hook(&environment, deployment).await;
         }
         let Json(product) = &deployment.product;
         let policy = product.rollout_in(environment.tier());

@@ -11,7 +11,7 @@ use crate::{
         self,
         sides::{Sides, pick},
     },
-    site,
+    site::{self, hooks::Phase},
 };
 use bascule_core::{Actor, Caller, DeploymentId, Permission, Problem, ProjectId, Result, Timestamp};
 use bascule_ledger::facts::delivery::{DeploymentCreated, DeploymentFinished};
@@ -300,22 +300,12 @@ impl Delivery {
             }
         })?;
         store::set_settings(tx, deployment.id, &order.settings).await?;
-        let Json(product) = &deployment.product;
-        let policy = product.rollout_in(environment.tier());
-        let new = instances::New {
-            deployment: deployment.id,
-            environment: environment.id,
-            // Where instances take each other's places, the controller says whose turn it is.
-            desired: if policy.strategy.in_shares() {
-                desired::RUN
-            } else {
-                desired::HELD
-            },
-            weight: 0,
-            baseline: false,
-            count: usize::try_from(policy.replicas.max(1)).unwrap_or(1),
-        };
-        instances::insert(tx, &new, now).await?;
+        if !self
+            .queue_hook(tx, &environment, &deployment, Phase::Before)
+            .await?
+        {
+            self.first_instances(tx, &environment, &deployment, now).await?;
+        }
         let fact = DeploymentCreated {
             project: deployment.project_id,
             deployment: deployment.id,
@@ -334,6 +324,33 @@ impl Delivery {
         Ok(deployment.id)
     }
 
+    /// The instances that a deployment begins with.
+    pub(crate) async fn first_instances(
+        &self,
+        tx: &Tx,
+        environment: &Environment,
+        deployment: &Deployment,
+        now: Timestamp,
+    ) -> Result<()> {
+        let Json(product) = &deployment.product;
+        let policy = product.rollout_in(environment.tier());
+        let new = instances::New {
+            deployment: deployment.id,
+            environment: environment.id,
+            // Where instances take each other's places, the controller says whose turn it is.
+            desired: if policy.strategy.in_shares() {
+                desired::RUN
+            } else {
+                desired::HELD
+            },
+            weight: 0,
+            baseline: false,
+            count: usize::try_from(policy.replicas.max(1)).unwrap_or(1),
+        };
+        instances::insert(tx, &new, now).await?;
+        Ok(())
+    }
+
     async fn supersede(
         &self,
         tx: &Tx,
@@ -348,6 +365,7 @@ impl Delivery {
         }
         self.end(tx, actor, environment, open, Status::Superseded, reason, now)
             .await?;
+        site::store::cancel_hooks(tx, open.id).await?;
         let sides = Sides::of(open.id, instances::living(tx, environment.id).await?);
         instances::end(tx, &pick(&sides.new, |_| true)).await?;
         instances::end(tx, &pick(&sides.baseline, |_| true)).await?;
@@ -379,6 +397,9 @@ impl Delivery {
                 plan::store::deployment_failed(tx, deployment.id, &reason, now).await?;
             }
             _ => {}
+        }
+        if status == Status::Succeeded {
+            self.queue_hook(tx, environment, deployment, Phase::After).await?;
         }
         self.replan(tx).await?;
         let exposed = deployment.exposed_at.is_some() || status == Status::Succeeded;

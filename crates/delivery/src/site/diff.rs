@@ -2,6 +2,7 @@
 
 use super::{Site, SiteInstall};
 use bascule_planner::calendar::WindowSpec;
+use bascule_wire::agent::Driver;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One difference.
@@ -116,6 +117,8 @@ fn fields(old: &Site, new: &Site) -> Vec<Field> {
         ("tier", old.tier.clone(), new.tier.clone()),
         ("agent", agent(old), agent(new)),
         ("network", network(old), network(new)),
+        ("driver", driver(old.driver), driver(new.driver)),
+        ("disconnected", yes(old.disconnected), yes(new.disconnected)),
         ("channel", old.channel.clone(), new.channel.clone()),
         ("prereleases", yes(old.prereleases), yes(new.prereleases)),
         ("windows", windows(&old.windows), windows(&new.windows)),
@@ -134,6 +137,10 @@ fn fields(old: &Site, new: &Site) -> Vec<Field> {
             format!("{} %", new.prune_limit_percent),
         ),
     ]
+}
+
+fn driver(driver: Option<Driver>) -> String {
+    driver.map_or("as the product says", Driver::as_str).to_owned()
 }
 
 fn list(words: &[String]) -> String {
@@ -180,6 +187,17 @@ fn install_changed(site: &Site, old: &SiteInstall, new: &SiteInstall, all: &mut 
         ),
         ("approvals", list(&old.approvals), list(&new.approvals)),
         ("wave", old.wave.to_string(), new.wave.to_string()),
+        ("driver", driver(old.driver), driver(new.driver)),
+        (
+            "hooks before deployments",
+            list(&old.hooks.before),
+            list(&new.hooks.before),
+        ),
+        (
+            "hooks after deployments",
+            list(&old.hooks.after),
+            list(&new.hooks.after),
+        ),
     ];
     for (field, before, after) in fields {
         if before != after {

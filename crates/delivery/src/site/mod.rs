@@ -4,6 +4,7 @@
 
 mod api;
 mod diff;
+pub(crate) mod hooks;
 pub(crate) mod pages;
 mod parity;
 mod parse;
@@ -26,6 +27,7 @@ use bascule_wire::agent::Driver;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+pub use hooks::Hooks;
 pub use parse::{SiteError, parse};
 
 /// The folder of the environments project in which sites are declared.
@@ -104,6 +106,9 @@ pub struct SiteInstall {
     /// It moves only after the installs of lower waves are up to date and healthy.
     #[serde(default)]
     pub wave: u32,
+    /// Commands around each of its deployments.
+    #[serde(default)]
+    pub hooks: Hooks,
 }
 
 impl Site {

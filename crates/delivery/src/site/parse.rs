@@ -1,6 +1,10 @@
 //! From a file's text to a [`Site`], with line and column where it is wrong.
 
-use super::{FILE_BYTES, Site, SiteInstall, usual_prune_limit};
+use super::{
+    FILE_BYTES, Site, SiteInstall,
+    hooks::{COMMAND_BYTES, COMMANDS, Hooks},
+    usual_prune_limit,
+};
 use crate::product::{
     Position, STABLE_CHANNEL,
     image::driver,
@@ -226,6 +230,7 @@ fn installs(node: Option<Node>) -> Read<Vec<SiteInstall>> {
             "approvals",
             "variables",
             "wave",
+            "hooks",
         ];
         let mut fields = Fields::of(node, "an install", &known)?;
         let product = product_path(&fields.need("product", "`product: group/project`")?)?;
@@ -256,7 +261,28 @@ fn installs(node: Option<Node>) -> Read<Vec<SiteInstall>> {
                 .take("wave")
                 .map_or(Ok(0), |n| whole(&n, "wave", 0, 1_000))
                 .map(|wave| u32::try_from(wave).unwrap_or(0))?,
+            hooks: hooks(fields.take("hooks"))?,
         });
     }
     Ok(all)
+}
+
+fn hooks(node: Option<Node>) -> Read<Hooks> {
+    let Some(node) = node else {
+        return Ok(Hooks::default());
+    };
+    let mut fields = Fields::of(node, "hooks", &["before", "after"])?;
+    let mut commands = |key: &str| {
+        let Some(node) = fields.take(key) else {
+            return Ok(Vec::new());
+        };
+        list(node, key, "commands such as `[./manage migrate]`", COMMANDS)?
+            .iter()
+            .map(|node| text(node, "a command", COMMAND_BYTES))
+            .collect::<Read<Vec<String>>>()
+    };
+    Ok(Hooks {
+        before: commands("before")?,
+        after: commands("after")?,
+    })
 }

@@ -33,3 +33,16 @@ pub(crate) const ENVIRONMENTS: Migration = Migration {
         );
     ",
 };
+
+/// The tasks that are hooks of deployments.
+pub(crate) const HOOKS: Migration = Migration {
+    id: "delivery-0008-hooks",
+    sql: "
+        CREATE TABLE deployment_hook (
+            deployment_id TEXT NOT NULL REFERENCES deployment (id),
+            phase TEXT NOT NULL,
+            task_id TEXT NOT NULL REFERENCES task (id),
+            PRIMARY KEY (deployment_id, phase)
+        );
+    ",
+};

@@ -1,8 +1,8 @@
 //! The queries about sites and suppression windows.
 
-use super::{Declared, Site, Suppressed};
+use super::{Declared, Site, Suppressed, hooks::Phase};
 use crate::product::Product;
-use bascule_core::{EnvironmentId, ProjectId, Timestamp};
+use bascule_core::{DeploymentId, EnvironmentId, ProjectId, TaskId, Timestamp};
 use bascule_store::{Json, Query, Result, Tx, args, row};
 use bascule_wire::agent::{Driver, MachineFacts};
 use std::collections::BTreeMap;
@@ -252,4 +252,36 @@ pub(crate) async fn runs(db: &impl Query, ids: &[EnvironmentId]) -> Result<Vec<R
         found.extend(db.all::<Runs>(&sql, values).await?);
     }
     Ok(found)
+}
+
+row! {
+    /// How a hook stands.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Hook {
+        pub status: String,
+        pub exit_code: Option<i64>,
+        pub message: String,
+        pub finished_at: Option<Timestamp>,
+    }
+}
+
+/// The hook of a deployment.
+pub(crate) async fn hook(db: &impl Query, deployment: DeploymentId, phase: Phase) -> Result<Option<Hook>> {
+    let sql = "SELECT t.status, t.exit_code, t.message, t.finished_at FROM deployment_hook h
+               JOIN task t ON t.id = h.task_id WHERE h.deployment_id = $1 AND h.phase = $2";
+    db.one(sql, args![deployment, phase.as_str()]).await
+}
+
+pub(crate) async fn put_hook(tx: &Tx, deployment: DeploymentId, phase: Phase, task: TaskId) -> Result<()> {
+    let sql = "INSERT INTO deployment_hook (deployment_id, phase, task_id) VALUES ($1, $2, $3)";
+    tx.run(sql, args![deployment, phase.as_str(), task])
+        .await
+        .map(drop)
+}
+
+/// Has the hooks of a deployment ended that has lost its use.
+pub(crate) async fn cancel_hooks(tx: &Tx, deployment: DeploymentId) -> Result<()> {
+    let sql = "UPDATE task SET cancelled = TRUE WHERE finished_at IS NULL
+               AND id IN (SELECT task_id FROM deployment_hook WHERE deployment_id = $1)";
+    tx.run(sql, args![deployment]).await.map(drop)
 }

@@ -476,3 +476,68 @@ async fn all_of_it_is_the_same_on_postgresql() {
         "none"
     );
 }
+
+#[tokio::test]
+async fn hooks_run_in_the_release_that_comes_before_it_starts_and_after_it_serves() {
+    use bascule_wire::task::{TaskReport, TaskState};
+    let mut world = two_products().await;
+    let hooks = SITE.replace(
+        "    variables: {WARD: north}\n",
+        "    variables: {WARD: north}\n    hooks: {before: [./manage check, ./manage migrate], after: [./manage warm]}\n",
+    );
+    world.declare("c1", &[("site-7", &hooks)]).await;
+    let clinic = |state: &bascule_wire::agent::DesiredState| {
+        let here = state
+            .instances
+            .iter()
+            .filter(|i| i.environment_name == "site-7" && i.project == "health/clinic");
+        here.map(|i| i.version.clone()).collect::<Vec<_>>()
+    };
+    let state = world.desired().await;
+    assert!(
+        clinic(&state).is_empty(),
+        "nothing is started before the hook ended"
+    );
+    let [before] = state.tasks.as_slice() else {
+        panic!("{:?}", state.tasks)
+    };
+    assert_eq!(
+        before.command,
+        ["/bin/sh", "-ec", "./manage check\n./manage migrate"]
+    );
+    assert_eq!(before.variables.get("WARD").map(String::as_str), Some("north"));
+    let ends = async |world: &mut World, task, exit_code| {
+        let agent = world.delivery.agent_of(&world.agent).await.unwrap();
+        let report = TaskReport {
+            task,
+            state: TaskState::Ended,
+            exit_code: Some(exit_code),
+            message: String::new(),
+        };
+        world.delivery.take_task_reports(&agent, &[report]).await.unwrap();
+        world.turns(4).await;
+    };
+    ends(&mut world, before.task, 0).await;
+    let state = world.desired().await;
+    assert_eq!(clinic(&state), ["1.0.0"]);
+    assert_eq!(state.tasks[0].command, ["/bin/sh", "-ec", "./manage warm"]);
+    ends(&mut world, state.tasks[0].task, 1).await;
+    assert!(
+        world.plan("site-7").await[1].starts_with("health/clinic: 1.0.0"),
+        "what runs after decides nothing"
+    );
+
+    // A hook that fails keeps the release out, and is not tried again.
+    world.publish_of("health/clinic", "1.1.0", "").await;
+    world.turns(3).await;
+    let state = world.desired().await;
+    assert_eq!((state.tasks.len(), state.tasks[0].version.as_str()), (1, "1.1.0"));
+    ends(&mut world, state.tasks[0].task, 3).await;
+    let state = world.desired().await;
+    assert_eq!((clinic(&state), state.tasks.len()), (vec!["1.0.0".to_owned()], 0));
+    let why = world.why("site-7", "clinic", "1.1.0").await;
+    assert!(
+        why.contains("the hook before it failed: it ended with exit code 3"),
+        "{why}"
+    );
+}
