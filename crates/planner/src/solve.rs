@@ -115,6 +115,9 @@ pub fn plan(catalogue: &Catalogue, environment: &Environment) -> Plan {
     let other = (free.is_some() && waits(&wanted)).then(|| solve(now, &mut budget));
     let towards = other.as_ref().unwrap_or(&wanted);
     let mut steps = Steps::of(now, towards, &mut budget);
+    if other.is_some() {
+        steps.beside(now, towards, &wanted.target);
+    }
     if free.is_some() {
         steps.show_waiting(&pool, &wanted.target);
     }
@@ -403,6 +406,22 @@ impl<'s, 'a> Steps<'s, 'a> {
                 .filter(|level| pool.allowed(at, *level))
                 .find(|level| self.safe(at, *level));
             if let Some(level) = level {
+                self.take(at, level);
+            }
+        }
+    }
+
+    /// What approved versions alone would only reach together, an approved step towards the target may reach too.
+    fn beside(&mut self, pool: &Pool<'_, '_>, solved: &Solved, target: &[Level]) {
+        let scene = self.scene;
+        for (at, target) in target.iter().copied().enumerate() {
+            let idle = self.steps[at].is_none() && !self.waits[at] && !scene.is_moving(at);
+            if idle
+                && !solved.routed[at]
+                && solved.target[at] > scene.current[at]
+                && target > scene.current[at]
+                && let Some(level) = self.single(pool, at, scene.current[at] + 1, target)
+            {
                 self.take(at, level);
             }
         }
