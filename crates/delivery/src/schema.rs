@@ -13,6 +13,7 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::task::schema::TASKS,
     crate::carry::store::CARRY,
     VIEWS,
+    SERVING,
     REPLICAS,
 ];
 
@@ -139,6 +140,16 @@ const REPLICAS: Migration = Migration {
         ALTER TABLE rollout ADD COLUMN old_count BIGINT NOT NULL DEFAULT 1;
         ALTER TABLE rollout ADD COLUMN down_at BIGINT;
         ALTER TABLE rollout ADD COLUMN up_at BIGINT;
+    ",
+};
+
+/// What a serving deployment's instance says, and what an agent runs, are found without looking at every install:
+/// the planner, agents' calls and the views ask it for each of thousands.
+const SERVING: Migration = Migration {
+    id: "delivery-0009-serving",
+    sql: "
+        CREATE INDEX instance_serving ON instance (deployment_id, desired, id, state);
+        CREATE INDEX environment_agent ON environment (agent_id);
     ",
 };
 
