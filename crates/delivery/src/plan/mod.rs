@@ -16,7 +16,7 @@ pub(crate) mod store;
 mod veil;
 mod waves;
 mod why;
-mod words;
+pub(crate) mod words;
 
 pub(crate) use api::routes;
 pub(crate) use budgets::Budgets;

@@ -74,10 +74,9 @@ impl Delivery {
     /// The database refused.
     pub async fn plan_log(&self, caller: &Caller, site: &str, limit: i64) -> Result<Vec<dto::PlanEntry>> {
         let visible = self.visible(caller).await?;
-        let places: HashMap<_, _> = store::places(&self.db)
+        let places: HashMap<_, _> = store::places_in(&self.db, site)
             .await?
             .into_iter()
-            .filter(|place| place.name == site)
             .filter(|place| visible.as_ref().is_none_or(|all| all.contains(&place.project_id)))
             .map(|place| (place.id, place))
             .collect();
@@ -97,22 +96,19 @@ impl Delivery {
         visible: Option<&HashSet<ProjectId>>,
         rows: Vec<(store::Place, Stored)>,
     ) -> Result<Vec<dto::PlanEntry>> {
-        let mut texts: Vec<&str> = Vec::new();
-        for (_, plan) in &rows {
-            texts.push(&plan.why);
-            texts.extend(plan.verdicts.0.iter().map(|verdict| verdict.why.as_str()));
-        }
-        let veil = self.veil(visible, &texts).await?;
-        Ok(rows
+        let mut entries: Vec<dto::PlanEntry> = rows
             .into_iter()
-            .map(|(place, mut plan)| {
-                plan.why = veil.over(&plan.why);
-                for verdict in &mut plan.verdicts.0 {
-                    verdict.why = veil.over(&verdict.why);
-                }
-                entry(&place, plan)
-            })
-            .collect())
+            .map(|(place, plan)| entry(&place, plan))
+            .collect();
+        let mut texts: Vec<&mut String> = Vec::new();
+        for entry in &mut entries {
+            texts.push(&mut entry.why);
+            for verdict in &mut entry.verdicts {
+                texts.extend([&mut verdict.why, &mut verdict.lifts]);
+            }
+        }
+        self.veil_texts(visible, texts).await?;
+        Ok(entries)
     }
 
     pub(crate) async fn visible(&self, caller: &Caller) -> Result<Option<HashSet<ProjectId>>> {

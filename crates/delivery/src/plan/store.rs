@@ -51,6 +51,14 @@ pub(crate) async fn places(db: &impl Query) -> Result<Vec<Place>> {
     db.all(&sql, args![]).await
 }
 
+/// All products in the environments of one name.
+pub(crate) async fn places_in(db: &impl Query, name: &str) -> Result<Vec<Place>> {
+    let sql = format!(
+        "SELECT {PLACE} FROM {PLACES} WHERE e.name = $1 AND e.pruned_at IS NULL ORDER BY e.project_path LIMIT {MOST}"
+    );
+    db.all(&sql, args![name]).await
+}
+
 /// A product in an environment with its plan.
 pub(crate) struct Entry {
     pub place: Place,

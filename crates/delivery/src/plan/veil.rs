@@ -40,6 +40,20 @@ impl Delivery {
         }
         Ok(veil)
     }
+
+    /// Takes the names that are not to be read out of texts, with one look at all of them.
+    pub(crate) async fn veil_texts(
+        &self,
+        visible: Option<&HashSet<ProjectId>>,
+        texts: Vec<&mut String>,
+    ) -> Result<()> {
+        let read: Vec<&str> = texts.iter().map(|text| text.as_str()).collect();
+        let veil = self.veil(visible, &read).await?;
+        for text in texts {
+            *text = veil.over(text);
+        }
+        Ok(())
+    }
 }
 
 impl Veil {

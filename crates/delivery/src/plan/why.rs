@@ -3,7 +3,7 @@
 use super::{store, words::lift};
 use crate::{Delivery, catalogue, environment::Environment, site};
 use bascule_core::{Caller, Problem, ProjectId, Result};
-use bascule_planner::{Link, Version, against, explain, strand};
+use bascule_planner::{Lift, Link, Version, against, explain, strand};
 use bascule_store::Json;
 use bascule_wire::delivery as dto;
 
@@ -65,6 +65,10 @@ impl Delivery {
         );
         let mut texts: Vec<&str> = why.links.iter().map(|link| link.text.as_str()).collect();
         texts.extend(why.links.iter().map(|link| link.product.as_str()));
+        texts.extend(why.links.iter().filter_map(|link| match &link.lifts {
+            Some(Lift::When(event)) => Some(event.as_str()),
+            _ => None,
+        }));
         texts.push(&why.sentence);
         let veil = self.veil(visible.as_ref(), &texts).await?;
         Ok(dto::WhyNot {

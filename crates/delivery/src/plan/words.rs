@@ -7,7 +7,7 @@ use super::{
 };
 use crate::site;
 use bascule_core::Timestamp;
-use bascule_planner::{Coupled, Explainer, Lift, Planned, State, Version};
+use bascule_planner::{Coupled, Explainer, Lift, Planned, State, Verdict, Version};
 use bascule_store::Json;
 use bascule_wire::delivery as dto;
 use std::collections::{BTreeMap, BTreeSet};
@@ -131,15 +131,17 @@ pub(super) fn entry(place: &store::Place, stored: Stored) -> dto::PlanEntry {
         target: stored.target,
         step: stored.step,
         why: stored.why,
-        verdicts: verdicts
-            .into_iter()
-            .map(|verdict| dto::PlanVerdict {
-                kind: verdict.kind,
-                why: verdict.why,
-                lifts: verdict.lifts.as_ref().map(lift).unwrap_or_default(),
-            })
-            .collect(),
+        verdicts: verdicts.into_iter().map(verdict).collect(),
         at: stored.at,
+    }
+}
+
+/// What a constraint says.
+pub(crate) fn verdict(verdict: Verdict) -> dto::PlanVerdict {
+    dto::PlanVerdict {
+        kind: verdict.kind,
+        why: verdict.why,
+        lifts: verdict.lifts.as_ref().map(lift).unwrap_or_default(),
     }
 }
 

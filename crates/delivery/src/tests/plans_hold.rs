@@ -102,6 +102,15 @@ async fn nobody_reads_names_of_projects_that_are_hidden_from_them() {
     world.declare("c1", &[("site-7", SITE)]).await;
     let needs = "dependencies: [{product: health/auth, minimum: 2.1.0, maximum: 2.x.x}]\n";
     world.publish_of("health/clinic", "1.1.0", needs).await;
+    // Here what it needs does not belong at all, and what lifts the hold names it.
+    let alone =
+        "environment: site-8\ntier: staging\nchannel: dev\ninstall: [{product: health/clinic, pin: 1.1.0}]\n";
+    world.declare("c2", &[("site-7", SITE), ("site-8", alone)]).await;
+    let all = world.delivery.plans(&ana(), Some("site-8")).await.unwrap();
+    assert!(
+        all[0].verdicts.iter().any(|v| v.lifts.contains("health/auth")),
+        "{all:?}"
+    );
     *world.fakes.visible.lock().unwrap() = Some(vec![world.project]);
     let why = world
         .delivery

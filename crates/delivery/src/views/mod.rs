@@ -13,11 +13,10 @@ mod map;
 mod products;
 mod store;
 
-use crate::Delivery;
+use crate::{Delivery, plan::words::verdict as told};
 use bascule_core::{Caller, ProjectId, Result};
-use bascule_planner::{Lift, Verdict};
 use bascule_web::{Markup, Routes, icon};
-use bascule_wire::{agent::Tier, delivery::PlanVerdict, views::StateCount};
+use bascule_wire::{agent::Tier, views::StateCount};
 use std::collections::HashSet;
 
 pub(crate) fn routes() -> Routes<Delivery> {
@@ -137,19 +136,6 @@ fn tier(stored: &str) -> Tier {
     }
 }
 
-fn told(verdict: Verdict) -> PlanVerdict {
-    let lifts = match verdict.lifts {
-        Some(Lift::At(at)) => at.to_string(),
-        Some(Lift::When(event)) => event,
-        None => String::new(),
-    };
-    PlanVerdict {
-        kind: verdict.kind,
-        why: verdict.why,
-        lifts,
-    }
-}
-
 /// Counts in the order of the states, those that are none left out.
 fn in_order(count: impl Fn(&str) -> i64) -> Vec<StateCount> {
     STATES
@@ -184,12 +170,7 @@ impl Delivery {
         let Sight::Some { readable, .. } = sight else {
             return Ok(());
         };
-        let read: Vec<&str> = texts.iter().map(|text| text.as_str()).collect();
-        let veil = self.veil(Some(readable), &read).await?;
-        for text in texts {
-            *text = veil.over(text);
-        }
-        Ok(())
+        self.veil_texts(Some(readable), texts).await
     }
 }
 
