@@ -67,7 +67,7 @@ struct DeploymentQuery {
     limit: Option<i64>,
 }
 
-fn bounded(limit: Option<i64>) -> i64 {
+pub(crate) fn bounded(limit: Option<i64>) -> i64 {
     limit
         .unwrap_or(limits::PAGE_ENTRIES)
         .clamp(1, limits::API_PAGE_ENTRIES)

@@ -187,15 +187,15 @@ impl Delivery {
 
     /// Puts releases into the channels that they have earned: by having served, healthy, for long enough where
     /// the product says, and by approval. Time alone never does: where nothing is seen to be healthy, nothing is
-    /// promoted. Whether some release may yet earn a channel by serving on.
-    pub(crate) async fn promote(&self, listed: &[Listed], inside: &mut Channels) -> Result<bool> {
+    /// promoted.
+    pub(crate) async fn promote(&self, listed: &[Listed], inside: &Channels) -> Result<Promotion> {
         let now = self.now();
         let approvals = store::approvals(&self.db).await?;
         let mut served: HashMap<_, Vec<_>> = HashMap::new();
         for row in store::served(&self.db).await? {
             served.entry(row.release_id).or_default().push(row);
         }
-        let (mut earned, mut waits) = (Vec::new(), false);
+        let (mut earned, mut told) = (Vec::new(), Promotion::default());
         for release in listed.iter().filter(|listed| listed.recall_reason.is_none()) {
             let there = inside.get(&release.release_id);
             for rule in &release.relations.0.channels {
@@ -218,7 +218,7 @@ impl Delivery {
                     });
                 // The way goes through the channels in order: what stops at one does not jump over it.
                 if !(soaked && approved) {
-                    waits |= !soaked && served.contains_key(&release.release_id);
+                    told.waits |= !soaked && served.contains_key(&release.release_id);
                     break;
                 }
                 earned.push((release, rule));
@@ -244,12 +244,9 @@ impl Delivery {
                 self.replan(&tx).await?;
                 tx.commit().await?;
             }
-            inside
-                .entry(release.release_id)
-                .or_default()
-                .insert(rule.name.clone());
+            told.any = true;
         }
-        Ok(waits)
+        Ok(told)
     }
 
     /// The channels of all releases.
@@ -260,6 +257,15 @@ impl Delivery {
         }
         Ok(all)
     }
+}
+
+/// What promoting came to.
+#[derive(Debug, Default)]
+pub(crate) struct Promotion {
+    /// Some release entered a channel.
+    pub any: bool,
+    /// Some release may yet earn a channel by serving on.
+    pub waits: bool,
 }
 
 /// For each release the channels that it is in.

@@ -2,12 +2,13 @@
 //! of queries.
 
 use super::{
+    bearings::recalled,
     dry_run::Proposal,
     store::{self, Place},
 };
 use crate::{
     Delivery,
-    catalogue::{self, store::Approved},
+    catalogue::{self, service::Channels, store::Approved},
     fleet,
     site::{self, Site, Suppressed},
 };
@@ -66,16 +67,21 @@ impl Delivery {
     /// The same, with declarations in place of those in force.
     pub(super) async fn world_with(&self, proposal: Option<&Proposal>) -> Result<World> {
         let listed = catalogue::store::all(&self.db).await?;
-        self.world_from(listed, proposal).await
-    }
-
-    /// Reads everything but the releases, which were read before.
-    pub(crate) async fn world_of(&self, listed: Vec<catalogue::Listed>) -> Result<World> {
-        self.world_from(listed, None).await
-    }
-
-    async fn world_from(&self, listed: Vec<catalogue::Listed>, proposal: Option<&Proposal>) -> Result<World> {
         let channels = self.channels().await?;
+        self.world_from(listed, channels, proposal).await
+    }
+
+    /// Reads everything but the releases and their channels, which were read before.
+    pub(crate) async fn world_of(&self, listed: Vec<catalogue::Listed>, channels: Channels) -> Result<World> {
+        self.world_from(listed, channels, None).await
+    }
+
+    async fn world_from(
+        &self,
+        listed: Vec<catalogue::Listed>,
+        channels: Channels,
+        proposal: Option<&Proposal>,
+    ) -> Result<World> {
         let mut places = store::places(&self.db).await?;
         self.overlay_reports(&mut places).await?;
         if let Some(proposal) = proposal {
@@ -258,8 +264,9 @@ impl Delivery {
                     && place.declared
                 {
                     install.prereleases = site.prereleases;
+                    let recalled = recalled(catalogue, &install);
                     install.constraints =
-                        constraints(known, site, &calendar, place, &failing, places.len(), catalogue);
+                        constraints(known, site, &calendar, place, &failing, places.len(), recalled);
                 } else {
                     install.prereleases = true;
                 }
@@ -298,7 +305,7 @@ fn constraints(
     place: &Place,
     failing: &[(String, String)],
     all: usize,
-    catalogue: &Catalogue,
+    recalled: bool,
 ) -> Vec<Arc<dyn Constraint>> {
     let mut holds: Vec<Arc<dyn Constraint>> = Vec::new();
     let declared = site.install(&place.project_path);
@@ -364,11 +371,6 @@ fn constraints(
         unhealthy: failing.to_vec(),
     }));
     // Away from a recalled version nothing of the product's own standing holds it.
-    let recalled = catalogue.find(&place.project_path).is_some_and(|product| {
-        catalogue.releases(product).iter().any(|release| {
-            release.recalled.is_some() && Some(release.version.to_string()) == place.serving_version
-        })
-    });
     if !recalled {
         if let Some(left) = known.budgets.get(&place.id) {
             holds.push(Arc::new(ErrorBudget {

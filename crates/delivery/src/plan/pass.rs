@@ -116,14 +116,22 @@ impl Planner {
     /// One pass; `None` where what it was made of has changed meanwhile.
     async fn pass(&mut self) -> Result<Option<(i64, Waits)>> {
         let delivery = self.delivery.clone();
-        let listed = catalogue::store::all(&delivery.db).await?;
+        // Everything that the plans are made of is read after their epoch: what changes later raises it.
+        let (seen, listed, channels, waits) = loop {
+            let epoch = store::epoch(&delivery.db).await?;
+            let listed = catalogue::store::all(&delivery.db).await?;
+            let channels = delivery.channels().await?;
+            let promoted = delivery.promote(&listed, &channels).await?;
+            if !promoted.any {
+                break (epoch, listed, channels, promoted.waits);
+            }
+        };
         let mut waits = Waits {
-            quiet: delivery.promote(&listed, &mut delivery.channels().await?).await?,
+            quiet: waits,
             ..Waits::default()
         };
-        let mut epoch = store::epoch(&delivery.db).await?;
-        let seen = epoch;
-        let world = delivery.world_of(listed).await?;
+        let mut epoch = seen;
+        let world = delivery.world_of(listed, channels).await?;
         let known: HashMap<_, _> = store::all(&delivery.db)
             .await?
             .into_iter()

@@ -1,13 +1,13 @@
 //! The JSON API of tasks, and the address at which agents leave their output.
 
-use crate::{Delivery, fleet::api::bearer};
+use crate::{Delivery, api::bounded, fleet::api::bearer};
 use axum::{
     Json,
     body::Bytes,
     extract::State,
     response::{IntoResponse, Response},
 };
-use bascule_core::{Permission, Problem, TaskId, limits};
+use bascule_core::{Permission, Problem, TaskId};
 use bascule_web::{Access, Answer, Body, InProject, MachineKind, Params, PathOf, Routes, Who, routes};
 use bascule_wire::task::{NewTask, OutputAt, Task, TaskApproval};
 use http::{HeaderMap, StatusCode, header};
@@ -48,9 +48,8 @@ async fn tasks(
     project: InProject,
     Params(query): Params<TaskQuery>,
 ) -> Answer<Json<Vec<Task>>> {
-    let limit = query.limit.unwrap_or(limits::PAGE_ENTRIES);
-    let limit = limit.clamp(1, limits::API_PAGE_ENTRIES);
-    Ok(Json(delivery.tasks(project.id, query.before, limit).await?))
+    let tasks = delivery.tasks(project.id, query.before, bounded(query.limit));
+    Ok(Json(tasks.await?))
 }
 
 /// Run a command once in an environment.
