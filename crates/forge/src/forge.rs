@@ -121,6 +121,9 @@ impl Forge {
             rounds += 1;
             // Once more soon after the start, for what was too young then, and every day.
             if rounds == 8 || rounds.is_multiple_of(5760) {
+                if let Err(problem) = self.forget_deleted_branches().await {
+                    tracing::error!(%problem, "deleted branches could not be let go; will be tried again");
+                }
                 self.repositories().sweep(self.db(), self.pushes()).await;
             }
         }

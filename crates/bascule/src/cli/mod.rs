@@ -3,6 +3,7 @@
 mod bundle;
 mod carry;
 mod ci;
+mod code;
 mod context;
 mod delivery;
 mod environments;
@@ -96,6 +97,9 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
     /// Projects
     #[command(subcommand)]
     Project(project::Project),
+    /// History and files without a clone
+    #[command(subcommand)]
+    Code(code::Code),
     /// Pipelines
     #[command(subcommand)]
     Pipeline(ci::Pipeline),
@@ -233,6 +237,7 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Token(verb) => verb.run(&context()?).await,
         Verb::Group(verb) => verb.run(&context()?).await,
         Verb::Project(verb) => verb.run(&context()?).await,
+        Verb::Code(verb) => verb.run(&context()?).await,
         Verb::Pipeline(verb) => verb.run(&context()?).await,
         Verb::Job(verb) => verb.run(&context()?).await,
         Verb::Release(release::Release::Verify(verify)) => release::verify(&verify, remote.json),

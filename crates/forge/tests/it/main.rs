@@ -8,6 +8,7 @@
 )]
 
 mod api;
+mod code;
 mod crash;
 mod fixture;
 mod pages;
