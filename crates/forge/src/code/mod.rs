@@ -3,17 +3,18 @@
 pub(crate) mod api;
 pub(crate) mod cache;
 mod commit;
-mod diff;
+pub(crate) mod diff;
 mod history;
 pub(crate) mod pages;
-mod paths;
-mod read;
+pub(crate) mod paths;
+pub(crate) mod read;
 mod repositories;
 mod service;
 
 pub use commit::{FileToCommit, Signature};
 pub(crate) use history::{heads, moves};
-pub(crate) use repositories::Repositories;
+pub(crate) use paths::shown;
+pub(crate) use repositories::{Repositories, disk};
 pub use service::Resolved;
 
 use bascule_core::Problem;

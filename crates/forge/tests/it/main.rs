@@ -10,6 +10,7 @@
 mod api;
 mod crash;
 mod fixture;
+mod merge_requests;
 mod pages;
 mod protocol;
 mod push;
