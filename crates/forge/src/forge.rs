@@ -101,7 +101,9 @@ impl Forge {
     /// What reacts to facts here.
     #[must_use]
     pub fn subscribers(&self) -> Vec<Arc<dyn Subscriber>> {
-        vec![Arc::new(crate::merge_request::subscriptions::Branches(self.clone()))]
+        vec![Arc::new(crate::merge_request::subscriptions::Branches(
+            self.clone(),
+        ))]
     }
 
     /// Serves git's hooks, finishes cut-off pushes, sweeps leftovers and packs repositories, until `stop`.

@@ -2,10 +2,7 @@
 //! (a person, the queue, the platform by itself) asks all of them, at the commit that is merged.
 
 use super::{MergeRequest, Settings, State};
-use crate::{
-    Forge, ProjectInfo,
-    ports::Outcome,
-};
+use crate::{Forge, ProjectInfo, ports::Outcome};
 use bascule_core::Result;
 use bascule_wire::merge_request::MergeCheck;
 
@@ -159,9 +156,10 @@ impl Forge {
         let needed = looked.settings.require_pipeline;
         let why = "The project asks for a green pipeline of the commit that is merged.";
         Ok(match pipeline {
-            Some(found) if found.outcome == Outcome::Passed => {
-                Some(Check::passed("pipeline", format!("Pipeline #{} passed.", found.id)))
-            }
+            Some(found) if found.outcome == Outcome::Passed => Some(Check::passed(
+                "pipeline",
+                format!("Pipeline #{} passed.", found.id),
+            )),
             Some(found) if needed && found.outcome == Outcome::Running => Some(Check::holds(
                 "pipeline",
                 CheckState::Pending,

@@ -17,7 +17,13 @@ fn version(iid: i64, number: i64) -> String {
 
 impl Forge {
     /// Keeps a version's commit.
-    pub(super) async fn keep_version(&self, project: ProjectId, iid: i64, number: i64, sha: &str) -> Result<()> {
+    pub(super) async fn keep_version(
+        &self,
+        project: ProjectId,
+        iid: i64,
+        number: i64,
+        sha: &str,
+    ) -> Result<()> {
         let changes = [(head(iid), Some(sha)), (version(iid, number), Some(sha))];
         self.set_references(project, &changes).await
     }
@@ -63,13 +69,7 @@ impl Forge {
     }
 
     /// Brings a branch's commits from another project's repository, and keeps them under a name here.
-    pub(super) async fn bring(
-        &self,
-        from: ProjectId,
-        branch: &str,
-        to: ProjectId,
-        name: &str,
-    ) -> Result<()> {
+    pub(super) async fn bring(&self, from: ProjectId, branch: &str, to: ProjectId, name: &str) -> Result<()> {
         let done = self
             .git()
             .within(&self.repositories().path(to))

@@ -148,9 +148,5 @@ pub(crate) fn changes(
     let (base, head) = (id(repo, base)?, id(repo, head)?);
     let changes = diff::changes(repo, Some(base), head)?;
     let (files, next) = diff::show(repo, &changes, from, lines)?;
-    Ok(Shown {
-        changes,
-        files,
-        next,
-    })
+    Ok(Shown { changes, files, next })
 }

@@ -2,9 +2,7 @@
 
 use super::{MergeRequest, State, Version, keep, read, store, text};
 use crate::{Forge, ProjectInfo, project::branch_name};
-use bascule_core::{
-    Actor, Caller, MergeRequestId, Permission, Problem, ProjectId, ProjectScope, Result,
-};
+use bascule_core::{Actor, Caller, MergeRequestId, Permission, Problem, ProjectId, ProjectScope, Result};
 use bascule_ledger::facts::merge_request::{
     MergeRequestChanged, MergeRequestClosed, MergeRequestOpened, MergeRequestReopened, MergeRequestUpdated,
 };
@@ -58,9 +56,11 @@ impl Forge {
             target
         })?;
         if source.id == project.id && source_branch == target_branch {
-            return Err(Problem::invalid("same_branch", "Source and target are the same branch.")
-                .why("There is nothing to merge into itself.")
-                .next("Push your commits to a branch of their own."));
+            return Err(
+                Problem::invalid("same_branch", "Source and target are the same branch.")
+                    .why("There is nothing to merge into itself.")
+                    .next("Push your commits to a branch of their own."),
+            );
         }
         let description = text::description(&new.description)?;
         // No push to the source may come in between, or a version would be missed.
@@ -72,11 +72,15 @@ impl Forge {
             .iter()
             .find(|known| known.project_id == project.id && known.target_branch == target_branch)
         {
-            return Err(
-                Problem::conflict("already_open", format!("!{} is open for this branch already.", known.iid))
-                    .why("Two requests for the same commits would be reviewed twice and merged once.")
-                    .next(format!("Push to the branch: !{} takes new commits up by itself.", known.iid)),
-            );
+            return Err(Problem::conflict(
+                "already_open",
+                format!("!{} is open for this branch already.", known.iid),
+            )
+            .why("Two requests for the same commits would be reviewed twice and merged once.")
+            .next(format!(
+                "Push to the branch: !{} takes new commits up by itself.",
+                known.iid
+            )));
         }
         let tx = self.db().begin().await?;
         let iid = store::next_iid(&tx, project.id).await?;
@@ -253,7 +257,11 @@ impl Forge {
             )
             .await?;
         }
-        let (before, target, sha) = (request.head.clone(), request.target_branch.clone(), head.to_owned());
+        let (before, target, sha) = (
+            request.head.clone(),
+            request.target_branch.clone(),
+            head.to_owned(),
+        );
         let made = self
             .repositories()
             .read(request.project_id, move |repo| {
@@ -345,7 +353,10 @@ impl Forge {
         {
             let target = branch_name(target.trim())?;
             if !request.is_fork() && target == request.source_branch {
-                return Err(Problem::invalid("same_branch", "Source and target are the same branch."));
+                return Err(Problem::invalid(
+                    "same_branch",
+                    "Source and target are the same branch.",
+                ));
             }
             let (head, to) = (request.head.clone(), target.clone());
             request.base = self
@@ -377,7 +388,12 @@ impl Forge {
     ///
     /// # Errors
     /// The caller may not, it has ended, or the database refused.
-    pub async fn close_request(&self, caller: &Caller, scope: &ProjectScope, iid: i64) -> Result<MergeRequest> {
+    pub async fn close_request(
+        &self,
+        caller: &Caller,
+        scope: &ProjectScope,
+        iid: i64,
+    ) -> Result<MergeRequest> {
         let request = self.merge_request(scope.id, iid).await?;
         may_edit(caller, scope, &request)?;
         let now = self.now();
@@ -418,7 +434,10 @@ impl Forge {
         if store::reopen(&tx, request.id, now).await? == 0 {
             return Err(Problem::conflict(
                 "not_closed",
-                format!("!{iid} is {}; only a closed request can be opened again.", request.state.as_str()),
+                format!(
+                    "!{iid} is {}; only a closed request can be opened again.",
+                    request.state.as_str()
+                ),
             ));
         }
         let fact = MergeRequestReopened {

@@ -185,11 +185,31 @@ impl Forge {
         }
         let flag = |on: bool| if on { "on" } else { "off" }.to_owned();
         let changes: Vec<(&str, String)> = [
-            ("merge_strategy", before.strategy != after.strategy, after.strategy.as_str().to_owned()),
-            ("require_merge_request", before.require_request != after.require_request, flag(after.require_request)),
-            ("require_pipeline", before.require_pipeline != after.require_pipeline, flag(after.require_pipeline)),
-            ("developers_merge", before.developers_merge != after.developers_merge, flag(after.developers_merge)),
-            ("delete_source_branch", before.delete_source != after.delete_source, flag(after.delete_source)),
+            (
+                "merge_strategy",
+                before.strategy != after.strategy,
+                after.strategy.as_str().to_owned(),
+            ),
+            (
+                "require_merge_request",
+                before.require_request != after.require_request,
+                flag(after.require_request),
+            ),
+            (
+                "require_pipeline",
+                before.require_pipeline != after.require_pipeline,
+                flag(after.require_pipeline),
+            ),
+            (
+                "developers_merge",
+                before.developers_merge != after.developers_merge,
+                flag(after.developers_merge),
+            ),
+            (
+                "delete_source_branch",
+                before.delete_source != after.delete_source,
+                flag(after.delete_source),
+            ),
             ("merge_queue", before.queue != after.queue, flag(after.queue)),
             (
                 "merge_queue_parallel",
@@ -224,10 +244,11 @@ impl Forge {
 fn template(text: &str) -> Result<String> {
     let text = text.replace("\r\n", "\n").trim().to_owned();
     if text.chars().count() > TEMPLATE {
-        return Err(
-            Problem::invalid("too_long", format!("A message's template has at most {TEMPLATE} characters."))
-                .next("Make it shorter."),
-        );
+        return Err(Problem::invalid(
+            "too_long",
+            format!("A message's template has at most {TEMPLATE} characters."),
+        )
+        .next("Make it shorter."));
     }
     super::text::check_template(&text)?;
     Ok(text)

@@ -166,11 +166,7 @@ pub(crate) async fn count(on: &impl Query, project: ProjectId, state: State) -> 
 }
 
 /// Open ones whose commits come from a branch.
-pub(crate) async fn open_from(
-    on: &impl Query,
-    source: ProjectId,
-    branch: &str,
-) -> Result<Vec<MergeRequest>> {
+pub(crate) async fn open_from(on: &impl Query, source: ProjectId, branch: &str) -> Result<Vec<MergeRequest>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM merge_request WHERE source_project_id = $1 AND source_branch = $2 AND state = 'open'
          ORDER BY id LIMIT 500"
@@ -376,7 +372,10 @@ pub(crate) async fn set_settings(tx: &Tx, project: ProjectId, settings: &Setting
 pub(crate) async fn fork_parent(on: &impl Query, fork: ProjectId) -> Result<Option<ProjectId>> {
     row! { struct Parent { parent_id: ProjectId } }
     let found: Option<Parent> = on
-        .one("SELECT parent_id FROM project_fork WHERE project_id = $1", args![fork])
+        .one(
+            "SELECT parent_id FROM project_fork WHERE project_id = $1",
+            args![fork],
+        )
         .await?;
     Ok(found.map(|found| found.parent_id))
 }

@@ -132,8 +132,10 @@ pub(crate) fn check_template(text: &str) -> Result<()> {
     let mut rest = text;
     while let Some((_, after)) = rest.split_once("%{") {
         let Some((word, after)) = after.split_once('}') else {
-            return Err(Problem::invalid("bad_template", "A `%{` in the message is not closed.")
-                .next("Close it with `}`."));
+            return Err(
+                Problem::invalid("bad_template", "A `%{` in the message is not closed.")
+                    .next("Close it with `}`."),
+            );
         };
         if !WORDS.contains(&word) {
             let shown: String = word.chars().take(40).collect();

@@ -46,7 +46,13 @@ impl Server {
     }
 
     /// Waits until a request looks so.
-    pub async fn request_until(&self, project: &str, iid: i64, what: &str, so: impl Fn(&Value) -> bool) -> Value {
+    pub async fn request_until(
+        &self,
+        project: &str,
+        iid: i64,
+        what: &str,
+        so: impl Fn(&Value) -> bool,
+    ) -> Value {
         let mut last = Value::Null;
         for _ in 0..400 {
             last = self
@@ -97,11 +103,15 @@ async fn a_request_is_opened_and_follows_its_branch() {
     write(&work, "b.txt", "two\n");
     commit(&work, "More").await;
     git_ok(&work, &["push", "--quiet", "origin", "topic"]).await;
-    server.request_until("web", 1, "version 2", |r| r["version"] == 2).await;
+    server
+        .request_until("web", 1, "version 2", |r| r["version"] == 2)
+        .await;
     git_ok(&work, &["commit", "--quiet", "--amend", "--message", "Better"]).await;
     git_ok(&work, &["push", "--quiet", "--force", "origin", "topic"]).await;
     let head = git_ok(&work, &["rev-parse", "HEAD"]).await;
-    let request = server.request_until("web", 1, "version 3", |r| r["version"] == 3).await;
+    let request = server
+        .request_until("web", 1, "version 3", |r| r["version"] == 3)
+        .await;
     assert_eq!(request["head"], head.as_str());
     let versions = server
         .ok("reporter", "GET", "web/merge-requests/1/versions", Value::Null)
@@ -116,12 +126,22 @@ async fn a_request_is_opened_and_follows_its_branch() {
     assert_eq!(server.facts::<MergeRequestUpdated>().await.len(), 2);
     let kept = git_ok(
         &server.repository(&project),
-        &["for-each-ref", "--format=%(refname) %(objectname)", "refs/merge-requests"],
+        &[
+            "for-each-ref",
+            "--format=%(refname) %(objectname)",
+            "refs/merge-requests",
+        ],
     )
     .await;
     assert_eq!(kept.lines().count(), 4, "{kept}");
-    assert!(kept.contains(&format!("refs/merge-requests/1/head {head}")), "{kept}");
-    assert!(kept.contains(&format!("refs/merge-requests/1/v1 {first}")), "{kept}");
+    assert!(
+        kept.contains(&format!("refs/merge-requests/1/head {head}")),
+        "{kept}"
+    );
+    assert!(
+        kept.contains(&format!("refs/merge-requests/1/v1 {first}")),
+        "{kept}"
+    );
     let commits = server
         .ok("reporter", "GET", "web/merge-requests/1/commits", Value::Null)
         .await;

@@ -12,9 +12,7 @@ use axum::{
     response::{IntoResponse as _, Redirect},
 };
 use bascule_core::{Permission, limits};
-use bascule_web::{
-    Answer, Crumb, FormBody, InProject, Markup, Params, Tab, Ui, Who, icon, url_encode, when,
-};
+use bascule_web::{Answer, Crumb, FormBody, InProject, Markup, Params, Tab, Ui, Who, icon, url_encode, when};
 use bascule_wire::merge_request::NewMergeRequest;
 use serde::Deserialize;
 
@@ -65,24 +63,21 @@ pub(super) async fn list(
         other => Life::parse(other),
     };
     let size = limits::PAGE_ENTRIES;
-    let mut found = store::list(
-        forge.db(),
-        scope.id,
-        state,
-        &asked.search,
-        asked.before,
-        size + 1,
-    )
-    .await?;
+    let mut found = store::list(forge.db(), scope.id, state, &asked.search, asked.before, size + 1).await?;
     let more = found.len() as i64 > size;
     found.truncate(usize::try_from(size).unwrap_or(usize::MAX));
     let word = state.map_or("all", Life::as_str);
     let to = |state: &str| format!("{here}?state={state}&search={}", url_encode(&asked.search));
     let page = List {
-        filters: [("open", "Open"), ("merged", "Merged"), ("closed", "Closed"), ("all", "All")]
-            .into_iter()
-            .map(|(state, label)| (to(state), label, state == word))
-            .collect(),
+        filters: [
+            ("open", "Open"),
+            ("merged", "Merged"),
+            ("closed", "Closed"),
+            ("all", "All"),
+        ]
+        .into_iter()
+        .map(|(state, label)| (to(state), label, state == word))
+        .collect(),
         older: found
             .last()
             .filter(|_| more)

@@ -16,12 +16,7 @@ pub(crate) fn routes() -> Routes<Forge> {
     let one = "/{group}/{project}/-/merge-requests/{iid}";
     let under = |rest: &str| format!("{one}/{rest}");
     Routes::new()
-        .page(
-            "GET",
-            "/{group}/{project}/-/merge-requests",
-            see,
-            get(list::list),
-        )
+        .page("GET", "/{group}/{project}/-/merge-requests", see, get(list::list))
         .page(
             "POST",
             "/{group}/{project}/-/merge-requests",
@@ -37,7 +32,12 @@ pub(crate) fn routes() -> Routes<Forge> {
         .page("GET", one, see, get(show::overview))
         .page("GET", &under("commits"), see, get(show::commits))
         .page("GET", &under("changes"), see, get(changes::changes))
-        .page("GET,POST", &under("edit"), write, get(show::edit).post(show::save))
+        .page(
+            "GET,POST",
+            &under("edit"),
+            write,
+            get(show::edit).post(show::save),
+        )
         .page("POST", &under("close"), write, post(show::close))
         .page("POST", &under("reopen"), write, post(show::reopen))
         .page("POST", &under("ready"), write, post(show::ready))

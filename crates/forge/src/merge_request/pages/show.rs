@@ -12,9 +12,7 @@ use axum::{
     response::{IntoResponse as _, Redirect},
 };
 use bascule_core::{Permission, limits};
-use bascule_web::{
-    Answer, FormBody, InProject, Markup, Params, PathOf, Tab, Ui, Who, icon, markdown, when,
-};
+use bascule_web::{Answer, FormBody, InProject, Markup, Params, PathOf, Tab, Ui, Who, icon, markdown, when};
 use bascule_wire::merge_request::MergeRequestChange;
 use serde::Deserialize;
 
@@ -61,8 +59,12 @@ pub(super) async fn overview(
     let versions = store::versions(forge.db(), request.id, limits::PAGE_ENTRIES).await?;
     let page = Overview {
         head: forge.head(&scope, &request, 0).await?,
-        description: (!request.description.trim().is_empty())
-            .then(|| markdown::render(&request.description, Some(&format!("{project}/-/blob/{}/", request.head)))),
+        description: (!request.description.trim().is_empty()).then(|| {
+            markdown::render(
+                &request.description,
+                Some(&format!("{project}/-/blob/{}/", request.head)),
+            )
+        }),
         open: request.state == Life::Open,
         closed: request.state == Life::Closed,
         ended: request.ended_at.map(|at| {
@@ -164,10 +166,7 @@ pub(super) async fn edit(
 ) -> Answer {
     let PathOf((_, _, iid)) = place;
     let request = forge.merge_request(scope.id, iid).await?;
-    let mut targets = forge
-        .repositories()
-        .read(scope.id, crate::code::heads)
-        .await?;
+    let mut targets = forge.repositories().read(scope.id, crate::code::heads).await?;
     targets.truncate(1_000);
     if !targets.contains(&request.target_branch) {
         targets.insert(0, request.target_branch.clone());
