@@ -26,6 +26,14 @@ struct VersionRow {
     when: Markup,
 }
 
+/// Who merged or closed it.
+struct Ended {
+    by: String,
+    at: Markup,
+    /// The merge's commit: where it is shown, and its beginning.
+    commit: Option<(String, String)>,
+}
+
 #[derive(Template)]
 #[template(path = "merge_request/pages/overview.html")]
 struct Overview {
@@ -33,7 +41,7 @@ struct Overview {
     description: Option<Markup>,
     open: bool,
     closed: bool,
-    ended: Option<(String, Markup, Option<(String, String)>)>,
+    ended: Option<Ended>,
     conditions: Vec<Condition>,
     free: bool,
     may_edit: bool,
@@ -67,12 +75,13 @@ pub(super) async fn overview(
         }),
         open: request.state == Life::Open,
         closed: request.state == Life::Closed,
-        ended: request.ended_at.map(|at| {
-            let commit = request
+        ended: request.ended_at.map(|at| Ended {
+            by: request.ended_by.clone().unwrap_or_default(),
+            at: when(at),
+            commit: request
                 .merge_sha
                 .as_ref()
-                .map(|sha| (format!("{project}/-/commit/{sha}"), short(sha)));
-            (request.ended_by.clone().unwrap_or_default(), when(at), commit)
+                .map(|sha| (format!("{project}/-/commit/{sha}"), short(sha))),
         }),
         conditions,
         free,
