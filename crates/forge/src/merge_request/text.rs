@@ -215,7 +215,7 @@ mod tests {
         fn any_text_is_read_without_panic(text in ".{0,300}") {
             drop(closes(&text));
             drop(title(&text));
-            drop(fill(&text, |word| word.to_owned()));
+            drop(fill(&text, ToOwned::to_owned));
         }
 
         #[test]
