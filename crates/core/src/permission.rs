@@ -90,6 +90,10 @@ permissions! {
     LedgerRead => Reporter, true, "read this project's facts";
     /// Push to branches that are not protected.
     CodePush => Developer, false, "push to this project";
+    /// Open merge requests and speak in them.
+    MergeRequestWrite => Reporter, false, "open merge requests in this project";
+    /// Merge what the rules let through.
+    MergeRequestMerge => Developer, false, "merge in this project";
     /// Start, retry and cancel pipelines and jobs.
     PipelineRun => Developer, false, "run pipelines in this project";
     /// Deploy to environments below production.

@@ -37,6 +37,8 @@ pub enum Tab {
     Code,
     /// Commits.
     Commits,
+    /// Merge requests.
+    MergeRequests,
     /// Pipelines and jobs.
     Pipelines,
     /// Releases.
@@ -307,6 +309,14 @@ fn tabs(project: &ProjectScope, tab: Option<Tab>) -> Vec<Link> {
             "Commits",
             "git-commit",
             "o",
+        ),
+        (
+            Permission::CodeRead,
+            Tab::MergeRequests,
+            "/-/merge-requests",
+            "Merge requests",
+            "git-pull-request",
+            "q",
         ),
         (
             Permission::PipelineRead,

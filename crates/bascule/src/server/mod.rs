@@ -143,6 +143,7 @@ impl Server {
             code.clone(),
             Options::new(&url, hang_up.clone()),
         );
+        forge.set_pipelines(Arc::new(ports::Pipelines(ci.clone())));
         let artifacts = Arc::new(ports::JobArtifacts {
             ci: ci.clone(),
             blobs: blobs.clone(),
@@ -269,6 +270,7 @@ impl Server {
             .ci
             .subscribers()
             .into_iter()
+            .chain(self.forge.subscribers())
             .chain(self.delivery.subscribers())
         {
             hub = hub.with(subscriber);

@@ -11,6 +11,7 @@ mod api;
 mod code;
 mod crash;
 mod fixture;
+mod merge_requests;
 mod pages;
 mod protocol;
 mod push;
