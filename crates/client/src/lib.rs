@@ -32,6 +32,11 @@ const REDIRECTS: usize = 5;
 const CONNECT: Duration = Duration::from_secs(10);
 /// Time allowed without a single byte; longer than the server's longest poll.
 const SILENCE: Duration = Duration::from_secs(90);
+/// Silence on a connection after which it is probed, the time between probes, and how many may stay without an answer:
+/// a question that hangs ends soon after its connection is lost.
+const PROBE_AFTER: Duration = Duration::from_secs(10);
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+const PROBES: u32 = 3;
 
 /// A connection to one server. Cheap to clone.
 #[derive(Clone)]
@@ -276,7 +281,9 @@ fn http(
         .user_agent(concat!("bascule/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
         .tcp_nodelay(true)
-        .tcp_keepalive(SILENCE)
+        .tcp_keepalive(PROBE_AFTER)
+        .tcp_keepalive_interval(PROBE_EVERY)
+        .tcp_keepalive_retries(PROBES)
         .redirect(same_origin());
     if let Some(silence) = silence {
         builder = builder.read_timeout(silence);

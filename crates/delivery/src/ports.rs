@@ -61,6 +61,22 @@ pub trait ProjectFiles: Send + Sync {
     /// A file at a commit, or `None` where there is none. Larger ones than `limit` bytes are an error.
     async fn read(&self, project: ProjectId, sha: &str, path: &str, limit: usize) -> Result<Option<Vec<u8>>>;
 
+    /// Several files at a commit, in the order of their paths. Where any is larger than `limit` bytes it is an
+    /// error.
+    async fn read_some(
+        &self,
+        project: ProjectId,
+        sha: &str,
+        paths: &[String],
+        limit: usize,
+    ) -> Result<Vec<Option<Vec<u8>>>> {
+        let mut all = Vec::with_capacity(paths.len());
+        for path in paths {
+            all.push(self.read(project, sha, path, limit).await?);
+        }
+        Ok(all)
+    }
+
     /// All files at a commit.
     async fn list(&self, project: ProjectId, sha: &str) -> Result<Vec<String>>;
 }

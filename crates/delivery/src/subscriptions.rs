@@ -1,6 +1,11 @@
 //! What others' facts do here.
 
-use crate::{Delivery, ReleaseInfo, catalogue, deployment::Order, environment, plan};
+use crate::{
+    Delivery, ReleaseInfo, catalogue,
+    deployment::Order,
+    environment,
+    plan::{self, Change},
+};
 use async_trait::async_trait;
 use bascule_core::{Actor, Problem};
 use bascule_ledger::{
@@ -65,14 +70,16 @@ impl Subscriber for OnEnvironments {
         }
         if entry.kind != BranchUpdated::KIND {
             let tx = self.0.db.begin().await?;
-            if entry.kind == IncidentOpened::KIND {
+            let project = if entry.kind == IncidentOpened::KIND {
                 let fact: IncidentOpened = decode(entry)?;
                 plan::store::incident_opened(&tx, fact.incident, fact.project, fact.number).await?;
+                fact.project
             } else {
                 let fact: IncidentResolved = decode(entry)?;
                 plan::store::incident_over(&tx, fact.incident).await?;
-            }
-            self.0.replan(&tx).await?;
+                fact.project
+            };
+            self.0.replan_for(&tx, Change::Project(project)).await?;
             tx.commit().await?;
             return Ok(());
         }
@@ -143,7 +150,7 @@ impl Delivery {
                 }
             }
         }
-        self.replan(&tx).await?;
+        self.replan_for(&tx, Change::Product(fact.project)).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -5,8 +5,10 @@ mod freight;
 mod gate;
 mod health;
 mod ports;
+mod probed;
 
 use crate::config::Config;
+use axum::serve::ListenerExt as _;
 use bascule_ci::{Ci, Options};
 use bascule_core::{Clock, Problem, Result, SystemClock};
 use bascule_delivery::{Delivery, carry::Carry};
@@ -327,7 +329,8 @@ impl Server {
             hang_up.cancel();
         };
         let service = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
-        let serving = axum::serve(self.listener, service).with_graceful_shutdown(ended);
+        let listener = self.listener.tap_io(probed::probe);
+        let serving = axum::serve(listener, service).with_graceful_shutdown(ended);
         let cut_off = async {
             stop.cancelled().await;
             tokio::time::sleep(DRAIN).await;

@@ -186,6 +186,16 @@ impl bascule_delivery::ProjectFiles for Code {
         self.0.read_file_up_to(project, sha, path, limit as u64).await
     }
 
+    async fn read_some(
+        &self,
+        project: ProjectId,
+        sha: &str,
+        paths: &[String],
+        limit: usize,
+    ) -> Result<Vec<Option<Vec<u8>>>> {
+        self.0.read_files_up_to(project, sha, paths, limit as u64).await
+    }
+
     async fn list(&self, project: ProjectId, sha: &str) -> Result<Vec<String>> {
         self.0.list_paths(project, sha).await
     }

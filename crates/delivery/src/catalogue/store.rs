@@ -3,7 +3,7 @@
 use super::Listed;
 use crate::{ReleaseInfo, product::Relations};
 use bascule_core::{ProjectId, ReleaseId, Timestamp};
-use bascule_store::{Json, Query, Result, Tx, args, row};
+use bascule_store::{Json, Query, Result, ToSql as _, Tx, args, row};
 
 const COLUMNS: &str =
     "release_id, project_id, version, sha, relations, published_at, recall_reason, recall_floor";
@@ -85,6 +85,17 @@ row! {
 pub(crate) async fn approvals(db: &impl Query) -> Result<Vec<Approved>> {
     let sql = "SELECT project_id, version, scope, team FROM delivery_approval ORDER BY at DESC LIMIT 100000";
     db.all(sql, args![]).await
+}
+
+/// Approvals for the environments of some names.
+pub(crate) async fn approvals_in(db: &impl Query, names: &[String]) -> Result<Vec<Approved>> {
+    let sql = format!(
+        "SELECT project_id, version, scope, team FROM delivery_approval WHERE scope IN ({})
+         ORDER BY at DESC LIMIT 100000",
+        crate::deployment::store::places(names.len())
+    );
+    let scopes = names.iter().map(|name| format!("environment:{name}").to_sql());
+    db.all(&sql, scopes.collect()).await
 }
 
 /// Notes an approval; `false` where it was given before.

@@ -84,6 +84,20 @@ pub(crate) async fn declare(
     .map(drop)
 }
 
+row! {
+    /// A product that is declared in an environment.
+    pub(crate) struct Declared {
+        pub name: String,
+        pub project_id: ProjectId,
+    }
+}
+
+/// All that files declare.
+pub(crate) async fn all_declared(db: &impl Query) -> Result<Vec<Declared>> {
+    let sql = "SELECT name, project_id FROM environment WHERE declared = TRUE LIMIT 1000000";
+    db.all(sql, args![]).await
+}
+
 /// Whether a file declares it.
 pub(crate) async fn declared(db: &impl Query, id: EnvironmentId) -> Result<bool> {
     let sql = "SELECT COUNT(*) AS n FROM environment WHERE id = $1 AND declared = TRUE";

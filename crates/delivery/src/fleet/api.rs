@@ -43,6 +43,20 @@ struct Known {
     wait: u64,
 }
 
+/// What an agent asks.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+struct Asked {
+    /// The revision in force at the caller; 0 at its start.
+    #[serde(default)]
+    revision: i64,
+    /// Seconds to wait for another one.
+    #[serde(default)]
+    wait: u64,
+    /// Answer 204 where there is nothing of another revision.
+    #[serde(default)]
+    brief: bool,
+}
+
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Failure> {
     let value = headers
         .get(header::AUTHORIZATION)
@@ -59,20 +73,22 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Failure> {
 
 /// Report what runs; learn what should run.
 #[utoipa::path(
-    post, path = "/api/v1/agent/sync", tag = "agent", params(Known), request_body = AgentReport,
-    responses((status = 200, body = DesiredState), (status = 401, body = Problem))
+    post, path = "/api/v1/agent/sync", tag = "agent", params(Asked), request_body = AgentReport,
+    responses((status = 200, body = DesiredState), (status = 204), (status = 401, body = Problem))
 )]
 async fn sync(
     State(delivery): State<Delivery>,
     call: Call,
-    Params(known): Params<Known>,
+    Params(asked): Params<Asked>,
     Body(report): Body<AgentReport>,
-) -> Answer<axum::Json<DesiredState>> {
+) -> Answer<Response> {
     let agent = delivery.agent_calling(&call).await?;
-    let wait = Duration::from_secs(known.wait);
-    Ok(axum::Json(
-        delivery.sync_agent(&agent, &report, known.revision, wait).await?,
-    ))
+    let wait = Duration::from_secs(asked.wait);
+    let revision = delivery.hear_agent(&agent, &report, asked.revision, wait).await?;
+    if asked.brief && revision == asked.revision {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    Ok(axum::Json(delivery.desired_of(&agent, revision).await?).into_response())
 }
 
 /// Fetch an artifact that this agent runs.
