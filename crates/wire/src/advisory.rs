@@ -26,13 +26,7 @@ pub enum Severity {
 
 impl Severity {
     /// All of them, worst first.
-    pub const ALL: [Self; 5] = [
-        Self::Critical,
-        Self::High,
-        Self::Medium,
-        Self::Low,
-        Self::Unknown,
-    ];
+    pub const ALL: [Self; 5] = [Self::Critical, Self::High, Self::Medium, Self::Low, Self::Unknown];
 
     /// As facts, files and pages name it.
     #[must_use]
@@ -83,9 +77,7 @@ impl FromStr for Severity {
         Self::ALL
             .into_iter()
             .find(|severity| severity.as_str() == text)
-            .ok_or_else(|| {
-                format!("`{text}` is no severity: use critical, high, medium, low or unknown")
-            })
+            .ok_or_else(|| format!("`{text}` is no severity: use critical, high, medium, low or unknown"))
     }
 }
 

@@ -7,6 +7,7 @@ mod assemble;
 mod bearings;
 mod budgets;
 mod checks;
+pub(crate) mod drill;
 mod dry_run;
 pub(crate) mod pass;
 mod prune;

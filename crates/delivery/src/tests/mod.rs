@@ -5,6 +5,7 @@ mod catalogue;
 mod drivers;
 mod enrol;
 mod environments;
+mod findings;
 mod life;
 mod plans;
 mod plans_hold;

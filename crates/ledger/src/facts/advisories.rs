@@ -33,7 +33,7 @@ fact!(
     )
 );
 
-/// A release has a component that an advisory speaks of. Comes again when a decision on it is over.
+/// A release has a component that an advisory speaks of. Comes again when its severity or what mends it changes.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FindingOpened {
     /// The project.
@@ -100,7 +100,10 @@ fact!(
     "finding.closed",
     |f| Some(f.project),
     |f| format!("finding:{}", f.key),
-    |f| format!("{} is no finding in {} any more: {}", f.advisory, f.version, f.reason)
+    |f| format!(
+        "{} is no finding in {} any more: {}",
+        f.advisory, f.version, f.reason
+    )
 );
 
 /// A person set a finding aside, for all releases of the project.
@@ -161,4 +164,24 @@ fact!(
     |f| Some(f.project),
     |f| format!("finding:{}", f.key),
     |f| format!("{} in {} counts again: {}", f.advisory, f.package, f.reason)
+);
+
+/// A recall that was for findings is over, since none of them counts any more.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RecallLifted {
+    /// The project.
+    pub project: ProjectId,
+    /// The release.
+    pub release: ReleaseId,
+    /// Its version.
+    pub version: String,
+    /// Why, in plain words.
+    pub reason: String,
+}
+fact!(
+    RecallLifted,
+    "release.recall_lifted",
+    |f| Some(f.project),
+    |f| format!("release:{}", f.release),
+    |f| format!("lifted the recall of {}: {}", f.version, f.reason)
 );

@@ -38,7 +38,12 @@ pub fn routes(advisories: Advisories) -> Routes {
         .api(decide, bascule_web::routes!(reopen))
         .page("GET", "/findings", Access::SignedIn, get(pages::all))
         .page("GET", "/advisories/{id}", Access::SignedIn, get(pages::advisory))
-        .page("GET", "/{group}/{project}/-/findings", read, get(pages::of_project))
+        .page(
+            "GET",
+            "/{group}/{project}/-/findings",
+            read,
+            get(pages::of_project),
+        )
         .page("GET", one, read, get(pages::one))
         .page("POST", &format!("{one}/triage"), decide, post(pages::decide))
         .page("POST", &format!("{one}/reopen"), decide, post(pages::reopen))
@@ -174,9 +179,7 @@ async fn list_all(
     Params(params): Params<ListParams>,
 ) -> Answer<Json<FindingPage>> {
     Ok(Json(
-        advisories
-            .findings(&who, &params.asked(), params.limit())
-            .await?,
+        advisories.findings(&who, &params.asked(), params.limit()).await?,
     ))
 }
 
@@ -255,9 +258,7 @@ async fn triage(
     PathOf(path): PathOf<KeyPath>,
     Body(new): Body<NewTriage>,
 ) -> Answer<Json<FindingDetails>> {
-    advisories
-        .decide(&who.actor, project.id, &path.key, &new)
-        .await?;
+    advisories.decide(&who.actor, project.id, &path.key, &new).await?;
     Ok(Json(advisories.finding(project.id, &path.key).await?))
 }
 

@@ -65,10 +65,10 @@ impl Advisories {
             let bytes = bytes.map_err(|error| broken_off(&error.to_string()))?;
             size = size.saturating_add(bytes.len() as u64);
             if size > IMPORT_BYTES {
-                return Err(Problem::too_large(format!(
-                    "An import has at most {IMPORT_BYTES} bytes."
-                ))
-                .next("Import the ecosystems one after the other."));
+                return Err(
+                    Problem::too_large(format!("An import has at most {IMPORT_BYTES} bytes."))
+                        .next("Import the ecosystems one after the other."),
+                );
             }
             let mut cuts = Vec::new();
             let taken = splitter.take(&bytes, |cut| cuts.push(cut));
@@ -92,7 +92,12 @@ impl Advisories {
         } else if !splitter.is_between() {
             done.read += 1;
             batch.read += 1;
-            refuse(&mut done, &mut batch, String::new(), "it ends before its end".to_owned());
+            refuse(
+                &mut done,
+                &mut batch,
+                String::new(),
+                "it ends before its end".to_owned(),
+            );
         }
         if done.read == 0 {
             return Err(no_records());

@@ -100,7 +100,11 @@ impl Advisories {
         let mut groups = store::groups(&self.db, wanted, now, after, limit + 1).await?;
         let more = i64::try_from(groups.len()).is_ok_and(|count| count > limit);
         groups.truncate(usize::try_from(limit).unwrap_or(0));
-        let next = more.then(|| groups.last().map(|last| format!("{}.{}", last.severity, last.finding_key)));
+        let next = more.then(|| {
+            groups
+                .last()
+                .map(|last| format!("{}.{}", last.severity, last.finding_key))
+        });
         let keys: Vec<String> = groups.iter().map(|group| group.finding_key.clone()).collect();
         let mut of: BTreeMap<String, Vec<InRelease>> = BTreeMap::new();
         for row in store::in_releases(&self.db, &keys, RELEASES).await? {

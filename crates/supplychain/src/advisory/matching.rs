@@ -221,7 +221,10 @@ impl Advisories {
             severity,
             fixed: Json(fixed),
             summary: advisory.summary.clone(),
-            opened_at: same.as_ref().filter(|_| was_open).map_or(now, |row| row.opened_at),
+            opened_at: same
+                .as_ref()
+                .filter(|_| was_open)
+                .map_or(now, |row| row.opened_at),
             closed_at: None,
             closed_reason: String::new(),
         };
@@ -269,7 +272,12 @@ fn hit(advisory: &Advisory, component: &Component) -> Option<Vec<String>> {
 
 /// The key of a finding: that of an earlier release, where it is the same by any of its names; else a new one, of the
 /// name that most databases give it.
-async fn key_for(tx: &Tx, project: ProjectId, package: &str, names: &BTreeSet<String>) -> Result<String, Problem> {
+async fn key_for(
+    tx: &Tx,
+    project: ProjectId,
+    package: &str,
+    names: &BTreeSet<String>,
+) -> Result<String, Problem> {
     let known = store::keys(tx, project, package).await?;
     if let Some(known) = known.into_iter().find(|known| !known.names.0.is_disjoint(names)) {
         return Ok(known.finding_key);

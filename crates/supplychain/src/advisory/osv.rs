@@ -187,8 +187,14 @@ impl Advisory {
         let text = text.or(raw.details).unwrap_or_default();
         Ok(Self {
             modified: instant(&raw.modified, "modified")?,
-            published: raw.published.map(|text| instant(&text, "published")).transpose()?,
-            withdrawn: raw.withdrawn.map(|text| instant(&text, "withdrawn")).transpose()?,
+            published: raw
+                .published
+                .map(|text| instant(&text, "published"))
+                .transpose()?,
+            withdrawn: raw
+                .withdrawn
+                .map(|text| instant(&text, "withdrawn"))
+                .transpose()?,
             aliases: aliases.collect(),
             summary: cut(text.trim().lines().next().unwrap_or_default(), SUMMARY),
             severity,
@@ -210,7 +216,10 @@ fn check_id(id: &str) -> Result<(), String> {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b':');
     let good = (1..=ID_BYTES).contains(&id.len())
         && id.bytes().all(plain)
-        && id.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric());
+        && id
+            .bytes()
+            .next()
+            .is_some_and(|first| first.is_ascii_alphanumeric());
     if good {
         Ok(())
     } else {
@@ -276,14 +285,19 @@ fn rate(
     specific: Option<&serde_json::Value>,
 ) -> (Severity, Option<(f64, String)>) {
     let of_packages = affected.iter().flat_map(|entry| entry.severity.iter().flatten());
-    let given = own.iter().chain(of_packages).map(|severity| severity.score.as_str());
+    let given = own
+        .iter()
+        .chain(of_packages)
+        .map(|severity| severity.score.as_str());
     let vectors = given.chain(affected.iter().filter_map(|entry| {
         let specific = entry.database_specific.as_ref()?;
         specific.get("cvss")?.as_str()
     }));
     let mut best: Option<(u8, f64, Severity, String)> = None;
     for text in vectors.filter(|text| text.len() <= 500) {
-        let Ok(vector) = text.parse::<Cvss>() else { continue };
+        let Ok(vector) = text.parse::<Cvss>() else {
+            continue;
+        };
         let version = match vector {
             Cvss::CvssV40(_) => 4,
             _ => 3,
@@ -327,13 +341,13 @@ fn word(text: &str) -> Severity {
 mod tests {
     use super::*;
 
-    fn read(json: serde_json::Value) -> Advisory {
+    fn read(json: &serde_json::Value) -> Advisory {
         Advisory::from_json(json.to_string().as_bytes()).unwrap()
     }
 
     #[test]
     fn a_record_of_the_kind_that_databases_publish() {
-        let advisory = read(serde_json::json!({
+        let advisory = read(&serde_json::json!({
             "schema_version": "1.6.0", "id": "GHSA-aaaa-bbbb-cccc", "modified": "2026-03-01T10:00:00.123Z",
             "published": "2026-02-28T00:00:00Z", "aliases": ["CVE-2026-1", "GHSA-aaaa-bbbb-cccc", "../x"],
             "summary": "Reads past the end", "details": "Long\ntext",
@@ -370,7 +384,7 @@ mod tests {
             for (key, value) in extra.as_object().unwrap() {
                 record[key] = value.clone();
             }
-            read(record).severity
+            read(&record).severity
         };
         let vector = |score: &str| serde_json::json!({"severity": [{"type": "CVSS_V3", "score": score}]});
         assert_eq!(
@@ -394,9 +408,18 @@ mod tests {
     fn what_is_no_record_says_why() {
         for (text, why) in [
             ("{}", "missing field"),
-            ("{\"id\":\"../../etc\",\"modified\":\"2026-01-01T00:00:00Z\"}", "is no name"),
-            ("{\"id\":\"A-1\",\"modified\":\"yesterday\"}", "`modified` is no time"),
-            ("{\"id\":\"A-1\",\"modified\":\"2026-01-01T00:00:00Z\",\"affected\":5}", "invalid type"),
+            (
+                "{\"id\":\"../../etc\",\"modified\":\"2026-01-01T00:00:00Z\"}",
+                "is no name",
+            ),
+            (
+                "{\"id\":\"A-1\",\"modified\":\"yesterday\"}",
+                "`modified` is no time",
+            ),
+            (
+                "{\"id\":\"A-1\",\"modified\":\"2026-01-01T00:00:00Z\",\"affected\":5}",
+                "invalid type",
+            ),
         ] {
             let error = Advisory::from_json(text.as_bytes()).unwrap_err();
             assert!(error.contains(why), "{text}: {error}");

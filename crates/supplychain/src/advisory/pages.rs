@@ -128,7 +128,13 @@ fn item(finding: Finding) -> Item {
     let more = usize::try_from(finding.releases)
         .unwrap_or(0)
         .saturating_sub(finding.versions.len());
-    let mut versions = finding.versions.iter().take(5).cloned().collect::<Vec<_>>().join(", ");
+    let mut versions = finding
+        .versions
+        .iter()
+        .take(5)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(", ");
     let more = more + finding.versions.len().saturating_sub(5);
     if more > 0 {
         versions.push_str(&format!(" and {more} more"));
@@ -338,9 +344,7 @@ pub(super) async fn decide(
             text => Some(text.parse().unwrap_or(0)),
         },
     };
-    advisories
-        .decide(&who.actor, project.id, &path.key, &new)
-        .await?;
+    advisories.decide(&who.actor, project.id, &path.key, &new).await?;
     Ok(back(&project, &path.key))
 }
 
@@ -375,7 +379,10 @@ pub(super) async fn advisory(
         details: bascule_web::markdown::render(record["details"].as_str().unwrap_or_default(), None),
         severity: summary.severity.as_str(),
         colour: colour(summary.severity),
-        score: summary.score.map(|score| format!("{score:.1}")).unwrap_or_default(),
+        score: summary
+            .score
+            .map(|score| format!("{score:.1}"))
+            .unwrap_or_default(),
         modified: when(summary.modified),
         withdrawn: summary.withdrawn.map(when),
         unmatched: summary.unmatched.join(", "),

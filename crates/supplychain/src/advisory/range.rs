@@ -160,9 +160,9 @@ impl Range {
                 (None, None) => Ordering::Equal,
                 (None, Some(_)) => Ordering::Less,
                 (Some(_), None) => Ordering::Greater,
-                (Some(one), Some(other)) => {
-                    one.compare(other).then_with(|| begins(first).cmp(&begins(second)))
-                }
+                (Some(one), Some(other)) => one
+                    .compare(other)
+                    .then_with(|| begins(first).cmp(&begins(second))),
             }
         });
         let mut inside = false;
@@ -208,7 +208,12 @@ mod tests {
     fn several_lines_are_mended_each_by_its_own() {
         let all = package(
             Order::Semantic,
-            &[fixed("2.1.0"), introduced("0"), fixed("1.4.2"), introduced("2.0.0")],
+            &[
+                fixed("2.1.0"),
+                introduced("0"),
+                fixed("1.4.2"),
+                introduced("2.0.0"),
+            ],
             &[],
         );
         for (version, expected) in [
@@ -223,7 +228,11 @@ mod tests {
             ("nonsense", None),
         ] {
             let hit = all.hits(version).map(|hit| hit.fixed);
-            assert_eq!(hit, expected.map(|e| e.into_iter().map(str::to_owned).collect()), "{version}");
+            assert_eq!(
+                hit,
+                expected.map(|e| e.into_iter().map(str::to_owned).collect()),
+                "{version}"
+            );
         }
     }
 

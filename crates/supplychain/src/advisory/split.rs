@@ -65,7 +65,11 @@ impl Splitter {
                     if self.depth == 0 {
                         let record = std::mem::take(&mut self.record);
                         let skipped = std::mem::take(&mut self.skipping);
-                        give(if skipped { Cut::TooLarge } else { Cut::Record(record) });
+                        give(if skipped {
+                            Cut::TooLarge
+                        } else {
+                            Cut::Record(record)
+                        });
                     }
                 }
                 _ => {}
@@ -106,7 +110,11 @@ mod tests {
         ] {
             for at_once in [1, 3, 100] {
                 let (all, end) = cut(text.as_bytes(), at_once);
-                assert_eq!(all, [record("{\"a\":\"}\\\"{\"}"), record("{\"b\":[{}]}")], "{text}");
+                assert_eq!(
+                    all,
+                    [record("{\"a\":\"}\\\"{\"}"), record("{\"b\":[{}]}")],
+                    "{text}"
+                );
                 assert_eq!(end, Ok(true));
             }
         }
@@ -120,7 +128,10 @@ mod tests {
         bytes.resize(RECORD_BYTES + 100, b'x');
         bytes.extend_from_slice(b"\"}{}");
         let (all, end) = cut(&bytes, 65_536);
-        assert_eq!((all, end), (vec![Cut::TooLarge, Cut::Record(b"{}".to_vec())], Ok(true)));
+        assert_eq!(
+            (all, end),
+            (vec![Cut::TooLarge, Cut::Record(b"{}".to_vec())], Ok(true))
+        );
     }
 
     proptest! {

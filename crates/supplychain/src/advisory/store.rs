@@ -99,7 +99,10 @@ const KEPT: &str = "a.id, a.modified, a.withdrawn, a.severity, a.score, a.summar
 /// What a search looks for, as LIKE takes it.
 pub(super) fn pattern(search: &str) -> String {
     let text = search.trim().to_lowercase();
-    format!("%{}%", text.replace('!', "!!").replace('%', "!%").replace('_', "!_"))
+    format!(
+        "%{}%",
+        text.replace('!', "!!").replace('%', "!%").replace('_', "!_")
+    )
 }
 
 /// Advisories whose name, alias or summary holds something, after one of them.
@@ -121,7 +124,9 @@ row! { struct Body { body: String } }
 
 /// An advisory's record, as its maker wrote it.
 pub(super) async fn body(db: &impl Query, id: &str) -> Result<Option<String>> {
-    let found: Option<Body> = db.one("SELECT body FROM advisory WHERE id = $1", args![id]).await?;
+    let found: Option<Body> = db
+        .one("SELECT body FROM advisory WHERE id = $1", args![id])
+        .await?;
     Ok(found.map(|row| row.body))
 }
 
@@ -182,7 +187,7 @@ pub(super) async fn put(tx: &Tx, advisory: &Advisory, body: &str, at: Timestamp)
 pub(super) async fn mark(tx: &Tx, ids: &[String]) -> Result<()> {
     for some in ids.chunks(ROWS) {
         let these = marks(1, some.len());
-        let values: Vec<Value> = some.iter().map(|id| id.to_sql()).collect();
+        let values: Vec<Value> = some.iter().map(bascule_store::ToSql::to_sql).collect();
         let sql = format!(
             "INSERT INTO advisory_pending (advisory_id, after_release)
              SELECT a.id, '' FROM advisory a WHERE a.id IN ({these}) AND (
@@ -256,7 +261,9 @@ pub(super) async fn touching(db: &Db, releases: &[ReleaseId], limit: usize) -> R
             "SELECT DISTINCT advisory_id FROM finding WHERE release_id IN ({}) ORDER BY advisory_id LIMIT {limit}",
             marks(1, some.len())
         );
-        let rows: Vec<OfAdvisory> = db.all(&sql, some.iter().map(|id| id.to_sql()).collect()).await?;
+        let rows: Vec<OfAdvisory> = db
+            .all(&sql, some.iter().map(bascule_store::ToSql::to_sql).collect())
+            .await?;
         all.extend(rows.into_iter().map(|row| row.advisory_id));
     }
     Ok(all.into_iter().take(limit).collect())
@@ -290,7 +297,11 @@ row! {
 }
 
 /// A release's components that an advisory speaks of; not the project's own, whose names may be a stranger's.
-pub(super) async fn components(db: &impl Query, release: ReleaseId, advisory: &str) -> Result<Vec<Component>> {
+pub(super) async fn components(
+    db: &impl Query,
+    release: ReleaseId,
+    advisory: &str,
+) -> Result<Vec<Component>> {
     let sql = "SELECT c.purl, c.ecosystem, c.name, c.version, c.scope FROM release_component c
                JOIN advisory_package p ON p.ecosystem = c.ecosystem AND p.name = c.name
                WHERE c.release_id = $1 AND p.advisory_id = $2 AND c.own = FALSE ORDER BY c.purl LIMIT 10000";
@@ -319,7 +330,8 @@ row! {
     }
 }
 
-const FINDING: &str = "f.release_id, f.purl, f.finding_key, f.project_id, f.package, f.component_version, f.development,
+const FINDING: &str =
+    "f.release_id, f.purl, f.finding_key, f.project_id, f.package, f.component_version, f.development,
     f.advisory_id, f.names, f.severity, f.fixed, f.summary, f.opened_at, f.closed_at, f.closed_reason";
 
 /// Findings of a release in one package.
@@ -429,8 +441,7 @@ pub(super) async fn drop_triage(tx: &Tx, project: ProjectId, key: &str) -> Resul
 
 /// Decisions whose time has passed.
 pub(super) async fn passed(db: &Db, now: Timestamp, limit: i64) -> Result<Vec<TriageRow>> {
-    let sql =
-        format!("SELECT {TRIAGE} FROM finding_triage WHERE until_at <= $1 ORDER BY until_at LIMIT $2");
+    let sql = format!("SELECT {TRIAGE} FROM finding_triage WHERE until_at <= $1 ORDER BY until_at LIMIT $2");
     db.all(&sql, args![now, limit]).await
 }
 
@@ -443,7 +454,8 @@ pub(super) async fn triages(db: &Db, keys: &[String]) -> Result<Vec<TriageRow>> 
         "SELECT {TRIAGE} FROM finding_triage WHERE finding_key IN ({}) LIMIT 1000",
         marks(1, keys.len())
     );
-    db.all(&sql, keys.iter().map(|key| key.to_sql()).collect()).await
+    db.all(&sql, keys.iter().map(bascule_store::ToSql::to_sql).collect())
+        .await
 }
 
 /// Which findings are asked for.
@@ -509,7 +521,7 @@ fn grouped(wanted: &Wanted, now: Timestamp, least: Severity) -> (String, Vec<Val
         } else {
             format!("f.project_id IN ({})", marks(values.len() + 1, projects.len()))
         });
-        values.extend(projects.iter().map(|id| id.to_sql()));
+        values.extend(projects.iter().map(bascule_store::ToSql::to_sql));
     }
     if let Some(release) = wanted.release {
         values.push(release.to_sql());
@@ -616,5 +628,6 @@ pub(super) async fn in_releases(db: &Db, keys: &[String], limit: i64) -> Result<
          WHERE f.finding_key IN ({}) ORDER BY f.release_id DESC, f.purl LIMIT {limit}",
         marks(1, keys.len())
     );
-    db.all(&sql, keys.iter().map(|key| key.to_sql()).collect()).await
+    db.all(&sql, keys.iter().map(bascule_store::ToSql::to_sql).collect())
+        .await
 }

@@ -4,10 +4,11 @@ use super::*;
 use crate::{ports, release::tests::Bed};
 use async_trait::async_trait;
 use axum::{Router, body::Body};
-use bascule_core::{
-    Actor, Caller, GroupId, GroupScope, ProjectId, ProjectScope, ReleaseId, Result, Role,
+use bascule_core::{Actor, Caller, GroupId, GroupScope, ProjectId, ProjectScope, ReleaseId, Result, Role};
+use bascule_ledger::{
+    Entry, Hub,
+    facts::advisories::{FindingClosed, FindingOpened},
 };
-use bascule_ledger::{Entry, Hub, facts::advisories::{FindingClosed, FindingOpened}};
 use bascule_web::Gate;
 use bascule_wire::advisory::{AdvisoryImport, FindingDetails, FindingPage, NewTriage, Severity};
 use bytes::Bytes;
@@ -126,7 +127,13 @@ impl Fixture {
         bascule_web::finish(router, Arc::new(Everywhere))
     }
 
-    async fn call(&self, method: &str, path: &str, name: &str, body: Option<(&str, String)>) -> (StatusCode, String) {
+    async fn call(
+        &self,
+        method: &str,
+        path: &str,
+        name: &str,
+        body: Option<(&str, String)>,
+    ) -> (StatusCode, String) {
         let mut request = Request::builder().method(method).uri(path).header("x-name", name);
         let mut bytes = String::new();
         if let Some((kind, text)) = body {
@@ -173,7 +180,10 @@ async fn a_new_advisory_finds_old_releases_and_a_new_release_finds_old_advisorie
         .map(|fact| (fact.version.as_str(), fact.severity.as_str(), fact.fixed.clone()))
         .collect();
     let fixed = vec!["0.4.0".to_owned()];
-    assert_eq!(told, [("1.0.0", "critical", fixed.clone()), ("1.1.0", "critical", fixed)]);
+    assert_eq!(
+        told,
+        [("1.0.0", "critical", fixed.clone()), ("1.1.0", "critical", fixed)]
+    );
     assert_eq!(opened[0].key, opened[1].key, "the same from release to release");
     // Once more, and after a crash: nothing twice.
     let again = all.import(&[record("GHSA-1", 1, "0.4.0", &["CVE-1"])]).await;
@@ -208,7 +218,13 @@ async fn what_is_withdrawn_or_corrected_closes_and_older_states_change_nothing()
     let done = all.import(&[withdrawn]).await;
     assert_eq!((done.withdrawn, done.closed), (1, 1));
     let reasons: Vec<_> = all.closed().await.into_iter().map(|fact| fact.reason).collect();
-    assert_eq!(reasons, ["its advisory speaks of other versions now", "its advisory was withdrawn"]);
+    assert_eq!(
+        reasons,
+        [
+            "its advisory speaks of other versions now",
+            "its advisory was withdrawn"
+        ]
+    );
     let page: FindingPage = all.get("/api/v1/findings").await;
     assert!(page.items.is_empty());
     let page: FindingPage = all.get("/api/v1/findings?state=closed").await;
@@ -231,7 +247,10 @@ async fn names_of_the_same_are_one_finding_and_the_other_takes_over() {
     withdrawn["withdrawn"] = json!("2026-01-02T00:00:00Z");
     all.import(&[withdrawn]).await;
     let page: FindingPage = all.get("/api/v1/findings").await;
-    assert_eq!((page.items[0].advisory.as_str(), &page.items[0].key), ("RUSTSEC-1", &key));
+    assert_eq!(
+        (page.items[0].advisory.as_str(), &page.items[0].key),
+        ("RUSTSEC-1", &key)
+    );
 }
 
 #[tokio::test]
@@ -254,12 +273,18 @@ async fn what_cannot_be_read_or_matched_is_named_and_the_rest_is_taken() {
         .import(&Actor::system(), futures::stream::iter(chunks))
         .await
         .unwrap();
-    assert_eq!((done.read, done.added, done.unmatched, done.refused, done.opened), (4, 2, 1, 2, 1));
+    assert_eq!(
+        (done.read, done.added, done.unmatched, done.refused, done.opened),
+        (4, 2, 1, 2, 1)
+    );
     assert_eq!(done.unmatched_ecosystems, ["Debian:12"]);
     assert_eq!((done.errors[0].record, done.errors[0].id.as_str()), (2, "BAD-1"));
     let none = all
         .advisories
-        .import(&Actor::system(), futures::stream::iter([Ok(Bytes::from_static(b"PK\x03"))]))
+        .import(
+            &Actor::system(),
+            futures::stream::iter([Ok(Bytes::from_static(b"PK\x03"))]),
+        )
         .await
         .unwrap_err();
     assert_eq!(none.code, "no_advisories");
@@ -271,7 +296,9 @@ async fn a_decision_holds_for_all_releases_until_its_time_has_passed() {
     all.release("v1.0.0", "0.3.1").await;
     all.import(&[record("GHSA-1", 1, "0.4.0", &[])]).await;
     let project = all.bed.project;
-    let page: FindingPage = all.get(&format!("/api/v1/projects/clinic/{project}/findings")).await;
+    let page: FindingPage = all
+        .get(&format!("/api/v1/projects/clinic/{project}/findings"))
+        .await;
     let path = format!("/api/v1/projects/clinic/{project}/findings/{}", page.items[0].key);
     let put = async |name: &str, new: Value| {
         let body = ("application/json", new.to_string());
@@ -281,8 +308,14 @@ async fn a_decision_holds_for_all_releases_until_its_time_has_passed() {
     assert_eq!(put("developer", waiver.clone()).await.0, StatusCode::FORBIDDEN);
     for (bad, code) in [
         (json!({"verdict": "waived", "reason": " "}), "reason_missing"),
-        (json!({"verdict": "waived", "reason": "x", "days": 4000}), "bad_days"),
-        (json!({"verdict": "not_affected", "reason": "x"}), "justification_missing"),
+        (
+            json!({"verdict": "waived", "reason": "x", "days": 4000}),
+            "bad_days",
+        ),
+        (
+            json!({"verdict": "not_affected", "reason": "x"}),
+            "justification_missing",
+        ),
         (json!({"verdict": "fine", "reason": "x"}), "bad_verdict"),
     ] {
         let (status, text) = put("maintainer", bad).await;
@@ -293,7 +326,10 @@ async fn a_decision_holds_for_all_releases_until_its_time_has_passed() {
     all.release("v1.1.0", "0.3.2").await;
     assert!(all.opened().await[1].set_aside);
     let shown: FindingDetails = all.get(&path).await;
-    assert_eq!((shown.finding.state.as_str(), shown.affected.len()), ("waived", 2));
+    assert_eq!(
+        (shown.finding.state.as_str(), shown.affected.len()),
+        ("waived", 2)
+    );
     let open: FindingPage = all.get("/api/v1/findings").await;
     assert!(open.items.is_empty() && open.counts.critical == 0);
     all.advisories.end_waivers().await.unwrap();
@@ -321,7 +357,10 @@ async fn pages_show_what_an_engineer_asks_for_and_escape_the_rest() {
     let all = Fixture::new().await;
     let (status, text) = all.call("GET", "/findings", "developer", None).await;
     assert_eq!(status, StatusCode::OK);
-    assert!(text.contains("bascule advisory import"), "an empty page says what to do next");
+    assert!(
+        text.contains("bascule advisory import"),
+        "an empty page says what to do next"
+    );
     all.release("v1.0.0", "0.3.1").await;
     all.import(&[record("GHSA-1", 1, "0.4.0", &["CVE-1"])]).await;
     let project = all.bed.project;
@@ -330,7 +369,10 @@ async fn pages_show_what_an_engineer_asks_for_and_escape_the_rest() {
     for (path, wanted) in [
         ("/findings?severity=critical".to_owned(), "site-7"),
         (format!("/clinic/{project}/-/findings"), "GHSA-1"),
-        (format!("/clinic/{project}/-/releases/v1.0.0/findings"), "Findings in v1.0.0"),
+        (
+            format!("/clinic/{project}/-/releases/v1.0.0/findings"),
+            "Findings in v1.0.0",
+        ),
         (one.clone(), "pkg:cargo/dep@0.3.1"),
         ("/advisories/GHSA-1".to_owned(), "CVE-1"),
     ] {
@@ -339,7 +381,10 @@ async fn pages_show_what_an_engineer_asks_for_and_escape_the_rest() {
         assert!(text.contains(wanted), "{path}: {text}");
         assert!(!text.contains("<b>reads"), "{path}");
     }
-    let form = ("application/x-www-form-urlencoded", "verdict=waived&reason=known&days=".to_owned());
+    let form = (
+        "application/x-www-form-urlencoded",
+        "verdict=waived&reason=known&days=".to_owned(),
+    );
     let (status, _) = all
         .call("POST", &format!("{one}/triage"), "maintainer", Some(form))
         .await;

@@ -23,16 +23,19 @@ impl Advisories {
         let now = self.now();
         let reason = new.reason.trim();
         if reason.is_empty() {
-            return Err(Problem::invalid("reason_missing", "Setting a finding aside needs a reason.")
-                .why("Whoever asks later why a known weakness was left reads it.")
-                .next("Say in a sentence why it can be lived with, or why it does not matter here."));
+            return Err(
+                Problem::invalid("reason_missing", "Setting a finding aside needs a reason.")
+                    .why("Whoever asks later why a known weakness was left reads it.")
+                    .next("Say in a sentence why it can be lived with, or why it does not matter here."),
+            );
         }
         let not_affected = new.verdict == "not_affected";
         if !not_affected && new.verdict != "waived" {
-            return Err(
-                Problem::invalid("bad_verdict", format!("`{}` is no decision.", cut(&new.verdict, 40)))
-                    .next("Decide `waived` or `not_affected`."),
-            );
+            return Err(Problem::invalid(
+                "bad_verdict",
+                format!("`{}` is no decision.", cut(&new.verdict, 40)),
+            )
+            .next("Decide `waived` or `not_affected`."));
         }
         if not_affected && !JUSTIFICATIONS.contains(&new.justification.as_str()) {
             return Err(Problem::invalid(
@@ -93,7 +96,10 @@ impl Advisories {
     /// There is no such finding, or nothing was decided on it.
     pub async fn reopen(&self, actor: &Actor, project: ProjectId, key: &str) -> Result<()> {
         self.named(project, key).await?;
-        if self.count_again(actor, project, key, "the decision was taken back").await? {
+        if self
+            .count_again(actor, project, key, "the decision was taken back")
+            .await?
+        {
             return Ok(());
         }
         Err(
