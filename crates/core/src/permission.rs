@@ -106,6 +106,8 @@ permissions! {
     ProtectedPush => Maintainer, false, "push to a protected branch";
     /// Deploy to production; promote or pause a rollout.
     DeployProduction => Maintainer, false, "deploy to production";
+    /// Decide on findings: waive them, or say that the product is not affected.
+    FindingTriage => Maintainer, false, "decide on this project's findings";
     /// Change settings, protected branches, environments.
     ProjectManage => Maintainer, false, "change this project's settings";
     /// Add and remove members; create project tokens.

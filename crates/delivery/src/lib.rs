@@ -37,7 +37,7 @@ pub use ports::{
 pub use ports::{Budgets, CommitFound, History, Teams};
 pub use schema::MIGRATIONS;
 
-use bascule_core::{AgentId, Clock, EnvironmentId, Timestamp};
+use bascule_core::{AgentId, Clock, EnvironmentId, ReleaseId, Result, Timestamp};
 use bascule_ledger::{Ledger, Subscriber};
 use bascule_store::{Db, Result as StoreResult, Tx};
 use bascule_web::Routes;
@@ -143,6 +143,8 @@ impl Delivery {
             Arc::new(subscriptions::OnRelease(self.clone())),
             Arc::new(subscriptions::OnEnvironments(self.clone())),
             Arc::new(catalogue::auto_recall::OnTrouble(self.clone())),
+            Arc::new(catalogue::findings::OnFindings(self.clone())),
+            Arc::new(plan::drill::OnDrills(self.clone())),
         ]
     }
 
@@ -154,6 +156,14 @@ impl Delivery {
             fleet::signs::run(self.clone(), stop.clone()),
             controller::run(self, stop)
         );
+    }
+
+    /// Where releases serve: pairs of one of them and the name of an environment.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn running(&self, releases: &[ReleaseId]) -> Result<Vec<(ReleaseId, String)>> {
+        Ok(environment::store::running(&self.db, releases).await?)
     }
 
     pub(crate) fn now(&self) -> Timestamp {

@@ -216,6 +216,12 @@ pub trait Freight: Send + Sync {
     /// Enters a release that was checked, in the transaction given. `false`: it was here.
     async fn enter(&self, tx: &Tx, actor: &Actor, project: ProjectId, arrival: &Arrival) -> Result<bool>;
 
+    /// Records of the advisories that releases have or had findings of, each with its name.
+    async fn advisories(&self, releases: &[ReleaseId]) -> Result<Vec<(String, serde_json::Value)>>;
+
+    /// Takes records of advisories; the newest state of each counts.
+    async fn advise(&self, actor: &Actor, records: &[serde_json::Value]) -> Result<()>;
+
     /// The blobs of all releases that are here.
     async fn inventory(&self) -> Result<Vec<Digest>>;
 

@@ -18,7 +18,37 @@ pub const MIGRATIONS: &[Migration] = &[
     REPLICAS,
     crate::fleet::schema::CERTIFICATES,
     HUB,
+    FINDINGS,
 ];
+
+/// Findings in releases and drills in environments, as far as plans need them; who recalled a release.
+const FINDINGS: Migration = Migration {
+    id: "delivery-2611-findings",
+    sql: "
+        ALTER TABLE catalogue_release ADD COLUMN recall_cause TEXT NOT NULL DEFAULT '';
+        CREATE TABLE catalogue_finding (
+            release_id TEXT NOT NULL,
+            finding_key TEXT NOT NULL,
+            purl TEXT NOT NULL,
+            project_id TEXT NOT NULL,
+            version TEXT NOT NULL,
+            advisory TEXT NOT NULL,
+            severity BIGINT NOT NULL,
+            package TEXT NOT NULL,
+            component_version TEXT NOT NULL,
+            fixed TEXT NOT NULL,
+            development BOOLEAN NOT NULL,
+            set_aside BOOLEAN NOT NULL,
+            PRIMARY KEY (release_id, purl, finding_key)
+        );
+        CREATE INDEX catalogue_finding_of ON catalogue_finding (project_id, finding_key);
+        CREATE TABLE running_drill (
+            number BIGINT PRIMARY KEY,
+            environment TEXT NOT NULL,
+            reason TEXT NOT NULL
+        );
+    ",
+};
 
 /// Many environments: what belongs in them, what may be there, and what is planned.
 const PLANS: Migration = Migration {

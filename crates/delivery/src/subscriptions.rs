@@ -134,6 +134,7 @@ impl Delivery {
                 environment::store::set_product(&tx, fact.project, fact.release, &product, self.now())
                     .await?;
                 catalogue::store::put(&tx, &release, &product.relations, self.now()).await?;
+                self.weigh(&tx, fact.release).await?;
                 if let Some(staging) = environment::store::by_name(&tx, fact.project, "staging").await?
                     // What a file declares is moved by its plan.
                     && !environment::store::declared(&tx, staging.id).await?

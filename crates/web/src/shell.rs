@@ -20,6 +20,8 @@ pub enum Section {
     Environments,
     /// Products: which release runs where.
     Products,
+    /// Findings over all projects.
+    Findings,
     /// Incidents over all projects.
     Incidents,
     /// Measures.
@@ -291,6 +293,7 @@ impl Shell {
                 Section::Environments,
             ),
             link("/products", "Products", "package", "u", Section::Products),
+            link("/findings", "Findings", "shield-check", "f", Section::Findings),
             link("/incidents", "Incidents", "flame", "i", Section::Incidents),
             link("/insights", "Insights", "chart-bar", "m", Section::Insights),
             link("/ledger", "Ledger", "list-check", "l", Section::Ledger),

@@ -18,7 +18,10 @@ use bascule_incidents::Incidents;
 use bascule_insights::Insights;
 use bascule_ledger::{Hub, InstanceKey, Ledger};
 use bascule_store::{Blobs, Db, Migration};
-use bascule_supplychain::{ReleaseSubscriber, Releases};
+use bascule_supplychain::{
+    ReleaseSubscriber, Releases,
+    advisory::{Advisories, OnReleases},
+};
 use bascule_telemetry::Telemetry;
 use bascule_web::{RouteEntry, Routes};
 use gate::Door;
@@ -62,6 +65,7 @@ pub struct Server {
     forge: Forge,
     ci: Ci,
     releases: Releases,
+    advisories: Advisories,
     delivery: Delivery,
     carry: Carry,
     telemetry: Telemetry,
@@ -186,12 +190,19 @@ impl Server {
             None => delivery,
         };
         promises.set(delivery.clone());
+        let advisories = Advisories::new(
+            database.clone(),
+            ledger.clone(),
+            projects.clone(),
+            Arc::new(ports::Running(delivery.clone())),
+        );
         let carry = Carry::new(
             delivery.clone(),
             blobs,
             config.data.join("bundles"),
             Arc::new(freight::Freight {
                 releases: releases.clone(),
+                advisories: advisories.clone(),
                 forge: forge.clone(),
                 identity: identity.clone(),
             }),
@@ -223,6 +234,7 @@ impl Server {
             forge,
             ci,
             releases,
+            advisories,
             delivery,
             carry,
             telemetry,
@@ -267,6 +279,7 @@ impl Server {
             .merge(self.forge.routes())
             .merge(self.ci.routes())
             .merge(bascule_supplychain::routes(self.releases.clone()))
+            .merge(bascule_supplychain::advisory::routes(self.advisories.clone()))
             .merge(self.delivery.routes())
             .merge(self.carry.routes())
             .merge(bascule_telemetry::routes(self.telemetry.clone()))
@@ -275,7 +288,9 @@ impl Server {
     }
 
     fn hub(&self) -> Hub {
-        let mut hub = Hub::default().with(Arc::new(ReleaseSubscriber::new(self.releases.clone())));
+        let mut hub = Hub::default()
+            .with(Arc::new(ReleaseSubscriber::new(self.releases.clone())))
+            .with(Arc::new(OnReleases(self.advisories.clone())));
         for subscriber in self
             .ci
             .subscribers()
@@ -306,6 +321,8 @@ impl Server {
         });
         tasks.spawn(self.ci.clone().run());
         tasks.spawn(self.delivery.clone().run(background.clone()));
+        tasks.spawn(self.advisories.clone().run(background.clone()));
+        tasks.spawn(self.incidents.clone().run_drills(background.clone()));
         tasks.spawn(self.telemetry.clone().run_evaluator(background.clone()));
         tasks.spawn(self.telemetry.clone().run_summaries(background.clone()));
         tasks.spawn(self.telemetry.clone().run_retention(background.clone()));

@@ -563,3 +563,21 @@ impl bascule_insights::ports::Visible for Projects {
         bascule_incidents::ports::Visible::projects(self, caller).await
     }
 }
+
+#[async_trait]
+impl bascule_supplychain::ports::Sight for Projects {
+    async fn projects(&self, caller: &Caller) -> Result<Option<Vec<ProjectId>>> {
+        self.readable(caller).await
+    }
+}
+
+/// Where releases run, for findings.
+#[derive(Clone)]
+pub struct Running(pub Delivery);
+
+#[async_trait]
+impl bascule_supplychain::ports::Places for Running {
+    async fn running(&self, releases: &[ReleaseId]) -> Result<Vec<(ReleaseId, String)>> {
+        self.0.running(releases).await
+    }
+}

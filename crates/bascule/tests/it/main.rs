@@ -7,6 +7,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod advisories;
 mod agents;
 mod air_gap;
 mod authorisation;

@@ -216,3 +216,27 @@ pub(crate) async fn of_projects(
     found.truncate(usize::try_from(limit).unwrap_or(0));
     Ok(found)
 }
+
+row! {
+    struct Running {
+        release_id: ReleaseId,
+        name: String,
+    }
+}
+
+/// Where releases serve.
+pub(crate) async fn running(db: &impl Query, releases: &[ReleaseId]) -> Result<Vec<(ReleaseId, String)>> {
+    let mut all = Vec::new();
+    for some in releases.chunks(200) {
+        let sql = format!(
+            "SELECT DISTINCT d.release_id, e.name FROM environment e JOIN deployment d ON d.id = e.serving_id
+             WHERE d.release_id IN ({}) AND e.pruned_at IS NULL ORDER BY e.name LIMIT 20000",
+            crate::deployment::store::places(some.len())
+        );
+        let rows: Vec<Running> = db
+            .all(&sql, some.iter().map(bascule_store::ToSql::to_sql).collect())
+            .await?;
+        all.extend(rows.into_iter().map(|row| (row.release_id, row.name)));
+    }
+    Ok(all)
+}

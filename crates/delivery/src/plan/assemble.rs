@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     Delivery,
-    catalogue::{self, store::Approved},
+    catalogue::{
+        self,
+        store::{Approved, Found},
+    },
     fleet,
     site::{self, Site, Suppressed},
 };
@@ -17,8 +20,8 @@ use bascule_planner::{
     Catalogue, Constraint, Environment, Install, Version,
     calendar::Calendar,
     constraint::{
-        Agent, Approval, Capacity, Carried, Channel, ErrorBudget, Health, Incident, Maintenance, Pin, Policy,
-        PolicyVerdict, RolledBack, Suppression,
+        Agent, Approval, Capacity, Carried, Channel, Drill, ErrorBudget, Health, Incident, Maintenance, Pin,
+        Policy, PolicyVerdict, RolledBack, Suppression,
     },
 };
 use std::{
@@ -56,6 +59,10 @@ struct Known {
     budgets: HashMap<EnvironmentId, f64>,
     /// The number of an open incident.
     incidents: HashMap<ProjectId, i64>,
+    /// What is practised, by environment.
+    drills: BTreeMap<String, String>,
+    /// Findings that count, where any environment asks.
+    findings: HashMap<ProjectId, Vec<Found>>,
 }
 
 impl Delivery {
@@ -169,7 +176,19 @@ impl Delivery {
                 fleet::store::agents(&self.db).await?,
             ),
         };
+        let mut findings: HashMap<ProjectId, Vec<Found>> = HashMap::new();
+        if let Some(least) = sites.values().filter_map(|site| site.findings).min() {
+            for found in catalogue::store::counting(&self.db, least.rank()).await? {
+                findings.entry(found.project_id).or_default().push(found);
+            }
+        }
         Ok(Known {
+            drills: store::drills(&self.db)
+                .await?
+                .into_iter()
+                .map(|drill| (drill.environment, format!("{} ({})", drill.number, drill.reason)))
+                .collect(),
+            findings,
             sites,
             suppressed: site::store::suppressed(&self.db, self.now()).await?,
             approvals,
@@ -282,6 +301,27 @@ fn version(text: Option<&String>) -> Option<Version> {
     text?.parse().ok()
 }
 
+/// Versions that an environment keeps out for their findings: each by its worst.
+fn findings(known: &Known, site: &Site, place: &Place) -> Vec<PolicyVerdict> {
+    let Some(level) = site.findings else {
+        return Vec::new();
+    };
+    let mut refused: Vec<PolicyVerdict> = Vec::new();
+    let found = known.findings.get(&place.project_id).into_iter().flatten();
+    for found in found.filter(|found| found.severity >= level.rank()) {
+        if let Ok(version) = found.version.parse::<Version>()
+            && refused.iter().all(|known| known.version != version)
+        {
+            refused.push(PolicyVerdict {
+                version,
+                policy: "findings".to_owned(),
+                reason: found.words(),
+            });
+        }
+    }
+    refused
+}
+
 /// All that bears on one product in a declared environment.
 fn constraints(
     known: &Known,
@@ -304,9 +344,12 @@ fn constraints(
             reason: install.pin_reason.clone(),
         }));
     }
-    holds.push(Arc::new(Policy {
-        refused: known.failures.get(&place.id).cloned().unwrap_or_default(),
-    }));
+    let mut refused = known.failures.get(&place.id).cloned().unwrap_or_default();
+    refused.extend(findings(known, site, place));
+    holds.push(Arc::new(Policy { refused }));
+    if let Some(drill) = known.drills.get(&site.name) {
+        holds.push(Arc::new(Drill(drill.clone())));
+    }
     if let (Some(from), Some(by)) = (version(place.left_version.as_ref()), &place.left_by) {
         holds.push(Arc::new(RolledBack { from, by: by.clone() }));
     }

@@ -8,6 +8,7 @@ mod bearings;
 mod budgets;
 mod change;
 mod checks;
+pub(crate) mod drill;
 mod dry_run;
 mod dues;
 pub(crate) mod pass;

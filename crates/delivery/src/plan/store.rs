@@ -388,3 +388,28 @@ pub(crate) async fn incident_over(tx: &Tx, incident: IncidentId) -> Result<()> {
     let sql = "DELETE FROM open_incident WHERE incident_id = $1";
     tx.run(sql, args![incident]).await.map(drop)
 }
+
+row! {
+    /// A drill that runs.
+    pub(crate) struct RunningDrill {
+        pub number: i64,
+        pub environment: String,
+        pub reason: String,
+    }
+}
+
+pub(crate) async fn drills(db: &impl Query) -> Result<Vec<RunningDrill>> {
+    let sql = "SELECT number, environment, reason FROM running_drill ORDER BY number LIMIT 10000";
+    db.all(sql, args![]).await
+}
+
+pub(crate) async fn drill_started(tx: &Tx, number: i64, environment: &str, reason: &str) -> Result<()> {
+    let sql =
+        "INSERT INTO running_drill (number, environment, reason) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    tx.run(sql, args![number, environment, reason]).await.map(drop)
+}
+
+pub(crate) async fn drill_over(tx: &Tx, number: i64) -> Result<()> {
+    let sql = "DELETE FROM running_drill WHERE number = $1";
+    tx.run(sql, args![number]).await.map(drop)
+}

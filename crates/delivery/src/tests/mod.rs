@@ -6,6 +6,7 @@ mod drivers;
 mod enrol;
 mod environments;
 mod hub;
+mod findings;
 mod life;
 mod plans;
 mod plans_hold;

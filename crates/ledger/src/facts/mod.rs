@@ -2,9 +2,11 @@
 //! that siblings can read each other's without a dependency. They carry identifiers, digests and numbers,
 //! never documents or secrets.
 
+pub mod advisories;
 pub mod bundles;
 pub mod ci;
 pub mod delivery;
+pub mod drills;
 pub mod forge;
 pub mod identity;
 pub mod incidents;

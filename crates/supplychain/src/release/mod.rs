@@ -7,9 +7,9 @@ mod making;
 mod pages;
 mod range;
 mod service;
-mod store;
+pub(crate) mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use api::routes;
 pub use import::{CarriedRelease, Checked};
