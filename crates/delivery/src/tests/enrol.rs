@@ -1,4 +1,5 @@
 use super::*;
+use bascule_core::Clock as _;
 use bascule_core::InstanceRole;
 use bascule_wire::{
     agent::MachineFacts,

@@ -47,7 +47,7 @@ async fn two_sites() -> World {
 
 #[tokio::test]
 async fn what_changed_is_planned_and_nothing_else_until_the_net_finds_it() {
-    let mut world = two_sites().await;
+    let mut world = Box::pin(two_sites()).await;
     world.planner.turn().await.unwrap();
     assert!(spoilt(&world, "site-7").await, "nothing changed");
 
@@ -67,7 +67,7 @@ async fn what_changed_is_planned_and_nothing_else_until_the_net_finds_it() {
 
 #[tokio::test]
 async fn a_release_is_planned_where_its_product_belongs() {
-    let mut world = two_sites().await;
+    let mut world = Box::pin(two_sites()).await;
     let needs = "dependencies: [{product: health/auth, minimum: 9.0.0}]\n";
     world.publish_of("health/clinic", "1.1.0", needs).await;
     assert!(!spoilt(&world, "site-7").await);
@@ -81,7 +81,7 @@ async fn a_release_is_planned_where_its_product_belongs() {
 
 #[tokio::test]
 async fn a_change_that_nobody_wrote_down_is_planned_everywhere() {
-    let mut world = two_sites().await;
+    let mut world = Box::pin(two_sites()).await;
     let tx = world.delivery.db.begin().await.unwrap();
     let sql = "UPDATE delivery_revision SET value = value + 1 WHERE name = 'plan'";
     tx.run(sql, args![]).await.unwrap();
