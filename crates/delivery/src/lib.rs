@@ -56,6 +56,17 @@ pub struct Delivery {
     pub(crate) signals: Arc<Signals>,
     /// When this process began: time before it is held against nobody.
     pub(crate) started: Timestamp,
+    /// The listener of agents and edges, where there is one.
+    pub(crate) door: Option<Arc<Door>>,
+}
+
+/// Where agents and edges call with certificates of their own.
+#[derive(Debug)]
+pub struct Door {
+    /// What issues the certificates.
+    pub authority: fleet::authority::Authority,
+    /// The listener's address, as agents reach it.
+    pub url: String,
 }
 
 /// How the parts of one process wake each other.
@@ -90,6 +101,16 @@ impl Delivery {
             ports,
             signals: Arc::new(signals),
             started,
+            door: None,
+        }
+    }
+
+    /// The same, where agents and edges call at a door of their own.
+    #[must_use]
+    pub fn with_door(self, door: Arc<Door>) -> Self {
+        Self {
+            door: Some(door),
+            ..self
         }
     }
 

@@ -64,8 +64,9 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
   bascule runner --server https://bascule.example.org --runner-token glrt-… --data /var/lib/bascule-runner")]
     Runner(crate::roles::RunnerOptions),
     /// Run an environment's agent
-    #[command(after_help = "Example, the first time; later without --code:
-  bascule agent --server https://bascule.example.org --code benr-… --data /var/lib/bascule-agent")]
+    #[command(after_help = "Examples, the first time; later without --code or enrol:
+  bascule agent --server https://bascule.example.org --code benr-… --data /var/lib/bascule-agent
+  bascule agent enrol benr-… --server https://agents.example.org:8443 --data /var/lib/bascule-agent")]
     Agent(crate::roles::AgentOptions),
     /// Run a traffic proxy
     #[command(after_help = "Examples:

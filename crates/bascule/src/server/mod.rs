@@ -1,5 +1,6 @@
 //! The server: every capability built, wired and served.
 
+mod agents_door;
 mod freight;
 mod gate;
 mod health;
@@ -53,6 +54,7 @@ pub struct Embedded {
 pub struct Server {
     url: String,
     listener: TcpListener,
+    door: Option<agents_door::AgentsDoor>,
     ledger: Ledger,
     identity: Identity,
     forge: Forge,
@@ -176,6 +178,11 @@ impl Server {
                 traffic: Arc::new(ports::Counts(counts.clone())),
             },
         );
+        let door = agents_door::AgentsDoor::open(config, ledger.clock().clone()).await?;
+        let delivery = match &door {
+            Some(door) => delivery.with_door(door.door()),
+            None => delivery,
+        };
         promises.set(delivery.clone());
         let carry = Carry::new(
             delivery.clone(),
@@ -208,6 +215,7 @@ impl Server {
         Ok(Self {
             url,
             listener,
+            door,
             ledger,
             identity,
             forge,
@@ -309,6 +317,9 @@ impl Server {
             }
         });
 
+        if let Some(door) = self.door {
+            tasks.spawn(door.serve(app.clone(), stop.clone()));
+        }
         let hang_up = self.hang_up.clone();
         let stopped = stop.clone();
         let ended = async move {

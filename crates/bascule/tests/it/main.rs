@@ -23,6 +23,7 @@ mod rolling;
 mod storage;
 mod survive;
 mod tasks;
+mod tls;
 mod way;
 
 /// The binary under test.

@@ -12,6 +12,7 @@ use bascule_store::{Backend, Json, Query as _};
 use bascule_wire::agent::{
     AgentReport, ArtifactSource, DesiredInstance, DesiredState, InstanceReport, InstanceState,
 };
+use bascule_wire::fleet::MemberKind;
 use std::{collections::HashMap, time::Duration};
 
 /// Instances in one report, at most.
@@ -38,7 +39,10 @@ impl Delivery {
         let hash = token_hash(&token);
         let tx = self.db.begin().await?;
         match store::agent_by_name(&tx, name).await? {
-            Some(agent) => store::set_agent_token(&tx, agent.id, &hash).await?,
+            Some(agent) => {
+                store::set_agent_token(&tx, agent.id, &hash).await?;
+                super::certificate_store::forget(&tx, MemberKind::Agent, &agent.id.to_string()).await?;
+            }
             None => {
                 let id = AgentId::new();
                 store::insert_agent(&tx, id, name, &hash, self.now()).await?;

@@ -1,5 +1,6 @@
 //! The addresses that agents and edges call.
 
+use super::certificates::Call;
 use crate::Delivery;
 use axum::{
     body::Body as Bytes,
@@ -11,6 +12,7 @@ use bascule_web::{Access, Answer, Body, Failure, MachineKind, Params, PathOf, Ro
 use bascule_wire::{
     agent::{AgentReport, DesiredState},
     edge::{EdgeConfig, ListenerReport, Slice},
+    fleet::{Certified, Myself, Renew},
 };
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
@@ -23,6 +25,8 @@ pub(crate) fn routes() -> Routes<Delivery> {
     Routes::new()
         .api(agent, routes!(sync))
         .api(agent, routes!(artifact))
+        .api(agent, routes!(myself))
+        .api(agent, routes!(renew))
         .api(edge, routes!(config))
         .api(edge, routes!(listeners))
         .api(edge, routes!(counts))
@@ -60,11 +64,11 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Failure> {
 )]
 async fn sync(
     State(delivery): State<Delivery>,
-    headers: HeaderMap,
+    call: Call,
     Params(known): Params<Known>,
     Body(report): Body<AgentReport>,
 ) -> Answer<axum::Json<DesiredState>> {
-    let agent = delivery.agent_of(bearer(&headers)?).await?;
+    let agent = delivery.agent_calling(&call).await?;
     let wait = Duration::from_secs(known.wait);
     Ok(axum::Json(
         delivery.sync_agent(&agent, &report, known.revision, wait).await?,
@@ -78,10 +82,10 @@ async fn sync(
 )]
 async fn artifact(
     State(delivery): State<Delivery>,
-    headers: HeaderMap,
+    call: Call,
     PathOf(digest): PathOf<String>,
 ) -> Answer<Response> {
-    let agent = delivery.agent_of(bearer(&headers)?).await?;
+    let agent = delivery.agent_calling(&call).await?;
     let digest: Digest = digest
         .parse()
         .map_err(|why: String| Problem::bad_request("bad_digest", why))?;
@@ -97,10 +101,10 @@ async fn artifact(
 )]
 async fn config(
     State(delivery): State<Delivery>,
-    headers: HeaderMap,
+    call: Call,
     Params(known): Params<Known>,
 ) -> Answer<axum::Json<EdgeConfig>> {
-    let edge = delivery.edge_of(bearer(&headers)?).await?;
+    let edge = delivery.edge_calling(&call).await?;
     let wait = Duration::from_secs(known.wait);
     Ok(axum::Json(
         delivery.edge_config(&edge, known.revision, wait).await?,
@@ -114,10 +118,10 @@ async fn config(
 )]
 async fn listeners(
     State(delivery): State<Delivery>,
-    headers: HeaderMap,
+    call: Call,
     Body(reports): Body<Vec<ListenerReport>>,
 ) -> Answer<StatusCode> {
-    delivery.edge_of(bearer(&headers)?).await?;
+    delivery.edge_calling(&call).await?;
     delivery.take_listeners(&reports).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -129,10 +133,33 @@ async fn listeners(
 )]
 async fn counts(
     State(delivery): State<Delivery>,
-    headers: HeaderMap,
+    call: Call,
     Body(slices): Body<Vec<Slice>>,
 ) -> Answer<StatusCode> {
-    let edge = delivery.edge_of(bearer(&headers)?).await?;
+    let edge = delivery.edge_calling(&call).await?;
     delivery.take_counts(&edge, &slices).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Who the agent's token and certificate stand for.
+#[utoipa::path(
+    get, path = "/api/v1/agent/self", tag = "agent",
+    responses((status = 200, body = Myself), (status = 401, body = Problem), (status = 403, body = Problem))
+)]
+async fn myself(State(delivery): State<Delivery>, call: Call) -> Answer<axum::Json<Myself>> {
+    Ok(axum::Json(delivery.who_calls(&call).await?))
+}
+
+/// Get the certificate that follows the one that the call is made with, for a new key.
+#[utoipa::path(
+    post, path = "/api/v1/agent/certificate", tag = "agent", request_body = Renew,
+    responses((status = 201, body = Certified), (status = 403, body = Problem), (status = 422, body = Problem))
+)]
+async fn renew(
+    State(delivery): State<Delivery>,
+    call: Call,
+    Body(asked): Body<Renew>,
+) -> Answer<(StatusCode, axum::Json<Certified>)> {
+    let certified = delivery.renew_certificate(&call, &asked).await?;
+    Ok((StatusCode::CREATED, axum::Json(certified)))
 }

@@ -21,6 +21,7 @@ use bascule_core::{DeploymentId, EnvironmentId, Problem, Result};
 use bascule_wire::{
     agent::InstanceState,
     edge::{Backend, EdgeConfig, ListenerReport, Route, Slice},
+    fleet::MemberKind,
 };
 use std::{collections::HashMap, time::Duration};
 
@@ -39,6 +40,7 @@ impl Delivery {
         let token = new_token("bedg");
         let tx = self.db.begin().await?;
         store::set_edge(&tx, name, &token_hash(&token), self.now()).await?;
+        super::certificate_store::forget(&tx, MemberKind::Edge, name).await?;
         tx.commit().await?;
         Ok(token)
     }

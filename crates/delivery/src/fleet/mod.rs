@@ -3,6 +3,9 @@
 
 pub(crate) mod agents;
 pub(crate) mod api;
+pub mod authority;
+pub(crate) mod certificate_store;
+pub(crate) mod certificates;
 pub(crate) mod edges;
 pub(crate) mod enrol;
 pub(crate) mod enrol_store;
