@@ -16,6 +16,7 @@ pub const MIGRATIONS: &[Migration] = &[
     VIEWS,
     SERVING,
     REPLICAS,
+    crate::fleet::schema::PULLS,
 ];
 
 /// Many environments: what belongs in them, what may be there, and what is planned.

@@ -43,3 +43,10 @@ pub trait Artifacts: Send + Sync {
     /// Opens a job's archive; `None` if it has none, or no longer.
     async fn open(&self, job: JobId) -> Result<Option<OpenArtifact>>;
 }
+
+/// What agents run (delivery).
+#[async_trait]
+pub trait Pulls: Send + Sync {
+    /// Whether an agent, by its identifier, runs what is in this file of a release.
+    async fn agent_runs(&self, agent: &str, archive: &Digest) -> Result<bool>;
+}

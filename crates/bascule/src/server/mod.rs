@@ -15,7 +15,7 @@ use bascule_incidents::Incidents;
 use bascule_insights::Insights;
 use bascule_ledger::{Hub, InstanceKey, Ledger};
 use bascule_store::{Blobs, Db, Migration};
-use bascule_supplychain::{ReleaseSubscriber, Releases};
+use bascule_supplychain::{ImageSubscriber, Images, ReleaseSubscriber, Releases};
 use bascule_telemetry::Telemetry;
 use bascule_web::{RouteEntry, Routes};
 use gate::Door;
@@ -58,6 +58,7 @@ pub struct Server {
     forge: Forge,
     ci: Ci,
     releases: Releases,
+    images: Images,
     delivery: Delivery,
     carry: Carry,
     telemetry: Telemetry,
@@ -176,6 +177,7 @@ impl Server {
             },
         );
         promises.set(delivery.clone());
+        let images = Images::new(releases.clone(), Arc::new(ports::Pullers(delivery.clone())));
         let carry = Carry::new(
             delivery.clone(),
             blobs,
@@ -212,6 +214,7 @@ impl Server {
             forge,
             ci,
             releases,
+            images,
             delivery,
             carry,
             telemetry,
@@ -256,6 +259,7 @@ impl Server {
             .merge(self.forge.routes())
             .merge(self.ci.routes())
             .merge(bascule_supplychain::routes(self.releases.clone()))
+            .merge(bascule_supplychain::image_routes(self.images.clone()))
             .merge(self.delivery.routes())
             .merge(self.carry.routes())
             .merge(bascule_telemetry::routes(self.telemetry.clone()))
@@ -264,7 +268,9 @@ impl Server {
     }
 
     fn hub(&self) -> Hub {
-        let mut hub = Hub::default().with(Arc::new(ReleaseSubscriber::new(self.releases.clone())));
+        let mut hub = Hub::default()
+            .with(Arc::new(ReleaseSubscriber::new(self.releases.clone())))
+            .with(Arc::new(ImageSubscriber::new(self.images.clone())));
         for subscriber in self
             .ci
             .subscribers()
@@ -282,6 +288,7 @@ impl Server {
             identity: self.identity.clone(),
             forge: self.forge.clone(),
             ci: self.ci.clone(),
+            delivery: self.delivery.clone(),
         };
         let (router, api, _) = self.all_routes().into_parts();
         let app = bascule_web::finish(health::with_openapi(router, api), Arc::new(door));

@@ -19,6 +19,7 @@ mod kills;
 mod network_cut;
 mod own_history;
 mod product;
+mod registry;
 mod storage;
 mod survive;
 mod tasks;
