@@ -71,6 +71,19 @@ pub struct Config {
     pub crash_pause: Duration,
     /// The certificate to show, and where it is kept, where the server wants one.
     pub identity: Option<(Identity, PathBuf)>,
+    /// The cluster that instances of the driver `kubernetes` run in.
+    pub kubernetes: Option<Kubernetes>,
+}
+
+/// A cluster, and where in it.
+#[derive(Clone, Debug)]
+pub struct Kubernetes {
+    /// How to reach it; `None` in a pod of it, by its service account.
+    pub kubeconfig: Option<PathBuf>,
+    /// The namespace that instances run in; `{environment}` in it stands for the environment's name.
+    pub namespace: String,
+    /// `host:port` by which the cluster's nodes reach the server's registry; `None` for the server's own address.
+    pub registry: Option<String>,
 }
 
 impl Config {
@@ -87,6 +100,7 @@ impl Config {
             containers_conf: None,
             crash_pause: Duration::from_millis(500),
             identity: None,
+            kubernetes: None,
         }
     }
 }
@@ -120,6 +134,7 @@ impl Agent {
             containers_conf,
             crash_pause,
             identity,
+            kubernetes,
         } = self.config;
         let client = match &identity {
             Some((identity, _)) => Client::identified(&server_url, identity)?,
@@ -142,6 +157,10 @@ impl Agent {
         if containers.works().await {
             drivers.push(DriverKind::Podman);
         }
+        let cluster = Box::pin(open_cluster(kubernetes, &client)).await?;
+        if cluster.is_some() {
+            drivers.push(DriverKind::Kubernetes);
+        }
         let data_dir = data_dir.clone();
         let (settling, mut settled) = mpsc::channel(1);
         let machine = Machine {
@@ -154,6 +173,8 @@ impl Agent {
             ports,
             sandboxed: Arc::new(Sandboxed { host }),
             containers: Arc::new(containers),
+            #[cfg(feature = "kubernetes")]
+            cluster,
             drivers,
             crash_pause,
             settling: Mutex::new(Some(settling)),
@@ -220,6 +241,29 @@ async fn fresh(identity: Option<(Identity, PathBuf)>, client: &Client, machine: 
     }
 }
 
+/// The cluster that instances run in, if there is to be one.
+#[cfg(feature = "kubernetes")]
+async fn open_cluster(
+    settings: Option<Kubernetes>,
+    client: &Client,
+) -> Result<Option<Arc<driver::kubernetes::Cluster>>> {
+    let Some(settings) = settings else { return Ok(None) };
+    let cluster = driver::kubernetes::Cluster::open(settings, client.clone()).await?;
+    Ok(Some(Arc::new(cluster)))
+}
+
+/// This build knows no cluster.
+#[cfg(not(feature = "kubernetes"))]
+async fn open_cluster(settings: Option<Kubernetes>, _: &Client) -> Result<Option<()>> {
+    match settings {
+        None => Ok(None),
+        Some(_) => Err(
+            Problem::invalid("no_driver", "This agent was built without the driver kubernetes.")
+                .next("Use a build with it: the feature `kubernetes` is on by default."),
+        ),
+    }
+}
+
 /// Holds a data directory for one agent.
 fn lock(data_dir: &std::path::Path) -> std::io::Result<File> {
     std::fs::create_dir_all(data_dir)?;
@@ -235,6 +279,8 @@ fn lock(data_dir: &std::path::Path) -> std::io::Result<File> {
 struct Ward {
     spec: DesiredInstance,
     told: watch::Sender<Told>,
+    /// What looks after it, where the instance itself is to outlive the agent.
+    outlives: Option<tokio::task::AbortHandle>,
 }
 
 /// Looks after all instances.
@@ -261,6 +307,9 @@ impl Agency {
     async fn reconcile(&mut self, mut desired: watch::Receiver<Option<Arc<DesiredState>>>) {
         let mut garbage = tokio::time::interval(artifacts::GARBAGE_EVERY);
         let mut revision = desired.borrow().as_ref().map(|state| state.revision);
+        let mut sweeps: JoinSet<()> = JoinSet::new();
+        #[cfg(feature = "kubernetes")]
+        let mut heard = false;
         loop {
             let state = desired.borrow_and_update().clone();
             if let Some(state) = &state {
@@ -269,14 +318,27 @@ impl Agency {
                     self.keep(state).await;
                 }
                 self.carry_out(state);
+                // Only at the server's own word: what was kept may be of yesterday.
+                #[cfg(feature = "kubernetes")]
+                if std::mem::take(&mut heard)
+                    && sweeps.is_empty()
+                    && let Some(cluster) = self.machine.cluster.clone()
+                {
+                    sweeps.spawn(async move { cluster.sweep().await });
+                }
             }
             tokio::select! {
                 changed = desired.changed() => {
                     if changed.is_err() {
                         return;
                     }
+                    #[cfg(feature = "kubernetes")]
+                    {
+                        heard = true;
+                    }
                 }
                 Some(ended) = self.tasks.join_next() => self.ended(ended),
+                Some(_) = sweeps.join_next() => {}
                 _ = garbage.tick() => {
                     if let Some(state) = &state {
                         self.collect_garbage(state).await;
@@ -300,11 +362,16 @@ impl Agency {
         });
         for action in plan::plan(state, &observed.collect(), &self.gone) {
             match action {
-                Action::Start(spec) => self.start(*spec),
+                Action::Start(spec) => self.start(*spec, Told::Run),
                 Action::Tell(id, told) => {
                     if let Some(ward) = self.wards.get(&id) {
                         ward.told.send_replace(told);
                     }
+                }
+                // What runs in a cluster went on while no agent ran, and drains now.
+                Action::Gone(spec) if self.machine.clustered(&spec) => {
+                    let most = Duration::from_millis(spec.drain_ms.unwrap_or_default());
+                    self.start(*spec, Told::Drain(most));
                 }
                 Action::Gone(spec) => {
                     self.machine.board.put(
@@ -320,12 +387,30 @@ impl Agency {
         self.machine.board.keep(&shown);
     }
 
-    fn start(&mut self, spec: DesiredInstance) {
-        let (told, receiver) = watch::channel(Told::Run);
+    fn start(&mut self, spec: DesiredInstance, told: Told) {
+        let (told, receiver) = watch::channel(told);
         self.gone.remove(&spec.instance);
+        #[cfg(feature = "kubernetes")]
+        if let Some(cluster) = self
+            .machine
+            .cluster
+            .as_ref()
+            .filter(|_| self.machine.clustered(&spec))
+        {
+            let (machine, cluster) = (Arc::clone(&self.machine), Arc::clone(cluster));
+            let life = driver::kubernetes::Life::new(machine, cluster, spec.clone(), receiver);
+            let outlives = Some(self.tasks.spawn(life.live()));
+            self.wards.insert(spec.instance, Ward { spec, told, outlives });
+            return;
+        }
         let instance = Instance::new(Arc::clone(&self.machine), spec.clone(), receiver);
         self.tasks.spawn(instance.live());
-        self.wards.insert(spec.instance, Ward { spec, told });
+        let ward = Ward {
+            spec,
+            told,
+            outlives: None,
+        };
+        self.wards.insert(ward.spec.instance, ward);
     }
 
     fn ended(&mut self, ended: Result<InstanceId, tokio::task::JoinError>) {
@@ -368,7 +453,12 @@ impl Agency {
     /// Ends all instances, side by side.
     async fn end(mut self) {
         for ward in self.wards.values() {
-            ward.told.send_replace(Told::Stop);
+            match &ward.outlives {
+                Some(task) => task.abort(),
+                None => {
+                    ward.told.send_replace(Told::Stop);
+                }
+            }
         }
         let all = async { while self.tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(instance::GRACE + STOP, all).await.is_err() {

@@ -30,6 +30,9 @@ pub(crate) struct Machine {
     pub(crate) ports: Ports,
     pub(crate) sandboxed: Arc<Sandboxed>,
     pub(crate) containers: Arc<Containers>,
+    /// The cluster that instances run in, where there is one.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) cluster: Option<Arc<crate::driver::kubernetes::Cluster>>,
     /// Drivers that work here.
     pub(crate) drivers: Vec<DriverKind>,
     /// Pause after a first crash.
@@ -46,8 +49,18 @@ impl Machine {
             DriverKind::Podman if self.drivers.contains(&kind) => {
                 Arc::clone(&self.containers) as Arc<dyn Driver>
             }
+            #[cfg(feature = "kubernetes")]
+            DriverKind::Kubernetes => match &self.cluster {
+                Some(cluster) => Arc::new(crate::driver::kubernetes::Jobs(Arc::clone(cluster))),
+                None => Arc::new(Unknown(kind)),
+            },
             kind => Arc::new(Unknown(kind)),
         }
+    }
+
+    /// Whether an instance runs in a cluster that this agent looks after.
+    pub(crate) fn clustered(&self, spec: &bascule_wire::agent::DesiredInstance) -> bool {
+        spec.driver == DriverKind::Kubernetes && self.drivers.contains(&DriverKind::Kubernetes)
     }
 
     /// What an instance holds until it is known how it is; `None` once the agent has started.

@@ -80,6 +80,25 @@ pub struct AgentOptions {
     /// Podman's configuration; else the machine's own, or one written where that does not work
     #[arg(long, env = "BASCULE_CONTAINERS_CONF", value_name = "FILE")]
     containers_conf: Option<PathBuf>,
+    /// Run instances of the driver kubernetes in this namespace; `{environment}` stands for the environment's name
+    #[arg(long, env = "BASCULE_KUBE_NAMESPACE", value_name = "NAME")]
+    kube_namespace: Option<String>,
+    /// How to reach the cluster; else by the service account of the pod that the agent runs in
+    #[arg(
+        long,
+        env = "BASCULE_KUBECONFIG",
+        value_name = "FILE",
+        requires = "kube_namespace"
+    )]
+    kubeconfig: Option<PathBuf>,
+    /// Where the cluster's nodes pull images, where that is not the server's own address
+    #[arg(
+        long,
+        env = "BASCULE_KUBE_REGISTRY",
+        value_name = "HOST",
+        requires = "kube_namespace"
+    )]
+    kube_registry: Option<String>,
 }
 
 /// What else an agent can be asked.
@@ -195,7 +214,12 @@ pub async fn agent(options: AgentOptions) -> Result<u8> {
     let mut config = bascule_agent::Config::new(&credentials.server, &credentials.token, data, clock);
     config.containers_conf = options.containers_conf;
     config.identity = credentials.identity;
-    Agent::new(config).run(up::on_signal()).await?;
+    config.kubernetes = options.kube_namespace.map(|namespace| bascule_agent::Kubernetes {
+        kubeconfig: options.kubeconfig,
+        namespace,
+        registry: options.kube_registry,
+    });
+    Box::pin(Agent::new(config).run(up::on_signal())).await?;
     Ok(code::DONE)
 }
 

@@ -109,15 +109,18 @@ pub enum Scope {
     ReadRepository,
     /// Cloning, fetching and pushing.
     WriteRepository,
+    /// Pulling images.
+    ReadRegistry,
 }
 
 impl Scope {
     /// All scopes.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Api,
         Self::ReadApi,
         Self::ReadRepository,
         Self::WriteRepository,
+        Self::ReadRegistry,
     ];
 
     /// The scope's name as stored and shown.
@@ -128,6 +131,7 @@ impl Scope {
             Self::ReadApi => "read_api",
             Self::ReadRepository => "read_repository",
             Self::WriteRepository => "write_repository",
+            Self::ReadRegistry => "read_registry",
         }
     }
 
@@ -144,6 +148,7 @@ impl Scope {
             Self::Api => true,
             Self::ReadApi => permission.is_read(),
             Self::ReadRepository => matches!(permission, Permission::CodeRead),
+            Self::ReadRegistry => matches!(permission, Permission::ImageRead),
             Self::WriteRepository => {
                 matches!(
                     permission,

@@ -78,6 +78,8 @@ permissions! {
     PipelineRead => Reporter, true, "read this project's pipelines";
     /// Read releases, SBOMs and provenance.
     ReleaseRead => Reporter, true, "read this project's releases";
+    /// Pull the images of releases.
+    ImageRead => Reporter, true, "pull this project's images";
     /// Read environments, deployments and rollouts.
     EnvironmentRead => Reporter, true, "read this project's environments";
     /// Read telemetry, SLOs and alerts.

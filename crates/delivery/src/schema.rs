@@ -19,6 +19,7 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::fleet::schema::CERTIFICATES,
     HUB,
     FINDINGS,
+    crate::fleet::schema::PULLS,
 ];
 
 /// Findings in releases and drills in environments, as far as plans need them; who recalled a release.

@@ -9,11 +9,13 @@
 pub mod advisory;
 pub mod attestation;
 pub mod bundle;
+mod image;
 pub mod ports;
 mod release;
 pub mod sbom;
 mod subscriptions;
 
+pub use image::{ARCHIVE_TAG, Image, ImageBlob, ImageSubscriber, Images, read_image, routes as image_routes};
 pub use release::{
     CarriedRelease, Checked, MIGRATIONS, PartStream, Release, ReleasePart, Releases, previous_of, routes,
     version_of,

@@ -57,3 +57,10 @@ pub trait Places: Send + Sync {
     /// Pairs of a release and the name of an environment in which it serves.
     async fn running(&self, releases: &[ReleaseId]) -> Result<Vec<(ReleaseId, String)>>;
 }
+
+/// What agents run (delivery).
+#[async_trait]
+pub trait Pulls: Send + Sync {
+    /// Whether an agent, by its identifier, runs what is in this file of a release.
+    async fn agent_runs(&self, agent: &str, archive: &Digest) -> Result<bool>;
+}

@@ -86,3 +86,25 @@ impl IntoResponse for Failure {
         response
     }
 }
+
+/// A problem as clients of an image registry read it (OCI distribution specification, error codes).
+pub(crate) fn for_registry(problem: &Problem, target: &str) -> Vec<u8> {
+    let code = match problem.status {
+        401 => "UNAUTHORIZED",
+        403 => "DENIED",
+        404 if target.contains("/manifests/") => "MANIFEST_UNKNOWN",
+        404 if target.contains("/blobs/") => "BLOB_UNKNOWN",
+        404 => "NAME_UNKNOWN",
+        405 => "UNSUPPORTED",
+        429 => "TOOMANYREQUESTS",
+        _ if problem.code == "digest_invalid" => "DIGEST_INVALID",
+        _ => "UNKNOWN",
+    };
+    let message: Vec<&str> = [&problem.what, &problem.why, &problem.next]
+        .into_iter()
+        .map(String::as_str)
+        .filter(|text| !text.is_empty())
+        .collect();
+    let error = serde_json::json!({ "code": code, "message": message.join(" "), "detail": problem });
+    serde_json::to_vec(&serde_json::json!({ "errors": [error] })).unwrap_or_default()
+}

@@ -3,7 +3,7 @@
 
 use crate::{
     access::{Gate, GateRef},
-    failure::Refused,
+    failure::{self, Refused},
     shell::{self, Shell},
 };
 use axum::{
@@ -191,6 +191,11 @@ fn refused(
             HeaderValue::from_static("text/plain; charset=utf-8"),
         );
         format!("{problem}\n").into_bytes()
+    } else if target.starts_with("/v2/") {
+        parts
+            .headers
+            .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        failure::for_registry(problem, target)
     } else {
         serde_json::to_vec(problem).unwrap_or_default()
     };

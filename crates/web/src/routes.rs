@@ -88,6 +88,13 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self
     }
 
+    /// Puts a layer around the routes so far, outside of the gate.
+    #[must_use]
+    pub fn wrap(mut self, layer: impl FnOnce(Router<S>) -> Router<S>) -> Self {
+        self.router = layer(self.router);
+        self
+    }
+
     /// Adds all routes of another.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {

@@ -163,6 +163,15 @@ pub struct DesiredState {
     pub tasks: Vec<DesiredTask>,
 }
 
+/// By what a cluster pulls images, as any client of a registry signs in.
+#[derive(Clone, Serialize, Deserialize, ToSchema)]
+pub struct PullSecret {
+    /// The user name.
+    pub username: String,
+    /// The password.
+    pub password: String,
+}
+
 /// One instance that should exist.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DesiredInstance {
@@ -183,7 +192,8 @@ pub struct DesiredInstance {
     /// How it is run.
     #[serde(default)]
     pub driver: Driver,
-    /// What to fetch and unpack; for [`Driver::Podman`] an OCI or docker archive that holds an image.
+    /// What to fetch and unpack; for [`Driver::Podman`] an OCI or docker archive that holds an image. For
+    /// [`Driver::Kubernetes`] the same, which the cluster pulls by the tag `archive-` and the digest.
     pub artifact: ArtifactSource,
     /// What to run by `/bin/sh -c`, in the unpacked artifact's root. For [`Driver::Podman`] in the container;
     /// empty there for what the image itself names.

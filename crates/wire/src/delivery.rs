@@ -56,7 +56,7 @@ pub struct Deployment {
     pub forced: String,
     /// Digest of the artifact that runs.
     pub artifact: Digest,
-    /// The driver that runs it: `process` or `podman`.
+    /// The driver that runs it: `process`, `podman` or `kubernetes`.
     pub driver: String,
     /// Its rollout, if traffic went over in steps.
     pub rollout: Option<RolloutId>,

@@ -1,6 +1,8 @@
 //! How an instance is run: as a process in a sandbox, or as a container. What all drivers share (health,
 //! restarts, draining, messages) is in [`crate::instance`]; a driver makes ready, starts, waits and ends.
 
+#[cfg(feature = "kubernetes")]
+pub(crate) mod kubernetes;
 pub(crate) mod podman;
 pub(crate) mod process;
 mod seal;
@@ -73,6 +75,11 @@ pub(crate) trait Process: Send {
 /// A way to run instances.
 #[async_trait]
 pub(crate) trait Driver: Send + Sync + std::fmt::Debug {
+    /// Whether the artifact is to be fetched to this machine.
+    fn fetches(&self) -> bool {
+        true
+    }
+
     /// What still runs of this job from before this agent was started, with its port; of a task also what ended
     /// meanwhile.
     async fn adopt(&self, job: &Job) -> Option<(u16, Box<dyn Process>)>;

@@ -268,7 +268,11 @@ impl Runner {
                     wipe(&folder).and_then(|()| std::fs::create_dir_all(folder))
                 });
                 drop(made.await);
-                let artifact = self.machine.artifacts.get(&spec.artifact).await?;
+                let artifact = if driver.fetches() {
+                    self.machine.artifacts.get(&spec.artifact).await?
+                } else {
+                    std::path::PathBuf::new()
+                };
                 driver.prepare(job, &artifact, &mut None).await
             };
             match ready.await {

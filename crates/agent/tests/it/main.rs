@@ -8,6 +8,8 @@
 )]
 
 mod damage;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod podman;
 mod support;
 mod tasks;

@@ -11,7 +11,7 @@ use bascule_core::{DeploymentId, Digest, EnvironmentId, InstanceId, ReleaseId, S
 use bascule_wire::{
     agent::{
         AgentReport, ArtifactSource, DesiredInstance, DesiredState, HealthCheck, InstanceReport,
-        InstanceState, Limits, SmokeCheck,
+        InstanceState, Limits, PullSecret, SmokeCheck,
     },
     task::{DesiredTask, OutputAt, TaskReport, TaskState},
 };
@@ -155,6 +155,8 @@ impl Server {
             .route("/api/v1/agent/sync", post(sync))
             .route("/artifacts/{digest}", get(artifact))
             .route("/api/v1/agent/tasks/{task}/output", post(output))
+            .route("/api/v1/agent/pull-secret", post(pull_secret))
+            .route("/v2/{group}/{project}/manifests/{reference}", get(manifest))
             .with_state(server.clone());
         tokio::spawn(async move { axum::serve(listener, app).await });
         server
@@ -347,6 +349,29 @@ async fn artifact(State(server): State<Server>, Path(digest): Path<String>) -> R
         .ok_or(StatusCode::NOT_FOUND)
 }
 
+async fn pull_secret(State(server): State<Server>) -> Result<Json<PullSecret>, StatusCode> {
+    if server.away.load(Ordering::Relaxed) {
+        return Err(StatusCode::BAD_GATEWAY);
+    }
+    Ok(Json(PullSecret {
+        username: "site-7".to_owned(),
+        password: "bpul-1".to_owned(),
+    }))
+}
+
+/// The manifest of whatever image is asked for.
+async fn manifest(
+    State(server): State<Server>,
+    Path((_, _, reference)): Path<(String, String, String)>,
+) -> Result<([(&'static str, String); 1], String), StatusCode> {
+    if server.away.load(Ordering::Relaxed) {
+        return Err(StatusCode::BAD_GATEWAY);
+    }
+    let manifest = format!("{{\"of\":\"{reference}\"}}");
+    let digest = Digest::of(manifest.as_bytes()).to_string();
+    Ok(([("docker-content-digest", digest)], manifest))
+}
+
 /// A running agent.
 pub struct Running {
     cancel: CancellationToken,
@@ -355,6 +380,11 @@ pub struct Running {
 
 impl Running {
     pub fn start(server: &Server, data_dir: &FilePath) -> Self {
+        Self::start_in(server, data_dir, None)
+    }
+
+    /// With a cluster, as a kubeconfig tells.
+    pub fn start_in(server: &Server, data_dir: &FilePath, cluster: Option<std::path::PathBuf>) -> Self {
         let mut config = Config::new(
             &format!("http://{}", server.address),
             "secret",
@@ -362,6 +392,11 @@ impl Running {
             Arc::new(SystemClock),
         );
         config.crash_pause = Duration::from_millis(100);
+        config.kubernetes = cluster.map(|kubeconfig| bascule_agent::Kubernetes {
+            kubeconfig: Some(kubeconfig),
+            namespace: "bascule-{environment}".to_owned(),
+            registry: Some("registry.example:5000".to_owned()),
+        });
         let cancel = CancellationToken::new();
         let task = tokio::spawn(Box::pin(Agent::new(config).run(cancel.clone())));
         Self { cancel, task }
@@ -370,6 +405,11 @@ impl Running {
     pub async fn stop(self) {
         self.cancel.cancel();
         self.task.await.unwrap().unwrap();
+    }
+
+    /// Waits for it to refuse to run.
+    pub async fn failure(self) -> bascule_core::Problem {
+        self.task.await.unwrap().unwrap_err()
     }
 
     /// As a crash of the agent: nothing is ended in order.

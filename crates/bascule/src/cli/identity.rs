@@ -159,7 +159,7 @@ pub enum Token {
         /// Role of a project token
         #[arg(long, default_value = "developer")]
         role: String,
-        /// api, read_api, read_repository or write_repository
+        /// api, read_api, read_repository, write_repository or read_registry
         #[arg(long = "scope", default_value = "api")]
         scopes: Vec<String>,
         /// Days until it ends

@@ -6,11 +6,14 @@ use bascule_ci::Ci;
 use bascule_core::{
     Actor, ActorKind, Caller, GroupScope, InstanceRole, Problem, ProjectScope, Result, Role, Scope,
 };
+use bascule_delivery::{Delivery, fleet::PULL_SECRET};
 use bascule_forge::Forge;
 use bascule_identity::{Credential, Identity};
 use bascule_web::Gate;
 use http::request::Parts;
 
+/// Roles in a project go with the pull secret of an agent that runs something of it.
+const PULLER: Role = Role::Reporter;
 /// Git's user name for job tokens, as GitLab runners send it.
 const JOB_USER: &str = "gitlab-ci-token";
 
@@ -19,6 +22,7 @@ pub struct Door {
     pub identity: Identity,
     pub forge: Forge,
     pub ci: Ci,
+    pub delivery: Delivery,
 }
 
 #[async_trait]
@@ -34,6 +38,17 @@ impl Gate for Door {
             && token.starts_with(bascule_ci::JOB_TOKEN)
         {
             return self.job(&token).await;
+        }
+        // Only clients of the registry send it, and only the registry knows it.
+        if parts.uri.path().starts_with("/v2/") {
+            let secret = match Credential::of(&parts.headers)? {
+                Some(Credential::Basic { password, .. }) => Some(password),
+                Some(Credential::Token(token)) => Some(token),
+                _ => None,
+            };
+            if let Some(secret) = secret.filter(|secret| secret.starts_with(PULL_SECRET)) {
+                return self.puller(&secret).await;
+            }
         }
         self.identity.authenticate(parts).await
     }
@@ -57,10 +72,15 @@ impl Gate for Door {
         let Some(project) = self.forge.find(group, project).await? else {
             return Ok(None);
         };
-        let role = self
-            .identity
-            .role_in_project(caller, project.id, project.group_id, project.visibility)
-            .await?;
+        let role = if caller.actor.kind == ActorKind::Agent {
+            let agent = caller.actor.id.parse().map_err(|_| Problem::internal())?;
+            let serves = self.delivery.agent_serves(agent, project.id).await?;
+            serves.then_some(PULLER)
+        } else {
+            self.identity
+                .role_in_project(caller, project.id, project.group_id, project.visibility)
+                .await?
+        };
         Ok(role.map(|role| ProjectScope {
             id: project.id,
             group_id: project.group_id,
@@ -73,6 +93,20 @@ impl Gate for Door {
 }
 
 impl Door {
+    /// A cluster pulls what its agent runs, and nothing else.
+    async fn puller(&self, secret: &str) -> Result<Caller> {
+        let agent = self.delivery.agent_by_pull_secret(secret).await?.ok_or_else(|| {
+            Problem::new(401, "pull_secret_ended", "The pull secret is not valid.")
+                .why("An agent gets a new one at its start, and the one before it ends.")
+                .next("Start the agent again; it puts the new one into the cluster.")
+        })?;
+        Ok(Caller {
+            actor: Actor::new(ActorKind::Agent, agent.id, agent.name),
+            scopes: Some(vec![Scope::ReadRegistry]),
+            ..Caller::anonymous()
+        })
+    }
+
     /// A job reads its own project while it runs, and nothing else.
     async fn job(&self, token: &str) -> Result<Caller> {
         let job = self.ci.job_for_token(token).await?.ok_or_else(|| {
@@ -84,7 +118,7 @@ impl Door {
             actor: Actor::new(ActorKind::Job, job.job, job.name),
             user: None,
             instance_role: InstanceRole::External,
-            scopes: Some(vec![Scope::ReadRepository]),
+            scopes: Some(vec![Scope::ReadRepository, Scope::ReadRegistry]),
             only_project: Some((job.project, Role::Reporter)),
             by_cookie: false,
         })

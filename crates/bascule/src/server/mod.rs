@@ -19,7 +19,7 @@ use bascule_insights::Insights;
 use bascule_ledger::{Hub, InstanceKey, Ledger};
 use bascule_store::{Blobs, Db, Migration};
 use bascule_supplychain::{
-    ReleaseSubscriber, Releases,
+    ImageSubscriber, Images, ReleaseSubscriber, Releases,
     advisory::{Advisories, OnReleases},
 };
 use bascule_telemetry::Telemetry;
@@ -66,6 +66,7 @@ pub struct Server {
     ci: Ci,
     releases: Releases,
     advisories: Advisories,
+    images: Images,
     delivery: Delivery,
     carry: Carry,
     telemetry: Telemetry,
@@ -196,6 +197,7 @@ impl Server {
             projects.clone(),
             Arc::new(ports::Running(delivery.clone())),
         );
+        let images = Images::new(releases.clone(), Arc::new(ports::Pullers(delivery.clone())));
         let carry = Carry::new(
             delivery.clone(),
             blobs,
@@ -235,6 +237,7 @@ impl Server {
             ci,
             releases,
             advisories,
+            images,
             delivery,
             carry,
             telemetry,
@@ -280,6 +283,7 @@ impl Server {
             .merge(self.ci.routes())
             .merge(bascule_supplychain::routes(self.releases.clone()))
             .merge(bascule_supplychain::advisory::routes(self.advisories.clone()))
+            .merge(bascule_supplychain::image_routes(self.images.clone()))
             .merge(self.delivery.routes())
             .merge(self.carry.routes())
             .merge(bascule_telemetry::routes(self.telemetry.clone()))
@@ -290,7 +294,8 @@ impl Server {
     fn hub(&self) -> Hub {
         let mut hub = Hub::default()
             .with(Arc::new(ReleaseSubscriber::new(self.releases.clone())))
-            .with(Arc::new(OnReleases(self.advisories.clone())));
+            .with(Arc::new(OnReleases(self.advisories.clone())))
+            .with(Arc::new(ImageSubscriber::new(self.images.clone())));
         for subscriber in self
             .ci
             .subscribers()
@@ -309,6 +314,7 @@ impl Server {
             identity: self.identity.clone(),
             forge: self.forge.clone(),
             ci: self.ci.clone(),
+            delivery: self.delivery.clone(),
         };
         let (router, api, _) = self.all_routes().into_parts();
         let app = bascule_web::finish(health::with_openapi(router, api), Arc::new(door));

@@ -581,3 +581,16 @@ impl bascule_supplychain::ports::Places for Running {
         self.0.running(releases).await
     }
 }
+
+/// What agents run.
+pub struct Pullers(pub Delivery);
+
+#[async_trait]
+impl bascule_supplychain::ports::Pulls for Pullers {
+    async fn agent_runs(&self, agent: &str, archive: &Digest) -> Result<bool> {
+        match agent.parse() {
+            Ok(agent) => self.0.agent_runs(agent, archive).await,
+            Err(_) => Ok(false),
+        }
+    }
+}

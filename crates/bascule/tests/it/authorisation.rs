@@ -17,6 +17,9 @@ const PUBLIC: &[&str] = &[
     "GET /api/v1/keys",
     "GET /metrics",
     "POST /sign-out",
+    // Ask for a sign-in themselves, as clients of registries expect.
+    "GET /v2/",
+    "GET /v2/token",
 ];
 
 fn fill(path: &str, project: bool) -> String {

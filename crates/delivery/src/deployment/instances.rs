@@ -292,6 +292,19 @@ pub(crate) fn cut(text: &str, most: usize) -> String {
     text.get(..end).unwrap_or_default().to_owned()
 }
 
+/// Whether an agent runs anything of a project, or is to run a task of it.
+pub(crate) async fn serves_project(
+    db: &impl Query,
+    agent: AgentId,
+    project: bascule_core::ProjectId,
+) -> Result<bool> {
+    let sql = "SELECT COUNT(*) AS n FROM deployment d JOIN environment e ON e.id = d.environment_id
+               WHERE e.agent_id = $1 AND d.project_id = $2
+                 AND (EXISTS (SELECT 1 FROM instance i WHERE i.deployment_id = d.id AND i.desired IN ('run', 'drain'))
+                   OR EXISTS (SELECT 1 FROM task t WHERE t.deployment_id = d.id AND t.finished_at IS NULL))";
+    Ok(db.count(sql, vec![agent.to_sql(), project.to_sql()]).await? > 0)
+}
+
 /// Whether an agent runs an artifact with this digest, or is to run a task in it, and so may fetch it.
 pub(crate) async fn may_fetch(
     db: &impl Query,

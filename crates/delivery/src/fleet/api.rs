@@ -10,7 +10,7 @@ use axum::{
 use bascule_core::{Digest, Problem};
 use bascule_web::{Access, Answer, Body, Failure, MachineKind, Params, PathOf, Routes, routes};
 use bascule_wire::{
-    agent::{AgentReport, DesiredState},
+    agent::{AgentReport, DesiredState, PullSecret},
     edge::{EdgeConfig, ListenerReport, Slice},
     fleet::{Certified, Myself, Renew},
 };
@@ -27,6 +27,7 @@ pub(crate) fn routes() -> Routes<Delivery> {
         .api(agent, routes!(artifact))
         .api(agent, routes!(myself))
         .api(agent, routes!(renew))
+        .api(agent, routes!(pull_secret))
         .api(edge, routes!(config))
         .api(edge, routes!(listeners))
         .api(edge, routes!(counts))
@@ -108,6 +109,16 @@ async fn artifact(
     let stream = delivery.artifact_for(&agent, &digest).await?;
     let kind = [(header::CONTENT_TYPE, "application/octet-stream")];
     Ok((kind, Bytes::from_stream(stream)).into_response())
+}
+
+/// Get a secret by which a cluster pulls the images that this agent runs, and no others. The one before it ends.
+#[utoipa::path(
+    post, path = "/api/v1/agent/pull-secret", tag = "agent",
+    responses((status = 200, body = PullSecret), (status = 401, body = Problem))
+)]
+async fn pull_secret(State(delivery): State<Delivery>, headers: HeaderMap) -> Answer<axum::Json<PullSecret>> {
+    let agent = delivery.agent_of(bearer(&headers)?).await?;
+    Ok(axum::Json(delivery.new_pull_secret(&agent).await?))
 }
 
 /// Learn what to serve. Asking with a revision says that it is in force.

@@ -11,9 +11,12 @@ pub(crate) mod edges;
 pub(crate) mod enrol;
 pub(crate) mod enrol_store;
 pub(crate) mod members;
+pub(crate) mod pulls;
 pub(crate) mod schema;
 pub(crate) mod signs;
 pub(crate) mod store;
+
+pub use pulls::PULL_SECRET;
 
 use bascule_core::{AgentId, Timestamp};
 use bascule_store::row;

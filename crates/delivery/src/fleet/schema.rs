@@ -2,6 +2,18 @@
 
 use bascule_store::Migration;
 
+/// By what clusters pull the images that an agent runs there.
+pub(crate) const PULLS: Migration = Migration {
+    id: "delivery-2611-pull-secrets",
+    sql: "
+        CREATE TABLE agent_pull (
+            agent_id TEXT PRIMARY KEY,
+            secret_hash TEXT NOT NULL UNIQUE,
+            created_at BIGINT NOT NULL
+        );
+    ",
+};
+
 /// Enrolment by code, and what agents say of their machines.
 pub(crate) const AGENTS: Migration = Migration {
     id: "delivery-0002-agents",

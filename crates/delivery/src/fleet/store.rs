@@ -70,6 +70,20 @@ pub(crate) async fn set_agent_token(tx: &Tx, id: AgentId, hash: &str) -> Result<
         .map(drop)
 }
 
+/// Gives an agent another pull secret.
+pub(crate) async fn set_pull_secret(tx: &Tx, id: AgentId, hash: &str, at: Timestamp) -> Result<()> {
+    let sql = "INSERT INTO agent_pull (agent_id, secret_hash, created_at) VALUES ($1, $2, $3)
+               ON CONFLICT (agent_id) DO UPDATE SET secret_hash = $2, created_at = $3";
+    tx.run(sql, args![id, hash, at]).await.map(drop)
+}
+
+pub(crate) async fn agent_by_pull_secret(db: &impl Query, hash: &str) -> Result<Option<Agent>> {
+    let sql = format!(
+        "SELECT {AGENT} FROM agent WHERE id = (SELECT agent_id FROM agent_pull WHERE secret_hash = $1)"
+    );
+    db.one(&sql, args![hash]).await
+}
+
 /// Notes a sign of life.
 pub(crate) async fn agent_seen(
     tx: &Tx,

@@ -12,7 +12,11 @@ use serde::{Deserialize, Serialize};
 type Read<T> = Result<T, ProductError>;
 
 /// The drivers that a file may name.
-pub(crate) const DRIVERS: &[(&str, Driver)] = &[("process", Driver::Process), ("podman", Driver::Podman)];
+pub(crate) const DRIVERS: &[(&str, Driver)] = &[
+    ("process", Driver::Process),
+    ("podman", Driver::Podman),
+    ("kubernetes", Driver::Kubernetes),
+];
 
 /// A container's image among the release's artifacts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,8 +50,8 @@ impl Product {
         let driver = asked.or(self.driver).unwrap_or(usual);
         let path = match driver {
             Driver::Process if !self.artifact.is_empty() => Some(self.artifact.as_str()),
-            Driver::Podman => self.image.as_ref().map(|image| image.archive.as_str()),
-            _ => None,
+            Driver::Podman | Driver::Kubernetes => self.image.as_ref().map(|image| image.archive.as_str()),
+            Driver::Process => None,
         };
         let needs = match driver {
             Driver::Process => "`artifact` and `command`",
@@ -63,7 +67,7 @@ impl Product {
     #[must_use]
     pub fn command_of(&self, driver: Driver) -> &str {
         match (driver, &self.image) {
-            (Driver::Podman, Some(image)) => &image.command,
+            (Driver::Podman | Driver::Kubernetes, Some(image)) => &image.command,
             _ => &self.command,
         }
     }

@@ -65,7 +65,7 @@ fn three_lines_are_enough() {
 
 #[test]
 fn one_file_serves_both_drivers() {
-    use bascule_wire::agent::Driver::{Podman, Process};
+    use bascule_wire::agent::Driver::{Kubernetes, Podman, Process};
     let both = "product: a\nartifact: a.zip\ncommand: ./a\nimage: {archive: a.oci.tar, command: /a}\n";
     let product = parse(both.as_bytes()).unwrap();
     let runs = |asked| {
@@ -75,6 +75,8 @@ fn one_file_serves_both_drivers() {
     };
     assert_eq!(runs(None), Ok((Process, "a.zip".to_owned())));
     assert_eq!(runs(Some(Podman)), Ok((Podman, "a.oci.tar".to_owned())));
+    assert_eq!(runs(Some(Kubernetes)), Ok((Kubernetes, "a.oci.tar".to_owned())));
+    assert_eq!(product.command_of(Kubernetes), "/a");
     assert_eq!(
         (product.command_of(Process), product.command_of(Podman)),
         ("./a", "/a")
@@ -101,7 +103,10 @@ fn one_file_serves_both_drivers() {
             "product: a\nimage: a.tar\ndriver: process\n",
             "bascule.yaml:3:9: it is to run by the driver process",
         ),
-        ("product: a\nimage: a.tar\ndriver: docker\n", "process, podman"),
+        (
+            "product: a\nimage: a.tar\ndriver: docker\n",
+            "process, podman, kubernetes",
+        ),
         ("product: a\nimage: /a.tar\n", "a path within"),
     ] {
         let message = refused(text);

@@ -71,8 +71,9 @@ fn scopes_of(caller: &Caller, asked: &[Scope]) -> Result<Vec<Scope>> {
     scopes.dedup();
     if scopes.is_empty() {
         return Err(
-            Problem::invalid("no_scope", "The token would have no scope, and so be of no use.")
-                .next("Choose at least one of api, read_api, read_repository, write_repository."),
+            Problem::invalid("no_scope", "The token would have no scope, and so be of no use.").next(
+                "Choose at least one of api, read_api, read_repository, write_repository, read_registry.",
+            ),
         );
     }
     let covered = |scope: &Scope| {

@@ -67,6 +67,7 @@ struct TokenForm {
     read_api: Option<String>,
     read_repository: Option<String>,
     write_repository: Option<String>,
+    read_registry: Option<String>,
     #[serde(default)]
     days: u16,
 }
@@ -78,6 +79,7 @@ impl TokenForm {
             (&self.read_api, Scope::ReadApi),
             (&self.read_repository, Scope::ReadRepository),
             (&self.write_repository, Scope::WriteRepository),
+            (&self.read_registry, Scope::ReadRegistry),
         ];
         boxes
             .into_iter()

@@ -99,7 +99,7 @@ async fn list(
 }
 
 /// Cuts a list that was read with one entry too many; whether there was one.
-pub(super) fn more<T>(found: &mut Vec<T>, limit: i64) -> bool {
+pub(crate) fn more<T>(found: &mut Vec<T>, limit: i64) -> bool {
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
     let more = found.len() > limit;
     found.truncate(limit);
@@ -294,7 +294,7 @@ fn manifest_part(release: &Release) -> ReleasePart {
     }
 }
 
-fn unsatisfiable(size: u64) -> Response {
+pub(crate) fn unsatisfiable(size: u64) -> Response {
     let problem = Problem::new(
         416,
         "bad_range",

@@ -34,13 +34,13 @@ pub(super) const ATTEMPTS: u32 = 20;
 const OCTETS: &str = "application/octet-stream";
 
 /// What releases are made with.
-pub(super) struct Inner {
-    pub(super) db: Db,
+pub(crate) struct Inner {
+    pub(crate) db: Db,
     pub(super) blobs: Blobs,
-    pub(super) ledger: Ledger,
+    pub(crate) ledger: Ledger,
     pub(super) tree: Arc<dyn Tree>,
     pub(super) artifacts: Arc<dyn Artifacts>,
-    pub(super) public_url: String,
+    pub(crate) public_url: String,
     /// Requests that failed, and how often.
     pub(super) failures: Mutex<HashMap<FactId, u32>>,
 }

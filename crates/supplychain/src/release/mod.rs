@@ -5,13 +5,14 @@ mod archive;
 mod import;
 mod making;
 mod pages;
-mod range;
+pub(crate) mod range;
 mod service;
 pub(crate) mod store;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use api::routes;
+pub(crate) use api::{more, unsatisfiable};
 pub use import::{CarriedRelease, Checked};
 pub use service::{PartStream, Releases};
 pub use store::MIGRATIONS;

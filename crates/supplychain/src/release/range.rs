@@ -4,7 +4,7 @@ use std::ops::Range;
 
 /// What a `Range` header asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Wanted {
+pub(crate) enum Wanted {
     /// All of it.
     Whole,
     /// These bytes.
@@ -13,7 +13,7 @@ pub(super) enum Wanted {
     Unsatisfiable,
 }
 
-pub(super) fn wanted(header: Option<&str>, size: u64) -> Wanted {
+pub(crate) fn wanted(header: Option<&str>, size: u64) -> Wanted {
     let Some(spec) = header.and_then(|text| text.trim().strip_prefix("bytes=")) else {
         return Wanted::Whole;
     };

@@ -29,7 +29,7 @@ pub type PartStream = BoxStream<'static, bascule_store::Result<Bytes>>;
 /// Releases: made when CI asks for them, never changed, read by delivery, the API and the pages.
 #[derive(Clone)]
 pub struct Releases {
-    pub(super) inner: Arc<Inner>,
+    pub(crate) inner: Arc<Inner>,
 }
 
 impl Releases {
