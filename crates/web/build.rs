@@ -33,6 +33,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ),
     ("bascule.css", "bascule.css", "text/css"),
     ("bascule.js", "bascule.js", "text/javascript"),
+    ("board.js", "board.js", "text/javascript"),
     ("theme.js", "theme.js", "text/javascript"),
     ("logo.svg", "logo.svg", "image/svg+xml"),
 ];
@@ -93,6 +94,7 @@ const ICONS: &[&str] = &[
     "git-branch",
     "git-commit",
     "git-merge",
+    "grip-vertical",
     "hand-stop",
     "hash",
     "heartbeat",
@@ -102,6 +104,7 @@ const ICONS: &[&str] = &[
     "hourglass",
     "info-circle",
     "key",
+    "layout-kanban",
     "link",
     "list",
     "list-check",

@@ -82,6 +82,12 @@ uuid_ids! {
     TaskId = "task";
     /// An incident.
     IncidentId = "incident";
+    /// An issue: something to be done in a project.
+    IssueId = "issue";
+    /// A label of a project or group.
+    LabelId = "label";
+    /// A milestone of a project or group.
+    MilestoneId = "milestone";
 }
 
 macro_rules! number_ids {

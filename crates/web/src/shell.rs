@@ -37,6 +37,10 @@ pub enum Tab {
     Code,
     /// Commits.
     Commits,
+    /// Issues, labels, milestones.
+    Issues,
+    /// Issues in columns.
+    Board,
     /// Pipelines and jobs.
     Pipelines,
     /// Releases.
@@ -307,6 +311,22 @@ fn tabs(project: &ProjectScope, tab: Option<Tab>) -> Vec<Link> {
             "Commits",
             "git-commit",
             "o",
+        ),
+        (
+            Permission::IssueRead,
+            Tab::Issues,
+            "/-/issues",
+            "Issues",
+            "circle-dot",
+            "y",
+        ),
+        (
+            Permission::IssueRead,
+            Tab::Board,
+            "/-/board",
+            "Board",
+            "layout-kanban",
+            "k",
         ),
         (
             Permission::PipelineRead,

@@ -12,6 +12,7 @@ pub mod forge;
 pub mod identity;
 pub mod incidents;
 pub mod insights;
+pub mod planning;
 pub mod release;
 pub mod runner;
 pub mod task;

@@ -18,6 +18,7 @@ mod hostile;
 mod kills;
 mod network_cut;
 mod own_history;
+mod planning;
 mod product;
 mod storage;
 mod survive;

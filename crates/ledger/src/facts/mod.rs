@@ -8,6 +8,7 @@ pub mod delivery;
 pub mod forge;
 pub mod identity;
 pub mod incidents;
+pub mod planning;
 pub mod supplychain;
 pub mod task;
 pub mod telemetry;
