@@ -89,6 +89,9 @@ pub trait Projects: Send + Sync {
     /// A project's group, whoever may see it.
     async fn group_of(&self, project: ProjectId) -> Result<Option<GroupId>>;
 
+    /// The branch by which a project goes, whoever may see it.
+    async fn default_branch(&self, project: ProjectId) -> Result<Option<String>>;
+
     /// A project by `group/project`, whoever may see it.
     async fn id_of(&self, path: &str) -> Result<Option<(ProjectId, GroupId)>>;
 }

@@ -52,6 +52,8 @@ struct Merged {
     #[serde(alias = "number")]
     iid: i64,
     #[serde(default)]
+    target_branch: Option<String>,
+    #[serde(default)]
     closes: Vec<Closes>,
 }
 
@@ -83,6 +85,11 @@ impl Subscriber for CloseByPush {
         }
         let fact: Merged = serde_json::from_str(&entry.body)
             .map_err(|error| format!("fact {} cannot be read: {error}", entry.seq))?;
+        // What is merged elsewhere closes nothing until it reaches the default branch.
+        let default = self.0.projects.default_branch(fact.project).await?;
+        if fact.target_branch.is_some() && fact.target_branch != default {
+            return Ok(());
+        }
         let source = format!("merge-request:{}:{}", fact.project, fact.iid);
         for closes in fact.closes {
             let reference = match closes {

@@ -179,6 +179,10 @@ impl ports::Projects for Places {
         })
     }
 
+    async fn default_branch(&self, _: ProjectId) -> Result<Option<String>> {
+        Ok(Some("main".to_owned()))
+    }
+
     async fn id_of(&self, path: &str) -> Result<Option<(ProjectId, GroupId)>> {
         Ok(match path {
             "ward/app" => Some((self.app, self.group)),

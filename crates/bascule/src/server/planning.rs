@@ -150,6 +150,11 @@ impl ports::Projects for Projects {
         Ok(found.map(|project| project.group_id))
     }
 
+    async fn default_branch(&self, project: ProjectId) -> Result<Option<String>> {
+        let found = self.forge.project_by_id(project).await?;
+        Ok(found.map(|project| project.default_branch))
+    }
+
     async fn id_of(&self, path: &str) -> Result<Option<(ProjectId, GroupId)>> {
         let Some((group, name)) = path.split_once('/') else {
             return Ok(None);

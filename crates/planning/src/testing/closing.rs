@@ -8,6 +8,7 @@ use serde_json::json;
 struct Merged {
     project: ProjectId,
     iid: i64,
+    target_branch: String,
     closes: Vec<i64>,
 }
 
@@ -125,12 +126,15 @@ async fn only_the_default_branch_closes() {
 async fn merge_requests_close_issues() {
     let world = World::new().await;
     world.issue("one").await;
-    let fact = Merged {
+    let fact = |target: &str, iid| Merged {
         project: world.places.app,
-        iid: 7,
+        iid,
+        target_branch: target.to_owned(),
         closes: vec![1, 99],
     };
-    world.tell("developer", &fact).await;
+    world.tell("developer", &fact("release", 6)).await;
+    assert_eq!(state(&world, "app/issues/1").await.0, "open");
+    world.tell("developer", &fact("main", 7)).await;
     assert_eq!(
         state(&world, "app/issues/1").await,
         ("closed".to_owned(), "merge request 7".to_owned())
