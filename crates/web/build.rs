@@ -33,6 +33,7 @@ const FILES: &[(&str, &str, &str)] = &[
     ),
     ("bascule.css", "bascule.css", "text/css"),
     ("bascule.js", "bascule.js", "text/javascript"),
+    ("board.js", "board.js", "text/javascript"),
     ("theme.js", "theme.js", "text/javascript"),
     ("logo.svg", "logo.svg", "image/svg+xml"),
 ];
@@ -99,6 +100,7 @@ const ICONS: &[&str] = &[
     "git-pull-request",
     "git-pull-request-closed",
     "git-pull-request-draft",
+    "grip-vertical",
     "hand-stop",
     "hash",
     "heartbeat",
@@ -108,6 +110,7 @@ const ICONS: &[&str] = &[
     "hourglass",
     "info-circle",
     "key",
+    "layout-kanban",
     "link",
     "list",
     "list-check",

@@ -84,6 +84,12 @@ uuid_ids! {
     IncidentId = "incident";
     /// A merge request.
     MergeRequestId = "merge request";
+    /// An issue: something to be done in a project.
+    IssueId = "issue";
+    /// A label of a project or group.
+    LabelId = "label";
+    /// A milestone of a project or group.
+    MilestoneId = "milestone";
 }
 
 macro_rules! number_ids {

@@ -90,6 +90,12 @@ permissions! {
     InsightsRead => Reporter, true, "read this project's measures";
     /// Read the project's facts in the ledger.
     LedgerRead => Reporter, true, "read this project's facts";
+    /// Read issues, boards, labels and milestones; confidential issues need more.
+    IssueRead => Guest, true, "read this project's issues";
+    /// Open issues and comment on them.
+    IssueCreate => Guest, false, "open issues or comment on them";
+    /// Edit, label, assign, move and close issues; manage labels and milestones.
+    IssueManage => Reporter, false, "edit, assign or move issues";
     /// Push to branches that are not protected.
     CodePush => Developer, false, "push to this project";
     /// Open merge requests and speak in them.

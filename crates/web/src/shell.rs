@@ -41,6 +41,10 @@ pub enum Tab {
     Commits,
     /// Merge requests.
     MergeRequests,
+    /// Issues, labels, milestones.
+    Issues,
+    /// Issues in columns.
+    Board,
     /// Pipelines and jobs.
     Pipelines,
     /// Releases.
@@ -320,6 +324,22 @@ fn tabs(project: &ProjectScope, tab: Option<Tab>) -> Vec<Link> {
             "Merge requests",
             "git-pull-request",
             "q",
+        ),
+        (
+            Permission::IssueRead,
+            Tab::Issues,
+            "/-/issues",
+            "Issues",
+            "circle-dot",
+            "y",
+        ),
+        (
+            Permission::IssueRead,
+            Tab::Board,
+            "/-/board",
+            "Board",
+            "layout-kanban",
+            "k",
         ),
         (
             Permission::PipelineRead,

@@ -17,6 +17,7 @@ mod insights;
 mod ledger;
 pub mod output;
 mod plan;
+mod planning;
 mod product;
 mod project;
 mod release;
@@ -197,6 +198,18 @@ Values of variables are never shown: `value A` and `value B` are unlike.")]
     /// Rollouts: watch, promote, pause, resume, abort
     #[command(subcommand)]
     Rollout(delivery::Rollout),
+    /// Issues: what is to be done
+    #[command(subcommand)]
+    Issue(planning::Issue),
+    /// The board: what stands where, who is there
+    #[command(subcommand)]
+    Board(planning::Board),
+    /// Labels of a project or group
+    #[command(subcommand)]
+    Label(planning::Label),
+    /// Milestones of a project or group
+    #[command(subcommand)]
+    Milestone(planning::Milestone),
     /// Incidents
     #[command(subcommand)]
     Incident(incident::Incident),
@@ -275,6 +288,10 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Recall(verb) => verb.run(&context()?).await,
         Verb::Approve(verb) => verb.run(&context()?).await,
         Verb::Suppress(verb) => verb.run(&context()?).await,
+        Verb::Issue(verb) => verb.run(&context()?).await,
+        Verb::Board(verb) => verb.run(&context()?).await,
+        Verb::Label(verb) => verb.run(&context()?).await,
+        Verb::Milestone(verb) => verb.run(&context()?).await,
         Verb::Incident(verb) => verb.run(&context()?).await,
         Verb::Insights(verb) => verb.run(&context()?).await,
         Verb::Ledger(ledger::Ledger::Verify(verify)) if verify.data.is_some() => {

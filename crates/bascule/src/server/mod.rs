@@ -4,6 +4,7 @@ mod agents_door;
 mod freight;
 mod gate;
 mod health;
+mod planning;
 mod ports;
 mod probed;
 
@@ -17,6 +18,7 @@ use bascule_identity::Identity;
 use bascule_incidents::Incidents;
 use bascule_insights::Insights;
 use bascule_ledger::{Hub, InstanceKey, Ledger};
+use bascule_planning::Planning;
 use bascule_store::{Blobs, Db, Migration};
 use bascule_supplychain::{
     ImageSubscriber, Images, ReleaseSubscriber, Releases,
@@ -40,6 +42,7 @@ const MIGRATIONS: &[&[Migration]] = &[
     bascule_delivery::MIGRATIONS,
     bascule_telemetry::MIGRATIONS,
     bascule_incidents::MIGRATIONS,
+    bascule_planning::MIGRATIONS,
     bascule_insights::MIGRATIONS,
 ];
 
@@ -71,6 +74,7 @@ pub struct Server {
     carry: Carry,
     telemetry: Telemetry,
     incidents: Incidents,
+    planning: Planning,
     insights: Insights,
     database: Db,
     /// Ends long polls and streams, before requests in flight are waited for.
@@ -226,6 +230,16 @@ impl Server {
             path: config.postmortems.clone(),
         });
         let incidents = Incidents::new(database.clone(), ledger.clone(), projects.clone(), home);
+        let planning = Planning::new(
+            database.clone(),
+            ledger.clone(),
+            Arc::new(planning::People(identity.clone())),
+            Arc::new(planning::Projects {
+                forge: forge.clone(),
+                identity: identity.clone(),
+            }),
+            Arc::new(planning::Code(forge.clone())),
+        );
         let insights = Insights::new(database.clone(), ledger.clone(), projects);
         Ok(Self {
             url,
@@ -242,6 +256,7 @@ impl Server {
             carry,
             telemetry,
             incidents,
+            planning,
             insights,
             database,
             hang_up,
@@ -288,6 +303,7 @@ impl Server {
             .merge(self.carry.routes())
             .merge(bascule_telemetry::routes(self.telemetry.clone()))
             .merge(bascule_incidents::routes(self.incidents.clone()))
+            .merge(bascule_planning::routes(self.planning.clone()))
             .merge(bascule_insights::routes(self.insights.clone()))
     }
 
@@ -305,7 +321,8 @@ impl Server {
         {
             hub = hub.with(subscriber);
         }
-        self.insights.subscribe(self.incidents.subscribe(hub))
+        let hub = self.planning.subscribe(self.incidents.subscribe(hub));
+        self.insights.subscribe(hub)
     }
 
     /// Serves until `stop`, then ends long polls, lets requests in flight end, and signs the ledger's head.

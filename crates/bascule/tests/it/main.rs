@@ -19,6 +19,7 @@ mod hostile;
 mod kills;
 mod network_cut;
 mod own_history;
+mod planning;
 mod product;
 mod rolling;
 mod registry;

@@ -86,6 +86,7 @@ struct List {
     hint: &'static str,
     new: Option<String>,
     members: Option<String>,
+    board: Option<String>,
     search: String,
     rows: Vec<Row>,
     newer: Option<String>,
@@ -130,6 +131,7 @@ async fn list(
             .filter(may_create)
             .map(|group| format!("/{}/-/projects/new", group.name)),
         members: group.map(|group| format!("/{}/-/members", group.name)),
+        board: group.map(|group| format!("/{}/-/board", group.name)),
         search: asked.search.clone(),
         rows: found.iter().map(row).collect(),
         newer: (page > 1).then(|| to(page - 1)),

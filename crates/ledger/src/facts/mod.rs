@@ -11,6 +11,7 @@ pub mod forge;
 pub mod identity;
 pub mod incidents;
 pub mod merge_request;
+pub mod planning;
 pub mod supplychain;
 pub mod task;
 pub mod telemetry;
