@@ -17,8 +17,8 @@ pub use clock::{Clock, FakeClock, SystemClock, Timestamp};
 pub use digest::Digest;
 pub use id::{
     AgentId, DeploymentId, EnvironmentId, FactId, GroupId, Id, IncidentId, InstanceId, IssueId, JobId, KeyId,
-    LabelId, MergeRequestId, MilestoneId, PipelineId, ProductId, ProjectId, ReleaseId, RolloutId, RunnerId, SessionId,
-    TaskId, TokenId, UserId,
+    LabelId, MergeRequestId, MilestoneId, PipelineId, ProductId, ProjectId, ReleaseId, RolloutId, RunnerId,
+    SessionId, TaskId, TokenId, UserId,
 };
 pub use name::{Name, NameError};
 pub use path::is_safe_path;

@@ -7,7 +7,12 @@ use bascule_store::{Db, Error, Json, Migration, Query as _, Result, ToSql, Tx, V
 use bascule_wire::release::ReleaseComponent;
 
 /// Tables of releases.
-pub const MIGRATIONS: &[Migration] = &[FIRST, CARRIED, crate::advisory::ADVISORIES, crate::image::MIGRATION];
+pub const MIGRATIONS: &[Migration] = &[
+    FIRST,
+    CARRIED,
+    crate::advisory::ADVISORIES,
+    crate::image::MIGRATION,
+];
 
 /// Releases of other instances. Their `pipeline_id` and `job_id` are 0: numbers of ours begin at 1.
 const CARRIED: Migration = Migration {
