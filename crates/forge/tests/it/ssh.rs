@@ -360,6 +360,12 @@ async fn there_is_git_and_nothing_else() {
         text(&told.stderr).contains("Permission denied (publickey)"),
         "{told:?}"
     );
+    assert!(
+        ssh.server
+            .page("developer", "/acme/web")
+            .await
+            .contains(&ssh.address("web"))
+    );
     // The page shows the fingerprint that ssh shows.
     let page = ssh.server.page("developer", "/settings/ssh").await;
     let known = std::process::Command::new("ssh-keygen")
