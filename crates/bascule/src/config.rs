@@ -34,6 +34,11 @@ pub struct Config {
     pub agent_names: Vec<String>,
     /// How long their certificates are good, in seconds.
     pub agent_certificate_seconds: u64,
+    /// Where git over SSH is served; unset for nowhere. Never by itself: an address that changes, or whose
+    /// key does, teaches people to click away warnings.
+    pub ssh_listen: Option<SocketAddr>,
+    /// `host` or `host:port` under which people reach it; from `external_url` and `ssh_listen` if empty.
+    pub ssh_external: String,
     /// Jobs that the embedded runner runs at once.
     pub jobs: usize,
     /// Which jobs get a network: `never`, `on_request` or `always`.
@@ -62,6 +67,8 @@ impl Default for Config {
             agent_url: String::new(),
             agent_names: Vec::new(),
             agent_certificate_seconds: 30 * 86_400,
+            ssh_listen: None,
+            ssh_external: String::new(),
             jobs: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
             job_network: "on_request".to_owned(),
             job_variables: std::collections::BTreeMap::new(),
@@ -100,6 +107,10 @@ pub struct ServerOptions {
     #[arg(long, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     agent_listen: Option<SocketAddr>,
+    /// Address on which git over SSH is served, such as 127.0.0.1:2222; off if left out
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ssh_listen: Option<SocketAddr>,
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE", env = "BASCULE_CONFIG")]
     #[serde(skip)]

@@ -73,7 +73,7 @@ pub async fn run(out: Output) -> bool {
     }
     if out.is_json() {
         let problem = sandbox.err().map(|p| p.what);
-        line(&serde_json::json!({ "ready": good, "checks": checks, "sandbox": problem }).to_string());
+        line(&serde_json::json!({ "ready": good, "checks": checks, "sandbox": problem, "ssh_host_key": host_key() }).to_string());
         return good;
     }
     for check in &checks {
@@ -95,12 +95,21 @@ pub async fn run(out: Output) -> bool {
     if let Err(problem) = sandbox {
         line(&format!("MISSING  sandbox  {problem}"));
     }
+    if let Some(fingerprint) = host_key() {
+        line(&format!("ssh key  {:<8} {fingerprint}", "server"));
+    }
     line(if good {
         "This machine is ready."
     } else {
         "This machine is not ready: see above."
     });
     good
+}
+
+/// The fingerprint of this machine's SSH server, where its data directory is known and readable.
+fn host_key() -> Option<String> {
+    let config = crate::config::Config::read(&crate::config::ServerOptions::default()).ok()?;
+    bascule_forge::ssh::host_key_fingerprint(&config.data)
 }
 
 fn check(name: &'static str, args: &[&str], needed: bool, purpose: &'static str, get: &'static str) -> Check {

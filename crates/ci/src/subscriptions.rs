@@ -27,7 +27,9 @@ impl Subscriber for Pushes {
         let start = match entry.kind.as_str() {
             BranchUpdated::KIND => {
                 let fact: BranchUpdated = decode(entry)?;
-                let Some(after) = fact.after else { return Ok(()) };
+                let Some(after) = fact.after.filter(|_| !fact.ci_skip) else {
+                    return Ok(());
+                };
                 Start {
                     project: fact.project,
                     reference: fact.branch,
@@ -42,7 +44,9 @@ impl Subscriber for Pushes {
             }
             TagUpdated::KIND => {
                 let fact: TagUpdated = decode(entry)?;
-                let Some(after) = fact.after else { return Ok(()) };
+                let Some(after) = fact.after.filter(|_| !fact.ci_skip) else {
+                    return Ok(());
+                };
                 Start {
                     project: fact.project,
                     reference: fact.tag,

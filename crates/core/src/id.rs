@@ -60,6 +60,8 @@ uuid_ids! {
     TokenId = "token";
     /// A person's public key.
     KeyId = "key";
+    /// A public key that reaches one project.
+    DeployKeyId = "deploy key";
     /// One entry of the ledger.
     FactId = "fact";
     /// A registered runner.

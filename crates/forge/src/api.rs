@@ -1,6 +1,6 @@
 //! All routes of this crate.
 
-use crate::{Forge, code, git, merge_request, project};
+use crate::{Forge, code, git, merge_request, project, ssh, storage, upkeep};
 use bascule_web::Routes;
 
 pub(crate) fn routes() -> Routes<Forge> {
@@ -12,4 +12,8 @@ pub(crate) fn routes() -> Routes<Forge> {
         .merge(code::pages::routes())
         .merge(merge_request::api::routes())
         .merge(merge_request::pages::routes())
+        .merge(ssh::pages::routes())
+        .merge(storage::api_routes())
+        .merge(storage::page_routes())
+        .merge(upkeep::api_routes())
 }

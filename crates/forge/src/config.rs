@@ -13,6 +13,8 @@ pub struct Config {
     pub git: String,
     /// Where people reach this instance, such as `https://bascule.example`, for clone addresses.
     pub public_url: String,
+    /// Where people reach git over SSH; `None` where it is off.
+    pub ssh: Option<crate::ssh::Address>,
     /// Most git processes serving clients at once; further requests wait, then are told to come back.
     pub processes: usize,
     /// How long a clone or push may take.
@@ -32,6 +34,7 @@ impl Config {
             hook,
             git: "git".to_owned(),
             public_url,
+            ssh: None,
             processes: 64,
             timeout: Duration::from_secs(3600),
             idle: Duration::from_secs(120),

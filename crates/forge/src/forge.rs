@@ -6,6 +6,7 @@ use crate::{
     git::Git,
     ports::{Pipelines, Sight},
     push::{Pushes, hook::Listener},
+    ssh::{HostKey, Live},
 };
 use bascule_core::{ProjectId, Timestamp};
 use bascule_ledger::{Ledger, Subscriber};
@@ -37,6 +38,8 @@ struct Inner {
     pipelines: OnceLock<Arc<dyn Pipelines>>,
     /// Something happened that may let a merge go on.
     merges: Notify,
+    host_key: Option<HostKey>,
+    live: Arc<Live>,
 }
 
 /// Projects by path, as every request asks for them.
@@ -66,6 +69,10 @@ impl Forge {
         let git = Git::prepare(&config).await?;
         let repositories = Repositories::open(&config.data, git.clone())?;
         let listener = Listener::bind(&config.data)?;
+        let host_key = match &config.ssh {
+            Some(_) => Some(HostKey::load_or_create(&config.data)?),
+            None => None,
+        };
         let pushes = Pushes::new(listener.path().to_owned(), config.processes);
         let forge = Self(Arc::new(Inner {
             db,
@@ -80,6 +87,8 @@ impl Forge {
             listener: Mutex::new(Some(listener)),
             pipelines: OnceLock::new(),
             merges: Notify::new(),
+            host_key,
+            live: Arc::default(),
         }));
         if let Err(problem) = forge.recover().await {
             tracing::error!(%problem, "pushes that a crash cut off could not be finished; will be tried again");
@@ -122,7 +131,7 @@ impl Forge {
         tokio::join!(
             listener.serve(self.clone(), stop.clone()),
             self.tidy(stop.clone()),
-            self.pack(stop)
+            self.look_after(stop)
         );
     }
 
@@ -187,6 +196,14 @@ impl Forge {
 
     pub(crate) fn cache(&self) -> &Cache {
         &self.0.cache
+    }
+
+    pub(crate) fn host_key(&self) -> Option<&HostKey> {
+        self.0.host_key.as_ref()
+    }
+
+    pub(crate) fn live_connections(&self) -> &Arc<Live> {
+        &self.0.live
     }
 
     pub(crate) fn now(&self) -> Timestamp {

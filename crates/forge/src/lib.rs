@@ -16,6 +16,9 @@ mod merge_request;
 pub mod ports;
 mod project;
 mod push;
+pub mod ssh;
+mod storage;
+mod upkeep;
 
 pub use code::{FileToCommit, Resolved, Signature};
 pub use config::{Config, OpenError};

@@ -2,7 +2,8 @@
 
 use crate::{ProjectInfo, Visible};
 use async_trait::async_trait;
-use bascule_core::{Caller, InstanceRole, PipelineId, ProjectId, Result, Role, UserId};
+use bascule_core::{Caller, InstanceRole, PipelineId, ProjectId, ProjectScope, Result, Role, UserId};
+use std::collections::HashSet;
 
 /// Who sees what, and who people are.
 #[async_trait]
@@ -55,4 +56,17 @@ pub enum Outcome {
     Passed,
     /// Failed or cancelled.
     Failed,
+}
+
+/// Whose SSH keys these are, and what their holders may reach.
+#[async_trait]
+pub trait Keys: Send + Sync {
+    /// Who holds the key with this fingerprint (`SHA256:…`): a person, or a program limited to one project.
+    async fn holder(&self, fingerprint: &str) -> Result<Caller>;
+
+    /// Which of these keys still open something.
+    async fn alive(&self, fingerprints: &[String]) -> Result<HashSet<String>>;
+
+    /// The project, if the caller may see that it exists; by its present path or by one that it had.
+    async fn project(&self, caller: &Caller, group: &str, project: &str) -> Result<Option<ProjectScope>>;
 }

@@ -141,6 +141,9 @@ impl Identity {
         match used {
             Used::Session(id) => session::store::touch(&tx, id, now, unless_since).await?,
             Used::Token(id) => token::store::touch(&tx, id, now, unless_since).await?,
+            Used::DeployKey(id) => {
+                crate::deploy_key::store::touch(&tx, id, now, unless_since).await?;
+            }
             Used::Key(id) => crate::key::store::touch(&tx, id, now, unless_since).await?,
         }
         tx.commit().await
@@ -156,6 +159,8 @@ pub(crate) enum Used {
     Token(bascule_core::TokenId),
     /// An SSH key.
     Key(bascule_core::KeyId),
+    /// A deploy key.
+    DeployKey(bascule_core::DeployKeyId),
 }
 
 fn bad_token(what: &str, why: &str) -> Problem {

@@ -5,6 +5,7 @@
 mod authenticate;
 mod bootstrap;
 mod credential;
+mod deploy_key;
 mod group;
 mod key;
 mod notice;
@@ -20,6 +21,7 @@ mod user;
 
 pub use bootstrap::{PASSWORD_FILE, TOKEN_FILE};
 pub use credential::{Credential, SESSION_COOKIE};
+pub use deploy_key::DeployKeySubscriber;
 pub use group::{GroupInfo, Member, Place};
 pub use key::{PublicSshKey, parse as parse_ssh_key};
 pub use password::HashCost;
@@ -122,5 +124,7 @@ pub fn routes(identity: Identity) -> Routes {
         .merge(token::api_routes())
         .merge(key::page_routes())
         .merge(key::api_routes())
+        .merge(deploy_key::page_routes())
+        .merge(deploy_key::api_routes())
         .with_state(identity)
 }

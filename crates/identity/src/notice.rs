@@ -18,6 +18,7 @@ impl Done {
             "ended" => "The session has ended.",
             "revoked" => "The token is revoked. It works nowhere any more.",
             "key-added" => "The key is added.",
+            "deploy-key-removed" => "The deploy key is removed. It works nowhere any more.",
             "key-removed" => "The key is removed.",
             "member-set" => "The role is given.",
             "member-removed" => "The member is removed.",

@@ -3,9 +3,10 @@
 use bascule_store::Migration;
 
 /// Migrations, in order.
-pub const MIGRATIONS: &[Migration] = &[Migration {
-    id: "identity-0001",
-    sql: "
+pub const MIGRATIONS: &[Migration] = &[
+    Migration {
+        id: "identity-0001",
+        sql: "
         CREATE TABLE account (
             id TEXT PRIMARY KEY,
             username TEXT NOT NULL UNIQUE,
@@ -89,4 +90,23 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
         );
         CREATE INDEX sign_in_failure_last ON sign_in_failure (last_at);
     ",
-}];
+    },
+    Migration {
+        id: "identity-2611-deploy-key",
+        sql: "
+        CREATE TABLE deploy_key (
+            id TEXT PRIMARY KEY,
+            project_id TEXT NOT NULL,
+            title TEXT NOT NULL,
+            algorithm TEXT NOT NULL,
+            public_key TEXT NOT NULL,
+            fingerprint TEXT NOT NULL UNIQUE,
+            writes BOOLEAN NOT NULL,
+            created_by TEXT NOT NULL,
+            created_at BIGINT NOT NULL,
+            last_used_at BIGINT
+        );
+        CREATE INDEX deploy_key_project ON deploy_key (project_id, created_at);
+    ",
+    },
+];

@@ -127,6 +127,7 @@ macro_rules! text_columns {
 
 text_columns!(
     core::UserId,
+    core::DeployKeyId,
     core::GroupId,
     core::ProjectId,
     core::SessionId,

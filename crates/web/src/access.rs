@@ -5,7 +5,7 @@ use async_trait::async_trait;
 use axum::{
     extract::{FromRequestParts, RawPathParams, Request},
     middleware::Next,
-    response::Response,
+    response::{IntoResponse as _, Redirect, Response},
 };
 use bascule_core::{Caller, Digest, GroupScope, Permission, Problem, ProjectScope, Scope};
 use http::request::Parts;
@@ -56,7 +56,8 @@ pub trait Gate: Send + Sync {
     /// The group, if the caller may see that it exists.
     async fn group(&self, caller: &Caller, group: &str) -> Result<Option<GroupScope>, Problem>;
 
-    /// The project, if the caller may see that it exists.
+    /// The project, if the caller may see that it exists; by its path, or by one that it had before it was
+    /// renamed.
     async fn project(
         &self,
         caller: &Caller,
@@ -133,6 +134,9 @@ pub(crate) async fn enforce(
                 Ok(None) => Some(Problem::not_found("project")),
                 Ok(Some(scope)) => {
                     let denied = !scope.holds(permission);
+                    if !denied && let Some(moved) = moved(&parts, (&group, project), &scope) {
+                        return Ok(moved);
+                    }
                     parts.extensions.insert(scope);
                     denied.then(|| Problem::forbidden(permission))
                 }
@@ -152,6 +156,28 @@ fn named(params: &RawPathParams, name: &str) -> String {
         .find(|(key, _)| *key == name)
         .map(|(_, value)| value.to_owned())
         .unwrap_or_default()
+}
+
+/// A project that was renamed: the same address under its new path. Stock git follows it by itself.
+fn moved(parts: &Parts, (group, project): (&str, &str), scope: &ProjectScope) -> Option<Response> {
+    if (scope.group.as_str(), scope.name.as_str()) == (group, project) {
+        return None;
+    }
+    let path = parts.uri.path();
+    let old = format!("/{group}/{project}");
+    let end = path
+        .match_indices(&old)
+        .map(|(at, _)| at + old.len())
+        .find(|end| path[*end..].is_empty() || path[*end..].starts_with(['/', '.']))?;
+    let begin = &path[..end - old.len()];
+    let query = parts
+        .uri
+        .query()
+        .map(|query| format!("?{query}"))
+        .unwrap_or_default();
+    let place = format!("{begin}/{}{}{query}", scope.path(), &path[end..]);
+    // Kept by browsers only for a while: the old path may be taken anew.
+    Some(Redirect::temporary(&place).into_response())
 }
 
 fn scope_missing() -> Problem {
@@ -233,6 +259,41 @@ mod tests {
             builder = builder.header(*name, *value);
         }
         builder.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_renamed_project_is_found_under_its_new_path() {
+        let scope = ProjectScope {
+            id: bascule_core::ProjectId::new(),
+            group_id: bascule_core::GroupId::new(),
+            group: "a".to_owned(),
+            name: "new".to_owned(),
+            role: bascule_core::Role::Reporter,
+            scopes: None,
+        };
+        let to = |uri: &str| {
+            let parts = http::Request::builder().uri(uri).body(()).unwrap().into_parts().0;
+            let answer = moved(&parts, ("a", "old"), &scope)?;
+            Some(answer.headers()["location"].to_str().unwrap().to_owned())
+        };
+        let refs = "/a/new.git/info/refs?service=git-upload-pack";
+        assert_eq!(
+            to("/a/old.git/info/refs?service=git-upload-pack").as_deref(),
+            Some(refs)
+        );
+        assert_eq!(to("/a/old").as_deref(), Some("/a/new"));
+        assert_eq!(
+            to("/api/v1/projects/a/old/branches").as_deref(),
+            Some("/api/v1/projects/a/new/branches")
+        );
+        assert_eq!(to("/a/older/-/tree"), None);
+        let parts = http::Request::builder()
+            .uri("/a/new")
+            .body(())
+            .unwrap()
+            .into_parts()
+            .0;
+        assert!(moved(&parts, ("a", "new"), &scope).is_none());
     }
 
     #[test]

@@ -29,6 +29,9 @@ pub struct Project {
     pub pushed_at: Option<Timestamp>,
     /// The address that `git clone` takes.
     pub clone_url: String,
+    /// The same over SSH; left out where that is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ssh_url: Option<String>,
 }
 
 /// A project to be created.
@@ -50,7 +53,7 @@ pub struct NewProject {
 /// What to change of a project; what is left out stays.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ProjectChange {
-    /// A new name. Old addresses stop working.
+    /// A new name. The old address leads to the new one until another project takes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// A new description.
@@ -275,4 +278,94 @@ pub struct ProtectedBranch {
 pub struct ProtectedBranches {
     /// The names and patterns.
     pub branches: Vec<ProtectedBranch>,
+}
+
+/// Where git over SSH is served, and how the server proves itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SshServer {
+    /// Host name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// The fingerprint of its key, as `ssh` shows it at the first connection.
+    pub fingerprint: String,
+    /// A line for `~/.ssh/known_hosts`.
+    pub known_hosts: String,
+    /// What an address looks like.
+    pub example: String,
+}
+
+/// Limits that were set, in bytes; what is left out holds as it does without.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StorageLimits {
+    /// Largest file in a push.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_bytes: Option<i64>,
+    /// Largest push.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub push_bytes: Option<i64>,
+    /// Quota: of a project, or of all projects of a group together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_bytes: Option<i64>,
+}
+
+/// What a project takes on disk, and what it may.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Storage {
+    /// What it takes, in bytes: as last measured, with the pushes since.
+    pub bytes: i64,
+    /// Largest file in a push that is taken, in bytes.
+    pub file_bytes: i64,
+    /// Largest push that is taken, in bytes.
+    pub push_bytes: i64,
+    /// The project's quota in bytes; none where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_bytes: Option<i64>,
+    /// The quota of all projects of its group together, in bytes; none where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_quota_bytes: Option<i64>,
+    /// What was set for this project.
+    pub set: StorageLimits,
+}
+
+/// What a group's projects take on disk together, and what they may.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GroupStorage {
+    /// What they take, in bytes.
+    pub bytes: i64,
+    /// Largest file in a push that is taken, in bytes.
+    pub file_bytes: i64,
+    /// Largest push that is taken, in bytes.
+    pub push_bytes: i64,
+    /// Their quota together, in bytes; none where it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota_bytes: Option<i64>,
+    /// What was set for this group.
+    pub set: StorageLimits,
+}
+
+/// The last upkeep or check of a repository, or the one that is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UpkeepRun {
+    /// `upkeep` (packing, commit graph, bitmaps) or `fsck` (git's check of all objects).
+    pub kind: String,
+    /// When it was asked for, or began by itself.
+    pub requested_at: Timestamp,
+    /// Who asked.
+    pub requested_by: String,
+    /// When it began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// Whether all was well.
+    pub good: Option<bool>,
+    /// What came of it.
+    pub told: String,
+}
+
+/// What was done to a repository last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UpkeepRuns {
+    /// One of each kind at most.
+    pub runs: Vec<UpkeepRun>,
 }

@@ -1,6 +1,8 @@
 //! People, groups, members, tokens and keys, as the JSON API tells of them and the command line reads them.
 
-use bascule_core::{GroupId, InstanceRole, KeyId, Name, Role, Scope, Timestamp, TokenId, UserId, Visibility};
+use bascule_core::{
+    DeployKeyId, GroupId, InstanceRole, KeyId, Name, Role, Scope, Timestamp, TokenId, UserId, Visibility,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -249,4 +251,45 @@ pub struct NewKey {
 pub struct KeyList {
     /// The keys.
     pub items: Vec<Key>,
+}
+
+/// A public key that reaches one project over SSH.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeployKey {
+    /// The key.
+    pub id: DeployKeyId,
+    /// What it is called.
+    pub title: String,
+    /// The algorithm and, for RSA, its length.
+    pub algorithm: String,
+    /// SHA-256 fingerprint as `ssh-keygen -l` prints it.
+    pub fingerprint: String,
+    /// Whether it may push to branches that are not protected; else it reads.
+    pub writes: bool,
+    /// Who added it.
+    pub created_by: String,
+    /// When it was added.
+    pub created_at: Timestamp,
+    /// When it was last used, to the minute.
+    pub last_used_at: Option<Timestamp>,
+}
+
+/// A deploy key to be added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewDeployKey {
+    /// What to call it; the key's own comment if empty.
+    #[serde(default)]
+    pub title: String,
+    /// One line in OpenSSH's public key format, as in `id_ed25519.pub`.
+    pub key: String,
+    /// Whether it may push.
+    #[serde(default)]
+    pub writes: bool,
+}
+
+/// A project's deploy keys, newest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeployKeyList {
+    /// The keys.
+    pub items: Vec<DeployKey>,
 }

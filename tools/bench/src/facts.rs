@@ -182,6 +182,7 @@ impl Writer {
             commit_count: i64::try_from(commits.len())?,
             commits,
             at,
+            ci_skip: false,
         };
         self.put(&person, &push).await?;
         let good = self.numbers.below(8) > 0;
@@ -284,6 +285,7 @@ impl Writer {
             before: None,
             after: Some(project.head.clone()),
             at,
+            ci_skip: false,
         };
         self.put(person, &pushed).await?;
         let pipeline = self.pipeline(project, &tag, true, true).await?;

@@ -1,7 +1,7 @@
-//! Clone and push over HTTP against `git http-backend` behind nginx.
+//! Clone, fetch and push over HTTP against `git http-backend` behind nginx; over SSH beside it.
 
 use crate::{
-    Result, history,
+    Result, git_ssh, history,
     platform::{Platform, git},
     process::{Server, free_address, nginx_user},
     report::{Goal, goals},
@@ -112,8 +112,49 @@ http {{
     ))
 }
 
+/// What two sides took, in seconds.
+#[derive(Default)]
+pub struct Times {
+    pub ours: Vec<f64>,
+    pub theirs: Vec<f64>,
+}
+
+/// Fetches what is new since an older copy into a fresh copy of that; `with` goes before the verb.
+pub fn fetch(folder: &Path, old: &Path, with: &[&str], url: &str) -> Result<f64> {
+    let copy = folder.join("fetch.git");
+    let copied = Command::new("cp").arg("-r").arg(old).arg(&copy).status()?;
+    if !copied.success() {
+        return Err("the older copy could not be copied".into());
+    }
+    let took = timed(
+        &copy,
+        &[with, &["fetch", "-q", url, "main:refs/heads/main"]].concat(),
+    )?;
+    std::fs::remove_dir_all(&copy)?;
+    Ok(took)
+}
+
+/// Medians and all values of two sides, as rows of a table; the second side is left out where it has no name.
+pub fn table(rows: &[(&str, &Times)], ours: &str, theirs: &str) -> String {
+    let mut text = String::from("| | Median (s) | All (s) |\n|---|---|---|\n");
+    for (name, times) in rows {
+        for (side, values) in [(ours, &times.ours), (theirs, &times.theirs)] {
+            if !side.is_empty() {
+                let all: Vec<String> = values.iter().map(|time| format!("{time:.2}")).collect();
+                let _ = writeln!(
+                    text,
+                    "| {name}, {side} | {:.2} | {} |",
+                    median(values),
+                    all.join(", ")
+                );
+            }
+        }
+    }
+    text
+}
+
 /// The seconds that a git command takes.
-fn timed(folder: &Path, arguments: &[&str]) -> Result<f64> {
+pub fn timed(folder: &Path, arguments: &[&str]) -> Result<f64> {
     let begun = Instant::now();
     git(folder, arguments)?;
     Ok(begun.elapsed().as_secs_f64())
@@ -136,7 +177,7 @@ pub async fn measure() -> Result<String> {
     let (in_pack, kib) = (count(&objects, "in-pack"), count(&objects, "size-pack"));
 
     let baseline = Baseline::start(&dir.path().join("baseline"))?;
-    let platform = Platform::up(&dir.path().join("data"))?;
+    let platform = Platform::up_with_ssh(&dir.path().join("data"))?;
     platform.create_group("bench").await?;
 
     let (mut push_ours, mut push_checked, mut push_plain) = (Vec::new(), Vec::new(), Vec::new());
@@ -176,13 +217,37 @@ pub async fn measure() -> Result<String> {
         }
         tell(&format!("clone round {round} of {ROUNDS} done"));
     }
+    // As somebody has it who fetched 1,000 commits ago.
+    let back = 1_000.min(commits / 2);
+    git(&source, &["branch", "-f", "old", &format!("main~{back}")])?;
+    let from = format!("file://{}", source.display());
+    let single = [
+        "clone",
+        "-q",
+        "--bare",
+        "--single-branch",
+        "--no-tags",
+        "--branch",
+        "old",
+    ];
+    git(dir.path(), &[&single[..], &[from.as_str(), "old.git"]].concat())?;
+    let old = dir.path().join("old.git");
+    let mut fetched = Times::default();
+    for round in 0..=ROUNDS {
+        let mut turns = [(true, &our_url), (false, &baseline_url)];
+        turns.rotate_left(round % 2);
+        for (ours, url) in turns {
+            fetched.add(round, ours, fetch(dir.path(), &old, &[], url)?);
+        }
+    }
+    let (over_ssh, ssh_goals) = git_ssh::measure(dir.path(), &source, &old, &platform).await?;
     platform.stop();
 
     let push_ratio = median(&push_ours) / median(&push_checked);
     let push_plain_ratio = median(&push_ours) / median(&push_plain);
     let clone_ratio = median(&clone_ours) / median(&clone_baseline);
     let mut text = format!(
-        "## Clone and push over HTTP\n\n`bench git`: {commits} commits over {TREE} files, {in_pack} objects, {:.1} MiB packed, made by \
+        "## Clone, fetch and push\n\n`bench git`: {commits} commits over {TREE} files, {in_pack} objects, {:.1} MiB packed, made by \
          `git fast-import` from a fixed seed. {ROUNDS} rounds after one to warm up, the sides in turn, each push into an \
          empty repository. Commands: `git push -q URL main --tags`, `git clone -q --bare URL`. The baseline is \
          `git http-backend` by fcgiwrap behind nginx (request and response buffering off), once with \
@@ -204,7 +269,14 @@ pub async fn measure() -> Result<String> {
         text,
         "\nAgainst a baseline that checks no objects, a push takes {push_plain_ratio:.2} times as long.\n\n"
     );
-    text.push_str(&goals(&[
+    text.push_str(&table(
+        &[("fetch of 1,000 commits", &fetched)],
+        "bascule",
+        "http-backend",
+    ));
+    text.push('\n');
+    let fetch_ratio = fetched.ratio();
+    let mut all_goals = vec![
         Goal {
             goal: "clone within 1.1 of `git http-backend` behind nginx".to_owned(),
             measured: format!("{clone_ratio:.2}"),
@@ -215,7 +287,15 @@ pub async fn measure() -> Result<String> {
             measured: format!("{push_ratio:.2}"),
             met: push_ratio <= 1.1,
         },
-    ]));
+        Goal {
+            goal: "fetch within 1.1 of `git http-backend` behind nginx".to_owned(),
+            measured: format!("{fetch_ratio:.2}"),
+            met: fetch_ratio <= 1.1,
+        },
+    ];
+    all_goals.extend(ssh_goals);
+    text.push_str(&goals(&all_goals));
+    text.push_str(&over_ssh);
     Ok(text)
 }
 

@@ -3,7 +3,7 @@
 //!
 //! `bench` runs every section, `bench edge git` only those; the others keep what an earlier run wrote.
 //! `BENCH_COMMITS`, `BENCH_PROJECTS`, `BENCH_FACTS`, `BENCH_SECONDS`, `BENCH_PUSHES`, `BENCH_ROLLOUTS`,
-//! `BENCH_SITES` and `BENCH_PRODUCTS` make a run smaller.
+//! `BENCH_SITES`, `BENCH_PRODUCTS` and `BENCH_CLONES` make a run smaller.
 
 #![allow(
     clippy::disallowed_methods,
@@ -13,6 +13,7 @@
 mod edge;
 mod facts;
 mod git;
+mod git_ssh;
 mod history;
 mod hub;
 mod judge;

@@ -36,15 +36,20 @@ impl Platform {
     /// Starts `bascule up` on a data directory and waits for its `ready` line. What it logs goes to
     /// `bascule.log` beside that directory.
     pub fn up(data: &Path) -> Result<Self> {
-        Self::start(data, "up")
+        Self::start(data, "up", &[])
+    }
+
+    /// The same with git over SSH, on a free port of loopback.
+    pub fn up_with_ssh(data: &Path) -> Result<Self> {
+        Self::start(data, "up", &["--ssh-listen", "127.0.0.1:0"])
     }
 
     /// Starts `bascule server`, with no runner, agent or edge beside it.
     pub fn server(data: &Path) -> Result<Self> {
-        Self::start(data, "server")
+        Self::start(data, "server", &[])
     }
 
-    fn start(data: &Path, role: &str) -> Result<Self> {
+    fn start(data: &Path, role: &str, more: &[&str]) -> Result<Self> {
         let log = File::options()
             .create(true)
             .append(true)
@@ -53,6 +58,7 @@ impl Platform {
         let mut child = Command::new(binary())
             .args([role, "--listen", "127.0.0.1:0", "--data"])
             .arg(data)
+            .args(more)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(log)

@@ -252,6 +252,19 @@ pub enum Group {
         #[arg(long)]
         role: String,
     },
+    /// Show what a group's projects take on disk together, and what they may
+    Storage {
+        /// The group
+        group: String,
+    },
+    /// Set a group's limits, all of them; what is left out holds as it does without
+    #[command(after_help = "Example:\n  bascule group limit demo --file 50MiB --quota 20GiB")]
+    Limit {
+        /// The group
+        group: String,
+        #[command(flatten)]
+        limits: super::storage::Limits,
+    },
     /// Take someone's role away
     RemoveMember {
         /// The group
@@ -289,6 +302,17 @@ impl Group {
                 let path = format!("/api/v1/groups/{group}/members/{username}");
                 let answer: Value = context.client.put(&path, &json!({ "role": role })).await?;
                 done(context.out, &answer, &format!("{username} is {role} in {group}."));
+            }
+            Self::Storage { group } => {
+                let path = format!("/api/v1/groups/{group}/storage");
+                context
+                    .out
+                    .record(&context.get(&path).await?, super::storage::GROUP);
+            }
+            Self::Limit { group, limits } => {
+                let path = format!("/api/v1/groups/{group}/storage/limits");
+                let now: Value = context.client.put(&path, &limits.body()?).await?;
+                context.out.record(&now, super::storage::GROUP);
             }
             Self::RemoveMember { group, username } => {
                 let path = format!("/api/v1/groups/{group}/members/{username}");

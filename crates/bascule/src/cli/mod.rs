@@ -14,6 +14,7 @@ mod fleet;
 mod identity;
 mod incident;
 mod insights;
+mod key;
 mod ledger;
 pub mod output;
 mod plan;
@@ -21,6 +22,7 @@ mod planning;
 mod product;
 mod project;
 mod release;
+mod storage;
 mod task;
 mod views;
 
@@ -57,7 +59,7 @@ pub struct Cli {
 pub enum Verb {
     /// Run server, runner, agent and edge in one process
     #[command(after_help = "Example:
-  bascule up --data /var/lib/bascule --listen 127.0.0.1:8080
+  bascule up --data /var/lib/bascule --listen 127.0.0.1:8080 --ssh-listen 127.0.0.1:2222
 
 Prints `ready URL` once it serves. The first administrator's token is in DIR/admin.token, the password in
 DIR/admin.password. SIGTERM stops it gracefully.")]
@@ -96,6 +98,9 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
     /// Access tokens
     #[command(subcommand)]
     Token(identity::Token),
+    /// SSH keys of yours, and deploy keys of projects
+    #[command(subcommand)]
+    Key(key::Key),
     /// Groups and their members
     #[command(subcommand)]
     Group(identity::Group),
@@ -261,6 +266,7 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Whoami => identity::whoami(&context()?).await,
         Verb::User(verb) => verb.run(&context()?).await,
         Verb::Token(verb) => verb.run(&context()?).await,
+        Verb::Key(verb) => verb.run(&context()?).await,
         Verb::Group(verb) => verb.run(&context()?).await,
         Verb::Project(verb) => verb.run(&context()?).await,
         Verb::Code(verb) => verb.run(&context()?).await,

@@ -4,6 +4,7 @@ use super::{
     context::Context,
     identity::done,
     output::{self, code},
+    storage,
 };
 use bascule_core::Result;
 use clap::Subcommand;
@@ -14,6 +15,7 @@ const PROJECT: &[(&str, &str)] = &[
     ("VISIBILITY", "visibility"),
     ("DEFAULT BRANCH", "default_branch"),
     ("CLONE", "clone_url"),
+    ("SSH", "ssh_url"),
     ("DESCRIPTION", "description"),
 ];
 
@@ -57,6 +59,43 @@ pub enum Project {
         /// Branch, tag or commit
         #[arg(long = "ref", default_value = "")]
         reference: String,
+    },
+    /// Give a project another name; the old address leads to the new one until another project takes it
+    #[command(after_help = "Example:
+  bascule project rename demo/appointments calendar")]
+    Rename {
+        /// group/project
+        project: String,
+        /// The new name, without the group
+        name: String,
+    },
+    /// Show what a project takes on disk, and what it may
+    Storage {
+        /// group/project
+        project: String,
+    },
+    /// Set a project's limits, all of them; what is left out holds as it does without
+    #[command(after_help = "Example:
+  bascule project limit demo/appointments --file 50MiB --quota 5GiB")]
+    Limit {
+        /// group/project
+        project: String,
+        #[command(flatten)]
+        limits: storage::Limits,
+    },
+    /// Pack a project's repository now, and wait for the end
+    Upkeep {
+        /// group/project
+        project: String,
+    },
+    /// Check all objects of a project's repository, and wait for the end
+    #[command(after_help = "Example:
+  bascule project fsck demo/appointments
+
+Exit code 1 where something is damaged.")]
+    Fsck {
+        /// group/project
+        project: String,
     },
     /// Delete a project with all its history
     Delete {
@@ -119,6 +158,29 @@ impl Project {
                     ("TITLE", "title"),
                 ];
                 context.out.table(&context.get(&path).await?, &columns);
+            }
+            Self::Rename { project, name } => {
+                output::project(&project)?;
+                let path = format!("/api/v1/projects/{project}");
+                let changed: Value = context.client.patch(&path, &json!({ "name": name })).await?;
+                context.out.record(&changed, PROJECT);
+            }
+            Self::Storage { project } => {
+                output::project(&project)?;
+                let path = format!("/api/v1/projects/{project}/storage");
+                context.out.record(&context.get(&path).await?, storage::PROJECT);
+            }
+            Self::Limit { project, limits } => {
+                output::project(&project)?;
+                let path = format!("/api/v1/projects/{project}/storage/limits");
+                let now: Value = context.client.put(&path, &limits.body()?).await?;
+                context.out.record(&now, storage::PROJECT);
+            }
+            Self::Upkeep { project } => {
+                return storage::upkeep(context, &project, "pack", "upkeep").await;
+            }
+            Self::Fsck { project } => {
+                return storage::upkeep(context, &project, "fsck", "fsck").await;
             }
             Self::Delete { project, confirm } => {
                 output::project(&project)?;

@@ -11,6 +11,7 @@ use bascule_forge::Forge;
 use bascule_identity::{Credential, Identity};
 use bascule_web::Gate;
 use http::request::Parts;
+use std::collections::HashSet;
 
 /// Roles in a project go with the pull secret of an agent that runs something of it.
 const PULLER: Role = Role::Reporter;
@@ -69,7 +70,11 @@ impl Gate for Door {
     }
 
     async fn project(&self, caller: &Caller, group: &str, project: &str) -> Result<Option<ProjectScope>> {
-        let Some(project) = self.forge.find(group, project).await? else {
+        let found = match self.forge.find(group, project).await? {
+            Some(found) => Some(found),
+            None => self.forge.find_moved(group, project).await?,
+        };
+        let Some(project) = found else {
             return Ok(None);
         };
         let role = if caller.actor.kind == ActorKind::Agent {
@@ -89,6 +94,21 @@ impl Gate for Door {
             role,
             scopes: caller.scopes.clone(),
         }))
+    }
+}
+
+#[async_trait]
+impl bascule_forge::ports::Keys for Door {
+    async fn holder(&self, fingerprint: &str) -> Result<Caller> {
+        self.identity.authenticate_key(fingerprint).await
+    }
+
+    async fn alive(&self, fingerprints: &[String]) -> Result<HashSet<String>> {
+        self.identity.keys_alive(fingerprints).await
+    }
+
+    async fn project(&self, caller: &Caller, group: &str, project: &str) -> Result<Option<ProjectScope>> {
+        Gate::project(self, caller, group, project).await
     }
 }
 

@@ -14,7 +14,7 @@ use bascule_ci::{Ci, Options};
 use bascule_core::{Clock, Problem, Result, SystemClock};
 use bascule_delivery::{Delivery, carry::Carry};
 use bascule_forge::Forge;
-use bascule_identity::Identity;
+use bascule_identity::{DeployKeySubscriber, Identity};
 use bascule_incidents::Incidents;
 use bascule_insights::Insights;
 use bascule_ledger::{Hub, InstanceKey, Ledger};
@@ -63,6 +63,8 @@ pub struct Server {
     url: String,
     listener: TcpListener,
     door: Option<agents_door::AgentsDoor>,
+    /// Where git over SSH is served.
+    ssh: Option<TcpListener>,
     ledger: Ledger,
     identity: Identity,
     forge: Forge,
@@ -147,7 +149,8 @@ impl Server {
             bascule_identity::Config::default(),
         );
         identity.bootstrap(&config.data).await?;
-        let forge = open_forge(&database, &ledger, &identity, &config.data, &url).await?;
+        let (ssh, ssh_address) = ssh_listener(config, &url).await?.unzip();
+        let forge = open_forge(&database, &ledger, &identity, &config.data, &url, ssh_address).await?;
         let code = Arc::new(ports::Code(forge.clone()));
         let ci = Ci::new(
             database.clone(),
@@ -245,6 +248,7 @@ impl Server {
             url,
             listener,
             door,
+            ssh,
             ledger,
             identity,
             forge,
@@ -311,7 +315,8 @@ impl Server {
         let mut hub = Hub::default()
             .with(Arc::new(ReleaseSubscriber::new(self.releases.clone())))
             .with(Arc::new(OnReleases(self.advisories.clone())))
-            .with(Arc::new(ImageSubscriber::new(self.images.clone())));
+            .with(Arc::new(ImageSubscriber::new(self.images.clone())))
+            .with(Arc::new(DeployKeySubscriber(self.identity.clone())));
         for subscriber in self
             .ci
             .subscribers()
@@ -334,7 +339,8 @@ impl Server {
             delivery: self.delivery.clone(),
         };
         let (router, api, _) = self.all_routes().into_parts();
-        let app = bascule_web::finish(health::with_openapi(router, api), Arc::new(door));
+        let door = Arc::new(door);
+        let app = bascule_web::finish(health::with_openapi(router, api), door.clone());
         let background = CancellationToken::new();
         let mut tasks = JoinSet::new();
         tasks.spawn(self.hub().run(self.ledger.clone(), background.clone()));
@@ -342,6 +348,10 @@ impl Server {
             let (forge, stop) = (self.forge.clone(), background.clone());
             async move { forge.run(stop).await }
         });
+        if let Some(listener) = self.ssh {
+            let (forge, stop) = (self.forge.clone(), background.clone());
+            tasks.spawn(async move { forge.serve_ssh(listener, door, stop).await });
+        }
         tasks.spawn(self.ci.clone().run());
         tasks.spawn(self.delivery.clone().run(background.clone()));
         tasks.spawn(self.advisories.clone().run(background.clone()));
@@ -391,13 +401,49 @@ impl Server {
     }
 }
 
-async fn open_forge(db: &Db, ledger: &Ledger, identity: &Identity, data: &Path, url: &str) -> Result<Forge> {
+/// Takes the address of git over SSH, if it is to be served, and says under which people reach it.
+async fn ssh_listener(
+    config: &Config,
+    url: &str,
+) -> Result<Option<(TcpListener, bascule_forge::ssh::Address)>> {
+    let Some(listen) = config.ssh_listen else {
+        return Ok(None);
+    };
+    let listener = TcpListener::bind(listen)
+        .await
+        .map_err(|e| cannot(&format!("The SSH address {listen} cannot be listened on"), e))?;
+    let port = listener.local_addr().map_or(listen.port(), |at| at.port());
+    let named = config.ssh_external.as_str();
+    let address = match named.rsplit_once(':').map(|(host, port)| (host, port.parse())) {
+        Some((host, Ok(port))) if !host.contains(':') || host.ends_with(']') => (host.to_owned(), port),
+        _ if !named.is_empty() => (named.to_owned(), port),
+        _ => {
+            let host = url::Url::parse(url).ok();
+            let host = host.as_ref().and_then(url::Url::host_str).unwrap_or("localhost");
+            (host.to_owned(), port)
+        }
+    };
+    let (host, port) = address;
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    tracing::info!(%listen, %host, port, "git over SSH is served");
+    Ok(Some((listener, bascule_forge::ssh::Address { host, port })))
+}
+
+async fn open_forge(
+    db: &Db,
+    ledger: &Ledger,
+    identity: &Identity,
+    data: &Path,
+    url: &str,
+    ssh: Option<bascule_forge::ssh::Address>,
+) -> Result<Forge> {
     let program = std::env::current_exe().map_err(|e| cannot("This program's own path is unknown", e))?;
     let data = data
         .canonicalize()
         .map_err(|e| cannot("The data directory cannot be read", e))?;
     let hook = vec![program.to_string_lossy().into_owned(), "hook".to_owned()];
-    let config = bascule_forge::Config::new(data, url.to_owned(), hook);
+    let mut config = bascule_forge::Config::new(data, url.to_owned(), hook);
+    config.ssh = ssh;
     Forge::open(
         db.clone(),
         ledger.clone(),

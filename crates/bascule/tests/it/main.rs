@@ -23,6 +23,7 @@ mod planning;
 mod product;
 mod registry;
 mod rolling;
+mod ssh;
 mod storage;
 mod survive;
 mod tasks;

@@ -262,6 +262,7 @@ impl World {
             commits: Vec::new(),
             commit_count: 1,
             at: Timestamp::from_seconds(1_750_000_000),
+            ci_skip: false,
         };
         self.tell(&fact).await;
         sha

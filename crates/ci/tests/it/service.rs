@@ -295,6 +295,7 @@ async fn a_tag_s_release_job_asks_for_a_release_with_the_pipeline_s_archives() {
         before: None,
         after: Some(sha),
         at,
+        ci_skip: false,
     };
     world.tell(&fact).await;
     let build = runner.ask().await.unwrap();

@@ -38,6 +38,7 @@ impl World {
             commits: Vec::new(),
             commit_count: 1,
             at: self.delivery.now(),
+            ci_skip: false,
         };
         let tx = self.delivery.db.begin().await.unwrap();
         self.ledger.append(&tx, &Actor::system(), &fact).await.unwrap();

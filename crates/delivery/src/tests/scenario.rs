@@ -149,6 +149,7 @@ impl Play {
             commits: Vec::new(),
             commit_count: 1,
             at: self.world.delivery.now(),
+            ci_skip: false,
         };
         let tx = self.world.delivery.db.begin().await.unwrap();
         self.world

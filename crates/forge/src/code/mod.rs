@@ -62,7 +62,13 @@ impl From<ReadError> for Problem {
             ReadError::Problem(problem) => problem,
             ReadError::Git(error) => {
                 tracing::error!(%error, "a repository could not be read");
-                Self::internal()
+                Self::new(
+                    500,
+                    "repository_unreadable",
+                    "A part of this project's repository could not be read.",
+                )
+                .why("An object is missing or damaged on the server's disk. Other projects are not touched by it.")
+                .next("Tell an administrator: `bascule project fsck` names what is damaged, and a backup or anybody's clone brings it back.")
             }
         }
     }

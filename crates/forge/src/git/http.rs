@@ -1,6 +1,9 @@
 //! Git's smart HTTP protocol (gitprotocol-http): the advertisement and the two services.
 
-use super::process::{Running, Upload, first_line, output, read};
+use super::{
+    process::{Running, Upload, first_line, output, read},
+    receive::Way,
+};
 use crate::{Forge, code::repository_gone};
 use axum::{
     body::Body,
@@ -13,7 +16,7 @@ use bascule_web::{Access, Answer, Failure, InProject, Params, PathOf, Routes, Wh
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 use tokio::{process::Command, sync::OwnedSemaphorePermit};
 
 /// How long a request waits for its turn.
@@ -145,7 +148,9 @@ async fn receive_pack(
     command
         .args(["receive-pack", "--stateless-rpc"])
         .arg(forge.repositories().path(scope.id));
-    let body = forge.receive(command, &scope, &caller, upload, permit).await?;
+    let body = forge
+        .receive(command, &scope, &caller, upload, permit, Way::Request)
+        .await?;
     Ok(respond("application/x-git-receive-pack-result", body))
 }
 
@@ -158,13 +163,20 @@ fn git_address(name: &str) -> Result<(), Problem> {
 }
 
 fn may(service: Service, scope: &ProjectScope) -> Result<(), Problem> {
-    if service == Service::UploadPack || scope.holds(Permission::CodePush) {
+    match service {
+        Service::UploadPack => Ok(()),
+        Service::ReceivePack => may_push(scope),
+    }
+}
+
+pub(crate) fn may_push(scope: &ProjectScope) -> Result<(), Problem> {
+    if scope.holds(Permission::CodePush) {
         return Ok(());
     }
     Err(Problem::forbidden(Permission::CodePush))
 }
 
-fn enough_space(forge: &Forge) -> Result<(), Problem> {
+pub(crate) fn enough_space(forge: &Forge) -> Result<(), Problem> {
     let Ok(disk) = rustix::fs::statvfs(&forge.config().data) else {
         return Ok(());
     };
@@ -187,7 +199,11 @@ fn storage_full() -> Problem {
 
 /// The client's wish for a version of the protocol, if it is one.
 fn protocol(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get("git-protocol")?.to_str().ok()?;
+    plain_protocol(headers.get("git-protocol")?.to_str().ok()?)
+}
+
+/// The same, of a text.
+pub(crate) fn plain_protocol(value: &str) -> Option<String> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'=' | b':' | b'.' | b'-' | b'_');
     (value.len() <= 200 && value.bytes().all(plain)).then(|| value.to_owned())
 }
@@ -196,7 +212,7 @@ fn is_version_2(protocol: &str) -> bool {
     protocol.split(':').any(|part| part == "version=2")
 }
 
-fn set_protocol(command: &mut Command, protocol: Option<&str>) {
+pub(crate) fn set_protocol(command: &mut Command, protocol: Option<&str>) {
     if let Some(protocol) = protocol {
         command.env("GIT_PROTOCOL", protocol);
     }
@@ -226,23 +242,28 @@ fn upload(forge: &Forge, service: Service, headers: &HeaderMap, body: Body) -> R
         body,
         gzip,
         idle: forge.config().idle,
+        begun: Arc::default(),
     })
 }
 
 async fn turn(forge: &Forge) -> Result<OwnedSemaphorePermit, Failure> {
+    turn_of(forge)
+        .await
+        .map_err(|problem| Failure::from(problem).retry_after(10))
+}
+
+/// Waits for one of the git processes that may run at once.
+pub(crate) async fn turn_of(forge: &Forge) -> Result<OwnedSemaphorePermit, Problem> {
     let turns = forge.pushes().turns();
     match tokio::time::timeout(TURN, turns.acquire_owned()).await {
         Ok(Ok(permit)) => Ok(permit),
-        _ => Err(Failure::from(
-            Problem::new(
-                503,
-                "busy",
-                "The server is serving as many clones and pushes as it can.",
-            )
-            .why("A bound on them keeps all of them fast.")
-            .next("Try again in a moment."),
+        _ => Err(Problem::new(
+            503,
+            "busy",
+            "The server is serving as many clones and pushes as it can.",
         )
-        .retry_after(10)),
+        .why("A bound on them keeps all of them fast.")
+        .next("Try again in a moment.")),
     }
 }
 
@@ -325,7 +346,21 @@ pub(crate) fn is_full(text: &[u8]) -> bool {
 /// What git has said of a full disk, said once more for people, as a packet of the band that clients show.
 pub(crate) fn full_packet() -> Bytes {
     tracing::error!("the disk became full under a push");
-    let text = format!("\nRefused: {}\n\n", storage_full());
+    packet(&format!("\nRefused: {}\n\n", storage_full()))
+}
+
+/// Whether git says that it stopped reading a push because it is too large.
+pub(crate) fn is_huge(text: &[u8]) -> bool {
+    String::from_utf8_lossy(text).contains("exceeds maximum allowed size")
+}
+
+/// A text as a packet of the band that clients show; at most what one packet holds.
+pub(crate) fn packet(text: &str) -> Bytes {
+    let mut end = text.len().min(60_000);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let text = &text[..end];
     Bytes::from(format!("{:04x}\u{2}{text}", text.len() + 5))
 }
 

@@ -2,7 +2,7 @@
 
 pub(crate) mod http;
 pub(crate) mod process;
-mod receive;
+pub(crate) mod receive;
 
 use crate::{Config, OpenError};
 use std::{
@@ -30,6 +30,7 @@ const SETTINGS: &[&str] = &[
     "receive.autogc=false",
     "maintenance.auto=false",
     "receive.advertiseAtomic=true",
+    "receive.advertisePushOptions=true",
     "transfer.hideRefs=refs/bascule",
     "uploadpack.allowFilter=true",
     "uploadpack.allowAnySHA1InWant=true",

@@ -9,6 +9,10 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
     io::{self, Write as _},
     process::{ExitStatus, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::{
@@ -196,15 +200,19 @@ pub(crate) struct Upload {
     pub(crate) body: Body,
     pub(crate) gzip: bool,
     pub(crate) idle: Duration,
+    /// Set once the client has sent something.
+    pub(crate) begun: Arc<AtomicBool>,
 }
 
 impl Upload {
     async fn feed(self, mut stdin: ChildStdin) -> io::Result<()> {
         let _ = rustix::pipe::fcntl_setpipe_size(&stdin, PIPE);
         let mut stream = self.body.into_data_stream();
+        let begun = self.begun;
         if self.gzip {
             let mut decoder = GzDecoder::new(Vec::new());
             while let Some(chunk) = next(&mut stream, self.idle).await? {
+                begun.store(true, Ordering::SeqCst);
                 for slice in chunk.chunks(SLICE) {
                     decoder.write_all(slice)?;
                     stdin.write_all(decoder.get_ref()).await?;
@@ -214,6 +222,7 @@ impl Upload {
             stdin.write_all(&decoder.finish()?).await?;
         } else {
             while let Some(chunk) = next(&mut stream, self.idle).await? {
+                begun.store(true, Ordering::SeqCst);
                 stdin.write_all(&chunk).await?;
             }
         }

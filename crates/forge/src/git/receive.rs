@@ -2,14 +2,17 @@
 //! finished and told to the ledger even when the client has gone.
 
 use super::{
-    http::{Part, full_packet, is_full, refused},
+    http::{Part, full_packet, is_full, is_huge, packet, refused},
     process::{GRACE, Running, Upload, fed, read},
 };
-use crate::{Forge, push::Session};
+use crate::{Forge, push::Session, storage::too_large_a_push};
 use axum::body::Body;
 use bascule_core::{Caller, Permission, Problem, ProjectScope, Result};
 use bytes::{Bytes, BytesMut};
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 use tokio::{
     process::Command,
     sync::{OwnedSemaphorePermit, mpsc},
@@ -18,24 +21,46 @@ use tokio_stream::wrappers::ReceiverStream;
 
 /// Parts of the answer that may wait for a slow client.
 const WAITING: usize = 64;
+/// The same where git is made to wait: what it says first may be long.
+const FEW: usize = 4;
 /// The packet that ends an answer in bands.
 const FLUSH: &[u8] = b"0000";
+
+/// How the client speaks.
+pub(crate) enum Way {
+    /// One request, one answer, as over HTTP.
+    Request,
+    /// In turn, as over SSH: git speaks first, which is passed on at once until the client has spoken.
+    Conversation(Arc<AtomicBool>),
+}
+
+impl Way {
+    fn is_greeting(&self) -> bool {
+        match self {
+            Self::Request => false,
+            Self::Conversation(begun) => !begun.load(Ordering::SeqCst),
+        }
+    }
+}
 
 impl Forge {
     /// Runs `git receive-pack`. The answer's last part leaves only after the push's facts are durable, so
     /// that no client hears of success before the ledger has.
-    pub(super) async fn receive(
+    pub(crate) async fn receive(
         &self,
         mut command: Command,
         scope: &ProjectScope,
         caller: &Caller,
         upload: Upload,
         permit: OwnedSemaphorePermit,
+        way: Way,
     ) -> Result<Body> {
         let project = self
             .find(&scope.group, &scope.name)
             .await?
             .ok_or_else(|| Problem::not_found("project"))?;
+        let largest = self.limits_of(project.group_id, project.id).await?.push;
+        let too_large = too_large_a_push(largest, &project.path());
         let session = self.pushes().begin(
             project,
             caller.actor.clone(),
@@ -43,14 +68,22 @@ impl Forge {
         );
         command
             .env(crate::hook::SOCKET, self.pushes().socket())
-            .env(crate::hook::SECRET, session.secret());
+            .env(crate::hook::SECRET, session.secret())
+            // git itself ends a push that grows too large, before all of it is on the disk.
+            .env("GIT_CONFIG_COUNT", "1")
+            .env("GIT_CONFIG_KEY_0", "receive.maxInputSize")
+            .env("GIT_CONFIG_VALUE_0", largest.to_string());
         let running =
             Running::start(command, Some(upload), self.config().timeout, permit).map_err(|error| {
                 tracing::error!(%error, "git could not be started");
                 Problem::internal()
             })?;
-        let (parts, mut answer) = mpsc::channel::<Result<Bytes>>(WAITING);
-        tokio::spawn(self.clone().carry(running, session, parts));
+        let waiting = match way {
+            Way::Request => WAITING,
+            Way::Conversation(_) => FEW,
+        };
+        let (parts, mut answer) = mpsc::channel::<Result<Bytes>>(waiting);
+        tokio::spawn(self.clone().carry(running, session, parts, way, too_large));
         match answer.recv().await {
             None => Ok(Body::empty()),
             Some(Err(problem)) => Err(problem),
@@ -64,7 +97,14 @@ impl Forge {
         }
     }
 
-    async fn carry(self, mut running: Running, session: Arc<Session>, parts: mpsc::Sender<Result<Bytes>>) {
+    async fn carry(
+        self,
+        mut running: Running,
+        session: Arc<Session>,
+        parts: mpsc::Sender<Result<Bytes>>,
+        way: Way,
+        too_large: Problem,
+    ) {
         let mut buffer = BytesMut::new();
         // The part held back, and what a slow client has not taken yet.
         let mut held = BytesMut::new();
@@ -73,11 +113,17 @@ impl Forge {
         // Whether git speaks in bands, and whether it spoke of a full disk.
         let mut banded = None;
         let mut full = false;
+        let mut huge = false;
         let mut patience = None;
         loop {
             tokio::select! {
                 chunk = read(&mut running.stdout, &mut buffer) => {
                     match chunk {
+                        Ok(chunk) if !chunk.is_empty() && way.is_greeting() => {
+                            told = true;
+                            // One who has gone is noticed below.
+                            drop(parts.send(Ok(chunk)).await);
+                        }
                         Ok(chunk) if !chunk.is_empty() => {
                             // Never wait for the client here: a client that reads slowly must not hold up
                             // a push that is past its judgement.
@@ -89,6 +135,7 @@ impl Forge {
                             }
                             banded.get_or_insert_with(|| in_bands(&chunk));
                             full = full || is_full(&chunk);
+                            huge = huge || is_huge(&chunk);
                             held.extend_from_slice(&chunk);
                         }
                         _ => break,
@@ -126,13 +173,22 @@ impl Forge {
                 .sweep_quarantine(session.project.id, self.pushes())
                 .await;
         }
-        if full && banded == Some(true) && held.ends_with(FLUSH) {
+        let more = if full {
+            Some(full_packet())
+        } else if huge {
+            Some(packet(&format!("\nRefused: {too_large}\n\n")))
+        } else {
+            None
+        };
+        if let Some(more) = more.filter(|_| banded == Some(true) && held.ends_with(FLUSH)) {
             held.truncate(held.len() - FLUSH.len());
-            held.extend_from_slice(&full_packet());
+            held.extend_from_slice(&more);
             held.extend_from_slice(FLUSH);
         }
         let last = match end {
-            Ok((status, complaint)) if !status.success() && !told && held.is_empty() => {
+            Ok((status, complaint))
+                if !status.success() && held.is_empty() && (!told || matches!(way, Way::Conversation(_))) =>
+            {
                 Some(Err(refused(&complaint)))
             }
             Ok(_) => (!held.is_empty()).then(|| Ok(held.freeze())),

@@ -54,6 +54,7 @@ impl Forge {
             created_at: project.created_at,
             pushed_at: project.pushed_at,
             clone_url: self.clone_url(project),
+            ssh_url: self.ssh_url(project),
         }
     }
 

@@ -226,7 +226,7 @@ struct Settings {
     protected: Vec<String>,
     branches: Vec<String>,
     may_delete: bool,
-    icons: [Markup; 4],
+    icons: [Markup; 6],
 }
 
 async fn settings(State(forge): State<Forge>, InProject(scope): InProject, ui: Ui) -> Answer {
@@ -248,7 +248,14 @@ async fn settings(State(forge): State<Forge>, InProject(scope): InProject, ui: U
         protected: forge.protected_branches(scope.id).await?,
         branches,
         may_delete: scope.holds(Permission::ProjectDelete),
-        icons: [icon("settings"), icon("lock"), icon("trash"), icon("users")],
+        icons: [
+            icon("settings"),
+            icon("lock"),
+            icon("trash"),
+            icon("users"),
+            icon("key"),
+            icon("database"),
+        ],
     };
     ui.project_page(
         Tab::Settings,

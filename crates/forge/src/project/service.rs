@@ -29,6 +29,14 @@ impl Forge {
         Ok(found)
     }
 
+    /// The project that had this path before it was renamed; not asked where a project has it now.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn find_moved(&self, group: &str, name: &str) -> Result<Option<Arc<ProjectInfo>>> {
+        Ok(store::find_moved(self.db(), group, name).await?.map(Arc::new))
+    }
+
     /// The project by its identifier; `None` once it is deleted.
     ///
     /// # Errors
@@ -61,6 +69,12 @@ impl Forge {
         )
     }
 
+    /// The same over SSH; `None` where that is off.
+    #[must_use]
+    pub fn ssh_url(&self, project: &ProjectInfo) -> Option<String> {
+        self.config().ssh.as_ref().map(|ssh| ssh.url(&project.path()))
+    }
+
     /// Creates a project and its empty repository.
     ///
     /// # Errors
@@ -87,6 +101,7 @@ impl Forge {
         let made: bascule_store::Result<()> = async {
             let tx = self.db().begin().await?;
             store::insert(&tx, &project).await?;
+            store::take_path(&tx, &project.group, &project.name).await?;
             store::protect(&tx, project.id, &project.default_branch).await?;
             let fact = ProjectCreated {
                 project: project.id,
@@ -152,6 +167,10 @@ impl Forge {
         let saved: bascule_store::Result<()> = async {
             let tx = self.db().begin().await?;
             store::update(&tx, &project).await?;
+            if before.name != project.name {
+                store::take_path(&tx, &project.group, &project.name).await?;
+                store::keep_path(&tx, id, &before.group, &before.name).await?;
+            }
             if before.default_branch != project.default_branch {
                 store::protect(&tx, id, &project.default_branch).await?;
             }
@@ -186,6 +205,8 @@ impl Forge {
             .ok_or_else(|| Problem::not_found("project"))?;
         let tx = self.db().begin().await?;
         store::delete(&tx, id).await?;
+        crate::storage::store::forget(&tx, id).await?;
+        crate::upkeep::store::forget(&tx, id).await?;
         self.ledger()
             .append(
                 &tx,

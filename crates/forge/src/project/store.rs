@@ -9,6 +9,10 @@ pub const MIGRATIONS: &[Migration] = &[
     FIRST,
     crate::code::store::DELETED_BRANCHES,
     crate::merge_request::store::MIGRATION,
+    PUSH_OPTIONS,
+    FORMER_PATH,
+    crate::storage::store::MIGRATION,
+    crate::upkeep::store::MIGRATION,
 ];
 
 const FIRST: Migration = Migration {
@@ -47,6 +51,24 @@ const FIRST: Migration = Migration {
             PRIMARY KEY (push, reference)
         );
         CREATE INDEX push_intent_project ON push_intent (project_id);
+    ",
+};
+
+const PUSH_OPTIONS: Migration = Migration {
+    id: "forge-2611-push-options",
+    sql: "ALTER TABLE push_intent ADD COLUMN ci_skip BOOLEAN NOT NULL DEFAULT FALSE",
+};
+
+const FORMER_PATH: Migration = Migration {
+    id: "forge-2611-former-path",
+    sql: "
+        CREATE TABLE former_path (
+            group_name TEXT NOT NULL,
+            name TEXT NOT NULL,
+            project_id TEXT NOT NULL,
+            PRIMARY KEY (group_name, name)
+        );
+        CREATE INDEX former_path_project ON former_path (project_id);
     ",
 };
 
@@ -90,6 +112,35 @@ pub(crate) async fn find(on: &impl Query, group: &str, name: &str) -> Result<Opt
         .one::<ProjectRow>(&sql, args![group, name])
         .await?
         .map(Into::into))
+}
+
+/// The project that once had this path.
+pub(crate) async fn find_moved(on: &impl Query, group: &str, name: &str) -> Result<Option<ProjectInfo>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM project WHERE id IN
+             (SELECT project_id FROM former_path WHERE group_name = $1 AND name = $2)"
+    );
+    Ok(on
+        .one::<ProjectRow>(&sql, args![group, name])
+        .await?
+        .map(Into::into))
+}
+
+/// Keeps a path that a project gives up.
+pub(crate) async fn keep_path(tx: &Tx, id: ProjectId, group: &str, name: &str) -> Result<()> {
+    tx.run(
+        "INSERT INTO former_path (group_name, name, project_id) VALUES ($1, $2, $3)
+         ON CONFLICT (group_name, name) DO UPDATE SET project_id = excluded.project_id",
+        args![group, name, id],
+    )
+    .await
+    .map(drop)
+}
+
+/// A path means a project again, so it no longer leads elsewhere.
+pub(crate) async fn take_path(tx: &Tx, group: &str, name: &str) -> Result<()> {
+    let sql = "DELETE FROM former_path WHERE group_name = $1 AND name = $2";
+    tx.run(sql, args![group, name]).await.map(drop)
 }
 
 pub(crate) async fn by_id(on: &impl Query, id: ProjectId) -> Result<Option<ProjectInfo>> {
@@ -236,6 +287,8 @@ pub(crate) async fn delete(tx: &Tx, id: ProjectId) -> Result<u64> {
         .await?;
     crate::code::store::delete_project(tx, id).await?;
     crate::merge_request::store::delete_project(tx, id).await?;
+    tx.run("DELETE FROM former_path WHERE project_id = $1", args![id])
+        .await?;
     tx.run("DELETE FROM project WHERE id = $1", args![id]).await
 }
 

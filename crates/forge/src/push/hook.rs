@@ -23,6 +23,10 @@ const QUESTION: u64 = 32 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How long the server waits for the question.
 const ASKING: Duration = Duration::from_secs(60);
+/// Most options of one push.
+const OPTIONS: usize = 50;
+/// Longest option, in bytes.
+const OPTION: usize = 4096;
 /// Longest path that a socket's address can hold, with some room.
 const ADDRESS: usize = 100;
 
@@ -42,7 +46,14 @@ pub fn main() -> i32 {
     let judgement = match (std::env::var_os(SOCKET), std::env::var(SECRET)) {
         (Some(socket), Ok(secret)) => {
             let quarantine = std::env::var("GIT_QUARANTINE_PATH").unwrap_or_default();
-            client(Path::new(&socket), &secret, &quarantine, &mut io::stdin().lock())
+            let options = push_options();
+            client(
+                Path::new(&socket),
+                &secret,
+                &quarantine,
+                &options,
+                &mut io::stdin().lock(),
+            )
         }
         _ => Err(io::Error::other(
             "this repository belongs to Bascule; push through its address",
@@ -60,7 +71,21 @@ pub fn main() -> i32 {
     i32::from(!judgement.accepted)
 }
 
-/// Asks the server. `updates` are the lines that git gives to a pre-receive hook.
+/// What the client said with `git push -o`, as git hands it to hooks (githooks, "pre-receive").
+fn push_options() -> Vec<String> {
+    let count = std::env::var("GIT_PUSH_OPTION_COUNT")
+        .ok()
+        .and_then(|count| count.parse::<usize>().ok())
+        .unwrap_or_default();
+    (0..count.min(OPTIONS + 1))
+        .map(|n| {
+            let option = std::env::var_os(format!("GIT_PUSH_OPTION_{n}")).unwrap_or_default();
+            option.to_string_lossy().replace(['\n', '\r'], " ")
+        })
+        .collect()
+}
+
+/// Asks the server. `options` are what the client said with `-o`; `updates` are the lines that git gives to a pre-receive hook.
 ///
 /// # Errors
 /// The server cannot be reached, or broke off.
@@ -68,11 +93,17 @@ pub fn client(
     socket: &Path,
     secret: &str,
     quarantine: &str,
+    options: &[String],
     updates: &mut dyn Read,
 ) -> io::Result<Judgement> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(format!("{secret}\n{quarantine}\n").as_bytes())?;
+    let mut head = format!("{secret}\n{quarantine}\n{}\n", options.len());
+    for option in options {
+        head.push_str(option);
+        head.push('\n');
+    }
+    stream.write_all(head.as_bytes())?;
     io::copy(updates, &mut stream)?;
     stream.shutdown(std::net::Shutdown::Write)?;
     let mut answer = String::new();
@@ -201,6 +232,14 @@ async fn judge(forge: &Forge, question: &[u8]) -> Result<(), String> {
         .pushes()
         .by_secret(&secret)
         .ok_or_else(|| refuse("The platform does not know this push."))?;
+    let count: usize = line().parse().unwrap_or_default();
+    let options: Vec<String> = (0..count.min(OPTIONS + 1)).map(|_| line()).collect();
+    if count > OPTIONS || options.iter().any(|option| option.len() > OPTION) {
+        return Err(format!(
+            "\nRefused: The push has too many options, or too long ones.\n  why:  At most {OPTIONS} of {OPTION} bytes are read.\n  next: Push again with fewer `-o`.\n\n"
+        ));
+    }
+    session.set_options(options);
     let mut updates = Vec::new();
     for line in lines {
         let update = line.ok().as_deref().and_then(Update::parse);

@@ -91,6 +91,13 @@ impl Context<'_> {
     }
 }
 
+/// Whether a push asks for no pipeline: `git push -o ci.skip`.
+pub(crate) fn skips_ci(options: &[String]) -> bool {
+    options
+        .iter()
+        .any(|option| matches!(option.trim(), "ci.skip" | "ci.skip=true"))
+}
+
 /// Whether a tag names a version (`v1`, `1.2.3`, `v1.2.3-rc.1`), from which a release may be made.
 pub(crate) fn is_version_tag(tag: &str) -> bool {
     let number = tag.strip_prefix('v').unwrap_or(tag);

@@ -9,7 +9,6 @@ use std::{
     sync::Arc,
     time::Duration,
 };
-use tokio_util::sync::CancellationToken;
 
 /// How long a push waits for another to the same project.
 const WAIT: Duration = Duration::from_secs(60);
@@ -19,8 +18,6 @@ const YOUNG: Duration = Duration::from_secs(60);
 const BATCH: usize = 100;
 /// Refused references that get a fact of their own.
 const TOLD: usize = 20;
-/// How long packing waits for more pushes.
-const CALM: Duration = Duration::from_secs(30);
 
 /// One reference that did move.
 #[derive(Clone, Debug)]
@@ -102,6 +99,7 @@ impl Forge {
             let rewrites = update.moves_protected(&context) && self.rewrites(id, update, quarantine).await;
             refusals.extend(judge(update, &context, rewrites));
         }
+        refusals.extend(self.weigh_size(session, &project, updates, quarantine).await?);
         Ok(refusals)
     }
 
@@ -154,6 +152,7 @@ impl Forge {
                 session.may_protected,
                 update,
                 at,
+                super::skips_ci(session.options()),
             )
             .await?;
         }
@@ -171,6 +170,9 @@ impl Forge {
             match settled.await {
                 Ok(()) => {
                     self.pushes().soil(session.project.id);
+                    if let Err(error) = self.grow(session.project.id, session.bytes()).await {
+                        tracing::warn!(%error, "a project's growth was not noted; the next upkeep measures it");
+                    }
                     return;
                 }
                 Err(problem) => {
@@ -297,6 +299,7 @@ impl Forge {
                 commits: happened.commits.clone(),
                 commit_count: happened.count,
                 at,
+                ci_skip: intent.ci_skip,
             };
             self.ledger().append(tx, &actor, &fact).await?;
         } else if let Some(tag) = update.tag() {
@@ -307,6 +310,7 @@ impl Forge {
                 before: update.old.clone(),
                 after,
                 at,
+                ci_skip: intent.ci_skip,
             };
             self.ledger().append(tx, &actor, &fact).await?;
         }
@@ -359,7 +363,7 @@ impl Forge {
     pub(crate) async fn intend(&self, id: ProjectId, actor: &Actor, update: &Update) -> Result<String> {
         let push = uuid::Uuid::now_v7().simple().to_string();
         let tx = self.db().begin().await?;
-        store::insert(&tx, &push, id, actor, true, update, self.now()).await?;
+        store::insert(&tx, &push, id, actor, true, update, self.now(), false).await?;
         tx.commit().await?;
         Ok(push)
     }
@@ -368,39 +372,5 @@ impl Forge {
     pub(crate) async fn settle_push(&self, id: ProjectId, push: &str) -> Result<()> {
         let intents = store::of_push(self.db(), push).await?;
         self.settle(id, intents, false).await
-    }
-
-    /// Packs repositories that were pushed to, when git finds it worth while, one at a time.
-    pub(crate) async fn pack(&self, stop: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = self.pushes().wait_soiled() => {}
-            }
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(CALM) => {}
-            }
-            for id in self.pushes().take_soiled() {
-                let mut command = self.git().command();
-                command
-                    .args(["-c", "gc.autoDetach=false", "-c", "gc.autoPackLimit=40"])
-                    .arg("--git-dir")
-                    .arg(self.repositories().path(id))
-                    .args(["gc", "--auto", "--quiet"])
-                    .kill_on_drop(true);
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    done = command.output() => match done {
-                        Ok(done) if !done.status.success() => {
-                            tracing::warn!(project = %id, complaint = %String::from_utf8_lossy(&done.stderr), "packing failed");
-                        }
-                        Err(error) => tracing::warn!(%error, "packing could not be started"),
-                        Ok(_) => {}
-                    }
-                }
-                self.repositories().evict(id);
-            }
-        }
     }
 }

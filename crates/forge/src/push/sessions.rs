@@ -6,8 +6,8 @@ use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 use tokio::sync::{Notify, OwnedMutexGuard, Semaphore};
@@ -30,6 +30,10 @@ pub(crate) struct Session {
     pub(crate) project: Arc<ProjectInfo>,
     pub(crate) actor: Actor,
     pub(crate) may_protected: bool,
+    /// What the client said with `-o`.
+    options: OnceLock<Vec<String>>,
+    /// What it adds on disk, in bytes; known once it was measured in quarantine.
+    bytes: AtomicU64,
     accepted: AtomicBool,
     /// Held from the judgement until the facts are durable, so that facts come in the order in which
     /// references moved.
@@ -45,6 +49,24 @@ impl Session {
     /// What the hook proves itself with.
     pub(crate) fn secret(&self) -> &str {
         &self.secret
+    }
+
+    /// What the client said with `git push -o`, in order; known once the hook has asked.
+    pub(crate) fn options(&self) -> &[String] {
+        self.options.get().map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn set_options(&self, options: Vec<String>) {
+        // The hook asks once.
+        drop(self.options.set(options));
+    }
+
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_bytes(&self, bytes: u64) {
+        self.bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Whether the hook let it through, so that references may move at any moment.
@@ -83,13 +105,18 @@ impl Pushes {
         self.changed.notify_one();
     }
 
+    /// Wakes whoever waits for that, for other work.
+    pub(crate) fn wake(&self) {
+        self.changed.notify_one();
+    }
+
     /// Waits until some project has.
-    pub(super) async fn wait_soiled(&self) {
+    pub(crate) async fn wait_soiled(&self) {
         self.changed.notified().await;
     }
 
     /// Takes them all.
-    pub(super) fn take_soiled(&self) -> Vec<ProjectId> {
+    pub(crate) fn take_soiled(&self) -> Vec<ProjectId> {
         self.soiled
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -115,6 +142,8 @@ impl Pushes {
             project,
             actor,
             may_protected,
+            options: OnceLock::new(),
+            bytes: AtomicU64::new(0),
             accepted: AtomicBool::new(false),
             lock: Mutex::new(None),
         });

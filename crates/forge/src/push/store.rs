@@ -19,11 +19,11 @@ row! {
         pub(crate) actor_name: String,
         pub(crate) may_protect: bool,
         pub(crate) at: Timestamp,
+        pub(crate) ci_skip: bool,
     }
 }
 
-const COLUMNS: &str =
-    "push, project_id, reference, old_sha, new_sha, actor_kind, actor_id, actor_name, may_protect, at";
+const COLUMNS: &str = "push, project_id, reference, old_sha, new_sha, actor_kind, actor_id, actor_name, may_protect, at, ci_skip";
 
 impl Intent {
     pub(crate) fn actor(&self) -> Actor {
@@ -43,6 +43,7 @@ impl Intent {
     }
 }
 
+#[allow(clippy::too_many_arguments, reason = "one row, written once")]
 pub(crate) async fn insert(
     tx: &Tx,
     push: &str,
@@ -51,8 +52,10 @@ pub(crate) async fn insert(
     may_protect: bool,
     update: &Update,
     at: Timestamp,
+    ci_skip: bool,
 ) -> Result<()> {
-    let sql = format!("INSERT INTO push_intent ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
+    let sql =
+        format!("INSERT INTO push_intent ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)");
     tx.run(
         &sql,
         args![
@@ -65,7 +68,8 @@ pub(crate) async fn insert(
             actor.id,
             actor.name,
             may_protect,
-            at
+            at,
+            ci_skip
         ],
     )
     .await?;

@@ -120,7 +120,11 @@ impl Gate for ByRole {
         name: &str,
     ) -> Result<Option<ProjectScope>, Problem> {
         let Some(role) = role(caller) else { return Ok(None) };
-        Ok(self.forge.find(group, name).await?.map(|project| ProjectScope {
+        let found = match self.forge.find(group, name).await? {
+            Some(project) => Some(project),
+            None => self.forge.find_moved(group, name).await?,
+        };
+        Ok(found.map(|project| ProjectScope {
             id: project.id,
             group_id: project.group_id,
             group: project.group.clone(),

@@ -15,6 +15,8 @@ mod merge_requests;
 mod pages;
 mod protocol;
 mod push;
+mod ssh;
+mod storage;
 
 /// What git's hook runs in these tests: this very program, told to run this one "test".
 #[test]

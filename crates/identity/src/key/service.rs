@@ -7,6 +7,7 @@ use super::{
 use crate::{
     Identity,
     authenticate::{TOUCH, Used},
+    deploy_key,
     session::service::person,
     text,
     user::{self, holder},
@@ -14,6 +15,7 @@ use crate::{
 use bascule_core::{Caller, KeyId, Problem, Result};
 use bascule_ledger::facts::identity::{KeyAdded, KeyRemoved};
 use bascule_wire::identity as wire;
+use std::collections::HashSet;
 
 impl Identity {
     /// Adds a public key to the caller's account.
@@ -49,6 +51,16 @@ impl Identity {
             return Err(
                 Problem::conflict("too_many_keys", format!("There are {MOST} keys already."))
                     .next("Remove those that are not used."),
+            );
+        }
+        if deploy_key::store::by_fingerprint(&tx, &key.fingerprint)
+            .await?
+            .is_some()
+        {
+            return Err(
+                Problem::conflict("key_taken", "This key is a deploy key of a project.")
+                    .why("A key stands for one holder, who is found by it.")
+                    .next("Make a new one with `ssh-keygen -t ed25519`."),
             );
         }
         if let Err(error) = store::insert(&tx, user, &key, &parsed.line).await {
@@ -98,15 +110,29 @@ impl Identity {
         Ok(())
     }
 
-    /// Whose key this is, for an SSH server that has checked that the other side holds it.
+    /// Which of these keys still open something: an open account, or a project. One query for each kind, so
+    /// that an SSH server can ask about all its connections twice a second.
     ///
     /// # Errors
-    /// It belongs to no open account.
+    /// The database refused.
+    pub async fn keys_alive(&self, fingerprints: &[String]) -> Result<HashSet<String>> {
+        Ok(store::alive(self.db(), fingerprints).await?.into_iter().collect())
+    }
+
+    /// Whose key this is, for an SSH server that has checked that the other side holds it: a person, or a
+    /// program that is limited to one project.
+    ///
+    /// # Errors
+    /// It belongs to no open account and no project.
     pub async fn authenticate_key(&self, fingerprint: &str) -> Result<Caller> {
         let now = self.now();
         let Some(found) = store::by_fingerprint(self.db(), fingerprint).await? else {
+            if let Some(caller) = self.by_deploy_key(fingerprint).await? {
+                return Ok(caller);
+            }
             return Err(
                 Problem::new(401, "unknown_key", "This key belongs to no account.")
+                    .why("Who you are is found by your key.")
                     .next("Add its public half under Settings, SSH keys."),
             );
         };

@@ -1,7 +1,7 @@
 //! The queries about SSH keys.
 
 use bascule_core::{InstanceRole, KeyId, Timestamp, UserId};
-use bascule_store::{Query, Result, Tx, args, row};
+use bascule_store::{Query, Result, Tx, Value, args, row};
 
 row! {
     /// A key in its holder's list.
@@ -34,6 +34,26 @@ pub(crate) async fn by_fingerprint(db: &impl Query, fingerprint: &str) -> Result
         args![fingerprint],
     )
     .await
+}
+
+row! { struct Alive { fingerprint: String } }
+
+/// Those of the keys that still open something.
+pub(crate) async fn alive(db: &impl Query, fingerprints: &[String]) -> Result<Vec<String>> {
+    let mut alive = Vec::new();
+    for some in fingerprints.chunks(200) {
+        let places: Vec<String> = (1..=some.len()).map(|n| format!("${n}")).collect();
+        let places = places.join(", ");
+        let sql = format!(
+            "SELECT k.fingerprint AS fingerprint FROM ssh_key k JOIN account a ON a.id = k.user_id
+             WHERE a.active = TRUE AND k.fingerprint IN ({places})
+             UNION ALL SELECT fingerprint FROM deploy_key WHERE fingerprint IN ({places})"
+        );
+        let values: Vec<Value> = some.iter().map(bascule_store::ToSql::to_sql).collect();
+        let rows: Vec<Alive> = db.all(&sql, values).await?;
+        alive.extend(rows.into_iter().map(|row| row.fingerprint));
+    }
+    Ok(alive)
 }
 
 pub(crate) async fn of_user(db: &impl Query, user: UserId) -> Result<Vec<Key>> {

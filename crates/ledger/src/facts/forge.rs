@@ -71,6 +71,9 @@ pub struct BranchUpdated {
     pub commit_count: i64,
     /// When the platform answered the push as accepted.
     pub at: Timestamp,
+    /// Whether the pusher asked for no pipeline (`git push -o ci.skip`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ci_skip: bool,
 }
 fact!(
     BranchUpdated,
@@ -106,6 +109,9 @@ pub struct TagUpdated {
     pub after: Option<String>,
     /// When the platform answered the push as accepted.
     pub at: Timestamp,
+    /// Whether the pusher asked for no pipeline (`git push -o ci.skip`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ci_skip: bool,
 }
 fact!(
     TagUpdated,
@@ -152,4 +158,40 @@ fact!(
     |f| Some(f.project),
     |f| format!("project:{}", f.project),
     |f| format!("set {} to {}", f.setting, f.value)
+);
+
+/// A group's limits on storage changed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct GroupLimitsChanged {
+    /// The group.
+    pub group: GroupId,
+    /// What holds now, for people.
+    pub value: String,
+}
+fact!(
+    GroupLimitsChanged,
+    "group.limits_changed",
+    |_| None,
+    |f| format!("group:{}", f.group),
+    |f| format!("set the group's storage limits to {}", f.value)
+);
+
+/// A repository's objects were all checked.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RepositoryChecked {
+    /// The project.
+    pub project: ProjectId,
+    /// Whether all are whole.
+    pub good: bool,
+}
+fact!(
+    RepositoryChecked,
+    "repository.checked",
+    |f| Some(f.project),
+    |f| format!("project:{}", f.project),
+    |f| if f.good {
+        "checked all objects of the repository: they are whole".to_owned()
+    } else {
+        "checked all objects of the repository and found damage".to_owned()
+    }
 );

@@ -2,7 +2,7 @@
 
 use super::fact;
 use bascule_core::{
-    GroupId, InstanceRole, KeyId, ProjectId, Role, Scope, SessionId, Timestamp, TokenId, UserId,
+    DeployKeyId, GroupId, InstanceRole, KeyId, ProjectId, Role, Scope, SessionId, Timestamp, TokenId, UserId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -195,6 +195,52 @@ fact!(
     |_| None,
     |f| format!("user:{}", f.user),
     |f| format!("removed the key {}", f.fingerprint)
+);
+
+/// A public key was let into a project.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeployKeyAdded {
+    /// The key.
+    pub key: DeployKeyId,
+    /// The project.
+    pub project: ProjectId,
+    /// What it is called.
+    pub title: String,
+    /// Its SHA-256 fingerprint.
+    pub fingerprint: String,
+    /// Whether it may push.
+    pub writes: bool,
+}
+fact!(
+    DeployKeyAdded,
+    "deploy_key.added",
+    |f| Some(f.project),
+    |f| format!("project:{}", f.project),
+    |f| format!(
+        "added the deploy key {}, which may {}",
+        f.title,
+        if f.writes { "push" } else { "read" }
+    )
+);
+
+/// A public key was shut out of a project.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DeployKeyRemoved {
+    /// The key.
+    pub key: DeployKeyId,
+    /// The project.
+    pub project: ProjectId,
+    /// What it was called.
+    pub title: String,
+    /// Its SHA-256 fingerprint.
+    pub fingerprint: String,
+}
+fact!(
+    DeployKeyRemoved,
+    "deploy_key.removed",
+    |f| Some(f.project),
+    |f| format!("project:{}", f.project),
+    |f| format!("removed the deploy key {}", f.title)
 );
 
 /// A group was created.

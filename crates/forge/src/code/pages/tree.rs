@@ -55,6 +55,7 @@ struct Head {
     description: String,
     internal: bool,
     clone_url: String,
+    ssh_url: Option<String>,
     copy: Markup,
 }
 
@@ -80,6 +81,7 @@ fn head(forge: &Forge, project: &ProjectInfo) -> Head {
         description: project.description.clone(),
         internal: project.visibility == Visibility::Internal,
         clone_url: forge.clone_url(project),
+        ssh_url: forge.ssh_url(project),
         copy: icon("copy"),
     }
 }
