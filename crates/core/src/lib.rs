@@ -16,9 +16,9 @@ pub use actor::{Actor, ActorKind, Caller, GroupScope, ProjectScope, Scope, Visib
 pub use clock::{Clock, FakeClock, SystemClock, Timestamp};
 pub use digest::Digest;
 pub use id::{
-    AgentId, DeployKeyId, DeploymentId, EnvironmentId, FactId, GroupId, Id, IncidentId, InstanceId, IssueId, JobId, KeyId,
-    LabelId, MergeRequestId, MilestoneId, PipelineId, ProductId, ProjectId, ReleaseId, RolloutId, RunnerId,
-    SessionId, TaskId, TokenId, UserId,
+    AgentId, DeployKeyId, DeploymentId, EnvironmentId, FactId, GroupId, Id, IncidentId, InstanceId, IssueId,
+    JobId, KeyId, LabelId, MergeRequestId, MilestoneId, PipelineId, ProductId, ProjectId, ReleaseId,
+    RolloutId, RunnerId, SessionId, TaskId, TokenId, UserId,
 };
 pub use name::{Name, NameError};
 pub use path::is_safe_path;

@@ -8,7 +8,7 @@ use bascule_ledger::facts::forge::{PushRefused, RepositoryChecked};
 use bascule_wire::forge::{Storage, UpkeepRun, UpkeepRuns};
 use serde_json::{Value, json};
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -325,7 +325,7 @@ fn walk(folder: &Path) -> usize {
 }
 
 /// A commit of raw tree entries, made without git's own checks of names.
-async fn raw(work: &PathBuf, entries: &[(&str, &[u8], &str)]) -> String {
+async fn raw(work: &Path, entries: &[(&str, &[u8], &str)]) -> String {
     let mut tree = Vec::new();
     for (mode, name, id) in entries {
         tree.extend_from_slice(mode.as_bytes());
