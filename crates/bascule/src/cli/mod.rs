@@ -11,6 +11,7 @@ mod identity;
 mod incident;
 mod insights;
 mod ledger;
+mod mr;
 pub mod output;
 mod plan;
 mod product;
@@ -96,6 +97,9 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
     /// Projects
     #[command(subcommand)]
     Project(project::Project),
+    /// Merge requests and the merge queue
+    #[command(subcommand)]
+    Mr(mr::Mr),
     /// Pipelines
     #[command(subcommand)]
     Pipeline(ci::Pipeline),
@@ -233,6 +237,7 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Token(verb) => verb.run(&context()?).await,
         Verb::Group(verb) => verb.run(&context()?).await,
         Verb::Project(verb) => verb.run(&context()?).await,
+        Verb::Mr(verb) => verb.run(&context()?).await,
         Verb::Pipeline(verb) => verb.run(&context()?).await,
         Verb::Job(verb) => verb.run(&context()?).await,
         Verb::Release(release::Release::Verify(verify)) => release::verify(&verify, remote.json),

@@ -20,6 +20,8 @@ pub(crate) struct Cache {
     pub(crate) last: Kept<Place, LastChanges>,
     pub(crate) lines: Kept<(ObjectId, String), Arc<Vec<Markup>>>,
     pub(crate) markdown: Kept<(ObjectId, String), Markup>,
+    /// What merging the second commit into the first comes to.
+    pub(crate) merges: Kept<(ProjectId, String, String), Arc<crate::merge_request::merge::Tried>>,
     /// Directories being looked through in the background.
     busy: Mutex<HashSet<Place>>,
 }
@@ -30,6 +32,7 @@ impl Default for Cache {
             last: Kept::new(8 * 1024 * 1024),
             lines: Kept::new(16 * 1024 * 1024),
             markdown: Kept::new(4 * 1024 * 1024),
+            merges: Kept::new(4 * 1024 * 1024),
             busy: Mutex::default(),
         }
     }

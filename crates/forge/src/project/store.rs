@@ -5,7 +5,12 @@ use bascule_core::{GroupId, ProjectId, Timestamp, Visibility};
 use bascule_store::{Migration, Query, Result, ToSql as _, Tx, Value, args, row};
 
 /// Tables of this crate.
-pub const MIGRATIONS: &[Migration] = &[FIRST, crate::merge_request::store::MIGRATION];
+pub const MIGRATIONS: &[Migration] = &[
+    FIRST,
+    crate::merge_request::store::MIGRATION,
+    crate::merge_request::merge::store::MIGRATION,
+    crate::queue::store::MIGRATION,
+];
 
 const FIRST: Migration = Migration {
     id: "forge-0001",
@@ -230,6 +235,8 @@ pub(crate) async fn delete(tx: &Tx, id: ProjectId) -> Result<u64> {
         .await?;
     tx.run("DELETE FROM protected_branch WHERE project_id = $1", args![id])
         .await?;
+    crate::merge_request::merge::store::delete_project(tx, id).await?;
+    crate::queue::store::delete_project(tx, id).await?;
     crate::merge_request::store::delete_project(tx, id).await?;
     tx.run("DELETE FROM project WHERE id = $1", args![id]).await
 }

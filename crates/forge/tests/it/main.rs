@@ -10,7 +10,9 @@
 mod api;
 mod crash;
 mod fixture;
+mod forks;
 mod merge_requests;
+mod merging;
 mod pages;
 mod protocol;
 mod push;
