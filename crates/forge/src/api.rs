@@ -1,6 +1,6 @@
 //! All routes of this crate.
 
-use crate::{Forge, code, git, merge_request, project, ssh, storage, upkeep};
+use crate::{Forge, code, fork, git, merge_request, project, queue, ssh, storage, upkeep};
 use bascule_web::Routes;
 
 pub(crate) fn routes() -> Routes<Forge> {
@@ -16,4 +16,10 @@ pub(crate) fn routes() -> Routes<Forge> {
         .merge(storage::api_routes())
         .merge(storage::page_routes())
         .merge(upkeep::api_routes())
+        .merge(merge_request::merge::api::routes())
+        .merge(merge_request::api_more::routes())
+        .merge(merge_request::conflicts::api::routes())
+        .merge(fork::routes())
+        .merge(queue::api::routes())
+        .merge(queue::pages::routes())
 }

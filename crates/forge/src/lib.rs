@@ -11,7 +11,10 @@ mod api;
 mod code;
 mod config;
 mod forge;
+mod fork;
 mod git;
+#[doc(hidden)]
+pub mod hostile;
 mod merge_request;
 pub mod ports;
 mod project;
@@ -19,6 +22,7 @@ mod push;
 pub mod ssh;
 mod storage;
 mod upkeep;
+mod queue;
 
 pub use code::{FileToCommit, Resolved, Signature};
 pub use config::{Config, OpenError};

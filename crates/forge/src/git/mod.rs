@@ -32,6 +32,9 @@ const SETTINGS: &[&str] = &[
     "receive.advertiseAtomic=true",
     "receive.advertisePushOptions=true",
     "transfer.hideRefs=refs/bascule",
+    // Thousands of them would be told to everyone who pushes.
+    "receive.hideRefs=refs/merge-requests",
+    "receive.hideRefs=refs/merge-queue",
     "uploadpack.allowFilter=true",
     "uploadpack.allowAnySHA1InWant=true",
     "init.defaultBranch=main",
