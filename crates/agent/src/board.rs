@@ -62,10 +62,14 @@ impl Board {
 
     /// Takes down tasks that nobody asks for any more, unless they run.
     pub(crate) fn keep_tasks(&self, asked: &BTreeSet<TaskId>) {
-        self.tasks
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|task, report| asked.contains(task) || report.state == TaskState::Running);
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = tasks.len();
+        tasks.retain(|task, report| asked.contains(task) || report.state == TaskState::Running);
+        let fewer = tasks.len() < before;
+        drop(tasks);
+        if fewer {
+            self.changed();
+        }
     }
 
     /// Rises with each change.

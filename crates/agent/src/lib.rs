@@ -18,7 +18,7 @@ mod task;
 mod unpack;
 
 use artifacts::Artifacts;
-use bascule_client::Client;
+use bascule_client::{Client, Identity};
 use bascule_core::{Clock, InstanceId, Problem, Result};
 use bascule_wire::agent::{DesiredInstance, DesiredState, Driver as DriverKind, InstanceState};
 use board::Board;
@@ -69,6 +69,8 @@ pub struct Config {
     pub containers_conf: Option<PathBuf>,
     /// Pause after a product's first crash; doubled with each further one, up to a minute.
     pub crash_pause: Duration,
+    /// The certificate to show, and where it is kept, where the server wants one.
+    pub identity: Option<(Identity, PathBuf)>,
     /// The cluster that instances of the driver `kubernetes` run in.
     pub kubernetes: Option<Kubernetes>,
 }
@@ -97,6 +99,7 @@ impl Config {
             host: IpAddr::V4(Ipv4Addr::LOCALHOST),
             containers_conf: None,
             crash_pause: Duration::from_millis(500),
+            identity: None,
             kubernetes: None,
         }
     }
@@ -130,9 +133,13 @@ impl Agent {
             host,
             containers_conf,
             crash_pause,
+            identity,
             kubernetes,
         } = self.config;
-        let client = Client::new(&server_url, Some(token))?;
+        let client = match &identity {
+            Some((identity, _)) => Client::identified(&server_url, identity)?,
+            None => Client::new(&server_url, Some(token))?,
+        };
         let unusable = |error: std::io::Error| {
             Problem::new(
                 500,
@@ -214,11 +221,23 @@ impl Agent {
             () = Box::pin(tasks.follow(desired.subscribe())) => {}
             () = Box::pin(sync::follow(&client, &machine, &desired)) => {}
             () = Box::pin(sync::report(&client, &machine, desired.subscribe())) => {}
+            () = Box::pin(fresh(identity, &client, &machine)) => {}
         }
         agency.end().await;
         tasks.end().await;
         machine.containers.sweep(&BTreeSet::new()).await;
         Ok(())
+    }
+}
+
+/// Keeps the certificate fresh, where there is one.
+async fn fresh(identity: Option<(Identity, PathBuf)>, client: &Client, machine: &Machine) {
+    match identity {
+        Some((identity, file)) => {
+            let now = || machine.clock.now();
+            identity.keep_fresh(client.clone(), file, now).await;
+        }
+        None => std::future::pending().await,
     }
 }
 

@@ -2,7 +2,7 @@
 //! own, so that news goes up at once while a question for news from the server hangs.
 
 use crate::{Machine, backoff::Backoff};
-use bascule_client::{Client, Method, Retry};
+use bascule_client::{Client, Method, Retry, StatusCode};
 use bascule_core::Result;
 use bascule_wire::agent::{AgentReport, DesiredState};
 use std::{
@@ -11,12 +11,12 @@ use std::{
 };
 use tokio::sync::watch;
 
-/// How long the server may keep a question, in seconds.
-const WAIT: u64 = 20;
+/// How long the server may keep a question, in seconds. It keeps it so long only while nothing is under way here.
+const WAIT: u64 = 60;
 /// Time for one call beyond what it may hang.
 const CALL: Duration = Duration::from_secs(10);
-/// Longest silence between reports.
-const REPORT_EVERY: Duration = Duration::from_secs(5);
+/// Longest silence between reports of their own; each question carries one too.
+const REPORT_EVERY: Duration = Duration::from_secs(300);
 /// Changes that come within this time go up together.
 const TOGETHER: Duration = Duration::from_millis(20);
 /// Shortest time between two questions whose answers brought nothing new.
@@ -44,12 +44,13 @@ pub(crate) async fn follow(
                     tracing::info!("the server is back");
                 }
                 away.reset();
-                if revision == Some(state.revision) {
-                    tokio::time::sleep(BREATH.saturating_sub(asked.elapsed())).await;
-                    continue;
+                match state {
+                    Some(state) if revision != Some(state.revision) => {
+                        revision = Some(state.revision);
+                        desired.send_replace(Some(Arc::new(state)));
+                    }
+                    _ => tokio::time::sleep(BREATH.saturating_sub(asked.elapsed())).await,
                 }
-                revision = Some(state.revision);
-                desired.send_replace(Some(Arc::new(state)));
             }
             Err(problem) => {
                 if !std::mem::replace(&mut was_away, true) {
@@ -86,7 +87,8 @@ pub(crate) async fn report(
     }
 }
 
-async fn sync(client: &Client, machine: &Machine, revision: i64, wait: u64) -> Result<DesiredState> {
+/// Reports and asks; `None` where there is nothing new.
+async fn sync(client: &Client, machine: &Machine, revision: i64, wait: u64) -> Result<Option<DesiredState>> {
     let report = AgentReport {
         version: machine.version.clone(),
         at: machine.clock.now(),
@@ -101,13 +103,16 @@ async fn sync(client: &Client, machine: &Machine, revision: i64, wait: u64) -> R
         .request(Method::POST, "/api/v1/agent/sync")
         .query("revision", &revision.to_string())
         .query("wait", &wait.to_string())
+        .query("brief", "true")
         .json(&report)?;
-    request
+    let answer = request
         .repeatable()
         .retry(Retry::NONE)
         .timeout(Duration::from_secs(wait) + CALL)
         .send()
-        .await?
-        .json()
-        .await
+        .await?;
+    if answer.status() == StatusCode::NO_CONTENT {
+        return Ok(None);
+    }
+    answer.json().await.map(Some)
 }

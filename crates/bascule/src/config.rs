@@ -26,6 +26,14 @@ pub struct Config {
     pub database: String,
     /// Where the edge serves all environments by host name; unset for a free port.
     pub edge_listen: Option<SocketAddr>,
+    /// Where agents and edges call with certificates of their own, by TLS; unset for nowhere.
+    pub agent_listen: Option<SocketAddr>,
+    /// The address under which they reach it, as in `https://agents.example.org:8443`; from `agent_listen` if empty.
+    pub agent_url: String,
+    /// More names and addresses under which they may reach it.
+    pub agent_names: Vec<String>,
+    /// How long their certificates are good, in seconds.
+    pub agent_certificate_seconds: u64,
     /// Jobs that the embedded runner runs at once.
     pub jobs: usize,
     /// Which jobs get a network: `never`, `on_request` or `always`.
@@ -50,6 +58,10 @@ impl Default for Config {
             external_url: String::new(),
             database: String::new(),
             edge_listen: None,
+            agent_listen: None,
+            agent_url: String::new(),
+            agent_names: Vec::new(),
+            agent_certificate_seconds: 30 * 86_400,
             jobs: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
             job_network: "on_request".to_owned(),
             job_variables: std::collections::BTreeMap::new(),
@@ -84,6 +96,10 @@ pub struct ServerOptions {
     #[arg(long, value_name = "ADDR")]
     #[serde(skip_serializing_if = "Option::is_none")]
     edge_listen: Option<SocketAddr>,
+    /// Address on which agents and edges call with certificates of their own, by TLS
+    #[arg(long, value_name = "ADDR")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent_listen: Option<SocketAddr>,
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE", env = "BASCULE_CONFIG")]
     #[serde(skip)]

@@ -9,7 +9,7 @@ use bascule_agent::Agent;
 use bascule_core::{Result, SystemClock};
 use bascule_edge::Edge;
 use bascule_runner::{NetworkPolicy, Runner};
-use bascule_wire::fleet::MemberKind;
+use bascule_wire::fleet::{MemberKind, Myself};
 use clap::Args;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 
@@ -52,9 +52,11 @@ pub struct RunnerOptions {
 /// Options of `bascule agent`.
 #[derive(Debug, Args)]
 pub struct AgentOptions {
-    /// The server's address
-    #[arg(long, env = "BASCULE_SERVER", value_name = "URL")]
-    server: String,
+    #[command(subcommand)]
+    verb: Option<AgentVerb>,
+    /// The server's address; kept with the certificate where there is one
+    #[arg(long, env = "BASCULE_SERVER", value_name = "URL", global = true)]
+    server: Option<String>,
     /// The one-time code that the first start enrols with
     #[arg(long, env = "BASCULE_ENROL_CODE", hide_env_values = true, value_name = "CODE")]
     code: Option<String>,
@@ -71,7 +73,8 @@ pub struct AgentOptions {
         long,
         env = "BASCULE_DATA",
         default_value = "bascule-agent",
-        value_name = "DIR"
+        value_name = "DIR",
+        global = true
     )]
     data: PathBuf,
     /// Podman's configuration; else the machine's own, or one written where that does not work
@@ -98,17 +101,28 @@ pub struct AgentOptions {
     kube_registry: Option<String>,
 }
 
+/// What else an agent can be asked.
+#[derive(Clone, Debug, clap::Subcommand)]
+pub enum AgentVerb {
+    /// Enrol this machine by a one-time code, and end
+    #[command(after_help = "Example:
+  bascule agent enrol benr-… --server https://agents.example.org:8443 --data /var/lib/bascule-agent
+
+Makes a key that never leaves the machine, gets a certificate for it, and prints which authority is trusted from
+now on. The code names that authority, so that the first connection is sure already.")]
+    Enrol {
+        /// The code
+        code: String,
+    },
+    /// Say whether this machine's agent could work: sandbox, data directory, server
+    Check,
+}
+
 /// Options of `bascule edge`.
 #[derive(Debug, Args)]
 pub struct EdgeOptions {
     /// The server's address
-    #[arg(
-        long,
-        env = "BASCULE_SERVER",
-        value_name = "URL",
-        required_unless_present = "routes",
-        default_value = ""
-    )]
+    #[arg(long, env = "BASCULE_SERVER", value_name = "URL", default_value = "")]
     server: String,
     /// The one-time code that the first start enrols with
     #[arg(long, env = "BASCULE_ENROL_CODE", hide_env_values = true, value_name = "CODE")]
@@ -176,17 +190,30 @@ pub async fn runner(options: RunnerOptions) -> Result<u8> {
 pub async fn agent(options: AgentOptions) -> Result<u8> {
     let clock = Arc::new(SystemClock);
     let data = data_directory(&options.data)?;
-    let code = options.code.as_deref();
-    let token = enrol::token(
+    if let Some(AgentVerb::Enrol { code }) = &options.verb {
+        let server = options.server.clone().filter(|server| !server.is_empty());
+        let server = server.ok_or_else(|| {
+            usage(
+                "The server's address is missing.",
+                "Give it with --server, as `bascule agents create` printed it.",
+            )
+        })?;
+        return told(&enrol::enrol(MemberKind::Agent, &server, code, &data).await?);
+    }
+    let credentials = enrol::credentials(
         MemberKind::Agent,
-        &options.server,
+        options.server,
         options.agent_token,
-        code,
+        options.code.as_deref(),
         &data,
     )
     .await?;
-    let mut config = bascule_agent::Config::new(&options.server, &token, data, clock);
+    if options.verb.is_some() {
+        return check(&credentials).await;
+    }
+    let mut config = bascule_agent::Config::new(&credentials.server, &credentials.token, data, clock);
     config.containers_conf = options.containers_conf;
+    config.identity = credentials.identity;
     config.kubernetes = options.kube_namespace.map(|namespace| bascule_agent::Kubernetes {
         kubeconfig: options.kubeconfig,
         namespace,
@@ -196,21 +223,63 @@ pub async fn agent(options: AgentOptions) -> Result<u8> {
     Ok(code::DONE)
 }
 
+/// Says what an enrolment came to.
+fn told(credentials: &enrol::Credentials) -> Result<u8> {
+    match &credentials.identity {
+        Some((identity, file)) => {
+            output::line(&format!("enrolled {}", identity.name));
+            if let Some(pinned) = identity.authority_fingerprint() {
+                output::line(&format!("trusts the authority {pinned} alone"));
+            }
+            let days = identity.life_seconds / 86_400;
+            output::line(&format!(
+                "certificate and key in {}, good for {days} days, renewed by the agent",
+                file.display()
+            ));
+        }
+        None => output::line("enrolled with a token, without a certificate"),
+    }
+    Ok(code::DONE)
+}
+
+/// Whether an agent could work here.
+async fn check(credentials: &enrol::Credentials) -> Result<u8> {
+    bascule_sandbox::Sandbox::available().await?;
+    let client = match &credentials.identity {
+        Some((identity, _)) => bascule_client::Client::identified(&credentials.server, identity)?,
+        None => bascule_client::Client::new(&credentials.server, Some(credentials.token.clone()))?,
+    };
+    let myself: Myself = client.get("/api/v1/agent/self").await?;
+    let how = if myself.certified {
+        "with its certificate"
+    } else {
+        "by its token"
+    };
+    output::line(&format!("the server knows this agent as {} {how}", myself.name));
+    Ok(code::DONE)
+}
+
 pub async fn edge(options: EdgeOptions) -> Result<u8> {
-    let token = if options.routes.is_some() {
-        String::new()
+    let credentials = if options.routes.is_some() {
+        enrol::Credentials {
+            server: options.server,
+            token: String::new(),
+            identity: None,
+        }
     } else {
         let code = options.code.as_deref();
-        enrol::token(
+        enrol::credentials(
             MemberKind::Edge,
-            &options.server,
+            Some(options.server),
             options.edge_token,
             code,
             &data_directory(&options.data)?,
         )
         .await?
     };
-    let mut config = bascule_edge::Config::new(&options.server, &token, Arc::new(SystemClock));
+    let mut config =
+        bascule_edge::Config::new(&credentials.server, &credentials.token, Arc::new(SystemClock));
+    config.identity = credentials.identity;
     config.shared_listener = options.shared;
     config.workers = options.workers;
     let stop = up::on_signal();

@@ -4,10 +4,13 @@
 //! word, and a server that cannot be reached becomes the code `unreachable` with advice. Calls that may be
 //! repeated are, with growing pauses, so that a restart of the server goes unnoticed.
 
+pub mod identity;
 mod request;
 mod response;
 mod stream;
+mod tls;
 
+pub use identity::Identity;
 pub use request::{Request, Retry, Upload};
 pub use reqwest::{Method, StatusCode};
 pub use response::Response;
@@ -15,7 +18,12 @@ pub use stream::{Chunks, Event, Events, Lines};
 
 use bascule_core::{Digest, Problem, Result};
 use serde::{Serialize, de::DeserializeOwned};
-use std::{fmt, path::Path, sync::Once, time::Duration};
+use std::{
+    fmt,
+    path::Path,
+    sync::{Arc, Once, PoisonError, RwLock},
+    time::Duration,
+};
 use url::Url;
 
 /// Most redirects followed, all on the same host.
@@ -24,14 +32,27 @@ const REDIRECTS: usize = 5;
 const CONNECT: Duration = Duration::from_secs(10);
 /// Time allowed without a single byte; longer than the server's longest poll.
 const SILENCE: Duration = Duration::from_secs(90);
+/// Silence on a connection after which it is probed, the time between probes, and how many may stay without an answer:
+/// a question that hangs ends soon after its connection is lost.
+const PROBE_AFTER: Duration = Duration::from_secs(10);
+const PROBE_EVERY: Duration = Duration::from_secs(5);
+const PROBES: u32 = 3;
 
 /// A connection to one server. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    /// Shared with all clones, so that a new certificate is shown by all of them.
+    wire: Arc<RwLock<Wire>>,
     base: Url,
     token: Option<String>,
     retry: Retry,
+}
+
+/// What calls are made with.
+struct Wire {
+    http: reqwest::Client,
+    /// In place of the system's certificate authorities.
+    tls: Option<rustls::ClientConfig>,
 }
 
 impl fmt::Debug for Client {
@@ -62,6 +83,48 @@ impl Client {
     /// # Errors
     /// If the address is none.
     pub fn new(base_url: &str, token: Option<String>) -> Result<Self> {
+        Self::over(base_url, token, None)
+    }
+
+    /// A client without a token that trusts one authority alone, known by the digest of its certificate. The server
+    /// shows that certificate beside its own.
+    ///
+    /// # Errors
+    /// As [`Client::new`].
+    pub fn pinned(base_url: &str, authority: &Digest) -> Result<Self> {
+        Self::over(base_url, None, Some(tls::pinned(authority)?))
+    }
+
+    /// A client that shows an identity's certificate and token, and trusts its authority alone.
+    ///
+    /// # Errors
+    /// As [`Client::new`]; or the identity's file is damaged.
+    pub fn identified(base_url: &str, identity: &Identity) -> Result<Self> {
+        let tls = tls::identified(identity)?;
+        Self::over(base_url, Some(identity.token.clone()), Some(tls))
+    }
+
+    /// Lets this client and all its clones show another certificate. Calls under way end as they began.
+    ///
+    /// # Errors
+    /// The identity is damaged.
+    pub fn show(&self, identity: &Identity) -> Result<()> {
+        let tls = tls::identified(identity)?;
+        let http = http(&self.base, Some(SILENCE), Some(&tls))?;
+        *self.wire.write().unwrap_or_else(PoisonError::into_inner) = Wire { http, tls: Some(tls) };
+        Ok(())
+    }
+
+    /// What a call is made with just now.
+    fn http(&self) -> reqwest::Client {
+        self.wire
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .http
+            .clone()
+    }
+
+    fn over(base_url: &str, token: Option<String>, tls: Option<rustls::ClientConfig>) -> Result<Self> {
         install_crypto();
         let bad = |reason: String| {
             Problem::bad_request("bad_address", format!("`{base_url}` is not a server's address."))
@@ -74,15 +137,20 @@ impl Client {
                 "Only http and https addresses with a host can be called.".to_owned()
             ));
         }
+        if tls.is_some() && base.scheme() != "https" {
+            return Err(bad(
+                "The code and the certificate are for an address that begins with https.".to_owned(),
+            ));
+        }
         if !base.path().ends_with('/') {
             let path = format!("{}/", base.path());
             base.set_path(&path);
         }
         base.set_query(None);
         base.set_fragment(None);
-        let http = http(&base, Some(SILENCE))?;
+        let http = http(&base, Some(SILENCE), tls.as_ref())?;
         Ok(Self {
-            http,
+            wire: Arc::new(RwLock::new(Wire { http, tls })),
             base,
             token,
             retry: Retry::default(),
@@ -102,7 +170,14 @@ impl Client {
     /// # Errors
     /// The HTTP client cannot be set up.
     pub fn patient(mut self) -> Result<Self> {
-        self.http = http(&self.base, None)?;
+        let tls = self
+            .wire
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .tls
+            .clone();
+        let http = http(&self.base, None, tls.as_ref())?;
+        self.wire = Arc::new(RwLock::new(Wire { http, tls }));
         Ok(self)
     }
 
@@ -197,12 +272,18 @@ impl Client {
     }
 }
 
-fn http(base: &Url, silence: Option<Duration>) -> Result<reqwest::Client> {
+fn http(
+    base: &Url,
+    silence: Option<Duration>,
+    tls: Option<&rustls::ClientConfig>,
+) -> Result<reqwest::Client> {
     let mut builder = reqwest::Client::builder()
         .user_agent(concat!("bascule/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
         .tcp_nodelay(true)
-        .tcp_keepalive(SILENCE)
+        .tcp_keepalive(PROBE_AFTER)
+        .tcp_keepalive_interval(PROBE_EVERY)
+        .tcp_keepalive_retries(PROBES)
         .redirect(same_origin());
     if let Some(silence) = silence {
         builder = builder.read_timeout(silence);
@@ -210,6 +291,9 @@ fn http(base: &Url, silence: Option<Duration>) -> Result<reqwest::Client> {
     if is_loopback(base) {
         // A proxy configured for the internet cannot reach this machine's own loopback.
         builder = builder.no_proxy();
+    }
+    if let Some(tls) = tls {
+        builder = builder.tls_backend_preconfigured(tls.clone());
     }
     builder.build().map_err(|e| {
         Problem::new(500, "client_setup", "The HTTP client could not be set up.")

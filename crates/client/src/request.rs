@@ -264,7 +264,7 @@ impl Request {
                 .join(&location)
                 .map_err(|e| bad_path(&location, e.to_string()))?;
             let answer = client
-                .http
+                .http()
                 .get(url.clone())
                 .send()
                 .await
@@ -280,7 +280,7 @@ impl Request {
     async fn once(&self, url: Url) -> Result<reqwest::Response, Failure> {
         let mut request = self
             .client
-            .http
+            .http()
             .request(self.method.clone(), url)
             .headers(self.headers.clone());
         if let Some(timeout) = self.timeout {

@@ -82,6 +82,8 @@ uuid_ids! {
     TaskId = "task";
     /// An incident.
     IncidentId = "incident";
+    /// A merge request.
+    MergeRequestId = "merge request";
 }
 
 macro_rules! number_ids {

@@ -17,7 +17,8 @@ pub use clock::{Clock, FakeClock, SystemClock, Timestamp};
 pub use digest::Digest;
 pub use id::{
     AgentId, DeploymentId, EnvironmentId, FactId, GroupId, Id, IncidentId, InstanceId, JobId, KeyId,
-    PipelineId, ProductId, ProjectId, ReleaseId, RolloutId, RunnerId, SessionId, TaskId, TokenId, UserId,
+    MergeRequestId, PipelineId, ProductId, ProjectId, ReleaseId, RolloutId, RunnerId, SessionId, TaskId,
+    TokenId, UserId,
 };
 pub use name::{Name, NameError};
 pub use path::is_safe_path;

@@ -92,6 +92,10 @@ permissions! {
     LedgerRead => Reporter, true, "read this project's facts";
     /// Push to branches that are not protected.
     CodePush => Developer, false, "push to this project";
+    /// Open merge requests and speak in them.
+    MergeRequestWrite => Reporter, false, "open merge requests in this project";
+    /// Merge what the rules let through.
+    MergeRequestMerge => Developer, false, "merge in this project";
     /// Start, retry and cancel pipelines and jobs.
     PipelineRun => Developer, false, "run pipelines in this project";
     /// Deploy to environments below production.
@@ -104,6 +108,8 @@ permissions! {
     ProtectedPush => Maintainer, false, "push to a protected branch";
     /// Deploy to production; promote or pause a rollout.
     DeployProduction => Maintainer, false, "deploy to production";
+    /// Decide on findings: waive them, or say that the product is not affected.
+    FindingTriage => Maintainer, false, "decide on this project's findings";
     /// Change settings, protected branches, environments.
     ProjectManage => Maintainer, false, "change this project's settings";
     /// Add and remove members; create project tokens.

@@ -37,11 +37,12 @@ pub use ports::{
 pub use ports::{Budgets, CommitFound, History, Teams};
 pub use schema::MIGRATIONS;
 
-use bascule_core::{Clock, Timestamp};
+use bascule_core::{AgentId, Clock, EnvironmentId, ReleaseId, Result, Timestamp};
 use bascule_ledger::{Ledger, Subscriber};
 use bascule_store::{Db, Result as StoreResult, Tx};
 use bascule_web::Routes;
 use fleet::Channel;
+use plan::Change;
 use std::sync::Arc;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
@@ -56,16 +57,29 @@ pub struct Delivery {
     pub(crate) signals: Arc<Signals>,
     /// When this process began: time before it is held against nobody.
     pub(crate) started: Timestamp,
+    /// The listener of agents and edges, where there is one.
+    pub(crate) door: Option<Arc<Door>>,
+}
+
+/// Where agents and edges call with certificates of their own.
+#[derive(Debug)]
+pub struct Door {
+    /// What issues the certificates.
+    pub authority: fleet::authority::Authority,
+    /// The listener's address, as agents reach it.
+    pub url: String,
 }
 
 /// How the parts of one process wake each other.
 pub(crate) struct Signals {
-    agent: watch::Sender<i64>,
+    bells: fleet::bells::Bells,
+    signs: fleet::signs::Signs,
     edge: watch::Sender<i64>,
     wake: Notify,
     /// Something that plans are made of has changed.
     replan: Notify,
     budgets: plan::Budgets,
+    shelves: plan::Shelves,
     stop: CancellationToken,
 }
 
@@ -74,11 +88,13 @@ impl Delivery {
     #[must_use]
     pub fn new(db: Db, ledger: Ledger, ports: Ports) -> Self {
         let signals = Signals {
-            agent: watch::Sender::new(0),
+            bells: fleet::bells::Bells::default(),
+            signs: fleet::signs::Signs::default(),
             edge: watch::Sender::new(0),
             wake: Notify::new(),
             replan: Notify::new(),
             budgets: plan::Budgets::default(),
+            shelves: plan::Shelves::default(),
             stop: CancellationToken::new(),
         };
         let clock = ledger.clock().clone();
@@ -90,6 +106,16 @@ impl Delivery {
             ports,
             signals: Arc::new(signals),
             started,
+            door: None,
+        }
+    }
+
+    /// The same, where agents and edges call at a door of their own.
+    #[must_use]
+    pub fn with_door(self, door: Arc<Door>) -> Self {
+        Self {
+            door: Some(door),
+            ..self
         }
     }
 
@@ -117,6 +143,8 @@ impl Delivery {
             Arc::new(subscriptions::OnRelease(self.clone())),
             Arc::new(subscriptions::OnEnvironments(self.clone())),
             Arc::new(catalogue::auto_recall::OnTrouble(self.clone())),
+            Arc::new(catalogue::findings::OnFindings(self.clone())),
+            Arc::new(plan::drill::OnDrills(self.clone())),
         ]
     }
 
@@ -124,29 +152,78 @@ impl Delivery {
     pub async fn run(self, stop: CancellationToken) {
         tokio::join!(
             plan::pass::run(self.clone(), stop.clone()),
+            fleet::bells::run(self.clone(), stop.clone()),
+            fleet::signs::run(self.clone(), stop.clone()),
             controller::run(self, stop)
         );
+    }
+
+    /// Where releases serve: pairs of one of them and the name of an environment.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn running(&self, releases: &[ReleaseId]) -> Result<Vec<(ReleaseId, String)>> {
+        Ok(environment::store::running(&self.db, releases).await?)
     }
 
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// A new revision of what agents or edges are told; they hear of it once the transaction is durable.
+    /// A new revision of what edges are told, or of what all agents are; they hear of it once the transaction is
+    /// durable. Where it is told to one agent, say so by [`Self::tell_agent`] or [`Self::tell_agent_at`].
     pub(crate) async fn bump(&self, tx: &Tx, channel: Channel) -> StoreResult<i64> {
         let revision = fleet::store::next_revision(tx, channel).await?;
+        if channel == Channel::Agent {
+            fleet::store::tell_all(tx, revision).await?;
+        }
         let signals = self.signals.clone();
         tx.after_commit(move || {
-            signals.of(channel).send_replace(revision);
+            match channel {
+                Channel::Agent => signals.bells.ring_all(),
+                Channel::Edge => {
+                    signals.edge.send_replace(revision);
+                }
+            }
             signals.wake.notify_one();
         });
         Ok(revision)
     }
 
-    /// Something that plans are made of changes in this transaction: all plans are made anew, and no step is
-    /// taken that was planned before.
+    /// One agent is told something new; it alone hears of it, once the transaction is durable.
+    pub(crate) async fn tell_agent(&self, tx: &Tx, agent: AgentId) -> StoreResult<()> {
+        let revision = fleet::store::next_revision(tx, Channel::Agent).await?;
+        fleet::store::tell(tx, revision, agent).await?;
+        let signals = self.signals.clone();
+        tx.after_commit(move || {
+            signals.bells.ring(agent);
+            signals.wake.notify_one();
+        });
+        Ok(())
+    }
+
+    /// The agent that looks after an environment is told something new, if there is one.
+    pub(crate) async fn tell_agent_at(&self, tx: &Tx, environment: EnvironmentId) -> StoreResult<()> {
+        match fleet::store::agent_of(tx, environment).await? {
+            Some(agent) => self.tell_agent(tx, agent).await,
+            None => {
+                let signals = self.signals.clone();
+                tx.after_commit(move || signals.wake.notify_one());
+                Ok(())
+            }
+        }
+    }
+
+    /// Something that any plan may be made of changes in this transaction: all plans are made anew, and no step is
+    /// taken that was planned before. Where it bears on some, say so by [`Self::replan_for`].
     pub(crate) async fn replan(&self, tx: &Tx) -> StoreResult<()> {
-        plan::store::next_epoch(tx).await?;
+        self.replan_for(tx, Change::Everything).await
+    }
+
+    /// Something that plans are made of changes in this transaction: those that it bears on are made anew, and no
+    /// step is taken that was planned before.
+    pub(crate) async fn replan_for(&self, tx: &Tx, change: Change<'_>) -> StoreResult<()> {
+        plan::store::changes(tx, &change).await?;
         let signals = self.signals.clone();
         tx.after_commit(move || signals.replan.notify_one());
         Ok(())
@@ -155,14 +232,5 @@ impl Delivery {
     /// Lets the controller look at once instead of at its next turn.
     pub(crate) fn wake(&self) {
         self.signals.wake.notify_one();
-    }
-}
-
-impl Signals {
-    const fn of(&self, channel: Channel) -> &watch::Sender<i64> {
-        match channel {
-            Channel::Agent => &self.agent,
-            Channel::Edge => &self.edge,
-        }
     }
 }

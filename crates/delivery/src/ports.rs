@@ -61,6 +61,22 @@ pub trait ProjectFiles: Send + Sync {
     /// A file at a commit, or `None` where there is none. Larger ones than `limit` bytes are an error.
     async fn read(&self, project: ProjectId, sha: &str, path: &str, limit: usize) -> Result<Option<Vec<u8>>>;
 
+    /// Several files at a commit, in the order of their paths. Where any is larger than `limit` bytes it is an
+    /// error.
+    async fn read_some(
+        &self,
+        project: ProjectId,
+        sha: &str,
+        paths: &[String],
+        limit: usize,
+    ) -> Result<Vec<Option<Vec<u8>>>> {
+        let mut all = Vec::with_capacity(paths.len());
+        for path in paths {
+            all.push(self.read(project, sha, path, limit).await?);
+        }
+        Ok(all)
+    }
+
     /// All files at a commit.
     async fn list(&self, project: ProjectId, sha: &str) -> Result<Vec<String>>;
 }
@@ -199,6 +215,12 @@ pub trait Freight: Send + Sync {
 
     /// Enters a release that was checked, in the transaction given. `false`: it was here.
     async fn enter(&self, tx: &Tx, actor: &Actor, project: ProjectId, arrival: &Arrival) -> Result<bool>;
+
+    /// Records of the advisories that releases have or had findings of, each with its name.
+    async fn advisories(&self, releases: &[ReleaseId]) -> Result<Vec<(String, serde_json::Value)>>;
+
+    /// Takes records of advisories; the newest state of each counts.
+    async fn advise(&self, actor: &Actor, records: &[serde_json::Value]) -> Result<()>;
 
     /// The blobs of all releases that are here.
     async fn inventory(&self) -> Result<Vec<Digest>>;

@@ -16,8 +16,40 @@ pub const MIGRATIONS: &[Migration] = &[
     VIEWS,
     SERVING,
     REPLICAS,
+    crate::fleet::schema::CERTIFICATES,
+    HUB,
+    FINDINGS,
     crate::fleet::schema::PULLS,
 ];
+
+/// Findings in releases and drills in environments, as far as plans need them; who recalled a release.
+const FINDINGS: Migration = Migration {
+    id: "delivery-2611-findings",
+    sql: "
+        ALTER TABLE catalogue_release ADD COLUMN recall_cause TEXT NOT NULL DEFAULT '';
+        CREATE TABLE catalogue_finding (
+            release_id TEXT NOT NULL,
+            finding_key TEXT NOT NULL,
+            purl TEXT NOT NULL,
+            project_id TEXT NOT NULL,
+            version TEXT NOT NULL,
+            advisory TEXT NOT NULL,
+            severity BIGINT NOT NULL,
+            package TEXT NOT NULL,
+            component_version TEXT NOT NULL,
+            fixed TEXT NOT NULL,
+            development BOOLEAN NOT NULL,
+            set_aside BOOLEAN NOT NULL,
+            PRIMARY KEY (release_id, purl, finding_key)
+        );
+        CREATE INDEX catalogue_finding_of ON catalogue_finding (project_id, finding_key);
+        CREATE TABLE running_drill (
+            number BIGINT PRIMARY KEY,
+            environment TEXT NOT NULL,
+            reason TEXT NOT NULL
+        );
+    ",
+};
 
 /// Many environments: what belongs in them, what may be there, and what is planned.
 const PLANS: Migration = Migration {
@@ -152,6 +184,23 @@ const SERVING: Migration = Migration {
     sql: "
         CREATE INDEX instance_serving ON instance (deployment_id, desired, id, state);
         CREATE INDEX environment_agent ON environment (agent_id);
+    ",
+};
+
+/// What thousands of installs need: what each agent is told has a revision of its own, what changed is written down
+/// so that only what it bears on is planned, and an install's worst instance is found by index.
+const HUB: Migration = Migration {
+    id: "delivery-2611-hub",
+    sql: "
+        CREATE TABLE agent_told (agent_id TEXT PRIMARY KEY, revision BIGINT NOT NULL);
+        CREATE INDEX agent_told_revision ON agent_told (revision);
+        ALTER TABLE agent ADD COLUMN said TEXT NOT NULL DEFAULT '';
+        ALTER TABLE agent ADD COLUMN said_revision BIGINT NOT NULL DEFAULT 0;
+        ALTER TABLE agent ADD COLUMN silent_at BIGINT;
+        CREATE TABLE plan_change (epoch BIGINT PRIMARY KEY, what TEXT NOT NULL);
+        INSERT INTO delivery_revision (name, value) VALUES ('releases', 1);
+        CREATE INDEX delivery_approval_scope ON delivery_approval (scope);
+        CREATE INDEX instance_worst ON instance (deployment_id, desired, baseline, retired_at, state);
     ",
 };
 

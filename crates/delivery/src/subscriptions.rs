@@ -1,6 +1,11 @@
 //! What others' facts do here.
 
-use crate::{Delivery, ReleaseInfo, catalogue, deployment::Order, environment, plan};
+use crate::{
+    Delivery, ReleaseInfo, catalogue,
+    deployment::Order,
+    environment,
+    plan::{self, Change},
+};
 use async_trait::async_trait;
 use bascule_core::{Actor, Problem};
 use bascule_ledger::{
@@ -65,14 +70,16 @@ impl Subscriber for OnEnvironments {
         }
         if entry.kind != BranchUpdated::KIND {
             let tx = self.0.db.begin().await?;
-            if entry.kind == IncidentOpened::KIND {
+            let project = if entry.kind == IncidentOpened::KIND {
                 let fact: IncidentOpened = decode(entry)?;
                 plan::store::incident_opened(&tx, fact.incident, fact.project, fact.number).await?;
+                fact.project
             } else {
                 let fact: IncidentResolved = decode(entry)?;
                 plan::store::incident_over(&tx, fact.incident).await?;
-            }
-            self.0.replan(&tx).await?;
+                fact.project
+            };
+            self.0.replan_for(&tx, Change::Project(project)).await?;
             tx.commit().await?;
             return Ok(());
         }
@@ -127,6 +134,7 @@ impl Delivery {
                 environment::store::set_product(&tx, fact.project, fact.release, &product, self.now())
                     .await?;
                 catalogue::store::put(&tx, &release, &product.relations, self.now()).await?;
+                self.weigh(&tx, fact.release).await?;
                 if let Some(staging) = environment::store::by_name(&tx, fact.project, "staging").await?
                     // What a file declares is moved by its plan.
                     && !environment::store::declared(&tx, staging.id).await?
@@ -143,7 +151,7 @@ impl Delivery {
                 }
             }
         }
-        self.replan(&tx).await?;
+        self.replan_for(&tx, Change::Product(fact.project)).await?;
         tx.commit().await?;
         Ok(())
     }

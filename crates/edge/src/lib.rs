@@ -18,7 +18,7 @@ mod table;
 mod upstream;
 mod worker;
 
-use bascule_client::Client;
+use bascule_client::{Client, Identity};
 use bascule_core::{Clock, Problem, Result};
 use bascule_wire::edge::{EdgeConfig, ListenerReport, Slice};
 use counts::Registry;
@@ -27,6 +27,7 @@ use outbox::{Outbox, Seconds};
 use proxy::{Patience, Serves};
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -64,6 +65,8 @@ pub struct Config {
     pub grace: Duration,
     /// Dates the counts.
     pub clock: Arc<dyn Clock>,
+    /// The certificate to show, and where it is kept, where the server wants one.
+    pub identity: Option<(Identity, PathBuf)>,
 }
 
 impl Config {
@@ -82,6 +85,7 @@ impl Config {
             head_timeout: Duration::from_secs(60),
             grace: Duration::from_secs(10),
             clock,
+            identity: None,
         }
     }
 
@@ -235,7 +239,10 @@ impl Edge {
         } = self;
         let client = match fixed {
             Some(_) => None,
-            None => Some(Client::new(&config.server_url, Some(config.token.clone()))?),
+            None => Some(match &config.identity {
+                Some((identity, _)) => Client::identified(&config.server_url, identity)?,
+                None => Client::new(&config.server_url, Some(config.token.clone()))?,
+            }),
         };
         let common = Arc::new(Common {
             switch: Arc::clone(&shared.switch),
@@ -276,8 +283,19 @@ impl Edge {
                 None => std::future::pending().await,
             }
         };
+        let fresh = async {
+            match (&client, config.identity) {
+                (Some(client), Some((identity, file))) => {
+                    identity
+                        .keep_fresh(client.clone(), file, || shared.clock.now())
+                        .await;
+                }
+                _ => std::future::pending().await,
+            }
+        };
         tokio::select! {
             () = cancel.cancelled() => {}
+            () = Box::pin(fresh) => {}
             () = async { tokio::join!(serve, Box::pin(talk), shared.tick()); } => {}
         }
         workers.stop().await;

@@ -1,6 +1,6 @@
 //! All routes of this crate.
 
-use crate::{Forge, code, git, project};
+use crate::{Forge, code, git, merge_request, project};
 use bascule_web::Routes;
 
 pub(crate) fn routes() -> Routes<Forge> {
@@ -10,4 +10,6 @@ pub(crate) fn routes() -> Routes<Forge> {
         .merge(project::pages::routes())
         .merge(code::api::routes())
         .merge(code::pages::routes())
+        .merge(merge_request::api::routes())
+        .merge(merge_request::pages::routes())
 }

@@ -4,18 +4,19 @@ use crate::{
     Config, OpenError, ProjectInfo,
     code::{Repositories, cache::Cache},
     git::Git,
-    ports::Sight,
+    ports::{Pipelines, Sight},
     push::{Pushes, hook::Listener},
 };
 use bascule_core::{ProjectId, Timestamp};
-use bascule_ledger::Ledger;
+use bascule_ledger::{Ledger, Subscriber};
 use bascule_store::Db;
 use bascule_web::Routes;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, RwLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError, RwLock},
     time::Duration,
 };
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// Git hosting, cheap to clone.
@@ -33,6 +34,9 @@ struct Inner {
     cache: Cache,
     known: RwLock<Known>,
     listener: Mutex<Option<Listener>>,
+    pipelines: OnceLock<Arc<dyn Pipelines>>,
+    /// Something happened that may let a merge go on.
+    merges: Notify,
 }
 
 /// Projects by path, as every request asks for them.
@@ -74,6 +78,8 @@ impl Forge {
             cache: Cache::default(),
             known: RwLock::default(),
             listener: Mutex::new(Some(listener)),
+            pipelines: OnceLock::new(),
+            merges: Notify::new(),
         }));
         if let Err(problem) = forge.recover().await {
             tracing::error!(%problem, "pushes that a crash cut off could not be finished; will be tried again");
@@ -85,6 +91,19 @@ impl Forge {
     #[must_use]
     pub fn routes(&self) -> Routes {
         crate::api::routes().with_state(self.clone())
+    }
+
+    /// Wires CI, which is built after the forge. Later calls change nothing.
+    pub fn set_pipelines(&self, pipelines: Arc<dyn Pipelines>) {
+        drop(self.0.pipelines.set(pipelines));
+    }
+
+    /// What reacts to facts here.
+    #[must_use]
+    pub fn subscribers(&self) -> Vec<Arc<dyn Subscriber>> {
+        vec![Arc::new(crate::merge_request::subscriptions::Branches(
+            self.clone(),
+        ))]
     }
 
     /// Serves git's hooks, finishes cut-off pushes, sweeps leftovers and packs repositories, until `stop`.
@@ -121,6 +140,9 @@ impl Forge {
             rounds += 1;
             // Once more soon after the start, for what was too young then, and every day.
             if rounds == 8 || rounds.is_multiple_of(5760) {
+                if let Err(problem) = self.forget_deleted_branches().await {
+                    tracing::error!(%problem, "deleted branches could not be let go; will be tried again");
+                }
                 self.repositories().sweep(self.db(), self.pushes()).await;
             }
         }
@@ -140,6 +162,15 @@ impl Forge {
 
     pub(crate) fn sight(&self) -> &dyn Sight {
         self.0.sight.as_ref()
+    }
+
+    pub(crate) fn pipelines(&self) -> Option<&dyn Pipelines> {
+        self.0.pipelines.get().map(AsRef::as_ref)
+    }
+
+    /// Lets merges that wait look again.
+    pub(crate) fn wake_merges(&self) {
+        self.0.merges.notify_one();
     }
 
     pub(crate) fn git(&self) -> &Git {

@@ -1,12 +1,58 @@
-//! What this crate asks of others. The binary wires it to identity.
+//! What this crate asks of others. The binary wires it to identity and CI.
 
-use crate::Visible;
+use crate::{ProjectInfo, Visible};
 use async_trait::async_trait;
-use bascule_core::{Caller, Result};
+use bascule_core::{Caller, InstanceRole, PipelineId, ProjectId, Result, Role, UserId};
 
-/// Who sees what.
+/// Who sees what, and who people are.
 #[async_trait]
 pub trait Sight: Send + Sync {
     /// Which projects the caller may see, as far as it can be said without asking each project.
     async fn visible(&self, caller: &Caller) -> Result<Visible>;
+
+    /// The caller's role in a project, as it is now; `None` where they may not see it.
+    async fn role(&self, caller: &Caller, project: &ProjectInfo) -> Result<Option<Role>>;
+
+    /// The person behind an account; `None` if there is none or it is closed.
+    async fn person(&self, user: UserId) -> Result<Option<Person>>;
+}
+
+/// A person with an open account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Person {
+    /// The name one signs in with.
+    pub username: String,
+    /// What people call them.
+    pub display_name: String,
+    /// Their address; may be empty.
+    pub email: String,
+    /// Their standing on the instance.
+    pub instance_role: InstanceRole,
+}
+
+/// How pipelines stand.
+#[async_trait]
+pub trait Pipelines: Send + Sync {
+    /// The newest pipeline of a commit, if there is one.
+    async fn of_commit(&self, project: ProjectId, sha: &str) -> Result<Option<Pipeline>>;
+}
+
+/// A pipeline, as far as merging asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pipeline {
+    /// Its number.
+    pub id: PipelineId,
+    /// How it stands.
+    pub outcome: Outcome,
+}
+
+/// How a pipeline stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It has not ended, or waits for someone.
+    Running,
+    /// Green.
+    Passed,
+    /// Failed or cancelled.
+    Failed,
 }

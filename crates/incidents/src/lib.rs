@@ -5,6 +5,7 @@
 //! Knows nothing of how rollouts are judged or alerts are computed: both arrive as facts. Where documents
 //! are kept is asked through [`ports::PostmortemHome`].
 
+pub mod drill;
 pub mod incident;
 pub mod ports;
 pub mod postmortem;
@@ -23,6 +24,7 @@ use bascule_store::Db;
 use bascule_web::Routes;
 use ports::{PostmortemHome, Visible};
 use std::sync::Arc;
+use tokio::sync::Notify;
 
 /// The capability, cheap to clone.
 #[derive(Clone)]
@@ -32,6 +34,8 @@ pub struct Incidents {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) visible: Arc<dyn Visible>,
     pub(crate) home: Arc<dyn PostmortemHome>,
+    /// A drill began, and may be the next to end.
+    pub(crate) drills: Arc<Notify>,
 }
 
 impl Incidents {
@@ -45,6 +49,7 @@ impl Incidents {
             clock,
             visible,
             home,
+            drills: Arc::default(),
         }
     }
 
@@ -61,5 +66,6 @@ pub fn routes(incidents: Incidents) -> Routes {
     Routes::new()
         .merge(incident::pages::routes())
         .merge(incident::api::routes())
+        .merge(drill::routes())
         .with_state(incidents)
 }

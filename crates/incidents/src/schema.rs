@@ -3,7 +3,9 @@
 use bascule_store::Migration;
 
 /// Migrations, in order.
-pub const MIGRATIONS: &[Migration] = &[Migration {
+pub const MIGRATIONS: &[Migration] = &[FIRST, crate::drill::DRILLS];
+
+const FIRST: Migration = Migration {
     id: "incidents-0001",
     sql: "
         CREATE TABLE incident (
@@ -61,4 +63,4 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
         CREATE INDEX known_environment_name ON known_environment (project_id, name);
         CREATE TABLE known_project (project_id TEXT PRIMARY KEY, path TEXT NOT NULL);
     ",
-}];
+};

@@ -98,12 +98,12 @@ fn scope(id: ProjectId, role: Role) -> ProjectScope {
     }
 }
 
-struct World {
+pub(crate) struct World {
     _dir: tempfile::TempDir,
     db: Db,
-    clock: FakeClock,
-    ledger: Ledger,
-    incidents: Incidents,
+    pub(crate) clock: FakeClock,
+    pub(crate) ledger: Ledger,
+    pub(crate) incidents: Incidents,
     hub: Hub,
     home: Arc<Home>,
     project: ProjectId,
@@ -128,7 +128,7 @@ async fn open(folder: &std::path::Path) -> Db {
 }
 
 impl World {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let db = open(dir.path()).await;
         db.migrate(&[bascule_store::MIGRATIONS, bascule_ledger::MIGRATIONS, MIGRATIONS])

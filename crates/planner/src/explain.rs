@@ -60,6 +60,41 @@ impl<'a> Explainer<'a> {
     pub fn explain(&self, product: &str, version: &Version) -> Why {
         explain_in(&self.0, product, version)
     }
+
+    /// Why a recalled version still runs, in one sentence; `None` where what runs was not recalled.
+    #[must_use]
+    pub fn stays_recalled(&self, product: &str) -> Option<String> {
+        let scene = &self.0;
+        let index = scene.catalogue.find(product)?;
+        let at = scene.place(index)?;
+        let current = scene.current[at];
+        let recall = scene.recall_of(at, current)?;
+        let here = scene.version(at, current)?;
+        let releases = scene.catalogue.releases(index);
+        let kept = |level: &Level| scene.recall_of(at, *level).is_none();
+        let newer = (current + 1..=releases.len()).rev().find(kept);
+        let floor = recall.floor.as_ref();
+        let least = floor.map_or(current, |floor| {
+            releases.partition_point(|release| release.version < *floor) + 1
+        });
+        let instead = newer.or_else(|| (least..current).rev().find(kept));
+        let reason = match instead.and_then(|level| scene.version(at, level)) {
+            Some(version) => {
+                let texts = self.explain(product, version).links;
+                texts
+                    .iter()
+                    .map(|link| link.text.as_str())
+                    .collect::<Vec<_>>()
+                    .join("; ")
+            }
+            None if floor.is_some() => "no other release at or above its floor may take its place".to_owned(),
+            None => "nothing newer was released, and no floor was named to go back to".to_owned(),
+        };
+        Some(format!(
+            "{here} was recalled ({}) and still runs: {reason}",
+            recall.reason
+        ))
+    }
 }
 
 fn explain_in(scene: &Scene<'_>, product: &str, version: &Version) -> Why {

@@ -394,6 +394,14 @@ impl<'s, 'a> Pool<'s, 'a> {
     }
 }
 
+impl<'a> Scene<'a> {
+    /// Whether the release at a level was recalled, and why.
+    pub fn recall_of(&self, at: usize, level: Level) -> Option<&'a crate::Recall> {
+        let release = self.catalogue.at(self.install(at).product, level)?;
+        release.recalled.as_deref()
+    }
+}
+
 pub(crate) fn recall_hold(release: &crate::Published) -> Option<crate::Hold> {
     release.recalled.as_ref().map(|recall| {
         crate::Hold::when(

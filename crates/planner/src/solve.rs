@@ -37,7 +37,7 @@ pub enum State {
     Ready,
     /// A step would be safe, but something holds this moment.
     Held,
-    /// Another product has to move first.
+    /// Another product has to move first, or what runs was recalled and nothing may take its place yet.
     Blocked,
     /// It can only move together with others, at once.
     Coupled,
@@ -193,6 +193,8 @@ fn planned(pool: &Pool<'_, '_>, target: Level, step: Option<Level>, coupled: boo
         }
     } else if target > current {
         if coupled { State::Coupled } else { State::Blocked }
+    } else if scene.recall_of(at, current).is_some() {
+        State::Blocked
     } else {
         State::UpToDate
     };
@@ -201,6 +203,18 @@ fn planned(pool: &Pool<'_, '_>, target: Level, step: Option<Level>, coupled: boo
     } else {
         scene.verdicts(at, shown)
     };
+    verdicts.extend(scene.recall_of(at, current).map(|recall| Verdict {
+        kind: "recall".to_owned(),
+        why: format!(
+                "{} runs, and was recalled: {}",
+                scene
+                    .version(at, current)
+                    .map(ToString::to_string)
+                    .unwrap_or_default(),
+                recall.reason
+            ),
+        lifts: None,
+    }));
     if state == State::Blocked {
         verdicts.extend(scene.absences(at, target));
     }
@@ -390,10 +404,7 @@ impl<'s, 'a> Steps<'s, 'a> {
                 continue;
             }
             let product = scene.install(at).product;
-            let recall = scene
-                .catalogue
-                .at(product, current)
-                .and_then(|release| release.recalled.as_ref());
+            let recall = scene.recall_of(at, current);
             let Some(floor) = recall.and_then(|recall| recall.floor.as_ref()) else {
                 continue;
             };

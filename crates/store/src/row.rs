@@ -143,6 +143,7 @@ text_columns!(
     core::InstanceId,
     core::TaskId,
     core::IncidentId,
+    core::MergeRequestId,
     core::Digest,
     core::Role,
     core::InstanceRole,

@@ -4,7 +4,9 @@
 //! [`sbom`], [`attestation`] and [`bundle`] are pure and work without a server: `bascule release verify`
 //! checks a downloaded release with nothing but them and a public key. [`Releases`] makes releases and
 //! answers about them; [`routes`] serves the API and the pages; [`ReleaseSubscriber`] listens to CI.
+//! [`advisory`] matches releases with the advisories that were imported.
 
+pub mod advisory;
 pub mod attestation;
 pub mod bundle;
 mod image;

@@ -1,7 +1,7 @@
 //! What this crate asks of others; the binary answers from the forge and from CI.
 
 use async_trait::async_trait;
-use bascule_core::{Digest, JobId, ProjectId, Result};
+use bascule_core::{Caller, Digest, JobId, ProjectId, ReleaseId, Result};
 use bascule_ledger::facts::forge::CommitStamp;
 use bytes::Bytes;
 use futures::stream::BoxStream;
@@ -42,6 +42,20 @@ pub struct OpenArtifact {
 pub trait Artifacts: Send + Sync {
     /// Opens a job's archive; `None` if it has none, or no longer.
     async fn open(&self, job: JobId) -> Result<Option<OpenArtifact>>;
+}
+
+/// Whose findings a caller may read (identity and forge).
+#[async_trait]
+pub trait Sight: Send + Sync {
+    /// The projects; `None` for all.
+    async fn projects(&self, caller: &Caller) -> Result<Option<Vec<ProjectId>>>;
+}
+
+/// Where releases run (delivery).
+#[async_trait]
+pub trait Places: Send + Sync {
+    /// Pairs of a release and the name of an environment in which it serves.
+    async fn running(&self, releases: &[ReleaseId]) -> Result<Vec<(ReleaseId, String)>>;
 }
 
 /// What agents run (delivery).

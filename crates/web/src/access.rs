@@ -7,7 +7,7 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use bascule_core::{Caller, GroupScope, Permission, Problem, ProjectScope, Scope};
+use bascule_core::{Caller, Digest, GroupScope, Permission, Problem, ProjectScope, Scope};
 use http::request::Parts;
 use std::{convert::Infallible, sync::Arc};
 
@@ -37,6 +37,14 @@ pub enum MachineKind {
     Agent,
     /// A traffic proxy.
     Edge,
+}
+
+/// Marks a request that came by the listener of agents and edges, where nothing else is served, and says which
+/// certificate it came with.
+#[derive(Clone, Debug)]
+pub struct AgentsDoor {
+    /// The digest of the client's certificate, which the instance's authority issued; enrolment needs none.
+    pub certificate: Option<Digest>,
 }
 
 /// How the gate learns who asks and what they may see. The binary wires it to identity and forge.
@@ -73,6 +81,10 @@ pub(crate) async fn enforce(
         tracing::error!("a route was called without a gate; refused");
         return Err(Problem::internal().into());
     };
+    let for_members = matches!(access, Access::Machine(MachineKind::Agent | MachineKind::Edge));
+    if parts.extensions.get::<AgentsDoor>().is_some() && !for_members {
+        return Err(Problem::not_found("address").into());
+    }
     let refuse = |problem: Problem, parts: &Parts| Err(Failure::from(problem).for_request(parts));
     let caller = match access {
         Access::Machine(_) => Caller::anonymous(),

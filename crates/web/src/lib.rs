@@ -17,7 +17,7 @@ mod middleware;
 mod routes;
 mod shell;
 
-pub use access::{Access, Gate, InGroup, InProject, MachineKind, Who};
+pub use access::{Access, AgentsDoor, Gate, InGroup, InProject, MachineKind, Who};
 pub use extract::{Body, FormBody, Params, PathOf};
 pub use failure::{Answer, Failure};
 pub use fmt::{Markup, bytes, commas, duration, icon, percent, url_encode, url_path, when};

@@ -20,6 +20,8 @@ pub enum Section {
     Environments,
     /// Products: which release runs where.
     Products,
+    /// Findings over all projects.
+    Findings,
     /// Incidents over all projects.
     Incidents,
     /// Measures.
@@ -37,6 +39,8 @@ pub enum Tab {
     Code,
     /// Commits.
     Commits,
+    /// Merge requests.
+    MergeRequests,
     /// Pipelines and jobs.
     Pipelines,
     /// Releases.
@@ -289,6 +293,7 @@ impl Shell {
                 Section::Environments,
             ),
             link("/products", "Products", "package", "u", Section::Products),
+            link("/findings", "Findings", "shield-check", "f", Section::Findings),
             link("/incidents", "Incidents", "flame", "i", Section::Incidents),
             link("/insights", "Insights", "chart-bar", "m", Section::Insights),
             link("/ledger", "Ledger", "list-check", "l", Section::Ledger),
@@ -307,6 +312,14 @@ fn tabs(project: &ProjectScope, tab: Option<Tab>) -> Vec<Link> {
             "Commits",
             "git-commit",
             "o",
+        ),
+        (
+            Permission::CodeRead,
+            Tab::MergeRequests,
+            "/-/merge-requests",
+            "Merge requests",
+            "git-pull-request",
+            "q",
         ),
         (
             Permission::PipelineRead,

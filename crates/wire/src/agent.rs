@@ -2,7 +2,9 @@
 //! works from behind any firewall. One call does both ways: a report up, the desired state down.
 //!
 //! `POST /api/v1/agent/sync?revision=R&wait=S` with the agent's token as bearer. When `R` is the present
-//! revision the answer hangs up to `S` seconds until something changes.
+//! revision the answer hangs until something changes, up to `S` seconds, or less where the server says so: ten
+//! seconds while something is under way for the agent, about a minute at rest. With `brief=true` an answer that would
+//! bring nothing new is an empty 204.
 
 use crate::task::{DesiredTask, TaskReport};
 use bascule_core::{DeploymentId, Digest, EnvironmentId, InstanceId, ReleaseId, Timestamp};

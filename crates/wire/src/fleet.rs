@@ -1,7 +1,7 @@
 //! Taking agents and edges of other machines under an instance's care, and seeing how they are.
 
 use crate::agent::{Driver, MachineFacts};
-use bascule_core::Timestamp;
+use bascule_core::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 use utoipa::ToSchema;
@@ -65,6 +65,31 @@ pub struct MemberCode {
     pub code: String,
     /// Until when.
     pub expires_at: Timestamp,
+    /// The address that it is used at, where agents have one of their own; empty for the server's.
+    #[serde(default)]
+    pub server: String,
+}
+
+/// What stands between a code and the fingerprint of the authority that the one who uses it must meet.
+const PIN: char = '.';
+
+/// Adds to a code the fingerprint of the instance's authority, so that the first connection is sure already.
+#[must_use]
+pub fn pinned_code(code: &str, authority: &Digest) -> String {
+    format!("{code}{PIN}{}", authority.hex())
+}
+
+/// A code without its fingerprint, and the fingerprint. What cannot be read as one makes a code that is unknown.
+#[must_use]
+pub fn split_code(code: &str) -> (&str, Option<Digest>) {
+    let code = code.trim();
+    let Some((plain, pin)) = code.split_once(PIN) else {
+        return (code, None);
+    };
+    match format!("sha256:{pin}").parse() {
+        Ok(pin) => (plain, Some(pin)),
+        Err(_) => (code, None),
+    }
 }
 
 /// Exchanges a code for a token, once.
@@ -81,6 +106,10 @@ pub struct Enrol {
     /// The machine that it runs on.
     #[serde(default)]
     pub machine: MachineFacts,
+    /// A request for a certificate (PKCS#10, PEM) for a key that was made on the machine; empty where its token
+    /// alone is to count.
+    #[serde(default)]
+    pub csr: String,
 }
 
 /// What a code was exchanged for.
@@ -90,6 +119,41 @@ pub struct Enrolled {
     pub name: String,
     /// Its token, for all its calls from now on.
     pub token: String,
+    /// Its certificate, where it asked for one.
+    #[serde(default)]
+    pub certificate: Option<Certified>,
+}
+
+/// A certificate, and what it is good for.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Certified {
+    /// The certificate, in PEM.
+    pub certificate: String,
+    /// The authority that issued it and the server's own, in PEM.
+    pub authority: String,
+    /// How long it is good, in seconds from now: the machine's clock may be another.
+    pub life_seconds: u64,
+}
+
+/// Asks for the certificate that follows the one that the call is made with.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Renew {
+    /// What asks.
+    #[serde(default)]
+    pub kind: MemberKind,
+    /// A request for a certificate (PKCS#10, PEM) for a new key.
+    pub csr: String,
+}
+
+/// Who a token and certificate stand for.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Myself {
+    /// Its name.
+    pub name: String,
+    /// Its identifier.
+    pub id: String,
+    /// Whether the call came with its certificate.
+    pub certified: bool,
 }
 
 /// An agent or edge as the fleet's list shows it.
@@ -131,4 +195,19 @@ pub struct Member {
     pub environments: u64,
     /// Instances that it runs or should run.
     pub instances: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_code_carries_a_fingerprint_or_none() {
+        let pin = Digest::of(b"authority");
+        let code = pinned_code("benr-12", &pin);
+        assert_eq!(split_code(&format!(" {code}\n")), ("benr-12", Some(pin)));
+        assert_eq!(split_code("benr-12"), ("benr-12", None));
+        assert_eq!(split_code("benr-12.34"), ("benr-12.34", None));
+        assert_eq!(split_code(""), ("", None));
+    }
 }

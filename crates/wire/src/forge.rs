@@ -142,6 +142,91 @@ pub struct Commit {
     pub parents: Vec<String>,
 }
 
+/// Lines one after the other that one commit wrote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct BlameHunk {
+    /// The commit.
+    pub sha: String,
+    /// Who wrote it.
+    pub author_name: String,
+    /// When it was written.
+    pub authored_at: Timestamp,
+    /// First line of the commit's message.
+    pub title: String,
+    /// The number of the first line, from 1.
+    pub first_line: u64,
+    /// The lines, without their ends.
+    pub lines: Vec<String>,
+}
+
+/// A page of a file, with who wrote each line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Blame {
+    /// The lines, in order.
+    pub hunks: Vec<BlameHunk>,
+    /// Lines in the file.
+    pub lines: u64,
+    /// The first line of the next page, if there is one.
+    pub next_line: Option<u64>,
+}
+
+/// A file that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ChangedFile {
+    /// Its path.
+    pub path: String,
+    /// Where it was, if it was moved as it is.
+    pub old_path: Option<String>,
+    /// `added`, `changed`, `deleted` or `moved`.
+    pub change: String,
+}
+
+/// What one branch, tag or commit has and another lacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Comparison {
+    /// Where the two parted; none where their histories have nothing in common.
+    pub merge_base: Option<String>,
+    /// Commits that only the second has.
+    pub ahead: u64,
+    /// Commits that only the first has.
+    pub behind: u64,
+    /// A page of the commits that only the second has, newest first.
+    pub commits: Vec<Commit>,
+    /// The number of the next page of commits, if there is one.
+    pub next_page: Option<i64>,
+    /// Files that differ between where they parted and the second, at most 10,000.
+    pub files: Vec<ChangedFile>,
+    /// How many differ in all.
+    pub file_count: u64,
+}
+
+/// A branch that was deleted and can be brought back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeletedBranch {
+    /// Its name.
+    pub name: String,
+    /// Where it stood.
+    pub sha: String,
+    /// Who deleted it.
+    pub deleted_by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Branches that can be brought back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DeletedBranchList {
+    /// The latest first, at most 100.
+    pub branches: Vec<DeletedBranch>,
+}
+
+/// A branch to bring back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RestoreBranch {
+    /// Its name.
+    pub name: String,
+}
+
 /// A page of commits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct CommitList {

@@ -1,10 +1,12 @@
 //! Request and response types that cross the network, shared by the server and by those who call it:
 //! runner, agent, edge and command line. Data only; each capability keeps its own module.
 
+pub mod advisory;
 pub mod agent;
 pub mod bundle;
 pub mod ci;
 pub mod delivery;
+pub mod drill;
 pub mod edge;
 pub mod environments;
 pub mod fleet;
@@ -12,6 +14,7 @@ pub mod forge;
 pub mod identity;
 pub mod incidents;
 pub mod insights;
+pub mod merge_request;
 pub mod release;
 pub mod runner;
 pub mod task;

@@ -31,7 +31,12 @@ const EDGE: &[Column] = &[
     ("HEARD OF", "seen_at"),
     ("CODE UNTIL", "code_expires_at"),
 ];
-const CODE: &[Column] = &[("NAME", "name"), ("CODE", "code"), ("GOOD UNTIL", "expires_at")];
+const CODE: &[Column] = &[
+    ("NAME", "name"),
+    ("CODE", "code"),
+    ("GOOD UNTIL", "expires_at"),
+    ("SERVER", "server"),
+];
 
 /// `bascule agents …`, `bascule edges …`
 #[derive(Debug, Subcommand)]
@@ -75,9 +80,13 @@ impl Members {
                     .post("/api/v1/agents", &json!({ "name": name, "kind": kind }))
                     .await?;
                 context.out.record(&made, CODE);
+                let own = made["server"].as_str().unwrap_or_default();
+                let server = match own {
+                    "" => context.client.base().as_str().trim_end_matches('/'),
+                    own => own,
+                };
                 context.out.say(&format!(
-                    "On the machine: bascule {kind} --server {} --code {} --data DIR",
-                    context.client.base().as_str().trim_end_matches('/'),
+                    "On the machine: bascule {kind} --server {server} --code {} --data DIR",
                     made["code"].as_str().unwrap_or_default()
                 ));
             }

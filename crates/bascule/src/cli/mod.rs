@@ -1,11 +1,15 @@
 //! The command line: `bascule <noun> <verb>`. Client verbs speak to a server through its JSON API alone.
 
+mod advisory;
 mod bundle;
 mod carry;
 mod ci;
+mod code;
 mod context;
 mod delivery;
+mod drill;
 mod environments;
+mod finding;
 mod fleet;
 mod identity;
 mod incident;
@@ -64,8 +68,9 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
   bascule runner --server https://bascule.example.org --runner-token glrt-… --data /var/lib/bascule-runner")]
     Runner(crate::roles::RunnerOptions),
     /// Run an environment's agent
-    #[command(after_help = "Example, the first time; later without --code:
-  bascule agent --server https://bascule.example.org --code benr-… --data /var/lib/bascule-agent")]
+    #[command(after_help = "Examples, the first time; later without --code or enrol:
+  bascule agent --server https://bascule.example.org --code benr-… --data /var/lib/bascule-agent
+  bascule agent enrol benr-… --server https://agents.example.org:8443 --data /var/lib/bascule-agent")]
     Agent(crate::roles::AgentOptions),
     /// Run a traffic proxy
     #[command(after_help = "Examples:
@@ -96,6 +101,9 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
     /// Projects
     #[command(subcommand)]
     Project(project::Project),
+    /// History and files without a clone
+    #[command(subcommand)]
+    Code(code::Code),
     /// Pipelines
     #[command(subcommand)]
     Pipeline(ci::Pipeline),
@@ -105,6 +113,12 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
     /// Releases and their evidence
     #[command(subcommand)]
     Release(release::Release),
+    /// Advisories: what is known to be weak, in the OSV format
+    #[command(subcommand)]
+    Advisory(advisory::Advisory),
+    /// Findings: releases with a component that an advisory speaks of
+    #[command(subcommand)]
+    Finding(finding::Finding),
     /// Signed files that carry releases to a site without a network, and its reports back
     #[command(subcommand)]
     Bundle(bundle::Bundle),
@@ -186,6 +200,9 @@ Values of variables are never shown: `value A` and `value B` are unlike.")]
     /// Incidents
     #[command(subcommand)]
     Incident(incident::Incident),
+    /// Drills: something is made to fail on purpose, and nothing else changes
+    #[command(subcommand)]
+    Drill(drill::Drill),
     /// DORA, MTTx and RCI, of a project or of the whole instance
     #[command(after_help = "Examples:
   bascule insights
@@ -233,10 +250,14 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Token(verb) => verb.run(&context()?).await,
         Verb::Group(verb) => verb.run(&context()?).await,
         Verb::Project(verb) => verb.run(&context()?).await,
+        Verb::Code(verb) => verb.run(&context()?).await,
         Verb::Pipeline(verb) => verb.run(&context()?).await,
         Verb::Job(verb) => verb.run(&context()?).await,
         Verb::Release(release::Release::Verify(verify)) => release::verify(&verify, remote.json),
         Verb::Release(verb) => verb.run(&context()?).await,
+        Verb::Advisory(verb) => verb.run(&context()?).await,
+        Verb::Finding(verb) => verb.run(&context()?).await,
+        Verb::Drill(verb) => verb.run(&context()?).await,
         Verb::Bundle(bundle::Bundle::Inspect(inspect)) => bundle::inspect_files(&inspect, remote.json),
         Verb::Bundle(verb) => verb.run(&context()?).await,
         Verb::Environment(verb) => verb.run(&context()?).await,

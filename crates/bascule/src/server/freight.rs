@@ -9,13 +9,14 @@ use bascule_forge::Forge;
 use bascule_identity::Identity;
 use bascule_ledger::PublicKey;
 use bascule_store::Tx;
-use bascule_supplychain::{CarriedRelease, Checked, Releases, bundle::PartKind};
+use bascule_supplychain::{CarriedRelease, Checked, Releases, advisory::Advisories, bundle::PartKind};
 use std::sync::Arc;
 
 /// Releases and projects, for bundles.
 #[derive(Clone)]
 pub struct Freight {
     pub releases: Releases,
+    pub advisories: Advisories,
     pub forge: Forge,
     pub identity: Identity,
 }
@@ -84,6 +85,22 @@ impl bascule_delivery::Freight for Freight {
             .downcast_ref::<Checked>()
             .ok_or_else(Problem::internal)?;
         self.releases.enter(tx, actor, project, checked).await
+    }
+
+    async fn advisories(&self, releases: &[ReleaseId]) -> Result<Vec<(String, serde_json::Value)>> {
+        self.advisories.records_for(releases).await
+    }
+
+    async fn advise(&self, actor: &Actor, records: &[serde_json::Value]) -> Result<()> {
+        let done = self.advisories.import_all(actor, records).await?;
+        for error in done.errors {
+            tracing::warn!(
+                id = error.id,
+                reason = error.reason,
+                "an advisory of a bundle cannot be read"
+            );
+        }
+        Ok(())
     }
 
     async fn inventory(&self) -> Result<Vec<Digest>> {

@@ -1,11 +1,14 @@
 //! The server: every capability built, wired and served.
 
+mod agents_door;
 mod freight;
 mod gate;
 mod health;
 mod ports;
+mod probed;
 
 use crate::config::Config;
+use axum::serve::ListenerExt as _;
 use bascule_ci::{Ci, Options};
 use bascule_core::{Clock, Problem, Result, SystemClock};
 use bascule_delivery::{Delivery, carry::Carry};
@@ -15,7 +18,10 @@ use bascule_incidents::Incidents;
 use bascule_insights::Insights;
 use bascule_ledger::{Hub, InstanceKey, Ledger};
 use bascule_store::{Blobs, Db, Migration};
-use bascule_supplychain::{ImageSubscriber, Images, ReleaseSubscriber, Releases};
+use bascule_supplychain::{
+    ImageSubscriber, Images, ReleaseSubscriber, Releases,
+    advisory::{Advisories, OnReleases},
+};
 use bascule_telemetry::Telemetry;
 use bascule_web::{RouteEntry, Routes};
 use gate::Door;
@@ -53,11 +59,13 @@ pub struct Embedded {
 pub struct Server {
     url: String,
     listener: TcpListener,
+    door: Option<agents_door::AgentsDoor>,
     ledger: Ledger,
     identity: Identity,
     forge: Forge,
     ci: Ci,
     releases: Releases,
+    advisories: Advisories,
     images: Images,
     delivery: Delivery,
     carry: Carry,
@@ -144,6 +152,7 @@ impl Server {
             code.clone(),
             Options::new(&url, hang_up.clone()),
         );
+        forge.set_pipelines(Arc::new(ports::Pipelines(ci.clone())));
         let artifacts = Arc::new(ports::JobArtifacts {
             ci: ci.clone(),
             blobs: blobs.clone(),
@@ -176,7 +185,18 @@ impl Server {
                 traffic: Arc::new(ports::Counts(counts.clone())),
             },
         );
+        let door = agents_door::AgentsDoor::open(config, ledger.clock().clone()).await?;
+        let delivery = match &door {
+            Some(door) => delivery.with_door(door.door()),
+            None => delivery,
+        };
         promises.set(delivery.clone());
+        let advisories = Advisories::new(
+            database.clone(),
+            ledger.clone(),
+            projects.clone(),
+            Arc::new(ports::Running(delivery.clone())),
+        );
         let images = Images::new(releases.clone(), Arc::new(ports::Pullers(delivery.clone())));
         let carry = Carry::new(
             delivery.clone(),
@@ -184,6 +204,7 @@ impl Server {
             config.data.join("bundles"),
             Arc::new(freight::Freight {
                 releases: releases.clone(),
+                advisories: advisories.clone(),
                 forge: forge.clone(),
                 identity: identity.clone(),
             }),
@@ -209,11 +230,13 @@ impl Server {
         Ok(Self {
             url,
             listener,
+            door,
             ledger,
             identity,
             forge,
             ci,
             releases,
+            advisories,
             images,
             delivery,
             carry,
@@ -259,6 +282,7 @@ impl Server {
             .merge(self.forge.routes())
             .merge(self.ci.routes())
             .merge(bascule_supplychain::routes(self.releases.clone()))
+            .merge(bascule_supplychain::advisory::routes(self.advisories.clone()))
             .merge(bascule_supplychain::image_routes(self.images.clone()))
             .merge(self.delivery.routes())
             .merge(self.carry.routes())
@@ -270,11 +294,13 @@ impl Server {
     fn hub(&self) -> Hub {
         let mut hub = Hub::default()
             .with(Arc::new(ReleaseSubscriber::new(self.releases.clone())))
-            .with(Arc::new(ImageSubscriber::new(self.images.clone())));
+            .with(Arc::new(ImageSubscriber::new(self.images.clone())))
+            .with(Arc::new(OnReleases(self.advisories.clone())));
         for subscriber in self
             .ci
             .subscribers()
             .into_iter()
+            .chain(self.forge.subscribers())
             .chain(self.delivery.subscribers())
         {
             hub = hub.with(subscriber);
@@ -301,6 +327,8 @@ impl Server {
         });
         tasks.spawn(self.ci.clone().run());
         tasks.spawn(self.delivery.clone().run(background.clone()));
+        tasks.spawn(self.advisories.clone().run(background.clone()));
+        tasks.spawn(self.incidents.clone().run_drills(background.clone()));
         tasks.spawn(self.telemetry.clone().run_evaluator(background.clone()));
         tasks.spawn(self.telemetry.clone().run_summaries(background.clone()));
         tasks.spawn(self.telemetry.clone().run_retention(background.clone()));
@@ -314,6 +342,9 @@ impl Server {
             }
         });
 
+        if let Some(door) = self.door {
+            tasks.spawn(door.serve(app.clone(), stop.clone()));
+        }
         let hang_up = self.hang_up.clone();
         let stopped = stop.clone();
         let ended = async move {
@@ -321,7 +352,8 @@ impl Server {
             hang_up.cancel();
         };
         let service = app.into_make_service_with_connect_info::<std::net::SocketAddr>();
-        let serving = axum::serve(self.listener, service).with_graceful_shutdown(ended);
+        let listener = self.listener.tap_io(probed::probe);
+        let serving = axum::serve(listener, service).with_graceful_shutdown(ended);
         let cut_off = async {
             stop.cancelled().await;
             tokio::time::sleep(DRAIN).await;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use bascule_ci::Ci;
 use bascule_core::{
     Actor, Caller, Digest, EnvironmentId, GroupScope, JobId, Permission, Problem, ProjectId, ReleaseId,
-    Result, Role,
+    Result, Role, UserId,
 };
 use bascule_delivery::Delivery;
 use bascule_forge::{FileToCommit, Forge, Signature, Visible as SeenProjects};
@@ -57,6 +57,46 @@ impl bascule_forge::ports::Sight for Sight {
             projects: reach.projects.into_keys().collect(),
             internal: reach.internal,
         })
+    }
+
+    async fn role(&self, caller: &Caller, project: &bascule_forge::ProjectInfo) -> Result<Option<Role>> {
+        self.0
+            .role_in_project(caller, project.id, project.group_id, project.visibility)
+            .await
+    }
+
+    async fn person(&self, user: UserId) -> Result<Option<bascule_forge::ports::Person>> {
+        let found = self.0.user_by_id(user).await?.filter(|account| account.active);
+        Ok(found.map(|account| bascule_forge::ports::Person {
+            username: account.username,
+            display_name: account.display_name,
+            email: account.email,
+            instance_role: account.instance_role,
+        }))
+    }
+}
+
+/// How pipelines stand, for merging.
+pub struct Pipelines(pub Ci);
+
+#[async_trait]
+impl bascule_forge::ports::Pipelines for Pipelines {
+    async fn of_commit(
+        &self,
+        project: ProjectId,
+        sha: &str,
+    ) -> Result<Option<bascule_forge::ports::Pipeline>> {
+        use bascule_ci::status::PipelineStatus as Status;
+        use bascule_forge::ports::Outcome;
+        let found = self.0.commit_status(project, sha).await?;
+        Ok(found.map(|(id, status)| bascule_forge::ports::Pipeline {
+            id,
+            outcome: match status {
+                Status::Success | Status::Warning => Outcome::Passed,
+                Status::Failed | Status::Canceled | Status::Skipped => Outcome::Failed,
+                _ => Outcome::Running,
+            },
+        }))
     }
 }
 
@@ -144,6 +184,16 @@ impl bascule_supplychain::ports::Tree for Code {
 impl bascule_delivery::ProjectFiles for Code {
     async fn read(&self, project: ProjectId, sha: &str, path: &str, limit: usize) -> Result<Option<Vec<u8>>> {
         self.0.read_file_up_to(project, sha, path, limit as u64).await
+    }
+
+    async fn read_some(
+        &self,
+        project: ProjectId,
+        sha: &str,
+        paths: &[String],
+        limit: usize,
+    ) -> Result<Vec<Option<Vec<u8>>>> {
+        self.0.read_files_up_to(project, sha, paths, limit as u64).await
     }
 
     async fn list(&self, project: ProjectId, sha: &str) -> Result<Vec<String>> {
@@ -511,6 +561,24 @@ impl bascule_incidents::ports::Visible for Projects {
 impl bascule_insights::ports::Visible for Projects {
     async fn projects(&self, caller: &Caller) -> Result<Option<Vec<ProjectId>>> {
         bascule_incidents::ports::Visible::projects(self, caller).await
+    }
+}
+
+#[async_trait]
+impl bascule_supplychain::ports::Sight for Projects {
+    async fn projects(&self, caller: &Caller) -> Result<Option<Vec<ProjectId>>> {
+        self.readable(caller).await
+    }
+}
+
+/// Where releases run, for findings.
+#[derive(Clone)]
+pub struct Running(pub Delivery);
+
+#[async_trait]
+impl bascule_supplychain::ports::Places for Running {
+    async fn running(&self, releases: &[ReleaseId]) -> Result<Vec<(ReleaseId, String)>> {
+        self.0.running(releases).await
     }
 }
 

@@ -566,3 +566,33 @@ async fn a_site_with_a_network_is_not_carried_and_keys_have_one_meaning() {
     let (_, said) = hub.cli().refused(&["bundle", "import", out.to_str().unwrap()]);
     assert!(said.contains("--of clinic"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn advisories_are_carried_and_the_site_matches_for_itself() {
+    let (two, _) = Two::start(TestApp::start(BIN), TestApp::start(BIN)).await;
+    drop(two.export("first.bundle.tar", &[]));
+    drop(two.import("first.bundle.tar"));
+    two.serves("1.0.0").await;
+    let file = crate::advisories::advisory(two.stick.path(), 1, false);
+    assert_eq!(two.hub.cli().json(&["advisory", "import", &file])["opened"], 1);
+    drop(two.export("second.bundle.tar", &[]));
+    drop(two.import("second.bundle.tar"));
+    let found = until("the site's own finding", Duration::from_secs(30), async || {
+        rows(&two.site.cli().json(&["finding", "list"])).first().cloned()
+    })
+    .await;
+    assert_eq!(
+        (&found["advisory"], &found["environments"]),
+        (&serde_json::json!("GHSA-test-0001"), &serde_json::json!([SITE]))
+    );
+    // A newer state that the site got another way stays, whatever an older bundle says.
+    let withdrawn = crate::advisories::advisory(two.stick.path(), 20, true);
+    assert_eq!(
+        two.site.cli().json(&["advisory", "import", &withdrawn])["closed"],
+        1
+    );
+    drop(two.export("third.bundle.tar", &["--full"]));
+    drop(two.import("third.bundle.tar"));
+    let advisory = two.site.cli().json(&["advisory", "show", "GHSA-test-0001"]);
+    assert!(advisory["withdrawn"].is_string(), "{advisory}");
+}

@@ -7,6 +7,7 @@
     reason = "tests fail by panicking"
 )]
 
+mod advisories;
 mod agents;
 mod air_gap;
 mod authorisation;
@@ -20,9 +21,11 @@ mod network_cut;
 mod own_history;
 mod product;
 mod registry;
+mod rolling;
 mod storage;
 mod survive;
 mod tasks;
+mod tls;
 mod way;
 
 /// The binary under test.

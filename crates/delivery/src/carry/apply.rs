@@ -48,6 +48,12 @@ impl Carry {
     ) -> Result<BundleApplied> {
         self.shelve(ready).await?;
         let arriving = self.arriving(place, ready).await?;
+        let mut advisories: Vec<serde_json::Value> = Vec::new();
+        for entry in ready.entries(EntryKind::Advisory) {
+            advisories.push(self.read(ready, &entry.digest, &entry.name).await?);
+        }
+        // Known before the releases are: each is then matched as it enters. What is newer here stays.
+        self.freight.advise(actor, &advisories).await?;
         let mut recalls: Vec<RecallDocument> = Vec::new();
         for entry in ready.entries(EntryKind::Recall) {
             let recall: RecallDocument = self.read(ready, &entry.digest, &entry.name).await?;
@@ -221,6 +227,7 @@ impl Carry {
             environment::store::set_product(tx, project, arrival.id, product, now).await?;
         }
         catalogue::store::put(tx, &release, &product.relations, now).await?;
+        self.delivery.weigh(tx, arrival.id).await?;
         for channel in &one.channels {
             if catalogue::store::enter(tx, arrival.id, channel, now).await? {
                 let fact = ReleasePromoted {

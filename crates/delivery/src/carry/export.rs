@@ -7,7 +7,7 @@ use super::{
     count, expiry, number, site_name, store,
 };
 use crate::{
-    catalogue::Listed,
+    catalogue::{self, Listed},
     product,
     site::{self, FILE_BYTES, FOLDER, Site, service::unknown_site},
 };
@@ -16,7 +16,7 @@ use bascule_core::{Actor, Digest, Name, Problem, ProjectId, ReleaseId, Result};
 use bascule_planner::Version;
 use bascule_store::Json;
 use bascule_wire::bundle::{BundleExport, NewBundleExport, ObservedSite};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 /// What an export builds upon.
 struct Basis {
@@ -266,7 +266,15 @@ impl Carry {
         }
         export.leave_out(&held.into_iter().collect());
         let paths: HashMap<ProjectId, &String> = projects.iter().map(|(path, id)| (*id, path)).collect();
-        for recalled in &listed {
+        // The site matches for itself: it has the advisories, and lifts what they no longer say.
+        let by_findings: HashSet<ReleaseId> = catalogue::store::recalled_for_findings(db)
+            .await?
+            .into_iter()
+            .collect();
+        for recalled in listed
+            .iter()
+            .filter(|listed| !by_findings.contains(&listed.release_id))
+        {
             let Some(path) = paths.get(&recalled.project_id) else {
                 continue;
             };
@@ -279,6 +287,16 @@ impl Carry {
                     export.document(EntryKind::Recall, &name, bytes)?;
                     known.insert(about, digest);
                 }
+            }
+        }
+        let touched: Vec<ReleaseId> = listed.iter().map(|listed| listed.release_id).collect();
+        for (id, record) in self.freight.advisories(&touched).await? {
+            let bytes = self.document(&record).await?;
+            let digest = Digest::of(&bytes);
+            let about = format!("advisory {id}");
+            if known.get(&about) != Some(&digest) {
+                export.document(EntryKind::Advisory, &id.replace(':', "_"), bytes)?;
+                known.insert(about, digest);
             }
         }
         releases.sort();

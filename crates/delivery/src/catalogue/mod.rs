@@ -2,6 +2,7 @@
 //! it was recalled.
 
 pub(crate) mod auto_recall;
+pub(crate) mod findings;
 mod lock;
 pub(crate) mod service;
 pub(crate) mod store;

@@ -1,7 +1,7 @@
 //! What is done to the catalogue: releases enter it and its channels, are approved, are recalled.
 
 use super::{Listed, store, store::Approved};
-use crate::Delivery;
+use crate::{Delivery, plan::Change};
 use bascule_core::{Actor, Caller, Permission, Problem, ProjectId, Result, Scope};
 use bascule_ledger::facts::delivery::{ApprovalGiven, ReleasePromoted, ReleaseRecalled};
 use bascule_planner::{Matcher, Version};
@@ -140,7 +140,11 @@ impl Delivery {
                 team: given.team,
             };
             self.ledger.append(&tx, &caller.actor, &fact).await?;
-            self.replan(&tx).await?;
+            let change = match wanted {
+                Some(("environment", name)) => Change::Site(name),
+                _ => Change::Product(project),
+            };
+            self.replan_for(&tx, change).await?;
             tx.commit().await?;
         }
         Ok(())
@@ -189,6 +193,9 @@ impl Delivery {
     /// the product says, and by approval. Time alone never does: where nothing is seen to be healthy, nothing is
     /// promoted.
     pub(crate) async fn promote(&self, listed: &[Listed], inside: &Channels) -> Result<Promotion> {
+        if listed.is_empty() {
+            return Ok(Promotion::default());
+        }
         let now = self.now();
         let approvals = store::approvals(&self.db).await?;
         let mut served: HashMap<_, Vec<_>> = HashMap::new();
@@ -241,7 +248,7 @@ impl Delivery {
                     reason,
                 };
                 self.ledger.append(&tx, &Actor::system(), &fact).await?;
-                self.replan(&tx).await?;
+                self.replan_for(&tx, Change::Product(release.project_id)).await?;
                 tx.commit().await?;
             }
             told.any = true;

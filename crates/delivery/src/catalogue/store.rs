@@ -3,7 +3,7 @@
 use super::Listed;
 use crate::{ReleaseInfo, product::Relations};
 use bascule_core::{ProjectId, ReleaseId, Timestamp};
-use bascule_store::{Json, Query, Result, Tx, args, row};
+use bascule_store::{Json, Query, Result, ToSql as _, Tx, args, row};
 
 const COLUMNS: &str =
     "release_id, project_id, version, sha, relations, published_at, recall_reason, recall_floor";
@@ -65,10 +65,10 @@ pub(crate) async fn enter(tx: &Tx, release: ReleaseId, channel: &str, at: Timest
     Ok(tx.run(sql, args![release, channel, at]).await? == 1)
 }
 
-/// Calls a release back; `false` where it was before.
+/// Calls a release back; `false` where it was before. A recall for findings, which would be lifted with them, gives way.
 pub(crate) async fn recall(tx: &Tx, release: ReleaseId, reason: &str, floor: &str) -> Result<bool> {
-    let sql = "UPDATE catalogue_release SET recall_reason = $2, recall_floor = $3
-               WHERE release_id = $1 AND recall_reason IS NULL";
+    let sql = "UPDATE catalogue_release SET recall_reason = $2, recall_floor = $3, recall_cause = ''
+               WHERE release_id = $1 AND (recall_reason IS NULL OR recall_cause = 'finding')";
     Ok(tx.run(sql, args![release, reason, floor]).await? == 1)
 }
 
@@ -85,6 +85,17 @@ row! {
 pub(crate) async fn approvals(db: &impl Query) -> Result<Vec<Approved>> {
     let sql = "SELECT project_id, version, scope, team FROM delivery_approval ORDER BY at DESC LIMIT 100000";
     db.all(sql, args![]).await
+}
+
+/// Approvals for the environments of some names.
+pub(crate) async fn approvals_in(db: &impl Query, names: &[String]) -> Result<Vec<Approved>> {
+    let sql = format!(
+        "SELECT project_id, version, scope, team FROM delivery_approval WHERE scope IN ({})
+         ORDER BY at DESC LIMIT 100000",
+        crate::deployment::store::places(names.len())
+    );
+    let scopes = names.iter().map(|name| format!("environment:{name}").to_sql());
+    db.all(&sql, scopes.collect()).await
 }
 
 /// Notes an approval; `false` where it was given before.
@@ -190,4 +201,118 @@ pub(crate) async fn fit_to_lock(
     let mut values = args![channel];
     values.extend(projects.iter().map(bascule_store::ToSql::to_sql));
     db.all(&sql, values).await
+}
+
+row! {
+    /// A finding in a release, as far as it bears on where the release may run.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Found {
+        pub release_id: ReleaseId,
+        pub finding_key: String,
+        pub purl: String,
+        pub project_id: ProjectId,
+        pub version: String,
+        pub advisory: String,
+        pub severity: i64,
+        pub package: String,
+        pub component_version: String,
+        pub fixed: String,
+        pub development: bool,
+        pub set_aside: bool,
+    }
+}
+
+const FOUND: &str = "release_id, finding_key, purl, project_id, version, advisory, severity, package, component_version, \
+    fixed, development, set_aside";
+
+pub(crate) async fn put_finding(tx: &Tx, found: &Found) -> Result<()> {
+    let sql = format!(
+        "INSERT INTO catalogue_finding ({FOUND}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
+         ON CONFLICT (release_id, purl, finding_key) DO UPDATE SET advisory = $6, severity = $7, fixed = $10,
+         development = $11, set_aside = $12"
+    );
+    let values = args![
+        found.release_id,
+        found.finding_key,
+        found.purl,
+        found.project_id,
+        found.version,
+        found.advisory,
+        found.severity,
+        found.package,
+        found.component_version,
+        found.fixed,
+        found.development,
+        found.set_aside
+    ];
+    tx.run(&sql, values).await.map(drop)
+}
+
+pub(crate) async fn drop_finding(tx: &Tx, release: ReleaseId, purl: &str, key: &str) -> Result<()> {
+    let sql = "DELETE FROM catalogue_finding WHERE release_id = $1 AND purl = $2 AND finding_key = $3";
+    tx.run(sql, args![release, purl, key]).await.map(drop)
+}
+
+row! { struct OfRelease { release_id: ReleaseId } }
+
+/// Sets a finding aside in all releases of its project, or lets it count again; the releases.
+pub(crate) async fn set_aside(
+    tx: &Tx,
+    project: ProjectId,
+    key: &str,
+    set_aside: bool,
+) -> Result<Vec<ReleaseId>> {
+    let sql = "UPDATE catalogue_finding SET set_aside = $3 WHERE project_id = $1 AND finding_key = $2";
+    tx.run(sql, args![project, key, set_aside]).await?;
+    let sql = format!(
+        "SELECT DISTINCT release_id FROM catalogue_finding WHERE project_id = $1 AND finding_key = $2 LIMIT {MOST}"
+    );
+    let rows: Vec<OfRelease> = tx.all(&sql, args![project, key]).await?;
+    Ok(rows.into_iter().map(|row| row.release_id).collect())
+}
+
+/// A release's findings, the worst first, and of those the ones that can be mended.
+pub(crate) async fn findings_of(db: &impl Query, release: ReleaseId) -> Result<Vec<Found>> {
+    let sql = format!(
+        "SELECT {FOUND} FROM catalogue_finding WHERE release_id = $1
+         ORDER BY severity DESC, CASE WHEN fixed = '' THEN 1 ELSE 0 END, advisory, purl LIMIT 10000"
+    );
+    db.all(&sql, args![release]).await
+}
+
+/// Findings that count, at or above a severity.
+pub(crate) async fn counting(db: &impl Query, least: i64) -> Result<Vec<Found>> {
+    let sql = format!(
+        "SELECT {FOUND} FROM catalogue_finding WHERE severity >= $1 AND set_aside = FALSE AND development = FALSE
+         ORDER BY severity DESC, advisory LIMIT {MOST}"
+    );
+    db.all(&sql, args![least]).await
+}
+
+/// Calls a release back for its findings.
+pub(crate) async fn recall_for_finding(tx: &Tx, release: ReleaseId, reason: &str) -> Result<()> {
+    let sql = "UPDATE catalogue_release SET recall_reason = $2, recall_floor = '', recall_cause = 'finding'
+               WHERE release_id = $1 AND recall_reason IS NULL";
+    tx.run(sql, args![release, reason]).await.map(drop)
+}
+
+/// Says anew for which findings it was recalled; what was recalled for something else is left.
+pub(crate) async fn say_finding(tx: &Tx, release: ReleaseId, reason: &str) -> Result<()> {
+    let sql =
+        "UPDATE catalogue_release SET recall_reason = $2 WHERE release_id = $1 AND recall_cause = 'finding'";
+    tx.run(sql, args![release, reason]).await.map(drop)
+}
+
+/// Lifts a recall that was for findings; `false` where there is none.
+pub(crate) async fn lift_finding_recall(tx: &Tx, release: ReleaseId) -> Result<bool> {
+    let sql = "UPDATE catalogue_release SET recall_reason = NULL, recall_floor = NULL, recall_cause = ''
+               WHERE release_id = $1 AND recall_reason IS NOT NULL AND recall_cause = 'finding'";
+    Ok(tx.run(sql, args![release]).await? == 1)
+}
+
+/// Releases that were recalled for findings.
+pub(crate) async fn recalled_for_findings(db: &impl Query) -> Result<Vec<ReleaseId>> {
+    let sql = format!("SELECT release_id FROM catalogue_release WHERE recall_cause = 'finding' LIMIT {MOST}");
+    let rows: Vec<OfRelease> = db.all(&sql, args![]).await?;
+    Ok(rows.into_iter().map(|row| row.release_id).collect())
 }

@@ -10,7 +10,8 @@ mod starting;
 use crate::{
     Delivery,
     deployment::{self, Status, desired, instances},
-    fleet::{self, Channel},
+    fleet,
+    plan::Change,
     rollout,
 };
 use bascule_core::{Actor, Result};
@@ -132,7 +133,7 @@ impl Delivery {
             }
             let tx = self.db.begin().await?;
             if instances::set_desired(&tx, instance.id, desired::DRAIN).await? {
-                self.bump(&tx, Channel::Agent).await?;
+                self.tell_agent_at(&tx, instance.environment_id).await?;
                 tx.commit().await?;
             }
         }
@@ -140,17 +141,23 @@ impl Delivery {
     }
 
     async fn find_silent_agents(&self) -> Result<()> {
-        let since = self.now().minus(fleet::AGENT_SILENCE);
-        for agent in fleet::store::silent_agents(&self.db, since).await? {
+        let now = self.now();
+        // What was heard just now may not be written down yet.
+        self.write_signs().await?;
+        // While no server ran nobody could be heard.
+        if now.since(self.started) < fleet::AGENT_SILENCE {
+            return Ok(());
+        }
+        for agent in fleet::store::silent_agents(&self.db, now).await? {
             let tx = self.db.begin().await?;
-            if fleet::store::agent_offline(&tx, agent.id, since).await? {
+            if fleet::store::agent_offline(&tx, agent.id, now).await? {
                 let fact = AgentSeen {
                     agent: agent.id,
                     name: agent.name,
                     online: false,
                 };
                 self.ledger.append(&tx, &Actor::system(), &fact).await?;
-                self.replan(&tx).await?;
+                self.replan_for(&tx, Change::Agent(agent.id)).await?;
                 tx.commit().await?;
             }
         }

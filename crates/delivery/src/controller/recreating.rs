@@ -6,7 +6,6 @@ use crate::{
     Delivery,
     deployment::{self, Deployment, Instance, Status as DeploymentStatus, desired, instances},
     environment::{self, Environment},
-    fleet::Channel,
     product::RolloutPolicy,
     rollout::{
         Cause, Status,
@@ -50,7 +49,9 @@ impl Delivery {
         if opened.is_none() {
             // Nothing is left of what served before.
             drop(tx);
-            return self.start(&pick(&sides.new, Instance::held)).await;
+            return self
+                .start(environment.id, &pick(&sides.new, Instance::held))
+                .await;
         }
         if !deployment::store::expose(&tx, deployment.id, DeploymentStatus::RollingOut, now).await? {
             return Ok(());
@@ -118,7 +119,7 @@ impl Delivery {
             return Ok(());
         }
         instances::start(&tx, &pick(held, Instance::held), now).await?;
-        self.bump(&tx, Channel::Agent).await?;
+        self.tell_agent_at(&tx, rollout.environment_id).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -149,7 +150,7 @@ impl Delivery {
             let tx = self.db.begin().await?;
             if store::set_phase(&tx, rollout, STARTING_OLD, rollout.down_at, now).await? {
                 instances::insert(&tx, &new, now).await?;
-                self.bump(&tx, Channel::Agent).await?;
+                self.tell_agent_at(&tx, rollout.environment_id).await?;
                 tx.commit().await?;
             }
             return Ok(());

@@ -265,7 +265,7 @@ impl Delivery {
             };
             let tx = self.db.begin().await?;
             instances::insert(&tx, &new, now).await?;
-            self.bump(&tx, Channel::Agent).await?;
+            self.tell_agent_at(&tx, rollout.environment_id).await?;
             tx.commit().await?;
         }
         self.move_on(rollout, sides, &plan, false, "").await
@@ -285,7 +285,7 @@ impl Delivery {
             if plan.start.is_empty() {
                 return Ok(());
             }
-            return self.start(&plan.start).await;
+            return self.start(rollout.environment_id, &plan.start).await;
         }
         let stays =
             |i: &Instance| plan.expose.contains(&i.id) || (i.in_service() && !plan.retire.contains(&i.id));
@@ -322,7 +322,7 @@ impl Delivery {
         }
         if forward && !plan.start.is_empty() {
             instances::start(&tx, &plan.start, now).await?;
-            self.bump(&tx, Channel::Agent).await?;
+            self.tell_agent_at(&tx, rollout.environment_id).await?;
         }
         tx.commit().await?;
         Ok(())

@@ -16,7 +16,7 @@ use crate::{
         weight_at,
     },
 };
-use bascule_core::{Actor, Problem, Result, RolloutId, Timestamp};
+use bascule_core::{Actor, EnvironmentId, InstanceId, Problem, Result, RolloutId, Timestamp};
 use bascule_ledger::facts::delivery::RolloutStarted;
 use bascule_store::{Json, Tx};
 use bascule_wire::agent::{InstanceState, Tier};
@@ -124,13 +124,13 @@ impl Delivery {
 
     /// Whether the environment's agent reports.
     pub(super) async fn online(&self, environment: &Environment) -> Result<bool> {
-        let since = self.now().minus(fleet::AGENT_SILENCE);
-        let agents = fleet::store::agents(&self.db).await?;
-        Ok(agents.iter().any(|agent| {
-            Some(agent.id) == environment.agent_id
-                && agent.online
-                && agent.seen_at.is_some_and(|at| at >= since)
-        }))
+        let Some(agent) = environment.agent_id else {
+            return Ok(false);
+        };
+        // What was heard just now may not be written down yet.
+        self.write_signs().await?;
+        let agent = fleet::store::agent(&self.db, agent).await?;
+        Ok(agent.is_some_and(|agent| agent.is_heard(self.now())))
     }
 
     /// Neither a change of state nor a start of the server counts against the release.
@@ -155,7 +155,7 @@ impl Delivery {
                 // What runs is not ended for what nobody could start.
                 _ if !online && !sides.old.is_empty() => Ok(()),
                 Some(_) => self.begin_recreate(environment, deployment, sides, policy).await,
-                None if sides.old.is_empty() => self.start(&all).await,
+                None if sides.old.is_empty() => self.start(environment.id, &all).await,
                 None => Ok(()),
             },
             Strategy::Rolling if serving && policy.max_surge == 0 => {
@@ -163,18 +163,21 @@ impl Delivery {
             }
             Strategy::Rolling if serving => {
                 let batch = usize::try_from(policy.max_surge).unwrap_or(1);
-                self.start(all.get(..batch.min(all.len())).unwrap_or_default())
-                    .await
+                self.start(
+                    environment.id,
+                    all.get(..batch.min(all.len())).unwrap_or_default(),
+                )
+                .await
             }
-            _ => self.start(&all).await,
+            _ => self.start(environment.id, &all).await,
         }
     }
 
     /// Lets instances start whose turn has come.
-    pub(super) async fn start(&self, ids: &[bascule_core::InstanceId]) -> Result<()> {
+    pub(super) async fn start(&self, environment: EnvironmentId, ids: &[InstanceId]) -> Result<()> {
         let tx = self.db.begin().await?;
         instances::start(&tx, ids, self.now()).await?;
-        self.bump(&tx, Channel::Agent).await?;
+        self.tell_agent_at(&tx, environment).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -205,7 +208,7 @@ impl Delivery {
         };
         let tx = self.db.begin().await?;
         instances::insert(&tx, &new, self.now()).await?;
-        self.bump(&tx, Channel::Agent).await?;
+        self.tell_agent_at(&tx, environment.id).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -234,7 +237,7 @@ impl Delivery {
         {
             instances::end(&tx, &pick(&sides.new, |_| true)).await?;
             instances::end(&tx, &pick(&sides.baseline, |_| true)).await?;
-            self.bump(&tx, Channel::Agent).await?;
+            self.tell_agent_at(&tx, environment.id).await?;
             tx.commit().await?;
         }
         Ok(())

@@ -4,8 +4,7 @@ use super::{Deployment, Status, desired, instances, store};
 use crate::{
     Delivery, ReleaseInfo, ReleasePart,
     environment::{self, Environment, tier_name},
-    fleet::Channel,
-    plan,
+    plan::{self, Change},
     product::{self, Product},
     rollout::{
         self,
@@ -319,8 +318,8 @@ impl Delivery {
             previous: deployment.previous_id,
         };
         self.ledger.append(tx, actor, &fact).await?;
-        self.bump(tx, Channel::Agent).await?;
-        self.replan(tx).await?;
+        self.tell_agent_at(tx, environment.id).await?;
+        self.replan_for(tx, Change::Site(&environment.name)).await?;
         Ok(deployment.id)
     }
 
@@ -401,7 +400,7 @@ impl Delivery {
         if status == Status::Succeeded {
             self.queue_hook(tx, environment, deployment, Phase::After).await?;
         }
-        self.replan(tx).await?;
+        self.replan_for(tx, Change::Site(&environment.name)).await?;
         let exposed = deployment.exposed_at.is_some() || status == Status::Succeeded;
         let fact = DeploymentFinished {
             project: deployment.project_id,

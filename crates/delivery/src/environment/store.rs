@@ -84,6 +84,20 @@ pub(crate) async fn declare(
     .map(drop)
 }
 
+row! {
+    /// A product that is declared in an environment.
+    pub(crate) struct Declared {
+        pub name: String,
+        pub project_id: ProjectId,
+    }
+}
+
+/// All that files declare.
+pub(crate) async fn all_declared(db: &impl Query) -> Result<Vec<Declared>> {
+    let sql = "SELECT name, project_id FROM environment WHERE declared = TRUE LIMIT 1000000";
+    db.all(sql, args![]).await
+}
+
 /// Whether a file declares it.
 pub(crate) async fn declared(db: &impl Query, id: EnvironmentId) -> Result<bool> {
     let sql = "SELECT COUNT(*) AS n FROM environment WHERE id = $1 AND declared = TRUE";
@@ -201,4 +215,28 @@ pub(crate) async fn of_projects(
     found.sort_by(|a, b| (&a.project_path, &a.tier).cmp(&(&b.project_path, &b.tier)));
     found.truncate(usize::try_from(limit).unwrap_or(0));
     Ok(found)
+}
+
+row! {
+    struct Running {
+        release_id: ReleaseId,
+        name: String,
+    }
+}
+
+/// Where releases serve.
+pub(crate) async fn running(db: &impl Query, releases: &[ReleaseId]) -> Result<Vec<(ReleaseId, String)>> {
+    let mut all = Vec::new();
+    for some in releases.chunks(200) {
+        let sql = format!(
+            "SELECT DISTINCT d.release_id, e.name FROM environment e JOIN deployment d ON d.id = e.serving_id
+             WHERE d.release_id IN ({}) AND e.pruned_at IS NULL ORDER BY e.name LIMIT 20000",
+            crate::deployment::store::places(some.len())
+        );
+        let rows: Vec<Running> = db
+            .all(&sql, some.iter().map(bascule_store::ToSql::to_sql).collect())
+            .await?;
+        all.extend(rows.into_iter().map(|row| (row.release_id, row.name)));
+    }
+    Ok(all)
 }

@@ -1,17 +1,23 @@
 //! The server's side of agents: who they are, what they say, what they should run.
 
-use super::{AGENT_WAIT, Agent, Channel, OVERTAKEN, SEEN_EVERY, SKEW, store};
+use super::{
+    AGENT_REST, AGENT_SILENCE, AGENT_WAIT, Agent, Channel, OVERTAKEN, SEEN_EVERY, SKEW,
+    signs::{Held, Seen},
+    store,
+};
 use crate::{
     ByteStream, Delivery,
     deployment::{Instance, desired, instances, instances::Wanted, state_name},
+    plan::Change,
     secret::Opened,
 };
 use bascule_core::{Actor, ActorKind, AgentId, Digest, InstanceId, Problem, Result, Timestamp};
 use bascule_ledger::facts::delivery::{AgentEnrolled, AgentSeen, AgentSkewed, InstanceChanged};
-use bascule_store::{Backend, Json, Query as _};
+use bascule_store::Json;
 use bascule_wire::agent::{
     AgentReport, ArtifactSource, DesiredInstance, DesiredState, InstanceReport, InstanceState,
 };
+use bascule_wire::fleet::MemberKind;
 use std::{collections::HashMap, time::Duration};
 
 /// Instances in one report, at most.
@@ -38,7 +44,10 @@ impl Delivery {
         let hash = token_hash(&token);
         let tx = self.db.begin().await?;
         match store::agent_by_name(&tx, name).await? {
-            Some(agent) => store::set_agent_token(&tx, agent.id, &hash).await?,
+            Some(agent) => {
+                store::set_agent_token(&tx, agent.id, &hash).await?;
+                super::certificate_store::forget(&tx, MemberKind::Agent, &agent.id.to_string()).await?;
+            }
             None => {
                 let id = AgentId::new();
                 store::insert_agent(&tx, id, name, &hash, self.now()).await?;
@@ -58,6 +67,7 @@ impl Delivery {
     /// # Errors
     /// The database refused.
     pub async fn agents(&self) -> Result<Vec<Agent>> {
+        self.write_signs().await?;
         Ok(store::agents(&self.db).await?)
     }
 
@@ -68,6 +78,7 @@ impl Delivery {
     }
 
     /// Takes an agent's report, then waits until what it should run is not of revision `known`.
+    #[cfg(test)]
     pub(crate) async fn sync_agent(
         &self,
         agent: &Agent,
@@ -75,9 +86,38 @@ impl Delivery {
         known: i64,
         wait: Duration,
     ) -> Result<DesiredState> {
-        self.take_report(agent, report).await?;
+        let revision = self.hear_agent(agent, report, known, wait).await?;
+        self.desired_of(agent, revision).await
+    }
+
+    /// Takes an agent's report, then waits until what it should run is not of revision `known`; the revision that
+    /// it is of.
+    pub(crate) async fn hear_agent(
+        &self,
+        agent: &Agent,
+        report: &AgentReport,
+        known: i64,
+        wait: Duration,
+    ) -> Result<i64> {
+        // Listened to before it is read: what is told in between is heard.
+        let bell = self.signals.bells.listen(agent.id);
+        let Some(stands) = store::agent_stands(&self.db, agent.id).await? else {
+            return Err(unknown());
+        };
+        let busy = stands.busy > 0;
+        self.take_report(agent, report, busy).await?;
         Box::pin(self.take_task_reports(agent, &report.tasks)).await?;
-        let revision = self.wait_for(Channel::Agent, known, wait.min(AGENT_WAIT)).await?;
+        let wait = wait.min(if busy { AGENT_WAIT } else { rest() });
+        let held = (!wait.is_zero()).then(|| Held::new(self, agent.id, wait));
+        let revision = self
+            .wait_for_agent(agent.id, bell, stands.revision, known, wait)
+            .await?;
+        drop(held);
+        revision.ok_or_else(unknown)
+    }
+
+    /// What an agent should run. Its revision was read before, so that it is never said to be newer than it is.
+    pub(crate) async fn desired_of(&self, agent: &Agent, revision: i64) -> Result<DesiredState> {
         let wanted = instances::wanted_of(&self.db, agent.id).await?;
         let given: Vec<_> = wanted
             .iter()
@@ -96,47 +136,41 @@ impl Delivery {
         })
     }
 
-    /// The present revision, as soon as it is not `known`, or after `wait`.
-    pub(crate) async fn wait_for(&self, channel: Channel, known: i64, wait: Duration) -> Result<i64> {
-        let mut changes = self.signals.of(channel).subscribe();
-        let deadline = tokio::time::Instant::now() + wait;
-        // Another replica's changes are not heard here, only seen.
-        let look = match self.db.engine() {
-            Backend::Sqlite => wait,
-            Backend::Postgres => Duration::from_millis(500),
-        };
-        loop {
-            changes.mark_unchanged();
-            let revision = store::revision(&self.db, channel).await?;
-            let now = tokio::time::Instant::now();
-            if revision != known || now >= deadline || self.signals.stop.is_cancelled() {
-                return Ok(revision);
-            }
-            tokio::select! {
-                _ = changes.changed() => {}
-                () = self.signals.stop.cancelled() => {}
-                () = tokio::time::sleep_until(deadline.min(now + look)) => {}
-            }
-        }
-    }
-
-    async fn take_report(&self, agent: &Agent, report: &AgentReport) -> Result<()> {
+    async fn take_report(&self, agent: &Agent, report: &AgentReport, busy: bool) -> Result<()> {
         if report.instances.len() > INSTANCES || report.tasks.len() > INSTANCES {
             return Err(Problem::too_large(format!(
                 "The report names more than {INSTANCES} instances or tasks."
             )));
         }
         let now = self.now();
-        let said: HashMap<_, _> = report.instances.iter().map(|r| (r.instance, r)).collect();
-        let known = instances::of_agent(&self.db, agent.id).await?;
-        let fresh = agent.online
-            && is_skewed(skew_ms(report, now)) == agent.skewed
-            && agent
-                .seen_at
-                .is_some_and(|at| now.since(at) < SEEN_EVERY && at >= self.started);
-        if fresh && !known.iter().any(|instance| is_news(instance, &said)) {
+        let skew = skew_ms(report, now);
+        let skewed = is_skewed(skew);
+        let content = content(report);
+        // What it said before it says again, and it was told nothing since that would make news of it.
+        let same = agent.online
+            && skewed == agent.skewed
+            && !content.is_empty()
+            && agent.said == content
+            && agent.said_revision == agent.revision
+            && agent.seen_at.is_some_and(|at| at >= self.started);
+        if same && !busy {
+            let seen = Seen {
+                at: now,
+                said_at: report.at,
+                skew_ms: skew,
+                disk_free: i64::try_from(report.disk_free_bytes).unwrap_or(i64::MAX),
+                resources: report.resources.clone(),
+            };
+            let signs = &self.signals.signs;
+            signs.heard(agent.id, Some(seen), now.plus(AGENT_SILENCE));
             return Ok(());
         }
+        // Where something is under way it counts when an instance was named last.
+        if same && agent.seen_at.is_some_and(|at| now.since(at) < SEEN_EVERY) {
+            self.signals.signs.heard(agent.id, None, now.plus(AGENT_SILENCE));
+            return Ok(());
+        }
+        let said: HashMap<_, _> = report.instances.iter().map(|r| (r.instance, r)).collect();
         let tx = self.db.begin().await?;
         if !store::claim_report(&tx, agent.id, report.at, report.at.plus(OVERTAKEN)).await? {
             return Ok(());
@@ -177,8 +211,6 @@ impl Delivery {
             };
             self.ledger.append(&tx, &actor, &fact).await?;
         }
-        let skew = skew_ms(report, now);
-        let skewed = is_skewed(skew);
         if skewed != agent.skewed {
             replan = true;
             let fact = AgentSkewed {
@@ -195,6 +227,7 @@ impl Delivery {
             &instances::cut(&report.version, 100),
             (skew, skewed),
             report,
+            (&content, agent.revision),
             now,
         )
         .await?;
@@ -203,10 +236,10 @@ impl Delivery {
             self.bump(&tx, Channel::Edge).await?;
         }
         if tell_agents {
-            self.bump(&tx, Channel::Agent).await?;
+            self.tell_agent(&tx, agent.id).await?;
         }
         if replan {
-            self.replan(&tx).await?;
+            self.replan_for(&tx, Change::Agent(agent.id)).await?;
         }
         tx.commit().await?;
         Ok(())
@@ -255,10 +288,28 @@ impl Delivery {
     }
 }
 
+/// How long a call hangs at rest. Agents that came back together after a restart do not stay together.
+fn rest() -> Duration {
+    AGENT_REST - Duration::from_secs(10).mul_f64(rand::random::<f64>())
+}
+
 fn unknown() -> Problem {
     Problem::new(401, "agent_unknown", "The token is no agent's.")
         .why("Each agent has a token of its own; a new one replaces the old, and removing the agent ends it.")
         .next("Enrol the agent again.")
+}
+
+/// What a report says, but for what changes all the time, in short.
+fn content(report: &AgentReport) -> String {
+    let what = (
+        &report.version,
+        &report.machine,
+        &report.drivers,
+        &report.instances,
+    );
+    serde_json::to_vec(&what)
+        .map(|bytes| Digest::of(&bytes).hex().to_owned())
+        .unwrap_or_default()
 }
 
 /// An agent's clock against the server's, in milliseconds. The report's way here counts as skew; it is short

@@ -1,5 +1,6 @@
 //! The addresses that agents and edges call.
 
+use super::certificates::Call;
 use crate::Delivery;
 use axum::{
     body::Body as Bytes,
@@ -11,6 +12,7 @@ use bascule_web::{Access, Answer, Body, Failure, MachineKind, Params, PathOf, Ro
 use bascule_wire::{
     agent::{AgentReport, DesiredState, PullSecret},
     edge::{EdgeConfig, ListenerReport, Slice},
+    fleet::{Certified, Myself, Renew},
 };
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
@@ -23,6 +25,8 @@ pub(crate) fn routes() -> Routes<Delivery> {
     Routes::new()
         .api(agent, routes!(sync))
         .api(agent, routes!(artifact))
+        .api(agent, routes!(myself))
+        .api(agent, routes!(renew))
         .api(agent, routes!(pull_secret))
         .api(edge, routes!(config))
         .api(edge, routes!(listeners))
@@ -38,6 +42,20 @@ struct Known {
     /// Seconds to wait for another one.
     #[serde(default)]
     wait: u64,
+}
+
+/// What an agent asks.
+#[derive(Clone, Copy, Debug, Deserialize, IntoParams)]
+struct Asked {
+    /// The revision in force at the caller; 0 at its start.
+    #[serde(default)]
+    revision: i64,
+    /// Seconds to wait for another one.
+    #[serde(default)]
+    wait: u64,
+    /// Answer 204 where there is nothing of another revision.
+    #[serde(default)]
+    brief: bool,
 }
 
 pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Failure> {
@@ -56,20 +74,22 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Failure> {
 
 /// Report what runs; learn what should run.
 #[utoipa::path(
-    post, path = "/api/v1/agent/sync", tag = "agent", params(Known), request_body = AgentReport,
-    responses((status = 200, body = DesiredState), (status = 401, body = Problem))
+    post, path = "/api/v1/agent/sync", tag = "agent", params(Asked), request_body = AgentReport,
+    responses((status = 200, body = DesiredState), (status = 204), (status = 401, body = Problem))
 )]
 async fn sync(
     State(delivery): State<Delivery>,
-    headers: HeaderMap,
-    Params(known): Params<Known>,
+    call: Call,
+    Params(asked): Params<Asked>,
     Body(report): Body<AgentReport>,
-) -> Answer<axum::Json<DesiredState>> {
-    let agent = delivery.agent_of(bearer(&headers)?).await?;
-    let wait = Duration::from_secs(known.wait);
-    Ok(axum::Json(
-        delivery.sync_agent(&agent, &report, known.revision, wait).await?,
-    ))
+) -> Answer<Response> {
+    let agent = delivery.agent_calling(&call).await?;
+    let wait = Duration::from_secs(asked.wait);
+    let revision = delivery.hear_agent(&agent, &report, asked.revision, wait).await?;
+    if asked.brief && revision == asked.revision {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    Ok(axum::Json(delivery.desired_of(&agent, revision).await?).into_response())
 }
 
 /// Fetch an artifact that this agent runs.
@@ -79,10 +99,10 @@ async fn sync(
 )]
 async fn artifact(
     State(delivery): State<Delivery>,
-    headers: HeaderMap,
+    call: Call,
     PathOf(digest): PathOf<String>,
 ) -> Answer<Response> {
-    let agent = delivery.agent_of(bearer(&headers)?).await?;
+    let agent = delivery.agent_calling(&call).await?;
     let digest: Digest = digest
         .parse()
         .map_err(|why: String| Problem::bad_request("bad_digest", why))?;
@@ -96,8 +116,8 @@ async fn artifact(
     post, path = "/api/v1/agent/pull-secret", tag = "agent",
     responses((status = 200, body = PullSecret), (status = 401, body = Problem))
 )]
-async fn pull_secret(State(delivery): State<Delivery>, headers: HeaderMap) -> Answer<axum::Json<PullSecret>> {
-    let agent = delivery.agent_of(bearer(&headers)?).await?;
+async fn pull_secret(State(delivery): State<Delivery>, call: Call) -> Answer<axum::Json<PullSecret>> {
+    let agent = delivery.agent_calling(&call).await?;
     Ok(axum::Json(delivery.new_pull_secret(&agent).await?))
 }
 
@@ -108,10 +128,10 @@ async fn pull_secret(State(delivery): State<Delivery>, headers: HeaderMap) -> An
 )]
 async fn config(
     State(delivery): State<Delivery>,
-    headers: HeaderMap,
+    call: Call,
     Params(known): Params<Known>,
 ) -> Answer<axum::Json<EdgeConfig>> {
-    let edge = delivery.edge_of(bearer(&headers)?).await?;
+    let edge = delivery.edge_calling(&call).await?;
     let wait = Duration::from_secs(known.wait);
     Ok(axum::Json(
         delivery.edge_config(&edge, known.revision, wait).await?,
@@ -125,10 +145,10 @@ async fn config(
 )]
 async fn listeners(
     State(delivery): State<Delivery>,
-    headers: HeaderMap,
+    call: Call,
     Body(reports): Body<Vec<ListenerReport>>,
 ) -> Answer<StatusCode> {
-    delivery.edge_of(bearer(&headers)?).await?;
+    delivery.edge_calling(&call).await?;
     delivery.take_listeners(&reports).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -140,10 +160,33 @@ async fn listeners(
 )]
 async fn counts(
     State(delivery): State<Delivery>,
-    headers: HeaderMap,
+    call: Call,
     Body(slices): Body<Vec<Slice>>,
 ) -> Answer<StatusCode> {
-    let edge = delivery.edge_of(bearer(&headers)?).await?;
+    let edge = delivery.edge_calling(&call).await?;
     delivery.take_counts(&edge, &slices).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Who the agent's token and certificate stand for.
+#[utoipa::path(
+    get, path = "/api/v1/agent/self", tag = "agent",
+    responses((status = 200, body = Myself), (status = 401, body = Problem), (status = 403, body = Problem))
+)]
+async fn myself(State(delivery): State<Delivery>, call: Call) -> Answer<axum::Json<Myself>> {
+    Ok(axum::Json(delivery.who_calls(&call).await?))
+}
+
+/// Get the certificate that follows the one that the call is made with, for a new key.
+#[utoipa::path(
+    post, path = "/api/v1/agent/certificate", tag = "agent", request_body = Renew,
+    responses((status = 201, body = Certified), (status = 403, body = Problem), (status = 422, body = Problem))
+)]
+async fn renew(
+    State(delivery): State<Delivery>,
+    call: Call,
+    Body(asked): Body<Renew>,
+) -> Answer<(StatusCode, axum::Json<Certified>)> {
+    let certified = delivery.renew_certificate(&call, &asked).await?;
+    Ok((StatusCode::CREATED, axum::Json(certified)))
 }

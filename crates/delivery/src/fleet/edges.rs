@@ -18,9 +18,11 @@ use crate::{
     rollout,
 };
 use bascule_core::{DeploymentId, EnvironmentId, Problem, Result};
+use bascule_store::{Backend as Engine, Query as _};
 use bascule_wire::{
     agent::InstanceState,
     edge::{Backend, EdgeConfig, ListenerReport, Route, Slice},
+    fleet::MemberKind,
 };
 use std::{collections::HashMap, time::Duration};
 
@@ -39,6 +41,7 @@ impl Delivery {
         let token = new_token("bedg");
         let tx = self.db.begin().await?;
         store::set_edge(&tx, name, &token_hash(&token), self.now()).await?;
+        super::certificate_store::forget(&tx, MemberKind::Edge, name).await?;
         tx.commit().await?;
         Ok(token)
     }
@@ -66,11 +69,35 @@ impl Delivery {
                 self.wake();
             }
         }
-        let revision = self.wait_for(Channel::Edge, known, wait.min(EDGE_WAIT)).await?;
+        let revision = self.wait_for(known, wait.min(EDGE_WAIT)).await?;
         Ok(EdgeConfig {
             revision,
             routes: self.routes_now().await?,
         })
+    }
+
+    /// The present revision of what edges are told, as soon as it is not `known`, or after `wait`.
+    async fn wait_for(&self, known: i64, wait: Duration) -> Result<i64> {
+        let mut changes = self.signals.edge.subscribe();
+        let deadline = tokio::time::Instant::now() + wait;
+        // Another replica's changes are not heard here, only seen.
+        let look = match self.db.engine() {
+            Engine::Sqlite => wait,
+            Engine::Postgres => Duration::from_millis(500),
+        };
+        loop {
+            changes.mark_unchanged();
+            let revision = store::revision(&self.db, Channel::Edge).await?;
+            let now = tokio::time::Instant::now();
+            if revision != known || now >= deadline || self.signals.stop.is_cancelled() {
+                return Ok(revision);
+            }
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = self.signals.stop.cancelled() => {}
+                () = tokio::time::sleep_until(deadline.min(now + look)) => {}
+            }
+        }
     }
 
     async fn routes_now(&self) -> Result<Vec<Route>> {

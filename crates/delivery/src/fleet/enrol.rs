@@ -3,7 +3,7 @@
 use super::{
     CODE_LIFE, Channel, EDGE_SILENCE,
     agents::{new_token, token_hash},
-    enrol_store as codes, store,
+    certificate_store as certificates, enrol_store as codes, store,
 };
 use crate::{Delivery, deployment::instances};
 use bascule_core::{Actor, ActorKind, AgentId, Caller, Name, Problem, Result};
@@ -11,7 +11,7 @@ use bascule_ledger::facts::delivery::{AgentEnrolled, AgentInvited, AgentRemoved,
 use bascule_store::Json;
 use bascule_wire::{
     agent::MachineFacts,
-    fleet::{Enrol, Enrolled, Member, MemberCode, MemberKind, NewMember},
+    fleet::{Enrol, Enrolled, Member, MemberCode, MemberKind, NewMember, pinned_code, split_code},
 };
 use std::collections::BTreeMap;
 
@@ -45,11 +45,16 @@ impl Delivery {
         };
         self.ledger.append(&tx, &caller.actor, &fact).await?;
         tx.commit().await?;
+        let door = self.door.as_deref();
         Ok(MemberCode {
             name,
             kind: new.kind,
-            code,
+            code: door.map_or_else(
+                || code.clone(),
+                |door| pinned_code(&code, door.authority.fingerprint()),
+            ),
             expires_at,
+            server: door.map(|door| door.url.clone()).unwrap_or_default(),
         })
     }
 
@@ -58,7 +63,7 @@ impl Delivery {
     pub(crate) async fn enrol(&self, asked: &Enrol) -> Result<Enrolled> {
         let now = self.now();
         let tx = self.db.begin().await?;
-        let hash = token_hash(asked.code.trim());
+        let hash = token_hash(split_code(&asked.code).0);
         let Some(code) = codes::by_hash(&tx, &hash).await? else {
             return Err(refused("code_unknown", "The code is not known.").why(
                 "It was mistyped, or a newer one was made for the same name, or its name was removed.",
@@ -87,7 +92,7 @@ impl Delivery {
         }
         let version = instances::cut(&asked.version, 100);
         let machine = bounded(&asked.machine);
-        let token = match asked.kind {
+        let (token, member) = match asked.kind {
             MemberKind::Agent => {
                 let token = new_token("bagt");
                 let id = match store::agent_by_name(&tx, &code.name).await? {
@@ -109,7 +114,7 @@ impl Delivery {
                 let actor = Actor::new(ActorKind::Agent, id, &code.name);
                 self.ledger.append(&tx, &actor, &fact).await?;
                 self.bump(&tx, Channel::Agent).await?;
-                token
+                (token, id.to_string())
             }
             MemberKind::Edge => {
                 let token = new_token("bedg");
@@ -120,13 +125,23 @@ impl Delivery {
                 };
                 let actor = Actor::new(ActorKind::Edge, &code.name, &code.name);
                 self.ledger.append(&tx, &actor, &fact).await?;
-                token
+                (token, code.name.clone())
             }
+        };
+        // The machine before has lost its token; its certificates go too.
+        certificates::forget(&tx, asked.kind, &member).await?;
+        let certificate = match asked.csr.as_str() {
+            "" => None,
+            csr => Some(
+                self.certify(&tx, (asked.kind, &member, &code.name), csr, false)
+                    .await?,
+            ),
         };
         tx.commit().await?;
         Ok(Enrolled {
             name: code.name,
             token,
+            certificate,
         })
     }
 
@@ -213,7 +228,10 @@ impl Delivery {
         let pending = codes::forget(&tx, kind.as_str(), name).await?;
         let (mut environments, mut moved_to) = (0, String::new());
         let found = match kind {
-            MemberKind::Edge => codes::remove_edge(&tx, name).await?,
+            MemberKind::Edge => {
+                certificates::forget(&tx, kind, name).await?;
+                codes::remove_edge(&tx, name).await?
+            }
             MemberKind::Agent => match store::agent_by_name(&tx, name).await? {
                 None => false,
                 Some(agent) => {
@@ -232,6 +250,7 @@ impl Delivery {
                         .filter(|_| environments > 0)
                         .map(|heir| heir.name)
                         .unwrap_or_default();
+                    certificates::forget(&tx, kind, &agent.id.to_string()).await?;
                     codes::remove_agent(&tx, agent.id).await?;
                     true
                 }

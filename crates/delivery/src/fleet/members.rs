@@ -3,15 +3,15 @@
 use crate::Delivery;
 use askama::Template;
 use axum::{
-    Json,
+    Extension, Json,
     extract::State,
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
 use bascule_core::{Permission, Problem};
 use bascule_web::{
-    Access, Answer, Body, Crumb, FormBody, Markup, Params, PathOf, Routes, Section, Ui, Who, icon, routes,
-    when,
+    Access, AgentsDoor, Answer, Body, Crumb, FormBody, Markup, Params, PathOf, Routes, Section, Ui, Who,
+    icon, routes, when,
 };
 use bascule_wire::fleet::{Enrol, Enrolled, Member, MemberCode, MemberKind, NewMember};
 use http::StatusCode;
@@ -86,8 +86,17 @@ async fn remove(
 )]
 async fn enrol(
     State(delivery): State<Delivery>,
+    door: Option<Extension<AgentsDoor>>,
     Body(asked): Body<Enrol>,
 ) -> Answer<(StatusCode, Json<Enrolled>)> {
+    if door.is_some() && asked.csr.is_empty() {
+        return Err(
+            Problem::invalid("csr_missing", "The request for a certificate is missing.")
+                .why("At this address all calls but this one need a certificate.")
+                .next("Enrol by `bascule agent enrol` or `bascule edge`, which make the request.")
+                .into(),
+        );
+    }
     Ok((StatusCode::CREATED, Json(delivery.enrol(&asked).await?)))
 }
 

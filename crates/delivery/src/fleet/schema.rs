@@ -35,3 +35,19 @@ pub(crate) const AGENTS: Migration = Migration {
         );
     ",
 };
+
+/// Certificates of agents and edges. While a member has one, its token counts with it alone.
+pub(crate) const CERTIFICATES: Migration = Migration {
+    id: "delivery-2611-certificates",
+    sql: "
+        CREATE TABLE member_certificate (
+            fingerprint TEXT PRIMARY KEY,
+            kind TEXT NOT NULL,
+            member TEXT NOT NULL,
+            issued_at BIGINT NOT NULL,
+            expires_at BIGINT NOT NULL,
+            seen BOOLEAN NOT NULL DEFAULT FALSE
+        );
+        CREATE INDEX member_certificate_member ON member_certificate (kind, member);
+    ",
+};

@@ -8,7 +8,10 @@ use super::{
 };
 use crate::{
     Delivery,
-    catalogue::{self, service::Channels, store::Approved},
+    catalogue::{
+        self,
+        store::{Approved, Found},
+    },
     fleet,
     site::{self, Site, Suppressed},
 };
@@ -17,8 +20,8 @@ use bascule_planner::{
     Catalogue, Constraint, Environment, Install, Version,
     calendar::Calendar,
     constraint::{
-        Agent, Approval, Capacity, Carried, Channel, ErrorBudget, Health, Incident, Maintenance, Pin, Policy,
-        PolicyVerdict, RolledBack, Suppression,
+        Agent, Approval, Capacity, Carried, Channel, Drill, ErrorBudget, Health, Incident, Maintenance, Pin,
+        Policy, PolicyVerdict, RolledBack, Suppression,
     },
 };
 use std::{
@@ -42,7 +45,7 @@ pub(crate) struct Scene {
 pub(crate) struct World {
     pub catalogue: Catalogue,
     /// By project and version.
-    pub releases: HashMap<(ProjectId, String), ReleaseId>,
+    pub releases: Arc<HashMap<(ProjectId, String), ReleaseId>>,
     pub scenes: Vec<Scene>,
 }
 
@@ -56,100 +59,46 @@ struct Known {
     budgets: HashMap<EnvironmentId, f64>,
     /// The number of an open incident.
     incidents: HashMap<ProjectId, i64>,
+    /// What is practised, by environment.
+    drills: BTreeMap<String, String>,
+    /// Findings that count, where any environment asks.
+    findings: HashMap<ProjectId, Vec<Found>>,
 }
 
 impl Delivery {
     /// Reads everything; changes nothing.
     pub(crate) async fn world(&self) -> Result<World> {
-        self.world_with(None).await
+        self.world_from(None, None).await
     }
 
     /// The same, with declarations in place of those in force.
     pub(super) async fn world_with(&self, proposal: Option<&Proposal>) -> Result<World> {
-        let listed = catalogue::store::all(&self.db).await?;
-        let channels = self.channels().await?;
-        self.world_from(listed, channels, proposal).await
+        self.world_from(None, proposal).await
     }
 
-    /// Reads everything but the releases and their channels, which were read before.
-    pub(crate) async fn world_of(&self, listed: Vec<catalogue::Listed>, channels: Channels) -> Result<World> {
-        self.world_from(listed, channels, None).await
+    /// Reads what plans of the environments of some names are made of, and nothing else.
+    pub(crate) async fn world_in(&self, names: &[String]) -> Result<World> {
+        // No environment is called so; an empty list is none that every engine reads.
+        let none = [String::new()];
+        let names = if names.is_empty() { &none } else { names };
+        self.world_from(Some(names), None).await
     }
 
-    async fn world_from(
-        &self,
-        listed: Vec<catalogue::Listed>,
-        channels: Channels,
-        proposal: Option<&Proposal>,
-    ) -> Result<World> {
-        let mut places = store::places(&self.db).await?;
+    async fn world_from(&self, names: Option<&[String]>, proposal: Option<&Proposal>) -> Result<World> {
+        let shelf = self.shelf().await?;
+        let mut places = match names {
+            Some(names) => store::places_of(&self.db, names).await?,
+            None => store::places(&self.db).await?,
+        };
         self.overlay_reports(&mut places).await?;
         if let Some(proposal) = proposal {
             proposal.apply(&mut places);
         }
-        let mut paths: HashMap<ProjectId, String> = places
-            .iter()
-            .map(|place| (place.project_id, place.project_path.clone()))
-            .collect();
-        let mut by_product: BTreeMap<String, Vec<bascule_planner::Release>> = BTreeMap::new();
-        let mut releases = HashMap::new();
-        let mut one_by_one = BTreeMap::new();
-        for listed in &listed {
-            let path = match paths.get(&listed.project_id) {
-                Some(path) => path.clone(),
-                None => {
-                    let path = self
-                        .ports
-                        .projects
-                        .path(listed.project_id)
-                        .await?
-                        .unwrap_or_default();
-                    paths.insert(listed.project_id, path.clone());
-                    path
-                }
-            };
-            let inside = channels
-                .get(&listed.release_id)
-                .into_iter()
-                .flatten()
-                .cloned()
-                .collect();
-            if let Some(release) = listed.to_release(inside) {
-                releases.insert((listed.project_id, listed.version.clone()), listed.release_id);
-                // The newest release says how the product's versions are taken.
-                let newest = by_product
-                    .get(&path)
-                    .into_iter()
-                    .flatten()
-                    .all(|known| known.version < release.version);
-                if newest {
-                    one_by_one.insert(path.clone(), catalogue::service::one_by_one(listed));
-                }
-                by_product.entry(path).or_default().push(release);
-            }
+        let mut catalogue = shelf.catalogue.clone();
+        if complete(&mut catalogue, &shelf.releases, &places) {
+            self.forget_shelf().await;
         }
-        // What runs but was released before there was a catalogue is known by its version alone.
-        for place in &places {
-            for text in [&place.serving_version, &place.moving_version]
-                .into_iter()
-                .flatten()
-            {
-                let known = releases.contains_key(&(place.project_id, text.clone()));
-                if let (false, Ok(version)) = (known, text.parse::<Version>()) {
-                    let all = by_product.entry(place.project_path.clone()).or_default();
-                    if all.iter().all(|release| release.version != version) {
-                        all.push(bascule_planner::Release::plain(version));
-                    }
-                }
-            }
-        }
-        let mut catalogue = Catalogue::new();
-        catalogue.publish_all(by_product);
-        for (path, one_by_one) in one_by_one {
-            let product = catalogue.product(&path);
-            catalogue.one_by_one(product, one_by_one);
-        }
-        let known = self.known(&places, &catalogue, proposal).await?;
+        let known = self.known(names, &places, &catalogue, proposal).await?;
         let mut by_name: BTreeMap<String, Vec<Place>> = BTreeMap::new();
         for place in places {
             by_name.entry(place.name.clone()).or_default().push(place);
@@ -158,35 +107,37 @@ impl Delivery {
             .into_iter()
             .map(|(name, places)| self.scene(&mut catalogue, &known, &name, places))
             .collect();
-        let bearings = self.bearings(&listed).await?;
+        let bearings = self.bearings(&shelf.ramps).await?;
         for scene in &mut scenes {
             bearings.hold(&catalogue, scene);
             super::waves::hold(&catalogue, scene);
         }
         Ok(World {
             catalogue,
-            releases,
+            releases: shelf.releases.clone(),
             scenes,
         })
     }
 
     async fn known(
         &self,
+        names: Option<&[String]>,
         places: &[Place],
         catalogue: &Catalogue,
         proposal: Option<&Proposal>,
     ) -> Result<Known> {
-        let sites: BTreeMap<String, Site> = match proposal {
-            Some(proposal) => proposal.sites.clone(),
-            None => site::store::all(&self.db)
-                .await?
-                .into_iter()
-                .map(|declared| (declared.name, declared.body.0))
-                .collect(),
+        let sites: BTreeMap<String, Site> = match (proposal, names) {
+            (Some(proposal), _) => proposal.sites.clone(),
+            (None, Some(names)) => by_name(site::store::some(&self.db, names).await?),
+            (None, None) => by_name(site::store::all(&self.db).await?),
         };
         let mut failures: HashMap<EnvironmentId, Vec<PolicyVerdict>> = HashMap::new();
         let declared: HashMap<EnvironmentId, &Place> = places.iter().map(|place| (place.id, place)).collect();
-        for failure in store::failures(&self.db).await? {
+        let failed = match names {
+            Some(names) => store::failures_in(&self.db, names).await?,
+            None => store::failures(&self.db).await?,
+        };
+        for failure in failed {
             // With other variables, or by another driver, it is another try.
             let given = declared
                 .get(&failure.environment_id)
@@ -215,16 +166,34 @@ impl Delivery {
                 budgets.insert(place.id, left);
             }
         }
+        let (approvals, agents) = match names {
+            Some(names) => (
+                catalogue::store::approvals_in(&self.db, names).await?,
+                fleet::store::agents_in(&self.db, names).await?,
+            ),
+            None => (
+                catalogue::store::approvals(&self.db).await?,
+                fleet::store::agents(&self.db).await?,
+            ),
+        };
+        let mut findings: HashMap<ProjectId, Vec<Found>> = HashMap::new();
+        if let Some(least) = sites.values().filter_map(|site| site.findings).min() {
+            for found in catalogue::store::counting(&self.db, least.rank()).await? {
+                findings.entry(found.project_id).or_default().push(found);
+            }
+        }
         Ok(Known {
-            sites,
-            suppressed: site::store::suppressed(&self.db, self.now()).await?,
-            approvals: catalogue::store::approvals(&self.db).await?,
-            failures,
-            agents: fleet::store::agents(&self.db)
+            drills: store::drills(&self.db)
                 .await?
                 .into_iter()
-                .map(|agent| (agent.id, agent))
+                .map(|drill| (drill.environment, format!("{} ({})", drill.number, drill.reason)))
                 .collect(),
+            findings,
+            sites,
+            suppressed: site::store::suppressed(&self.db, self.now()).await?,
+            approvals,
+            failures,
+            agents: agents.into_iter().map(|agent| (agent.id, agent)).collect(),
             budgets,
             incidents: store::incidents(&self.db)
                 .await?
@@ -285,6 +254,41 @@ impl Delivery {
     }
 }
 
+/// What runs and is in no catalogue is known by its version alone; whether there is any.
+fn complete(
+    catalogue: &mut Catalogue,
+    releases: &HashMap<(ProjectId, String), ReleaseId>,
+    places: &[Place],
+) -> bool {
+    let mut any = false;
+    for place in places {
+        for text in [&place.serving_version, &place.moving_version]
+            .into_iter()
+            .flatten()
+        {
+            if releases.contains_key(&(place.project_id, text.clone())) {
+                continue;
+            }
+            let Ok(version) = text.parse::<Version>() else {
+                continue;
+            };
+            let product = catalogue.product(&place.project_path);
+            if catalogue.level(product, &version).is_none() {
+                catalogue.publish(product, bascule_planner::Release::plain(version));
+                any = true;
+            }
+        }
+    }
+    any
+}
+
+fn by_name(declared: Vec<site::Declared>) -> BTreeMap<String, Site> {
+    declared
+        .into_iter()
+        .map(|declared| (declared.name, declared.body.0))
+        .collect()
+}
+
 /// Whether anything newer than what serves was released, so that budgets matter.
 fn newer_exists(catalogue: &Catalogue, place: &Place) -> bool {
     let newest = catalogue
@@ -295,6 +299,27 @@ fn newer_exists(catalogue: &Catalogue, place: &Place) -> bool {
 
 fn version(text: Option<&String>) -> Option<Version> {
     text?.parse().ok()
+}
+
+/// Versions that an environment keeps out for their findings: each by its worst.
+fn findings(known: &Known, site: &Site, place: &Place) -> Vec<PolicyVerdict> {
+    let Some(level) = site.findings else {
+        return Vec::new();
+    };
+    let mut refused: Vec<PolicyVerdict> = Vec::new();
+    let found = known.findings.get(&place.project_id).into_iter().flatten();
+    for found in found.filter(|found| found.severity >= level.rank()) {
+        if let Ok(version) = found.version.parse::<Version>()
+            && refused.iter().all(|known| known.version != version)
+        {
+            refused.push(PolicyVerdict {
+                version,
+                policy: "findings".to_owned(),
+                reason: found.words(),
+            });
+        }
+    }
+    refused
 }
 
 /// All that bears on one product in a declared environment.
@@ -319,9 +344,12 @@ fn constraints(
             reason: install.pin_reason.clone(),
         }));
     }
-    holds.push(Arc::new(Policy {
-        refused: known.failures.get(&place.id).cloned().unwrap_or_default(),
-    }));
+    let mut refused = known.failures.get(&place.id).cloned().unwrap_or_default();
+    refused.extend(findings(known, site, place));
+    holds.push(Arc::new(Policy { refused }));
+    if let Some(drill) = known.drills.get(&site.name) {
+        holds.push(Arc::new(Drill(drill.clone())));
+    }
     if let (Some(from), Some(by)) = (version(place.left_version.as_ref()), &place.left_by) {
         holds.push(Arc::new(RolledBack { from, by: by.clone() }));
     }

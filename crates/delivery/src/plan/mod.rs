@@ -6,12 +6,16 @@ mod api;
 mod assemble;
 mod bearings;
 mod budgets;
+mod change;
 mod checks;
+pub(crate) mod drill;
 mod dry_run;
+mod dues;
 pub(crate) mod pass;
 mod prune;
 mod ramp;
 mod service;
+mod shelf;
 pub(crate) mod store;
 mod veil;
 mod waves;
@@ -20,6 +24,8 @@ pub(crate) mod words;
 
 pub(crate) use api::routes;
 pub(crate) use budgets::Budgets;
+pub(crate) use change::Change;
+pub(crate) use shelf::Shelves;
 
 use bascule_planner::{State, Verdict};
 use bascule_store::{Json, row};

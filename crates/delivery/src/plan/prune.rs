@@ -1,7 +1,7 @@
 //! Taking away what a file no longer declares, where the file asks for it: never more than a share of an
 //! environment at once without a person's word, never outside its windows, never what others there need.
 
-use super::assemble::World;
+use super::{Change, assemble::World};
 use crate::{
     Delivery,
     deployment::instances,
@@ -114,7 +114,7 @@ fn ids(leaving: &[Leaving]) -> Vec<EnvironmentId> {
 impl Delivery {
     /// Takes away what may go, as planned from an epoch; whether something waits. A kill in between costs nothing:
     /// each install is one transaction.
-    pub(super) async fn prune_left(&self, world: &World, mut epoch: i64) -> Result<bool> {
+    pub(super) async fn prune_left(&self, mut epoch: i64) -> Result<bool> {
         let leaving = by_site(store::leaving(&self.db, None).await?);
         let mut notes: BTreeMap<String, Pruning> = store::prunings(&self.db)
             .await?
@@ -125,6 +125,8 @@ impl Delivery {
             return Ok(false);
         }
         let waiting = !leaving.is_empty();
+        let names: Vec<String> = leaving.keys().cloned().collect();
+        let world = self.world_in(&names).await?;
         let staying: BTreeMap<String, i64> = store::staying(&self.db)
             .await?
             .into_iter()
@@ -153,7 +155,7 @@ impl Delivery {
                 continue;
             }
             for one in installs.iter().filter(|one| decision.free.contains(&one.id)) {
-                if needed(world, one, &installs).is_none() {
+                if needed(&world, one, &installs).is_none() {
                     match self.take_away(one, epoch, now).await? {
                         Some(now) => epoch = now,
                         // What it was decided from has changed: the next pass decides anew.
@@ -232,7 +234,7 @@ impl Delivery {
             version: one.version.clone().unwrap_or_default(),
         };
         self.ledger.append(&tx, &Actor::system(), &fact).await?;
-        self.replan(&tx).await?;
+        self.replan_for(&tx, Change::Site(&one.name)).await?;
         let epoch = super::store::epoch(&tx).await?;
         tx.commit().await?;
         tracing::info!(site = %one.name, product = %one.project_path, "what is no longer declared is taken away");
@@ -286,7 +288,7 @@ impl Delivery {
         let world = if leaving.is_empty() {
             None
         } else {
-            Some(self.world().await?)
+            Some(self.world_in(&[name.to_owned()]).await?)
         };
         let helds: Vec<String> = leaving
             .iter()
@@ -348,7 +350,7 @@ impl Delivery {
             };
             self.ledger.append(&tx, &caller.actor, &fact).await?;
         }
-        self.replan(&tx).await?;
+        self.replan_for(&tx, Change::Site(name)).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -1,8 +1,9 @@
 //! The queries about plans.
 
-use super::Stored;
+use super::{Change, Stored};
+use crate::deployment::store::places as marks;
 use bascule_core::{AgentId, DeploymentId, EnvironmentId, IncidentId, ProjectId, Timestamp};
-use bascule_store::{FromRow, Json, Query, Result, Row, ToSql as _, Tx, args, row};
+use bascule_store::{FromRow, Json, Query, Result, Row, ToSql as _, Tx, Value, args, row};
 use std::{collections::BTreeMap, time::Duration};
 
 const COLUMNS: &str = "environment_id, state, current, target, step, why, verdicts, at";
@@ -33,12 +34,18 @@ row! {
     }
 }
 
+/// How an install stands: as the worst of the instances that serve there. One that leaves, and one that stands
+/// beside them to be compared with, say nothing of it. `e` is its environment.
+pub(crate) const WORST: &str =
+    "(SELECT i.state FROM instance i WHERE i.deployment_id = e.serving_id AND i.desired = 'run'
+        AND i.baseline = FALSE AND i.retired_at IS NULL
+      ORDER BY CASE i.state WHEN 'failed' THEN 0 WHEN 'crashed' THEN 1 WHEN 'unhealthy' THEN 2
+        WHEN 'stopped' THEN 3 WHEN 'draining' THEN 5 WHEN 'healthy' THEN 6 ELSE 4 END LIMIT 1)";
+
 const PLACE: &str =
     "e.id, e.project_id, e.project_path, e.name, e.tier, e.declared, e.agent_id, e.serving_id,
                 e.left_version, e.left_by, d.version AS serving_version, d.artifact_size, d.settings,
-                o.version AS moving_version,
-                (SELECT i.state FROM instance i WHERE i.deployment_id = e.serving_id AND i.desired = 'run'
-                 ORDER BY i.id DESC LIMIT 1) AS instance_state";
+                o.version AS moving_version";
 
 const PLACES: &str = "environment e LEFT JOIN deployment d ON d.id = e.serving_id
               LEFT JOIN deployment o ON o.environment_id = e.id AND o.finished_at IS NULL";
@@ -46,7 +53,7 @@ const PLACES: &str = "environment e LEFT JOIN deployment d ON d.id = e.serving_i
 /// All products in all environments, by environment.
 pub(crate) async fn places(db: &impl Query) -> Result<Vec<Place>> {
     let sql = format!(
-        "SELECT {PLACE} FROM {PLACES} WHERE e.pruned_at IS NULL ORDER BY e.name, e.project_path LIMIT {MOST}"
+        "SELECT {PLACE}, {WORST} AS instance_state FROM {PLACES} WHERE e.pruned_at IS NULL ORDER BY e.name, e.project_path LIMIT {MOST}"
     );
     db.all(&sql, args![]).await
 }
@@ -54,9 +61,91 @@ pub(crate) async fn places(db: &impl Query) -> Result<Vec<Place>> {
 /// All products in the environments of one name.
 pub(crate) async fn places_in(db: &impl Query, name: &str) -> Result<Vec<Place>> {
     let sql = format!(
-        "SELECT {PLACE} FROM {PLACES} WHERE e.name = $1 AND e.pruned_at IS NULL ORDER BY e.project_path LIMIT {MOST}"
+        "SELECT {PLACE}, {WORST} AS instance_state FROM {PLACES} WHERE e.name = $1 AND e.pruned_at IS NULL ORDER BY e.project_path LIMIT {MOST}"
     );
     db.all(&sql, args![name]).await
+}
+
+/// All products in the environments of some names, by environment.
+pub(crate) async fn places_of(db: &impl Query, names: &[String]) -> Result<Vec<Place>> {
+    let sql = format!(
+        "SELECT {PLACE}, {WORST} AS instance_state FROM {PLACES} WHERE e.name IN ({}) AND e.pruned_at IS NULL
+         ORDER BY e.name, e.project_path LIMIT {MOST}",
+        marks(names.len())
+    );
+    db.all(&sql, bound(names)).await
+}
+
+fn bound(names: &[String]) -> Vec<Value> {
+    names.iter().map(bascule_store::ToSql::to_sql).collect()
+}
+
+row! {
+    /// The name of environments.
+    pub(crate) struct Named {
+        pub name: String,
+    }
+}
+
+/// The names of all environments.
+pub(crate) async fn names(db: &impl Query) -> Result<Vec<Named>> {
+    let sql = format!("SELECT DISTINCT name FROM environment WHERE pruned_at IS NULL LIMIT {MOST}");
+    db.all(&sql, args![]).await
+}
+
+/// The names of the environments that a product belongs in.
+pub(crate) async fn names_of_project(db: &impl Query, project: ProjectId) -> Result<Vec<Named>> {
+    let sql =
+        format!("SELECT name FROM environment WHERE project_id = $1 AND pruned_at IS NULL LIMIT {MOST}");
+    db.all(&sql, args![project]).await
+}
+
+/// The names of the environments that an agent looks after.
+pub(crate) async fn names_of_agent(db: &impl Query, agent: AgentId) -> Result<Vec<Named>> {
+    let sql = format!(
+        "SELECT DISTINCT name FROM environment WHERE agent_id = $1 AND pruned_at IS NULL LIMIT {MOST}"
+    );
+    db.all(&sql, args![agent]).await
+}
+
+row! {
+    /// A project's path.
+    pub(crate) struct Path {
+        pub project_id: ProjectId,
+        pub project_path: String,
+    }
+}
+
+/// The paths of all projects that have environments.
+pub(crate) async fn paths(db: &impl Query) -> Result<Vec<Path>> {
+    let sql = format!(
+        "SELECT DISTINCT project_id, project_path FROM environment WHERE pruned_at IS NULL LIMIT {MOST}"
+    );
+    db.all(&sql, args![]).await
+}
+
+row! {
+    /// A version of a product.
+    pub(crate) struct Runs {
+        pub project_path: String,
+        pub version: String,
+    }
+}
+
+/// What runs, or is being deployed, and is not in the catalogue.
+pub(crate) async fn unlisted(db: &impl Query) -> Result<Vec<Runs>> {
+    let sql = format!(
+        "SELECT DISTINCT e.project_path, d.version
+         FROM environment e JOIN deployment d ON d.id = e.serving_id
+              LEFT JOIN catalogue_release c ON c.project_id = e.project_id AND c.version = d.version
+         WHERE e.pruned_at IS NULL AND c.release_id IS NULL
+         UNION
+         SELECT DISTINCT e.project_path, o.version
+         FROM environment e JOIN deployment o ON o.environment_id = e.id AND o.finished_at IS NULL
+              LEFT JOIN catalogue_release c ON c.project_id = e.project_id AND c.version = o.version
+         WHERE e.pruned_at IS NULL AND c.release_id IS NULL LIMIT {MOST}"
+    );
+    db.all(&sql, args![]).await
 }
 
 /// A product in an environment with its plan.
@@ -90,7 +179,7 @@ pub(crate) async fn entries(
         None => "",
     };
     let sql = format!(
-        "SELECT {PLACE}, p.environment_id, p.state, p.current, p.target, p.step, p.why, p.verdicts, p.at
+        "SELECT {PLACE}, {WORST} AS instance_state, p.environment_id, p.state, p.current, p.target, p.step, p.why, p.verdicts, p.at
          FROM {PLACES} JOIN plan p ON p.environment_id = e.id
          WHERE (e.name, e.project_path) > ($1, $2) AND e.pruned_at IS NULL {only} ORDER BY e.name, e.project_path LIMIT $3"
     );
@@ -114,6 +203,17 @@ pub(crate) async fn failures(db: &impl Query) -> Result<Vec<Failure>> {
                FROM plan_failure f JOIN environment e ON e.id = f.environment_id
                WHERE e.declared = TRUE ORDER BY f.at DESC LIMIT 100000";
     db.all(sql, args![]).await
+}
+
+/// The same, in the environments of some names.
+pub(crate) async fn failures_in(db: &impl Query, names: &[String]) -> Result<Vec<Failure>> {
+    let sql = format!(
+        "SELECT f.environment_id, f.version, f.reason, f.settings
+         FROM plan_failure f JOIN environment e ON e.id = f.environment_id
+         WHERE e.declared = TRUE AND e.name IN ({}) ORDER BY f.at DESC LIMIT 100000",
+        marks(names.len())
+    );
+    db.all(&sql, bound(names)).await
 }
 
 /// Notes that a version is not to be tried again by a plan, with these variables.
@@ -159,9 +259,43 @@ pub(crate) async fn epoch(db: &impl Query) -> Result<i64> {
     db.count(sql, args![]).await
 }
 
-pub(crate) async fn next_epoch(tx: &Tx) -> Result<()> {
-    let sql = "UPDATE delivery_revision SET value = value + 1 WHERE name = 'plan'";
-    tx.run(sql, args![]).await.map(drop)
+/// Something changes: the epoch goes up, and what it bears on is written down under it.
+pub(crate) async fn changes(tx: &Tx, change: &Change<'_>) -> Result<()> {
+    let sql = "UPDATE delivery_revision SET value = value + 1 WHERE name = 'plan' RETURNING value AS n";
+    let epoch = tx.count(sql, args![]).await?;
+    let sql = "INSERT INTO plan_change (epoch, what) VALUES ($1, $2)";
+    tx.run(sql, args![epoch, change.to_string()]).await?;
+    if change.of_releases() {
+        let sql = "UPDATE delivery_revision SET value = value + 1 WHERE name = 'releases'";
+        tx.run(sql, args![]).await?;
+    }
+    Ok(())
+}
+
+/// The revision of all releases as plans are made of them.
+pub(crate) async fn releases_revision(db: &impl Query) -> Result<i64> {
+    let sql = "SELECT value AS n FROM delivery_revision WHERE name = 'releases'";
+    db.count(sql, args![]).await
+}
+
+row! {
+    /// What changed, and the epoch that it made.
+    pub(crate) struct Changed {
+        pub epoch: i64,
+        pub what: String,
+    }
+}
+
+/// What changed after an epoch.
+pub(crate) async fn changed_since(db: &impl Query, epoch: i64, limit: i64) -> Result<Vec<Changed>> {
+    let sql = "SELECT epoch, what FROM plan_change WHERE epoch > $1 ORDER BY epoch LIMIT $2";
+    db.all(sql, args![epoch, limit]).await
+}
+
+/// What changed up to an epoch was seen.
+pub(crate) async fn forget_changes(tx: &Tx, epoch: i64) -> Result<()> {
+    let sql = "DELETE FROM plan_change WHERE epoch <= $1";
+    tx.run(sql, args![epoch]).await.map(drop)
 }
 
 /// Holds the epoch for this transaction; `false` where it has gone up.
@@ -170,9 +304,14 @@ pub(crate) async fn claim_epoch(tx: &Tx, epoch: i64) -> Result<bool> {
     Ok(tx.run(sql, args![epoch]).await? == 1)
 }
 
-pub(crate) async fn all(db: &impl Query) -> Result<Vec<Stored>> {
-    let sql = format!("SELECT {COLUMNS} FROM plan LIMIT {MOST}");
-    db.all(&sql, args![]).await
+/// The plans of the environments of some names.
+pub(crate) async fn plans_of(db: &impl Query, names: &[String]) -> Result<Vec<Stored>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM plan WHERE environment_id IN (SELECT e.id FROM environment e WHERE e.name IN ({}))
+         LIMIT {MOST}",
+        marks(names.len())
+    );
+    db.all(&sql, bound(names)).await
 }
 
 /// How long what was planned before is kept; the ledger keeps it for good.
@@ -248,4 +387,29 @@ pub(crate) async fn incident_opened(
 pub(crate) async fn incident_over(tx: &Tx, incident: IncidentId) -> Result<()> {
     let sql = "DELETE FROM open_incident WHERE incident_id = $1";
     tx.run(sql, args![incident]).await.map(drop)
+}
+
+row! {
+    /// A drill that runs.
+    pub(crate) struct RunningDrill {
+        pub number: i64,
+        pub environment: String,
+        pub reason: String,
+    }
+}
+
+pub(crate) async fn drills(db: &impl Query) -> Result<Vec<RunningDrill>> {
+    let sql = "SELECT number, environment, reason FROM running_drill ORDER BY number LIMIT 10000";
+    db.all(sql, args![]).await
+}
+
+pub(crate) async fn drill_started(tx: &Tx, number: i64, environment: &str, reason: &str) -> Result<()> {
+    let sql =
+        "INSERT INTO running_drill (number, environment, reason) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING";
+    tx.run(sql, args![number, environment, reason]).await.map(drop)
+}
+
+pub(crate) async fn drill_over(tx: &Tx, number: i64) -> Result<()> {
+    let sql = "DELETE FROM running_drill WHERE number = $1";
+    tx.run(sql, args![number]).await.map(drop)
 }

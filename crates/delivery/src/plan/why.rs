@@ -23,7 +23,7 @@ impl Delivery {
         let version: Version = version.parse().map_err(|bad| {
             Problem::invalid("bad_version", format!("{bad}.")).next("Name a version such as 1.1.0.")
         })?;
-        let world = self.world().await?;
+        let world = self.world_in(&[site.to_owned()]).await?;
         let visible = self.visible(caller).await?;
         let seen = |project: &ProjectId| visible.as_ref().is_none_or(|all| all.contains(project));
         let scene = world
@@ -144,7 +144,7 @@ impl Delivery {
         let Ok(wanted) = version.parse::<Version>() else {
             return Ok(());
         };
-        let world = self.world().await?;
+        let world = self.world_in(std::slice::from_ref(&environment.name)).await?;
         let Some(scene) = world
             .scenes
             .iter()

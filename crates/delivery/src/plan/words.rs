@@ -49,6 +49,11 @@ pub(super) fn drift(scene: &Scene, place: &store::Place) -> Vec<String> {
         .collect()
 }
 
+/// Whether the version that runs was recalled and has to stay for now.
+fn runs_recalled(planned: &Planned) -> bool {
+    planned.target == planned.current
+}
+
 /// A plan in words.
 pub(super) fn told(
     world: &World,
@@ -63,6 +68,9 @@ pub(super) fn told(
     let step = text(planned.step.as_ref().map(|step| &step.to));
     let about = |version: &Version| explainer.explain(key, version).sentence;
     let why = match (planned.state, &planned.step, &planned.target) {
+        (State::Blocked, None, _) if runs_recalled(planned) => {
+            explainer.stays_recalled(key).unwrap_or_default()
+        }
         (State::UpToDate, _, Some(version)) => {
             let newest = world
                 .catalogue

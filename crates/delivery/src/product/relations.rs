@@ -5,6 +5,7 @@ use super::ProductError;
 use super::values::{Fields, duration, list, text, whole};
 use super::yaml::{Node, Value, cut, error};
 use bascule_planner::{Matcher, Version};
+use bascule_wire::advisory::Severity;
 use serde::{Deserialize, Serialize};
 
 type Read<T> = Result<T, ProductError>;
@@ -58,11 +59,28 @@ pub struct ChannelRule {
 }
 
 /// When a release of the product is recalled by itself.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AutoRecall {
     /// Once it was rolled back in so many environments; 0: never.
     #[serde(default)]
     pub rolled_back: u32,
+    /// Once it has a finding of this severity or worse that nobody set aside; `None`: never.
+    #[serde(default = "usual_advisory")]
+    pub advisory: Option<Severity>,
+}
+
+impl Default for AutoRecall {
+    fn default() -> Self {
+        Self {
+            rolled_back: 0,
+            advisory: usual_advisory(),
+        }
+    }
+}
+
+#[allow(clippy::unnecessary_wraps, reason = "the field's type")]
+const fn usual_advisory() -> Option<Severity> {
+    Some(Severity::Critical)
 }
 
 /// What a product says of others and of its way.
@@ -124,12 +142,32 @@ fn auto_recall(node: Option<Node>) -> Read<AutoRecall> {
     let Some(node) = node else {
         return Ok(AutoRecall::default());
     };
-    let mut fields = Fields::of(node, "recall", &["rolled_back"])?;
-    let rolled_back = fields.need("rolled_back", "how many environments: `rolled_back: 2`")?;
-    let count = whole(&rolled_back, "rolled_back", 1, 10_000)?;
+    let mut fields = Fields::of(node, "recall", &["rolled_back", "advisory"])?;
+    let count = fields
+        .take("rolled_back")
+        .map_or(Ok(0), |n| whole(&n, "rolled_back", 1, 10_000))?;
     Ok(AutoRecall {
         rolled_back: u32::try_from(count).unwrap_or(u32::MAX),
+        advisory: fields
+            .take("advisory")
+            .map_or(Ok(usual_advisory()), |n| level(&n, "advisory"))?,
     })
+}
+
+/// A severity from which on something happens, or `never`.
+pub(crate) fn level(node: &Node, what: &str) -> Read<Option<Severity>> {
+    let word = text(node, what, 20)?;
+    if word == "never" {
+        return Ok(None);
+    }
+    match word.parse() {
+        Ok(severity) if severity != Severity::Unknown => Ok(Some(severity)),
+        _ => Err(error(
+            node.at,
+            format!("{what} cannot be `{}`", cut(&word)),
+            "critical, high, medium, low, never",
+        )),
+    }
 }
 
 fn dependencies(node: Option<Node>) -> Read<Vec<Dependency>> {

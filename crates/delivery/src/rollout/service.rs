@@ -389,7 +389,7 @@ impl Delivery {
                 self.leave(tx, &sides.baseline, now).await?;
             }
         }
-        self.bump(tx, Channel::Agent).await?;
+        self.tell_agent_at(tx, rollout.environment_id).await?;
         self.finish_facts(
             tx,
             actor,
@@ -410,9 +410,9 @@ impl Delivery {
             let revision = self.bump(tx, Channel::Edge).await?;
             instances::retire(tx, &met, now, revision).await?;
         }
-        if !unmet.is_empty() {
+        if let (Some(one), false) = (instances.first(), unmet.is_empty()) {
             instances::end(tx, &unmet).await?;
-            self.bump(tx, Channel::Agent).await?;
+            self.tell_agent_at(tx, one.environment_id).await?;
         }
         Ok(())
     }

@@ -129,6 +129,7 @@ fn fields(old: &Site, new: &Site) -> Vec<Field> {
             format!("{} %", old.budget_percent),
             format!("{} %", new.budget_percent),
         ),
+        ("findings", findings(old), findings(new)),
         ("drift", drift(old.heal), drift(new.heal)),
         ("prune", yes(old.prune), yes(new.prune)),
         (
@@ -137,6 +138,13 @@ fn fields(old: &Site, new: &Site) -> Vec<Field> {
             format!("{} %", new.prune_limit_percent),
         ),
     ]
+}
+
+fn findings(site: &Site) -> String {
+    let level = site
+        .findings
+        .map(|level| format!("{level} and worse are kept out"));
+    level.unwrap_or_else(|| "let in".to_owned())
 }
 
 fn driver(driver: Option<Driver>) -> String {

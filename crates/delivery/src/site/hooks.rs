@@ -6,7 +6,6 @@ use crate::{
     Delivery,
     deployment::{Deployment, Status, instances},
     environment::{self, Environment},
-    fleet::Channel,
     task::{self, Task},
 };
 use bascule_core::{Actor, Problem, Result, TaskId};
@@ -110,7 +109,7 @@ impl Delivery {
             teams: Vec::new(),
         };
         self.ledger.append(tx, &system, &fact).await?;
-        self.bump(tx, Channel::Agent).await?;
+        self.tell_agent_at(tx, hook.environment_id).await?;
         Ok(true)
     }
 
@@ -134,7 +133,7 @@ impl Delivery {
                 return Ok(());
             }
             self.first_instances(&tx, environment, deployment, now).await?;
-            self.bump(&tx, Channel::Agent).await?;
+            self.tell_agent_at(&tx, environment.id).await?;
         } else {
             let how = match (hook.exit_code, hook.message.trim()) {
                 (Some(code), _) => format!("it ended with exit code {code}"),

@@ -23,7 +23,7 @@ use crate::product::image::DRIVERS;
 use bascule_core::Timestamp;
 use bascule_planner::calendar::{Calendar, WindowSpec};
 use bascule_store::{Json, row};
-use bascule_wire::agent::Driver;
+use bascule_wire::{advisory::Severity, agent::Driver};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -66,6 +66,9 @@ pub struct Site {
     pub approvals: Vec<String>,
     /// Least share of the error budget that a change needs, in percent; 0: none.
     pub budget_percent: u8,
+    /// Releases with a finding of this severity or worse are kept out; `None`: none is.
+    #[serde(default)]
+    pub findings: Option<Severity>,
     /// Whether what differs from the declaration is put right by itself.
     pub heal: bool,
     /// Variables of everything here; they win over the product's own.

@@ -8,7 +8,7 @@ use super::{
 use crate::product::{
     Position, STABLE_CHANNEL,
     image::driver,
-    relations::{product_path, word, yes},
+    relations::{level, product_path, word, yes},
     values::{Fields, duration, list, text, variables, whole},
     yaml::{self, Node, error},
 };
@@ -62,6 +62,7 @@ const KEYS: &[&str] = &[
     "holidays",
     "approvals",
     "budget",
+    "findings",
     "drift",
     "variables",
     "prune",
@@ -117,6 +118,9 @@ fn read(file: &str, bytes: &[u8]) -> Read<Site> {
         budget_percent: budget
             .map_or(Ok(0), |n| whole(&n, "budget", 0, 100))
             .map(|percent| u8::try_from(percent).unwrap_or(100))?,
+        findings: fields
+            .take("findings")
+            .map_or(Ok(None), |n| level(&n, "findings"))?,
         heal: heal(fields.take("drift").as_ref())?,
         variables: environment_variables(fields.take("variables"), "variables")?,
         prune: flag(fields.take("prune"), "prune")?,

@@ -1,11 +1,14 @@
 //! Bringing declared sites into force: on a push to the environments project, all of a commit or nothing of it.
 
 use super::{FILE_BYTES, FOLDER, SITES, Site, Suppressed, parse, store};
-use crate::{Delivery, environment};
+use crate::{Delivery, environment, fleet::Channel, plan::Change};
 use bascule_core::{Actor, Caller, Problem, ProjectId, Result, Timestamp};
 use bascule_ledger::facts::delivery::{SiteDeclared, SiteRefused, SuppressionChanged};
 use bascule_store::{Json, Tx};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+/// Files that are read together, and environments that are told of one by one.
+const AT_ONCE: usize = 100;
 
 /// What a person opens a suppression window by.
 pub(crate) const BY_HAND: &str = "hand";
@@ -37,19 +40,35 @@ impl Delivery {
             return Ok(Err(format!("more than {SITES} environments are declared")));
         }
         let mut sites = Vec::new();
-        for path in paths {
-            let bytes = match self.ports.files.read(project, sha, &path, FILE_BYTES).await {
-                Ok(Some(bytes)) => bytes,
-                Ok(None) => continue,
-                Err(problem) if problem.status == 413 => return Ok(Err(format!("{path} is too large"))),
+        for some in paths.chunks(AT_ONCE) {
+            let read = match self.ports.files.read_some(project, sha, some, FILE_BYTES).await {
+                Ok(read) => read,
+                Err(problem) if problem.status == 413 => {
+                    return Ok(Err(self.too_large(project, sha, some).await?));
+                }
                 Err(problem) => return Err(problem),
             };
-            match parse(&path, &bytes) {
-                Ok(site) => sites.push(site),
-                Err(fault) => return Ok(Err(fault.to_string())),
+            for (path, bytes) in some.iter().zip(read) {
+                match bytes.map(|bytes| parse(path, &bytes)) {
+                    Some(Ok(site)) => sites.push(site),
+                    Some(Err(fault)) => return Ok(Err(fault.to_string())),
+                    None => {}
+                }
             }
         }
         Ok(Ok(sites))
+    }
+
+    /// Which of some files is too large.
+    async fn too_large(&self, project: ProjectId, sha: &str, paths: &[String]) -> Result<String> {
+        for path in paths {
+            match self.ports.files.read(project, sha, path, FILE_BYTES).await {
+                Err(problem) if problem.status == 413 => return Ok(format!("{path} is too large")),
+                Err(problem) => return Err(problem),
+                Ok(_) => {}
+            }
+        }
+        Ok("a file is too large".to_owned())
     }
 
     /// Brings a commit's declarations into force. Idempotent: what is in force already is left.
@@ -99,26 +118,49 @@ impl Delivery {
                 return Ok(());
             }
         };
-        // All of them are set free first: what is still declared is declared again in the same transaction.
-        for name in before.keys().chain(sites.iter().map(|site| &site.name)) {
+        // Of thousands that are declared few are touched by a push.
+        let stands = stands(&tx).await?;
+        let changed: Vec<&Site> = sites
+            .iter()
+            .filter(|site| before.get(&site.name) != Some(*site) || !all_stand(&stands, site, &products))
+            .collect();
+        let there: HashSet<&str> = sites.iter().map(|site| site.name.as_str()).collect();
+        let gone: Vec<&String> = before
+            .keys()
+            .filter(|name| !there.contains(name.as_str()))
+            .collect();
+        // They are set free first: what is still declared is declared again in the same transaction.
+        for name in gone.iter().copied().chain(changed.iter().map(|site| &site.name)) {
             environment::store::undeclare(&tx, name, now).await?;
         }
-        for site in &sites {
+        for site in &changed {
             let known = before.get(&site.name);
             self.declare(&tx, project, sha, None, site, known, &products)
                 .await?;
         }
-        for name in before
-            .keys()
-            .filter(|name| sites.iter().all(|site| site.name != **name))
-        {
+        for name in &gone {
             store::remove(&tx, name, now).await?;
             let fact = declared(project, sha, name, 0, true);
             self.ledger.append(&tx, &Actor::system(), &fact).await?;
         }
         self.note_unknown(&tx, project, &sites, &products, now).await?;
-        self.bump(&tx, crate::fleet::Channel::Edge).await?;
-        self.replan(&tx).await?;
+        self.bump(&tx, Channel::Edge).await?;
+        // Another agent is to run it: the one before has to end what it runs.
+        let moved = |site: &&Site| {
+            let before = before.get(&site.name);
+            before
+                .is_some_and(|before| before.agent != site.agent || before.disconnected != site.disconnected)
+        };
+        if changed.iter().any(moved) {
+            self.bump(&tx, Channel::Agent).await?;
+        }
+        if changed.len() + gone.len() > AT_ONCE {
+            self.replan(&tx).await?;
+        } else {
+            for name in gone.into_iter().chain(changed.into_iter().map(|site| &site.name)) {
+                self.replan_for(&tx, Change::Site(name)).await?;
+            }
+        }
         tx.commit().await?;
         Ok(())
     }
@@ -192,7 +234,7 @@ impl Delivery {
             open: true,
         };
         self.ledger.append(&tx, &caller.actor, &fact).await?;
-        self.replan(&tx).await?;
+        self.replan_for(&tx, change_of(site)).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -217,7 +259,7 @@ impl Delivery {
             open: false,
         };
         self.ledger.append(&tx, &caller.actor, &fact).await?;
-        self.replan(&tx).await?;
+        self.replan_for(&tx, change_of(site)).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -246,6 +288,40 @@ impl Delivery {
             let Json(site) = declared.body;
             site
         }))
+    }
+}
+
+/// What is declared in each environment.
+async fn stands(tx: &Tx) -> Result<HashMap<String, HashSet<ProjectId>>> {
+    let mut stands: HashMap<String, HashSet<ProjectId>> = HashMap::new();
+    for row in environment::store::all_declared(tx).await? {
+        stands.entry(row.name).or_default().insert(row.project_id);
+    }
+    Ok(stands)
+}
+
+/// Whether just what a file declares is declared, as far as it exists.
+fn all_stand(
+    stands: &HashMap<String, HashSet<ProjectId>>,
+    site: &Site,
+    products: &BTreeMap<String, ProjectId>,
+) -> bool {
+    let should: HashSet<ProjectId> = site
+        .installs
+        .iter()
+        .filter_map(|install| products.get(&install.product).copied())
+        .collect();
+    stands
+        .get(&site.name)
+        .map_or(should.is_empty(), |stand| *stand == should)
+}
+
+/// What a suppression window bears on.
+fn change_of(site: &str) -> Change<'_> {
+    if site == "*" {
+        Change::Everything
+    } else {
+        Change::Site(site)
     }
 }
 

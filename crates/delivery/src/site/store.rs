@@ -15,6 +15,16 @@ pub(crate) async fn all(db: &impl Query) -> Result<Vec<Declared>> {
     db.all(&sql, args![]).await
 }
 
+/// Some sites that are declared.
+pub(crate) async fn some(db: &impl Query, names: &[String]) -> Result<Vec<Declared>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM site WHERE removed_at IS NULL AND name IN ({}) LIMIT 5000",
+        crate::deployment::store::places(names.len())
+    );
+    db.all(&sql, names.iter().map(bascule_store::ToSql::to_sql).collect())
+        .await
+}
+
 pub(crate) async fn get(db: &impl Query, name: &str) -> Result<Option<Declared>> {
     let sql = format!("SELECT {COLUMNS} FROM site WHERE name = $1 AND removed_at IS NULL");
     db.one(&sql, args![name]).await

@@ -1,7 +1,7 @@
 //! Products that a declaration names and that do not exist: they are said, and installed once they do.
 
 use super::{Site, store};
-use crate::{Delivery, environment};
+use crate::{Delivery, environment, plan::Change};
 use bascule_core::{Actor, Caller, ProjectId, Result, Timestamp};
 use bascule_ledger::facts::delivery::SiteIncomplete;
 use bascule_store::Tx;
@@ -109,7 +109,9 @@ impl Delivery {
             self.ledger.append(&tx, &Actor::system(), &fact).await?;
         }
         self.bump(&tx, crate::fleet::Channel::Edge).await?;
-        self.replan(&tx).await?;
+        for name in touched.keys() {
+            self.replan_for(&tx, Change::Site(name)).await?;
+        }
         tx.commit().await?;
         Ok(())
     }

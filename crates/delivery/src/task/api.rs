@@ -1,6 +1,6 @@
 //! The JSON API of tasks, and the address at which agents leave their output.
 
-use crate::{Delivery, api::bounded, fleet::api::bearer};
+use crate::{Delivery, api::bounded, fleet::certificates::Call};
 use axum::{
     Json,
     body::Bytes,
@@ -10,7 +10,7 @@ use axum::{
 use bascule_core::{Permission, Problem, TaskId};
 use bascule_web::{Access, Answer, Body, InProject, MachineKind, Params, PathOf, Routes, Who, routes};
 use bascule_wire::task::{NewTask, OutputAt, Task, TaskApproval};
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -153,12 +153,12 @@ async fn cancel(
 )]
 async fn add_output(
     State(delivery): State<Delivery>,
-    headers: HeaderMap,
+    call: Call,
     PathOf(id): PathOf<String>,
     Params(from): Params<Offset>,
     body: Bytes,
 ) -> Answer<Json<OutputAt>> {
-    let agent = delivery.agent_of(bearer(&headers)?).await?;
+    let agent = delivery.agent_calling(&call).await?;
     let id: TaskId = id.parse().map_err(|_| Problem::not_found("task"))?;
     Ok(Json(
         delivery.add_task_output(&agent, id, from.offset, &body).await?,

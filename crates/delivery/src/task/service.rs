@@ -5,11 +5,7 @@ use super::{
     store::{self, Wanted},
 };
 use crate::{
-    Delivery, deployment,
-    deployment::instances::cut,
-    environment::Environment,
-    fleet::{Agent, Channel},
-    secret::Opened,
+    Delivery, deployment, deployment::instances::cut, environment::Environment, fleet::Agent, secret::Opened,
 };
 use bascule_core::{Actor, ActorKind, Caller, Digest, Problem, ProjectId, Result, TaskId, Timestamp};
 use bascule_ledger::facts::task::{TaskApproved, TaskCancelled, TaskFinished, TaskRequested, TaskStarted};
@@ -97,7 +93,7 @@ impl Delivery {
             teams: task.teams.0.clone(),
         };
         self.ledger.append(&tx, &caller.actor, &fact).await?;
-        self.bump(&tx, Channel::Agent).await?;
+        self.tell_agent_at(&tx, task.environment_id).await?;
         tx.commit().await?;
         Ok(task.id)
     }
@@ -161,7 +157,7 @@ impl Delivery {
         let given = store::approvals(&tx, &[id]).await?;
         let all = |team: &String| given.iter().any(|approved| approved.team == *team);
         if task.teams.0.iter().all(all) && store::queue(&tx, id, self.now()).await? {
-            self.bump(&tx, Channel::Agent).await?;
+            self.tell_agent_at(&tx, task.environment_id).await?;
         }
         tx.commit().await?;
         Ok(())
@@ -188,7 +184,7 @@ impl Delivery {
             self.end_task(&tx, &caller.actor, &Told::of(&task), status::CANCELLED, None, "")
                 .await?;
         }
-        self.bump(&tx, Channel::Agent).await?;
+        self.tell_agent_at(&tx, task.environment_id).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -297,7 +293,7 @@ impl Delivery {
             if let Some(to) = to {
                 self.end_task(&tx, &actor, &task, to, report.exit_code, &message)
                     .await?;
-                self.bump(&tx, Channel::Agent).await?;
+                self.tell_agent(&tx, agent.id).await?;
             }
             tx.commit().await?;
         }

@@ -1,4 +1,5 @@
 use super::*;
+use bascule_core::Clock as _;
 use bascule_core::InstanceRole;
 use bascule_wire::{
     agent::MachineFacts,
@@ -28,6 +29,7 @@ fn with(code: &str, kind: MemberKind) -> Enrol {
             host_name: "site-7".into(),
             ..MachineFacts::default()
         },
+        csr: String::new(),
     }
 }
 
@@ -215,4 +217,99 @@ async fn a_wrong_clock_is_told_once_and_once_when_it_is_right_again() {
         world.kinds("agent.skewed").await[1..],
         ["the clock of the agent local is right again"]
     );
+}
+
+/// A world whose agents have a door of their own.
+async fn with_door() -> (World, Delivery) {
+    let world = World::new().await;
+    let life = Duration::from_secs(30 * 86_400);
+    let authority = fleet::authority::Authority::generate(life, world.clock.now()).unwrap();
+    let door = crate::Door {
+        authority,
+        url: "https://agents.example.org:8443".into(),
+    };
+    let delivery = world.delivery.clone().with_door(std::sync::Arc::new(door));
+    (world, delivery)
+}
+
+fn request() -> String {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::default();
+    params.serialize_request(&key).unwrap().pem().unwrap()
+}
+
+fn call(token: &str, certificate: &str) -> fleet::certificates::Call {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let body: String = certificate
+        .lines()
+        .filter(|line| !line.starts_with('-'))
+        .collect();
+    fleet::certificates::Call {
+        token: token.into(),
+        door: Some(bascule_web::AgentsDoor {
+            certificate: Some(Digest::of(&STANDARD.decode(body).unwrap())),
+        }),
+    }
+}
+
+#[tokio::test]
+async fn a_certificate_lives_a_month_and_the_next_one_voids_it() {
+    let (world, delivery) = with_door().await;
+    let code = delivery
+        .invite(&admin(), &new("site-7", MemberKind::Agent))
+        .await
+        .unwrap();
+    assert_eq!(code.server, "https://agents.example.org:8443");
+    let asked = Enrol {
+        csr: request(),
+        ..with(&code.code, MemberKind::Agent)
+    };
+    let bad = Enrol {
+        csr: "rubbish".into(),
+        ..asked.clone()
+    };
+    let refused = delivery.enrol(&bad).await.unwrap_err();
+    assert_eq!(refused.code, "bad_certificate_request");
+    // The code was not used up by that.
+    let enrolled = delivery.enrol(&asked).await.unwrap();
+    let (token, first) = (enrolled.token, enrolled.certificate.unwrap());
+    assert_eq!(first.life_seconds, 30 * 86_400);
+    let old = call(&token, &first.certificate);
+    assert_eq!(delivery.who_calls(&old).await.unwrap().name, "site-7");
+
+    world.clock.advance(Duration::from_secs(20 * 86_400));
+    let renew = bascule_wire::fleet::Renew {
+        kind: MemberKind::Agent,
+        csr: request(),
+    };
+    let next = delivery.renew_certificate(&old, &renew).await.unwrap();
+    let next = call(&token, &next.certificate);
+    // An answer that was lost locks nobody out: the old one counts until the new one is shown.
+    assert!(delivery.who_calls(&old).await.is_ok());
+    assert!(delivery.who_calls(&next).await.is_ok());
+    assert_eq!(
+        delivery.who_calls(&old).await.unwrap_err().code,
+        "certificate_void"
+    );
+    world.clock.advance(Duration::from_secs(31 * 86_400));
+    let refused = delivery.who_calls(&next).await.unwrap_err();
+    assert_eq!((refused.status, refused.code.as_str()), (403, "certificate_void"));
+    assert!(refused.why.contains("renewed in time"));
+
+    // Without a listener of their own no certificates are issued, and codes name no authority.
+    let code = world
+        .delivery
+        .invite(&admin(), &new("site-8", MemberKind::Agent))
+        .await
+        .unwrap();
+    assert!(code.server.is_empty() && !code.code.contains('.'));
+    let asked = Enrol {
+        csr: request(),
+        ..with(&code.code, MemberKind::Agent)
+    };
+    assert_eq!(
+        world.delivery.enrol(&asked).await.unwrap_err().code,
+        "no_authority"
+    );
+    assert_eq!(world.kinds("agent.certified").await.len(), 2);
 }

@@ -5,6 +5,8 @@ mod catalogue;
 mod drivers;
 mod enrol;
 mod environments;
+mod findings;
+mod hub;
 mod life;
 mod plans;
 mod plans_hold;
@@ -329,12 +331,6 @@ impl World {
     /// All that the agent is told.
     async fn desired(&self) -> bascule_wire::agent::DesiredState {
         self.agent_turn().await
-    }
-
-    async fn revision(&self) -> i64 {
-        fleet::store::revision(&self.delivery.db, fleet::Channel::Agent)
-            .await
-            .unwrap()
     }
 
     fn report(&self, instances: &[InstanceReport]) -> AgentReport {

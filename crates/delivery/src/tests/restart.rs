@@ -90,11 +90,12 @@ async fn the_loop_drives_and_ends_when_told() {
         .await
         .expect("the loop takes it to staging");
     // A call that hangs ends with the loop, so that the server can stop.
-    let revision = world.revision().await;
+    let agent = world.delivery.agent_of(&world.agent).await.unwrap();
     let delivery = world.delivery.clone();
     let hanging = tokio::spawn(async move {
+        let (bell, known) = (delivery.signals.bells.listen(agent.id), agent.revision);
         delivery
-            .wait_for(fleet::Channel::Agent, revision, Duration::from_secs(60))
+            .wait_for_agent(agent.id, bell, known, known, Duration::from_secs(60))
             .await
     });
     stop.cancel();

@@ -222,7 +222,8 @@ async fn play() -> Vec<String> {
             let db = &play.world.delivery.db;
             let places = crate::plan::store::places(db).await.unwrap();
             let declared: Vec<_> = places.iter().filter(|place| place.declared).collect();
-            let plans = crate::plan::store::all(db).await.unwrap();
+            let names: Vec<String> = places.iter().map(|place| place.name.clone()).collect();
+            let plans = crate::plan::store::plans_of(db, &names).await.unwrap();
             let ready = plans
                 .iter()
                 .filter(|plan| plan.state == "ready" || plan.state == "moving")

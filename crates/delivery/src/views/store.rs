@@ -1,6 +1,7 @@
 //! The queries of the views. Each reads a page or one environment's worth, whatever the size of the fleet.
 
 use super::{Ask, Sight};
+use crate::plan::store::WORST;
 use bascule_core::{DeploymentId, EnvironmentId, ProjectId, ReleaseId, Timestamp};
 use bascule_planner::Verdict;
 use bascule_store::{Json, Query, Result, ToSql, Value, args, row};
@@ -274,8 +275,7 @@ async fn places(db: &impl Query, clause: Clause, order: &str, limit: i64) -> Res
         "SELECT e.id, e.project_path, e.name, e.tier, e.declared, e.url, a.name AS agent, a.online AS agent_online,
                 e.serving_id, d.release_id, d.version AS runs, d.finished_at AS since, o.id AS moving_id,
                 o.version AS moving, o.status AS moving_status,
-                (SELECT i.state FROM instance i WHERE i.deployment_id = e.serving_id AND i.desired = 'run'
-                 ORDER BY i.id DESC LIMIT 1) AS health,
+                {WORST} AS health,
                 p.state, p.target, p.step, p.why
          FROM environment e LEFT JOIN agent a ON a.id = e.agent_id LEFT JOIN deployment d ON d.id = e.serving_id
               LEFT JOIN deployment o ON o.environment_id = e.id AND o.finished_at IS NULL
@@ -479,11 +479,9 @@ pub(crate) async fn tiles(
         "SELECT e.name, SUM(CASE WHEN e.tier = 'production' THEN 1 ELSE 0 END) AS production,
                 SUM(CASE WHEN e.declared = TRUE THEN 1 ELSE 0 END) AS declared, COUNT(*) AS installs, MIN(e.project_path) AS first,
                 SUM(CASE WHEN e.serving_id IS NULL THEN 0 ELSE 1 END) AS serving,
-                SUM(CASE WHEN i.state = 'healthy' THEN 1 ELSE 0 END) AS healthy,
+                SUM(CASE WHEN {WORST} = 'healthy' THEN 1 ELSE 0 END) AS healthy,
                 SUM(CASE WHEN a.online = FALSE THEN 1 ELSE 0 END) AS silent, {}
          FROM environment e LEFT JOIN plan p ON p.environment_id = e.id LEFT JOIN agent a ON a.id = e.agent_id
-              LEFT JOIN instance i ON i.id = (SELECT MAX(x.id) FROM instance x
-                                              WHERE x.deployment_id = e.serving_id AND x.desired = 'run')
          WHERE {} GROUP BY e.name ORDER BY e.name LIMIT 1000",
         by_state(),
         clause.sql

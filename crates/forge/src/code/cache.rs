@@ -1,6 +1,6 @@
 //! What is costly to make and never changes, kept while there is room: it hangs on object identifiers.
 
-use super::read::CommitInfo;
+use super::{blame::Blamed, branches::Distance, read::CommitInfo};
 use bascule_core::ProjectId;
 use bascule_web::Markup;
 use gix::ObjectId;
@@ -20,6 +20,10 @@ pub(crate) struct Cache {
     pub(crate) last: Kept<Place, LastChanges>,
     pub(crate) lines: Kept<(ObjectId, String), Arc<Vec<Markup>>>,
     pub(crate) markdown: Kept<(ObjectId, String), Markup>,
+    /// A page of a blamed file: project, commit, path, first line.
+    pub(crate) blame: Kept<(ProjectId, ObjectId, Vec<u8>, usize), Arc<Blamed>>,
+    /// How far a tip is ahead of and behind a base.
+    pub(crate) distance: Kept<(ObjectId, ObjectId), Distance>,
     /// Directories being looked through in the background.
     busy: Mutex<HashSet<Place>>,
 }
@@ -30,6 +34,8 @@ impl Default for Cache {
             last: Kept::new(8 * 1024 * 1024),
             lines: Kept::new(16 * 1024 * 1024),
             markdown: Kept::new(4 * 1024 * 1024),
+            blame: Kept::new(8 * 1024 * 1024),
+            distance: Kept::new(2 * 1024 * 1024),
             busy: Mutex::default(),
         }
     }

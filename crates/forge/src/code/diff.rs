@@ -56,6 +56,21 @@ pub(crate) struct Row {
     pub(crate) old: String,
     pub(crate) new: String,
     pub(crate) text: Markup,
+    /// The same without colours.
+    pub(crate) plain: String,
+}
+
+impl FileDiff {
+    /// The rows as a unified diff, without the file's header.
+    pub(crate) fn unified(&self) -> String {
+        let mut text = String::new();
+        for row in &self.rows {
+            text.push_str(row.sign);
+            text.push_str(&row.plain);
+            text.push('\n');
+        }
+        text
+    }
 }
 
 /// Files that differ between two trees; moved ones are found where the bytes are the same.
@@ -236,6 +251,7 @@ fn file(
                 text: Markup::text(&format!(
                     "@@ -{old_start},{old_count} +{new_start},{new_count} @@"
                 )),
+                plain: format!("@@ -{old_start},{old_count} +{new_start},{new_count} @@"),
             });
         }
         for op in &group {
@@ -252,14 +268,15 @@ fn file(
                     ChangeTag::Insert => diff.added += 1,
                 }
                 let number = |at: Option<usize>| at.map(|at| (at + 1).to_string()).unwrap_or_default();
-                let text =
-                    coloured.unwrap_or_else(|| Markup::text(line.value().trim_end_matches(['\n', '\r'])));
+                let plain = line.value().trim_end_matches(['\n', '\r']);
+                let text = coloured.unwrap_or_else(|| Markup::text(plain));
                 diff.rows.push(Row {
                     class,
                     sign,
                     old: number(line.old_index()),
                     new: number(line.new_index()),
                     text,
+                    plain: plain.to_owned(),
                 });
             }
         }

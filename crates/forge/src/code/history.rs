@@ -47,6 +47,28 @@ pub(crate) fn page(
     Ok((commits, more))
 }
 
+/// How many commits are reachable from one and not from another.
+pub(crate) fn count(repo: &Repository, from: ObjectId, hidden: ObjectId) -> Reading<usize> {
+    let mut count = 0;
+    for id in walk(repo, from, vec![hidden])? {
+        id?;
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// A page of the commits reachable from `new` and not from `old`, newest first.
+pub(crate) fn page_between(
+    repo: &Repository,
+    old: ObjectId,
+    new: ObjectId,
+    skip: usize,
+    take: usize,
+) -> Reading<Vec<CommitInfo>> {
+    let ids = walk(repo, new, vec![old])?.skip(skip).take(take);
+    ids.map(|id| read::commit(repo, id?)).collect()
+}
+
 /// Commits reachable from `new` and from none of `hidden`: the newest, and how many in all.
 pub(crate) fn between(
     repo: &Repository,

@@ -1,19 +1,26 @@
 //! Code: reading repositories in process, committing to them, and the pages and API that show them.
 
 pub(crate) mod api;
+mod archive;
+mod ask;
+mod blame;
+mod branches;
 pub(crate) mod cache;
 mod commit;
-mod diff;
+pub(crate) mod diff;
+mod follow;
 mod history;
 pub(crate) mod pages;
-mod paths;
-mod read;
+pub(crate) mod paths;
+pub(crate) mod read;
 mod repositories;
 mod service;
+pub(crate) mod store;
 
 pub use commit::{FileToCommit, Signature};
 pub(crate) use history::{heads, moves};
-pub(crate) use repositories::Repositories;
+pub(crate) use paths::shown;
+pub(crate) use repositories::{Repositories, disk};
 pub use service::Resolved;
 
 use bascule_core::Problem;

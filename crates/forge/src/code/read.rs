@@ -3,6 +3,7 @@
 use super::{ReadError, Reading};
 use bascule_core::{Problem, Timestamp};
 use gix::{ObjectId, Repository, bstr::ByteSlice as _, objs::tree::EntryKind};
+use std::collections::HashMap;
 
 /// What a name points to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -219,6 +220,43 @@ pub(crate) fn file(repo: &Repository, commit: ObjectId, path: &[u8], limit: u64)
         },
         _ => Ok(None),
     }
+}
+
+/// The same for several paths, in their order; a folder that several are in is read once.
+pub(crate) fn files(
+    repo: &Repository,
+    commit: ObjectId,
+    paths: &[String],
+    limit: u64,
+) -> Reading<Vec<Option<Vec<u8>>>> {
+    let (mut folder, mut inside): (Option<&str>, HashMap<Vec<u8>, ObjectId>) = (None, HashMap::new());
+    let mut all = Vec::with_capacity(paths.len());
+    for path in paths {
+        let Some((parent, name)) = path.rsplit_once('/') else {
+            all.push(file(repo, commit, path.as_bytes(), limit)?);
+            continue;
+        };
+        if folder != Some(parent) {
+            folder = Some(parent);
+            inside.clear();
+            if let Some((EntryKind::Tree, id)) = entry(repo, commit, parent.as_bytes())? {
+                for entry in repo.find_tree(id)?.iter() {
+                    let entry = entry?;
+                    if matches!(entry.kind(), EntryKind::Blob | EntryKind::BlobExecutable) {
+                        inside.insert(entry.filename().to_vec(), entry.object_id());
+                    }
+                }
+            }
+        }
+        all.push(match inside.get(name.as_bytes()) {
+            None => None,
+            Some(id) => match bytes(repo, *id, limit)? {
+                Some(bytes) => Some(bytes),
+                None => return file(repo, commit, path.as_bytes(), limit).map(|_| all),
+            },
+        });
+    }
+    Ok(all)
 }
 
 /// The paths of all files of a commit, in git's order. Links are files; submodules are not.

@@ -315,7 +315,7 @@ fn sweep_directory(directory: &Path, leftover: impl Fn(&str) -> bool) -> usize {
 }
 
 /// What a failing disk is told as.
-pub(super) fn disk(error: &io::Error, what: &str) -> Problem {
+pub(crate) fn disk(error: &io::Error, what: &str) -> Problem {
     tracing::error!(%error, what, "the disk refused");
     if error.kind() == io::ErrorKind::StorageFull || error.to_string().contains("No space left") {
         return Problem::new(

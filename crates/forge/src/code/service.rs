@@ -72,6 +72,23 @@ impl Forge {
         .await
     }
 
+    /// Several files' bytes at a commit, in the order of their paths, which are read together; `None` where there
+    /// is no such file.
+    ///
+    /// # Errors
+    /// As [`Forge::read_file_up_to`], when any of them is larger.
+    pub async fn read_files_up_to(
+        &self,
+        project: ProjectId,
+        sha: &str,
+        paths: &[String],
+        limit: u64,
+    ) -> Result<Vec<Option<Vec<u8>>>> {
+        let paths = paths.to_vec();
+        self.at(project, sha, move |repo, id| read::files(repo, id, &paths, limit))
+            .await
+    }
+
     /// The paths of all files at a commit. Names that are not UTF-8 are spelt out, and so cannot be read back.
     ///
     /// # Errors
@@ -295,7 +312,7 @@ impl Forge {
     }
 
     /// Moves a reference, if it still stands where it stood.
-    async fn move_reference(&self, project: ProjectId, update: &Update) -> Result<()> {
+    pub(super) async fn move_reference(&self, project: ProjectId, update: &Update) -> Result<()> {
         let zero = "0".repeat(40);
         let old = update.old.as_deref().unwrap_or(&zero);
         let new = update.new.as_deref().unwrap_or(&zero);

@@ -1,7 +1,7 @@
 //! Running stock git: always with an empty environment and our settings, never with the machine's.
 
 pub(crate) mod http;
-mod process;
+pub(crate) mod process;
 mod receive;
 
 use crate::{Config, OpenError};

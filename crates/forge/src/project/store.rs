@@ -5,7 +5,13 @@ use bascule_core::{GroupId, ProjectId, Timestamp, Visibility};
 use bascule_store::{Migration, Query, Result, ToSql as _, Tx, Value, args, row};
 
 /// Tables of this crate.
-pub const MIGRATIONS: &[Migration] = &[Migration {
+pub const MIGRATIONS: &[Migration] = &[
+    FIRST,
+    crate::code::store::DELETED_BRANCHES,
+    crate::merge_request::store::MIGRATION,
+];
+
+const FIRST: Migration = Migration {
     id: "forge-0001",
     sql: "
         CREATE TABLE project (
@@ -42,7 +48,7 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
         );
         CREATE INDEX push_intent_project ON push_intent (project_id);
     ",
-}];
+};
 
 row! {
     struct ProjectRow {
@@ -228,6 +234,8 @@ pub(crate) async fn delete(tx: &Tx, id: ProjectId) -> Result<u64> {
         .await?;
     tx.run("DELETE FROM protected_branch WHERE project_id = $1", args![id])
         .await?;
+    crate::code::store::delete_project(tx, id).await?;
+    crate::merge_request::store::delete_project(tx, id).await?;
     tx.run("DELETE FROM project WHERE id = $1", args![id]).await
 }
 

@@ -224,6 +224,16 @@ impl Forge {
             .repositories()
             .read(id, move |repo| code::moves(repo, &updates, &default))
             .await?;
+        // Before anything is told: what a deleted branch held stays while it can be brought back.
+        for happened in moves.iter().flatten() {
+            if let (Some(_), Some(old), None) = (
+                happened.update.branch(),
+                &happened.update.old,
+                &happened.update.new,
+            ) {
+                self.keep_deleted(id, old).await?;
+            }
+        }
         let now = self.now();
         let pairs: Vec<_> = intents.into_iter().zip(moves).collect();
         let mut first = true;
@@ -274,6 +284,9 @@ impl Forge {
     ) -> bascule_store::Result<()> {
         let (actor, at, update) = (intent.actor(), self.now(), &happened.update);
         if let Some(branch) = update.branch() {
+            if let (Some(old), None) = (&update.old, &update.new) {
+                code::store::insert_deleted(tx, id, branch, old, &actor.name, at).await?;
+            }
             let fact = BranchUpdated {
                 project: id,
                 branch: branch.to_owned(),

@@ -5,16 +5,20 @@ use bascule_core::{
     Actor, ActorKind, Caller, GroupId, GroupScope, InstanceRole, Problem, ProjectScope, Role, SystemClock,
     UserId,
 };
-use bascule_forge::{Config, Forge, Visible, ports::Sight};
-use bascule_ledger::{Entry, Fact, Filter, InstanceKey, Ledger, Page};
+use bascule_forge::{
+    Config, Forge, ProjectInfo, Visible,
+    ports::{Person, Sight},
+};
+use bascule_ledger::{Entry, Fact, Filter, Hub, InstanceKey, Ledger, Page};
 use bascule_store::{Db, DbOptions};
 use bascule_web::Gate;
 use base64::Engine as _;
 use http::request::Parts;
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::Output,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -49,10 +53,34 @@ impl Sight for Everything {
             },
         })
     }
+
+    async fn role(&self, caller: &Caller, _: &ProjectInfo) -> Result<Option<Role>, Problem> {
+        Ok(role(caller))
+    }
+
+    async fn person(&self, user: UserId) -> Result<Option<Person>, Problem> {
+        let people = PEOPLE.lock().unwrap();
+        let found = people.iter().find(|(_, id)| **id == user);
+        Ok(found.map(|(name, _)| Person {
+            username: name.clone(),
+            display_name: name.clone(),
+            email: format!("{name}@example.org"),
+            instance_role: InstanceRole::Member,
+        }))
+    }
 }
 
+static PEOPLE: Mutex<BTreeMap<String, UserId>> = Mutex::new(BTreeMap::new());
+
+/// The account of a name, the same each time.
+pub fn account(name: &str) -> UserId {
+    let mut people = PEOPLE.lock().unwrap();
+    *people.entry(name.to_owned()).or_insert_with(UserId::new)
+}
+
+/// People are named by their role, with a number behind where there are several: `developer`, `developer-2`.
 fn role(caller: &Caller) -> Option<Role> {
-    caller.actor.name.parse().ok()
+    caller.actor.name.split('-').next()?.parse().ok()
 }
 
 #[async_trait]
@@ -67,7 +95,7 @@ impl Gate for ByRole {
             .unwrap_or_default();
         let name = String::from_utf8(text).unwrap_or_default();
         let name = name.split(':').next().unwrap_or_default().to_owned();
-        let user = UserId::new();
+        let user = account(&name);
         Ok(Caller {
             actor: Actor::new(ActorKind::User, user, name),
             user: Some(user),
@@ -155,6 +183,11 @@ impl Server {
         let stop = CancellationToken::new();
         let background = (forge.clone(), stop.clone());
         tokio::spawn(async move { background.0.run(background.1).await });
+        let mut hub = Hub::default();
+        for subscriber in forge.subscribers() {
+            hub = hub.with(subscriber);
+        }
+        tokio::spawn(hub.run(ledger.clone(), stop.clone()));
         tokio::spawn(async move { axum_serve(listener, router).await });
         let http = reqwest::Client::builder()
             .redirect(reqwest::redirect::Policy::none())

@@ -8,8 +8,10 @@
 )]
 
 mod api;
+mod code;
 mod crash;
 mod fixture;
+mod merge_requests;
 mod pages;
 mod protocol;
 mod push;

@@ -394,6 +394,35 @@ fact!(
     |f| format!("made an enrolment code for the {} {}", f.kind, f.name)
 );
 
+/// An agent or edge got a certificate, with which alone its token counts.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AgentCertified {
+    /// Its name.
+    pub name: String,
+    /// `agent` or `edge`.
+    pub kind: String,
+    /// The certificate's digest.
+    pub fingerprint: Digest,
+    /// Until when it is good.
+    pub expires_at: Timestamp,
+    /// Whether it follows one that it was asked for with.
+    pub renewed: bool,
+}
+fact!(
+    AgentCertified,
+    "agent.certified",
+    |_| None,
+    |f| format!("{}:{}", f.kind, f.name),
+    |f| {
+        let what = if f.renewed {
+            "renewed the certificate of"
+        } else {
+            "issued a certificate to"
+        };
+        format!("{what} the {} {}", f.kind, f.name)
+    }
+);
+
 /// A traffic proxy came under this instance's care.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EdgeEnrolled {

@@ -2,12 +2,15 @@
 //! that siblings can read each other's without a dependency. They carry identifiers, digests and numbers,
 //! never documents or secrets.
 
+pub mod advisories;
 pub mod bundles;
 pub mod ci;
 pub mod delivery;
+pub mod drills;
 pub mod forge;
 pub mod identity;
 pub mod incidents;
+pub mod merge_request;
 pub mod supplychain;
 pub mod task;
 pub mod telemetry;

@@ -112,4 +112,10 @@ impl World {
     pub fn why(&self, product: &str, version: &str) -> String {
         bascule_planner::explain(&self.catalogue, &self.environment, product, &v(version)).sentence
     }
+
+    /// Why a recalled version still runs.
+    pub fn stays(&self, product: &str) -> String {
+        let explainer = bascule_planner::Explainer::new(&self.catalogue, &self.environment);
+        explainer.stays_recalled(product).unwrap_or_default()
+    }
 }

@@ -383,7 +383,8 @@ fn check(seed: u64, kind: Kind) {
             .and_then(|release| release.recalled)
             .flatten();
         let install = play.toy.installs[*at].as_ref().unwrap();
-        if let (Some(floor), Stand::UpToDate, false) = (recalled, planned.state, install.held) {
+        let stays = planned.state == Stand::Blocked && planned.target == planned.current;
+        if let (Some(floor), true, false) = (recalled, stays, install.held) {
             for level in floor..state[*at] {
                 let fits = play.toy.choosable(*at, level) && play.toy.founded(*at, level);
                 assert!(

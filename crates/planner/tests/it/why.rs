@@ -234,8 +234,12 @@ fn a_recalled_version_is_left_forward_or_back_to_its_floor_or_explained() {
         .install("foo", "1.1.0");
     assert_eq!(
         stuck.lines(),
-        ["foo 1.1.0 → - of 1.1.0: UpToDate"],
+        ["foo 1.1.0 → - of 1.1.0: Blocked"],
         "back only to a stated floor"
+    );
+    assert_eq!(
+        stuck.stays("foo"),
+        "1.1.0 was recalled (loses data) and still runs: nothing newer was released, and no floor was named to go back to"
     );
     let fresh = World::new()
         .publish("foo", &[release("1.0.0", &[]), recalled("1.1.0", None)])
@@ -249,6 +253,10 @@ fn a_recalled_version_is_left_forward_or_back_to_its_floor_or_explained() {
         .publish("bar", &[release("1.0.0", &[("foo", "1.1.0", "")])])
         .install("bar", "1.0.0");
     assert!(held.lines()[0].contains("→ -"), "{:?}", held.lines());
+    assert_eq!(
+        held.stays("foo"),
+        "1.1.0 was recalled (loses data) and still runs: bar 1.0.0 does not take 1.0.0; no newer release of bar that may be taken does"
+    );
 }
 
 #[test]

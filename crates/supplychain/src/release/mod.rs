@@ -7,9 +7,9 @@ mod making;
 mod pages;
 pub(crate) mod range;
 mod service;
-mod store;
+pub(crate) mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use api::routes;
 pub(crate) use api::{more, unsatisfiable};

@@ -7,7 +7,12 @@ use bascule_store::{Db, Error, Json, Migration, Query as _, Result, ToSql, Tx, V
 use bascule_wire::release::ReleaseComponent;
 
 /// Tables of releases.
-pub const MIGRATIONS: &[Migration] = &[FIRST, CARRIED, crate::image::MIGRATION];
+pub const MIGRATIONS: &[Migration] = &[
+    FIRST,
+    CARRIED,
+    crate::advisory::ADVISORIES,
+    crate::image::MIGRATION,
+];
 
 /// Releases of other instances. Their `pipeline_id` and `job_id` are 0: numbers of ours begin at 1.
 const CARRIED: Migration = Migration {
@@ -208,6 +213,16 @@ pub(super) async fn by_tag_or_version(db: &Db, project: ProjectId, text: &str) -
         .one::<ReleaseRow>(&sql, args![project, text])
         .await?
         .map(Release::from))
+}
+
+row! { struct Found { id: ReleaseId } }
+
+/// The release of a tag, or of a version, by its identity alone.
+pub(crate) async fn id_of_tag(db: &Db, project: ProjectId, text: &str) -> Result<Option<ReleaseId>> {
+    let sql = "SELECT id FROM release WHERE project_id = $1 AND (tag = $2 OR version = $2)
+               ORDER BY (CASE WHEN tag = $2 THEN 0 ELSE 1 END) LIMIT 1";
+    let found: Option<Found> = db.one(sql, args![project, text]).await?;
+    Ok(found.map(|row| row.id))
 }
 
 /// Newest first; identifiers sort by creation.

@@ -182,7 +182,7 @@ fn split_group(ecosystem: Ecosystem, name: &str) -> Result<(Option<&str>, &str),
 }
 
 /// A Python name as PEP 503 normalises it: what the index and the advisories compare.
-pub(super) fn normalise_pypi(name: &str) -> String {
+pub(crate) fn normalise_pypi(name: &str) -> String {
     let mut normal = String::with_capacity(name.len());
     for part in name.split(['-', '_', '.']).filter(|part| !part.is_empty()) {
         if !normal.is_empty() {

@@ -14,6 +14,7 @@ pub mod spdx;
 mod tests;
 
 pub use checksum::{Algorithm, Checksum};
+pub(crate) use component::normalise_pypi;
 pub use component::{Component, Ecosystem, Inventory, Need, Note};
 
 use bascule_core::limits::LOCKFILE_BYTES;

@@ -34,18 +34,68 @@ struct Page {
     warning: bool,
     raw: String,
     history: String,
+    blame: Option<String>,
     /// The other way to look at it: address and label.
     other: Option<(String, &'static str)>,
     last: Option<Line>,
     view: View,
-    icons: [Markup; 3],
+    icons: [Markup; 4],
 }
 
 enum View {
     Lines(Arc<Vec<Markup>>),
     Rendered(Markup),
+    Table(Table),
     Picture,
     Nothing(&'static str),
+}
+
+/// Rows and columns of a table that are shown.
+const ROWS: usize = 2_000;
+const COLUMNS: usize = 100;
+/// Characters of a cell that are shown.
+const CELL: usize = 500;
+
+/// A file of comma- or tab-separated values (RFC 4180).
+struct Table {
+    head: Vec<String>,
+    rows: Vec<Vec<String>>,
+    more: bool,
+}
+
+impl Table {
+    /// Reads a table; `None` where the text is none.
+    fn read(name: &[u8], text: &str) -> Option<Self> {
+        let name = name.to_ascii_lowercase();
+        let delimiter = match name.rsplit(|byte| *byte == b'.').next()? {
+            b"tsv" => b'\t',
+            // Spreadsheets of many countries write semicolons, since their numbers hold commas.
+            b"csv" => {
+                let first = text.lines().next().unwrap_or_default();
+                let count = |c: char| first.matches(c).count();
+                if count(';') > count(',') { b';' } else { b',' }
+            }
+            _ => return None,
+        };
+        let mut reader = csv::ReaderBuilder::new()
+            .delimiter(delimiter)
+            .flexible(true)
+            .has_headers(false)
+            .from_reader(text.as_bytes());
+        let mut rows = Vec::new();
+        for record in reader.records().take(ROWS + 2) {
+            let cells = record.ok()?;
+            let cells = cells.iter().take(COLUMNS);
+            rows.push(cells.map(|cell| cell.chars().take(CELL).collect()).collect());
+        }
+        if rows.is_empty() {
+            return None;
+        }
+        let head = rows.remove(0);
+        let more = rows.len() > ROWS;
+        rows.truncate(ROWS);
+        Some(Self { head, rows, more })
+    }
 }
 
 #[derive(Deserialize)]
@@ -108,11 +158,17 @@ pub(super) async fn blob(
         },
         warning: false,
         raw: here("raw"),
-        history: format!("{}/-/commits/{}", base(&scope), url_path(&place.name)),
+        history: here("commits"),
+        blame: None,
         other: None,
         last: last.as_ref().map(|commit| line(&scope, commit)),
         view: View::Nothing("The file is too large to be shown here."),
-        icons: [icon("download"), icon("history"), icon("alert-triangle")],
+        icons: [
+            icon("download"),
+            icon("history"),
+            icon("alert-triangle"),
+            icon("user"),
+        ],
     };
     if let Some(content) = content {
         if raw::picture(&content).is_some() {
@@ -122,10 +178,13 @@ pub(super) async fn blob(
         } else {
             let text = String::from_utf8_lossy(&content).into_owned();
             page.lines = text.lines().count();
+            page.blame = Some(here("blame"));
             page.warning = text
                 .chars()
                 .any(|c| is_misleading(c) && !c.is_control() && c != '\u{feff}');
             let markdown = tree::is_markdown(&name);
+            let table = Table::read(&name, &text);
+            let tabular = table.is_some();
             if markdown && wish.plain.is_none() {
                 let parent = place
                     .path
@@ -140,9 +199,14 @@ pub(super) async fn blob(
                 );
                 page.other = Some((format!("{}?plain=1", here("blob")), "Source"));
                 page.view = View::Rendered(tree::render(&forge, &name, id, &text, &base));
+            } else if let (Some(table), None) = (table, &wish.plain) {
+                page.other = Some((format!("{}?plain=1", here("blob")), "Source"));
+                page.view = View::Table(table);
             } else {
                 if markdown {
                     page.other = Some((here("blob"), "Rendered"));
+                } else if tabular {
+                    page.other = Some((here("blob"), "Table"));
                 }
                 page.view = View::Lines(coloured(&forge, id, &shown(&name), text).await);
             }
@@ -171,4 +235,28 @@ async fn coloured(forge: &Forge, id: gix::ObjectId, name: &str, text: String) ->
     let weight = made.iter().map(|line| line.as_str().len() + 32).sum();
     forge.cache().lines.put(key, made.clone(), weight);
     made
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn values_are_read_as_spreadsheets_write_them() {
+        let table = Table::read(b"a.CSV", "name;share\n\"a;b\";1,5\nshort\n").unwrap();
+        assert_eq!(table.head, ["name", "share"]);
+        assert_eq!(table.rows, [vec!["a;b", "1,5"], vec!["short"]]);
+        assert!(Table::read(b"a.txt", "a,b").is_none() && Table::read(b"a.csv", "").is_none());
+        let long = "a,b\n".repeat(ROWS + 5);
+        let table = Table::read(b"a.csv", &long).unwrap();
+        assert!(table.more && table.rows.len() == ROWS);
+    }
+
+    proptest! {
+        #[test]
+        fn no_table_is_too_odd(text in ".{0,300}") {
+            Table::read(b"x.csv", &text);
+        }
+    }
 }

@@ -36,6 +36,8 @@ pub(super) struct From {
 #[template(path = "code/pages/commits.html")]
 struct Commits {
     name: String,
+    /// Of one file or directory; empty for all.
+    path: String,
     branches: String,
     lines: Vec<Line>,
     newer: Option<String>,
@@ -55,6 +57,68 @@ struct Named {
     class: &'static str,
 }
 
+/// Changed files: their list, and a page of their changes.
+#[derive(Template)]
+#[template(path = "code/pages/changes.html")]
+pub(super) struct Changes {
+    files: usize,
+    named: Vec<Named>,
+    unnamed: usize,
+    parts: Vec<Part>,
+    first: usize,
+    last: usize,
+    before: Option<String>,
+    after: Option<String>,
+}
+
+impl Changes {
+    /// Of all that changed, `files` are shown from number `first` on. `here` is the page's address, `to` the one that
+    /// begins with another file, `sha` the commit at which the files are looked at.
+    pub(super) fn new(
+        scope: &ProjectScope,
+        sha: &str,
+        changes: &[diff::Changed],
+        (files, first, next): (Vec<FileDiff>, usize, Option<usize>),
+        here: &str,
+        to: impl Fn(usize) -> String,
+    ) -> Self {
+        let last = first + files.len();
+        let named = changes.iter().take(NAMED).enumerate().map(|(at, change)| {
+            let (sign, class) = match (&change.old, &change.new) {
+                (None, _) => ("+", "text-green"),
+                (_, None) => ("−", "text-red"),
+                _ if change.from.is_some() => ("→", "text-blue"),
+                _ => ("~", "text-yellow"),
+            };
+            let page = if (first..last).contains(&at) {
+                String::new()
+            } else {
+                to(at)
+            };
+            Named {
+                href: format!("{page}#file-{at}"),
+                name: shown(&change.path),
+                sign,
+                class,
+            }
+        });
+        let part = |diff: FileDiff| Part {
+            href: format!("{}/-/blob/{sha}/{}", base(scope), to_url(&diff.path)),
+            diff,
+        };
+        Self {
+            files: changes.len(),
+            named: named.collect(),
+            unnamed: changes.len().saturating_sub(NAMED),
+            parts: files.into_iter().map(part).collect(),
+            first,
+            last,
+            before: (first > 0).then(|| here.to_owned()),
+            after: next.map(to),
+        }
+    }
+}
+
 #[derive(Template)]
 #[template(path = "code/pages/commit.html")]
 struct Commit {
@@ -67,14 +131,7 @@ struct Commit {
     /// Who committed it, where that is someone else.
     committer: Option<(String, Markup)>,
     parents: Vec<(String, String)>,
-    files: usize,
-    named: Vec<Named>,
-    unnamed: usize,
-    parts: Vec<Part>,
-    first: usize,
-    last: usize,
-    before: Option<String>,
-    after: Option<String>,
+    changes: Changes,
     browse: String,
     icons: [Markup; 3],
 }
@@ -89,6 +146,7 @@ pub(super) async fn commits(
     if forge.is_empty(scope.id).await? {
         let page = Commits {
             name: project.default_branch,
+            path: String::new(),
             branches: format!("{}/-/branches", base(&scope)),
             lines: Vec::new(),
             newer: None,
@@ -112,7 +170,43 @@ pub(super) async fn commits_of(
     Params(paging): Params<Paging>,
     ui: Ui,
 ) -> Answer {
-    show(&forge, &scope, name, paging.page, &ui).await
+    let place = forge.place(&scope, name).await?;
+    if place.path.is_empty() {
+        return show(&forge, &scope, place.name, paging.page, &ui).await;
+    }
+    let page = paging.page.unwrap_or(1).clamp(1, 1_000_000);
+    let (steps, more) = forge
+        .follow(scope.id, place.found.id, &place.path, (page - 1) * PAGE, PAGE)
+        .await?;
+    if steps.is_empty() && page == 1 {
+        return Err(Problem::not_found("file or directory in this history").into());
+    }
+    let here = format!(
+        "{}/-/commits/{}/{}",
+        base(&scope),
+        url_path(&place.name),
+        to_url(&place.path)
+    );
+    let lines = steps.iter().map(|step| Line {
+        note: (step.path != place.path).then(|| format!("as {}", shown(&step.path))),
+        ..line(&scope, &step.commit)
+    });
+    let title = format!("History of {} · {}", shown(&place.path), scope.path());
+    let content = Commits {
+        branches: format!("{}/-/branches", base(&scope)),
+        lines: lines.collect(),
+        newer: (page > 1).then(|| format!("{here}?page={}", page - 1)),
+        older: more.then(|| format!("{here}?page={}", page + 1)),
+        icons: [icon("git-branch"), icon("git-commit")],
+        path: shown(&place.path),
+        name: place.name.clone(),
+    };
+    ui.project_page(
+        Tab::Commits,
+        &title,
+        &super::crumbs(&scope, &place.name, &place.path),
+        &content,
+    )
 }
 
 async fn show(forge: &Forge, scope: &ProjectScope, name: String, page: Option<usize>, ui: &Ui) -> Answer {
@@ -130,6 +224,7 @@ async fn show(forge: &Forge, scope: &ProjectScope, name: String, page: Option<us
         newer: (page > 1).then(|| to(page - 1)),
         older: more.then(|| to(page + 1)),
         icons: [icon("git-branch"), icon("git-commit")],
+        path: String::new(),
         name,
     };
     ui.project_page(
@@ -176,29 +271,11 @@ pub(super) async fn commit(
         })
         .await?;
     let here = format!("{}/-/commit/{sha}", base(&scope));
-    let named = changes.iter().take(NAMED).enumerate().map(|(at, change)| {
-        let (sign, class) = match (&change.old, &change.new) {
-            (None, _) => ("+", "text-green"),
-            (_, None) => ("−", "text-red"),
-            _ if change.from.is_some() => ("→", "text-blue"),
-            _ => ("~", "text-yellow"),
-        };
-        let inside = at >= from && at < from + shown_files.len();
-        let href = if inside {
-            format!("#file-{at}")
-        } else {
-            format!("{here}?from={at}#file-{at}")
-        };
-        Named {
-            href,
-            name: shown(&change.path),
-            sign,
-            class,
-        }
+    let shown_files = (shown_files, from, next);
+    let changes = Changes::new(&scope, &sha, &changes, shown_files, &here, |at| {
+        format!("{here}?from={at}")
     });
-    let named: Vec<Named> = named.collect();
     let other = commit.committer_name != commit.author_name || commit.committed_at != commit.authored_at;
-    let last = from + shown_files.len();
     let page = Commit {
         title: shown(commit.title.as_bytes()),
         body: commit.body.clone(),
@@ -216,20 +293,7 @@ pub(super) async fn commit(
                 )
             })
             .collect(),
-        files: changes.len(),
-        unnamed: changes.len().saturating_sub(named.len()),
-        named,
-        parts: shown_files
-            .into_iter()
-            .map(|diff| Part {
-                href: format!("{}/-/blob/{sha}/{}", base(&scope), to_url(&diff.path)),
-                diff,
-            })
-            .collect(),
-        first: from,
-        last,
-        before: (from > 0).then(|| here.clone()),
-        after: next.map(|next| format!("{here}?from={next}")),
+        changes,
         browse: format!("{}/-/tree/{sha}", base(&scope)),
         icons: [icon("git-commit"), icon("copy"), icon("folder")],
         sha,

@@ -1,9 +1,11 @@
 //! Pages that show code.
 
+mod blame;
 mod blob;
 mod commits;
+mod compare;
 pub(crate) mod raw;
-mod references;
+pub(crate) mod references;
 mod tree;
 
 pub(crate) use references::newest_first;
@@ -13,7 +15,7 @@ use super::{
     read::{self, CommitInfo, Found},
 };
 use crate::{Forge, ProjectInfo};
-use axum::routing::get;
+use axum::routing::{get, post};
 use bascule_core::{Permission, Problem, ProjectScope, Result};
 use bascule_web::{Access, Crumb, Markup, Routes, url_path, when};
 
@@ -29,6 +31,19 @@ pub(crate) fn routes() -> Routes<Forge> {
         .page("GET", "/{group}/{project}/-/tree/{*place}", read, get(tree::tree))
         .page("GET", "/{group}/{project}/-/blob/{*place}", read, get(blob::blob))
         .page("GET", "/{group}/{project}/-/raw/{*place}", read, get(raw::raw))
+        .page(
+            "GET",
+            "/{group}/{project}/-/blame/{*place}",
+            read,
+            get(blame::blame),
+        )
+        .page("GET", "/{group}/{project}/-/compare", read, get(compare::compare))
+        .page(
+            "GET",
+            "/{group}/{project}/-/archive/{*file}",
+            read,
+            get(raw::archive),
+        )
         .page("GET", "/{group}/{project}/-/commits", read, get(commits::commits))
         .page(
             "GET",
@@ -48,6 +63,12 @@ pub(crate) fn routes() -> Routes<Forge> {
             read,
             get(references::branches),
         )
+        .page(
+            "POST",
+            "/{group}/{project}/-/branches/restore",
+            Access::Project(Permission::CodePush),
+            post(references::restore),
+        )
         .page("GET", "/{group}/{project}/-/tags", read, get(references::tags))
 }
 
@@ -66,6 +87,8 @@ pub(crate) struct Line {
     pub(crate) short: String,
     pub(crate) author: String,
     pub(crate) when: Markup,
+    /// What a list of a file's history adds: its name then.
+    pub(crate) note: Option<String>,
 }
 
 /// `/group/project`.
@@ -86,10 +109,11 @@ pub(crate) fn line(scope: &ProjectScope, commit: &CommitInfo) -> Line {
         sha,
         author: cut(&shown(commit.author_name.as_bytes())),
         when: when(commit.committed_at),
+        note: None,
     }
 }
 
-fn cut(text: &str) -> String {
+pub(super) fn cut(text: &str) -> String {
     if text.chars().count() <= 200 {
         text.to_owned()
     } else {

@@ -29,6 +29,14 @@ pub(super) async fn raw(
     respond(&forge, scope.id, place.found.id, place.path).await
 }
 
+pub(super) async fn archive(
+    State(forge): State<Forge>,
+    InProject(scope): InProject,
+    PathOf((_, _, file)): PathOf<(String, String, String)>,
+) -> Answer {
+    crate::code::archive::respond(&forge, &scope, &file).await
+}
+
 /// The kind of picture, told by its first bytes and never by its name.
 pub(super) fn picture(bytes: &[u8]) -> Option<&'static str> {
     let starts: [(&[u8], &str); 4] = [

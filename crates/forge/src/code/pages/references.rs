@@ -8,8 +8,12 @@ use crate::{
 };
 use askama::Template;
 use axum::extract::State;
+use axum::response::{IntoResponse as _, Redirect};
 use bascule_core::limits;
-use bascule_web::{Answer, InProject, Markup, Params, Tab, Ui, icon, url_path};
+use bascule_core::{Permission, Problem, ProjectScope, Result};
+use bascule_web::{
+    Answer, FormBody, InProject, Markup, Params, Tab, Ui, Who, icon, url_encode, url_path, when,
+};
 use semver::Version;
 use serde::Deserialize;
 
@@ -29,6 +33,18 @@ struct Row {
     default: bool,
     protected: bool,
     commit: Line,
+    /// Ahead and behind of the default branch, and where the two are compared.
+    distance: Option<(usize, usize, String)>,
+}
+
+/// A branch that can be brought back.
+struct Gone {
+    name: String,
+    shown: String,
+    short: String,
+    href: String,
+    by: String,
+    when: Markup,
 }
 
 #[derive(Template)]
@@ -41,6 +57,9 @@ struct Page {
     rows: Vec<Row>,
     newer: Option<String>,
     older: Option<String>,
+    gone: Vec<Gone>,
+    /// Where a deleted branch is brought back; empty where the reader may not.
+    restore: String,
     icons: [Markup; 3],
 }
 
@@ -63,18 +82,50 @@ pub(super) async fn branches(
         names.sort_by_key(|name| *name != default);
     })
     .await?;
+    let start = forge.resolve_branch(scope.id, &project.default_branch).await?;
+    let distances = match start.as_deref().and_then(read::object_id) {
+        Some(start) => {
+            let tips = found.iter().map(|named| named.commit.id).collect();
+            forge.distances(scope.id, start, tips).await?
+        }
+        None => Vec::new(),
+    };
     let rows = found
         .iter()
-        .map(|named| Row {
+        .enumerate()
+        .map(|(at, named)| Row {
             name: shown(named.name.as_bytes()),
             tree: format!("{}/-/tree/{}", base(&scope), url_path(&named.name)),
             commits: format!("{}/-/commits/{}", base(&scope), url_path(&named.name)),
             default: named.name == project.default_branch,
             protected: protected.iter().any(|pattern| covers(pattern, &named.name)),
             commit: line(&scope, &named.commit),
+            distance: distances
+                .get(at)
+                .filter(|_| named.name != project.default_branch)
+                .map(|distance| {
+                    let (from, to) = (url_encode(&project.default_branch), url_encode(&named.name));
+                    let href = format!("{}/-/compare?from={from}&to={to}", base(&scope));
+                    (distance.ahead, distance.behind, href)
+                }),
         })
         .collect();
-    let content = content(
+    let gone = match page {
+        1 => forge.deleted_branches(scope.id).await?,
+        _ => Vec::new(),
+    };
+    let gone = gone
+        .into_iter()
+        .filter(|one| asked.search.is_empty() || one.name.contains(asked.search.trim()));
+    let gone = gone.map(|one| Gone {
+        shown: shown(one.name.as_bytes()),
+        short: one.sha.chars().take(8).collect(),
+        href: format!("{}/-/commit/{}", base(&scope), one.sha),
+        by: shown(one.deleted_by.as_bytes()),
+        when: when(one.at),
+        name: one.name,
+    });
+    let mut content = content(
         "Branches",
         "branch",
         rows,
@@ -83,12 +134,42 @@ pub(super) async fn branches(
         &asked.search,
         &format!("{}/-/branches", base(&scope)),
     );
+    content.gone = gone.collect();
+    if scope.holds(Permission::CodePush) {
+        content.restore = format!("{}/-/branches/restore", base(&scope));
+    }
     ui.project_page(
         Tab::Code,
         &format!("Branches · {}", scope.path()),
         &trail(&scope, "Branches"),
         &content,
     )
+}
+
+#[derive(Deserialize)]
+pub(super) struct Wanted {
+    name: String,
+}
+
+pub(super) async fn restore(
+    State(forge): State<Forge>,
+    Who(caller): Who,
+    InProject(scope): InProject,
+    FormBody(wanted): FormBody<Wanted>,
+) -> Answer {
+    may_restore(&forge, &scope, &wanted.name).await?;
+    forge
+        .restore_branch(scope.id, &wanted.name, &caller.actor)
+        .await?;
+    Ok(Redirect::to(&format!("{}/-/branches", base(&scope))).into_response())
+}
+
+/// Whoever could push a branch may bring it back.
+pub(crate) async fn may_restore(forge: &Forge, scope: &ProjectScope, name: &str) -> Result<()> {
+    if forge.is_protected(scope.id, name, false).await? && !scope.holds(Permission::ProtectedPush) {
+        return Err(Problem::forbidden(Permission::ProtectedPush));
+    }
+    Ok(())
 }
 
 pub(super) async fn tags(
@@ -107,6 +188,7 @@ pub(super) async fn tags(
             default: false,
             protected: crate::push::is_version_tag(&named.name),
             commit: line(&scope, &named.commit),
+            distance: None,
         })
         .collect();
     let content = content(
@@ -166,6 +248,8 @@ fn content(
         rows,
         newer: (page > 1).then(|| to(page - 1)),
         older: (page * PAGE < total).then(|| to(page + 1)),
+        gone: Vec::new(),
+        restore: String::new(),
         icons: [
             icon("search"),
             icon(if noun == "tag" { "tag" } else { "git-branch" }),

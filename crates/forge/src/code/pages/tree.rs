@@ -41,12 +41,13 @@ struct Page {
     commits: String,
     branches: String,
     tags: String,
+    archive: String,
     last: Option<Line>,
     up: Option<String>,
     rows: Vec<Row>,
     more: bool,
     readme: Option<(String, Markup)>,
-    icons: [Markup; 4],
+    icons: [Markup; 5],
 }
 
 struct Head {
@@ -252,7 +253,11 @@ async fn page(forge: &Forge, scope: &ProjectScope, place: &Place) -> Result<Page
         head: None,
         name: place.name.clone(),
         kind: kind_of(&place.found),
-        commits: here.replace("{}", "commits"),
+        commits: match place.path.is_empty() {
+            true => here.replace("{}", "commits"),
+            false => format!("{}/{}", here.replace("{}", "commits"), to_url(&place.path)),
+        },
+        archive: format!("{}/-/archive/{}.zip", base(scope), url_path(&place.name)),
         branches: format!("{}/-/branches", base(scope)),
         tags: format!("{}/-/tags", base(scope)),
         last: directory.last.as_ref().map(|commit| line(scope, commit)),
@@ -260,7 +265,13 @@ async fn page(forge: &Forge, scope: &ProjectScope, place: &Place) -> Result<Page
         rows,
         more: directory.more,
         readme,
-        icons: [icon("git-branch"), icon("history"), icon("tag"), icon("book")],
+        icons: [
+            icon("git-branch"),
+            icon("history"),
+            icon("tag"),
+            icon("book"),
+            icon("download"),
+        ],
     })
 }
 

@@ -32,8 +32,8 @@ const CARGO_LOCK: &str = "version = 4\n\n[[package]]\nname = \"app\"\nversion = 
 
 /// A tree and artifacts that a test fills, and a fault that it may switch on.
 #[derive(Default)]
-struct World {
-    files: Mutex<BTreeMap<String, Vec<u8>>>,
+pub(crate) struct World {
+    pub(crate) files: Mutex<BTreeMap<String, Vec<u8>>>,
     archives: Mutex<BTreeMap<i64, Vec<u8>>>,
     asked_between: Mutex<Vec<(Option<String>, String)>>,
     failing: Mutex<bool>,
@@ -99,18 +99,19 @@ impl Artifacts for World {
     }
 }
 
-struct Bed {
+pub(crate) struct Bed {
     _dir: tempfile::TempDir,
-    world: Arc<World>,
-    releases: Releases,
-    ledger: Ledger,
-    db: Db,
+    pub(crate) world: Arc<World>,
+    pub(crate) releases: Releases,
+    pub(crate) ledger: Ledger,
+    pub(crate) clock: FakeClock,
+    pub(crate) db: Db,
     blobs: Blobs,
-    project: ProjectId,
+    pub(crate) project: ProjectId,
 }
 
 impl Bed {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let db = Db::open(&DbOptions::Sqlite(dir.path().join("test.db")))
             .await
@@ -124,7 +125,7 @@ impl Bed {
         .unwrap();
         let blobs = Blobs::on_disk(&dir.path().join("blobs")).unwrap();
         let clock = FakeClock::at(Timestamp::from_seconds(1_720_111_500));
-        let ledger = Ledger::new(db.clone(), Arc::new(clock), InstanceKey::generate());
+        let ledger = Ledger::new(db.clone(), Arc::new(clock.clone()), InstanceKey::generate());
         let world = Arc::new(World::default());
         world
             .files
@@ -148,6 +149,7 @@ impl Bed {
             world,
             releases,
             ledger,
+            clock,
             db,
             blobs,
             project: ProjectId::new(),
@@ -155,7 +157,7 @@ impl Bed {
     }
 
     /// Keeps an archive as the artifacts of a job.
-    fn artifact(&self, job: i64, name: &str, files: &[(&str, &[u8])]) -> ArtifactRef {
+    pub(crate) fn artifact(&self, job: i64, name: &str, files: &[(&str, &[u8])]) -> ArtifactRef {
         let bytes = zip_of(files);
         let reference = ArtifactRef {
             job: JobId(job),
@@ -206,12 +208,12 @@ impl Bed {
         hub.settle(&self.ledger).await.map_err(|error| error.to_string())
     }
 
-    async fn ask(&self, tag: &str, artifacts: Vec<ArtifactRef>) {
+    pub(crate) async fn ask(&self, tag: &str, artifacts: Vec<ArtifactRef>) {
         self.append(&self.request(tag, artifacts)).await;
         self.settle().await.unwrap();
     }
 
-    async fn facts(&self, kind: &str) -> Vec<Entry> {
+    pub(crate) async fn facts(&self, kind: &str) -> Vec<Entry> {
         let filter = Filter {
             kinds: vec![kind.to_owned()],
             ..Filter::default()
@@ -222,7 +224,7 @@ impl Bed {
             .unwrap()
     }
 
-    async fn release(&self, tag: &str) -> Release {
+    pub(crate) async fn release(&self, tag: &str) -> Release {
         self.releases
             .release_by_version(self.project, tag)
             .await

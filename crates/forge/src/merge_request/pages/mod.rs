@@ -1,0 +1,176 @@
+//! Pages of merge requests.
+
+mod changes;
+mod list;
+mod show;
+
+use super::{CheckState, MergeRequest, State, store};
+use crate::{Forge, code::shown};
+use axum::routing::{get, post};
+use bascule_core::{Permission, ProjectScope, Result};
+use bascule_web::{Access, Crumb, Markup, Routes, icon, url_path};
+
+pub(crate) fn routes() -> Routes<Forge> {
+    let see = Access::Project(Permission::CodeRead);
+    let write = Access::Project(Permission::MergeRequestWrite);
+    let one = "/{group}/{project}/-/merge-requests/{iid}";
+    let under = |rest: &str| format!("{one}/{rest}");
+    Routes::new()
+        .page("GET", "/{group}/{project}/-/merge-requests", see, get(list::list))
+        .page(
+            "POST",
+            "/{group}/{project}/-/merge-requests",
+            write,
+            post(list::open),
+        )
+        .page(
+            "GET",
+            "/{group}/{project}/-/merge-requests/new",
+            write,
+            get(list::new),
+        )
+        .page("GET", one, see, get(show::overview))
+        .page("GET", &under("commits"), see, get(show::commits))
+        .page("GET", &under("changes"), see, get(changes::changes))
+        .page(
+            "GET,POST",
+            &under("edit"),
+            write,
+            get(show::edit).post(show::save),
+        )
+        .page("POST", &under("close"), write, post(show::close))
+        .page("POST", &under("reopen"), write, post(show::reopen))
+        .page("POST", &under("ready"), write, post(show::ready))
+}
+
+/// What is above every page of a request.
+pub(crate) struct Head {
+    pub(crate) base: String,
+    pub(crate) iid: i64,
+    pub(crate) title: String,
+    pub(crate) state: &'static str,
+    pub(crate) class: &'static str,
+    pub(crate) author: String,
+    pub(crate) from: String,
+    pub(crate) from_href: String,
+    pub(crate) to: String,
+    pub(crate) to_href: String,
+    pub(crate) opened: Markup,
+    pub(crate) tabs: [(String, &'static str, bool); 3],
+    pub(crate) icon: Markup,
+}
+
+/// A condition, as shown.
+pub(crate) struct Condition {
+    pub(crate) icon: Markup,
+    pub(crate) class: &'static str,
+    pub(crate) what: String,
+    pub(crate) why: String,
+    pub(crate) next: String,
+}
+
+pub(crate) fn project_base(scope: &ProjectScope) -> String {
+    format!("/{}/{}", scope.group, scope.name)
+}
+
+pub(crate) fn base(scope: &ProjectScope, iid: i64) -> String {
+    format!("{}/-/merge-requests/{iid}", project_base(scope))
+}
+
+pub(crate) fn crumbs(scope: &ProjectScope, iid: i64) -> Vec<Crumb> {
+    vec![
+        Crumb::to(&scope.group, format!("/{}", scope.group)),
+        Crumb::to(&scope.name, project_base(scope)),
+        Crumb::to(
+            "Merge requests",
+            format!("{}/-/merge-requests", project_base(scope)),
+        ),
+        Crumb::here(format!("!{iid}")),
+    ]
+}
+
+/// How a request's state is shown: word, colour, icon.
+pub(crate) fn badge(request: &MergeRequest) -> (&'static str, &'static str, &'static str) {
+    match request.state {
+        State::Open if request.draft => ("draft", "bg-secondary-lt", "git-pull-request-draft"),
+        State::Open => ("open", "bg-green-lt", "git-pull-request"),
+        State::Merged => ("merged", "bg-purple-lt", "git-merge"),
+        State::Closed => ("closed", "bg-red-lt", "git-pull-request-closed"),
+    }
+}
+
+impl Forge {
+    pub(super) async fn head(
+        &self,
+        scope: &ProjectScope,
+        request: &MergeRequest,
+        tab: usize,
+    ) -> Result<Head> {
+        let here = base(scope, request.iid);
+        let (state, class, picture) = badge(request);
+        let branch = |project: &str, name: &str| format!("/{project}/-/tree/{}", url_path(name));
+        let source = if request.is_fork() {
+            self.project_by_id(request.source_project_id)
+                .await?
+                .map(|source| source.path())
+        } else {
+            Some(scope.path())
+        };
+        let from = match &source {
+            Some(source) if request.is_fork() => format!("{source}:{}", request.source_branch),
+            Some(_) => request.source_branch.clone(),
+            None => format!("(a fork that is gone):{}", request.source_branch),
+        };
+        Ok(Head {
+            iid: request.iid,
+            title: shown(request.title.as_bytes()),
+            state,
+            class,
+            author: request.author_name.clone(),
+            from,
+            from_href: source
+                .filter(|_| !request.source_gone)
+                .map(|source| branch(&source, &request.source_branch))
+                .unwrap_or_default(),
+            to: request.target_branch.clone(),
+            to_href: branch(&scope.path(), &request.target_branch),
+            opened: bascule_web::when(request.created_at),
+            tabs: [
+                (here.clone(), "Overview", tab == 0),
+                (format!("{here}/commits"), "Commits", tab == 1),
+                (format!("{here}/changes"), "Changes", tab == 2),
+            ],
+            icon: icon(picture),
+            base: here,
+        })
+    }
+
+    pub(super) async fn conditions(
+        &self,
+        scope: &ProjectScope,
+        request: &MergeRequest,
+    ) -> Result<(Vec<Condition>, bool)> {
+        let project = self.project_of(scope).await?;
+        let checks = self.merge_checks(&project, request).await?;
+        let free = checks.iter().all(|check| check.state == CheckState::Passed);
+        let conditions = checks.into_iter().map(|check| {
+            let (picture, class) = match check.state {
+                CheckState::Passed => ("circle-check", "text-green"),
+                CheckState::Pending => ("clock", "text-yellow"),
+                CheckState::Failed => ("circle-x", "text-red"),
+            };
+            Condition {
+                icon: icon(picture),
+                class,
+                what: check.what,
+                why: check.why,
+                next: check.next,
+            }
+        });
+        Ok((conditions.collect(), free))
+    }
+
+    pub(super) async fn open_count(&self, scope: &ProjectScope) -> Result<i64> {
+        Ok(store::count(self.db(), scope.id, State::Open).await?)
+    }
+}

@@ -1,0 +1,267 @@
+//! Merge requests, as the JSON API speaks of them; shared with the command line.
+
+use bascule_core::{MergeRequestId, Timestamp};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A merge request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MergeRequest {
+    /// Its identifier.
+    pub id: MergeRequestId,
+    /// Its number within the project: `!3`.
+    pub iid: i64,
+    /// `group/project` that it asks.
+    pub project: String,
+    /// Its title.
+    pub title: String,
+    /// Its description, Markdown.
+    pub description: String,
+    /// `open`, `merged` or `closed`.
+    pub state: String,
+    /// Whether it is a draft, which cannot be merged.
+    pub draft: bool,
+    /// `group/project` where the commits come from; empty if it is gone.
+    pub source_project: String,
+    /// The branch that they come from.
+    pub source_branch: String,
+    /// The branch that they are to go to.
+    pub target_branch: String,
+    /// Who opened it.
+    pub author: String,
+    /// The commit that is to be merged.
+    pub head: String,
+    /// The newest commit that source and target had in common, to which the changes are shown.
+    pub base: String,
+    /// The number of its present version; each push makes one.
+    pub version: i64,
+    /// Whether the source branch is deleted with the merge.
+    pub delete_source_branch: bool,
+    /// Who asked that it be merged once all checks pass, if someone did.
+    pub auto_merge_by: Option<String>,
+    /// The commit that the merge made.
+    pub merge_sha: Option<String>,
+    /// Who merged it.
+    pub merged_by: Option<String>,
+    /// When it was opened.
+    pub created_at: Timestamp,
+    /// When something of it changed last.
+    pub updated_at: Timestamp,
+    /// When it was merged or closed.
+    pub ended_at: Option<Timestamp>,
+    /// Its page.
+    pub web_url: String,
+}
+
+/// One condition of merging.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MergeCheck {
+    /// A stable word: `draft`, `conflicts`, `pipeline`, `approvals`, …
+    pub name: String,
+    /// `passed`, `pending` or `failed`.
+    pub state: String,
+    /// How it stands, one sentence.
+    pub what: String,
+    /// Why the condition exists.
+    pub why: String,
+    /// The next step; empty where it passed.
+    pub next: String,
+}
+
+/// A merge request with what holds it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MergeRequestDetail {
+    /// The request.
+    #[serde(flatten)]
+    pub request: MergeRequest,
+    /// Every condition; it can be merged once none is pending or failed.
+    pub checks: Vec<MergeCheck>,
+    /// Whether all conditions are met.
+    pub mergeable: bool,
+}
+
+/// A page of merge requests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MergeRequestList {
+    /// The requests, newest first.
+    pub merge_requests: Vec<MergeRequest>,
+    /// Give this as `before` to read on.
+    pub next_before: Option<i64>,
+}
+
+/// A merge request to be opened.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewMergeRequest {
+    /// `group/project` where the commits are, for a fork; the same project if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_project: Option<String>,
+    /// The branch that holds the commits.
+    pub source_branch: String,
+    /// The branch that they are to go to; the default branch if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_branch: Option<String>,
+    /// One line; the first commit's title if left out. `Draft:` in front makes it a draft.
+    #[serde(default)]
+    pub title: String,
+    /// Markdown. `Closes #3` closes the issue with the merge.
+    #[serde(default)]
+    pub description: String,
+    /// Whether it is a draft.
+    #[serde(default)]
+    pub draft: bool,
+    /// Whether the source branch is deleted with the merge; as the project has it if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_source_branch: Option<bool>,
+}
+
+/// What to change of a merge request; what is left out stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MergeRequestChange {
+    /// A new title.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// A new description.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// Another branch to go to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_branch: Option<String>,
+    /// Whether it is a draft.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draft: Option<bool>,
+    /// Whether the source branch is deleted with the merge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_source_branch: Option<bool>,
+}
+
+/// One state of what a merge request would merge.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MergeRequestVersion {
+    /// From 1, one more with each push.
+    pub number: i64,
+    /// The commit that was to be merged.
+    pub head: String,
+    /// What its changes are shown against.
+    pub base: String,
+    /// Whether commits of the version before were taken out.
+    pub forced: bool,
+    /// How many commits it has.
+    pub commits: i64,
+    /// Who pushed it.
+    pub by: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The versions of a merge request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MergeRequestVersions {
+    /// The newest first, at most 200.
+    pub versions: Vec<MergeRequestVersion>,
+}
+
+/// A file that a merge request changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ChangedFile {
+    /// Its path; names that are not UTF-8 are spelt out.
+    pub path: String,
+    /// Where it was, if it was moved.
+    pub old_path: Option<String>,
+    /// `added`, `deleted`, `moved`, `changed`, `mode changed`.
+    pub change: String,
+    /// Lines added, where lines were compared.
+    pub added: usize,
+    /// Lines removed.
+    pub removed: usize,
+    /// The change as a unified diff, without its header.
+    pub diff: String,
+    /// Said instead of lines, where lines cannot be shown.
+    pub note: String,
+}
+
+/// A page of what a merge request changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ChangedFiles {
+    /// The commit before.
+    pub base: String,
+    /// The commit after.
+    pub head: String,
+    /// How many files there are in all.
+    pub total: usize,
+    /// The files of this page.
+    pub files: Vec<ChangedFile>,
+    /// Give this as `from` to read on.
+    pub next_from: Option<usize>,
+}
+
+/// How a project merges.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MergeSettings {
+    /// `merge`, `squash`, `rebase` or `fast_forward`.
+    pub strategy: String,
+    /// Whether protected branches move by merge requests alone, for everybody.
+    pub require_request: bool,
+    /// Whether a green pipeline of the commit is needed.
+    pub require_pipeline: bool,
+    /// Whether developers merge into protected branches; else maintainers do.
+    pub developers_merge: bool,
+    /// Whether new requests delete their source branch with the merge.
+    pub delete_source_branch: bool,
+    /// Whether merges go through the queue.
+    pub queue: bool,
+    /// How many merges of the queue are tried at once.
+    pub queue_parallel: i64,
+    /// The message of merge commits; empty for the usual one.
+    pub merge_message: String,
+    /// The message of squashed commits; empty for the usual one.
+    pub squash_message: String,
+}
+
+/// What to change of how a project merges; what is left out stays.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MergeSettingsChange {
+    /// `merge`, `squash`, `rebase` or `fast_forward`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<String>,
+    /// Whether protected branches move by merge requests alone, for everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require_request: Option<bool>,
+    /// Whether a green pipeline of the commit is needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub require_pipeline: Option<bool>,
+    /// Whether developers merge into protected branches.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub developers_merge: Option<bool>,
+    /// Whether new requests delete their source branch with the merge.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_source_branch: Option<bool>,
+    /// Whether merges go through the queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<bool>,
+    /// How many merges of the queue are tried at once, 1 to 20.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_parallel: Option<i64>,
+    /// The message of merge commits; empty for the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge_message: Option<String>,
+    /// The message of squashed commits; empty for the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub squash_message: Option<String>,
+}
+
+/// How to merge.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MergeOrder {
+    /// The commit that was looked at: refused if there is another by now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha: Option<String>,
+    /// `merge`, `squash`, `rebase` or `fast_forward`; as the project has it if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub strategy: Option<String>,
+    /// Do it once all checks pass.
+    #[serde(default)]
+    pub when_checks_pass: bool,
+    /// Whether the source branch is deleted; as the request has it if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delete_source_branch: Option<bool>,
+}
