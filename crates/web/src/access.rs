@@ -7,7 +7,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Redirect, Response},
 };
-use bascule_core::{Caller, Digest, GroupScope, Permission, Problem, ProjectScope, Scope};
+use bascule_core::{ActorKind, Caller, Digest, GroupScope, Permission, Problem, ProjectScope, Scope};
 use http::request::Parts;
 use std::{convert::Infallible, sync::Arc};
 
@@ -83,7 +83,9 @@ pub(crate) async fn enforce(
         return Err(Problem::internal().into());
     };
     let for_members = matches!(access, Access::Machine(MachineKind::Agent | MachineKind::Edge));
-    if parts.extensions.get::<AgentsDoor>().is_some() && !for_members {
+    let at_their_door = parts.extensions.get::<AgentsDoor>().is_some();
+    let pulls = matches!(access, Access::Project(Permission::ImageRead));
+    if at_their_door && !for_members && !pulls {
         return Err(Problem::not_found("address").into());
     }
     let refuse = |problem: Problem, parts: &Parts| Err(Failure::from(problem).for_request(parts));
@@ -96,6 +98,10 @@ pub(crate) async fn enforce(
             Err(problem) => return refuse(problem, &parts),
         },
     };
+    // Agents look there for the images that their clusters pull; nobody else does.
+    if at_their_door && pulls && caller.actor.kind != ActorKind::Agent {
+        return Err(Problem::not_found("address").into());
+    }
     // A public form needs it too: another site could otherwise sign someone in to an account that is not theirs.
     let by_browser = caller.by_cookie || access == Access::Public;
     if by_browser && !parts.method.is_safe() && crossed_origin(&parts) {

@@ -116,8 +116,8 @@ async fn artifact(
     post, path = "/api/v1/agent/pull-secret", tag = "agent",
     responses((status = 200, body = PullSecret), (status = 401, body = Problem))
 )]
-async fn pull_secret(State(delivery): State<Delivery>, headers: HeaderMap) -> Answer<axum::Json<PullSecret>> {
-    let agent = delivery.agent_of(bearer(&headers)?).await?;
+async fn pull_secret(State(delivery): State<Delivery>, call: Call) -> Answer<axum::Json<PullSecret>> {
+    let agent = delivery.agent_calling(&call).await?;
     Ok(axum::Json(delivery.new_pull_secret(&agent).await?))
 }
 
