@@ -452,7 +452,7 @@ async fn new(
 /// A form with fields that come more than once.
 type Pairs = Vec<(String, String)>;
 
-fn one(pairs: &Pairs, name: &str) -> String {
+fn one(pairs: &[(String, String)], name: &str) -> String {
     pairs
         .iter()
         .find(|(key, _)| key == name)
@@ -460,7 +460,7 @@ fn one(pairs: &Pairs, name: &str) -> String {
         .unwrap_or_default()
 }
 
-fn all(pairs: &Pairs, keep: impl Fn(&str) -> bool) -> Vec<String> {
+fn all(pairs: &[(String, String)], keep: impl Fn(&str) -> bool) -> Vec<String> {
     pairs
         .iter()
         .filter(|(key, value)| keep(key) && !value.is_empty())
@@ -468,7 +468,7 @@ fn all(pairs: &Pairs, keep: impl Fn(&str) -> bool) -> Vec<String> {
         .collect()
 }
 
-fn chosen_labels(pairs: &Pairs) -> Vec<String> {
+fn chosen_labels(pairs: &[(String, String)]) -> Vec<String> {
     all(pairs, |key| key == "label" || key.starts_with("family-"))
 }
 

@@ -10,7 +10,7 @@ use bascule_client::Method;
 use bascule_core::{Problem, Result};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const ISSUE: &[(&str, &str)] = &[
     ("NUMBER", "number"),
@@ -493,7 +493,7 @@ async fn show(context: &Context, address: &str) -> Result<u8> {
     Ok(code::DONE)
 }
 
-async fn import(context: &Context, project: &str, file: &PathBuf, dry_run: bool) -> Result<u8> {
+async fn import(context: &Context, project: &str, file: &Path, dry_run: bool) -> Result<u8> {
     let bytes = std::fs::read(file).map_err(|error| {
         usage(
             &format!("{} cannot be read: {error}.", file.display()),
