@@ -16,6 +16,7 @@ mod merge_request;
 pub mod ports;
 mod project;
 mod push;
+mod review;
 
 pub use code::{FileToCommit, Resolved, Signature};
 pub use config::{Config, OpenError};
@@ -23,3 +24,7 @@ pub use forge::Forge;
 pub use merge_request::{Check, CheckState, MergeRequest, Settings, State, Strategy};
 pub use project::{MIGRATIONS, ProjectInfo, Visible};
 pub use push::hook;
+pub use review::{
+    findings::{Found, Report, Severity},
+    owners::CodeOwners,
+};
