@@ -1,6 +1,6 @@
 //! All routes of this crate.
 
-use crate::{Forge, code, git, merge_request, project};
+use crate::{Forge, code, git, merge_request, project, review};
 use bascule_web::Routes;
 
 pub(crate) fn routes() -> Routes<Forge> {
@@ -12,4 +12,5 @@ pub(crate) fn routes() -> Routes<Forge> {
         .merge(code::pages::routes())
         .merge(merge_request::api::routes())
         .merge(merge_request::pages::routes())
+        .merge(review::routes())
 }

@@ -20,6 +20,7 @@ mod plan;
 mod product;
 mod project;
 mod release;
+mod review;
 mod task;
 mod views;
 
@@ -104,6 +105,9 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
     /// History and files without a clone
     #[command(subcommand)]
     Code(code::Code),
+    /// Merge requests
+    #[command(subcommand)]
+    Mr(review::Verbs),
     /// Pipelines
     #[command(subcommand)]
     Pipeline(ci::Pipeline),
@@ -251,6 +255,7 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Group(verb) => verb.run(&context()?).await,
         Verb::Project(verb) => verb.run(&context()?).await,
         Verb::Code(verb) => verb.run(&context()?).await,
+        Verb::Mr(verb) => verb.run(&context()?).await,
         Verb::Pipeline(verb) => verb.run(&context()?).await,
         Verb::Job(verb) => verb.run(&context()?).await,
         Verb::Release(release::Release::Verify(verify)) => release::verify(&verify, remote.json),

@@ -76,7 +76,7 @@ fn git(arguments: &[&str]) -> Option<String> {
 }
 
 /// The project that the present folder was cloned from.
-fn of_clone() -> Result<String> {
+pub(super) fn of_clone() -> Result<String> {
     git(&["remote", "get-url", "origin"])
         .and_then(|url| project_of(&url))
         .ok_or_else(|| {
