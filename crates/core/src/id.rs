@@ -62,6 +62,10 @@ uuid_ids! {
     KeyId = "key";
     /// A public key that reaches one project.
     DeployKeyId = "deploy key";
+    /// A discussion in a merge request.
+    ThreadId = "thread";
+    /// One comment of a discussion.
+    CommentId = "comment";
     /// One entry of the ledger.
     FactId = "fact";
     /// A registered runner.

@@ -1,6 +1,6 @@
 //! All routes of this crate.
 
-use crate::{Forge, code, fork, git, merge_request, project, queue, ssh, storage, upkeep};
+use crate::{Forge, code, fork, git, merge_request, project, queue, review, ssh, storage, upkeep};
 use bascule_web::Routes;
 
 pub(crate) fn routes() -> Routes<Forge> {
@@ -22,4 +22,5 @@ pub(crate) fn routes() -> Routes<Forge> {
         .merge(fork::routes())
         .merge(queue::api::routes())
         .merge(queue::pages::routes())
+        .merge(review::routes())
 }

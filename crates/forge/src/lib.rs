@@ -23,6 +23,7 @@ pub mod ssh;
 mod storage;
 mod upkeep;
 mod queue;
+mod review;
 
 pub use code::{FileToCommit, Resolved, Signature};
 pub use config::{Config, OpenError};
@@ -30,3 +31,7 @@ pub use forge::Forge;
 pub use merge_request::{Check, CheckState, MergeRequest, Settings, State, Strategy};
 pub use project::{MIGRATIONS, ProjectInfo, Visible};
 pub use push::hook;
+pub use review::{
+    findings::{Found, Report, Severity},
+    owners::CodeOwners,
+};

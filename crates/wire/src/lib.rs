@@ -17,6 +17,7 @@ pub mod insights;
 pub mod merge_request;
 pub mod planning;
 pub mod release;
+pub mod review;
 pub mod runner;
 pub mod task;
 pub mod telemetry;

@@ -24,6 +24,7 @@ mod product;
 mod project;
 mod release;
 mod storage;
+mod review;
 mod task;
 mod views;
 

@@ -5,6 +5,7 @@ mod freight;
 mod gate;
 mod health;
 mod planning;
+mod people;
 mod ports;
 mod probed;
 
@@ -159,6 +160,7 @@ impl Server {
             code.clone(),
             Options::new(&url, hang_up.clone()),
         );
+        forge.set_people(Arc::new(people::People(identity.clone())));
         forge.set_pipelines(Arc::new(ports::Pipelines(ci.clone())));
         let artifacts = Arc::new(ports::JobArtifacts {
             ci: ci.clone(),

@@ -25,6 +25,7 @@ mod product;
 mod registry;
 mod rolling;
 mod ssh;
+mod reviews;
 mod storage;
 mod survive;
 mod tasks;

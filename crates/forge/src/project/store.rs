@@ -15,6 +15,9 @@ pub const MIGRATIONS: &[Migration] = &[
     FORMER_PATH,
     crate::storage::store::MIGRATION,
     crate::upkeep::store::MIGRATION,
+    crate::review::store::THREADS,
+    crate::review::store::APPROVALS,
+    crate::review::store::FINDINGS,
 ];
 
 const FIRST: Migration = Migration {
@@ -290,6 +293,7 @@ pub(crate) async fn delete(tx: &Tx, id: ProjectId) -> Result<u64> {
     crate::code::store::delete_project(tx, id).await?;
     crate::merge_request::merge::store::delete_project(tx, id).await?;
     crate::queue::store::delete_project(tx, id).await?;
+    crate::review::store::delete_project(tx, id).await?;
     crate::merge_request::store::delete_project(tx, id).await?;
     tx.run("DELETE FROM former_path WHERE project_id = $1", args![id])
         .await?;
