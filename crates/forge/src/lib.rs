@@ -19,11 +19,11 @@ mod merge_request;
 pub mod ports;
 mod project;
 mod push;
+mod queue;
+mod review;
 pub mod ssh;
 mod storage;
 mod upkeep;
-mod queue;
-mod review;
 
 pub use code::{FileToCommit, Resolved, Signature};
 pub use config::{Config, OpenError};

@@ -3,7 +3,9 @@
 pub use crate::review::ports::{Known, People, Team};
 use crate::{ProjectInfo, Visible};
 use async_trait::async_trait;
-use bascule_core::{Caller, GroupScope, InstanceRole, PipelineId, ProjectId, ProjectScope, Result, Role, UserId};
+use bascule_core::{
+    Caller, GroupScope, InstanceRole, PipelineId, ProjectId, ProjectScope, Result, Role, UserId,
+};
 use std::collections::HashSet;
 
 /// Who sees what, and who people are.

@@ -23,8 +23,8 @@ mod planning;
 mod product;
 mod project;
 mod release;
-mod storage;
 mod review;
+mod storage;
 mod task;
 mod views;
 

@@ -4,8 +4,8 @@ mod agents_door;
 mod freight;
 mod gate;
 mod health;
-mod planning;
 mod people;
+mod planning;
 mod ports;
 mod probed;
 

@@ -93,7 +93,7 @@ impl Forge {
             .repositories()
             .read(scope.id, move |repo| {
                 let base = super::read::id(repo, &onto)?;
-                if objects::tree_of(repo, base)?.id.to_string() == tree {
+                if objects::tree_of(repo, base)?.id == super::read::id(repo, &tree)? {
                     return Ok(None);
                 }
                 build_commit(repo, &tree, &[onto], None, &by, now, &message).map(Some)

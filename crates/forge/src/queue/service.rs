@@ -266,7 +266,7 @@ impl Forge {
         let actor = entry.actor();
         let user = actor.id.parse().ok();
         let by = self.signature_of(&actor, user).await?;
-        let approvers = self.approvers(request).await?;
+        let approvers = self.approved_by(request).await?;
         let built = self
             .build_merge(&Build {
                 project,

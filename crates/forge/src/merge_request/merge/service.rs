@@ -154,7 +154,7 @@ impl Forge {
             .await?
             .ok_or_else(|| Problem::not_found("target branch"))?;
         let by = self.signature_of(actor, user).await?;
-        let approvers = self.approvers(request).await?;
+        let approvers = self.approved_by(request).await?;
         let built = self
             .build_merge(&Build {
                 project,
@@ -250,7 +250,11 @@ impl Forge {
         for intent in store::of_project(self.db(), project).await? {
             let tip = self.resolve_branch(project, &intent.target_branch).await?;
             let landed = match &tip {
-                Some(tip) => self.ancestors(project, tip, &[intent.after_sha.clone()]).await? == [true],
+                Some(tip) => {
+                    self.ancestors(project, tip, std::slice::from_ref(&intent.after_sha))
+                        .await?
+                        == [true]
+                }
                 None => false,
             };
             if landed {
@@ -300,7 +304,11 @@ impl Forge {
             return Ok(());
         }
         let closes = self.closes(request, told.before, told.head).await?;
-        let approvals = self.approvers(request).await?;
+        // The branch has moved already: what cannot be read any more must not keep the merge from being told.
+        let approvals = self.approved_by(request).await.unwrap_or_else(|problem| {
+            tracing::warn!(%problem, "who approved a merge could not be read again");
+            Vec::new()
+        });
         let now = self.now();
         let tx = self.db().begin().await?;
         if requests::end(
@@ -530,10 +538,12 @@ impl Forge {
         })
     }
 
-    /// Who approved a request as it stands. The room of reviews answers.
-    #[allow(clippy::unused_async, reason = "the room of reviews asks its tables here")]
-    pub(crate) async fn approvers(&self, _request: &MergeRequest) -> Result<Vec<Approver>> {
-        Ok(Vec::new())
+    /// Who approved a request as it stands.
+    pub(crate) async fn approved_by(&self, request: &MergeRequest) -> Result<Vec<Approver>> {
+        let project = self.project_by_id(request.project_id).await?;
+        let project = project.ok_or_else(|| Problem::not_found("project"))?;
+        let approvers = self.approvers(&project, request).await?.into_iter();
+        Ok(approvers.map(|(user, name)| Approver { user, name }).collect())
     }
 
     /// The condition that the two branches go together.

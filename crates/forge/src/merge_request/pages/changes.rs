@@ -41,11 +41,11 @@ struct Pair {
 }
 
 impl Pair {
-    fn old(&self) -> &str {
+    fn old_number(&self) -> &str {
         self.left.as_ref().map_or("", |row| &row.old)
     }
 
-    fn new(&self) -> &str {
+    fn new_number(&self) -> &str {
         self.right.as_ref().map_or("", |row| &row.new)
     }
 }

@@ -69,9 +69,9 @@ impl Forge {
                 let wanted = assignees.contains_key(id);
                 if wanted != person.assignee {
                     if wanted {
-                        assigned.push(*id)
+                        assigned.push(*id);
                     } else {
-                        released.push(*id)
+                        released.push(*id);
                     }
                 }
                 person.assignee = wanted;
