@@ -273,7 +273,7 @@ README.md @writer @docs
 
         #[test]
         fn lines_of_a_section_never_change_another(lines in proptest::collection::vec("[a-z*/]{1,6} @[a-z]{1,4}", 0..6), path in "[a-z]{1,4}(/[a-z]{1,4}){0,2}") {
-            let before = format!("[One] @one\n*\n");
+            let before = "[One] @one\n*\n".to_owned();
             let after = format!("{before}[Two]\n{}\n", lines.join("\n"));
             let of_one = |text: &str| {
                 let file = CodeOwners::parse(text);

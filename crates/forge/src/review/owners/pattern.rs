@@ -281,11 +281,11 @@ mod tests {
 
         #[test]
         fn a_directory_owns_all_below_it(dir in "[a-z]{1,5}", file in "[a-z.]{1,5}(/[a-z.]{1,5}){0,3}") {
-            let under = format!("{}/{}", dir, file);
-            let rooted = format!("/{}/", dir);
+            let under = format!("{dir}/{file}");
+            let rooted = format!("/{dir}/");
             prop_assert!(matches(&rooted, &under));
-            let deep = format!("{}/", dir);
-            let path = format!("x/{}", under);
+            let deep = format!("{dir}/");
+            let path = format!("x/{under}");
             prop_assert!(matches(&deep, &path));
         }
 
