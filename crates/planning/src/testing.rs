@@ -372,6 +372,7 @@ impl World {
             commit_count: 1,
             commits,
             at: self.planning.now(),
+            ci_skip: false,
         };
         self.tell(who, &fact).await;
         fact
