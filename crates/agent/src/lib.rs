@@ -7,6 +7,7 @@ mod artifacts;
 mod backoff;
 mod board;
 mod driver;
+pub mod handover;
 mod instance;
 mod kept;
 mod machine;
@@ -16,6 +17,7 @@ mod probe;
 mod sync;
 mod task;
 mod unpack;
+pub mod upgrade;
 
 use artifacts::Artifacts;
 use bascule_client::{Client, Identity};
@@ -38,10 +40,11 @@ use std::{
 };
 use task::Tasks;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{RwLock, mpsc, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
+use upgrade::{Booted, Upgrade};
 
 /// Longest time that what went on without an agent gets to be seen healthy before anything is reported. Reported
 /// before, it would be taken out of traffic for want of news.
@@ -71,6 +74,8 @@ pub struct Config {
     pub crash_pause: Duration,
     /// The certificate to show, and where it is kept, where the server wants one.
     pub identity: Option<(Identity, PathBuf)>,
+    /// Which version of the agent runs, where it can become another one.
+    pub booted: Option<Booted>,
 }
 
 impl Config {
@@ -87,6 +92,7 @@ impl Config {
             containers_conf: None,
             crash_pause: Duration::from_millis(500),
             identity: None,
+            booted: None,
         }
     }
 }
@@ -120,6 +126,7 @@ impl Agent {
             containers_conf,
             crash_pause,
             identity,
+            booted,
         } = self.config;
         let client = match &identity {
             Some((identity, _)) => Client::identified(&server_url, identity)?,
@@ -142,10 +149,14 @@ impl Agent {
         if containers.works().await {
             drivers.push(DriverKind::Podman);
         }
-        let data_dir = data_dir.clone();
+        if booted.is_some() {
+            drivers.push(DriverKind::Agent);
+        }
+        let taken = handover::take(&data_dir);
+        let going_on: Vec<DesiredInstance> = taken.values().map(|(told, _)| told.spec.clone()).collect();
+        let (heard, hears) = watch::channel(false);
         let (settling, mut settled) = mpsc::channel(1);
         let machine = Machine {
-            data_dir,
             host,
             clock,
             version,
@@ -156,6 +167,13 @@ impl Agent {
             containers: Arc::new(containers),
             drivers,
             crash_pause,
+            live: Mutex::default(),
+            taken: Mutex::new(taken),
+            starts: RwLock::default(),
+            tasks: RwLock::default(),
+            heard,
+            upgrade: booted.map(|booted| Upgrade::new(&data_dir, booted)),
+            data_dir,
             settling: Mutex::new(Some(settling)),
         };
         let machine = Arc::new(machine);
@@ -172,10 +190,15 @@ impl Agent {
             .containers
             .sweep(&wanted.chain(tasks.open_names()).collect())
             .await;
-        if let Err(error) = instance::wipe(&machine.instances_folder()) {
+        let kept_folders = going_on.iter().map(|spec| spec.instance.to_string()).collect();
+        if let Err(error) = instance::wipe_but(&machine.instances_folder(), &kept_folders) {
             tracing::warn!(%error, "folders of earlier instances cannot be removed");
         }
         let mut agency = Agency::new(Arc::clone(&machine), kept);
+        // What becomes of them is planned as of all that runs.
+        for spec in going_on {
+            agency.start(spec);
+        }
         if let Some(state) = &known {
             agency.carry_out(state);
         }
@@ -200,8 +223,10 @@ impl Agent {
             () = Box::pin(tasks.follow(desired.subscribe())) => {}
             () = Box::pin(sync::follow(&client, &machine, &desired)) => {}
             () = Box::pin(sync::report(&client, &machine, desired.subscribe())) => {}
+            () = Box::pin(upgrade::guard(&machine, hears)) => {}
             () = Box::pin(fresh(identity, &client, &machine)) => {}
         }
+        upgrade::stopped(&machine);
         agency.end().await;
         tasks.end().await;
         machine.containers.sweep(&BTreeSet::new()).await;
@@ -323,8 +348,13 @@ impl Agency {
     fn start(&mut self, spec: DesiredInstance) {
         let (told, receiver) = watch::channel(Told::Run);
         self.gone.remove(&spec.instance);
-        let instance = Instance::new(Arc::clone(&self.machine), spec.clone(), receiver);
-        self.tasks.spawn(instance.live());
+        let machine = Arc::clone(&self.machine);
+        if spec.driver == DriverKind::Agent {
+            self.tasks.spawn(upgrade::live(machine, spec.clone(), receiver));
+        } else {
+            let instance = Instance::new(machine, spec.clone(), receiver);
+            self.tasks.spawn(instance.live());
+        }
         self.wards.insert(spec.instance, Ward { spec, told });
     }
 

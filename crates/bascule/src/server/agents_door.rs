@@ -164,15 +164,7 @@ fn tls(door: &Arc<Door>, names: Vec<String>, clock: Arc<dyn Clock>) -> Result<Se
     Ok(config)
 }
 
-#[derive(Debug, thiserror::Error)]
-enum Fault {
-    #[error("{0}")]
-    Tls(#[from] rustls::Error),
-    #[error("{0}")]
-    Verifier(#[from] rustls::client::VerifierBuilderError),
-    #[error("{0}")]
-    Problem(#[from] bascule_core::Problem),
-}
+type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 /// The server's clock, for the certificates of clients.
 #[derive(Debug)]

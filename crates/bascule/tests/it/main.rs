@@ -25,6 +25,7 @@ mod storage;
 mod survive;
 mod tasks;
 mod tls;
+mod upgrade;
 mod way;
 
 /// The binary under test.
