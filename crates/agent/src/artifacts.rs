@@ -128,17 +128,20 @@ fn unreadable(path: &Path, error: &io::Error) -> Problem {
 
 /// Whether a file's bytes have this digest.
 async fn is(path: &Path, digest: &Digest) -> io::Result<bool> {
-    let (path, digest) = (path.to_owned(), digest.clone());
-    let hash = tokio::task::spawn_blocking(move || -> io::Result<bool> {
-        let (mut file, mut hash, mut buffer) = (fs::File::open(path)?, Sha256::new(), vec![0_u8; 128 * 1024]);
-        loop {
-            match file.read(&mut buffer)? {
-                0 => return Ok(Digest::from_hash(&hash.finalize()) == digest),
-                read => hash.update(buffer.get(..read).unwrap_or_default()),
-            }
+    let path = path.to_owned();
+    let hash = tokio::task::spawn_blocking(move || digest_of(&path));
+    Ok(hash.await.map_err(io::Error::other)?? == *digest)
+}
+
+/// The digest of a file's bytes.
+pub(crate) fn digest_of(path: &Path) -> io::Result<Digest> {
+    let (mut file, mut hash, mut buffer) = (fs::File::open(path)?, Sha256::new(), vec![0_u8; 128 * 1024]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(Digest::from_hash(&hash.finalize())),
+            read => hash.update(buffer.get(..read).unwrap_or_default()),
         }
-    });
-    hash.await.map_err(io::Error::other)?
+    }
 }
 
 /// Least time between two looks for garbage.

@@ -97,6 +97,15 @@ impl Board {
         self.changed();
     }
 
+    /// Puts up what was said of an instance before this version of the agent ran.
+    pub(crate) fn put_again(&self, report: InstanceReport) {
+        self.reports
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(report.instance, report);
+        self.changed();
+    }
+
     /// Changes what is said of an instance.
     pub(crate) fn update(&self, instance: InstanceId, change: impl FnOnce(&mut InstanceReport)) {
         let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);

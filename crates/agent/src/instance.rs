@@ -5,13 +5,21 @@ use crate::{
     artifacts::Missing,
     backoff::Backoff,
     driver::{Driver, Ended, Job, Process, Seal},
+    handover::{self, Live},
     output::Output,
     plan::Told,
     probe,
 };
 use bascule_core::{InstanceId, Problem};
+use bascule_sandbox::Running;
 use bascule_wire::agent::{DesiredInstance, InstanceState};
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, sleep, sleep_until},
@@ -51,6 +59,8 @@ pub(crate) struct Instance {
     seal: Option<Seal>,
     output: Output,
     smoked: bool,
+    /// Whether it was healthy before this version of the agent took it over.
+    was_healthy: bool,
     /// Held while it is not known how what went on without an agent is: nothing is reported until then.
     settling: Option<mpsc::Sender<()>>,
 }
@@ -69,13 +79,20 @@ impl Instance {
             seal: None,
             output,
             smoked: false,
+            was_healthy: false,
         }
     }
 
     /// Lives until told to end, then wipes its folder. A failed one waits to be told.
     pub(crate) async fn live(mut self) -> InstanceId {
-        self.machine.board.put(&self.spec, InstanceState::Fetching, "");
-        let end = self.work().await;
+        let taken = match self.machine.take_over(self.spec.instance) {
+            Some((told, running)) => Some(self.take_over(told, running)),
+            None => {
+                self.machine.board.put(&self.spec, InstanceState::Fetching, "");
+                None
+            }
+        };
+        let end = self.work(taken).await;
         self.settling = None;
         match end {
             End::Failed(message) | End::Crashed(message) => {
@@ -96,12 +113,49 @@ impl Instance {
         self.spec.instance
     }
 
-    async fn work(&mut self) -> End {
+    /// Goes on where the version of the agent before this one was.
+    fn take_over(&mut self, told: handover::Instance, running: Running) -> (u16, Box<dyn Process>) {
+        self.settling = None;
+        if let Some(report) = told.report {
+            self.smoked = report.smoke.is_some();
+            self.was_healthy = report.address.is_some();
+            self.machine.board.put_again(report);
+        } else {
+            self.machine.board.put(&self.spec, InstanceState::Starting, "");
+        }
+        self.register(told.port, &running);
+        (told.port, Box::new(running))
+    }
+
+    /// Notes what could be handed over to another version of the agent.
+    fn register(&self, port: u16, process: &dyn Process) {
+        let Some(part) = process.part() else { return };
+        let live = Live {
+            spec: self.spec.clone(),
+            port,
+            part,
+        };
+        let mut all = self.machine.live.lock().unwrap_or_else(PoisonError::into_inner);
+        all.insert(self.spec.instance, live);
+    }
+
+    fn unregister(&self) {
+        let mut all = self.machine.live.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&self.spec.instance);
+    }
+
+    async fn work(&mut self, taken: Option<(u16, Box<dyn Process>)>) -> End {
         let mut crashes = Backoff::new(self.machine.crash_pause, Duration::from_secs(60));
-        let mut running = self.driver.adopt(&self.job).await;
+        let goes_on = taken.is_some();
+        let mut running = match taken {
+            Some(taken) => Some(taken),
+            None => self.driver.adopt(&self.job).await,
+        };
         if let Some((port, process)) = &running {
             self.machine.ports.claim(*port);
-            self.started(process.pid());
+            if !goes_on {
+                self.started(process.pid());
+            }
         } else {
             self.settling = None;
             self.wipe().await;
@@ -123,6 +177,7 @@ impl Instance {
             };
             let started = Instant::now();
             let end = Box::pin(self.run(port, process)).await;
+            self.unregister();
             self.machine.ports.give_back(port);
             let message = match end {
                 End::Crashed(message) => message,
@@ -180,8 +235,10 @@ impl Instance {
         }
         let port = self.machine.ports.take(self.machine.host);
         let port = port.map_err(|error| End::Crashed(format!("No free port was found: {error}.")))?;
+        let _starts = self.machine.starts.read().await;
         match self.driver.start(&self.job, Some(port)).await {
             Ok(process) => {
+                self.register(port, process.as_ref());
                 self.started(process.pid());
                 Ok(Some((port, process)))
             }
@@ -266,7 +323,8 @@ impl Instance {
         let must_start_by = Instant::now() + Duration::from_millis(health.start_ms);
         // While it starts it is asked more often, so that it takes traffic as soon as it can.
         let starting = interval.min(Duration::from_millis(100));
-        let (mut ever, mut failures, mut unhealthy_since) = (false, 0_u32, None);
+        let ever = std::mem::take(&mut self.was_healthy);
+        let (mut ever, mut failures, mut unhealthy_since) = (ever, 0_u32, None);
         let mut next = Instant::now() + starting;
         let mut drain_until: Option<Instant> = None;
         loop {
@@ -466,6 +524,21 @@ fn job(machine: &Machine, spec: &DesiredInstance) -> Job {
         variables,
         limits: spec.limits.clone(),
     }
+}
+
+/// Removes the folders of instances, but for those that go on.
+pub(crate) fn wipe_but(folder: &Path, keep: &BTreeSet<String>) -> std::io::Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    for entry in entries {
+        let entry = entry?;
+        if !keep.contains(entry.file_name().to_string_lossy().as_ref()) {
+            wipe(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes a folder with all that is in it, if it is there.

@@ -7,6 +7,7 @@ mod artifacts;
 mod backoff;
 mod board;
 mod driver;
+pub mod handover;
 mod instance;
 mod kept;
 mod machine;
@@ -16,6 +17,7 @@ mod probe;
 mod sync;
 mod task;
 mod unpack;
+pub mod upgrade;
 
 use artifacts::Artifacts;
 use bascule_client::{Client, Identity};
@@ -38,10 +40,11 @@ use std::{
 };
 use task::Tasks;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::{RwLock, mpsc, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
+use upgrade::{Booted, Upgrade};
 
 /// Longest time that what went on without an agent gets to be seen healthy before anything is reported. Reported
 /// before, it would be taken out of traffic for want of news.
@@ -71,6 +74,8 @@ pub struct Config {
     pub crash_pause: Duration,
     /// The certificate to show, and where it is kept, where the server wants one.
     pub identity: Option<(Identity, PathBuf)>,
+    /// Which version of the agent runs, where it can become another one.
+    pub booted: Option<Booted>,
     /// The cluster that instances of the driver `kubernetes` run in.
     pub kubernetes: Option<Kubernetes>,
 }
@@ -101,6 +106,7 @@ impl Config {
             crash_pause: Duration::from_millis(500),
             identity: None,
             kubernetes: None,
+            booted: None,
         }
     }
 }
@@ -135,6 +141,7 @@ impl Agent {
             crash_pause,
             identity,
             kubernetes,
+            booted,
         } = self.config;
         let client = match &identity {
             Some((identity, _)) => Client::identified(&server_url, identity)?,
@@ -161,10 +168,15 @@ impl Agent {
         if cluster.is_some() {
             drivers.push(DriverKind::Kubernetes);
         }
+        if booted.is_some() {
+            drivers.push(DriverKind::Agent);
+        }
+        let taken = handover::take(&data_dir);
+        let going_on: Vec<DesiredInstance> = taken.values().map(|(told, _)| told.spec.clone()).collect();
+        let (heard, hears) = watch::channel(false);
         let data_dir = data_dir.clone();
         let (settling, mut settled) = mpsc::channel(1);
         let machine = Machine {
-            data_dir,
             host,
             clock,
             version,
@@ -177,6 +189,13 @@ impl Agent {
             cluster,
             drivers,
             crash_pause,
+            live: Mutex::default(),
+            taken: Mutex::new(taken),
+            starts: RwLock::default(),
+            tasks: RwLock::default(),
+            heard,
+            upgrade: booted.map(|booted| Upgrade::new(&data_dir, booted)),
+            data_dir,
             settling: Mutex::new(Some(settling)),
         };
         let machine = Arc::new(machine);
@@ -193,10 +212,15 @@ impl Agent {
             .containers
             .sweep(&wanted.chain(tasks.open_names()).collect())
             .await;
-        if let Err(error) = instance::wipe(&machine.instances_folder()) {
+        let kept_folders = going_on.iter().map(|spec| spec.instance.to_string()).collect();
+        if let Err(error) = instance::wipe_but(&machine.instances_folder(), &kept_folders) {
             tracing::warn!(%error, "folders of earlier instances cannot be removed");
         }
         let mut agency = Agency::new(Arc::clone(&machine), kept);
+        // What becomes of them is planned as of all that runs.
+        for spec in going_on {
+            agency.start(spec);
+        }
         if let Some(state) = &known {
             agency.carry_out(state);
         }
@@ -221,8 +245,10 @@ impl Agent {
             () = Box::pin(tasks.follow(desired.subscribe())) => {}
             () = Box::pin(sync::follow(&client, &machine, &desired)) => {}
             () = Box::pin(sync::report(&client, &machine, desired.subscribe())) => {}
+            () = Box::pin(upgrade::guard(&machine, hears)) => {}
             () = Box::pin(fresh(identity, &client, &machine)) => {}
         }
+        upgrade::stopped(&machine);
         agency.end().await;
         tasks.end().await;
         machine.containers.sweep(&BTreeSet::new()).await;
@@ -403,8 +429,13 @@ impl Agency {
             self.wards.insert(spec.instance, Ward { spec, told, outlives });
             return;
         }
-        let instance = Instance::new(Arc::clone(&self.machine), spec.clone(), receiver);
-        self.tasks.spawn(instance.live());
+        let machine = Arc::clone(&self.machine);
+        if spec.driver == DriverKind::Agent {
+            self.tasks.spawn(upgrade::live(machine, spec.clone(), receiver));
+        } else {
+            let instance = Instance::new(machine, spec.clone(), receiver);
+            self.tasks.spawn(instance.live());
+        }
         let ward = Ward {
             spec,
             told,

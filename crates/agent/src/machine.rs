@@ -4,18 +4,21 @@ use crate::{
     artifacts::Artifacts,
     board::Board,
     driver::{Driver, Unknown, podman::Containers, process::Sandboxed},
+    handover::{self, Live, Taken},
+    upgrade::Upgrade,
 };
 use bascule_core::{Clock, InstanceId};
+use bascule_sandbox::Running;
 use bascule_wire::agent::{Driver as DriverKind, MachineFacts, Resources};
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     io,
     net::{IpAddr, SocketAddr, TcpListener},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{RwLock, mpsc, watch};
 
 /// The machine as the agent uses it.
 #[derive(Debug)]
@@ -37,6 +40,18 @@ pub(crate) struct Machine {
     pub(crate) drivers: Vec<DriverKind>,
     /// Pause after a first crash.
     pub(crate) crash_pause: Duration,
+    /// Instances that could be handed over to another version of the agent just now.
+    pub(crate) live: Mutex<BTreeMap<InstanceId, Live>>,
+    /// Instances that the version before handed over and that are still to be gone on with.
+    pub(crate) taken: Mutex<Taken>,
+    /// Read while an instance is being started, written for the step to another version.
+    pub(crate) starts: RwLock<()>,
+    /// Read while a task runs, written for the step to another version.
+    pub(crate) tasks: RwLock<()>,
+    /// Turns true when the hub has taken a report.
+    pub(crate) heard: watch::Sender<bool>,
+    /// The agent's own versions, where it can change them.
+    pub(crate) upgrade: Option<Upgrade>,
     /// While the agent starts: held by each instance of which it is not known yet how it is.
     pub(crate) settling: Mutex<Option<mpsc::Sender<()>>>,
 }
@@ -69,6 +84,14 @@ impl Machine {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// What the version before handed over of an instance, once.
+    pub(crate) fn take_over(&self, instance: InstanceId) -> Option<(handover::Instance, Running)> {
+        self.taken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&instance)
     }
 
     /// A folder for each task.

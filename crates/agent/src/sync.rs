@@ -74,7 +74,10 @@ pub(crate) async fn report(
         let known = desired.borrow().as_ref().map_or(-1, |state| state.revision);
         // What is desired is taken from the other request alone, so that no old answer overtakes a new one.
         match sync(client, machine, known, 0).await {
-            Ok(_) => away.reset(),
+            Ok(_) => {
+                machine.heard.send_replace(true);
+                away.reset();
+            }
             Err(problem) => {
                 tracing::debug!(%problem, "the server does not take the report");
                 tokio::time::sleep(away.pause()).await;

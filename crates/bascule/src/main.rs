@@ -39,12 +39,23 @@ fn main() -> ExitCode {
             return ExitCode::from(output::problem(&problem, json));
         }
     };
+    if let Verb::Agent(options) = cli.verb {
+        // On a thread of its own: the main thread starts sandboxes, so that another version of the agent can go on
+        // with them.
+        let work = move || {
+            let outcome = runtime.block_on(roles::agent(options));
+            runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+            outcome
+        };
+        let outcome =
+            bascule_sandbox::handover::host(work).unwrap_or_else(|_| Err(bascule_core::Problem::internal()));
+        return ended(outcome, json);
+    }
     let outcome = runtime.block_on(async {
         match cli.verb {
             Verb::Up(options) => up::run(&options, up::Roles::All).await,
             Verb::Server(options) => up::run(&options, up::Roles::ServerAlone).await,
             Verb::Runner(options) => roles::runner(options).await,
-            Verb::Agent(options) => roles::agent(options).await,
             Verb::Edge(options) => roles::edge(options).await,
             Verb::Doctor => {
                 let ready = doctor::run(output::Output::new(json)).await;
@@ -63,6 +74,10 @@ fn main() -> ExitCode {
     });
     // Blocking work that no one waits for any more must not hold the process up.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    ended(outcome, json)
+}
+
+fn ended(outcome: bascule_core::Result<u8>, json: bool) -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(problem) => ExitCode::from(output::problem(&problem, json)),

@@ -5,8 +5,8 @@ use crate::{
     config::data_directory,
     enrol, up,
 };
-use bascule_agent::Agent;
-use bascule_core::{Result, SystemClock};
+use bascule_agent::{Agent, upgrade::Booted};
+use bascule_core::{Problem, Result, SystemClock};
 use bascule_edge::Edge;
 use bascule_runner::{NetworkPolicy, Runner};
 use bascule_wire::fleet::{MemberKind, Myself};
@@ -114,8 +114,12 @@ now on. The code names that authority, so that the first connection is sure alre
         /// The code
         code: String,
     },
-    /// Say whether this machine's agent could work: sandbox, data directory, server
-    Check,
+    /// Say whether this machine's agent could work: sandbox, certificate, server
+    Check {
+        /// The form in which another version would hand over what runs
+        #[arg(long, hide = true)]
+        handover: Option<u32>,
+    },
 }
 
 /// Options of `bascule edge`.
@@ -200,6 +204,14 @@ pub async fn agent(options: AgentOptions) -> Result<u8> {
         })?;
         return told(&enrol::enrol(MemberKind::Agent, &server, code, &data).await?);
     }
+    let mut booted = None;
+    if options.verb.is_none() {
+        booted = bascule_agent::upgrade::boot(&data).await?;
+        if booted.is_none() {
+            // It was to look after another version, which does well.
+            return Ok(code::DONE);
+        }
+    }
     let credentials = enrol::credentials(
         MemberKind::Agent,
         options.server,
@@ -208,12 +220,16 @@ pub async fn agent(options: AgentOptions) -> Result<u8> {
         &data,
     )
     .await?;
-    if options.verb.is_some() {
-        return check(&credentials).await;
+    if let Some(AgentVerb::Check { handover }) = options.verb {
+        return check(&credentials, handover).await;
     }
     let mut config = bascule_agent::Config::new(&credentials.server, &credentials.token, data, clock);
     config.containers_conf = options.containers_conf;
     config.identity = credentials.identity;
+    if let Some(version) = booted.as_ref().and_then(Booted::version) {
+        version.clone_into(&mut config.version);
+    }
+    config.booted = booted;
     config.kubernetes = options.kube_namespace.map(|namespace| bascule_agent::Kubernetes {
         kubeconfig: options.kubeconfig,
         namespace,
@@ -243,7 +259,18 @@ fn told(credentials: &enrol::Credentials) -> Result<u8> {
 }
 
 /// Whether an agent could work here.
-async fn check(credentials: &enrol::Credentials) -> Result<u8> {
+async fn check(credentials: &enrol::Credentials, handover: Option<u32>) -> Result<u8> {
+    let known = bascule_agent::handover::FORMAT;
+    if let Some(other) = handover.filter(|form| *form != known) {
+        return Err(Problem::conflict(
+            "other_handover",
+            "This version cannot take over from the one that runs.",
+        )
+        .why(format!(
+            "That one hands over in form {other}, this one knows form {known}."
+        ))
+        .next("Install a version between the two first."));
+    }
     bascule_sandbox::Sandbox::available().await?;
     let client = match &credentials.identity {
         Some((identity, _)) => bascule_client::Client::identified(&credentials.server, identity)?,

@@ -17,6 +17,7 @@ use bascule_ledger::{
         supplychain::ReleasePublished,
     },
 };
+use bascule_wire::agent::Driver;
 use std::collections::BTreeMap;
 
 /// A release was published: if it describes a product, it goes to staging by itself.
@@ -135,7 +136,10 @@ impl Delivery {
                     .await?;
                 catalogue::store::put(&tx, &release, &product.relations, self.now()).await?;
                 self.weigh(&tx, fact.release).await?;
+                // An agent goes where a file installs it: this instance's own machine has one already.
+                let is_agent = product.driver == Some(Driver::Agent);
                 if let Some(staging) = environment::store::by_name(&tx, fact.project, "staging").await?
+                    && !is_agent
                     // What a file declares is moved by its plan.
                     && !environment::store::declared(&tx, staging.id).await?
                 {

@@ -1,6 +1,7 @@
 //! Control groups, version 1 or 2, wherever this process may create one. The group is a leaf of our own, made
 //! for one command and removed after it.
 
+use serde::{Deserialize, Serialize};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -10,7 +11,10 @@ use std::{
 
 const PREFIX: &str = "bascule-";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The next group's number in this process.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 enum Version {
     One,
     Two,
@@ -24,10 +28,41 @@ pub(crate) struct Group {
     pids: bool,
 }
 
+/// A group as it is handed over to the next program of this process.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct HandedGroup {
+    dirs: Vec<PathBuf>,
+    memory: Option<(PathBuf, Version)>,
+    pids: bool,
+}
+
 impl Group {
+    pub(crate) fn handed(&self) -> HandedGroup {
+        HandedGroup {
+            dirs: self.dirs.clone(),
+            memory: self.memory.clone(),
+            pids: self.pids,
+        }
+    }
+
+    /// Goes on with a group of the program before. The groups made from now on get other numbers.
+    pub(crate) fn adopt(handed: &HandedGroup) -> Self {
+        let numbers = handed.dirs.iter().filter_map(|dir| {
+            let name = dir.file_name()?.to_str()?;
+            name.rsplit_once('-')?.1.parse::<u64>().ok()
+        });
+        if let Some(most) = numbers.max() {
+            NEXT.fetch_max(most.saturating_add(1), Ordering::Relaxed);
+        }
+        Self {
+            dirs: handed.dirs.clone(),
+            memory: handed.memory.clone(),
+            pids: handed.pids,
+        }
+    }
+
     /// Makes a group with the limits given. What cannot be limited is left out; ask [`Group::limits_memory`].
     pub(crate) fn create(memory_bytes: Option<u64>, pids: Option<u64>) -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
         let mut group = Self::default();
         if memory_bytes.is_none() && pids.is_none() {
             return group;

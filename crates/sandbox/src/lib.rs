@@ -13,6 +13,7 @@
 //! its loopback and abstract sockets included.
 
 mod cgroup;
+pub mod handover;
 mod process;
 mod spec;
 

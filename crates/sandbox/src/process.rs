@@ -1,20 +1,28 @@
 //! Starting, watching and ending a command.
 
-use crate::{Host, Spec, cgroup::Group};
+use crate::{
+    Host, Spec,
+    cgroup::Group,
+    handover::{Handed, Part, execute},
+};
 use bascule_core::{Problem, Result};
 use rustix::{
     fs::MemfdFlags,
-    process::{Pid, Resource, Signal},
+    process::{Pid, PidfdFlags, Resource, Signal, WaitId, WaitIdOptions},
 };
 use std::{
     fs::File,
     io::{Seek, SeekFrom, Write},
-    os::unix::{fs::FileExt, process::ExitStatusExt},
+    os::{
+        fd::{AsFd as _, OwnedFd},
+        unix::{fs::FileExt, process::ExitStatusExt},
+    },
     process::Stdio,
-    sync::{OnceLock, mpsc},
+    sync::{Arc, OnceLock, mpsc},
     time::Duration,
 };
 use tokio::{
+    io::unix::AsyncFd,
     process::{Child, ChildStderr, ChildStdout, Command},
     runtime::Handle,
     sync::oneshot,
@@ -80,10 +88,12 @@ pub struct Running {
     pub stdout: Option<ChildStdout>,
     /// What the command writes to standard error; `None` if merged.
     pub stderr: Option<ChildStderr>,
-    child: Child,
+    child: Kid,
     pid: i32,
-    status: StatusFile,
+    status: Arc<StatusFile>,
     group: Group,
+    /// The other end of what it writes, held for a hand-over.
+    output: Option<Arc<OwnedFd>>,
     deadline: Option<Instant>,
     grace: Duration,
     timed_out: bool,
@@ -125,13 +135,22 @@ impl Spec {
         command.arg(&self.program).args(&self.args);
         let mut child = keeper_spawn(command).await?;
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or(0);
+        let stdout = child.stdout.take();
+        // Held only where it can be handed over, and where it is all that the command writes.
+        let output = if self.merge_stderr && hosted() {
+            let output = stdout.as_ref().map(|stdout| stdout.as_fd().try_clone_to_owned());
+            output.transpose().ok().flatten().map(Arc::new)
+        } else {
+            None
+        };
         Ok(Running {
-            stdout: child.stdout.take(),
+            stdout,
             stderr: child.stderr.take(),
-            child,
+            child: Kid::Child(child),
             pid,
-            status,
+            status: Arc::new(status),
             group,
+            output,
             deadline: self.timeout.map(|t| Instant::now() + t),
             grace: self.grace,
             timed_out: false,
@@ -141,7 +160,87 @@ impl Spec {
     }
 }
 
+/// A child of this process.
+#[derive(Debug)]
+enum Kid {
+    Child(Child),
+    /// Of the program before this one.
+    Adopted(AsyncFd<OwnedFd>),
+}
+
+impl Kid {
+    /// Waits for its end; its exit code, or 128 and the signal's number. May be given up and called again.
+    async fn wait(&mut self) -> std::io::Result<i32> {
+        match self {
+            Self::Child(child) => {
+                let status = child.wait().await?;
+                Ok(status
+                    .code()
+                    .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)))
+            }
+            Self::Adopted(pidfd) => loop {
+                let mut ended = pidfd.readable().await?;
+                let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
+                match rustix::process::waitid(WaitId::PidFd(pidfd.get_ref().as_fd()), options)? {
+                    Some(status) => {
+                        let signal = || 128 + status.terminating_signal().unwrap_or(0);
+                        return Ok(status.exit_status().unwrap_or_else(signal));
+                    }
+                    None => ended.clear_ready(),
+                }
+            },
+        }
+    }
+
+    fn start_kill(&mut self) {
+        match self {
+            Self::Child(child) => drop(child.start_kill()),
+            Self::Adopted(pidfd) => {
+                let _ = rustix::process::pidfd_send_signal(pidfd.get_ref(), Signal::KILL);
+            }
+        }
+    }
+}
+
 impl Running {
+    pub(crate) fn adopted(handed: &Handed, output: OwnedFd) -> std::io::Result<Self> {
+        let pid = Pid::from_raw(handed.pid).ok_or(std::io::ErrorKind::NotFound)?;
+        // A child that was not waited for keeps its number: this is surely the one that was meant.
+        let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::NONBLOCK)?;
+        #[allow(
+            deprecated,
+            reason = "sound for a descriptor that is owned; its successor cannot be called from safe code"
+        )]
+        let pidfd = AsyncFd::new(pidfd)?;
+        let held = output.try_clone()?;
+        let stdout = ChildStdout::from_std(std::process::ChildStdout::from(output))?;
+        Ok(Self {
+            stdout: Some(stdout),
+            stderr: None,
+            child: Kid::Adopted(pidfd),
+            pid: handed.pid,
+            status: Arc::new(StatusFile::Known(handed.first)),
+            group: Group::adopt(&handed.group),
+            output: Some(Arc::new(held)),
+            deadline: None,
+            grace: Duration::ZERO,
+            timed_out: false,
+            killed: false,
+            ended: None,
+        })
+    }
+
+    /// How it can be handed over to the next program of this process; `None` where it cannot.
+    #[must_use]
+    pub fn part(&self) -> Option<Part> {
+        Some(Part {
+            pid: self.pid,
+            status: Arc::clone(&self.status),
+            group: self.group.handed(),
+            output: Arc::clone(self.output.as_ref().filter(|_| self.ended.is_none())?),
+        })
+    }
+
     /// The process number, on the machine, of the sandbox around the command.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -214,13 +313,10 @@ impl Running {
         {
             signal(pid, Signal::KILL);
         }
-        let _ = self.child.start_kill();
+        self.child.start_kill();
     }
 
-    async fn finish(&mut self, status: std::process::ExitStatus) -> Exit {
-        let code = status
-            .code()
-            .unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    async fn finish(&mut self, code: i32) -> Exit {
         // With bubblewrap gone the kernel ends the namespace's first process and then all others; that one
         // is a zombie only once these are gone.
         let first = self.status.first_process();
@@ -277,7 +373,7 @@ fn words_file(words: &[u8]) -> std::io::Result<(File, StatusFile)> {
     // Bubblewrap reads its words to the end before it writes its first line behind them.
     file.write_all(words)?;
     file.seek(SeekFrom::Start(0))?;
-    let status = StatusFile {
+    let status = StatusFile::Told {
         file: file.try_clone()?,
         from: words.len() as u64,
     };
@@ -359,21 +455,31 @@ fn descendants(root: i32) -> Vec<i32> {
 
 /// What bubblewrap tells of the sandbox: JSON lines behind its own words.
 #[derive(Debug)]
-struct StatusFile {
-    file: File,
-    /// Where the words end.
-    from: u64,
+pub(crate) enum StatusFile {
+    Told {
+        file: File,
+        /// Where the words end.
+        from: u64,
+    },
+    /// It was read by the program before this one: the first process of the namespace.
+    Known(Option<i32>),
 }
 
 impl StatusFile {
     fn text(&self) -> String {
+        let Self::Told { file, from } = self else {
+            return String::new();
+        };
         let mut buffer = [0_u8; 1024];
-        let read = self.file.read_at(&mut buffer, self.from).unwrap_or(0);
+        let read = file.read_at(&mut buffer, *from).unwrap_or(0);
         String::from_utf8_lossy(buffer.get(..read).unwrap_or_default()).into_owned()
     }
 
     /// The first process of the namespace, by its number on the machine.
-    fn first_process(&self) -> Option<i32> {
+    pub(crate) fn first_process(&self) -> Option<i32> {
+        if let Self::Known(first) = self {
+            return *first;
+        }
         let text = self.text();
         let digits = text.split_once("\"child-pid\":")?.1.trim_start();
         digits.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
@@ -381,39 +487,68 @@ impl StatusFile {
 
     /// Whether the command's own exit code was told; it is not where the set-up failed.
     fn has_exit_code(&self) -> bool {
-        self.text().contains("\"exit-code\"")
+        // What was handed over ran.
+        matches!(self, Self::Known(_)) || self.text().contains("\"exit-code\"")
     }
 }
 
-struct Order {
-    command: Command,
-    runtime: Handle,
-    reply: oneshot::Sender<std::io::Result<Child>>,
+/// What the thread that starts sandboxes is asked for.
+pub(crate) enum Order {
+    Start {
+        command: Command,
+        runtime: Handle,
+        reply: oneshot::Sender<std::io::Result<Child>>,
+    },
+    /// Execute another program.
+    Become {
+        command: std::process::Command,
+        reply: oneshot::Sender<std::io::Error>,
+    },
+    /// End.
+    Done,
+}
+
+/// Where orders go, and whether the thread is the main one.
+pub(crate) static KEEPER: OnceLock<(mpsc::SyncSender<Order>, bool)> = OnceLock::new();
+
+fn hosted() -> bool {
+    KEEPER.get().is_some_and(|(_, hosted)| *hosted)
+}
+
+/// Carries out orders until the end.
+pub(crate) fn keep(orders: &mpsc::Receiver<Order>) {
+    for order in orders {
+        match order {
+            Order::Start {
+                mut command,
+                runtime,
+                reply,
+            } => {
+                let _inside = runtime.enter();
+                // A caller that went away drops the child, and the child ends.
+                let _ = reply.send(command.spawn());
+            }
+            Order::Become { command, reply } => drop(reply.send(execute(command))),
+            Order::Done => return,
+        }
+    }
 }
 
 /// Starts a process from a thread that lives as long as this process. The kernel ends a sandbox with the
 /// *thread* that started it, and an executor's threads come and go.
 async fn keeper_spawn(command: Command) -> Result<Child> {
-    static KEEPER: OnceLock<mpsc::SyncSender<Order>> = OnceLock::new();
-    let keeper = KEEPER.get_or_init(|| {
+    let (keeper, _) = KEEPER.get_or_init(|| {
         let (send, receive) = mpsc::sync_channel::<Order>(256);
-        let work = move || {
-            for mut order in receive {
-                let _inside = order.runtime.enter();
-                // A caller that went away drops the child, and the child ends.
-                let _ = order.reply.send(order.command.spawn());
-            }
-        };
-        if let Err(error) = std::thread::Builder::new()
+        let started = std::thread::Builder::new()
             .name("sandbox-keeper".to_owned())
-            .spawn(work)
-        {
+            .spawn(move || keep(&receive));
+        if let Err(error) = started {
             tracing::error!(%error, "no thread for starting sandboxes");
         }
-        send
+        (send, false)
     });
     let (reply, answer) = oneshot::channel();
-    let order = Order {
+    let order = Order::Start {
         command,
         runtime: Handle::current(),
         reply,

@@ -83,6 +83,8 @@ pub enum Driver {
     Podman,
     /// Pods of a Kubernetes cluster.
     Kubernetes,
+    /// The agent itself: it becomes what the artifact holds.
+    Agent,
 }
 
 impl Driver {
@@ -93,6 +95,7 @@ impl Driver {
             Self::Process => "process",
             Self::Podman => "podman",
             Self::Kubernetes => "kubernetes",
+            Self::Agent => "agent",
         }
     }
 }

@@ -62,6 +62,11 @@ pub(crate) trait Process: Send {
     /// Its number on this machine.
     fn pid(&self) -> u32;
 
+    /// How it can be handed over to another version of the agent; `None` for what outlives an agent anyway.
+    fn part(&self) -> Option<bascule_sandbox::handover::Part> {
+        None
+    }
+
     /// What it writes; taken once.
     fn outputs(&mut self) -> Vec<Box<dyn AsyncRead + Send + Unpin>>;
 

@@ -99,6 +99,10 @@ impl Process for Running {
         Self::pid(self)
     }
 
+    fn part(&self) -> Option<bascule_sandbox::handover::Part> {
+        Self::part(self)
+    }
+
     fn outputs(&mut self) -> Vec<Box<dyn AsyncRead + Send + Unpin>> {
         let stream = self.stdout.take();
         stream

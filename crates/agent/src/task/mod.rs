@@ -211,6 +211,8 @@ impl Runner {
     /// Runs a task to its end, or goes on with one that was begun; whatever comes of it is written down.
     async fn run(&self, spec: &DesiredTask, mut stop: watch::Receiver<Stop>, fresh: bool) -> TaskReport {
         let id = spec.task;
+        // Waits while the agent becomes another version.
+        let _runs = self.machine.tasks.read().await;
         let job = self.job(spec);
         let driver = self.machine.driver(spec.driver);
         let started = if fresh {

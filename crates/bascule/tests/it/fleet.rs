@@ -203,9 +203,14 @@ impl Fleet {
 
     /// Declares an environment, with more lines than its name and what is installed.
     pub fn declare(&self, name: &str, more: &str) {
+        self.declare_of(name, PROJECT, more);
+    }
+
+    /// The same, with another product.
+    pub fn declare_of(&self, name: &str, product: &str, more: &str) {
         self.0.write(
             &format!("environments/{name}.yaml"),
-            &format!("environment: {name}\nchannel: dev\ninstall: [{{ product: {PROJECT} }}]\n{more}"),
+            &format!("environment: {name}\nchannel: dev\ninstall: [{{ product: {product} }}]\n{more}"),
         );
         self.0.commit("Declare");
         drop(self.0.ok(&["push", "-q", "origin", "main"]));

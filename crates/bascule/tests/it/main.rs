@@ -31,6 +31,7 @@ mod storage;
 mod survive;
 mod tasks;
 mod tls;
+mod upgrade;
 mod way;
 
 /// The binary under test.

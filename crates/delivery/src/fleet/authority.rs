@@ -299,6 +299,21 @@ mod tests {
         assert_eq!(refused.code, "agents_authority");
     }
 
+    proptest::proptest! {
+        /// Whatever a caller sends, the answer is a certificate or a reason.
+        #[test]
+        fn no_request_does_harm(at in 0_usize..400, other in ".{0,20}", raw in ".*") {
+            let authority = Authority::generate(LIFE, NOW).unwrap();
+            let mut text: Vec<char> = request().chars().collect();
+            let at = at.min(text.len());
+            let end = (at + other.chars().count()).min(text.len());
+            text.splice(at..end, other.chars());
+            for text in [text.into_iter().collect(), raw] {
+                drop(authority.for_member(&text, MemberKind::Agent, "7", NOW));
+            }
+        }
+    }
+
     #[test]
     fn a_request_gets_a_certificate_and_rubbish_a_reason() {
         let authority = Authority::generate(LIFE, NOW).unwrap();

@@ -16,6 +16,7 @@ pub(crate) const DRIVERS: &[(&str, Driver)] = &[
     ("process", Driver::Process),
     ("podman", Driver::Podman),
     ("kubernetes", Driver::Kubernetes),
+    ("agent", Driver::Agent),
 ];
 
 /// A container's image among the release's artifacts.
@@ -47,13 +48,21 @@ impl Product {
         } else {
             Driver::Process
         };
-        let driver = asked.or(self.driver).unwrap_or(usual);
+        let itself = self.driver == Some(Driver::Agent);
+        if asked == Some(Driver::Agent) && !itself {
+            return Err(
+                "it is to be the agent itself, and bascule.yaml does not say that it is one".to_owned(),
+            );
+        }
+        // An environment does not choose how an agent runs: it runs its machine.
+        let driver = asked.filter(|_| !itself).or(self.driver).unwrap_or(usual);
         let path = match driver {
-            Driver::Process if !self.artifact.is_empty() => Some(self.artifact.as_str()),
+            Driver::Process | Driver::Agent if !self.artifact.is_empty() => Some(self.artifact.as_str()),
             Driver::Podman | Driver::Kubernetes => self.image.as_ref().map(|image| image.archive.as_str()),
-            Driver::Process => None,
+            Driver::Process | Driver::Agent => None,
         };
         let needs = match driver {
+            Driver::Agent => "`artifact`",
             Driver::Process => "`artifact` and `command`",
             _ => "an `image`",
         };

@@ -66,6 +66,19 @@ impl Product {
     #[must_use]
     pub fn rollout_in(&self, tier: Tier) -> RolloutPolicy {
         let base = &self.rollout;
+        if self.driver == Some(Driver::Agent) {
+            // A machine has one agent, which serves nobody: one version ends, the next begins.
+            return RolloutPolicy {
+                strategy: Strategy::Recreate,
+                steps: vec![100],
+                times: Vec::new(),
+                pauses: Vec::new(),
+                fresh: false,
+                replicas: 1,
+                staging: None,
+                ..base.clone()
+            };
+        }
         let own = match (tier, &base.staging) {
             (Tier::Staging, Some(own)) => (**own).clone(),
             (Tier::Staging, None) => base.clone().at_once(),

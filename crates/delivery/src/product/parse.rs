@@ -8,7 +8,7 @@ use super::values::{
 use super::yaml::{self, Node, error};
 use super::{FILE_BYTES, Position, Product, ProductError, Slo, rollout::rollout};
 use bascule_core::Name;
-use bascule_wire::agent::{HealthCheck, Limits, SmokeCheck};
+use bascule_wire::agent::{Driver, HealthCheck, Limits, SmokeCheck};
 use std::collections::BTreeMap;
 
 type Read<T> = Result<T, ProductError>;
@@ -66,6 +66,10 @@ const KEYS: &[&str] = &[
 fn product(root: Node) -> Read<Product> {
     let mut fields = Fields::of(root, "the file", KEYS)?;
     let name = fields.need("product", "the product's name: `product: clinic`")?;
+    let driver_node = fields.take("driver");
+    let driver_at = driver_node.as_ref().map_or(fields.at, |node| node.at);
+    let driver = driver(driver_node)?;
+    let is_agent = driver == Some(Driver::Agent);
     let image = image(fields.take("image"))?;
     let (artifact, command) = (fields.take("artifact"), fields.take("command"));
     let at = fields.at;
@@ -74,6 +78,7 @@ fn product(root: Node) -> Read<Product> {
             relative_path(&artifact, "artifact")?,
             text(&command, "command", 4096)?,
         ),
+        (Some(artifact), None) if is_agent => (relative_path(&artifact, "artifact")?, String::new()),
         (Some(_), None) => {
             return Err(error(
                 at,
@@ -91,9 +96,6 @@ fn product(root: Node) -> Read<Product> {
             return Err(error(at, "`artifact` is missing", allowed));
         }
     };
-    let driver_node = fields.take("driver");
-    let driver_at = driver_node.as_ref().map_or(at, |node| node.at);
-    let driver = driver(driver_node)?;
     if let Some(port) = fields.take("port") {
         // A note for readers only: the agent chooses the port and gives it as PORT.
         whole(&port, "port", 1, 65_535)?;
@@ -119,6 +121,13 @@ fn product(root: Node) -> Read<Product> {
             .map_or(Ok(30_000), |n| duration(&n, "drain", "1s", "10m"))?,
         relations: relations(&mut fields)?,
     };
+    if is_agent && (product.image.is_some() || !product.smoke.is_empty()) {
+        return Err(error(
+            driver_at,
+            "an agent has neither `image` nor `smoke`",
+            "the file that holds the program: `artifact: bascule`",
+        ));
+    }
     match product.runs(None) {
         Ok(_) => Ok(product),
         Err(lacks) => Err(error(driver_at, lacks, "")),
