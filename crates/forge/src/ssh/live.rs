@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 /// How many rounds between two looks at rights where nothing was appended to the ledger here: another replica
 /// may have.
-const ROUNDS: u32 = 2;
+const ROUNDS: u32 = 3;
 
 /// All open connections.
 #[derive(Default)]
