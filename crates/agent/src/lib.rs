@@ -219,7 +219,7 @@ impl Agent {
         let mut agency = Agency::new(Arc::clone(&machine), kept);
         // What becomes of them is planned as of all that runs.
         for spec in going_on {
-            agency.start(spec);
+            agency.start(spec, Told::Run);
         }
         if let Some(state) = &known {
             agency.carry_out(state);
