@@ -117,7 +117,7 @@ pub(crate) async fn guard(machine: &Machine, mut heard: watch::Receiver<bool>) {
     );
     go_back(machine, upgrade, &reason).await;
     drop(quiet);
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 async fn go_back(machine: &Machine, upgrade: &Upgrade, reason: &str) {
