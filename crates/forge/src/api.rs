@@ -1,6 +1,6 @@
 //! All routes of this crate.
 
-use crate::{Forge, code, git, merge_request, project};
+use crate::{Forge, code, fork, git, merge_request, project, queue};
 use bascule_web::Routes;
 
 pub(crate) fn routes() -> Routes<Forge> {
@@ -12,4 +12,10 @@ pub(crate) fn routes() -> Routes<Forge> {
         .merge(code::pages::routes())
         .merge(merge_request::api::routes())
         .merge(merge_request::pages::routes())
+        .merge(merge_request::merge::api::routes())
+        .merge(merge_request::api_more::routes())
+        .merge(merge_request::conflicts::api::routes())
+        .merge(fork::routes())
+        .merge(queue::api::routes())
+        .merge(queue::pages::routes())
 }

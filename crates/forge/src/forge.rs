@@ -37,6 +37,8 @@ struct Inner {
     pipelines: OnceLock<Arc<dyn Pipelines>>,
     /// Something happened that may let a merge go on.
     merges: Notify,
+    /// Names this process in notes of what it is about to do.
+    holder: String,
 }
 
 /// Projects by path, as every request asks for them.
@@ -80,6 +82,7 @@ impl Forge {
             listener: Mutex::new(Some(listener)),
             pipelines: OnceLock::new(),
             merges: Notify::new(),
+            holder: uuid::Uuid::now_v7().simple().to_string(),
         }));
         if let Err(problem) = forge.recover().await {
             tracing::error!(%problem, "pushes that a crash cut off could not be finished; will be tried again");
@@ -101,9 +104,8 @@ impl Forge {
     /// What reacts to facts here.
     #[must_use]
     pub fn subscribers(&self) -> Vec<Arc<dyn Subscriber>> {
-        vec![Arc::new(crate::merge_request::subscriptions::Branches(
-            self.clone(),
-        ))]
+        use crate::merge_request::subscriptions::{Branches, Wakers};
+        vec![Arc::new(Branches(self.clone())), Arc::new(Wakers(self.clone()))]
     }
 
     /// Serves git's hooks, finishes cut-off pushes, sweeps leftovers and packs repositories, until `stop`.
@@ -122,6 +124,7 @@ impl Forge {
         tokio::join!(
             listener.serve(self.clone(), stop.clone()),
             self.tidy(stop.clone()),
+            self.look_after_merges(stop.clone()),
             self.pack(stop)
         );
     }
@@ -171,6 +174,14 @@ impl Forge {
     /// Lets merges that wait look again.
     pub(crate) fn wake_merges(&self) {
         self.0.merges.notify_one();
+    }
+
+    pub(crate) async fn merges_woken(&self) {
+        self.0.merges.notified().await;
+    }
+
+    pub(crate) fn holder(&self) -> &str {
+        &self.0.holder
     }
 
     pub(crate) fn git(&self) -> &Git {

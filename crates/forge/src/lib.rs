@@ -11,11 +11,15 @@ mod api;
 mod code;
 mod config;
 mod forge;
+mod fork;
 mod git;
+#[doc(hidden)]
+pub mod hostile;
 mod merge_request;
 pub mod ports;
 mod project;
 mod push;
+mod queue;
 
 pub use code::{FileToCommit, Resolved, Signature};
 pub use config::{Config, OpenError};

@@ -2,7 +2,7 @@
 
 use crate::{ProjectInfo, Visible};
 use async_trait::async_trait;
-use bascule_core::{Caller, InstanceRole, PipelineId, ProjectId, Result, Role, UserId};
+use bascule_core::{Caller, GroupScope, InstanceRole, PipelineId, ProjectId, Result, Role, UserId};
 
 /// Who sees what, and who people are.
 #[async_trait]
@@ -12,6 +12,10 @@ pub trait Sight: Send + Sync {
 
     /// The caller's role in a project, as it is now; `None` where they may not see it.
     async fn role(&self, caller: &Caller, project: &ProjectInfo) -> Result<Option<Role>>;
+
+    /// The group in which the caller may create a project: the one of this name, or else the one named like them,
+    /// which is made if there is none and they may.
+    async fn home(&self, caller: &Caller, group: Option<&str>) -> Result<GroupScope>;
 
     /// The person behind an account; `None` if there is none or it is closed.
     async fn person(&self, user: UserId) -> Result<Option<Person>>;
@@ -35,6 +39,13 @@ pub struct Person {
 pub trait Pipelines: Send + Sync {
     /// The newest pipeline of a commit, if there is one.
     async fn of_commit(&self, project: ProjectId, sha: &str) -> Result<Option<Pipeline>>;
+
+    /// Makes a pipeline of a trial of the merge queue; `None` where the project has none to run. Asked again for
+    /// the same commit, it answers the same.
+    async fn try_merge(&self, trial: &Trial) -> Result<Option<PipelineId>>;
+
+    /// Stops a pipeline that nobody waits for any more.
+    async fn cancel(&self, project: ProjectId, pipeline: PipelineId) -> Result<()>;
 }
 
 /// A pipeline, as far as merging asks.
@@ -55,4 +66,25 @@ pub enum Outcome {
     Passed,
     /// Failed or cancelled.
     Failed,
+}
+
+/// A merge that the queue tries before the branch moves.
+#[derive(Clone, Debug)]
+pub struct Trial {
+    /// The project.
+    pub project: ProjectId,
+    /// Differs each time that the request enters the queue.
+    pub attempt: i64,
+    /// The request's number.
+    pub iid: i64,
+    /// The branch that it is to go to.
+    pub target_branch: String,
+    /// What jobs are told as the branch's name; there is no such branch.
+    pub reference: String,
+    /// The commit.
+    pub sha: String,
+    /// What it stands on.
+    pub base: String,
+    /// Who asked for the merge.
+    pub actor: bascule_core::Actor,
 }

@@ -265,3 +265,128 @@ pub struct MergeOrder {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_source_branch: Option<bool>,
 }
+
+/// The merge queues of a project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MergeQueue {
+    /// Who waits, by branch and in order.
+    pub entries: Vec<QueueEntry>,
+    /// Who was taken out, the newest first.
+    pub taken_out: Vec<QueueLeft>,
+}
+
+/// A merge request that waits in a queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct QueueEntry {
+    /// Its number within the project.
+    pub iid: i64,
+    /// The branch that it is to go to.
+    pub target_branch: String,
+    /// The commit that is to be merged.
+    pub head: String,
+    /// Who asked for the merge.
+    pub by: String,
+    /// The merge that is tried.
+    pub trial: Option<String>,
+    /// Its pipeline.
+    pub pipeline: Option<i64>,
+    /// Since when it waits.
+    pub at: Timestamp,
+}
+
+/// A merge request that was taken out of a queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct QueueLeft {
+    /// Its number within the project.
+    pub iid: i64,
+    /// Why.
+    pub detail: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Lines that two branches changed differently.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConflictHunk {
+    /// The target branch's.
+    pub ours: String,
+    /// The source branch's.
+    pub theirs: String,
+}
+
+/// A file in conflict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MergeConflict {
+    /// Its path.
+    pub path: String,
+    /// `contents`, `modify/delete`, …
+    pub kind: String,
+    /// Where lines differ; none where only a whole side can be taken.
+    pub hunks: Vec<ConflictHunk>,
+}
+
+/// All files in conflict.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MergeConflicts {
+    /// Where the target branch stands.
+    pub target: String,
+    /// Where the source branch stands.
+    pub source: String,
+    /// The files.
+    pub files: Vec<MergeConflict>,
+}
+
+/// How one file is solved: one of the three.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConflictSolution {
+    /// `ours`, `theirs` or `both` for each hunk.
+    #[serde(default)]
+    pub hunks: Vec<String>,
+    /// The whole text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content: Option<String>,
+    /// `ours` or `theirs` for the whole file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub side: Option<String>,
+}
+
+/// How conflicts are solved.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ConflictSolutions {
+    /// Where the target branch stood when it was looked at.
+    pub target: String,
+    /// Where the source branch stood.
+    pub source: String,
+    /// One for each file, in the order in which they were listed.
+    pub files: Vec<ConflictSolution>,
+}
+
+/// A fork to be made.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewFork {
+    /// The group to put it in; one named like you if left out, made if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Its name; the same if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+}
+
+/// Where to take a merged change to, or off.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Replay {
+    /// The branch to take it to; the request's target if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target_branch: Option<String>,
+}
+
+/// How two versions of a merge request differ, commit by commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RangeDiff {
+    /// The earlier version.
+    pub from: i64,
+    /// The later one.
+    pub to: i64,
+    /// What `git range-diff` says.
+    pub text: String,
+}

@@ -15,6 +15,7 @@ mod identity;
 mod incident;
 mod insights;
 mod ledger;
+mod mr;
 pub mod output;
 mod plan;
 mod product;
@@ -104,6 +105,9 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
     /// History and files without a clone
     #[command(subcommand)]
     Code(code::Code),
+    /// Merge requests and the merge queue
+    #[command(subcommand)]
+    Mr(mr::Mr),
     /// Pipelines
     #[command(subcommand)]
     Pipeline(ci::Pipeline),
@@ -251,6 +255,7 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Group(verb) => verb.run(&context()?).await,
         Verb::Project(verb) => verb.run(&context()?).await,
         Verb::Code(verb) => verb.run(&context()?).await,
+        Verb::Mr(verb) => verb.run(&context()?).await,
         Verb::Pipeline(verb) => verb.run(&context()?).await,
         Verb::Job(verb) => verb.run(&context()?).await,
         Verb::Release(release::Release::Verify(verify)) => release::verify(&verify, remote.json),

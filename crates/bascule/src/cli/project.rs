@@ -58,6 +58,20 @@ pub enum Project {
         #[arg(long = "ref", default_value = "")]
         reference: String,
     },
+    /// Make a fork: a copy to push to, from which merge requests can be opened
+    #[command(after_help = "Examples:
+  bascule project fork demo/appointments
+  bascule project fork demo/appointments --group team --name times")]
+    Fork {
+        /// group/project
+        project: String,
+        /// The group to put it in; one named like you if left out
+        #[arg(long)]
+        group: Option<String>,
+        /// Its name; the same if left out
+        #[arg(long)]
+        name: Option<String>,
+    },
     /// Delete a project with all its history
     Delete {
         /// group/project
@@ -119,6 +133,12 @@ impl Project {
                     ("TITLE", "title"),
                 ];
                 context.out.table(&context.get(&path).await?, &columns);
+            }
+            Self::Fork { project, group, name } => {
+                output::project(&project)?;
+                let body = json!({ "group": group, "name": name });
+                let path = format!("/api/v1/projects/{project}/forks");
+                context.out.record(&context.post(&path, &body).await?, PROJECT);
             }
             Self::Delete { project, confirm } => {
                 output::project(&project)?;

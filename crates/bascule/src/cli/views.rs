@@ -69,14 +69,14 @@ impl Where {
     }
 }
 
-fn git(arguments: &[&str]) -> Option<String> {
+pub(super) fn git(arguments: &[&str]) -> Option<String> {
     let output = Command::new("git").args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;
     output.status.success().then(|| text.trim().to_owned())
 }
 
 /// The project that the present folder was cloned from.
-fn of_clone() -> Result<String> {
+pub(super) fn of_clone() -> Result<String> {
     git(&["remote", "get-url", "origin"])
         .and_then(|url| project_of(&url))
         .ok_or_else(|| {

@@ -65,6 +65,48 @@ impl bascule_forge::ports::Sight for Sight {
             .await
     }
 
+    async fn home(&self, caller: &Caller, group: Option<&str>) -> Result<GroupScope> {
+        let name = group.unwrap_or(&caller.actor.name);
+        if let Some(found) = self.0.find_group(name).await? {
+            let role = self
+                .0
+                .role_in_group(caller, found.id, found.visibility)
+                .await?
+                .ok_or_else(|| Problem::not_found("group"))?;
+            if !role.holds(Permission::ProjectCreate) {
+                return Err(Problem::forbidden(Permission::ProjectCreate)
+                    .next("Name a group in which you may create projects."));
+            }
+            return Ok(GroupScope {
+                id: found.id,
+                name: found.name.to_string(),
+                role,
+            });
+        }
+        let own = match caller.user {
+            Some(user) => self
+                .0
+                .user_by_id(user)
+                .await?
+                .is_some_and(|account| account.username == name),
+            None => false,
+        };
+        if !own {
+            return Err(Problem::not_found("group"));
+        }
+        let new = bascule_wire::identity::NewGroup {
+            name: bascule_core::Name::new(name)?,
+            description: format!("Forks of {name}"),
+            visibility: bascule_core::Visibility::Private,
+        };
+        let made = self.0.create_group(caller, &new).await?;
+        Ok(GroupScope {
+            id: made.id,
+            name: made.name.to_string(),
+            role: Role::Owner,
+        })
+    }
+
     async fn person(&self, user: UserId) -> Result<Option<bascule_forge::ports::Person>> {
         let found = self.0.user_by_id(user).await?.filter(|account| account.active);
         Ok(found.map(|account| bascule_forge::ports::Person {
@@ -97,6 +139,44 @@ impl bascule_forge::ports::Pipelines for Pipelines {
                 _ => Outcome::Running,
             },
         }))
+    }
+
+    async fn try_merge(
+        &self,
+        trial: &bascule_forge::ports::Trial,
+    ) -> Result<Option<bascule_core::PipelineId>> {
+        use bascule_ci::pipeline::{Created, Start};
+        use bascule_wire::runner::Variable;
+        let variable = |key: &str, value: String| Variable {
+            raw: true,
+            ..Variable::public(key, value)
+        };
+        let start = Start {
+            project: trial.project,
+            reference: trial.reference.clone(),
+            tag: false,
+            sha: trial.sha.clone(),
+            before: Some(trial.base.clone()),
+            source: "merge_request_event",
+            fact: Some(format!("merge-queue:{}:{}", trial.attempt, trial.sha)),
+            variables: vec![
+                variable("CI_MERGE_REQUEST_IID", trial.iid.to_string()),
+                variable("CI_MERGE_REQUEST_EVENT_TYPE", "merge_train".to_owned()),
+                variable("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", trial.target_branch.clone()),
+            ],
+            actor: trial.actor.clone(),
+        };
+        Ok(match self.0.create_pipeline(start).await? {
+            Created::Pipeline(id) | Created::Refused(id, _) => Some(id),
+            Created::Nothing(_) => None,
+        })
+    }
+
+    async fn cancel(&self, project: ProjectId, pipeline: bascule_core::PipelineId) -> Result<()> {
+        self.0
+            .cancel_pipeline(project, pipeline, &Actor::system())
+            .await?;
+        Ok(())
     }
 }
 

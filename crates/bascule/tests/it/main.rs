@@ -17,6 +17,7 @@ mod disk_full;
 mod fleet;
 mod hostile;
 mod kills;
+mod merge_queue;
 mod network_cut;
 mod own_history;
 mod product;

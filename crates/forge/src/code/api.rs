@@ -278,6 +278,12 @@ async fn commit_files(
     if forge.is_protected(scope.id, &new.branch, false).await? && !scope.holds(Permission::ProtectedPush) {
         return Err(Problem::forbidden(Permission::ProtectedPush).into());
     }
+    if forge.merge_settings(scope.id).await?.require_request
+        && forge.is_protected_branch(scope.id, &new.branch).await?
+        && forge.resolve_branch(scope.id, &new.branch).await?.is_some()
+    {
+        return Err(crate::push::request_required(&new.branch).into());
+    }
     if new.message.trim().is_empty() {
         return Err(Problem::invalid("no_message", "A commit needs a message.")
             .why("Whoever reads the history must learn what the change is for.")

@@ -24,6 +24,8 @@ pub(crate) struct Cache {
     pub(crate) blame: Kept<(ProjectId, ObjectId, Vec<u8>, usize), Arc<Blamed>>,
     /// How far a tip is ahead of and behind a base.
     pub(crate) distance: Kept<(ObjectId, ObjectId), Distance>,
+    /// What merging the second commit into the first comes to.
+    pub(crate) merges: Kept<(ProjectId, String, String), Arc<crate::merge_request::merge::Tried>>,
     /// Directories being looked through in the background.
     busy: Mutex<HashSet<Place>>,
 }
@@ -36,6 +38,7 @@ impl Default for Cache {
             markdown: Kept::new(4 * 1024 * 1024),
             blame: Kept::new(8 * 1024 * 1024),
             distance: Kept::new(2 * 1024 * 1024),
+            merges: Kept::new(4 * 1024 * 1024),
             busy: Mutex::default(),
         }
     }

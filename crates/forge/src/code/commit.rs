@@ -26,6 +26,18 @@ pub struct Signature {
 const FILES: usize = 1_000;
 
 impl Signature {
+    /// As git writes it.
+    pub(crate) fn to_git(&self, at: Timestamp) -> gix::actor::Signature {
+        gix::actor::Signature {
+            name: Self::clean(&self.name, "Bascule").into(),
+            email: Self::clean(&self.email, "noreply@bascule.invalid").into(),
+            time: gix::date::Time {
+                seconds: at.seconds(),
+                offset: 0,
+            },
+        }
+    }
+
     /// Git gives these characters a meaning of their own.
     fn clean(text: &str, or: &str) -> String {
         let text: String = text
@@ -104,14 +116,7 @@ pub(super) fn write(
     if parent.is_some() && tree == base {
         return Ok(None);
     }
-    let signature = gix::actor::Signature {
-        name: Signature::clean(&by.name, "Bascule").into(),
-        email: Signature::clean(&by.email, "noreply@bascule.invalid").into(),
-        time: gix::date::Time {
-            seconds: at.seconds(),
-            offset: 0,
-        },
-    };
+    let signature = by.to_git(at);
     let commit = gix::objs::Commit {
         tree,
         parents: parent.into_iter().collect(),

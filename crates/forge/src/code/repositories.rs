@@ -92,6 +92,45 @@ impl Repositories {
         })
     }
 
+    /// Makes a repository with another's branches and tags, whole or not at all. Object files are hard links.
+    pub(crate) async fn copy(&self, from: ProjectId, id: ProjectId, default_branch: &str) -> Result<()> {
+        let fresh = self.0.trash.join(format!("{id}.new"));
+        let place = self.path(id);
+        let made = async {
+            let run = |mut command: tokio::process::Command| async move {
+                let done = command.kill_on_drop(true).output().await?;
+                if done.status.success() {
+                    return Ok(());
+                }
+                Err(io::Error::other(
+                    String::from_utf8_lossy(&done.stderr).into_owned(),
+                ))
+            };
+            let mut clone = self.0.git.command();
+            clone
+                .args(["clone", "--bare", "--local", "--quiet", "--template="])
+                .arg(self.path(from))
+                .arg(&fresh);
+            run(clone).await?;
+            // The copy is on its own: it keeps no address of this disk.
+            let mut forget = self.0.git.within(&fresh);
+            forget.args(["remote", "remove", "origin"]);
+            run(forget).await?;
+            let mut head = self.0.git.within(&fresh);
+            head.args(["symbolic-ref", "HEAD"])
+                .arg(format!("refs/heads/{default_branch}"));
+            run(head).await?;
+            if let Some(parent) = place.parent() {
+                std::fs::create_dir_all(parent)?;
+            }
+            std::fs::rename(&fresh, &place)
+        };
+        made.await.map_err(|error| {
+            drop(std::fs::remove_dir_all(&fresh));
+            disk(&error, "the copy of a repository")
+        })
+    }
+
     /// Removes a repository: out of the way at once, its files afterwards.
     pub(crate) async fn remove(&self, id: ProjectId) {
         self.evict(id);

@@ -312,7 +312,7 @@ impl Forge {
     }
 
     /// Moves a reference, if it still stands where it stood.
-    pub(super) async fn move_reference(&self, project: ProjectId, update: &Update) -> Result<()> {
+    pub(crate) async fn move_reference(&self, project: ProjectId, update: &Update) -> Result<()> {
         let zero = "0".repeat(40);
         let old = update.old.as_deref().unwrap_or(&zero);
         let new = update.new.as_deref().unwrap_or(&zero);

@@ -31,6 +31,9 @@ const SETTINGS: &[&str] = &[
     "maintenance.auto=false",
     "receive.advertiseAtomic=true",
     "transfer.hideRefs=refs/bascule",
+    // Thousands of them would be told to everyone who pushes.
+    "receive.hideRefs=refs/merge-requests",
+    "receive.hideRefs=refs/merge-queue",
     "uploadpack.allowFilter=true",
     "uploadpack.allowAnySHA1InWant=true",
     "init.defaultBranch=main",

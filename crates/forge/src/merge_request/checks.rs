@@ -130,9 +130,9 @@ impl Forge {
             )]);
         }
         let target = self
-            .resolve_branch(request.project_id, &request.target_branch)
+            .resolve_branch(looked.project.id, &request.target_branch)
             .await?;
-        if target.is_none() {
+        let Some(target) = target else {
             return Ok(vec![Check::holds(
                 "target",
                 CheckState::Failed,
@@ -140,8 +140,8 @@ impl Forge {
                 "There is nothing to merge into.",
                 "Choose another target branch.",
             )]);
-        }
-        Ok(Vec::new())
+        };
+        Ok(vec![self.conflict_check(request, &target).await?])
     }
 
     async fn pipeline(&self, looked: &Looked<'_>) -> Result<Option<Check>> {

@@ -135,6 +135,7 @@ impl Forge {
             auto_name: None,
             auto_strategy: None,
             merge_sha: None,
+            merge_before: None,
             ended_by: None,
             created_at: now,
             updated_at: now,

@@ -74,7 +74,7 @@ pub(crate) const MIGRATION: Migration = Migration {
 
 const COLUMNS: &str = "id, project_id, iid, title, description, source_project_id, source_branch, target_branch, \
      author_id, author_name, state, draft, head, base, version, heard, source_gone, delete_source, auto_id, auto_kind, \
-     auto_name, auto_strategy, merge_sha, ended_by, created_at, updated_at, ended_at";
+     auto_name, auto_strategy, merge_sha, ended_by, created_at, updated_at, ended_at, merge_before";
 
 /// The next number within a project.
 pub(crate) async fn next_iid(tx: &Tx, project: ProjectId) -> Result<i64> {
@@ -84,7 +84,7 @@ pub(crate) async fn next_iid(tx: &Tx, project: ProjectId) -> Result<i64> {
 pub(crate) async fn insert(tx: &Tx, request: &MergeRequest) -> Result<()> {
     let sql = format!(
         "INSERT INTO merge_request ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, \
-         $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27)"
+         $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28)"
     );
     tx.run(
         &sql,
@@ -115,7 +115,8 @@ pub(crate) async fn insert(tx: &Tx, request: &MergeRequest) -> Result<()> {
             request.ended_by,
             request.created_at,
             request.updated_at,
-            request.ended_at
+            request.ended_at,
+            request.merge_before
         ],
     )
     .await?;
@@ -215,14 +216,15 @@ pub(crate) async fn end(
     tx: &Tx,
     id: MergeRequestId,
     state: State,
-    sha: Option<&str>,
+    merge: Option<(&str, &str)>,
     by: &str,
     at: Timestamp,
 ) -> Result<u64> {
     tx.run(
         "UPDATE merge_request SET state = $2, merge_sha = $3, ended_by = $4, ended_at = $5, updated_at = $5,
-         auto_id = NULL, auto_kind = NULL, auto_name = NULL, auto_strategy = NULL WHERE id = $1 AND state = 'open'",
-        args![id, state, sha, by, at],
+         auto_id = NULL, auto_kind = NULL, auto_name = NULL, auto_strategy = NULL, merge_before = $6 WHERE id = $1
+         AND (state = 'open' OR (state = 'closed' AND $2 = 'merged'))",
+        args![id, state, merge.map(|(_, after)| after), by, at, merge.map(|(before, _)| before)],
     )
     .await
 }
@@ -265,7 +267,8 @@ pub(crate) async fn set_auto(
 pub(crate) async fn advance(tx: &Tx, request: &MergeRequest, version: &Version, heard: i64) -> Result<bool> {
     let changed = tx
         .run(
-            "UPDATE merge_request SET head = $2, base = $3, version = $4, heard = $5, source_gone = $6, updated_at = $7
+            "UPDATE merge_request SET head = $2, base = $3, version = $4, heard = $5, source_gone = $6, updated_at = $7,
+             auto_id = NULL, auto_kind = NULL, auto_name = NULL, auto_strategy = NULL
              WHERE id = $1 AND version = $8 AND state = 'open'",
             args![
                 request.id,
@@ -378,6 +381,16 @@ pub(crate) async fn fork_parent(on: &impl Query, fork: ProjectId) -> Result<Opti
         )
         .await?;
     Ok(found.map(|found| found.parent_id))
+}
+
+/// Notes that a project is a fork of another.
+pub(crate) async fn set_fork_parent(tx: &Tx, fork: ProjectId, parent: ProjectId) -> Result<()> {
+    tx.run(
+        "INSERT INTO project_fork (project_id, parent_id) VALUES ($1, $2)",
+        args![fork, parent],
+    )
+    .await?;
+    Ok(())
 }
 
 /// Forgets all of a project that is deleted; requests from it elsewhere stay, with what they kept.

@@ -9,6 +9,8 @@ pub const MIGRATIONS: &[Migration] = &[
     FIRST,
     crate::code::store::DELETED_BRANCHES,
     crate::merge_request::store::MIGRATION,
+    crate::merge_request::merge::store::MIGRATION,
+    crate::queue::store::MIGRATION,
 ];
 
 const FIRST: Migration = Migration {
@@ -235,6 +237,8 @@ pub(crate) async fn delete(tx: &Tx, id: ProjectId) -> Result<u64> {
     tx.run("DELETE FROM protected_branch WHERE project_id = $1", args![id])
         .await?;
     crate::code::store::delete_project(tx, id).await?;
+    crate::merge_request::merge::store::delete_project(tx, id).await?;
+    crate::queue::store::delete_project(tx, id).await?;
     crate::merge_request::store::delete_project(tx, id).await?;
     tx.run("DELETE FROM project WHERE id = $1", args![id]).await
 }

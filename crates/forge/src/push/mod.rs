@@ -36,6 +36,8 @@ pub(crate) struct Context<'a> {
     pub(crate) protected: &'a [String],
     /// Whether the pusher may push to protected branches and move version tags.
     pub(crate) may_protected: bool,
+    /// Whether protected branches move by merge requests alone.
+    pub(crate) by_request: bool,
 }
 
 /// A rule's no.
@@ -98,6 +100,17 @@ pub(crate) fn is_version_tag(tag: &str) -> bool {
         || (tag.starts_with('v') && number.starts_with(|c: char| c.is_ascii_digit()))
 }
 
+/// What is said where a branch moves by merge requests alone.
+pub(crate) fn request_required(branch: &str) -> Problem {
+    Problem::new(
+        403,
+        "request_required",
+        format!("`{branch}` moves by merge requests alone."),
+    )
+    .why("The project asks that every change to it be looked at, by whoever it comes.")
+    .next("Push to a branch of its own (`git push origin HEAD:my-change`) and open a merge request.")
+}
+
 /// Judges one update. `rewrites`: whether it takes commits out of a protected branch's history.
 pub(crate) fn judge(update: &Update, context: &Context<'_>, rewrites: bool) -> Option<Refusal> {
     let refuse = |rule, problem| {
@@ -140,6 +153,10 @@ pub(crate) fn judge(update: &Update, context: &Context<'_>, rewrites: bool) -> O
                 .why("Only maintainers push to a protected branch, because what is on it gets built and deployed.")
                 .next(format!("Push to a branch of your own (`git push origin HEAD:my-change`) and ask a maintainer of {} to take it over.", context.project));
             return refuse("protected_branch", problem);
+        }
+        // A project's first push has nothing to ask to be merged into.
+        if context.by_request && update.old.is_some() {
+            return refuse("merge_request_required", request_required(branch));
         }
         return None;
     }
@@ -193,6 +210,7 @@ mod tests {
             project: "g/p",
             protected: &protected,
             may_protected: may,
+            by_request: false,
         };
         let update = Update {
             reference: reference.to_owned(),
@@ -262,6 +280,7 @@ mod tests {
             project: "g/p",
             protected: &protected,
             may_protected: false,
+            by_request: false,
         };
         let update = Update {
             reference: "refs/heads/main".into(),

@@ -96,6 +96,7 @@ impl Forge {
             project: &path,
             protected: &protected,
             may_protected: session.may_protected,
+            by_request: self.merge_settings(id).await?.require_request,
         };
         let mut refusals = Vec::new();
         for update in updates {
@@ -357,10 +358,22 @@ impl Forge {
 
     /// Writes the intent of one change that the platform itself is about to make; the caller holds the lock.
     pub(crate) async fn intend(&self, id: ProjectId, actor: &Actor, update: &Update) -> Result<String> {
-        let push = uuid::Uuid::now_v7().simple().to_string();
         let tx = self.db().begin().await?;
-        store::insert(&tx, &push, id, actor, true, update, self.now()).await?;
+        let push = self.intend_in(&tx, id, actor, update).await?;
         tx.commit().await?;
+        Ok(push)
+    }
+
+    /// The same within a transaction that notes more.
+    pub(crate) async fn intend_in(
+        &self,
+        tx: &bascule_store::Tx,
+        id: ProjectId,
+        actor: &Actor,
+        update: &Update,
+    ) -> Result<String> {
+        let push = uuid::Uuid::now_v7().simple().to_string();
+        store::insert(tx, &push, id, actor, true, update, self.now()).await?;
         Ok(push)
     }
 

@@ -254,3 +254,32 @@ async fn a_reporter_opens_no_request_from_others_branches_and_a_guest_sees_none(
         assert_eq!(problem["code"], code);
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_renamed_project_keeps_its_requests_and_they_are_merged_under_the_new_name() {
+    let server = Server::start().await;
+    let (project, work) = server.seeded("web").await;
+    server.branch(&work, "topic", "a.txt", "one\n").await;
+    server.open_request("web", "topic").await;
+    server
+        .ok("owner", "PATCH", "web", json!({ "name": "shop" }))
+        .await;
+    for path in ["", "/1", "/1/changes"] {
+        server
+            .page("reporter", &format!("/acme/shop/-/merge-requests{path}"))
+            .await;
+    }
+    let merged = server
+        .ok("maintainer", "POST", "shop/merge-requests/1/merge", json!({}))
+        .await;
+    assert_eq!(
+        (merged["state"].as_str(), merged["project"].as_str()),
+        (Some("merged"), Some("acme/shop"))
+    );
+    let message = git_ok(
+        &server.repository(&project),
+        &["log", "-1", "--format=%B", "main"],
+    )
+    .await;
+    assert!(message.contains("See merge request acme/shop!1"), "{message}");
+}

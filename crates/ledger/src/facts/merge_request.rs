@@ -268,3 +268,21 @@ fact!(
         short(&f.sha)
     )
 );
+
+/// A project was made as a fork of another.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProjectForked {
+    /// The fork.
+    pub project: ProjectId,
+    /// What it is a fork of.
+    pub parent: ProjectId,
+    /// `group/project` of the fork.
+    pub path: String,
+}
+fact!(
+    ProjectForked,
+    "project.forked",
+    |f| Some(f.project),
+    |f| format!("project:{}", f.project),
+    |f| format!("made {} as a fork", f.path)
+);

@@ -27,6 +27,8 @@ const ROWS: usize = 2_000;
 pub(super) struct Asked {
     from: Option<usize>,
     version: Option<i64>,
+    /// An earlier version to compare with, instead of the target branch.
+    against: Option<i64>,
     #[serde(default)]
     view: String,
 }
@@ -88,10 +90,15 @@ pub(super) async fn changes(
                 .ok_or_else(|| Problem::not_found("version"))?,
         ),
     };
+    let against = match asked.against {
+        None => None,
+        Some(number) => Some(forge.version(&request, number).await?),
+    };
     let (old, new) = version.as_ref().map_or_else(
         || (request.base.clone(), request.head.clone()),
         |version| (version.base.clone(), version.head.clone()),
     );
+    let old = against.map_or(old, |against| against.head);
     let from = asked.from.unwrap_or(0);
     let sha = new.clone();
     let found = forge
@@ -109,6 +116,9 @@ pub(super) async fn changes(
         }
         if let Some(number) = asked.version {
             href.push_str(&format!("&version={number}"));
+        }
+        if let Some(number) = asked.against {
+            href.push_str(&format!("&against={number}"));
         }
         href
     };

@@ -43,12 +43,15 @@ struct Row {
 struct List {
     base: String,
     filters: Vec<(String, &'static str, bool)>,
+    open: i64,
     state: String,
     search: String,
     rows: Vec<Row>,
     older: Option<String>,
     may_open: bool,
-    icons: [Markup; 3],
+    queue: String,
+    fork: String,
+    icons: [Markup; 5],
 }
 
 pub(super) async fn list(
@@ -100,10 +103,19 @@ pub(super) async fn list(
                 }
             })
             .collect(),
+        open: forge.open_count(&scope).await?,
         state: word.to_owned(),
         search: asked.search.clone(),
         may_open: scope.holds(Permission::MergeRequestWrite),
-        icons: [icon("search"), icon("plus"), icon("git-pull-request")],
+        queue: format!("{}/-/merge-queue", project_base(&scope)),
+        fork: format!("{}/-/fork", project_base(&scope)),
+        icons: [
+            icon("search"),
+            icon("plus"),
+            icon("git-pull-request"),
+            icon("list"),
+            icon("git-fork"),
+        ],
         base: here,
     };
     ui.project_page(

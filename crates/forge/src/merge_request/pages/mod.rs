@@ -1,7 +1,10 @@
 //! Pages of merge requests.
 
 mod changes;
+mod conflicts;
 mod list;
+mod merge;
+mod more;
 mod show;
 
 use super::{CheckState, MergeRequest, State, store};
@@ -13,6 +16,7 @@ use bascule_web::{Access, Crumb, Markup, Routes, icon, url_path};
 pub(crate) fn routes() -> Routes<Forge> {
     let see = Access::Project(Permission::CodeRead);
     let write = Access::Project(Permission::MergeRequestWrite);
+    let push = Access::Project(Permission::CodePush);
     let one = "/{group}/{project}/-/merge-requests/{iid}";
     let under = |rest: &str| format!("{one}/{rest}");
     Routes::new()
@@ -40,7 +44,26 @@ pub(crate) fn routes() -> Routes<Forge> {
         )
         .page("POST", &under("close"), write, post(show::close))
         .page("POST", &under("reopen"), write, post(show::reopen))
+        .page("GET", &under("versions"), see, get(more::range))
+        .page("POST", &under("revert"), push, post(more::revert))
+        .page("POST", &under("cherry-pick"), push, post(more::pick))
+        .page("GET", &under("conflicts"), see, get(conflicts::conflicts))
+        .page("POST", &under("conflicts/solve"), push, post(conflicts::solve))
         .page("POST", &under("ready"), write, post(show::ready))
+        .page(
+            "POST",
+            &under("merge"),
+            Access::Project(Permission::MergeRequestMerge),
+            post(merge::merge),
+        )
+        .page("POST", &under("merge/cancel"), write, post(merge::cancel))
+        .page("POST", &under("queue/leave"), write, post(merge::leave))
+        .page(
+            "GET,POST",
+            "/{group}/{project}/-/settings/merging",
+            Access::Project(Permission::ProjectManage),
+            get(merge::settings).post(merge::save_settings),
+        )
 }
 
 /// What is above every page of a request.
@@ -62,6 +85,7 @@ pub(crate) struct Head {
 
 /// A condition, as shown.
 pub(crate) struct Condition {
+    pub(crate) name: &'static str,
     pub(crate) icon: Markup,
     pub(crate) class: &'static str,
     pub(crate) what: String,
@@ -160,6 +184,7 @@ impl Forge {
                 CheckState::Failed => ("circle-x", "text-red"),
             };
             Condition {
+                name: check.name,
                 icon: icon(picture),
                 class,
                 what: check.what,

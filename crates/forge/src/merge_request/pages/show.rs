@@ -4,7 +4,7 @@ use super::{Condition, Head, base, crumbs};
 use crate::{
     Forge,
     code::pages::{Line, line},
-    merge_request::{State as Life, api::Place, read, store},
+    merge_request::{State as Life, Strategy, api::Place, read, store},
 };
 use askama::Template;
 use axum::{
@@ -44,6 +44,16 @@ struct Overview {
     ended: Option<Ended>,
     conditions: Vec<Condition>,
     free: bool,
+    may_merge: bool,
+    merged: bool,
+    may_push: bool,
+    sha: String,
+    delete: bool,
+    strategies: Vec<(&'static str, &'static str, bool)>,
+    queue: bool,
+    auto: Option<String>,
+    queued: Option<(i64, String)>,
+    left: Option<(String, Markup)>,
     may_edit: bool,
     draft: bool,
     versions: Vec<VersionRow>,
@@ -63,6 +73,8 @@ pub(super) async fn overview(
     let request = forge.merge_request(scope.id, iid).await?;
     let (conditions, free) = forge.conditions(&scope, &request).await?;
     let project = super::project_base(&scope);
+    let settings = forge.merge_settings(scope.id).await?;
+    let entry = crate::queue::store::find(forge.db(), request.id).await?;
     let own = caller.user.is_some() && caller.user == request.author_id;
     let versions = store::versions(forge.db(), request.id, limits::PAGE_ENTRIES).await?;
     let page = Overview {
@@ -85,6 +97,25 @@ pub(super) async fn overview(
         }),
         conditions,
         free,
+        may_merge: request.state == Life::Open && forge.may_merge(&scope, &request, &settings).await.is_ok(),
+        merged: request.merge_before.is_some(),
+        may_push: scope.holds(Permission::CodePush),
+        sha: request.head.clone(),
+        delete: request.delete_source,
+        strategies: choices(settings.strategy),
+        queue: settings.queue,
+        auto: request.auto_name.clone(),
+        queued: match &entry {
+            Some(entry) => Some((
+                crate::queue::store::before(forge.db(), entry).await? + 1,
+                format!("{project}/-/merge-queue"),
+            )),
+            None => None,
+        },
+        left: crate::queue::store::left(forge.db(), request.id)
+            .await?
+            .filter(|_| request.state == Life::Open && entry.is_none())
+            .map(|left| (left.detail, when(left.at))),
         may_edit: own || scope.holds(Permission::CodePush),
         draft: request.draft,
         versions: versions
@@ -104,6 +135,17 @@ pub(super) async fn overview(
     };
     let title = format!("{} (!{iid}) · {}", page.head.title, scope.path());
     ui.project_page(Tab::MergeRequests, &title, &crumbs(&scope, iid), &page)
+}
+
+/// The ways to merge that are offered: the project's own first.
+fn choices(usual: Strategy) -> Vec<(&'static str, &'static str, bool)> {
+    Strategy::ALL
+        .into_iter()
+        .filter(|strategy| {
+            usual != Strategy::FastForward || matches!(strategy, Strategy::FastForward | Strategy::Rebase)
+        })
+        .map(|strategy| (strategy.as_str(), strategy.label(), strategy == usual))
+        .collect()
 }
 
 pub(super) fn short(sha: &str) -> String {
