@@ -250,7 +250,11 @@ impl Forge {
         for intent in store::of_project(self.db(), project).await? {
             let tip = self.resolve_branch(project, &intent.target_branch).await?;
             let landed = match &tip {
-                Some(tip) => self.ancestors(project, tip, &[intent.after_sha.clone()]).await? == [true],
+                Some(tip) => {
+                    self.ancestors(project, tip, std::slice::from_ref(&intent.after_sha))
+                        .await?
+                        == [true]
+                }
                 None => false,
             };
             if landed {
