@@ -188,7 +188,7 @@ mod tests {
             std::slice::from_ref(&bug),
         )
         .unwrap();
-        assert_eq!(after, [free.clone()]);
+        assert_eq!(after, std::slice::from_ref(&free));
         let both = [bug.clone(), feature];
         assert!(relabelled(&[], Some(&both), &[], &[]).is_err());
         let same = [bug.clone(), bug.clone()];

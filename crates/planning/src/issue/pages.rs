@@ -1,5 +1,7 @@
 //! Pages: lists of issues, one issue, a new one, editing.
 
+mod forms;
+
 use super::{
     Issue,
     api::NumberPath,
@@ -23,9 +25,7 @@ use bascule_web::{
     Access, Answer, Crumb, FormBody, InGroup, InProject, Markup, Params, PathOf, Routes, Section, Tab, Ui,
     Who, icon, markdown, url_encode, when,
 };
-use bascule_wire::planning::{
-    Column, HistoryEntry, IssueChange, IssueLink, LinkIssue, NewIssue, NewIssueComment,
-};
+use bascule_wire::planning::{Column, HistoryEntry, IssueLink, NewIssue};
 use serde::Deserialize;
 
 pub(crate) fn routes() -> Routes<Planning> {
@@ -38,13 +38,18 @@ pub(crate) fn routes() -> Routes<Planning> {
         .page("POST", "/{group}/{project}/-/issues", speak, post(open))
         .page("GET", "/{group}/{project}/-/issues/new", speak, get(new))
         .page("GET", one, read, get(issue))
-        .page("GET,POST", &format!("{one}/edit"), speak, get(edit).post(save))
-        .page("POST", &format!("{one}/plan"), manage, post(plan))
-        .page("POST", &format!("{one}/take"), manage, post(take))
-        .page("POST", &format!("{one}/close"), speak, post(close))
-        .page("POST", &format!("{one}/reopen"), speak, post(reopen))
-        .page("POST", &format!("{one}/comments"), speak, post(comment))
-        .page("POST", &format!("{one}/links"), manage, post(link))
+        .page(
+            "GET,POST",
+            &format!("{one}/edit"),
+            speak,
+            get(edit).post(forms::save),
+        )
+        .page("POST", &format!("{one}/plan"), manage, post(forms::plan))
+        .page("POST", &format!("{one}/take"), manage, post(forms::take))
+        .page("POST", &format!("{one}/close"), speak, post(forms::close))
+        .page("POST", &format!("{one}/reopen"), speak, post(forms::reopen))
+        .page("POST", &format!("{one}/comments"), speak, post(forms::comment))
+        .page("POST", &format!("{one}/links"), manage, post(forms::link))
         .page(
             "GET",
             "/{group}/-/issues",
@@ -683,144 +688,4 @@ async fn edit(
         &crumbs(&project, Some(format!("Edit #{number}"))),
         &page,
     )
-}
-
-fn back(project: &ProjectScope, number: i64) -> Answer {
-    Ok(Redirect::to(&format!("{}/issues/{number}", base(project))).into_response())
-}
-
-#[derive(Deserialize)]
-struct EditForm {
-    title: String,
-    #[serde(default)]
-    description: String,
-}
-
-async fn save(
-    State(planning): State<Planning>,
-    who: Who,
-    project: InProject,
-    PathOf(path): PathOf<NumberPath>,
-    FormBody(form): FormBody<EditForm>,
-) -> Answer {
-    let change = IssueChange {
-        title: Some(form.title),
-        description: Some(form.description),
-        ..IssueChange::default()
-    };
-    planning.change(&who, &project, path.number()?, &change).await?;
-    back(&project, path.number()?)
-}
-
-async fn plan(
-    State(planning): State<Planning>,
-    who: Who,
-    project: InProject,
-    PathOf(path): PathOf<NumberPath>,
-    FormBody(pairs): FormBody<Pairs>,
-) -> Answer {
-    let change = IssueChange {
-        labels: Some(chosen_labels(&pairs)),
-        assignees: Some(all(&pairs, |key| key == "assignee")),
-        milestone: Some(one(&pairs, "milestone")),
-        due_on: Some(one(&pairs, "due_on")),
-        confidential: Some(!one(&pairs, "confidential").is_empty()),
-        ..IssueChange::default()
-    };
-    planning.change(&who, &project, path.number()?, &change).await?;
-    back(&project, path.number()?)
-}
-
-async fn take(
-    State(planning): State<Planning>,
-    who: Who,
-    project: InProject,
-    PathOf(path): PathOf<NumberPath>,
-) -> Answer {
-    let number = path.number()?;
-    let sight = planning.sight(&who, &project).await?;
-    let found = planning.issue(&project, &sight, number).await?;
-    let mut assignees: Vec<String> = found
-        .assignees
-        .into_iter()
-        .map(|someone| someone.username)
-        .collect();
-    assignees.push(who.actor.name.clone());
-    let change = IssueChange {
-        assignees: Some(assignees),
-        ..IssueChange::default()
-    };
-    planning.change(&who, &project, number, &change).await?;
-    back(&project, number)
-}
-
-async fn close(
-    State(planning): State<Planning>,
-    who: Who,
-    project: InProject,
-    PathOf(path): PathOf<NumberPath>,
-) -> Answer {
-    planning.set_open(&who, &project, path.number()?, false).await?;
-    back(&project, path.number()?)
-}
-
-async fn reopen(
-    State(planning): State<Planning>,
-    who: Who,
-    project: InProject,
-    PathOf(path): PathOf<NumberPath>,
-) -> Answer {
-    planning.set_open(&who, &project, path.number()?, true).await?;
-    back(&project, path.number()?)
-}
-
-#[derive(Deserialize)]
-struct CommentForm {
-    #[serde(default)]
-    body: String,
-    #[serde(default)]
-    close: Option<String>,
-}
-
-async fn comment(
-    State(planning): State<Planning>,
-    who: Who,
-    project: InProject,
-    PathOf(path): PathOf<NumberPath>,
-    FormBody(form): FormBody<CommentForm>,
-) -> Answer {
-    let number = path.number()?;
-    let said = NewIssueComment { body: form.body };
-    let comment = planning.comment(&who, &project, number, &said).await?;
-    if form.close.is_some() {
-        planning.set_open(&who, &project, number, false).await?;
-    }
-    let to = format!("{}/issues/{number}#comment-{comment}", base(&project));
-    Ok(Redirect::to(&to).into_response())
-}
-
-#[derive(Deserialize)]
-struct LinkForm {
-    #[serde(default)]
-    kind: String,
-    to: String,
-    #[serde(default)]
-    part: Option<String>,
-}
-
-async fn link(
-    State(planning): State<Planning>,
-    who: Who,
-    project: InProject,
-    PathOf(path): PathOf<NumberPath>,
-    FormBody(form): FormBody<LinkForm>,
-) -> Answer {
-    let wanted = LinkIssue {
-        kind: form.kind,
-        to: form.to,
-    };
-    planning
-        .link(&who, &project, path.number()?, &wanted, form.part.is_some())
-        .await?;
-    back(&project, path.number()?)
 }
