@@ -155,8 +155,8 @@ test('at phone width: nothing is cut off, buttons suit fingers, a card is dragge
   for (const box of await page.$$eval('[data-column=open] .kanban-buttons button', (all) => all.map((b) => b.getBoundingClientRect().toJSON()))) {
     assert.ok(box.width >= 40 && box.height >= 40, JSON.stringify(box));
   }
-  const grip = await page.locator('.kanban-card:has-text("b") .kanban-grip').last().boundingBox();
-  const above = await page.locator('.kanban-card').first().boundingBox();
+  const grip = await page.locator('[data-column=open] .kanban-grip').last().boundingBox();
+  const above = await page.locator('[data-column=open] .kanban-card').first().boundingBox();
   const touch = await context.newCDPSession(page);
   const point = (x, y) => ({ x: Math.round(x), y: Math.round(y) });
   const from = point(grip.x + grip.width / 2, grip.y + grip.height / 2);

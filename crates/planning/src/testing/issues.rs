@@ -61,6 +61,7 @@ async fn an_issue_lives_from_opening_to_done() {
             .1,
         "no_label"
     );
+    world.clock.advance(std::time::Duration::from_secs(1));
     world
         .ok(
             "guest",
@@ -69,6 +70,7 @@ async fn an_issue_lives_from_opening_to_done() {
             &json!({ "body": "Here too, @developer2" }),
         )
         .await;
+    world.clock.advance(std::time::Duration::from_secs(1));
     let issue = world
         .ok("developer", "POST", "app/issues/1/close", &Value::Null)
         .await;
@@ -96,7 +98,7 @@ async fn an_issue_lives_from_opening_to_done() {
             "gave issue #1 to developer",
             "moved issue #1 from Open to To do",
             "moved issue #1 from To do to Doing",
-            "put area::backend, priority::critical on and took priority::high off issue #1",
+            "put priority::critical, area::backend on and took priority::high off issue #1",
             "Here too, @developer2",
             "closed issue #1",
             "opened issue #1 again",
@@ -465,7 +467,7 @@ async fn labels_are_seeded_made_and_subscribed_to() {
     let issue = world
         .ok("guest", "GET", &format!("app/issues/{number}"), &Value::Null)
         .await;
-    assert_eq!(issue["labels"], json!(["area::printers", "team::north"]));
+    assert_eq!(issue["labels"], json!(["team::north", "area::printers"]));
     world
         .ok(
             "reporter",
