@@ -31,7 +31,7 @@ const REDIRECTS: usize = 5;
 /// Time allowed for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Time allowed without a single byte; longer than the server's longest poll.
-const SILENCE: Duration = Duration::from_secs(90);
+const SILENCE: Duration = Duration::from_secs(260);
 /// Silence on a connection after which it is probed, the time between probes, and how many may stay without an answer:
 /// a question that hangs ends soon after its connection is lost.
 const PROBE_AFTER: Duration = Duration::from_secs(10);

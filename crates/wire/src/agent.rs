@@ -3,7 +3,7 @@
 //!
 //! `POST /api/v1/agent/sync?revision=R&wait=S` with the agent's token as bearer. When `R` is the present
 //! revision the answer hangs until something changes, up to `S` seconds, or less where the server says so: ten
-//! seconds while something is under way for the agent, about a minute at rest. With `brief=true` an answer that would
+//! seconds while something is under way for the agent, about four minutes at rest. With `brief=true` an answer that would
 //! bring nothing new is an empty 204.
 
 use crate::task::{DesiredTask, TaskReport};

@@ -290,7 +290,7 @@ impl Delivery {
 
 /// How long a call hangs at rest. Agents that came back together after a restart do not stay together.
 fn rest() -> Duration {
-    AGENT_REST - Duration::from_secs(10).mul_f64(rand::random::<f64>())
+    AGENT_REST - Duration::from_secs(30).mul_f64(rand::random::<f64>())
 }
 
 fn unknown() -> Problem {

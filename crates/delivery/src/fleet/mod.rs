@@ -25,9 +25,8 @@ pub const AGENT_SILENCE: Duration = Duration::from_secs(15);
 /// each call is a sign of life.
 pub const AGENT_WAIT: Duration = Duration::from_secs(10);
 /// Longest that an agent's call hangs at rest. As long as it hangs the agent is there; it counts as silent
-/// [`AGENT_SILENCE`] after its connection was lost, or after the call should have ended. Proxies usually end a call
-/// after a minute.
-pub const AGENT_REST: Duration = Duration::from_secs(55);
+/// [`AGENT_SILENCE`] after its connection was lost, or after the call should have ended.
+pub const AGENT_REST: Duration = Duration::from_secs(240);
 /// Longest that an edge's call hangs.
 pub const EDGE_WAIT: Duration = Duration::from_secs(20);
 /// Silence after which nobody waits for an edge to know a new configuration.
