@@ -4,6 +4,7 @@
 use super::{AGENT_SILENCE, store};
 use crate::Delivery;
 use bascule_core::{AgentId, Result, Timestamp};
+use bascule_store::{Backend, Query as _};
 use bascule_wire::agent::Resources;
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -99,6 +100,22 @@ impl Signs {
         );
     }
 
+    /// All calls that hang are to be written again.
+    fn again(&self) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let held: Vec<_> = kept.held.iter().map(|(id, held)| (*id, held.1)).collect();
+        for (agent, silent_at) in held {
+            kept.put(
+                agent,
+                Sign {
+                    seen: None,
+                    silent_at,
+                    sooner: false,
+                },
+            );
+        }
+    }
+
     fn take(&self) -> HashMap<AgentId, Sign> {
         std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner).signs)
     }
@@ -167,6 +184,15 @@ const fn silence(wait: Duration) -> Duration {
 }
 
 impl Delivery {
+    async fn begin_anew(&self) -> Result<()> {
+        let tx = self.db.begin().await?;
+        store::none_hangs(&tx, self.started.plus(AGENT_SILENCE)).await?;
+        tx.commit().await?;
+        // Those that came before this are written again.
+        self.signals.signs.again();
+        Ok(())
+    }
+
     /// Writes down the signs of life that were heard.
     pub(crate) async fn write_signs(&self) -> Result<()> {
         let signs = self.signals.signs.take();
@@ -189,6 +215,12 @@ impl Delivery {
 
 /// Writes signs of life until `stop`.
 pub(crate) async fn run(delivery: Delivery, stop: CancellationToken) {
+    // Of several servers another may hold calls; alone, this one does, and holds none yet.
+    if delivery.db.engine() == Backend::Sqlite
+        && let Err(error) = delivery.begin_anew().await
+    {
+        tracing::warn!(%error, "agents that went away meanwhile are noticed later");
+    }
     loop {
         tokio::select! {
             () = stop.cancelled() => break,

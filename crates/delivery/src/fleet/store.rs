@@ -153,6 +153,12 @@ pub(crate) async fn agent_stands(db: &impl Query, id: AgentId) -> Result<Option<
     db.one(sql, args![id]).await
 }
 
+/// No agent's call hangs any more that did before: each counts as silent from `at` on unless it is heard.
+pub(crate) async fn none_hangs(tx: &Tx, at: Timestamp) -> Result<()> {
+    let sql = "UPDATE agent SET silent_at = $1 WHERE silent_at > $1";
+    tx.run(sql, args![at]).await.map(drop)
+}
+
 /// Signs of life in one statement, at most.
 const SIGNS: usize = 200;
 

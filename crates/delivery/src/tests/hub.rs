@@ -195,6 +195,43 @@ async fn silence_is_noticed_as_before(mut world: World) {
     assert_eq!(world.kinds("agent.seen").await.len(), 2, "it is back");
 }
 
+/// Waits until what is stored of the usual agent is so.
+async fn until_stored(world: &World, what: impl Fn(&fleet::Agent) -> bool) {
+    for _ in 0..500 {
+        world.delivery.write_signs().await.unwrap();
+        if what(&world.delivery.agent_of(&world.agent).await.unwrap()) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("it is never stored");
+}
+
+#[tokio::test]
+async fn an_agent_that_died_while_the_hub_was_down_is_noticed_as_soon_as_others() {
+    let mut world = World::new().await;
+    let (agent, report) = at_rest(&mut world).await;
+    let (delivery, known) = (world.delivery.clone(), agent.revision);
+    let call = tokio::spawn(async move {
+        delivery
+            .hear_agent(&agent, &report, known, fleet::AGENT_REST)
+            .await
+    });
+    let soon = world.delivery.now().plus(fleet::AGENT_SILENCE);
+    until_stored(&world, |agent| agent.silent_at.is_some_and(|at| at > soon)).await;
+    // The hub is killed, and the agent with it.
+    world.restart();
+    call.abort();
+    let stop = CancellationToken::new();
+    let writing = tokio::spawn(fleet::signs::run(world.delivery.clone(), stop.clone()));
+    until_stored(&world, |agent| agent.silent_at.is_some_and(|at| at <= soon)).await;
+    stop.cancel();
+    writing.await.unwrap();
+    world.clock.advance(Duration::from_secs(16));
+    world.driver.turn().await.unwrap();
+    assert_eq!(world.kinds("agent.seen").await, ["agent local stopped reporting"]);
+}
+
 #[tokio::test]
 async fn an_agent_is_there_while_its_call_hangs_and_silent_soon_after() {
     silence_is_noticed_as_before(World::new().await).await;
