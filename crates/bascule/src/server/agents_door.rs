@@ -251,7 +251,7 @@ async fn accept(
             () = stop.cancelled() => return,
             taken = listener.accept() => taken,
         };
-        let (Ok(place), Ok((stream, address))) = (place, taken) else {
+        let (Ok(place), Ok((mut stream, address))) = (place, taken) else {
             tokio::time::sleep(PAUSE).await;
             continue;
         };
@@ -259,6 +259,7 @@ async fn accept(
         tokio::spawn(async move {
             let _place = place;
             drop(stream.set_nodelay(true));
+            super::probed::probe(&mut stream);
             match tokio::time::timeout(HANDSHAKE, acceptor.accept(stream)).await {
                 Ok(Ok(stream)) => drop(ready.send((stream, address)).await),
                 Ok(Err(error)) => tracing::debug!(%address, %error, "no agreement with a caller"),

@@ -2,7 +2,7 @@
 //! in so many environments is taken by no other.
 
 use super::store;
-use crate::Delivery;
+use crate::{Delivery, plan::Change};
 use async_trait::async_trait;
 use bascule_core::{Actor, Problem};
 use bascule_ledger::{
@@ -61,7 +61,7 @@ impl Delivery {
                 floor: String::new(),
             };
             self.ledger.append(&tx, &Actor::system(), &recalled).await?;
-            self.replan(&tx).await?;
+            self.replan_for(&tx, Change::Product(listed.project_id)).await?;
             tx.commit().await?;
         }
         Ok(())

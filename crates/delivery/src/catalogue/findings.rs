@@ -3,7 +3,7 @@
 //! newer; none takes it anew.
 
 use super::store::{self, Found};
-use crate::Delivery;
+use crate::{Delivery, plan::Change};
 use async_trait::async_trait;
 use bascule_core::{Actor, Problem, ReleaseId, Result};
 use bascule_ledger::{
@@ -70,7 +70,7 @@ impl Delivery {
         let tx = self.db.begin().await?;
         store::put_finding(&tx, &found).await?;
         self.weigh(&tx, fact.release).await?;
-        self.replan(&tx).await?;
+        self.replan_for(&tx, Change::Product(fact.project)).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -79,7 +79,7 @@ impl Delivery {
         let tx = self.db.begin().await?;
         store::drop_finding(&tx, fact.release, &fact.purl, &fact.key).await?;
         self.weigh(&tx, fact.release).await?;
-        self.replan(&tx).await?;
+        self.replan_for(&tx, Change::Product(fact.project)).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -94,7 +94,7 @@ impl Delivery {
         for release in store::set_aside(&tx, project, key, set_aside).await? {
             self.weigh(&tx, release).await?;
         }
-        self.replan(&tx).await?;
+        self.replan_for(&tx, Change::Product(project)).await?;
         tx.commit().await?;
         Ok(())
     }

@@ -92,7 +92,7 @@ impl Delivery {
             self.ledger.append(&tx, &caller.actor, &fact).await?;
             recalled.push(listed.version);
         }
-        self.replan(&tx).await?;
+        self.replan_for(&tx, Change::Product(project)).await?;
         tx.commit().await?;
         Ok(recalled)
     }
