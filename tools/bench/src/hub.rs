@@ -40,7 +40,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// Measures the section.
 pub async fn measure() -> Result<String> {
     let (sites, products) = (size("BENCH_SITES", 1_000), size("BENCH_PRODUCTS", 10));
-    let seconds = size("BENCH_SECONDS", 60) as u64;
+    // Longer than a call of an agent hangs at rest, so that each calls once.
+    let seconds = size("BENCH_SECONDS", 300) as u64;
     let dir = tempfile::Builder::new().prefix("bascule-bench-hub-").tempdir()?;
     let data = dir.path().join("data");
 
@@ -219,8 +220,8 @@ pub async fn measure() -> Result<String> {
         },
         Goal {
             goal: format!("hub: memory under 300 MiB with {sites} agents"),
-            measured: format!("{memory:.0} MiB"),
-            met: memory < 300.0,
+            measured: format!("{memory_idle:.0} MiB resident at rest, {memory:.0} MiB after all of this"),
+            met: memory.max(memory_idle) < 300.0,
         },
     ]));
     Ok(text)
