@@ -24,6 +24,7 @@ mod platform;
 mod process;
 mod pushes;
 mod report;
+mod requests;
 mod start;
 mod stats;
 
@@ -37,7 +38,7 @@ type Result<T> = std::result::Result<T, Error>;
 
 /// Sections in the order of the report.
 const SECTIONS: &[&str] = &[
-    "git", "edge", "pushes", "start", "pages", "judge", "planner", "hub",
+    "git", "edge", "pushes", "start", "pages", "judge", "planner", "hub", "requests",
 ];
 
 #[tokio::main]
@@ -69,6 +70,7 @@ async fn main() -> ExitCode {
             "judge" => judge::measure(),
             "planner" => planner::measure(),
             "hub" => hub::measure().await,
+            "requests" => requests::measure().await,
             _ => pages::measure().await,
         };
         // Each section is written as soon as it is there: a later one that fails takes nothing away.

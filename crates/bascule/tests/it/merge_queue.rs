@@ -172,8 +172,74 @@ async fn a_merge_cut_off_by_kill_nine_is_done_once_or_not_at_all() {
         assert_eq!(count.trim(), (done + 1).to_string(), "round {round}");
     }
     let facts = app
-        .json("/api/v1/facts?kind=merge_request.merged&limit=100")
+        .json("/api/v1/ledger?kind=merge_request.merged&limit=100")
         .await;
     let told = facts.to_string().matches("merge_request.merged").count();
     assert_eq!(told, 8, "{facts}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_are_queued_and_merged_on_postgres_too() {
+    let app = TestApp::start_on_postgres(BIN);
+    let git = create(&app);
+    let first = request(&app, &git, "topic-a", "x-left");
+    drop(
+        app.cli()
+            .ok(&["mr", "merge", &first.to_string(), "--project", PROJECT]),
+    );
+    let path = format!("/api/v1/projects/{PROJECT}/merge-settings");
+    let on = app
+        .request("PATCH", &path)
+        .json(&json!({ "queue": true, "strategy": "squash" }));
+    assert!(on.send().await.unwrap().status().is_success());
+    let (good, bad) = (
+        request(&app, &git, "topic-b", "file-b"),
+        request(&app, &git, "topic-c", "x-right"),
+    );
+    for iid in [good, bad] {
+        drop(
+            app.cli()
+                .ok(&["mr", "merge", &iid.to_string(), "--project", PROJECT]),
+        );
+    }
+    until("the good one merged", Duration::from_secs(60), async || {
+        (state(&app, good).await.as_deref() == Some("merged")).then_some(())
+    })
+    .await;
+    until("the bad one named", Duration::from_secs(60), async || {
+        let queue = app.cli().json(&["mr", "queue", "--project", PROJECT]);
+        queue["taken_out"]
+            .as_array()?
+            .iter()
+            .find(|out| out["iid"] == bad)
+            .map(|_| ())
+    })
+    .await;
+    let listed = app.cli().json(&[
+        "mr",
+        "list",
+        "--project",
+        PROJECT,
+        "--state",
+        "all",
+        "--search",
+        "topic",
+    ]);
+    assert_eq!(listed["merge_requests"].as_array().unwrap().len(), 3, "{listed}");
+    let diff = app
+        .cli()
+        .ok(&["mr", "diff", &bad.to_string(), "--project", PROJECT]);
+    assert!(diff.contains("+++ b/x-right") && diff.contains("+x"), "{diff}");
+    let (code, said) = app
+        .cli()
+        .refused(&["mr", "merge", &good.to_string(), "--project", PROJECT]);
+    assert_eq!(code, 3, "{said}");
+    let fork = app
+        .cli()
+        .json(&["project", "fork", PROJECT, "--group", "demo", "--name", "copy"]);
+    assert_eq!(fork["path"], "demo/copy", "{fork}");
+    // The administrator's own name is none for a group, and that is said.
+    let (code, said) = app.cli().refused(&["project", "fork", PROJECT]);
+    assert!(code == 3 && said.contains("--group"), "{code} {said}");
+    assert_eq!(broken(&git), Vec::<String>::new());
 }

@@ -13,6 +13,7 @@ use utoipa::IntoParams;
 pub(crate) fn routes() -> Routes<Forge> {
     Routes::new()
         .api(Access::Project(Permission::CodeRead), routes!(range_diff))
+        .api(Access::Project(Permission::CodePush), routes!(restore))
         .api(Access::Project(Permission::CodePush), routes!(revert))
         .api(Access::Project(Permission::CodePush), routes!(cherry_pick))
 }
@@ -96,4 +97,20 @@ async fn cherry_pick(
 ) -> Answer {
     let PathOf((_, _, iid)) = place;
     replay(&forge, &caller, &scope, iid, Way::CherryPick, &order).await
+}
+
+/// Makes the deleted source branch of an open merge request again, where it stood.
+#[utoipa::path(post, path = "/api/v1/projects/{group}/{project}/merge-requests/{iid}/restore-branch", tag = "merge requests",
+    params(("group" = String, Path), ("project" = String, Path), ("iid" = i64, Path)),
+    responses((status = 200, body = wire::MergeRequestDetail)))]
+async fn restore(
+    State(forge): State<Forge>,
+    Who(caller): Who,
+    InProject(scope): InProject,
+    place: Place,
+) -> Answer {
+    let PathOf((_, _, iid)) = place;
+    let request = forge.restore_source(&caller, &scope, iid).await?;
+    let project = forge.project_of(&scope).await?;
+    Ok(axum::Json(forge.request_detail(&project, &request).await?).into_response())
 }

@@ -19,6 +19,49 @@ pub(crate) enum Way {
 }
 
 impl Forge {
+    /// Makes the source branch of an open request again, where it stood.
+    pub(crate) async fn restore_source(
+        &self,
+        caller: &Caller,
+        scope: &ProjectScope,
+        iid: i64,
+    ) -> Result<MergeRequest> {
+        if !scope.holds(Permission::CodePush) {
+            return Err(Problem::forbidden(Permission::CodePush));
+        }
+        let request = self.merge_request(scope.id, iid).await?;
+        if request.state != State::Open {
+            return Err(super::service::ended(&request));
+        }
+        if request.is_fork() {
+            return Err(Problem::conflict("fork", "The branch was in a fork.")
+                .why("Nobody but the fork's own people makes branches there.")
+                .next("Push the branch to the fork again, or fetch the request and open a new one."));
+        }
+        if self.is_protected_branch(scope.id, &request.source_branch).await?
+            && !scope.holds(Permission::ProtectedPush)
+        {
+            return Err(Problem::forbidden(Permission::ProtectedPush));
+        }
+        let lock = self.pushes().lock(scope.id);
+        let lock = lock.lock_owned().await;
+        self.settle_leftovers(scope.id).await?;
+        if self.source_head(&request).await?.is_none() {
+            let update = Update {
+                reference: format!("refs/heads/{}", request.source_branch),
+                old: None,
+                new: Some(request.head.clone()),
+            };
+            let push = self.intend(scope.id, &caller.actor, &update).await?;
+            let moved = self.move_reference(scope.id, &update).await;
+            self.settle_push(scope.id, &push).await?;
+            moved?;
+        }
+        drop(lock);
+        self.wake_merges();
+        self.merge_request(scope.id, iid).await
+    }
+
     /// Makes the branch and the request.
     pub(crate) async fn replay(
         &self,
@@ -93,7 +136,7 @@ impl Forge {
             .repositories()
             .read(scope.id, move |repo| {
                 let base = super::read::id(repo, &onto)?;
-                if objects::tree_of(repo, base)?.id == super::read::id(repo, &tree)? {
+                if Some(objects::tree_of(repo, base)?.id) == objects::object_id(&tree) {
                     return Ok(None);
                 }
                 build_commit(repo, &tree, &[onto], None, &by, now, &message).map(Some)

@@ -176,6 +176,16 @@ async fn a_branch_deleted_under_an_open_request_holds_it_and_its_commits_stay() 
             .page("reporter", &format!("/acme/web/-/merge-requests/1{path}"))
             .await;
     }
+    let restored = server
+        .ok(
+            "developer",
+            "POST",
+            "web/merge-requests/1/restore-branch",
+            Value::Null,
+        )
+        .await;
+    assert_eq!(restored["mergeable"], true, "{restored}");
+    git_ok(&work, &["push", "--quiet", "origin", ":topic"]).await;
     let closed = server
         .ok("developer", "POST", "web/merge-requests/1/close", Value::Null)
         .await;

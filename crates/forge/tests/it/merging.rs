@@ -307,9 +307,9 @@ async fn a_merge_that_a_crash_cut_off_is_finished_or_forgotten() {
     assert_eq!(open["state"], "open");
     let facts = server.facts::<MergeRequestMerged>().await;
     assert_eq!((facts.len(), facts[0].0.actor.name.as_str()), (1, "ada"));
-    assert_eq!(server.db_count("SELECT COUNT(*) AS n FROM merge_intent").await, 0);
     let (status, done) = merge(&server, "maintainer", 2, json!({})).await;
     assert_eq!(status, 200, "{done}");
+    assert_eq!(server.db_count("SELECT COUNT(*) AS n FROM merge_intent").await, 0);
 }
 
 /// CI that looks at a commit's files: two of a pair together are red.

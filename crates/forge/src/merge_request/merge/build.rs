@@ -185,7 +185,7 @@ async fn pick(
         .repositories()
         .read(project, move |repo| {
             let base = read::id(repo, &onto)?;
-            if objects::tree_of(repo, base)?.id == read::id(repo, &tree)? {
+            if Some(objects::tree_of(repo, base)?.id) == objects::object_id(&tree) {
                 return Ok(None);
             }
             let original = repo.find_commit(read::id(repo, &commit)?)?;

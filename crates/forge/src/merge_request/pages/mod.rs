@@ -45,6 +45,7 @@ pub(crate) fn routes() -> Routes<Forge> {
         .page("POST", &under("close"), write, post(show::close))
         .page("POST", &under("reopen"), write, post(show::reopen))
         .page("GET", &under("versions"), see, get(more::range))
+        .page("POST", &under("restore-branch"), push, post(more::restore))
         .page("POST", &under("revert"), push, post(more::revert))
         .page("POST", &under("cherry-pick"), push, post(more::pick))
         .page("GET", &under("conflicts"), see, get(conflicts::conflicts))

@@ -94,3 +94,14 @@ pub(super) async fn pick(
         .await?;
     Ok(Redirect::to(&base(&scope, made.iid)).into_response())
 }
+
+pub(super) async fn restore(
+    State(forge): State<Forge>,
+    Who(caller): Who,
+    InProject(scope): InProject,
+    place: Place,
+) -> Answer {
+    let PathOf((_, _, iid)) = place;
+    forge.restore_source(&caller, &scope, iid).await?;
+    Ok(Redirect::to(&base(&scope, iid)).into_response())
+}
