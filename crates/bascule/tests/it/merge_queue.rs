@@ -172,7 +172,7 @@ async fn a_merge_cut_off_by_kill_nine_is_done_once_or_not_at_all() {
         assert_eq!(count.trim(), (done + 1).to_string(), "round {round}");
     }
     let facts = app
-        .json("/api/v1/facts?kind=merge_request.merged&limit=100")
+        .json("/api/v1/ledger?kind=merge_request.merged&limit=100")
         .await;
     let told = facts.to_string().matches("merge_request.merged").count();
     assert_eq!(told, 8, "{facts}");
@@ -234,7 +234,12 @@ async fn requests_are_queued_and_merged_on_postgres_too() {
         .cli()
         .refused(&["mr", "merge", &good.to_string(), "--project", PROJECT]);
     assert_eq!(code, 3, "{said}");
-    let fork = app.cli().json(&["project", "fork", PROJECT]);
-    assert_eq!(fork["path"], "admin/queue", "{fork}");
+    let fork = app
+        .cli()
+        .json(&["project", "fork", PROJECT, "--group", "demo", "--name", "copy"]);
+    assert_eq!(fork["path"], "demo/copy", "{fork}");
+    // The administrator's own name is none for a group, and that is said.
+    let (code, said) = app.cli().refused(&["project", "fork", PROJECT]);
+    assert!(code == 3 && said.contains("--group"), "{code} {said}");
     assert_eq!(broken(&git), Vec::<String>::new());
 }

@@ -5,7 +5,7 @@ use super::{
     http::{Part, full_packet, is_full, is_huge, packet, refused},
     process::{GRACE, Running, Upload, fed, read},
 };
-use crate::{Forge, push::Session, storage::too_large_a_push};
+use crate::{Forge, merge_request::options::Wanted, push::Session, storage::too_large_a_push};
 use axum::body::Body;
 use bascule_core::{Caller, Permission, Problem, ProjectScope, Result};
 use bytes::{Bytes, BytesMut};
@@ -83,7 +83,11 @@ impl Forge {
             Way::Conversation(_) => FEW,
         };
         let (parts, mut answer) = mpsc::channel::<Result<Bytes>>(waiting);
-        tokio::spawn(self.clone().carry(running, session, parts, way, too_large));
+        let person = (caller.clone(), scope.clone());
+        tokio::spawn(
+            self.clone()
+                .carry(running, session, parts, way, too_large, person),
+        );
         match answer.recv().await {
             None => Ok(Body::empty()),
             Some(Err(problem)) => Err(problem),
@@ -104,6 +108,7 @@ impl Forge {
         parts: mpsc::Sender<Result<Bytes>>,
         way: Way,
         too_large: Problem,
+        (caller, scope): (Caller, ProjectScope),
     ) {
         let mut buffer = BytesMut::new();
         // The part held back, and what a slow client has not taken yet.
@@ -173,7 +178,14 @@ impl Forge {
                 .sweep_quarantine(session.project.id, self.pushes())
                 .await;
         }
-        let more = if full {
+        let wanted = match &end {
+            Ok((status, _)) if status.success() && session.accepted() => Wanted::parse(session.options()),
+            _ => None,
+        };
+        let more = if let Some(wanted) = wanted {
+            let text = Box::pin(self.open_by_push(&caller, &scope, session.branches(), &wanted)).await;
+            (!text.is_empty()).then(|| packet(&format!("{text}\n")))
+        } else if full {
             Some(full_packet())
         } else if huge {
             Some(packet(&format!("\nRefused: {too_large}\n\n")))

@@ -10,6 +10,7 @@ pub(crate) mod api_more;
 pub(crate) mod checks;
 pub(crate) mod conflicts;
 mod keep;
+pub(crate) mod options;
 pub(crate) mod merge;
 pub(crate) mod pages;
 mod range;

@@ -70,6 +70,8 @@ impl Forge {
         self.write_intents(session, updates)
             .await
             .map_err(|error| told(error.into()))?;
+        let made = updates.iter().filter(|update| update.new.is_some());
+        session.set_branches(made.filter_map(Update::branch).map(str::to_owned).collect());
         session.accept(lock);
         Ok(())
     }

@@ -32,6 +32,8 @@ pub(crate) struct Session {
     pub(crate) may_protected: bool,
     /// What the client said with `-o`.
     options: OnceLock<Vec<String>>,
+    /// Branches that it was let through to make or move.
+    branches: OnceLock<Vec<String>>,
     /// What it adds on disk, in bytes; known once it was measured in quarantine.
     bytes: AtomicU64,
     accepted: AtomicBool,
@@ -59,6 +61,15 @@ impl Session {
     pub(super) fn set_options(&self, options: Vec<String>) {
         // The hook asks once.
         drop(self.options.set(options));
+    }
+
+    /// Branches that it was let through to make or move; none before its judgement.
+    pub(crate) fn branches(&self) -> &[String] {
+        self.branches.get().map_or(&[], Vec::as_slice)
+    }
+
+    pub(super) fn set_branches(&self, branches: Vec<String>) {
+        drop(self.branches.set(branches));
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -143,6 +154,7 @@ impl Pushes {
             actor,
             may_protected,
             options: OnceLock::new(),
+            branches: OnceLock::new(),
             bytes: AtomicU64::new(0),
             accepted: AtomicBool::new(false),
             lock: Mutex::new(None),

@@ -293,3 +293,40 @@ async fn a_renamed_project_keeps_its_requests_and_they_are_merged_under_the_new_
     .await;
     assert!(message.contains("See merge request acme/shop!1"), "{message}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_opens_a_request_when_it_says_so() {
+    let server = Server::start().await;
+    let (_, work) = server.seeded("web").await;
+    git_ok(&work, &["switch", "--quiet", "--create", "topic"]).await;
+    write(&work, "a.txt", "one\n");
+    commit(&work, "Add a").await;
+    let push = [
+        "push",
+        "-o",
+        "merge_request.create",
+        "-o",
+        "merge_request.title=From a push",
+        "origin",
+        "topic",
+    ];
+    let done = crate::fixture::git(&work, &push).await;
+    let told = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(
+        done.status.success() && told.contains("Merge request !1: http"),
+        "{told}"
+    );
+    let request = server
+        .ok("reporter", "GET", "web/merge-requests/1", Value::Null)
+        .await;
+    assert_eq!(
+        (request["title"].as_str(), request["author"].as_str()),
+        (Some("From a push"), Some("maintainer"))
+    );
+    // The next push finds it open; the push stands all the same.
+    write(&work, "a.txt", "two\n");
+    commit(&work, "Two").await;
+    let done = crate::fixture::git(&work, &push).await;
+    let told = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success() && told.contains("!1 is open"), "{told}");
+}
