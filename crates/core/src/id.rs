@@ -60,6 +60,10 @@ uuid_ids! {
     TokenId = "token";
     /// A person's public key.
     KeyId = "key";
+    /// A discussion in a merge request.
+    ThreadId = "thread";
+    /// One comment of a discussion.
+    CommentId = "comment";
     /// One entry of the ledger.
     FactId = "fact";
     /// A registered runner.

@@ -15,6 +15,7 @@ mod problem;
 pub use actor::{Actor, ActorKind, Caller, GroupScope, ProjectScope, Scope, Visibility};
 pub use clock::{Clock, FakeClock, SystemClock, Timestamp};
 pub use digest::Digest;
+pub use id::{CommentId, ThreadId};
 pub use id::{
     AgentId, DeploymentId, EnvironmentId, FactId, GroupId, Id, IncidentId, InstanceId, JobId, KeyId,
     MergeRequestId, PipelineId, ProductId, ProjectId, ReleaseId, RolloutId, RunnerId, SessionId, TaskId,

@@ -94,6 +94,10 @@ permissions! {
     MergeRequestWrite => Reporter, false, "open merge requests in this project";
     /// Merge what the rules let through.
     MergeRequestMerge => Developer, false, "merge in this project";
+    /// Approve merge requests or ask for changes, in one's own name.
+    MergeRequestApprove => Developer, false, "approve merge requests in this project";
+    /// Post what a program found about a commit.
+    FindingWrite => Developer, false, "post findings in this project";
     /// Start, retry and cancel pipelines and jobs.
     PipelineRun => Developer, false, "run pipelines in this project";
     /// Deploy to environments below production.

@@ -132,6 +132,8 @@ text_columns!(
     core::SessionId,
     core::TokenId,
     core::KeyId,
+    core::ThreadId,
+    core::CommentId,
     core::FactId,
     core::RunnerId,
     core::AgentId,

@@ -102,6 +102,14 @@ impl Carrier {
         Self { equal }
     }
 
+    /// Whether none of these lines of the old text changed.
+    pub(crate) fn is_unchanged(&self, lines: Lines) -> bool {
+        let (Ok(start), Ok(end)) = (usize::try_from(lines.start - 1), usize::try_from(lines.end)) else {
+            return true;
+        };
+        (start..end).all(|line| self.equal.iter().any(|(old, _, len)| *old <= line && line < old + len))
+    }
+
     /// Where lines of the old text stand in the new one.
     pub(crate) fn carry(&self, lines: Lines) -> Carried {
         let (Ok(start), Ok(end)) = (usize::try_from(lines.start - 1), usize::try_from(lines.end)) else {

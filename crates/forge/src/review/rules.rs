@@ -102,6 +102,8 @@ pub(crate) struct Verdict {
     pub(crate) ignored: Vec<(String, Bar)>,
     /// Whose approvals count.
     pub(crate) approvers: Vec<String>,
+    /// The same, by account.
+    pub(crate) approver_ids: Vec<UserId>,
 }
 
 impl Case {
@@ -129,6 +131,7 @@ impl Case {
             }
         }
         verdict.approvers = counting.values().map(|name| (*name).to_owned()).collect();
+        verdict.approver_ids = counting.keys().copied().collect();
         verdict.outcomes = demands
             .into_iter()
             .map(|demand| self.weigh(demand, &counting))

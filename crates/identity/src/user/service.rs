@@ -78,6 +78,25 @@ impl Identity {
         Ok(store::by_id(self.db(), id).await?)
     }
 
+    /// Open accounts that have one of these e-mail addresses, given in lower case; at most 500 are asked for.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn users_by_email(&self, addresses: &[String]) -> Result<Vec<Account>> {
+        let some = addresses.get(..500).unwrap_or(addresses);
+        Ok(store::by_emails(self.db(), some).await?)
+    }
+
+    /// The open account of this name, if there is one.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn open_user(&self, username: &str) -> Result<Option<Account>> {
+        Ok(store::by_name(self.db(), username)
+            .await?
+            .filter(|account| account.active))
+    }
+
     /// Accounts by name, those after `after`.
     ///
     /// # Errors

@@ -51,6 +51,20 @@ pub(crate) async fn by_name(db: &impl Query, username: &str) -> Result<Option<Ac
     .await
 }
 
+/// Open accounts that have one of these addresses, given in lower case.
+pub(crate) async fn by_emails(db: &impl Query, addresses: &[String]) -> Result<Vec<Account>> {
+    if addresses.is_empty() {
+        return Ok(Vec::new());
+    }
+    let marks: Vec<String> = (1..=addresses.len()).map(|n| format!("${n}")).collect();
+    let values = addresses.iter().map(bascule_store::ToSql::to_sql).collect();
+    let sql = format!(
+        "SELECT {COLUMNS} FROM account WHERE active = TRUE AND LOWER(email) IN ({}) ORDER BY id LIMIT 2000",
+        marks.join(", ")
+    );
+    db.all(&sql, values).await
+}
+
 pub(crate) async fn lock_of(db: &impl Query, username: &str) -> Result<Option<Lock>> {
     let sql = "SELECT id, username, password_hash, active FROM account WHERE username = $1";
     db.one(sql, args![username]).await

@@ -1,8 +1,11 @@
 //! What bots found, on its line: read from their reports, the same one known again in the next version.
 
+pub(crate) mod api;
 mod rdjson;
 mod read;
 mod sarif;
+pub(crate) mod service;
+pub(crate) mod store;
 
 pub use read::{Found, Report, Severity};
 

@@ -1,7 +1,10 @@
 //! Who owns which files: `CODEOWNERS` in GitLab's syntax, with sections, default owners, roles and exclusions.
 
+pub(crate) mod api;
+pub(crate) mod pages;
 mod parse;
 mod pattern;
+mod service;
 
 use bascule_core::Role;
 use pattern::Pattern;
@@ -85,7 +88,19 @@ impl CodeOwners {
 
     /// Who owns a path: for each section the last line that matches, unless a line of it excludes the path.
     pub(crate) fn owners_of(&self, path: &str) -> Vec<Owned<'_>> {
-        let of_section = |section: &'_ Section| -> Option<usize> {
+        self.lines_of(path)
+            .into_iter()
+            .filter_map(|(section, entry)| {
+                let section = self.sections.get(section)?;
+                let entry = section.entries.get(entry)?;
+                Some(Owned { section, entry })
+            })
+            .collect()
+    }
+
+    /// The same by the numbers of section and line.
+    pub(crate) fn lines_of(&self, path: &str) -> Vec<(usize, usize)> {
+        let last = |section: &Section| -> Option<usize> {
             let mut last = None;
             for (at, entry) in section.entries.iter().enumerate() {
                 if !entry.pattern.matches(path) {
@@ -100,10 +115,8 @@ impl CodeOwners {
         };
         self.sections
             .iter()
-            .filter_map(|section| {
-                let entry = section.entries.get(of_section(section)?)?;
-                Some(Owned { section, entry })
-            })
+            .enumerate()
+            .filter_map(|(at, section)| Some((at, last(section)?)))
             .collect()
     }
 

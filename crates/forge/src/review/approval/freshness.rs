@@ -1,0 +1,86 @@
+//! Whether an approval is still for the change that would be merged.
+//!
+//! It is while the head is the same, and after a pure rebase: where putting the approved commit onto the new
+//! base, as git merges, comes to exactly the files of the new head. That is stricter than comparing patches by
+//! their text, which takes blanks, binary files and places in a file lightly.
+
+use crate::Forge;
+use bascule_core::{ProjectId, Result};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
+
+/// Answers remembered; they never change, as commits do not.
+const KEPT: usize = 10_000;
+
+/// Answers to questions about commits alone.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    same: Mutex<HashMap<(String, String, String), bool>>,
+}
+
+impl Memory {
+    fn recall(&self, key: &(String, String, String)) -> Option<bool> {
+        let same = self.same.lock().unwrap_or_else(PoisonError::into_inner);
+        same.get(key).copied()
+    }
+
+    fn keep(&self, key: (String, String, String), answer: bool) {
+        let mut same = self.same.lock().unwrap_or_else(PoisonError::into_inner);
+        if same.len() >= KEPT {
+            same.clear();
+        }
+        same.insert(key, answer);
+    }
+}
+
+impl Forge {
+    /// Whether `head` on `base` is what was approved as `approved`.
+    pub(super) async fn is_same_change(
+        &self,
+        project: ProjectId,
+        approved: &str,
+        base: &str,
+        head: &str,
+    ) -> Result<bool> {
+        if approved == head {
+            return Ok(true);
+        }
+        let key = (approved.to_owned(), base.to_owned(), head.to_owned());
+        if let Some(answer) = self.review_memory().recall(&key) {
+            return Ok(answer);
+        }
+        let tree = self.repositories().read(project, {
+            let head = head.to_owned();
+            move |repo| {
+                let Some(id) = crate::code::object_id(&head).filter(|id| repo.has_object(*id)) else {
+                    return Ok(None);
+                };
+                Ok(Some(repo.find_commit(id)?.tree_id()?.to_string()))
+            }
+        });
+        let Some(tree) = tree.await? else {
+            return Ok(false);
+        };
+        let repository = self.repositories().path(project);
+        let merged = self
+            .git()
+            .output(&repository, &["merge-tree", "--write-tree", base, approved])
+            .await;
+        // What conflicts, or cannot be asked, is no pure rebase.
+        let answer = match merged {
+            Ok(done) if done.status.success() => {
+                let text = String::from_utf8_lossy(&done.stdout);
+                text.lines().next().map(str::trim) == Some(tree.as_str())
+            }
+            Ok(_) => false,
+            Err(error) => {
+                tracing::error!(%error, "git could not be asked");
+                return Ok(false);
+            }
+        };
+        self.review_memory().keep(key, answer);
+        Ok(answer)
+    }
+}

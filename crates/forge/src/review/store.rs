@@ -1,0 +1,28 @@
+//! The tables of this room, as one migration.
+
+use super::{approval, findings, thread};
+use bascule_core::ProjectId;
+use bascule_store::{Migration, Result, Tx};
+
+/// Tables of reviews.
+pub(crate) const MIGRATIONS: [Migration; 3] = [
+    Migration {
+        id: "forge-2611-review-thread",
+        sql: thread::store::TABLES,
+    },
+    Migration {
+        id: "forge-2611-review-approval",
+        sql: approval::store::TABLES,
+    },
+    Migration {
+        id: "forge-2611-review-finding",
+        sql: findings::store::TABLES,
+    },
+];
+
+/// Everything of a project that goes; before its requests do.
+pub(crate) async fn delete_project(tx: &Tx, project: ProjectId) -> Result<()> {
+    thread::store::delete_project(tx, project).await?;
+    approval::store::delete_project(tx, project).await?;
+    findings::store::delete_project(tx, project).await
+}
