@@ -15,12 +15,12 @@ mod problem;
 pub use actor::{Actor, ActorKind, Caller, GroupScope, ProjectScope, Scope, Visibility};
 pub use clock::{Clock, FakeClock, SystemClock, Timestamp};
 pub use digest::Digest;
-pub use id::{CommentId, ThreadId};
 pub use id::{
     AgentId, DeploymentId, EnvironmentId, FactId, GroupId, Id, IncidentId, InstanceId, JobId, KeyId,
     MergeRequestId, PipelineId, ProductId, ProjectId, ReleaseId, RolloutId, RunnerId, SessionId, TaskId,
     TokenId, UserId,
 };
+pub use id::{CommentId, ThreadId};
 pub use name::{Name, NameError};
 pub use path::is_safe_path;
 pub use permission::{InstanceRole, Permission, Role};

@@ -1,6 +1,7 @@
 //! All routes of this crate.
 
 use crate::{Forge, code, fork, git, merge_request, project, queue};
+use crate::{Forge, code, git, merge_request, project, review};
 use bascule_web::Routes;
 
 pub(crate) fn routes() -> Routes<Forge> {
@@ -18,4 +19,5 @@ pub(crate) fn routes() -> Routes<Forge> {
         .merge(fork::routes())
         .merge(queue::api::routes())
         .merge(queue::pages::routes())
+        .merge(review::routes())
 }

@@ -4,7 +4,7 @@ use crate::{
     Config, OpenError, ProjectInfo,
     code::{Repositories, cache::Cache},
     git::Git,
-    ports::{Pipelines, Sight},
+    ports::{People, Pipelines, Sight},
     push::{Pushes, hook::Listener},
 };
 use bascule_core::{ProjectId, Timestamp};
@@ -35,6 +35,8 @@ struct Inner {
     known: RwLock<Known>,
     listener: Mutex<Option<Listener>>,
     pipelines: OnceLock<Arc<dyn Pipelines>>,
+    people: OnceLock<Arc<dyn People>>,
+    review_memory: crate::review::Memory,
     /// Something happened that may let a merge go on.
     merges: Notify,
     /// Names this process in notes of what it is about to do.
@@ -81,6 +83,8 @@ impl Forge {
             known: RwLock::default(),
             listener: Mutex::new(Some(listener)),
             pipelines: OnceLock::new(),
+            people: OnceLock::new(),
+            review_memory: crate::review::Memory::default(),
             merges: Notify::new(),
             holder: uuid::Uuid::now_v7().simple().to_string(),
         }));
@@ -101,11 +105,20 @@ impl Forge {
         drop(self.0.pipelines.set(pipelines));
     }
 
+    /// Wires the port through which reviews ask about people. Later calls change nothing.
+    pub fn set_people(&self, people: Arc<dyn People>) {
+        drop(self.0.people.set(people));
+    }
+
     /// What reacts to facts here.
     #[must_use]
     pub fn subscribers(&self) -> Vec<Arc<dyn Subscriber>> {
         use crate::merge_request::subscriptions::{Branches, Wakers};
-        vec![Arc::new(Branches(self.clone())), Arc::new(Wakers(self.clone()))]
+        vec![
+            Arc::new(Branches(self.clone())),
+            Arc::new(Wakers(self.clone())),
+            Arc::new(crate::review::subscriptions::Versions(self.clone())),
+        ]
     }
 
     /// Serves git's hooks, finishes cut-off pushes, sweeps leftovers and packs repositories, until `stop`.
@@ -169,6 +182,18 @@ impl Forge {
 
     pub(crate) fn pipelines(&self) -> Option<&dyn Pipelines> {
         self.0.pipelines.get().map(AsRef::as_ref)
+    }
+
+    pub(crate) fn people(&self) -> bascule_core::Result<&dyn People> {
+        let Some(people) = self.0.people.get() else {
+            tracing::error!("reviews are not wired to identity");
+            return Err(bascule_core::Problem::internal());
+        };
+        Ok(people.as_ref())
+    }
+
+    pub(crate) fn review_memory(&self) -> &crate::review::Memory {
+        &self.0.review_memory
     }
 
     /// Lets merges that wait look again.

@@ -1,5 +1,6 @@
 //! What this crate asks of others. The binary wires it to identity and CI.
 
+pub use crate::review::ports::{Known, People, Team};
 use crate::{ProjectInfo, Visible};
 use async_trait::async_trait;
 use bascule_core::{Caller, GroupScope, InstanceRole, PipelineId, ProjectId, Result, Role, UserId};

@@ -21,6 +21,7 @@ mod plan;
 mod product;
 mod project;
 mod release;
+mod review;
 mod task;
 mod views;
 
@@ -108,6 +109,9 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
     /// Merge requests and the merge queue
     #[command(subcommand)]
     Mr(mr::Mr),
+    /// Merge requests
+    #[command(subcommand)]
+    Mr(review::Verbs),
     /// Pipelines
     #[command(subcommand)]
     Pipeline(ci::Pipeline),

@@ -4,6 +4,7 @@ mod agents_door;
 mod freight;
 mod gate;
 mod health;
+mod people;
 mod ports;
 mod probed;
 
@@ -151,6 +152,7 @@ impl Server {
             code.clone(),
             Options::new(&url, hang_up.clone()),
         );
+        forge.set_people(Arc::new(people::People(identity.clone())));
         forge.set_pipelines(Arc::new(ports::Pipelines(ci.clone())));
         let artifacts = Arc::new(ports::JobArtifacts {
             ci: ci.clone(),

@@ -96,7 +96,10 @@ impl bascule_forge::ports::People for People {
     async fn members(&self, project: &ProjectInfo) -> Result<Vec<(Known, Role)>> {
         // A line of the group's, where the project has one too, is the lower of the two at times: both are asked.
         let mut all = self.members_of(Place::Group(project.group_id)).await?;
-        for (known, role) in self.members_of(Place::Project(project.id, project.group_id)).await? {
+        for (known, role) in self
+            .members_of(Place::Project(project.id, project.group_id))
+            .await?
+        {
             match all.iter_mut().find(|(other, _)| other.id == known.id) {
                 Some((_, held)) => *held = role.max(*held),
                 None => all.push((known, role)),

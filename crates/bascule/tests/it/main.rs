@@ -22,6 +22,7 @@ mod network_cut;
 mod own_history;
 mod product;
 mod rolling;
+mod reviews;
 mod storage;
 mod survive;
 mod tasks;

@@ -22,6 +22,7 @@ pub(crate) use history::{heads, moves};
 pub(crate) use paths::shown;
 pub(crate) use repositories::{Repositories, disk};
 pub use service::Resolved;
+pub(crate) use service::commit_id;
 
 use bascule_core::Problem;
 use std::fmt;

@@ -270,6 +270,26 @@ impl Forge {
         author: &Signature,
         actor: &Actor,
     ) -> Result<String> {
+        self.commit_onto(project, branch, None, files, message, author, actor)
+            .await
+    }
+
+    /// The same, and with `expected` only while the branch stands there: a push that comes in between is not
+    /// written over.
+    ///
+    /// # Errors
+    /// As [`Forge::commit_files`], and when the branch stands elsewhere.
+    #[allow(clippy::too_many_arguments, reason = "all of a commit")]
+    pub(crate) async fn commit_onto(
+        &self,
+        project: ProjectId,
+        branch: &str,
+        expected: Option<&str>,
+        files: Vec<FileToCommit>,
+        message: &str,
+        author: &Signature,
+        actor: &Actor,
+    ) -> Result<String> {
         let branch = crate::project::branch_name(branch)?;
         commit::check(&files)?;
         let info = self
@@ -281,12 +301,16 @@ impl Forge {
         let _lock = lock.lock_owned().await;
         self.settle_leftovers(project).await?;
         let reference = format!("refs/heads/{branch}");
+        let expected = expected.map(commit_id).transpose()?;
         let (message, author, now) = (message.to_owned(), author.clone(), self.now());
         let (name, default) = (reference.clone(), format!("refs/heads/{}", info.default_branch));
         let (old, base, new) = self
             .repositories()
             .read(project, move |repo| {
                 let old = read::reference(repo, &name)?;
+                if expected.is_some() && old != expected {
+                    return Err(branch_moved().into());
+                }
                 let base = match old {
                     Some(old) => Some(old),
                     None => read::reference(repo, &default)?,
@@ -333,10 +357,14 @@ impl Forge {
                 "a reference",
             ));
         }
-        Err(Problem::conflict("branch_moved", "The branch could not be moved.")
-            .why("Another change came in between, or a branch of a like name (such as `a` and `a/b`) is in the way.")
-            .next("Look at the branch again, then try once more."))
+        Err(branch_moved())
     }
+}
+
+fn branch_moved() -> Problem {
+    Problem::conflict("branch_moved", "The branch could not be moved.")
+            .why("Another change came in between, or a branch of a like name (such as `a` and `a/b`) is in the way.")
+            .next("Look at the branch again, then try once more.")
 }
 
 fn text(path: Vec<u8>) -> String {

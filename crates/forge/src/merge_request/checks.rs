@@ -114,6 +114,7 @@ impl Forge {
         let mut checks = vec![draft(&looked)];
         checks.extend(self.branches(&looked).await?);
         checks.extend(self.pipeline(&looked).await?);
+        checks.extend(self.review_checks(&looked).await?);
         // Each further room adds a line of its own here.
         Ok(checks)
     }

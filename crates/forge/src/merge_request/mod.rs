@@ -22,6 +22,7 @@ pub(crate) mod subscriptions;
 pub(crate) mod text;
 
 pub use checks::{Check, CheckState};
+pub(crate) use service::{ended, may_edit, source_gone};
 pub use settings::{Settings, Strategy};
 
 use bascule_core::{Actor, ActorKind, MergeRequestId, ProjectId, Timestamp, UserId};

@@ -11,6 +11,9 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::merge_request::store::MIGRATION,
     crate::merge_request::merge::store::MIGRATION,
     crate::queue::store::MIGRATION,
+    crate::review::store::THREADS,
+    crate::review::store::APPROVALS,
+    crate::review::store::FINDINGS,
 ];
 
 const FIRST: Migration = Migration {
@@ -239,6 +242,7 @@ pub(crate) async fn delete(tx: &Tx, id: ProjectId) -> Result<u64> {
     crate::code::store::delete_project(tx, id).await?;
     crate::merge_request::merge::store::delete_project(tx, id).await?;
     crate::queue::store::delete_project(tx, id).await?;
+    crate::review::store::delete_project(tx, id).await?;
     crate::merge_request::store::delete_project(tx, id).await?;
     tx.run("DELETE FROM project WHERE id = $1", args![id]).await
 }

@@ -107,7 +107,11 @@ impl Carrier {
         let (Ok(start), Ok(end)) = (usize::try_from(lines.start - 1), usize::try_from(lines.end)) else {
             return true;
         };
-        (start..end).all(|line| self.equal.iter().any(|(old, _, len)| *old <= line && line < old + len))
+        (start..end).all(|line| {
+            self.equal
+                .iter()
+                .any(|(old, _, len)| *old <= line && line < old + len)
+        })
     }
 
     /// Where lines of the old text stand in the new one.

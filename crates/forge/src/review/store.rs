@@ -1,24 +1,24 @@
-//! The tables of this room, as one migration.
+//! The tables of this room, each of its parts a migration.
 
 use super::{approval, findings, thread};
 use bascule_core::ProjectId;
 use bascule_store::{Migration, Result, Tx};
 
-/// Tables of reviews.
-pub(crate) const MIGRATIONS: [Migration; 3] = [
-    Migration {
-        id: "forge-2611-review-thread",
-        sql: thread::store::TABLES,
-    },
-    Migration {
-        id: "forge-2611-review-approval",
-        sql: approval::store::TABLES,
-    },
-    Migration {
-        id: "forge-2611-review-finding",
-        sql: findings::store::TABLES,
-    },
-];
+/// Tables of discussions.
+pub(crate) const THREADS: Migration = Migration {
+    id: "forge-2611-review-thread",
+    sql: thread::store::TABLES,
+};
+/// Tables of approvals.
+pub(crate) const APPROVALS: Migration = Migration {
+    id: "forge-2611-review-approval",
+    sql: approval::store::TABLES,
+};
+/// Tables of findings.
+pub(crate) const FINDINGS: Migration = Migration {
+    id: "forge-2611-review-finding",
+    sql: findings::store::TABLES,
+};
 
 /// Everything of a project that goes; before its requests do.
 pub(crate) async fn delete_project(tx: &Tx, project: ProjectId) -> Result<()> {

@@ -114,20 +114,27 @@ fn token(text: &str) -> Option<(Token<'_>, usize)> {
             let name = run(1, |c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
             // A full stop or a dash at the end belongs to the sentence.
             let name = name.trim_end_matches(['.', '-', '_']);
-            ((!name.is_empty() && name.len() <= 63).then_some(Token::Person(name))?, name.len() + 1)
+            (
+                (!name.is_empty() && name.len() <= 63).then_some(Token::Person(name))?,
+                name.len() + 1,
+            )
         }
         mark @ ('!' | '#') => {
             let digits = run(1, |c| c.is_ascii_digit());
             if digits.is_empty() || digits.len() > 9 {
                 return None;
             }
-            let token = if mark == '!' { Token::Request(digits) } else { Token::Issue(digits) };
+            let token = if mark == '!' {
+                Token::Request(digits)
+            } else {
+                Token::Issue(digits)
+            };
             (token, digits.len() + 1)
         }
         c if c.is_ascii_hexdigit() => {
             let digits = run(0, |c| c.is_ascii_digit() || ('a'..='f').contains(&c));
-            let mixed = digits.bytes().any(|b| b.is_ascii_digit())
-                && digits.bytes().any(|b| b.is_ascii_lowercase());
+            let mixed =
+                digits.bytes().any(|b| b.is_ascii_digit()) && digits.bytes().any(|b| b.is_ascii_lowercase());
             if !(7..=40).contains(&digits.len()) || !mixed {
                 return None;
             }
@@ -182,7 +189,8 @@ fn linked(html: &str, project: &str) -> String {
 
 /// What is put in is made of letters, digits and dashes alone, so that nothing needs to be escaped.
 fn write(out: &mut String, token: Token<'_>, project: &str) {
-    let href = |place: &str, id: &str, text: &str| format!("<a href=\"/{project}/-/{place}/{id}\">{text}</a>");
+    let href =
+        |place: &str, id: &str, text: &str| format!("<a href=\"/{project}/-/{place}/{id}\">{text}</a>");
     match token {
         Token::Plain(text) => out.push_str(text),
         Token::Person(name) => out.push_str(&format!("<strong class=\"mention\">@{name}</strong>")),
@@ -239,14 +247,23 @@ mod tests {
                 Token::Plain("; not a@b.c, x#1, &#39; or deadbeef-ish"),
             ]
         );
-        assert_eq!(mentioned("`@code` @me\n\n```\n@block\n```\n@you @me"), ["me", "you"]);
+        assert_eq!(
+            mentioned("`@code` @me\n\n```\n@block\n```\n@you @me"),
+            ["me", "you"]
+        );
     }
 
     #[test]
     fn links_are_put_into_text_alone() {
         let html = show("!3 `!4` [x !5](https://example.org) <b>@me</b>", "g/p", "main").to_string();
-        assert!(html.contains("<a href=\"/g/p/-/merge-requests/3\">!3</a>"), "{html}");
-        assert!(html.contains("<code>!4</code>") && html.contains("x !5</a>"), "{html}");
+        assert!(
+            html.contains("<a href=\"/g/p/-/merge-requests/3\">!3</a>"),
+            "{html}"
+        );
+        assert!(
+            html.contains("<code>!4</code>") && html.contains("x !5</a>"),
+            "{html}"
+        );
         assert!(html.contains("@me"), "{html}");
         assert_eq!(html.matches("/-/merge-requests/").count(), 1, "{html}");
     }
@@ -265,7 +282,15 @@ mod tests {
             "@me\"><script>alert(1)</script>",
         ] {
             let html = show(hostile, "g/p", "main").to_string();
-            for sign in ["<script", "onerror=", "onload=", "javascript:", "<iframe", "<form", "<svg"] {
+            for sign in [
+                "<script",
+                "onerror=",
+                "onload=",
+                "javascript:",
+                "<iframe",
+                "<form",
+                "<svg",
+            ] {
                 assert!(!html.contains(sign), "{hostile}: {html}");
             }
         }

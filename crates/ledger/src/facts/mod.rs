@@ -10,11 +10,8 @@ pub mod drills;
 pub mod forge;
 pub mod identity;
 pub mod incidents;
-<<<<<<< HEAD
 pub mod merge_request;
-=======
 pub mod review;
->>>>>>> aba5313 (wip review rooms)
 pub mod supplychain;
 pub mod task;
 pub mod telemetry;

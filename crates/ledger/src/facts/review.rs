@@ -146,7 +146,12 @@ fact!(
     "review.approvals_reset",
     |f| Some(f.project),
     |f| format!("merge_request:{}", f.merge_request),
-    |f| format!("{} approvals of !{} no longer count, as {} changed it", f.users.len(), f.iid, short(&f.head))
+    |f| format!(
+        "{} approvals of !{} no longer count, as {} changed it",
+        f.users.len(),
+        f.iid,
+        short(&f.head)
+    )
 );
 
 /// Someone said something.
@@ -271,7 +276,11 @@ fact!(
     |f| format!(
         "applied {} {} to !{} as {}",
         f.comments.len(),
-        if f.comments.len() == 1 { "suggestion" } else { "suggestions" },
+        if f.comments.len() == 1 {
+            "suggestion"
+        } else {
+            "suggestions"
+        },
         f.iid,
         short(&f.commit)
     )
@@ -296,5 +305,10 @@ fact!(
     "findings.posted",
     |f| Some(f.project),
     |f| format!("project:{}", f.project),
-    |f| format!("posted {} findings of {} about {}", f.found, f.tool, short(&f.sha))
+    |f| format!(
+        "posted {} findings of {} about {}",
+        f.found,
+        f.tool,
+        short(&f.sha)
+    )
 );

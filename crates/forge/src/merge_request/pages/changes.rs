@@ -9,11 +9,12 @@ use crate::{
         shown,
     },
     merge_request::{api::Place, read, store},
+    review::pages::notes::Notes,
 };
 use askama::Template;
 use axum::extract::State;
 use bascule_core::{Problem, limits};
-use bascule_web::{Answer, InProject, Params, PathOf, Tab, Ui};
+use bascule_web::{Answer, InProject, Params, PathOf, Tab, Ui, Who};
 use serde::Deserialize;
 
 /// Files named above the changes.
@@ -37,6 +38,16 @@ pub(super) struct Asked {
 struct Pair {
     left: Option<Row>,
     right: Option<Row>,
+}
+
+impl Pair {
+    fn old(&self) -> &str {
+        self.left.as_ref().map_or("", |row| &row.old)
+    }
+
+    fn new(&self) -> &str {
+        self.right.as_ref().map_or("", |row| &row.new)
+    }
 }
 
 struct Part {
@@ -67,6 +78,8 @@ struct Changes {
     named: Vec<Named>,
     unnamed: usize,
     parts: Vec<Part>,
+    /// What reviews put between the lines.
+    notes: Notes,
     first: usize,
     last: usize,
     before: Option<String>,
@@ -75,6 +88,7 @@ struct Changes {
 
 pub(super) async fn changes(
     State(forge): State<Forge>,
+    Who(caller): Who,
     InProject(scope): InProject,
     place: Place,
     Params(asked): Params<Asked>,
@@ -107,6 +121,15 @@ pub(super) async fn changes(
             read::changes(repo, &old, &new, from, ROWS.min(limits::SHOWN_DIFF_LINES))
         })
         .await?;
+    let notes = if version.is_none() {
+        let files = found
+            .files
+            .iter()
+            .map(|file| (file.path.as_slice(), file.rows.as_slice()));
+        forge.notes(&caller, &scope, &request, from, files).await?
+    } else {
+        Notes::default()
+    };
     let split = asked.view == "split";
     let here = base(&scope, iid);
     let to = |view: &str, from: usize| {
@@ -186,6 +209,7 @@ pub(super) async fn changes(
                 diff,
             })
             .collect(),
+        notes,
         first: from,
         last,
         before: (from > 0).then(|| to(view, 0)),

@@ -59,6 +59,8 @@ struct Overview {
     versions: Vec<VersionRow>,
     /// What other rooms put below, such as the discussion.
     parts: Vec<Markup>,
+    /// What they put beside, such as approvals.
+    beside: Vec<Markup>,
     icons: [Markup; 3],
 }
 
@@ -67,10 +69,14 @@ pub(super) async fn overview(
     Who(caller): Who,
     InProject(scope): InProject,
     place: Place,
+    Params(paging): Params<crate::review::pages::overview::Paging>,
     ui: Ui,
 ) -> Answer {
     let PathOf((_, _, iid)) = place;
-    let request = forge.merge_request(scope.id, iid).await?;
+    let (info, request) = forge.reviewed(&scope, iid).await?;
+    let (discussion, approvals) = forge
+        .review_parts(&caller, &scope, &info, &request, paging.after)
+        .await?;
     let (conditions, free) = forge.conditions(&scope, &request).await?;
     let project = super::project_base(&scope);
     let settings = forge.merge_settings(scope.id).await?;
@@ -130,7 +136,8 @@ pub(super) async fn overview(
                 when: when(version.at),
             })
             .collect(),
-        parts: Vec::new(),
+        parts: vec![discussion],
+        beside: vec![approvals],
         icons: [icon("edit"), icon("git-merge"), icon("history")],
     };
     let title = format!("{} (!{iid}) · {}", page.head.title, scope.path());

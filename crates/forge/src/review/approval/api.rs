@@ -99,8 +99,9 @@ async fn show(
     State(forge): State<Forge>,
     Who(caller): Who,
     InProject(scope): InProject,
-    PathOf((_, _, iid)): PathOf<(String, String, i64)>,
+    place: PathOf<(String, String, i64)>,
 ) -> Answer {
+    let PathOf((_, _, iid)) = place;
     let (project, request) = forge.reviewed(&scope, iid).await?;
     answer(&forge, &caller, &scope, &project, &request).await
 }
@@ -116,9 +117,10 @@ async fn give(
     State(forge): State<Forge>,
     Who(caller): Who,
     InProject(scope): InProject,
-    PathOf((_, _, iid)): PathOf<(String, String, i64)>,
+    place: PathOf<(String, String, i64)>,
     Body(order): Body<wire::ApprovalOrder>,
 ) -> Answer {
+    let PathOf((_, _, iid)) = place;
     let (project, request) = forge.reviewed(&scope, iid).await?;
     forge.approve(&caller, &scope, &request, &order.sha).await?;
     answer(&forge, &caller, &scope, &project, &request).await
@@ -132,8 +134,9 @@ async fn withdraw(
     State(forge): State<Forge>,
     Who(caller): Who,
     InProject(scope): InProject,
-    PathOf((_, _, iid)): PathOf<(String, String, i64)>,
+    place: PathOf<(String, String, i64)>,
 ) -> Answer {
+    let PathOf((_, _, iid)) = place;
     let (project, request) = forge.reviewed(&scope, iid).await?;
     forge.unapprove(&caller, &scope, &request).await?;
     answer(&forge, &caller, &scope, &project, &request).await
@@ -148,9 +151,10 @@ async fn people(
     State(forge): State<Forge>,
     Who(caller): Who,
     InProject(scope): InProject,
-    PathOf((_, _, iid)): PathOf<(String, String, i64)>,
+    place: PathOf<(String, String, i64)>,
     Body(change): Body<wire::PeopleChange>,
 ) -> Answer {
+    let PathOf((_, _, iid)) = place;
     let (project, request) = forge.reviewed(&scope, iid).await?;
     forge.change_people(&caller, &scope, &request, &change).await?;
     answer(&forge, &caller, &scope, &project, &request).await
@@ -164,8 +168,9 @@ async fn dismiss(
     State(forge): State<Forge>,
     Who(caller): Who,
     InProject(scope): InProject,
-    PathOf((_, _, iid, user)): PathOf<(String, String, i64, String)>,
+    place: PathOf<(String, String, i64, String)>,
 ) -> Answer {
+    let PathOf((_, _, iid, user)) = place;
     let (project, request) = forge.reviewed(&scope, iid).await?;
     forge.dismiss(&caller, &scope, &request, &user).await?;
     answer(&forge, &caller, &scope, &project, &request).await
@@ -178,8 +183,9 @@ async fn dismiss(
 async fn suggested(
     State(forge): State<Forge>,
     InProject(scope): InProject,
-    PathOf((_, _, iid)): PathOf<(String, String, i64)>,
+    place: PathOf<(String, String, i64)>,
 ) -> Answer {
+    let PathOf((_, _, iid)) = place;
     let (project, request) = forge.reviewed(&scope, iid).await?;
     let reviewers = forge.suggest_reviewers(&project, &request).await?;
     Ok(axum::Json(wire::SuggestedReviewers { reviewers }).into_response())
@@ -204,6 +210,8 @@ async fn set_settings(
     InProject(scope): InProject,
     Body(change): Body<wire::ReviewSettingsChange>,
 ) -> Answer {
-    forge.change_review_settings(&caller.actor, scope.id, &change).await?;
+    forge
+        .change_review_settings(&caller.actor, scope.id, &change)
+        .await?;
     Ok(axum::Json(forge.review_settings_wire(scope.id).await?).into_response())
 }

@@ -3,10 +3,7 @@
 use super::{CHANGES, service::Weighed};
 use crate::{
     Forge,
-    merge_request::{
-        Check, CheckState,
-        checks::Looked,
-    },
+    merge_request::{Check, CheckState, checks::Looked},
     review::{rules::APPROVER, thread},
 };
 use bascule_core::Result;
@@ -52,7 +49,11 @@ fn approvals(weighed: &Weighed) -> Option<Check> {
                 .collect();
             format!(
                 " {} not counted: {}.",
-                if count == 1 { "An approval is" } else { "Some approvals are" },
+                if count == 1 {
+                    "An approval is"
+                } else {
+                    "Some approvals are"
+                },
                 said.join("; ")
             )
         }
@@ -77,7 +78,11 @@ fn changes(weighed: &Weighed) -> Option<Check> {
         .iter()
         .filter(|person| person.verdict == CHANGES)
         .filter(|person| {
-            let role = weighed.case.people.get(&person.user_id).and_then(|person| person.role);
+            let role = weighed
+                .case
+                .people
+                .get(&person.user_id)
+                .and_then(|person| person.role);
             role.is_some_and(|role| role >= APPROVER)
         })
         .map(|person| person.user_name.as_str())

@@ -110,7 +110,12 @@ impl Forge {
                     "Line {} of {file} gives {}{more} to {}.",
                     entry.line,
                     paths.join(", "),
-                    entry.owners.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+                    entry
+                        .owners
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join(" ")
                 ),
                 optional: section.optional,
             });
@@ -140,7 +145,12 @@ impl Forge {
             }
             Owner::Email(address) => {
                 // Whoever has the address alone; people set their addresses themselves.
-                match self.people()?.by_emails(std::slice::from_ref(address)).await?.as_slice() {
+                match self
+                    .people()?
+                    .by_emails(std::slice::from_ref(address))
+                    .await?
+                    .as_slice()
+                {
                     [(_, known)] => BTreeSet::from([known.id]),
                     _ => BTreeSet::new(),
                 }
@@ -151,10 +161,7 @@ impl Forge {
 
 /// Which lines of the file own changed paths: the first few of these, and how many there are.
 #[allow(clippy::type_complexity, reason = "one use")]
-fn touched(
-    owners: &CodeOwners,
-    paths: Vec<String>,
-) -> BTreeMap<(usize, usize), (Vec<String>, usize)> {
+fn touched(owners: &CodeOwners, paths: Vec<String>) -> BTreeMap<(usize, usize), (Vec<String>, usize)> {
     let mut touched: BTreeMap<(usize, usize), (Vec<String>, usize)> = BTreeMap::new();
     for path in paths {
         for (section, entry) in owners.lines_of(&path) {

@@ -54,7 +54,7 @@ impl Forge {
         let tree = self.repositories().read(project, {
             let head = head.to_owned();
             move |repo| {
-                let Some(id) = crate::code::object_id(&head).filter(|id| repo.has_object(*id)) else {
+                let Some(id) = crate::code::read::object_id(&head).filter(|id| repo.has_object(*id)) else {
                     return Ok(None);
                 };
                 Ok(Some(repo.find_commit(id)?.tree_id()?.to_string()))

@@ -105,6 +105,10 @@ impl Involved {
 
     /// As the API tells it.
     pub(crate) fn state(&self) -> &str {
-        if self.verdict.is_empty() { "waiting" } else { &self.verdict }
+        if self.verdict.is_empty() {
+            "waiting"
+        } else {
+            &self.verdict
+        }
     }
 }

@@ -26,7 +26,9 @@ impl Forge {
         let reviewers = self.named(&project, change.reviewers.as_deref()).await?;
         let assignees = self.named(&project, change.assignees.as_deref()).await?;
         if let Some(reviewers) = &reviewers
-            && request.author_id.is_some_and(|author| reviewers.contains_key(&author))
+            && request
+                .author_id
+                .is_some_and(|author| reviewers.contains_key(&author))
         {
             return Err(
                 Problem::invalid("own_request", "Whoever opened a request cannot be its reviewer.")
@@ -35,8 +37,10 @@ impl Forge {
             );
         }
         let before = store::involved(self.db(), request.id).await?;
-        let mut all: BTreeMap<UserId, Involved> =
-            before.into_iter().map(|person| (person.user_id, person)).collect();
+        let mut all: BTreeMap<UserId, Involved> = before
+            .into_iter()
+            .map(|person| (person.user_id, person))
+            .collect();
         let (mut requested, mut dropped, mut assigned, mut released) = (vec![], vec![], vec![], vec![]);
         let named = reviewers.iter().flatten().chain(assignees.iter().flatten());
         for (id, name) in named {
@@ -64,7 +68,11 @@ impl Forge {
             if let Some(assignees) = &assignees {
                 let wanted = assignees.contains_key(id);
                 if wanted != person.assignee {
-                    if wanted { assigned.push(*id) } else { released.push(*id) }
+                    if wanted {
+                        assigned.push(*id)
+                    } else {
+                        released.push(*id)
+                    }
                 }
                 person.assignee = wanted;
             }
@@ -192,7 +200,12 @@ impl Forge {
             .map(|person| (person.name.as_str(), person.id))
             .collect();
         let mut because: BTreeMap<UserId, BTreeSet<String>> = BTreeMap::new();
-        for outcome in weighed.verdict.outcomes.iter().filter(|outcome| outcome.missing > 0) {
+        for outcome in weighed
+            .verdict
+            .outcomes
+            .iter()
+            .filter(|outcome| outcome.missing > 0)
+        {
             for name in &outcome.could {
                 if let Some(id) = by_name.get(name.as_str()) {
                     because.entry(*id).or_default().insert(outcome.name.clone());

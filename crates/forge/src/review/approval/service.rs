@@ -63,8 +63,10 @@ impl Forge {
         let settings = self.review_settings(project.id).await?;
         let kept = store::approvals(self.db(), request.id).await?;
         let involved = store::involved(self.db(), request.id).await?;
-        let mut others: Vec<(UserId, String)> =
-            kept.iter().map(|given| (given.user_id, given.user_name.clone())).collect();
+        let mut others: Vec<(UserId, String)> = kept
+            .iter()
+            .map(|given| (given.user_id, given.user_name.clone()))
+            .collect();
         others.extend(
             involved
                 .iter()
@@ -239,7 +241,9 @@ impl Forge {
         user: UserId,
     ) -> Result<()> {
         let known = store::involved(tx, request.id).await?;
-        let said = known.iter().any(|person| person.user_id == user && !person.verdict.is_empty());
+        let said = known
+            .iter()
+            .any(|person| person.user_id == user && !person.verdict.is_empty());
         if said {
             return Ok(());
         }
@@ -268,7 +272,10 @@ impl Forge {
             store::involve(&tx, request.id, &person, self.now()).await?;
         }
         if gone == 0 && !had {
-            return Err(Problem::conflict("not_approved", "There is nothing of yours to take back."));
+            return Err(Problem::conflict(
+                "not_approved",
+                "There is nothing of yours to take back.",
+            ));
         }
         let fact = ApprovalWithdrawn {
             project: request.project_id,

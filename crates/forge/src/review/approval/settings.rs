@@ -60,7 +60,11 @@ impl Forge {
         if let Some((teams, names)) = &teams
             && *teams != known
         {
-            let all = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+            let all = if names.is_empty() {
+                "none".to_owned()
+            } else {
+                names.join(", ")
+            };
             changes.push(("approval_teams", all));
         }
         let tx = self.db().begin().await?;
@@ -83,27 +87,37 @@ impl Forge {
 
     async fn teams_of(&self, rules: &[wire::TeamRule]) -> Result<(Vec<Team>, Vec<String>)> {
         if rules.len() > TEAMS {
-            return Err(Problem::invalid("too_many", format!("At most {TEAMS} teams may have to approve."))
-                .next("Let one group stand for several."));
+            return Err(
+                Problem::invalid("too_many", format!("At most {TEAMS} teams may have to approve."))
+                    .next("Let one group stand for several."),
+            );
         }
         let (mut teams, mut names, mut seen) = (Vec::new(), Vec::new(), BTreeSet::new());
         for rule in rules {
             let group = rule.group.trim().trim_start_matches('@');
             let Some(found) = self.people()?.team_named(group).await? else {
                 let shown: String = group.chars().take(63).collect();
-                return Err(Problem::invalid("no_such_group", format!("There is no group `{shown}`."))
-                    .why("A team that approves is a group.")
-                    .next("Create the group and add its members first, or check its name."));
+                return Err(
+                    Problem::invalid("no_such_group", format!("There is no group `{shown}`."))
+                        .why("A team that approves is a group.")
+                        .next("Create the group and add its members first, or check its name."),
+                );
             };
             let name: String = match rule.name.split_whitespace().collect::<Vec<_>>().join(" ") {
                 name if name.is_empty() => found.name.clone(),
                 name => name.chars().filter(|c| !c.is_control()).take(60).collect(),
             };
             if !seen.insert(name.to_lowercase()) {
-                return Err(Problem::invalid("same_name", format!("Two rules are called `{name}`."))
-                    .next("Give each a name of its own."));
+                return Err(
+                    Problem::invalid("same_name", format!("Two rules are called `{name}`."))
+                        .next("Give each a name of its own."),
+                );
             }
-            names.push(format!("{name} ({} of {})", bounded(rule.required, 1)?, found.name));
+            names.push(format!(
+                "{name} ({} of {})",
+                bounded(rule.required, 1)?,
+                found.name
+            ));
             teams.push(Team {
                 name,
                 group_id: found.id,
@@ -133,9 +147,21 @@ fn changes(before: &Settings, after: &Settings) -> Vec<(&'static str, String)> {
     }
     for (name, old, new) in [
         ("approval_by_code_owners", before.code_owners, after.code_owners),
-        ("writers_do_not_approve", before.writers_barred, after.writers_barred),
-        ("approvals_reset_on_change", before.reset_on_change, after.reset_on_change),
-        ("threads_must_be_resolved", before.resolve_threads, after.resolve_threads),
+        (
+            "writers_do_not_approve",
+            before.writers_barred,
+            after.writers_barred,
+        ),
+        (
+            "approvals_reset_on_change",
+            before.reset_on_change,
+            after.reset_on_change,
+        ),
+        (
+            "threads_must_be_resolved",
+            before.resolve_threads,
+            after.resolve_threads,
+        ),
     ] {
         if old != new {
             changes.push((name, flag(new)));

@@ -244,9 +244,11 @@ pub(crate) async fn delete_project(tx: &Tx, project: ProjectId) -> Result<()> {
         tx.run(&sql, args![project]).await?;
     }
     for table in ["review_setting", "review_team"] {
-        tx.run(&format!("DELETE FROM {table} WHERE project_id = $1"), args![project])
-            .await?;
+        tx.run(
+            &format!("DELETE FROM {table} WHERE project_id = $1"),
+            args![project],
+        )
+        .await?;
     }
     Ok(())
 }
-

@@ -16,8 +16,10 @@ impl Forge {
     /// The accounts behind a request's commits: authors and committers by their addresses, pushers by their
     /// accounts, of this version and of all before it.
     pub(super) async fn writers(&self, request: &MergeRequest) -> Result<BTreeSet<UserId>> {
-        let mut writers: BTreeSet<UserId> =
-            super::store::writers(self.db(), request.id).await?.into_iter().collect();
+        let mut writers: BTreeSet<UserId> = super::store::writers(self.db(), request.id)
+            .await?
+            .into_iter()
+            .collect();
         writers.extend(self.present_writers(request).await?);
         Ok(writers)
     }
@@ -28,7 +30,7 @@ impl Forge {
         let addresses = self
             .repositories()
             .read(request.project_id, move |repo| {
-                let id = |sha: &str| crate::code::object_id(sha).filter(|id| repo.has_object(*id));
+                let id = |sha: &str| crate::code::read::object_id(sha).filter(|id| repo.has_object(*id));
                 let Some(head) = id(&head) else {
                     return Ok(BTreeSet::new());
                 };

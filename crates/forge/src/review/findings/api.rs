@@ -51,10 +51,11 @@ async fn post(
     State(forge): State<Forge>,
     Who(caller): Who,
     InProject(scope): InProject,
-    PathOf((_, _, sha)): PathOf<(String, String, String)>,
+    place: PathOf<(String, String, String)>,
     Params(told): Params<Told>,
     body: Bytes,
 ) -> Answer {
+    let PathOf((_, _, sha)) = place;
     let taken = forge
         .take_findings(&caller, scope.id, &sha, body.to_vec(), told.tool)
         .await?;
@@ -101,8 +102,9 @@ impl Forge {
 async fn list(
     State(forge): State<Forge>,
     InProject(scope): InProject,
-    PathOf((_, _, iid)): PathOf<(String, String, i64)>,
+    place: PathOf<(String, String, i64)>,
 ) -> Answer {
+    let PathOf((_, _, iid)) = place;
     let (_, request) = forge.reviewed(&scope, iid).await?;
     let findings = forge
         .findings_marked(&request)

@@ -48,7 +48,9 @@ impl Forge {
         let id = commit_id(sha)?;
         let known = self
             .repositories()
-            .read(project, move |repo| Ok(repo.has_object(id) && repo.find_commit(id).is_ok()))
+            .read(project, move |repo| {
+                Ok(repo.has_object(id) && repo.find_commit(id).is_ok())
+            })
             .await?;
         if !known {
             return Err(Problem::not_found("commit"));
@@ -66,8 +68,11 @@ impl Forge {
             .next("Give the tool one name: `?tool=NAME`."));
         }
         let marks = self.marks(project, sha, report.found.clone()).await?;
-        let mut by_tool: BTreeMap<&str, Vec<(&Found, &str)>> =
-            report.tools.iter().map(|tool| (tool.as_str(), Vec::new())).collect();
+        let mut by_tool: BTreeMap<&str, Vec<(&Found, &str)>> = report
+            .tools
+            .iter()
+            .map(|tool| (tool.as_str(), Vec::new()))
+            .collect();
         for (found, mark) in report.found.iter().zip(&marks) {
             by_tool.entry(&found.tool).or_default().push((found, mark));
         }
@@ -75,7 +80,10 @@ impl Forge {
         let tx = self.db().begin().await?;
         for (tool, found) in &by_tool {
             store::put(&tx, project, sha, tool, found, &caller.actor.name, now).await?;
-            let errors = found.iter().filter(|(one, _)| one.severity == super::Severity::Error).count();
+            let errors = found
+                .iter()
+                .filter(|(one, _)| one.severity == super::Severity::Error)
+                .count();
             let fact = FindingsPosted {
                 project,
                 sha: sha.to_owned(),
@@ -148,13 +156,20 @@ impl Forge {
             .map(|(key, one)| (one, !present.contains(&key)))
             .collect();
         all.sort_by(|(a, gone), (b, other)| {
-            (gone, std::cmp::Reverse(a.severity()), &a.path, a.start_line, &a.fingerprint).cmp(&(
-                other,
-                std::cmp::Reverse(b.severity()),
-                &b.path,
-                b.start_line,
-                &b.fingerprint,
-            ))
+            (
+                gone,
+                std::cmp::Reverse(a.severity()),
+                &a.path,
+                a.start_line,
+                &a.fingerprint,
+            )
+                .cmp(&(
+                    other,
+                    std::cmp::Reverse(b.severity()),
+                    &b.path,
+                    b.start_line,
+                    &b.fingerprint,
+                ))
         });
         let anchors = all.iter().map(|(one, _)| anchor(one)).collect();
         let places = self.place_all(request, anchors).await?;
@@ -193,7 +208,10 @@ impl Standing {
             tool: self.finding.tool.clone(),
             rule: self.finding.rule.clone(),
             severity: self.finding.severity.clone(),
-            path: self.place.as_ref().map_or_else(|| self.finding.path.clone(), |place| place.path.clone()),
+            path: self
+                .place
+                .as_ref()
+                .map_or_else(|| self.finding.path.clone(), |place| place.path.clone()),
             start,
             end,
             message: self.finding.message.clone(),

@@ -171,8 +171,11 @@ pub(crate) async fn kept(
 
 pub(crate) async fn delete_project(tx: &Tx, project: ProjectId) -> Result<()> {
     for table in ["review_finding", "review_finding_run"] {
-        tx.run(&format!("DELETE FROM {table} WHERE project_id = $1"), args![project])
-            .await?;
+        tx.run(
+            &format!("DELETE FROM {table} WHERE project_id = $1"),
+            args![project],
+        )
+        .await?;
     }
     Ok(())
 }

@@ -129,18 +129,6 @@ impl CodeOwners {
             .find(|entry| entry.exclude && entry.pattern.matches(path))
     }
 
-    /// Everyone who is named, once.
-    pub(crate) fn all_owners(&self) -> Vec<&Owner> {
-        let mut all: Vec<&Owner> = self
-            .sections
-            .iter()
-            .flat_map(|section| section.entries.iter().flat_map(|entry| &entry.owners))
-            .collect();
-        all.sort();
-        all.dedup();
-        all
-    }
-
     /// How many names of owners a path has in all sections; for fuzzing and tests.
     #[must_use]
     pub fn count_of(&self, path: &str) -> usize {

@@ -17,9 +17,8 @@ impl Forge {
     ) -> Result<Option<(&'static str, CodeOwners)>> {
         for path in OWNERS_FILES {
             if let Some(bytes) = self.read_file_up_to(project, sha, path, OWNERS_BYTES).await? {
-                let owners = tokio::task::spawn_blocking(move || {
-                    CodeOwners::parse(&String::from_utf8_lossy(&bytes))
-                });
+                let owners =
+                    tokio::task::spawn_blocking(move || CodeOwners::parse(&String::from_utf8_lossy(&bytes)));
                 let owners = owners.await.map_err(|_| Problem::internal())?;
                 return Ok(Some((path, owners)));
             }
@@ -37,7 +36,9 @@ impl Forge {
         reference: Option<&str>,
         path: &str,
     ) -> Result<wire::PathOwners> {
-        let name = reference.filter(|name| !name.is_empty()).unwrap_or(&project.default_branch);
+        let name = reference
+            .filter(|name| !name.is_empty())
+            .unwrap_or(&project.default_branch);
         let found = self
             .resolve(project.id, name)
             .await?

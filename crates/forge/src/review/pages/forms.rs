@@ -101,7 +101,12 @@ pub(super) async fn comment_form(
         return Ok(([(header::VARY, "HX-Request")], answer).into_response());
     }
     let title = format!("Comment on !{iid} · {}", scope.path());
-    ui.project_page(Tab::MergeRequests, &title, &request_pages::crumbs(&scope, iid), &form)
+    ui.project_page(
+        Tab::MergeRequests,
+        &title,
+        &request_pages::crumbs(&scope, iid),
+        &form,
+    )
 }
 
 async fn form(
@@ -134,7 +139,11 @@ async fn form(
     let base = request_pages::base(scope, request.iid);
     let suggest = on.suggest.is_some() && side == Side::New;
     Ok(CommentForm {
-        body: if suggest { block(lines, &own) } else { String::new() },
+        body: if suggest {
+            block(lines, &own)
+        } else {
+            String::new()
+        },
         suggest_href: (side == Side::New && !suggest).then(|| {
             format!(
                 "{base}/comment?path={}&side=new&line={}&to={}&from={}&suggest=yes",
@@ -152,7 +161,11 @@ async fn form(
         end: lines.end,
         from: on.from.unwrap_or(0),
         head: request.head.clone(),
-        place: format!("{}, {}", crate::code::shown(on.path.as_bytes()), lines_text(lines, side)),
+        place: format!(
+            "{}, {}",
+            crate::code::shown(on.path.as_bytes()),
+            lines_text(lines, side)
+        ),
         lines: shown,
         inline,
     })
@@ -287,11 +300,16 @@ pub(super) async fn edit_form(
         iid,
         id: comment.id.to_string(),
         body: comment.body,
-        back: back.back,
         from: back.first(),
+        back: back.back,
     };
     let title = format!("Edit a comment on !{iid} · {}", scope.path());
-    ui.project_page(Tab::MergeRequests, &title, &request_pages::crumbs(&scope, iid), &page)
+    ui.project_page(
+        Tab::MergeRequests,
+        &title,
+        &request_pages::crumbs(&scope, iid),
+        &page,
+    )
 }
 
 #[derive(Debug, Deserialize)]

@@ -24,15 +24,30 @@ pub(crate) fn routes() -> Routes<Forge> {
             write,
             get(forms::comment_form).post(forms::comment),
         )
-        .page("POST", &under("threads/{thread}/reply"), write, post(forms::reply))
-        .page("POST", &under("threads/{thread}/resolve"), write, post(forms::resolve))
+        .page(
+            "POST",
+            &under("threads/{thread}/reply"),
+            write,
+            post(forms::reply),
+        )
+        .page(
+            "POST",
+            &under("threads/{thread}/resolve"),
+            write,
+            post(forms::resolve),
+        )
         .page(
             "GET,POST",
             &under("comments/{comment}/edit"),
             write,
             get(forms::edit_form).post(forms::edit),
         )
-        .page("POST", &under("comments/{comment}/delete"), write, post(forms::delete))
+        .page(
+            "POST",
+            &under("comments/{comment}/delete"),
+            write,
+            post(forms::delete),
+        )
         .page("POST", &under("review"), write, post(forms::review))
         .page("POST", &under("approve"), approve, post(forms::approve))
         .page("POST", &under("unapprove"), approve, post(forms::unapprove))

@@ -1,6 +1,6 @@
 //! What stands between the lines of a change: threads, what bots found, and a link on each line to comment.
 
-use super::view::{Scene, View, lines_text};
+use super::view::{Scene, View, html, lines_text};
 use crate::{
     Forge,
     code::{diff::Row, shown},
@@ -106,7 +106,11 @@ impl Forge {
             ..Notes::default()
         };
         let mut talks = self.talks(caller, request, None, THREADS).await?;
-        talks.retain(|talk| talk.place.as_ref().is_some_and(|place| paths.contains(&place.path)));
+        talks.retain(|talk| {
+            talk.place
+                .as_ref()
+                .is_some_and(|place| paths.contains(&place.path))
+        });
         let scene = Scene {
             caller,
             scope,
@@ -120,22 +124,28 @@ impl Forge {
             .filter_map(|talk| Some((talk.thread.id.to_string(), talk.place.clone()?)))
             .collect();
         for view in self.views(&scene, talks).await? {
-            let Some(place) = places.get(&view.id) else { continue };
+            let Some(place) = places.get(&view.id) else {
+                continue;
+            };
             if notes.first.is_none() {
                 notes.first = Some(format!("#thread-{}", view.id));
             }
             notes.waiting += usize::from(view.resolved.is_none());
-            let html = view.render()?;
+            let html = html(&view)?;
             let key = (place.path.clone(), place.side, place.lines.end);
             if !place.outdated && rows.contains(&key) {
                 notes.lines.entry(key).or_default().push_str(&html);
             } else {
-                notes.files.entry(place.path.clone()).or_default().push_str(&folded(&view, &html));
+                notes
+                    .files
+                    .entry(place.path.clone())
+                    .or_default()
+                    .push_str(&folded(&view, &html));
             }
         }
         let found = self.findings_of(request).await?;
         for one in found.iter().filter(|one| !one.resolved).take(FINDINGS) {
-            let html = Shown::of(one).render()?;
+            let html = html(&Shown::of(one))?;
             let path = one.place.as_ref().map_or(&one.finding.path, |place| &place.path);
             let line = one
                 .place
@@ -167,7 +177,11 @@ impl Notes {
     /// The number of a line, with a link to comment on it.
     pub(crate) fn number(&self, path: &[u8], side: &str, number: &str) -> Markup {
         let plain = Markup::text(number);
-        let Some(comment) = self.comment.as_ref().filter(|_| number.bytes().all(|b| b.is_ascii_digit())) else {
+        let Some(comment) = self
+            .comment
+            .as_ref()
+            .filter(|_| number.bytes().all(|b| b.is_ascii_digit()))
+        else {
             return plain;
         };
         // A name that is no UTF-8 cannot be asked for again.
@@ -181,14 +195,14 @@ impl Notes {
         }
     }
 
-    /// What stands below a row, as a row of the table.
-    pub(crate) fn after(&self, path: &[u8], row: &Row, columns: u8) -> Markup {
+    /// What stands below a line, by its numbers in the old and the new text, as a row of the table.
+    pub(crate) fn after(&self, path: &[u8], old: &str, new: &str, columns: u8) -> Markup {
         if self.lines.is_empty() {
             return Markup::default();
         }
         let path = String::from_utf8_lossy(path);
         let mut html = String::new();
-        for (side, number) in [(Side::Old, &row.old), (Side::New, &row.new)] {
+        for (side, number) in [(Side::Old, old), (Side::New, new)] {
             if let Ok(number) = number.parse()
                 && let Some(found) = self.lines.get(&(path.clone().into_owned(), side, number))
             {

@@ -2,7 +2,7 @@
 
 use super::{
     notes::Shown,
-    view::{Scene, View},
+    view::{Scene, View, html},
 };
 use crate::{
     Forge, ProjectInfo,
@@ -71,7 +71,6 @@ struct Approvals {
 struct Discussion {
     base: String,
     head: String,
-    open: bool,
     may_write: bool,
     may_approve: bool,
     may_request: bool,
@@ -105,11 +104,19 @@ impl Forge {
     ) -> Result<(Markup, Markup)> {
         let open = request.state == Life::Open;
         let weighed = self.weigh_approvals(project, request).await?;
-        let barred = self.may_approve(caller, scope, request, &request.head).await.err();
+        let barred = self
+            .may_approve(caller, scope, request, &request.head)
+            .await
+            .err();
         let given = approvals::approvals(self.db(), request.id).await?;
         let mine = caller.user.is_some_and(|user| {
-            given.iter().any(|given| given.user_id == user && given.head == request.head)
-                || weighed.involved.iter().any(|p| p.user_id == user && p.verdict == CHANGES)
+            given
+                .iter()
+                .any(|given| given.user_id == user && given.head == request.head)
+                || weighed
+                    .involved
+                    .iter()
+                    .any(|p| p.user_id == user && p.verdict == CHANGES)
         });
         let may_edit = open && crate::merge_request::may_edit(caller, scope, request).is_ok();
         let suggested = if may_edit {
@@ -117,12 +124,14 @@ impl Forge {
         } else {
             Vec::new()
         };
-        let beside = approvals_part(caller, scope, request, &weighed, &suggested, may_edit, mine, barred);
+        let beside = approvals_part(
+            caller, scope, request, &weighed, &suggested, may_edit, mine, barred,
+        );
         let person = caller.user.is_some() && caller.only_project.is_none();
         let below = self
             .discussion(caller, scope, request, after, open && beside.may_approve, person)
             .await?;
-        Ok((Markup::trusted(below.render()?), Markup::trusted(beside.render()?)))
+        Ok((Markup::trusted(html(&below)?), Markup::trusted(html(&beside)?)))
     }
 
     async fn discussion(
@@ -137,7 +146,9 @@ impl Forge {
         let base = request_pages::base(scope, request.iid);
         let mut talks = self.talks(caller, request, after, THREADS + 1).await?;
         let size = usize::try_from(THREADS).unwrap_or(usize::MAX);
-        let more = (talks.len() > size).then(|| talks.get(size - 1).map(|talk| talk.thread.id)).flatten();
+        let more = (talks.len() > size)
+            .then(|| talks.get(size - 1).map(|talk| talk.thread.id))
+            .flatten();
         talks.truncate(size);
         let scene = Scene {
             caller,
@@ -163,7 +174,6 @@ impl Forge {
                 && person
                 && scope.holds(Permission::MergeRequestApprove)
                 && caller.user != request.author_id,
-            open,
             drafts: store::drafts(self.db(), request.id, &me(caller)).await?.len(),
             waiting: store::unresolved(self.db(), request.id).await?,
             first_open: threads
@@ -198,7 +208,11 @@ fn approvals_part(
         why: outcome.why.clone(),
         count: format!("{} of {}", outcome.given.len(), outcome.required),
         next: outcome.next(),
-        icon: icon(if outcome.missing == 0 { "circle-check" } else { "clock" }),
+        icon: icon(if outcome.missing == 0 {
+            "circle-check"
+        } else {
+            "clock"
+        }),
     });
     let reviewers = weighed
         .involved
@@ -252,7 +266,11 @@ fn approvals_part(
                 let mut why = one.because.join(", ");
                 if one.waiting > 0 {
                     let more = format!("{} waiting", one.waiting);
-                    why = if why.is_empty() { more } else { format!("{why}; {more}") };
+                    why = if why.is_empty() {
+                        more
+                    } else {
+                        format!("{why}; {more}")
+                    };
                 }
                 (one.name.clone(), why)
             })

@@ -51,7 +51,6 @@ pub(super) struct View {
     pub(super) outdated: bool,
     pub(super) resolved: Option<(String, Markup)>,
     pub(super) draft: bool,
-    pub(super) live: bool,
     pub(super) comments: Vec<Said>,
     pub(super) may_write: bool,
     pub(super) may_resolve: bool,
@@ -81,7 +80,10 @@ impl Forge {
             && self.may_apply(scene.caller, scene.request).await.is_ok();
         let texts = self.texts_of(scene.request, &talks).await?;
         let me = me(scene.caller);
-        let ids: Vec<String> = talks.iter().map(|talk| format!("#thread-{}", talk.thread.id)).collect();
+        let ids: Vec<String> = talks
+            .iter()
+            .map(|talk| format!("#thread-{}", talk.thread.id))
+            .collect();
         let mut views = Vec::new();
         for (at, talk) in talks.iter().enumerate() {
             let comments = talk
@@ -109,7 +111,6 @@ impl Forge {
                     .clone()
                     .zip(talk.thread.resolved_at.map(when)),
                 draft: talk.thread.draft,
-                live: true,
                 comments,
                 may_write,
                 may_resolve: may_write && (own || scene.scope.holds(Permission::CodePush)),
@@ -126,7 +127,11 @@ impl Forge {
     async fn texts_of(&self, request: &MergeRequest, talks: &[Talk]) -> Result<HashMap<String, String>> {
         let mut paths: Vec<String> = talks
             .iter()
-            .filter(|talk| talk.comments.iter().any(|comment| comment.body.contains("suggestion")))
+            .filter(|talk| {
+                talk.comments
+                    .iter()
+                    .any(|comment| comment.body.contains("suggestion"))
+            })
             .filter_map(|talk| talk.place.as_ref())
             .filter(|place| !place.outdated && place.side == Side::New)
             .map(|place| place.path.clone())
@@ -150,6 +155,14 @@ impl Forge {
             })
             .await
     }
+}
+
+/// A part of a page as HTML.
+pub(super) fn html(part: &impl Template) -> Result<String> {
+    part.render().map_err(|error| {
+        tracing::error!(%error, "a part of a page could not be made");
+        bascule_core::Problem::internal()
+    })
 }
 
 pub(super) fn lines_text(lines: Lines, side: Side) -> String {
@@ -192,7 +205,10 @@ fn said(
         suggestions: found
             .into_iter()
             .map(|one| {
-                let range = one.start.zip(one.end).and_then(|(start, end)| Lines::new(start, end));
+                let range = one
+                    .start
+                    .zip(one.end)
+                    .and_then(|(start, end)| Lines::new(start, end));
                 let old = talk
                     .place
                     .as_ref()

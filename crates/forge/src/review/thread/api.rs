@@ -132,9 +132,10 @@ async fn list(
     State(forge): State<Forge>,
     Who(caller): Who,
     InProject(scope): InProject,
-    PathOf((_, _, iid)): PathOf<(String, String, i64)>,
+    place: PathOf<(String, String, i64)>,
     Params(listing): Params<Listing>,
 ) -> Answer {
+    let PathOf((_, _, iid)) = place;
     let (_, request) = forge.reviewed(&scope, iid).await?;
     let limit = listing
         .per_page
@@ -181,9 +182,10 @@ async fn begin(
     State(forge): State<Forge>,
     Who(caller): Who,
     InProject(scope): InProject,
-    PathOf((_, _, iid)): PathOf<(String, String, i64)>,
+    place: PathOf<(String, String, i64)>,
     Body(new): Body<wire::NewThread>,
 ) -> Answer {
+    let PathOf((_, _, iid)) = place;
     let (project, request) = forge.reviewed(&scope, iid).await?;
     let thread = forge.begin_thread(&caller, &project, &request, &new).await?;
     let answer = one(&forge, &caller, &request, thread.id).await?;
@@ -199,9 +201,10 @@ async fn settle(
     State(forge): State<Forge>,
     Who(caller): Who,
     InProject(scope): InProject,
-    PathOf((_, _, iid, thread)): PathOf<(String, String, i64, ThreadId)>,
+    place: PathOf<(String, String, i64, ThreadId)>,
     Body(change): Body<wire::ThreadChange>,
 ) -> Answer {
+    let PathOf((_, _, iid, thread)) = place;
     let (_, request) = forge.reviewed(&scope, iid).await?;
     forge
         .resolve_thread(&caller, &scope, &request, thread, change.resolved)
@@ -218,9 +221,10 @@ async fn reply(
     State(forge): State<Forge>,
     Who(caller): Who,
     InProject(scope): InProject,
-    PathOf((_, _, iid, thread)): PathOf<(String, String, i64, ThreadId)>,
+    place: PathOf<(String, String, i64, ThreadId)>,
     Body(new): Body<wire::NewReply>,
 ) -> Answer {
+    let PathOf((_, _, iid, thread)) = place;
     let (project, request) = forge.reviewed(&scope, iid).await?;
     forge.reply(&caller, &project, &request, thread, &new).await?;
     let answer = one(&forge, &caller, &request, thread).await?;
@@ -236,9 +240,10 @@ async fn edit(
     State(forge): State<Forge>,
     Who(caller): Who,
     InProject(scope): InProject,
-    PathOf((_, _, iid, comment)): PathOf<(String, String, i64, CommentId)>,
+    place: PathOf<(String, String, i64, CommentId)>,
     Body(change): Body<wire::CommentChange>,
 ) -> Answer {
+    let PathOf((_, _, iid, comment)) = place;
     let (project, request) = forge.reviewed(&scope, iid).await?;
     forge
         .edit_comment(&caller, &project, &request, comment, &change.body)
@@ -254,8 +259,9 @@ async fn delete(
     State(forge): State<Forge>,
     Who(caller): Who,
     InProject(scope): InProject,
-    PathOf((_, _, iid, comment)): PathOf<(String, String, i64, CommentId)>,
+    place: PathOf<(String, String, i64, CommentId)>,
 ) -> Answer {
+    let PathOf((_, _, iid, comment)) = place;
     let (_, request) = forge.reviewed(&scope, iid).await?;
     forge.delete_comment(&caller, &request, comment).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -270,9 +276,10 @@ async fn review(
     State(forge): State<Forge>,
     Who(caller): Who,
     InProject(scope): InProject,
-    PathOf((_, _, iid)): PathOf<(String, String, i64)>,
+    place: PathOf<(String, String, i64)>,
     Body(new): Body<wire::NewReview>,
 ) -> Answer {
+    let PathOf((_, _, iid)) = place;
     let (project, request) = forge.reviewed(&scope, iid).await?;
     forge
         .submit_review(&caller, &scope, &project, &request, &new)
@@ -290,9 +297,10 @@ async fn apply(
     State(forge): State<Forge>,
     Who(caller): Who,
     InProject(scope): InProject,
-    PathOf((_, _, iid)): PathOf<(String, String, i64)>,
+    place: PathOf<(String, String, i64)>,
     Body(order): Body<wire::ApplySuggestions>,
 ) -> Answer {
+    let PathOf((_, _, iid)) = place;
     let (_, request) = forge.reviewed(&scope, iid).await?;
     let commit = forge.apply_suggestions(&caller, &request, &order).await?;
     Ok(axum::Json(wire::AppliedSuggestions { commit }).into_response())

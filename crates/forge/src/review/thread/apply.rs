@@ -52,7 +52,10 @@ impl Forge {
                 .iter()
                 .any(|done| done.comment_id == one.comment && done.number == i64::from(one.number))
             {
-                return Err(Problem::conflict("applied_already", "The suggestion was applied already."));
+                return Err(Problem::conflict(
+                    "applied_already",
+                    "The suggestion was applied already.",
+                ));
             }
             let comment = store::comment(self.db(), request.id, one.comment)
                 .await?
@@ -133,16 +136,21 @@ impl Forge {
             return Err(ended(request));
         }
         let Some(user) = caller.user.filter(|_| caller.only_project.is_none()) else {
-            return Err(Problem::new(403, "not_a_person", "Only a person applies suggestions.")
-                .why("The commit is made in the name of whoever applies them.")
-                .next("Sign in, or use a personal token."));
+            return Err(
+                Problem::new(403, "not_a_person", "Only a person applies suggestions.")
+                    .why("The commit is made in the name of whoever applies them.")
+                    .next("Sign in, or use a personal token."),
+            );
         };
         let source = self
             .project_by_id(request.source_project_id)
             .await?
             .ok_or_else(|| source_gone(request))?;
         let role = self.people()?.role(user, &source).await?;
-        let needed = if self.is_protected(source.id, &request.source_branch, false).await? {
+        let needed = if self
+            .is_protected(source.id, &request.source_branch, false)
+            .await?
+        {
             Permission::ProtectedPush
         } else {
             Permission::CodePush
@@ -150,8 +158,9 @@ impl Forge {
         if role.is_some_and(|role| role.holds(needed)) && caller.scope_allows(needed) {
             return Ok(source);
         }
-        Err(Problem::forbidden(needed)
-            .why("Applying a suggestion is a commit on the source branch, which takes the right to push there."))
+        Err(Problem::forbidden(needed).why(
+            "Applying a suggestion is a commit on the source branch, which takes the right to push there.",
+        ))
     }
 
     /// The files as they will be.
@@ -171,7 +180,10 @@ impl Forge {
         let head = request.head.clone();
         self.repositories()
             .read(request.project_id, move |repo| {
-                edits.into_iter().map(|(path, edits)| edited(repo, &head, path, &edits)).collect()
+                edits
+                    .into_iter()
+                    .map(|(path, edits)| edited(repo, &head, path, &edits))
+                    .collect()
             })
             .await
     }
@@ -185,7 +197,11 @@ impl Forge {
     ) -> Result<String> {
         let given = order.message.as_deref().map_or("", str::trim);
         let mut message = if given.is_empty() {
-            let what = if count == 1 { "a suggestion".to_owned() } else { format!("{count} suggestions") };
+            let what = if count == 1 {
+                "a suggestion".to_owned()
+            } else {
+                format!("{count} suggestions")
+            };
             match files {
                 [one] => format!("Apply {what} to {}", one.path),
                 several => format!("Apply {what} to {} files", several.len()),
@@ -197,13 +213,18 @@ impl Forge {
         for author in authors {
             if let Some(signature) = self.people()?.signature(author).await? {
                 let clean = |text: &str| -> String {
-                    text.chars().filter(|c| !c.is_control() && !matches!(c, '<' | '>')).collect()
+                    text.chars()
+                        .filter(|c| !c.is_control() && !matches!(c, '<' | '>'))
+                        .collect()
                 };
                 let address = match clean(&signature.email) {
                     address if address.is_empty() => "noreply@bascule.invalid".to_owned(),
                     address => address,
                 };
-                trailers.push_str(&format!("\nCo-authored-by: {} <{address}>", clean(&signature.name)));
+                trailers.push_str(&format!(
+                    "\nCo-authored-by: {} <{address}>",
+                    clean(&signature.name)
+                ));
             }
         }
         if !trailers.is_empty() {
@@ -230,7 +251,10 @@ fn edited(repo: &gix::Repository, head: &str, path: String, edits: &[Edit]) -> R
 }
 
 fn no_lines() -> Problem {
-    Problem::invalid("no_lines", "The suggestion does not stand on lines of the new text.")
-        .why("It replaces the lines that its comment is about.")
-        .next("Comment on the lines and suggest there.")
+    Problem::invalid(
+        "no_lines",
+        "The suggestion does not stand on lines of the new text.",
+    )
+    .why("It replaces the lines that its comment is about.")
+    .next("Comment on the lines and suggest there.")
 }

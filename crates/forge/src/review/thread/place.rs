@@ -87,9 +87,14 @@ impl<'a> Follower<'a> {
             let (Some(before), Some(after)) = (self.text(old)?, self.text(new)?) else {
                 return outdated;
             };
-            self.carriers.insert((old, new), Carrier::between(&before, &after));
+            self.carriers
+                .insert((old, new), Carrier::between(&before, &after));
         }
-        match self.carriers.get(&(old, new)).map(|carrier| carrier.carry(anchor.lines)) {
+        match self
+            .carriers
+            .get(&(old, new))
+            .map(|carrier| carrier.carry(anchor.lines))
+        {
             Some(Carried::At(lines)) => Ok(here(path, lines, false)),
             _ => outdated,
         }
@@ -130,7 +135,10 @@ impl<'a> Follower<'a> {
 
 fn is_file(kind: gix::objs::tree::EntryKind) -> bool {
     use gix::objs::tree::EntryKind;
-    matches!(kind, EntryKind::Blob | EntryKind::BlobExecutable | EntryKind::Link)
+    matches!(
+        kind,
+        EntryKind::Blob | EntryKind::BlobExecutable | EntryKind::Link
+    )
 }
 
 /// A file's text, as diffs show it; `None` if it is too large or no text.

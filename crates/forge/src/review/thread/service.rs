@@ -9,9 +9,7 @@ use crate::{
         text,
     },
 };
-use bascule_core::{
-    Caller, CommentId, MergeRequestId, Permission, Problem, ProjectScope, Result, ThreadId,
-};
+use bascule_core::{Caller, CommentId, MergeRequestId, Permission, Problem, ProjectScope, Result, ThreadId};
 use bascule_ledger::facts::review::{CommentAdded, CommentDeleted, CommentEdited, ThreadResolved};
 use bascule_store::Tx;
 use bascule_wire::review as wire;
@@ -173,11 +171,12 @@ impl Forge {
     /// The lines that a position means in the request's present version. They must be there.
     async fn anchor(&self, request: &MergeRequest, position: &wire::Position) -> Result<Anchor> {
         if !position.head.is_empty() && position.head != request.head {
-            return Err(
-                Problem::conflict("stale_head", "The merge request has changed since you looked at it.")
-                    .why("The numbers of lines may mean others by now.")
-                    .next("Look at the changes again and comment there."),
-            );
+            return Err(Problem::conflict(
+                "stale_head",
+                "The merge request has changed since you looked at it.",
+            )
+            .why("The numbers of lines may mean others by now.")
+            .next("Look at the changes again and comment there."));
         }
         let side = match position.side.as_str() {
             "" | "new" => Side::New,
@@ -186,9 +185,16 @@ impl Forge {
                 return Err(Problem::invalid("bad_side", "A side is `new` or `old`."));
             }
         };
-        let end = if position.end == 0 { position.start } else { position.end };
+        let end = if position.end == 0 {
+            position.start
+        } else {
+            position.end
+        };
         let lines = Lines::new(position.start, end).ok_or_else(|| {
-            Problem::invalid("bad_lines", format!("A comment is about 1 to {LINES} lines, counted from 1."))
+            Problem::invalid(
+                "bad_lines",
+                format!("A comment is about 1 to {LINES} lines, counted from 1."),
+            )
         })?;
         let sha = match side {
             Side::Old => request.base.clone(),
@@ -208,9 +214,11 @@ impl Forge {
         if found.is_some_and(|text| text_of(&text, lines).is_some()) {
             return Ok(anchor);
         }
-        Err(Problem::invalid("no_such_lines", "There are no such lines in this version.")
-            .why("A comment stands on lines that are there: of the new text, or of the old one.")
-            .next("Name a file and lines of the change; say `side: old` for removed lines."))
+        Err(
+            Problem::invalid("no_such_lines", "There are no such lines in this version.")
+                .why("A comment stands on lines that are there: of the new text, or of the old one.")
+                .next("Name a file and lines of the change; say `side: old` for removed lines."),
+        )
     }
 
     /// Answers in a thread.

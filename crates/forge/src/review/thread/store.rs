@@ -81,8 +81,9 @@ pub(crate) async fn insert_thread(tx: &Tx, thread: &Thread) -> Result<()> {
 }
 
 pub(crate) async fn insert_comment(tx: &Tx, comment: &Comment) -> Result<()> {
-    let sql =
-        format!("INSERT INTO review_comment ({COMMENT}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)");
+    let sql = format!(
+        "INSERT INTO review_comment ({COMMENT}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)"
+    );
     tx.run(
         &sql,
         args![
@@ -183,13 +184,12 @@ pub(crate) async fn discard(tx: &Tx, comment: &Comment) -> Result<u64> {
     Ok(gone)
 }
 
-pub(crate) async fn resolve(
-    tx: &Tx,
-    id: ThreadId,
-    by: Option<&str>,
-    at: Option<Timestamp>,
-) -> Result<u64> {
-    let open = if at.is_some() { "resolved_at IS NULL" } else { "resolved_at IS NOT NULL" };
+pub(crate) async fn resolve(tx: &Tx, id: ThreadId, by: Option<&str>, at: Option<Timestamp>) -> Result<u64> {
+    let open = if at.is_some() {
+        "resolved_at IS NULL"
+    } else {
+        "resolved_at IS NOT NULL"
+    };
     let sql = format!("UPDATE review_thread SET resolved_by = $2, resolved_at = $3 WHERE id = $1 AND {open}");
     tx.run(&sql, args![id, by, at]).await
 }

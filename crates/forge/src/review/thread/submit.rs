@@ -67,8 +67,10 @@ impl Forge {
                     return Err(crate::merge_request::ended(request));
                 }
                 if request.author_id == Some(user) {
-                    return Err(Problem::invalid("own_request", "You opened this request yourself.")
-                        .next("Mark it as a draft while you change it."));
+                    return Err(
+                        Problem::invalid("own_request", "You opened this request yourself.")
+                            .next("Mark it as a draft while you change it."),
+                    );
                 }
                 Some(user)
             }
@@ -90,7 +92,11 @@ impl Forge {
         }
         let drafts = store::drafts(self.db(), request.id, &me(caller)).await?;
         let mut mentions = BTreeSet::new();
-        for body in drafts.iter().map(|d| &d.body).chain(made.iter().map(|(_, c)| &c.body)) {
+        for body in drafts
+            .iter()
+            .map(|d| &d.body)
+            .chain(made.iter().map(|(_, c)| &c.body))
+        {
             mentions.extend(self.mentions(project, body).await?);
         }
         let count = drafts.len() + made.len();

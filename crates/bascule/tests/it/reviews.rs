@@ -1,0 +1,918 @@
+//! Reviews: nobody merges around them. One test for each way in which someone might try, and what people see.
+
+use crate::BIN;
+use bascule_testkit::{Git, TestApp};
+use serde_json::{Value, json};
+use std::{collections::HashMap, time::Duration};
+
+/// A project with people of several roles: `developer` opens, `second` (developer), `sre` (maintainer) and
+/// `security` (developer, and alone in the group `sec`) review, `reader` reads.
+struct Scene {
+    app: TestApp,
+    tokens: HashMap<&'static str, String>,
+    git: Git,
+}
+
+const PROJECT: &str = "demo/p";
+const PATH: &str = "/api/v1/projects/demo/p";
+
+impl Scene {
+    async fn with(files: &[(&str, &str)]) -> Self {
+        Self::on(TestApp::start(BIN), files).await
+    }
+
+    async fn on(app: TestApp, files: &[(&str, &str)]) -> Self {
+        let cli = app.cli();
+        drop(cli.ok(&["group", "create", "demo"]));
+        drop(cli.ok(&["group", "create", "sec"]));
+        drop(cli.ok(&["project", "create", PROJECT]));
+        let mut tokens = HashMap::from([("admin", app.token().to_owned())]);
+        for (name, role) in [
+            ("developer", "developer"),
+            ("second", "developer"),
+            ("sre", "maintainer"),
+            ("security", "developer"),
+            ("reader", "reporter"),
+        ] {
+            let body = json!({ "username": name, "email": format!("{name}@example.org") });
+            let created = app
+                .request("POST", "/api/v1/users")
+                .json(&body)
+                .send()
+                .await
+                .unwrap();
+            let created: Value = created.json().await.unwrap();
+            drop(cli.ok(&["group", "set-member", "demo", name, "--role", role]));
+            let password = created["initial_password"].as_str().unwrap();
+            tokens.insert(name, token_of(&app, name, password, "api").await);
+        }
+        drop(cli.ok(&["group", "set-member", "sec", "security", "--role", "developer"]));
+        let git = Git::init();
+        git.write("README.md", "one\ntwo\nthree\nfour\nfive\n");
+        for (path, text) in files {
+            git.write(path, text);
+        }
+        git.commit("Begin");
+        drop(git.ok(&["push", "-q", &app.remote(PROJECT, app.token()), "main"]));
+        Self { app, tokens, git }
+    }
+
+    /// A branch with these files, pushed by someone. The commit is theirs too.
+    fn push(&self, who: &str, branch: &str, files: &[(&str, &str)]) -> String {
+        drop(self.git.run(&["checkout", "-q", "-b", branch]));
+        drop(self.git.ok(&["checkout", "-q", branch]));
+        for (path, text) in files {
+            self.git.write(path, text);
+        }
+        self.commit_as(who, "Change");
+        self.push_branch(who, branch)
+    }
+
+    fn commit_as(&self, who: &str, message: &str) {
+        drop(self.git.ok(&["add", "-A"]));
+        let (name, email) = (
+            format!("user.name={who}"),
+            format!("user.email={who}@example.org"),
+        );
+        drop(self.git.ok(&[
+            "-c",
+            &name,
+            "-c",
+            &email,
+            "commit",
+            "-q",
+            "--allow-empty",
+            "-m",
+            message,
+        ]));
+    }
+
+    fn push_branch(&self, who: &str, branch: &str) -> String {
+        let remote = self.app.remote(PROJECT, &self.tokens[who]);
+        drop(self.git.ok(&["push", "-q", "-f", &remote, branch]));
+        self.git.ok(&["rev-parse", "HEAD"]).trim().to_owned()
+    }
+
+    async fn send(&self, who: &str, method: &str, path: &str, body: &Value) -> (u16, Value) {
+        let mut request = self.app.anonymous(method, path).bearer_auth(&self.tokens[who]);
+        if !body.is_null() {
+            request = request.json(body);
+        }
+        let answer = request.send().await.unwrap();
+        let status = answer.status().as_u16();
+        let text = answer.text().await.unwrap();
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    async fn ok(&self, who: &str, method: &str, path: &str, body: &Value) -> Value {
+        let (status, answer) = self.send(who, method, path, body).await;
+        assert!(status < 300, "{who}: {method} {path}: {status} {answer}");
+        answer
+    }
+
+    async fn refused(&self, who: &str, path: &str, body: &Value) -> String {
+        let (status, answer) = self.send(who, "POST", path, body).await;
+        assert!(
+            (400..500).contains(&status),
+            "{who}: POST {path}: {status} {answer}"
+        );
+        answer["code"].as_str().unwrap_or_default().to_owned()
+    }
+
+    async fn settings(&self, change: &Value) {
+        self.ok("sre", "PATCH", &format!("{PATH}/review-settings"), change)
+            .await;
+    }
+
+    /// Opens a request as `developer`; its path.
+    async fn open(&self, branch: &str) -> String {
+        let body = json!({ "source_branch": branch, "title": format!("Take {branch}") });
+        let made = self
+            .ok("developer", "POST", &format!("{PATH}/merge-requests"), &body)
+            .await;
+        format!("{PATH}/merge-requests/{}", made["iid"])
+    }
+
+    async fn head(&self, request: &str) -> String {
+        let found = self.ok("admin", "GET", request, &Value::Null).await;
+        found["head"].as_str().unwrap().to_owned()
+    }
+
+    async fn approve(&self, who: &str, request: &str) -> (u16, Value) {
+        let body = json!({ "sha": self.head(request).await });
+        self.send(who, "POST", &format!("{request}/approve"), &body).await
+    }
+
+    async fn approved(&self, request: &str) -> bool {
+        let found = self
+            .ok("admin", "GET", &format!("{request}/approvals"), &Value::Null)
+            .await;
+        found["approved"] == true
+    }
+
+    async fn check(&self, request: &str, name: &str) -> Option<Value> {
+        let found = self.ok("admin", "GET", request, &Value::Null).await;
+        let checks = found["checks"].as_array().unwrap();
+        checks.iter().find(|check| check["name"] == name).cloned()
+    }
+
+    /// Waits until the request has taken a push up.
+    async fn taken_up(&self, request: &str, head: &str) {
+        for _ in 0..400 {
+            if self.head(request).await == head {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        panic!("{request} never came to {head}");
+    }
+}
+
+async fn token_of(app: &TestApp, name: &str, password: &str, scope: &str) -> String {
+    let answer = app
+        .anonymous("POST", "/sign-in")
+        .header("origin", app.url())
+        .form(&[("username", name), ("password", password), ("next", "/")])
+        .send()
+        .await
+        .unwrap();
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap().to_owned();
+    let made: Value = app
+        .anonymous("POST", "/api/v1/user/tokens")
+        .header("origin", app.url())
+        .header("cookie", cookie.split(';').next().unwrap())
+        .json(&json!({ "name": "test", "scopes": [scope, "write_repository"] }))
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    made["secret"].as_str().unwrap().to_owned()
+}
+
+fn code(answer: &(u16, Value)) -> (u16, &str) {
+    (answer.0, answer.1["code"].as_str().unwrap_or_default())
+}
+
+#[tokio::test]
+async fn one_approval_by_someone_else_is_needed_and_enough() {
+    let scene = Scene::with(&[]).await;
+    scene.settings(&json!({ "approvals": 1 })).await;
+    scene.push("developer", "a", &[("a.txt", "a\n")]);
+    let request = scene.open("a").await;
+    let held = scene.check(&request, "approvals").await.unwrap();
+    assert_eq!(held["state"], "pending", "{held}");
+    assert!(held["next"].as_str().unwrap().contains("second"), "{held}");
+    // Own approval, by API and by page.
+    assert_eq!(
+        code(&scene.approve("developer", &request).await),
+        (403, "own_request")
+    );
+    let head = scene.head(&request).await;
+    let page = scene
+        .app
+        .anonymous("POST", "/demo/p/-/merge-requests/1/approve")
+        .bearer_auth(&scene.tokens["developer"])
+        .form(&[("sha", head.as_str())])
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(page.status(), 403);
+    // The same as a review's verdict.
+    let body = json!({ "verdict": "approve", "sha": head });
+    let told = scene
+        .refused("developer", &format!("{request}/reviews"), &body)
+        .await;
+    assert_eq!(told, "own_request");
+    // Someone who only reads, and a program, however high its role.
+    assert_eq!(scene.approve("reader", &request).await.0, 403);
+    let bot = scene.app.cli().json(&[
+        "token",
+        "create",
+        "bot",
+        "--project",
+        PROJECT,
+        "--role",
+        "maintainer",
+        "--scope",
+        "api",
+    ]);
+    let answer = scene
+        .app
+        .anonymous("POST", &format!("{request}/approve"))
+        .bearer_auth(bot["secret"].as_str().unwrap())
+        .json(&json!({ "sha": head }))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 403);
+    assert!(answer.text().await.unwrap().contains("not_a_person"));
+    // Without the commit that was looked at, or with another.
+    let told = scene
+        .refused(
+            "second",
+            &format!("{request}/reviews"),
+            &json!({ "verdict": "approve" }),
+        )
+        .await;
+    assert_eq!(told, "no_head");
+    let told = scene
+        .refused(
+            "second",
+            &format!("{request}/approve"),
+            &json!({ "sha": "0".repeat(40) }),
+        )
+        .await;
+    assert_eq!(told, "stale_head");
+    assert!(!scene.approved(&request).await);
+    assert_eq!(scene.approve("second", &request).await.0, 200);
+    assert_eq!(
+        scene.check(&request, "approvals").await.unwrap()["state"],
+        "passed"
+    );
+    // Taken back, it is missing again.
+    scene
+        .ok("second", "POST", &format!("{request}/unapprove"), &Value::Null)
+        .await;
+    assert!(!scene.approved(&request).await);
+}
+
+#[tokio::test]
+async fn a_token_that_only_reads_approves_nothing() {
+    let scene = Scene::with(&[]).await;
+    let created = scene.app.cli().json(&["user", "create", "auditor"]);
+    drop(
+        scene
+            .app
+            .cli()
+            .ok(&["group", "set-member", "demo", "auditor", "--role", "maintainer"]),
+    );
+    let password = created["initial_password"].as_str().unwrap();
+    let token = token_of(&scene.app, "auditor", password, "read_api").await;
+    scene.push("developer", "a", &[("a.txt", "a\n")]);
+    let request = scene.open("a").await;
+    let head = scene.head(&request).await;
+    for (path, body) in [
+        ("approve", json!({ "sha": head })),
+        ("reviews", json!({ "verdict": "approve", "sha": head })),
+        ("threads", json!({ "body": "x" })),
+    ] {
+        let answer = scene
+            .app
+            .anonymous("POST", &format!("{request}/{path}"))
+            .bearer_auth(&token)
+            .json(&body)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 403, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_wrote_or_pushed_a_part_does_not_approve_it() {
+    let scene = Scene::with(&[]).await;
+    scene.settings(&json!({ "approvals": 1 })).await;
+    scene.push("developer", "a", &[("a.txt", "a\n")]);
+    // `second` wrote a commit that `developer` pushes; `security` pushes one that names someone else.
+    scene.git.write("b.txt", "b\n");
+    scene.commit_as("second", "By another");
+    scene.push_branch("developer", "a");
+    scene.git.write("c.txt", "c\n");
+    scene.commit_as("nobody", "By a stranger");
+    let head = scene.push_branch("security", "a");
+    let request = scene.open("a").await;
+    scene.taken_up(&request, &head).await;
+    assert_eq!(
+        code(&scene.approve("second", &request).await),
+        (403, "own_commits")
+    );
+    scene.git.write("d.txt", "d\n");
+    scene.commit_as("nobody", "By a stranger again");
+    let head = scene.push_branch("security", "a");
+    scene.taken_up(&request, &head).await;
+    assert_eq!(
+        code(&scene.approve("security", &request).await),
+        (403, "own_commits")
+    );
+    // Squashed away under another name, they wrote it still.
+    drop(scene.git.ok(&["reset", "-q", "--soft", "main"]));
+    scene.commit_as("developer", "All mine");
+    let head = scene.push_branch("developer", "a");
+    scene.taken_up(&request, &head).await;
+    assert_eq!(
+        code(&scene.approve("second", &request).await),
+        (403, "own_commits")
+    );
+    assert_eq!(scene.approve("sre", &request).await.0, 200);
+    assert!(scene.approved(&request).await);
+    // A project may see it otherwise; its own author never.
+    scene.settings(&json!({ "writers_barred": false })).await;
+    assert_eq!(scene.approve("second", &request).await.0, 200);
+    assert_eq!(
+        code(&scene.approve("developer", &request).await),
+        (403, "own_request")
+    );
+}
+
+#[tokio::test]
+async fn a_push_ends_approvals_and_a_pure_rebase_does_not() {
+    let scene = Scene::with(&[]).await;
+    scene.settings(&json!({ "approvals": 1 })).await;
+    scene.push("developer", "a", &[("a.txt", "def f():\n    return 1\n")]);
+    let request = scene.open("a").await;
+    assert_eq!(scene.approve("second", &request).await.0, 200);
+    assert!(scene.approved(&request).await);
+    // The target moves, and the branch is put on top of it.
+    drop(scene.git.ok(&["checkout", "-q", "main"]));
+    scene.git.write("other.txt", "other\n");
+    scene.git.commit("Elsewhere");
+    drop(scene.git.ok(&[
+        "push",
+        "-q",
+        &scene.app.remote(PROJECT, scene.app.token()),
+        "main",
+    ]));
+    drop(scene.git.ok(&["checkout", "-q", "a"]));
+    drop(scene.git.ok(&["rebase", "-q", "main"]));
+    let head = scene.push_branch("developer", "a");
+    scene.taken_up(&request, &head).await;
+    assert!(scene.approved(&request).await, "a pure rebase keeps the approval");
+    // Blanks alone are a change, which in some languages means another thing.
+    scene.git.write("a.txt", "def f():\n  return 1\n");
+    scene.commit_as("developer", "Only blanks");
+    let head = scene.push_branch("developer", "a");
+    scene.taken_up(&request, &head).await;
+    assert!(
+        !scene.approved(&request).await,
+        "an approval of something else counted"
+    );
+    let found = scene
+        .ok("admin", "GET", &format!("{request}/approvals"), &Value::Null)
+        .await;
+    assert_eq!(found["ignored"][0]["name"], "second", "{found}");
+    assert!(
+        found["ignored"][0]["why"].as_str().unwrap().contains("earlier"),
+        "{found}"
+    );
+    // What was approved for one branch is not for another.
+    assert_eq!(scene.approve("second", &request).await.0, 200);
+    drop(scene.git.ok(&[
+        "push",
+        "-q",
+        &scene.app.remote(PROJECT, scene.app.token()),
+        "main:release",
+    ]));
+    scene
+        .ok(
+            "developer",
+            "PATCH",
+            &request,
+            &json!({ "target_branch": "release" }),
+        )
+        .await;
+    assert!(
+        !scene.approved(&request).await,
+        "an approval went with the change to another branch"
+    );
+    // The ledger was told once that it no longer counted.
+    let facts = scene
+        .app
+        .cli()
+        .json(&["ledger", "list", "--kind", "review.approvals_reset"]);
+    assert!(!crate::product::rows(&facts).is_empty(), "{facts}");
+}
+
+#[tokio::test]
+async fn approvals_end_with_the_role_and_with_the_team() {
+    let scene = Scene::with(&[]).await;
+    let team = json!([{ "name": "Security", "group": "sec", "required": 1 }]);
+    scene.settings(&json!({ "approvals": 1, "teams": team })).await;
+    scene.push("developer", "a", &[("a.txt", "a\n")]);
+    let request = scene.open("a").await;
+    assert_eq!(scene.approve("sre", &request).await.0, 200);
+    assert!(
+        !scene.approved(&request).await,
+        "a maintainer stood in for a team"
+    );
+    assert_eq!(scene.approve("security", &request).await.0, 200);
+    assert!(scene.approved(&request).await);
+    let cli = scene.app.cli();
+    // Out of the team: the approval counts as anyone's, not as the team's.
+    drop(cli.ok(&["group", "remove-member", "sec", "security"]));
+    assert!(
+        !scene.approved(&request).await,
+        "an approval outlived the membership in the team"
+    );
+    drop(cli.ok(&["group", "set-member", "sec", "security", "--role", "developer"]));
+    assert!(scene.approved(&request).await);
+    // A role that is too low, none, and a closed account.
+    drop(cli.ok(&["group", "set-member", "demo", "security", "--role", "reporter"]));
+    assert!(!scene.approved(&request).await, "an approval outlived the role");
+    drop(cli.ok(&["group", "set-member", "demo", "security", "--role", "developer"]));
+    assert!(scene.approved(&request).await);
+    drop(cli.ok(&["user", "deactivate", "security"]));
+    assert!(
+        !scene.approved(&request).await,
+        "an approval outlived the account"
+    );
+}
+
+const OWNERS: &str = "\
+/docs/ @@developers
+[Security] @sec
+/auth/
+";
+
+#[tokio::test]
+async fn owners_approve_what_they_own_by_the_target_branchs_file() {
+    let scene = Scene::with(&[
+        ("CODEOWNERS", OWNERS),
+        ("auth/login.rs", "fn login() {}\n".repeat(20).as_str()),
+    ])
+    .await;
+    // Free of owners: nothing is asked.
+    scene.push("developer", "free", &[("src/x.rs", "x\n")]);
+    let free = scene.open("free").await;
+    assert!(scene.check(&free, "approvals").await.is_none());
+    // The owner's file, with the owners changed in the same request.
+    drop(scene.git.ok(&["checkout", "-q", "main"]));
+    scene.push(
+        "developer",
+        "sly",
+        &[
+            ("auth/login.rs", "fn login() { true }\n"),
+            ("CODEOWNERS", "* @developer @second\n"),
+        ],
+    );
+    let sly = scene.open("sly").await;
+    assert_eq!(scene.approve("second", &sly).await.0, 200);
+    assert!(!scene.approved(&sly).await, "the branch's own CODEOWNERS counted");
+    // The owner's file moved out of the way: both paths count.
+    drop(scene.git.ok(&["checkout", "-q", "main"]));
+    drop(scene.git.ok(&["checkout", "-q", "-b", "moved"]));
+    std::fs::create_dir_all(scene.git.path().join("lib")).unwrap();
+    drop(scene.git.ok(&["mv", "auth/login.rs", "lib/login.rs"]));
+    scene.commit_as("developer", "Move");
+    scene.push_branch("developer", "moved");
+    let moved = scene.open("moved").await;
+    let held = scene.check(&moved, "approvals").await.unwrap();
+    assert_eq!(held["state"], "pending", "a moved file lost its owners: {held}");
+    assert!(held["why"].as_str().unwrap().contains("auth/login.rs"), "{held}");
+    assert_eq!(scene.approve("sre", &moved).await.0, 200);
+    assert!(!scene.approved(&moved).await);
+    assert_eq!(scene.approve("security", &moved).await.0, 200);
+    assert!(scene.approved(&moved).await);
+    // The owners' page and API say why.
+    let owners = scene
+        .ok(
+            "reader",
+            "GET",
+            &format!("{PATH}/owners?path=auth/login.rs"),
+            &Value::Null,
+        )
+        .await;
+    assert_eq!(owners["owners"][0]["people"], json!(["security"]), "{owners}");
+    let page = scene.app.page("/demo/p/-/owners?path=auth%2Flogin.rs").await;
+    page.shows(".list-group-item", "Security");
+    // No owner is left who may: a maintainer stands in.
+    drop(scene.app.cli().ok(&["group", "remove-member", "sec", "security"]));
+    assert!(
+        scene.approved(&moved).await,
+        "nobody stands in for owners who are gone"
+    );
+    // Suggested are those whose word is missing.
+    drop(
+        scene
+            .app
+            .cli()
+            .ok(&["group", "set-member", "sec", "security", "--role", "developer"]),
+    );
+    let some = scene
+        .ok(
+            "developer",
+            "GET",
+            &format!("{sly}/suggested-reviewers"),
+            &Value::Null,
+        )
+        .await;
+    assert_eq!(some["reviewers"][0]["name"], "security", "{some}");
+}
+
+#[tokio::test]
+async fn comments_are_kept_back_follow_their_lines_and_hold_the_merge() {
+    let scene = Scene::with(&[]).await;
+    scene.settings(&json!({ "resolve_threads": true })).await;
+    scene.push(
+        "developer",
+        "a",
+        &[("README.md", "one\nTWO\nthree\nfour\nfive\n")],
+    );
+    let request = scene.open("a").await;
+    let threads = format!("{request}/threads");
+    let on = |line: u32| json!({ "path": "README.md", "side": "new", "start": line, "end": line });
+    let draft = scene
+        .ok(
+            "second",
+            "POST",
+            &threads,
+            &json!({ "body": "kept back", "draft": true, "position": on(2) }),
+        )
+        .await;
+    assert_eq!(draft["comments"][0]["draft"], true);
+    // Nobody else sees it, nor can answer it.
+    let others = scene.ok("sre", "GET", &threads, &Value::Null).await;
+    assert_eq!(others["threads"].as_array().unwrap().len(), 0, "{others}");
+    let reply = format!("{threads}/{}/comments", draft["id"].as_str().unwrap());
+    assert_eq!(
+        scene.send("sre", "POST", &reply, &json!({ "body": "x" })).await.0,
+        404
+    );
+    assert_eq!(scene.check(&request, "threads").await.unwrap()["state"], "passed");
+    let body = json!({ "verdict": "request_changes", "body": "Not yet, @sre" });
+    scene
+        .ok("second", "POST", &format!("{request}/reviews"), &body)
+        .await;
+    let seen = scene.ok("sre", "GET", &threads, &Value::Null).await;
+    assert_eq!(seen["unresolved"], 2, "{seen}");
+    assert_eq!(scene.check(&request, "threads").await.unwrap()["state"], "failed");
+    assert_eq!(
+        scene.check(&request, "changes_requested").await.unwrap()["state"],
+        "failed"
+    );
+    // Its author cannot set it aside; a maintainer can.
+    let dismiss = format!("{request}/people/second/dismiss");
+    assert_eq!(
+        scene.send("developer", "POST", &dismiss, &Value::Null).await.0,
+        403
+    );
+    let drop_them = json!({ "reviewers": [] });
+    assert_eq!(
+        scene
+            .send("developer", "PUT", &format!("{request}/people"), &drop_them)
+            .await
+            .0,
+        200
+    );
+    assert!(scene.check(&request, "changes_requested").await.is_some());
+    scene.ok("sre", "POST", &dismiss, &Value::Null).await;
+    assert!(scene.check(&request, "changes_requested").await.is_none());
+    // A line put above moves the comment along; a change of its line makes it outdated.
+    scene
+        .git
+        .write("README.md", "zero\none\nTWO\nthree\nfour\nfive\n");
+    scene.commit_as("developer", "Above");
+    let head = scene.push_branch("developer", "a");
+    scene.taken_up(&request, &head).await;
+    let first = |answer: &Value| -> Value {
+        let all = answer["threads"].as_array().unwrap();
+        all.iter().find(|t| !t["position"].is_null()).unwrap().clone()
+    };
+    let place = first(&scene.ok("sre", "GET", &threads, &Value::Null).await)["position"].clone();
+    assert_eq!(
+        (place["start"].as_i64(), place["outdated"].as_bool()),
+        (Some(3), Some(false))
+    );
+    let page = scene.app.page("/demo/p/-/merge-requests/1/changes").await;
+    page.shows("td.note", "kept back");
+    scene
+        .git
+        .write("README.md", "zero\none\ntwo\nthree\nfour\nfive\n");
+    scene.commit_as("developer", "Back");
+    let head = scene.push_branch("developer", "a");
+    scene.taken_up(&request, &head).await;
+    let place = first(&scene.ok("sre", "GET", &threads, &Value::Null).await)["position"].clone();
+    assert_eq!(place["outdated"], true);
+    // Others' words are theirs.
+    let comment = format!(
+        "{request}/comments/{}",
+        draft["comments"][0]["id"].as_str().unwrap()
+    );
+    assert_eq!(
+        scene
+            .send("sre", "PATCH", &comment, &json!({ "body": "x" }))
+            .await
+            .0,
+        403
+    );
+    assert_eq!(scene.send("sre", "DELETE", &comment, &Value::Null).await.0, 403);
+    scene
+        .ok("second", "PATCH", &comment, &json!({ "body": "changed" }))
+        .await;
+    scene.ok("second", "DELETE", &comment, &Value::Null).await;
+    let left = scene.ok("sre", "GET", &threads, &Value::Null).await;
+    assert_eq!(first(&left)["comments"][0]["body"], "", "{left}");
+    // Nothing that was written is in the ledger.
+    let facts = scene.app.cli().ok(&["ledger", "list", "--json"]);
+    assert!(
+        !facts.contains("kept back") && !facts.contains("Not yet"),
+        "a comment is in the ledger"
+    );
+    let cli = scene.app.cli_as(&scene.tokens["sre"]);
+    assert_eq!(
+        cli.refused(&["mr", "threads", "1", "--open", "--project", PROJECT])
+            .0,
+        3
+    );
+}
+
+#[tokio::test]
+async fn suggestions_become_a_commit_unless_their_lines_have_changed() {
+    let scene = Scene::with(&[]).await;
+    scene.push(
+        "developer",
+        "a",
+        &[("README.md", "one\nTWO\nthree\nFOUR\nfive\n")],
+    );
+    let request = scene.open("a").await;
+    let suggest = |line: u32, text: &str| {
+        json!({ "body": format!("Better:\n\n```suggestion\n{text}\n```\n"),
+            "position": { "path": "README.md", "start": line, "end": line } })
+    };
+    let mut ids = Vec::new();
+    for (line, text) in [(2, "two, too"), (4, "four"), (4, "vier")] {
+        let made = scene
+            .ok(
+                "second",
+                "POST",
+                &format!("{request}/threads"),
+                &suggest(line, text),
+            )
+            .await;
+        assert_eq!(made["comments"][0]["suggestions"][0]["start"], line, "{made}");
+        ids.push(made["comments"][0]["id"].as_str().unwrap().to_owned());
+    }
+    let apply = format!("{request}/suggestions");
+    let of = |some: &[&String]| json!({ "suggestions": some.iter().map(|id| json!({ "comment": id })).collect::<Vec<_>>() });
+    // Whoever may not push, and programs, apply nothing; two for one line are refused.
+    assert_eq!(scene.send("reader", "POST", &apply, &of(&[&ids[0]])).await.0, 403);
+    let told = scene.refused("developer", &apply, &of(&[&ids[1], &ids[2]])).await;
+    assert_eq!(told, "suggestions_overlap");
+    let done = scene
+        .ok("developer", "POST", &apply, &of(&[&ids[0], &ids[1]]))
+        .await;
+    let commit = done["commit"].as_str().unwrap().to_owned();
+    scene.taken_up(&request, &commit).await;
+    drop(
+        scene
+            .git
+            .ok(&["fetch", "-q", &scene.app.remote(PROJECT, scene.app.token()), "a"]),
+    );
+    let text = scene.git.ok(&["show", "FETCH_HEAD:README.md"]);
+    assert_eq!(text, "one\ntwo, too\nthree\nfour\nfive\n");
+    let message = scene
+        .git
+        .ok(&["log", "-1", "--format=%an <%ae>%n%B", "FETCH_HEAD"]);
+    assert!(
+        message.starts_with("developer <developer@example.org>"),
+        "{message}"
+    );
+    assert!(
+        message.contains("Co-authored-by: second <second@example.org>"),
+        "{message}"
+    );
+    let told = scene.refused("developer", &apply, &of(&[&ids[0]])).await;
+    assert_eq!(told, "applied_already");
+    let told = scene.refused("developer", &apply, &of(&[&ids[2]])).await;
+    assert_eq!(told, "suggestion_outdated");
+    // Who suggested took no part in the writing: they may approve.
+    assert_eq!(scene.approve("second", &request).await.0, 200);
+}
+
+#[tokio::test]
+async fn findings_stand_on_their_lines_once_and_go_by_themselves() {
+    let scene = Scene::with(&[]).await;
+    let head = scene.push("developer", "a", &[("src/a.rs", "fn a() {}\nfn b() {}\n")]);
+    let request = scene.open("a").await;
+    let bot = scene.app.cli().json(&[
+        "token",
+        "create",
+        "bot",
+        "--project",
+        PROJECT,
+        "--role",
+        "developer",
+        "--scope",
+        "api",
+    ]);
+    let bot = bot["secret"].as_str().unwrap().to_owned();
+    let post = async |token: &str, sha: &str, report: &str| {
+        let answer = scene
+            .app
+            .anonymous("POST", &format!("{PATH}/commits/{sha}/findings?tool=lint"))
+            .bearer_auth(token)
+            .body(report.to_owned())
+            .send()
+            .await
+            .unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let line = |line: u32, text: &str| {
+        format!(
+            "{{\"message\":\"{text}\",\"severity\":\"ERROR\",\"location\":{{\"path\":\"src/a.rs\",\"range\":{{\"start\":{{\"line\":{line}}}}}}}}}\n"
+        )
+    };
+    let hostile = "<script>alert(1)</script>";
+    let report = line(2, hostile) + &line(1, "unused");
+    assert_eq!(post(&scene.tokens["reader"], &head, &report).await.0, 403);
+    assert_eq!(post(&bot, &"0".repeat(40), &report).await.0, 404);
+    assert_eq!(post(&bot, &head, "nonsense").await.0, 422);
+    assert_eq!(post(&bot, &head, &report).await.0, 201);
+    assert_eq!(post(&bot, &head, &report).await.0, 201, "the same again");
+    let found = scene
+        .ok("reader", "GET", &format!("{request}/findings"), &Value::Null)
+        .await;
+    let all = found["findings"].as_array().unwrap();
+    assert_eq!(all.len(), 2, "{found}");
+    assert!(
+        all.iter()
+            .all(|one| one["on_changed_line"] == true && one["resolved"] == false)
+    );
+    let page = scene.app.page("/demo/p/-/merge-requests/1/changes").await;
+    page.shows(".review-finding", hostile);
+    assert!(page.attributes("td.note script", "src").is_empty() && page.texts("td.note script").is_empty());
+    // A line above: the next run finds one of them again, further down, and the other no more.
+    scene.git.write("src/a.rs", "// new\nfn a() {}\nfn b() {}\n");
+    scene.commit_as("developer", "Above");
+    let next = scene.push_branch("developer", "a");
+    scene.taken_up(&request, &next).await;
+    let found = scene
+        .ok("reader", "GET", &format!("{request}/findings"), &Value::Null)
+        .await;
+    assert_eq!(
+        found["findings"][0]["start"], 2,
+        "before the next run lines are followed: {found}"
+    );
+    assert_eq!(post(&bot, &next, &line(3, hostile)).await.0, 201);
+    let found = scene
+        .ok("reader", "GET", &format!("{request}/findings"), &Value::Null)
+        .await;
+    let all: Vec<_> = found["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["start"].as_i64().unwrap(), one["resolved"].as_bool().unwrap()))
+        .collect();
+    assert_eq!(all, [(3, false), (2, true)], "{found}");
+}
+
+#[tokio::test]
+async fn hostile_texts_run_nowhere_and_forms_work_without_script() {
+    let scene = Scene::with(&[]).await;
+    let name = "<img src=x onerror=alert(1)>.md";
+    scene.push(
+        "developer",
+        "a",
+        &[("README.md", "one\n<script>alert(1)</script>\n"), (name, "x\n")],
+    );
+    let request = scene.open("a").await;
+    // The way of a person without script: the line's link, the form, the review.
+    let changes = scene.app.page("/demo/p/-/merge-requests/1/changes").await;
+    let links = changes.attributes("td.no a", "href");
+    let link = links
+        .iter()
+        .find(|href| href.contains("README.md") && href.contains("line=2"))
+        .unwrap();
+    let form = scene.app.page(link).await;
+    assert_eq!(form.status, 200);
+    form.shows("td", "<script>alert(1)</script>");
+    let odd = links.iter().find(|href| href.contains("onerror")).unwrap();
+    assert_eq!(scene.app.page(odd).await.status, 200);
+    for hostile in [
+        "<script>alert(1)</script> @reader !1 #1",
+        "[x](javascript:alert(1))",
+        "```suggestion\n<script>alert(1)</script>\n```",
+        "<a href=\"javascript:alert(1)\" onclick=alert(1)>x</a><iframe src=/></iframe>",
+    ] {
+        let answer = scene
+            .app
+            .anonymous("POST", "/demo/p/-/merge-requests/1/comment")
+            .bearer_auth(&scene.tokens["second"])
+            .form(&[
+                ("path", "README.md"),
+                ("side", "new"),
+                ("line", "2"),
+                ("body", hostile),
+                ("draft", "yes"),
+            ])
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 303, "{hostile}");
+        let to = answer.headers()["location"].to_str().unwrap();
+        assert!(
+            to.starts_with("/demo/p/-/merge-requests/1/changes#thread-"),
+            "{to}"
+        );
+    }
+    let sent = scene
+        .app
+        .anonymous("POST", "/demo/p/-/merge-requests/1/review")
+        .bearer_auth(&scene.tokens["second"])
+        .form(&[
+            ("verdict", "comment"),
+            ("body", "<svg onload=alert(1)>"),
+            ("sha", ""),
+        ])
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(sent.status(), 303);
+    for path in ["/demo/p/-/merge-requests/1", "/demo/p/-/merge-requests/1/changes"] {
+        let page = scene.app.page(path).await;
+        assert_eq!(page.status, 200, "{path}");
+        page.shows(".review-thread", "second");
+        for selector in [
+            "main script",
+            "main iframe",
+            "main svg[onload]",
+            "main [onerror]",
+            "main [onclick]",
+            "main a[href^='javascript']",
+        ] {
+            assert!(page.texts(selector).is_empty(), "{path}: {selector}");
+        }
+    }
+    // A stale form is refused rather than put on other lines.
+    let told = scene
+        .refused(
+            "second",
+            &format!("{request}/threads"),
+            &json!({ "body": "x", "position": { "path": "README.md", "start": 1, "end": 1, "head": "0".repeat(40) } }),
+        )
+        .await;
+    assert_eq!(told, "stale_head");
+}
+
+#[tokio::test]
+async fn the_same_rules_hold_on_postgresql() {
+    let scene = Scene::on(TestApp::start_on_postgres(BIN), &[("CODEOWNERS", OWNERS)]).await;
+    scene
+        .settings(&json!({ "approvals": 1, "resolve_threads": true }))
+        .await;
+    scene.push("developer", "a", &[("auth/x.rs", "one\n")]);
+    let request = scene.open("a").await;
+    let body = json!({ "body": "hm\u{0}", "position": { "path": "auth/x.rs", "start": 1, "end": 1 } });
+    let made = scene
+        .ok("second", "POST", &format!("{request}/threads"), &body)
+        .await;
+    let thread = format!("{request}/threads/{}", made["id"].as_str().unwrap());
+    assert_eq!(scene.check(&request, "threads").await.unwrap()["state"], "failed");
+    scene
+        .ok("developer", "PUT", &thread, &json!({ "resolved": true }))
+        .await;
+    assert_eq!(scene.approve("second", &request).await.0, 200);
+    assert!(!scene.approved(&request).await);
+    assert_eq!(scene.approve("security", &request).await.0, 200);
+    assert!(scene.approved(&request).await);
+    let people = json!({ "reviewers": ["sre"], "assignees": ["developer"] });
+    let answer = scene
+        .ok("developer", "PUT", &format!("{request}/people"), &people)
+        .await;
+    assert_eq!(answer["assignees"], json!(["developer"]), "{answer}");
+    let cli = scene.app.cli_as(&scene.tokens["sre"]);
+    drop(cli.ok(&["mr", "review", "1", "--approve", "--project", PROJECT]));
+    drop(cli.ok(&["mr", "approvals", "1", "--project", PROJECT]));
+    assert_eq!(scene.app.page("/demo/p/-/settings/reviews").await.status, 200);
+}
