@@ -328,6 +328,23 @@ async fn whoever_wrote_or_pushed_a_part_does_not_approve_it() {
         code(&scene.approve("second", &request).await),
         (403, "own_commits")
     );
+    // Whoever pushed before the request was opened is known too, once the push's fact is heard.
+    let mut told = Value::Null;
+    for _ in 0..400 {
+        let seen = scene
+            .ok("security", "GET", &format!("{request}/approvals"), &Value::Null)
+            .await;
+        told = seen["you_may_not"].clone();
+        if told.is_string() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    assert!(
+        told.as_str()
+            .is_some_and(|told| told.contains("a part of it is yours")),
+        "{told}"
+    );
     scene.git.write("d.txt", "d\n");
     scene.commit_as("nobody", "By a stranger again");
     let head = scene.push_branch("security", "a");
