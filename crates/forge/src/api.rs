@@ -1,7 +1,6 @@
 //! All routes of this crate.
 
-use crate::{Forge, code, fork, git, merge_request, project, queue};
-use crate::{Forge, code, git, merge_request, project, review};
+use crate::{Forge, code, fork, git, merge_request, project, queue, review};
 use bascule_web::Routes;
 
 pub(crate) fn routes() -> Routes<Forge> {

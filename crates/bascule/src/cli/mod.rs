@@ -109,9 +109,6 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
     /// Merge requests and the merge queue
     #[command(subcommand)]
     Mr(mr::Mr),
-    /// Merge requests
-    #[command(subcommand)]
-    Mr(review::Verbs),
     /// Pipelines
     #[command(subcommand)]
     Pipeline(ci::Pipeline),

@@ -72,6 +72,9 @@ impl Place {
 /// `bascule mr …`
 #[derive(Debug, Subcommand)]
 pub enum Mr {
+    /// Reviews
+    #[command(flatten)]
+    Review(super::review::Verbs),
     /// Open a merge request
     #[command(after_help = "Examples:
   git push origin HEAD:my-change && bascule mr create --title \"Round times\"
@@ -193,6 +196,7 @@ Exit code 3 when a check holds it; the checks are named.")]
 impl Mr {
     pub async fn run(self, context: &Context) -> Result<u8> {
         match self {
+            Self::Review(verb) => return verb.run(context).await,
             Self::Create {
                 place,
                 source,

@@ -279,6 +279,58 @@ async fn one_approval_by_someone_else_is_needed_and_enough() {
 }
 
 #[tokio::test]
+async fn nobody_merges_around_a_review() {
+    let scene = Scene::with(&[]).await;
+    scene.settings(&json!({ "approvals": 1 })).await;
+    let old = scene.push("developer", "a", &[("a.txt", "a\n")]);
+    let request = scene.open("a").await;
+    let merge = format!("{request}/merge");
+    // By API, as a maintainer, as the administrator, and by page.
+    for who in ["sre", "admin"] {
+        let (status, told) = scene.send(who, "POST", &merge, &json!({ "sha": old })).await;
+        assert!((400..500).contains(&status), "{who}: {status} {told}");
+        assert!(told.to_string().contains("Approval"), "{who}: {told}");
+    }
+    let page = scene
+        .app
+        .request("POST", "/demo/p/-/merge-requests/1/merge")
+        .form(&[("sha", old.as_str()), ("strategy", "merge")])
+        .send()
+        .await
+        .unwrap();
+    assert!(page.status().is_client_error(), "{}", page.status());
+    // By a direct push of a developer.
+    let remote = scene.app.remote(PROJECT, &scene.tokens["developer"]);
+    let told = scene.git.refused(&["push", "-q", &remote, "a:main"]);
+    assert!(told.contains("protected"), "{told}");
+    // Approved, then pushed to: neither the new head nor the old one is merged.
+    assert_eq!(scene.approve("second", &request).await.0, 200);
+    scene.git.write("a.txt", "other\n");
+    scene.commit_as("developer", "Other");
+    let new = scene.push_branch("developer", "a");
+    scene.taken_up(&request, &new).await;
+    for sha in [&new, &old] {
+        let (status, told) = scene.send("sre", "POST", &merge, &json!({ "sha": sha })).await;
+        assert!((400..500).contains(&status), "{sha}: {status} {told}");
+    }
+    assert_eq!(scene.approve("second", &request).await.0, 200);
+    let (status, told) = scene.send("sre", "POST", &merge, &json!({ "sha": old })).await;
+    assert!(
+        (400..500).contains(&status),
+        "a stale head was merged: {status} {told}"
+    );
+    scene.ok("sre", "POST", &merge, &json!({ "sha": new })).await;
+    drop(scene.git.ok(&[
+        "fetch",
+        "-q",
+        &scene.app.remote(PROJECT, scene.app.token()),
+        "main",
+    ]));
+    let message = scene.git.ok(&["log", "-1", "--format=%B", "FETCH_HEAD"]);
+    assert!(message.contains("Approved-by: second"), "{message}");
+}
+
+#[tokio::test]
 async fn a_token_that_only_reads_approves_nothing() {
     let scene = Scene::with(&[]).await;
     let created = scene.app.cli().json(&["user", "create", "auditor"]);

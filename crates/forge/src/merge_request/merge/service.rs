@@ -535,9 +535,15 @@ impl Forge {
     }
 
     /// Who approved a request as it stands. The room of reviews answers.
-    #[allow(clippy::unused_async, reason = "the room of reviews asks its tables here")]
-    pub(crate) async fn approvers(&self, _request: &MergeRequest) -> Result<Vec<Approver>> {
-        Ok(Vec::new())
+    pub(crate) async fn approvers(&self, request: &MergeRequest) -> Result<Vec<Approver>> {
+        let Some(project) = self.project_by_id(request.project_id).await? else {
+            return Ok(Vec::new());
+        };
+        let found = self.approvers_of(&project, request).await?;
+        Ok(found
+            .into_iter()
+            .map(|(user, name)| Approver { user, name })
+            .collect())
     }
 
     /// The condition that the two branches go together.
