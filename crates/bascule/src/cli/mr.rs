@@ -72,6 +72,7 @@ impl Place {
 /// `bascule mr …`
 #[derive(Debug, Subcommand)]
 pub enum Mr {
+    /// Reviews
     #[command(flatten)]
     Review(super::review::Verbs),
     /// Open a merge request

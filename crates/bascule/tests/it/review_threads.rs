@@ -275,7 +275,7 @@ async fn hostile_texts_run_nowhere_and_forms_work_without_script() {
     let links = changes.attributes("td.no a", "href");
     let link = links
         .iter()
-        .find(|href| href.contains("README.md") && href.contains("line=2"))
+        .find(|href| href.contains("README.md") && href.contains("side=new&line=2"))
         .unwrap();
     let form = scene.app.page(link).await;
     assert_eq!(form.status, 200);

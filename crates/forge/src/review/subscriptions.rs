@@ -3,10 +3,11 @@
 use super::approval;
 use crate::{Forge, merge_request::MergeRequest};
 use async_trait::async_trait;
-use bascule_core::{Actor, MergeRequestId, Result};
+use bascule_core::{Actor, ActorKind, MergeRequestId, Result};
 use bascule_ledger::{
     BoxError, Entry, Fact as _, Subscriber, decode,
     facts::{
+        forge::BranchUpdated,
         merge_request::{MergeRequestOpened, MergeRequestUpdated},
         review::ApprovalsReset,
     },
@@ -22,10 +23,17 @@ impl Subscriber for Versions {
     }
 
     fn kinds(&self) -> Vec<&'static str> {
-        vec![MergeRequestOpened::KIND, MergeRequestUpdated::KIND]
+        vec![
+            BranchUpdated::KIND,
+            MergeRequestOpened::KIND,
+            MergeRequestUpdated::KIND,
+        ]
     }
 
     async fn handle(&self, entry: &Entry) -> Result<(), BoxError> {
+        if entry.kind == BranchUpdated::KIND {
+            return self.pushed(entry).await;
+        }
         let id: MergeRequestId = if entry.kind == MergeRequestOpened::KIND {
             decode::<MergeRequestOpened>(entry)?.merge_request
         } else {
@@ -40,6 +48,23 @@ impl Subscriber for Versions {
         self.0.note_writers(&request).await?;
         self.0.tell_stale(&request).await?;
         Ok(())
+    }
+}
+
+impl Versions {
+    /// Remembers who pushed. A commit may name anybody as its author; a push is done by an account.
+    async fn pushed(&self, entry: &Entry) -> Result<(), BoxError> {
+        let fact: BranchUpdated = decode(entry)?;
+        let person = matches!(entry.actor.kind, ActorKind::User | ActorKind::Token);
+        let Some(sha) = fact.after.filter(|_| person) else {
+            return Ok(());
+        };
+        let Some(known) = self.0.people()?.by_name(&entry.actor.name).await? else {
+            return Ok(());
+        };
+        let tx = self.0.db().begin().await?;
+        approval::store::add_push(&tx, fact.project, &sha, known.id).await?;
+        Ok(tx.commit().await?)
     }
 }
 

@@ -542,7 +542,7 @@ impl Forge {
     pub(crate) async fn approved_by(&self, request: &MergeRequest) -> Result<Vec<Approver>> {
         let project = self.project_by_id(request.project_id).await?;
         let project = project.ok_or_else(|| Problem::not_found("project"))?;
-        let approvers = self.approvers(&project, request).await?.into_iter();
+        let approvers = self.approvers_of(&project, request).await?.into_iter();
         Ok(approvers.map(|(user, name)| Approver { user, name }).collect())
     }
 

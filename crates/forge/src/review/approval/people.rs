@@ -187,6 +187,14 @@ impl Forge {
         request: &MergeRequest,
     ) -> Result<Vec<wire::SuggestedReviewer>> {
         let weighed = self.weigh_approvals(project, request).await?;
+        self.suggest_from(&weighed).await
+    }
+
+    /// The same, where approvals were weighed already.
+    pub(crate) async fn suggest_from(
+        &self,
+        weighed: &super::Weighed,
+    ) -> Result<Vec<wire::SuggestedReviewer>> {
         let asked: BTreeSet<UserId> = weighed
             .involved
             .iter()

@@ -103,7 +103,7 @@ impl Forge {
     ///
     /// # Errors
     /// Database or repository cannot be read.
-    pub async fn approvers(
+    pub async fn approvers_of(
         &self,
         project: &ProjectInfo,
         request: &MergeRequest,

@@ -2,7 +2,7 @@
 
 use super::{Given, Involved, Settings, Team};
 use bascule_core::{MergeRequestId, ProjectId, Timestamp, UserId};
-use bascule_store::{Query, Result, Tx, Value, args, row};
+use bascule_store::{Query, Result, ToSql as _, Tx, Value, args, row};
 use std::collections::HashMap;
 
 /// Tables of approvals.
@@ -48,6 +48,12 @@ pub(crate) const TABLES: &str = "
         merge_request_id TEXT NOT NULL,
         user_id TEXT NOT NULL,
         PRIMARY KEY (merge_request_id, user_id)
+    );
+    CREATE TABLE review_push (
+        project_id TEXT NOT NULL,
+        sha TEXT NOT NULL,
+        user_id TEXT NOT NULL,
+        PRIMARY KEY (project_id, sha, user_id)
     );
 ";
 
@@ -235,6 +241,33 @@ pub(crate) async fn add_writer(tx: &Tx, request: MergeRequestId, user: UserId) -
     .map(drop)
 }
 
+/// Notes who pushed a branch to a commit.
+pub(crate) async fn add_push(tx: &Tx, project: ProjectId, sha: &str, user: UserId) -> Result<()> {
+    tx.run(
+        "INSERT INTO review_push (project_id, sha, user_id) VALUES ($1, $2, $3)
+         ON CONFLICT (project_id, sha, user_id) DO NOTHING",
+        args![project, sha, user],
+    )
+    .await
+    .map(drop)
+}
+
+/// Who pushed some branch to one of these commits.
+pub(crate) async fn pushers(on: &impl Query, project: ProjectId, shas: &[String]) -> Result<Vec<UserId>> {
+    if shas.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut values = vec![project.to_sql()];
+    values.extend(shas.iter().map(bascule_store::ToSql::to_sql));
+    let marks: Vec<String> = (2..=values.len()).map(|n| format!("${n}")).collect();
+    let sql = format!(
+        "SELECT DISTINCT user_id FROM review_push WHERE project_id = $1 AND sha IN ({})",
+        marks.join(", ")
+    );
+    let rows: Vec<Writer> = on.all(&sql, values).await?;
+    Ok(rows.into_iter().map(|row| row.user_id).collect())
+}
+
 /// Everything of a project that goes; while its requests are still there.
 pub(crate) async fn delete_project(tx: &Tx, project: ProjectId) -> Result<()> {
     for table in ["review_approval", "review_person", "review_writer"] {
@@ -243,7 +276,7 @@ pub(crate) async fn delete_project(tx: &Tx, project: ProjectId) -> Result<()> {
         );
         tx.run(&sql, args![project]).await?;
     }
-    for table in ["review_setting", "review_team"] {
+    for table in ["review_setting", "review_team", "review_push"] {
         tx.run(
             &format!("DELETE FROM {table} WHERE project_id = $1"),
             args![project],

@@ -27,23 +27,24 @@ impl Forge {
     /// The same of the present version's commits and of all who pushed.
     pub(crate) async fn present_writers(&self, request: &MergeRequest) -> Result<BTreeSet<UserId>> {
         let (base, head) = (request.base.clone(), request.head.clone());
-        let addresses = self
+        let (addresses, commits) = self
             .repositories()
             .read(request.project_id, move |repo| {
                 let id = |sha: &str| crate::code::read::object_id(sha).filter(|id| repo.has_object(*id));
                 let Some(head) = id(&head) else {
-                    return Ok(BTreeSet::new());
+                    return Ok((BTreeSet::new(), Vec::new()));
                 };
                 let hidden = id(&base);
-                let mut addresses = BTreeSet::new();
+                let (mut addresses, mut commits) = (BTreeSet::new(), Vec::new());
                 let walk = repo.rev_walk([head]).with_hidden(hidden);
                 for info in walk.all()?.take(COMMITS) {
                     let commit = repo.find_commit(info.map_err(crate::code::ReadError::git)?.id)?;
+                    commits.push(commit.id.to_string());
                     for address in [commit.author()?.email, commit.committer()?.email] {
                         addresses.insert(String::from_utf8_lossy(address).trim().to_lowercase());
                     }
                 }
-                Ok(addresses)
+                Ok((addresses, commits))
             })
             .await?;
         let addresses: Vec<String> = addresses.into_iter().filter(|a| !a.is_empty()).collect();
@@ -51,6 +52,11 @@ impl Forge {
         for some in addresses.chunks(200) {
             let known = self.people()?.by_emails(some).await?;
             writers.extend(known.into_iter().map(|(_, known)| known.id));
+        }
+        // Whoever pushed one of these commits before the request was opened has no version of it.
+        for some in commits.chunks(200) {
+            let pushers = super::store::pushers(self.db(), request.source_project_id, some).await?;
+            writers.extend(pushers);
         }
         let mut pushers: BTreeSet<String> = BTreeSet::new();
         for version in requests::versions(self.db(), request.id, VERSIONS).await? {

@@ -120,7 +120,7 @@ impl Forge {
         });
         let may_edit = open && crate::merge_request::may_edit(caller, scope, request).is_ok();
         let suggested = if may_edit {
-            self.suggest_reviewers(project, request).await?
+            self.suggest_from(&weighed).await?
         } else {
             Vec::new()
         };
