@@ -95,8 +95,9 @@ impl bascule_forge::ports::Sight for Sight {
             return Err(Problem::not_found("group"));
         }
         let new = bascule_wire::identity::NewGroup {
-            name: bascule_core::Name::new(name)
-                .map_err(|error| Problem::from(error).next("Name another group: `--group` on the command line."))?,
+            name: bascule_core::Name::new(name).map_err(|error| {
+                Problem::from(error).next("Name another group: `--group` on the command line.")
+            })?,
             description: format!("Forks of {name}"),
             visibility: bascule_core::Visibility::Private,
         };
