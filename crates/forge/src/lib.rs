@@ -24,6 +24,7 @@ mod review;
 pub mod ssh;
 mod storage;
 mod upkeep;
+mod workflow;
 
 pub use code::{FileToCommit, Resolved, Signature};
 pub use config::{Config, OpenError};

@@ -29,8 +29,8 @@ publish:
   release: { tag_name: $CI_COMMIT_TAG, description: \"An agent\" }
 ";
 
-/// What a version does when it is called as an agent, `SERVER` being the hub's address.
-const GOOD: &str = "BASCULE_SERVER=SERVER exec BIN \"$@\"";
+/// What a version does when it is called as an agent, `@HUB@` being the hub's address.
+const GOOD: &str = "BASCULE_SERVER=@HUB@ exec BIN \"$@\"";
 const DEAF: &str = "BASCULE_SERVER=http://127.0.0.1:9 exec BIN \"$@\"";
 const HANGS: &str = "exec sleep 1000";
 const ENDS: &str = "exit 3";
@@ -102,9 +102,9 @@ impl Site {
     /// Releases a version of the agent that does `run`, and `check` when it is tried.
     fn release(&self, version: &str, run: &str, check: &str) {
         let program = format!(
-            "#!/bin/sh\n# {version}\ncase \"$*\" in\n*--version*) exec BIN \"$@\" ;;\n*check*) {check}\nBASCULE_SERVER=SERVER exec BIN \"$@\" ;;\nesac\n{run}\n"
+            "#!/bin/sh\n# {version}\ncase \"$*\" in\n*--version*) exec BIN \"$@\" ;;\n*check*) {check}\nBASCULE_SERVER=@HUB@ exec BIN \"$@\" ;;\nesac\n{run}\n"
         );
-        let program = program.replace("BIN", BIN).replace("SERVER", self.app.url());
+        let program = program.replace("BIN", BIN).replace("@HUB@", self.app.url());
         self.git.write("bascule", &program);
         self.git.write(".gitlab-ci.yml", CI);
         self.git.write(
