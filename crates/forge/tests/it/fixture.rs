@@ -7,7 +7,7 @@ use bascule_core::{
 };
 use bascule_forge::{
     Config, Forge, ProjectInfo, Visible,
-    ports::{Person, Sight},
+    ports::{Known, People, Person, Sight, Team},
 };
 use bascule_ledger::{Entry, Fact, Filter, Hub, InstanceKey, Ledger, Page};
 use bascule_store::{Db, DbOptions};
@@ -84,6 +84,59 @@ impl Sight for Everything {
     }
 }
 
+#[async_trait]
+impl People for Everything {
+    async fn by_name(&self, username: &str) -> Result<Option<Known>, Problem> {
+        Ok(known().into_iter().find(|known| known.username == username))
+    }
+
+    async fn by_emails(&self, addresses: &[String]) -> Result<Vec<(String, Known)>, Problem> {
+        let all = known().into_iter();
+        Ok(all
+            .map(|known| (format!("{}@example.org", known.username), known))
+            .filter(|(address, _)| addresses.contains(address))
+            .collect())
+    }
+
+    async fn role(&self, user: UserId, _: &ProjectInfo) -> Result<Option<Role>, Problem> {
+        let found = known().into_iter().find(|known| known.id == user);
+        Ok(found.and_then(|known| role_of(&known.username)))
+    }
+
+    async fn members(&self, _: &ProjectInfo) -> Result<Vec<(Known, Role)>, Problem> {
+        let all = known().into_iter();
+        Ok(all
+            .filter_map(|known| role_of(&known.username).map(|role| (known, role)))
+            .collect())
+    }
+
+    async fn team(&self, _: GroupId) -> Result<Option<Team>, Problem> {
+        Ok(None)
+    }
+
+    async fn team_named(&self, _: &str) -> Result<Option<Team>, Problem> {
+        Ok(None)
+    }
+
+    async fn signature(&self, user: UserId) -> Result<Option<bascule_forge::Signature>, Problem> {
+        let found = known().into_iter().find(|known| known.id == user);
+        Ok(found.map(|known| bascule_forge::Signature {
+            email: format!("{}@example.org", known.username),
+            name: known.username,
+        }))
+    }
+}
+
+fn known() -> Vec<Known> {
+    let people = PEOPLE.lock().unwrap();
+    let all = people.iter();
+    all.map(|(name, id)| Known {
+        id: *id,
+        username: name.clone(),
+    })
+    .collect()
+}
+
 static HOMES: Mutex<BTreeMap<String, GroupId>> = Mutex::new(BTreeMap::new());
 static PEOPLE: Mutex<BTreeMap<String, UserId>> = Mutex::new(BTreeMap::new());
 
@@ -95,7 +148,11 @@ pub fn account(name: &str) -> UserId {
 
 /// People are named by their role, with a number behind where there are several: `developer`, `developer-2`.
 fn role(caller: &Caller) -> Option<Role> {
-    caller.actor.name.split('-').next()?.parse().ok()
+    role_of(&caller.actor.name)
+}
+
+fn role_of(name: &str) -> Option<Role> {
+    name.split('-').next()?.parse().ok()
 }
 
 #[async_trait]
@@ -193,6 +250,7 @@ impl Server {
         let forge = Forge::open(db.clone(), ledger.clone(), config, Arc::new(Everything))
             .await
             .unwrap();
+        forge.set_people(Arc::new(Everything));
         let gate = Arc::new(ByRole {
             forge: forge.clone(),
             group: GroupId::new(),
