@@ -81,7 +81,7 @@ async fn projects_live_and_die_over_the_api_with_their_facts() {
     assert_eq!((status, changed["path"].as_str()), (200, Some("acme/shop")));
     assert_eq!(
         server.json("GET", "reporter", "/projects/acme/web", None).await.0,
-        404
+        307
     );
     assert_eq!(server.facts::<ProjectCreated>().await.len(), 1);
     assert_eq!(server.facts::<ProjectChanged>().await.len(), 2);

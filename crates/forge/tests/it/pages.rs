@@ -270,7 +270,7 @@ async fn projects_are_found_made_and_changed_on_pages() {
     .await
     .unwrap();
     assert_eq!(saved.headers()["location"], "/acme/delta/-/settings");
-    assert_eq!(server.get("owner", "/acme/gamma").await.status(), 404);
+    assert_eq!(server.get("owner", "/acme/gamma").await.status(), 307);
     post("/acme/delta/-/settings/protect", "pattern=release%2F*")
         .await
         .unwrap();
