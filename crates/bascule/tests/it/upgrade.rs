@@ -175,7 +175,11 @@ impl Site {
             open["number"].as_i64()
         })
         .await;
-        drop(self.app.cli().ok(&["incident", "resolve", AGENT, &open.to_string()]));
+        drop(
+            self.app
+                .cli()
+                .ok(&["incident", "resolve", AGENT, &open.to_string()]),
+        );
         why
     }
 
