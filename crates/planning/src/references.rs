@@ -3,7 +3,7 @@
 //! What closes an issue follows GitLab: a form of *close*, *fix*, *resolve* or *implement*, then one or more
 //! references, as in `Fixes #3, #4 and health/clinic#5`.
 
-use bascule_web::{Markup, url_path};
+use bascule_web::{Markup, markdown, url_path};
 use std::collections::BTreeSet;
 
 /// An issue, as someone wrote it.
@@ -187,43 +187,7 @@ fn issues_in(text: &str) -> Vec<(usize, usize, Reference)> {
 /// link already are left alone.
 #[must_use]
 pub fn link(html: &Markup, project: &str) -> Markup {
-    let mut out = String::with_capacity(html.as_str().len() + 64);
-    let mut rest = html.as_str();
-    let mut inside = 0_usize;
-    while !rest.is_empty() {
-        let (text, after) = rest.split_at(rest.find('<').unwrap_or(rest.len()));
-        if inside == 0 {
-            link_text(text, project, &mut out);
-        } else {
-            out.push_str(text);
-        }
-        let (tag, after) = after.split_at(tag_end(after));
-        let name: String = tag
-            .trim_start_matches(['<', '/'])
-            .chars()
-            .take_while(char::is_ascii_alphanumeric)
-            .collect();
-        if matches!(name.as_str(), "a" | "code" | "pre") {
-            if tag.starts_with("</") {
-                inside = inside.saturating_sub(1);
-            } else {
-                inside += 1;
-            }
-        }
-        out.push_str(tag);
-        rest = after;
-    }
-    Markup::trusted(out)
-}
-
-/// Where a tag ends; within quotes `>` ends none.
-fn tag_end(html: &str) -> usize {
-    let mut quoted = false;
-    let end = html.find(|c: char| {
-        quoted ^= c == '"';
-        c == '>' && !quoted
-    });
-    end.map_or(html.len(), |at| at + 1)
+    markdown::in_text(html, |out, text| link_text(text, project, out))
 }
 
 fn link_text(text: &str, project: &str, out: &mut String) {
@@ -257,7 +221,6 @@ fn link_text(text: &str, project: &str, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bascule_web::markdown;
     use proptest::prelude::*;
 
     fn here(number: i64) -> Reference {
@@ -336,7 +299,7 @@ mod tests {
                 let mut rest = html;
                 while let Some((text, tag)) = rest.split_once('<') {
                     out.push_str(text);
-                    rest = &tag[tag_end(tag)..];
+                    rest = &tag[markdown::tag_end(tag)..];
                 }
                 out + rest
             };

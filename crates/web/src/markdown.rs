@@ -41,6 +41,50 @@ pub fn render(source: &str, base: Option<&str>) -> Markup {
     Markup::trusted(format!("<div class=\"markdown\">{clean}</div>"))
 }
 
+/// Writes text of rendered, cleaned HTML anew, such as to put links into it: `put` is given each run of text that
+/// stands in no code and in no link. Tags, and all within them, stay as they are.
+#[must_use]
+pub fn in_text(html: &Markup, mut put: impl FnMut(&mut String, &str)) -> Markup {
+    let mut out = String::with_capacity(html.as_str().len() + 64);
+    let mut rest = html.as_str();
+    let mut inside = 0_usize;
+    while !rest.is_empty() {
+        let (text, after) = rest.split_at(rest.find('<').unwrap_or(rest.len()));
+        if inside == 0 {
+            put(&mut out, text);
+        } else {
+            out.push_str(text);
+        }
+        let (tag, after) = after.split_at(tag_end(after));
+        let name: String = tag
+            .trim_start_matches(['<', '/'])
+            .chars()
+            .take_while(char::is_ascii_alphanumeric)
+            .collect();
+        if matches!(name.as_str(), "a" | "code" | "pre") {
+            if tag.starts_with("</") {
+                inside = inside.saturating_sub(1);
+            } else {
+                inside += 1;
+            }
+        }
+        out.push_str(tag);
+        rest = after;
+    }
+    Markup::trusted(out)
+}
+
+/// Where the tag ends that `html` begins with, or has begun with; within quotes `>` ends none.
+#[must_use]
+pub fn tag_end(html: &str) -> usize {
+    let mut quoted = false;
+    let end = html.find(|c: char| {
+        quoted ^= c == '"';
+        c == '>' && !quoted
+    });
+    end.map_or(html.len(), |at| at + 1)
+}
+
 /// Puts a base before relative addresses.
 struct Base(String);
 

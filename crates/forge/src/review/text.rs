@@ -148,43 +148,12 @@ fn token(text: &str) -> Option<(Token<'_>, usize)> {
 /// Shows Markdown of a project, with links to the requests, issues and commits that it names.
 pub(crate) fn show(text: &str, project: &str, branch: &str) -> Markup {
     let base = format!("/{project}/-/blob/{}/", bascule_web::url_path(branch));
-    let html = markdown::render(text, Some(&base));
-    Markup::trusted(linked(html.as_str(), project))
-}
-
-/// Puts links into clean HTML: into text alone, and not within links or code.
-fn linked(html: &str, project: &str) -> String {
-    let mut out = String::with_capacity(html.len() + 64);
-    let mut closed = 0_u32;
-    let mut rest = html;
-    while !rest.is_empty() {
-        let end = rest.find('<').unwrap_or(rest.len());
-        let (text, tagged) = rest.split_at(end);
-        if closed > 0 {
-            out.push_str(text);
-        } else {
-            for token in tokens(text) {
-                write(&mut out, token, project);
-            }
+    // Into text alone, and not within links or code.
+    markdown::in_text(&markdown::render(text, Some(&base)), |out, text| {
+        for token in tokens(text) {
+            write(out, token, project);
         }
-        let end = tagged.find('>').map_or(tagged.len(), |end| end + 1);
-        let (tag, after) = tagged.split_at(end);
-        let name: String = tag
-            .trim_start_matches(['<', '/'])
-            .chars()
-            .take_while(char::is_ascii_alphanumeric)
-            .collect();
-        if matches!(name.as_str(), "a" | "code" | "pre") {
-            if tag.starts_with("</") {
-                closed = closed.saturating_sub(1);
-            } else {
-                closed += 1;
-            }
-        }
-        out.push_str(tag);
-        rest = after;
-    }
-    out
+    })
 }
 
 /// What is put in is made of letters, digits and dashes alone, so that nothing needs to be escaped.
@@ -266,6 +235,15 @@ mod tests {
         );
         assert!(html.contains("@me"), "{html}");
         assert_eq!(html.matches("/-/merge-requests/").count(), 1, "{html}");
+    }
+
+    #[test]
+    fn what_stands_in_a_tag_is_no_text() {
+        let html = show("![a](b \"x > !3 and <b> #4\")", "g/p", "main").to_string();
+        assert!(
+            !html.contains("/-/merge-requests/3") && !html.contains("/-/issues/4"),
+            "{html}"
+        );
     }
 
     #[test]
