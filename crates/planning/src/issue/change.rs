@@ -11,7 +11,7 @@ use crate::{
     milestone, text,
 };
 use bascule_core::{Caller, Problem, ProjectScope, Result, UserId};
-use bascule_ledger::facts::planning::{IssueAssigned, IssueEdited, IssueLabeled, IssueMoved};
+use bascule_ledger::facts::planning::{IssueAssigned, IssueEdited, IssueLabeled};
 use bascule_store::Tx;
 use bascule_wire::planning::IssueChange;
 
@@ -226,16 +226,7 @@ impl Planning {
         let to = settled(from, !had.is_empty(), !has.is_empty());
         if to != from {
             store::set_place(tx, issue.row.id, to).await?;
-            let fact = IssueMoved {
-                project: issue.row.project_id,
-                issue: issue.row.id,
-                number: issue.row.number,
-                from: from.as_str().to_owned(),
-                to: to.as_str().to_owned(),
-                beyond_limit: 0,
-                at: self.now(),
-            };
-            self.ledger.append(tx, &caller.actor, &fact).await?;
+            self.tell_moved(tx, &caller.actor, issue, to, 0).await?;
         }
         Ok(true)
     }

@@ -166,11 +166,23 @@ impl Planning {
         } else {
             store::set_place(tx, issue.row.id, to).await?;
         }
+        self.tell_moved(tx, actor, issue, to, beyond_limit).await
+    }
+
+    /// Tells that an issue went to another column.
+    pub(super) async fn tell_moved(
+        &self,
+        tx: &Tx,
+        actor: &Actor,
+        issue: &Issue,
+        to: Column,
+        beyond_limit: i64,
+    ) -> Result<()> {
         let fact = IssueMoved {
             project: issue.row.project_id,
             issue: issue.row.id,
             number: issue.row.number,
-            from: from.as_str().to_owned(),
+            from: issue.column().as_str().to_owned(),
             to: to.as_str().to_owned(),
             beyond_limit,
             at: self.now(),
