@@ -15,7 +15,7 @@ use bascule_ledger::{
         telemetry::{AlertClosed, AlertOpened},
     },
 };
-use bascule_store::{Db, DbOptions};
+use bascule_store::Db;
 use bascule_web::Gate;
 use bascule_wire::incidents::{IncidentDetails, IncidentPage};
 use http::{Request, StatusCode};
@@ -110,27 +110,10 @@ pub(crate) struct World {
     production: EnvironmentId,
 }
 
-/// A fresh SQLite file; or, with `BASCULE_TEST_POSTGRES` set to the URL of a database to be wiped, that one
-/// (run tests one at a time then).
-async fn open(folder: &std::path::Path) -> Db {
-    let Ok(url) = std::env::var("BASCULE_TEST_POSTGRES") else {
-        return Db::open(&DbOptions::Sqlite(folder.join("test.db")))
-            .await
-            .unwrap();
-    };
-    let db = Db::open(&DbOptions::Postgres(url)).await.unwrap();
-    for statement in ["DROP SCHEMA public CASCADE", "CREATE SCHEMA public"] {
-        let tx = db.begin().await.unwrap();
-        tx.run(statement, vec![]).await.unwrap();
-        tx.commit().await.unwrap();
-    }
-    db
-}
-
 impl World {
     pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let db = open(dir.path()).await;
+        let db = bascule_testkit::scratch_db(dir.path()).await;
         db.migrate(&[bascule_store::MIGRATIONS, bascule_ledger::MIGRATIONS, MIGRATIONS])
             .await
             .unwrap();

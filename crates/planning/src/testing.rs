@@ -20,7 +20,7 @@ use bascule_ledger::{
     Fact, Filter, Hub, InstanceKey, Ledger, Page,
     facts::forge::{BranchUpdated, CommitStamp, ProjectCreated},
 };
-use bascule_store::{Db, DbOptions};
+use bascule_store::Db;
 use bascule_web::Gate;
 use bascule_wire::planning::IssueTemplate;
 use http::{Request, StatusCode};
@@ -255,27 +255,10 @@ struct World {
     code: Arc<Repository>,
 }
 
-/// A fresh SQLite file; or, with `BASCULE_TEST_POSTGRES` set to the URL of a database to be wiped, that one
-/// (run tests one at a time then).
-async fn open(folder: &std::path::Path) -> Db {
-    let Ok(url) = std::env::var("BASCULE_TEST_POSTGRES") else {
-        return Db::open(&DbOptions::Sqlite(folder.join("test.db")))
-            .await
-            .unwrap();
-    };
-    let db = Db::open(&DbOptions::Postgres(url)).await.unwrap();
-    for statement in ["DROP SCHEMA public CASCADE", "CREATE SCHEMA public"] {
-        let tx = db.begin().await.unwrap();
-        tx.run(statement, vec![]).await.unwrap();
-        tx.commit().await.unwrap();
-    }
-    db
-}
-
 impl World {
     async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let db = open(dir.path()).await;
+        let db = bascule_testkit::scratch_db(dir.path()).await;
         db.migrate(&[bascule_store::MIGRATIONS, bascule_ledger::MIGRATIONS, MIGRATIONS])
             .await
             .unwrap();

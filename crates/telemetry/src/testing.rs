@@ -7,7 +7,6 @@ use bascule_core::{
     InstanceId, InstanceRole, Problem, ProjectId, ProjectScope, Result, Role, Timestamp, UserId,
 };
 use bascule_ledger::{InstanceKey, Ledger};
-use bascule_store::{Db, DbOptions};
 use bascule_web::Gate;
 use bascule_wire::edge::{Slice, latency_bucket};
 use std::{sync::Arc, time::Duration};
@@ -41,23 +40,6 @@ pub(crate) struct World {
     version: String,
 }
 
-/// A fresh SQLite file; or, with `BASCULE_TEST_POSTGRES` set to the URL of a database to be wiped, that one
-/// (run tests one at a time then).
-async fn open(folder: &std::path::Path) -> Db {
-    let Ok(url) = std::env::var("BASCULE_TEST_POSTGRES") else {
-        return Db::open(&DbOptions::Sqlite(folder.join("test.db")))
-            .await
-            .unwrap();
-    };
-    let db = Db::open(&DbOptions::Postgres(url)).await.unwrap();
-    for statement in ["DROP SCHEMA public CASCADE", "CREATE SCHEMA public"] {
-        let tx = db.begin().await.unwrap();
-        tx.run(statement, vec![]).await.unwrap();
-        tx.commit().await.unwrap();
-    }
-    db
-}
-
 impl World {
     pub(crate) async fn new() -> Self {
         Self::with(Config::default(), "production", "1.0.0").await
@@ -81,7 +63,7 @@ impl World {
 
     async fn with(config: Config, name: &str, version: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let db = open(dir.path()).await;
+        let db = bascule_testkit::scratch_db(dir.path()).await;
         db.migrate(&[bascule_store::MIGRATIONS, bascule_ledger::MIGRATIONS, MIGRATIONS])
             .await
             .unwrap();
