@@ -150,3 +150,11 @@ pub(crate) fn unwritable(folder: &Path, why: &str) -> Missing {
         .why(why),
     )
 }
+
+/// The outputs of what has one, as [`Process::outputs`] gives them.
+fn only<R: AsyncRead + Send + Unpin + 'static>(output: Option<R>) -> Vec<Box<dyn AsyncRead + Send + Unpin>> {
+    output
+        .map(|output| Box::new(output) as Box<dyn AsyncRead + Send + Unpin>)
+        .into_iter()
+        .collect()
+}

@@ -1,6 +1,6 @@
 //! Instances as processes under bubblewrap, from an archive of files.
 
-use super::{Driver, Ended, Job, Process, Seal, bad_artifact, unwritable};
+use super::{Driver, Ended, Job, Process, Seal, bad_artifact, only, unwritable};
 use crate::{
     artifacts::Missing,
     instance::wipe,
@@ -104,11 +104,7 @@ impl Process for Running {
     }
 
     fn outputs(&mut self) -> Vec<Box<dyn AsyncRead + Send + Unpin>> {
-        let stream = self.stdout.take();
-        stream
-            .map(|stream| Box::new(stream) as Box<dyn AsyncRead + Send + Unpin>)
-            .into_iter()
-            .collect()
+        only(self.stdout.take())
     }
 
     async fn wait(&mut self) -> Result<Ended, Problem> {

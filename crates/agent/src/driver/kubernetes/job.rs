@@ -3,7 +3,7 @@
 use super::{Cluster, faults, mirror::Mirror, objects, view};
 use crate::{
     artifacts::Missing,
-    driver::{Driver, Ended, Job, Process, Seal},
+    driver::{Driver, Ended, Job, Process, Seal, only},
 };
 use async_trait::async_trait;
 use bascule_core::Problem;
@@ -225,11 +225,7 @@ impl Process for JobRun {
     }
 
     fn outputs(&mut self) -> Vec<Box<dyn AsyncRead + Send + Unpin>> {
-        let output = self.output.take();
-        output
-            .map(|output| Box::new(output) as Box<dyn AsyncRead + Send + Unpin>)
-            .into_iter()
-            .collect()
+        only(self.output.take())
     }
 
     async fn wait(&mut self) -> Result<Ended, Problem> {

@@ -5,7 +5,7 @@ use super::{
     command::{Failed, Podman},
     log,
 };
-use crate::driver::{Ended, Process};
+use crate::driver::{Ended, Process, only};
 use async_trait::async_trait;
 use bascule_core::Problem;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -112,11 +112,7 @@ impl Process for Container {
     }
 
     fn outputs(&mut self) -> Vec<Box<dyn AsyncRead + Send + Unpin>> {
-        let output = self.output.take();
-        output
-            .map(|output| Box::new(output) as Box<dyn AsyncRead + Send + Unpin>)
-            .into_iter()
-            .collect()
+        only(self.output.take())
     }
 
     async fn wait(&mut self) -> Result<Ended, Problem> {
