@@ -86,14 +86,7 @@ impl Gate for Door {
                 .role_in_project(caller, project.id, project.group_id, project.visibility)
                 .await?
         };
-        Ok(role.map(|role| ProjectScope {
-            id: project.id,
-            group_id: project.group_id,
-            group: project.group.clone(),
-            name: project.name.clone(),
-            role,
-            scopes: caller.scopes.clone(),
-        }))
+        Ok(role.map(|role| project.scope(caller, role)))
     }
 }
 

@@ -91,14 +91,7 @@ impl Projects {
             .identity
             .role_in_project(caller, project.id, project.group_id, project.visibility)
             .await?;
-        Ok(role.map(|role| ProjectScope {
-            id: project.id,
-            group_id: project.group_id,
-            group: project.group.clone(),
-            name: project.name.clone(),
-            role,
-            scopes: caller.scopes.clone(),
-        }))
+        Ok(role.map(|role| project.scope(caller, role)))
     }
 }
 
@@ -133,14 +126,7 @@ impl ports::Projects for Projects {
             .into_iter()
             .filter_map(|project| {
                 let role = reach.in_project(project.id, project.group_id, project.visibility)?;
-                Some(ProjectScope {
-                    id: project.id,
-                    group_id: project.group_id,
-                    group: project.group,
-                    name: project.name,
-                    role,
-                    scopes: caller.scopes.clone(),
-                })
+                Some(project.scope(caller, role))
             })
             .collect())
     }

@@ -234,7 +234,9 @@ async fn commits(
         None => {
             forge
                 .repositories()
-                .read(scope.id, move |repo| history::page(repo, tip, skip, take))
+                .read(scope.id, move |repo| {
+                    history::page(repo, tip, Vec::new(), skip, take)
+                })
                 .await?
         }
     };

@@ -4,54 +4,39 @@
 use super::repositories;
 use crate::{
     Forge,
-    git::process::{Running, first_line, read},
+    git::process::{Said, ask, first_line},
 };
 use bascule_core::{Problem, ProjectId, Result};
-use bytes::BytesMut;
-use std::{ffi::OsStr, time::Duration};
+use std::{ffi::OsStr, io::ErrorKind, time::Duration};
 
 /// The most of an answer that is kept, in bytes.
 const ANSWER: usize = 8 * 1024 * 1024;
-
 /// How long a question may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What git said.
-pub(super) struct Said {
-    pub(super) bytes: Vec<u8>,
-    /// Whether there was more than is kept.
-    pub(super) cut: bool,
-}
-
 impl Forge {
-    /// Runs a git command that reads.
+    /// Runs a git command that reads; says what it said, and whether there was more than is kept.
     pub(super) async fn ask_git<S: AsRef<OsStr>>(
         &self,
         project: ProjectId,
         arguments: impl IntoIterator<Item = S>,
-    ) -> Result<Said> {
-        let failed = |error: std::io::Error| repositories::disk(&error, "git's answer");
+    ) -> Result<(Vec<u8>, bool)> {
         let mut command = self.git().within(&self.repositories().path(project));
         command.args(arguments);
-        let mut running = Running::start(command, None, PATIENCE, ()).map_err(failed)?;
-        let (mut bytes, mut buffer) = (Vec::new(), BytesMut::new());
-        loop {
-            let chunk = read(&mut running.stdout, &mut buffer).await.map_err(failed)?;
-            if chunk.is_empty() {
-                break;
-            }
-            bytes.extend_from_slice(&chunk);
-            if bytes.len() > ANSWER {
-                bytes.truncate(ANSWER);
-                return Ok(Said { bytes, cut: true });
-            }
-        }
-        let (status, complaint) = running.finish().await.map_err(failed)?;
-        if status.success() {
-            return Ok(Said { bytes, cut: false });
-        }
-        let complaint = first_line(&complaint);
-        tracing::warn!(%status, complaint, "git could not answer");
+        let complaint = match ask(command, ANSWER, PATIENCE).await {
+            Ok(Said { bytes, end: None }) => return Ok((bytes, true)),
+            Ok(Said {
+                bytes,
+                end: Some((status, _)),
+            }) if status.success() => return Ok((bytes, false)),
+            Ok(Said {
+                end: Some((_, complaint)),
+                ..
+            }) => first_line(&complaint),
+            Err(error) if error.kind() == ErrorKind::TimedOut => error.to_string(),
+            Err(error) => return Err(repositories::disk(&error, "git's answer")),
+        };
+        tracing::warn!(complaint, "git could not answer");
         Err(Problem::new(
             500,
             "git_failed",

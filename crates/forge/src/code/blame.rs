@@ -81,12 +81,12 @@ impl Forge {
             let commit = commit.to_string();
             let arguments = ["blame", "--porcelain", &range, &commit, "--"].map(OsStr::new);
             let arguments = arguments.into_iter().chain([OsStr::from_bytes(path)]);
-            let said = self.ask_git(project, arguments).await?;
+            let (said, cut) = self.ask_git(project, arguments).await?;
             Blamed {
-                hunks: porcelain(&said.bytes),
+                hunks: porcelain(&said),
                 next: (until < total).then_some(until + 1),
                 total,
-                note: if said.cut {
+                note: if cut {
                     "The lines are too long to be all shown."
                 } else {
                     ""

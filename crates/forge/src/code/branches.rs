@@ -9,7 +9,7 @@ use super::{
 use crate::{Forge, push::Update};
 use bascule_core::{Actor, Problem, ProjectId, Result, Timestamp};
 use gix::{ObjectId, Repository};
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 /// How long a deleted branch can be brought back.
 pub(crate) const KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -61,7 +61,7 @@ pub(crate) fn between(
     Ok(Between {
         base,
         distance: distance(repo, old, new)?,
-        commits: history::page_between(repo, old, new, skip, take)?,
+        commits: history::page(repo, new, vec![old], skip, take)?.0,
         changes: diff::changes(repo, base, new)?,
     })
 }
@@ -110,18 +110,24 @@ impl Forge {
             .collect())
     }
 
-    /// Sees to it that no collection of garbage takes a commit while its branch can be brought back.
-    pub(crate) async fn keep_deleted(&self, project: ProjectId, sha: &str) -> Result<()> {
+    /// Sees to it that no collection of garbage takes commits while their branches can be brought back.
+    pub(crate) async fn keep_deleted(&self, project: ProjectId, shas: &BTreeSet<&str>) -> Result<()> {
+        let keep: Vec<_> = shas.iter().map(|sha| (keeper(sha), Some(*sha))).collect();
+        // In one go; one by one where some are gone already, of which there is nothing to keep.
+        if keep.is_empty() || self.set_references(project, &keep).await.is_ok() {
+            return Ok(());
+        }
         let repository = self.repositories().path(project);
-        let done = self
-            .git()
-            .output(&repository, &["update-ref", &keeper(sha), sha])
-            .await;
-        let done = done.map_err(|error| super::repositories::disk(&error, "a reference"))?;
-        if !done.status.success() {
-            // Gone already: then there is nothing to keep.
-            let complaint = String::from_utf8_lossy(&done.stderr).into_owned();
-            tracing::warn!(%project, sha, complaint, "a deleted branch's commit cannot be kept");
+        for sha in shas {
+            let done = self
+                .git()
+                .output(&repository, &["update-ref", &keeper(sha), sha])
+                .await;
+            let done = done.map_err(|error| super::repositories::disk(&error, "a reference"))?;
+            if !done.status.success() {
+                let complaint = String::from_utf8_lossy(&done.stderr).into_owned();
+                tracing::warn!(%project, sha, complaint, "a deleted branch's commit cannot be kept");
+            }
         }
         Ok(())
     }
@@ -183,10 +189,7 @@ impl Forge {
             old: None,
             new: Some(found.sha.clone()),
         };
-        let push = self.intend(project, actor, &update).await?;
-        let moved = self.move_reference(project, &update).await;
-        self.settle_push(project, &push).await?;
-        moved?;
+        self.move_branch(project, actor, &update).await?;
         let tx = self.db().begin().await?;
         store::forget_deleted(&tx, &found).await?;
         tx.commit().await?;

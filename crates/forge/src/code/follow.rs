@@ -46,10 +46,10 @@ impl Forge {
         }
         arguments.extend([tip.as_str(), "--"]);
         let arguments = arguments.into_iter().map(OsStr::new);
-        let said = self
+        let (said, _) = self
             .ask_git(project, arguments.chain([OsStr::from_bytes(path)]))
             .await?;
-        let mut found = steps(&said.bytes);
+        let mut found = steps(&said);
         let more = found.len() > take;
         found.truncate(take);
         let fallback = path.to_vec();

@@ -16,8 +16,8 @@ use std::{
 /// Most commits told of one by one.
 pub(crate) const STAMPS: usize = 500;
 
-/// Commits reachable from `tip`, newest first.
-fn walk(
+/// Commits reachable from `tip` and from none of `hidden`, newest first.
+pub(crate) fn walk(
     repo: &Repository,
     tip: ObjectId,
     hidden: Vec<ObjectId>,
@@ -31,15 +31,16 @@ fn walk(
         .map(|info| info.map(|info| info.id).map_err(ReadError::git)))
 }
 
-/// A page of history; and whether there is more.
+/// A page of history without what is reachable from `hidden`; and whether there is more.
 pub(crate) fn page(
     repo: &Repository,
     tip: ObjectId,
+    hidden: Vec<ObjectId>,
     skip: usize,
     take: usize,
 ) -> Reading<(Vec<CommitInfo>, bool)> {
     let mut commits = Vec::new();
-    for id in walk(repo, tip, Vec::new())?.skip(skip).take(take + 1) {
+    for id in walk(repo, tip, hidden)?.skip(skip).take(take.saturating_add(1)) {
         commits.push(read::commit(repo, id?)?);
     }
     let more = commits.len() > take;
@@ -55,18 +56,6 @@ pub(crate) fn count(repo: &Repository, from: ObjectId, hidden: ObjectId) -> Read
         count += 1;
     }
     Ok(count)
-}
-
-/// A page of the commits reachable from `new` and not from `old`, newest first.
-pub(crate) fn page_between(
-    repo: &Repository,
-    old: ObjectId,
-    new: ObjectId,
-    skip: usize,
-    take: usize,
-) -> Reading<Vec<CommitInfo>> {
-    let ids = walk(repo, new, vec![old])?.skip(skip).take(take);
-    ids.map(|id| read::commit(repo, id?)).collect()
 }
 
 /// Commits reachable from `new` and from none of `hidden`: the newest, and how many in all.

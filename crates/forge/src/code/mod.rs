@@ -9,7 +9,7 @@ pub(crate) mod cache;
 mod commit;
 pub(crate) mod diff;
 mod follow;
-mod history;
+pub(crate) mod history;
 pub(crate) mod pages;
 pub(crate) mod paths;
 pub(crate) mod read;

@@ -327,12 +327,18 @@ impl Forge {
             old: old.map(|id| id.to_string()),
             new: Some(new.to_string()),
         };
-        let push = self.intend(project, actor, &update).await?;
-        let moved = self.move_reference(project, &update).await;
-        self.settle_push(project, &push).await?;
-        moved?;
+        self.move_branch(project, actor, &update).await?;
         self.pushes().soil(project);
         Ok(new.to_string())
+    }
+
+    /// Moves a branch on the platform's own account: the intent first, then the reference, then its facts. The caller
+    /// holds the project's lock, with leftovers settled.
+    pub(crate) async fn move_branch(&self, project: ProjectId, actor: &Actor, update: &Update) -> Result<()> {
+        let push = self.intend(project, actor, update).await?;
+        let moved = self.move_reference(project, update).await;
+        self.settle_push(project, &push).await?;
+        moved
     }
 
     /// Moves a reference, if it still stands where it stood.

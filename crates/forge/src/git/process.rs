@@ -264,6 +264,37 @@ pub(crate) fn output(first: Bytes, running: Running) -> impl Stream<Item = io::R
     })
 }
 
+/// What a git command said, within bounds.
+pub(crate) struct Said {
+    pub(crate) bytes: Vec<u8>,
+    /// How it ended, and what it complained of; `None` where there was more than is kept, and it was ended for that.
+    pub(crate) end: Option<(ExitStatus, String)>,
+}
+
+/// Runs a command to its end and keeps at most `most` bytes of what it writes. It is ended where it writes more, and
+/// where it takes longer than `patience`, which is an error of the kind [`io::ErrorKind::TimedOut`].
+pub(crate) async fn ask(command: Command, most: usize, patience: Duration) -> io::Result<Said> {
+    let run = async {
+        // Dropped with this future, it ends the process.
+        let mut running = Running::start(command, None, patience + GRACE, ())?;
+        let (mut bytes, mut buffer) = (Vec::new(), BytesMut::new());
+        loop {
+            let chunk = read(&mut running.stdout, &mut buffer).await?;
+            if chunk.is_empty() {
+                let end = Some(running.finish().await?);
+                return Ok(Said { bytes, end });
+            }
+            bytes.extend_from_slice(&chunk);
+            if bytes.len() >= most {
+                bytes.truncate(most);
+                return Ok(Said { bytes, end: None });
+            }
+        }
+    };
+    let late = |_| io::Error::new(io::ErrorKind::TimedOut, "git took too long");
+    tokio::time::timeout(patience, run).await.map_err(late)?
+}
+
 impl Git {
     /// The output of a command, streamed; for objects too large to be held.
     pub(crate) fn stream(&self, command: Command, deadline: Duration) -> io::Result<Body> {

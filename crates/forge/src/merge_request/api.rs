@@ -3,7 +3,7 @@
 use super::{CheckState, MergeRequest, State as Life, Version, read, settings::Settings, store};
 use crate::{Forge, ProjectInfo, code::shown};
 use axum::{extract::State, response::IntoResponse as _};
-use bascule_core::{Permission, Problem, Result, limits};
+use bascule_core::{Permission, Problem, ProjectScope, Result, limits};
 use bascule_web::{Access, Answer, Body, InProject, Params, PathOf, Routes, Who, routes};
 use bascule_wire::{
     forge::{Commit, CommitList},
@@ -203,9 +203,7 @@ async fn open(
     Body(new): Body<wire::NewMergeRequest>,
 ) -> Answer {
     let request = forge.open_request(&caller, &scope, &new).await?;
-    let project = forge.project_of(&scope).await?;
-    let detail = forge.request_detail(&project, &request).await?;
-    Ok((StatusCode::CREATED, axum::Json(detail)).into_response())
+    made(&forge, &scope, &request).await
 }
 
 /// Reads a merge request and what holds it.
@@ -218,9 +216,15 @@ async fn show(State(forge): State<Forge>, InProject(scope): InProject, place: Pl
     detail(&forge, &scope, &request).await
 }
 
-async fn detail(forge: &Forge, scope: &bascule_core::ProjectScope, request: &MergeRequest) -> Answer {
+/// A request with its conditions, as answers give it.
+pub(crate) async fn detail(forge: &Forge, scope: &ProjectScope, request: &MergeRequest) -> Answer {
     let project = forge.project_of(scope).await?;
     Ok(axum::Json(forge.request_detail(&project, request).await?).into_response())
+}
+
+/// The same, of one that was made.
+pub(super) async fn made(forge: &Forge, scope: &ProjectScope, request: &MergeRequest) -> Answer {
+    Ok((StatusCode::CREATED, detail(forge, scope, request).await?).into_response())
 }
 
 /// Changes a merge request's title, description, target, draft mark.
@@ -328,9 +332,7 @@ async fn changes(
     let (base, head) = match files.version {
         None => (request.base, request.head),
         Some(number) => {
-            let version = store::version(forge.db(), request.id, number)
-                .await?
-                .ok_or_else(|| Problem::not_found("version"))?;
+            let version = forge.version(&request, number).await?;
             (version.base, version.head)
         }
     };

@@ -1,12 +1,14 @@
 //! Comparing versions, and taking a merged change off or elsewhere, as JSON.
 
-use super::{api::Place, replay::Way};
+use super::{
+    api::{Place, detail, made},
+    replay::Way,
+};
 use crate::Forge;
 use axum::{extract::State, response::IntoResponse as _};
 use bascule_core::{Caller, Permission, ProjectScope};
 use bascule_web::{Access, Answer, Body, InProject, Params, PathOf, Routes, Who, routes};
 use bascule_wire::merge_request as wire;
-use http::StatusCode;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -59,12 +61,10 @@ async fn replay(
     way: Way,
     order: &wire::Replay,
 ) -> Answer {
-    let made = forge
+    let request = forge
         .replay(caller, scope, iid, way, order.target_branch.as_deref())
         .await?;
-    let project = forge.project_of(scope).await?;
-    let detail = forge.request_detail(&project, &made).await?;
-    Ok((StatusCode::CREATED, axum::Json(detail)).into_response())
+    made(forge, scope, &request).await
 }
 
 /// Opens a merge request that takes a merged one back.
@@ -111,6 +111,5 @@ async fn restore(
 ) -> Answer {
     let PathOf((_, _, iid)) = place;
     let request = forge.restore_source(&caller, &scope, iid).await?;
-    let project = forge.project_of(&scope).await?;
-    Ok(axum::Json(forge.request_detail(&project, &request).await?).into_response())
+    detail(&forge, &scope, &request).await
 }

@@ -2,7 +2,7 @@
 //! (a person, the queue, the platform by itself) asks all of them, at the commit that is merged.
 
 use super::{MergeRequest, Settings, State};
-use crate::{Forge, ProjectInfo, ports::Outcome};
+use crate::{Forge, ProjectInfo, ports::Outcome, review::Weighed};
 use bascule_core::Result;
 use bascule_wire::merge_request::MergeCheck;
 
@@ -105,6 +105,20 @@ impl Forge {
         if request.state != State::Open {
             return Ok(Vec::new());
         }
+        let weighed = self.weigh_approvals(project, request).await?;
+        self.checks_with(project, request, &weighed).await
+    }
+
+    /// The same, where the approvals of the request are weighed already.
+    pub(crate) async fn checks_with(
+        &self,
+        project: &ProjectInfo,
+        request: &MergeRequest,
+        weighed: &Weighed,
+    ) -> Result<Vec<Check>> {
+        if request.state != State::Open {
+            return Ok(Vec::new());
+        }
         let settings = self.merge_settings(project.id).await?;
         let looked = Looked {
             project,
@@ -114,7 +128,7 @@ impl Forge {
         let mut checks = vec![draft(&looked)];
         checks.extend(self.branches(&looked).await?);
         checks.extend(self.pipeline(&looked).await?);
-        checks.extend(self.review_checks(&looked).await?);
+        checks.extend(self.review_checks(&looked, weighed).await?);
         // Each further room adds a line of its own here.
         Ok(checks)
     }

@@ -1,15 +1,14 @@
 //! How two versions of a request differ, commit by commit: what a forced push changed.
 
 use super::{MergeRequest, Version, store};
-use crate::{Forge, code::disk};
+use crate::{Forge, code::disk, git::process::ask};
 use bascule_core::{Problem, Result};
-use std::{process::Stdio, time::Duration};
-use tokio::io::AsyncReadExt as _;
+use std::{io::ErrorKind, time::Duration};
 
 /// Most commits of a version that are compared: git pairs each with each.
 const COMMITS: i64 = 300;
 /// Most of git's answer that is shown, in bytes.
-const ANSWER: u64 = 512 * 1024;
+const ANSWER: usize = 512 * 1024;
 /// How long git may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -39,28 +38,15 @@ impl Forge {
         command
             .args(["range-diff", "--no-color", "--no-ext-diff"])
             .arg(format!("{}..{}", old.base, old.head))
-            .arg(format!("{}..{}", new.base, new.head))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true);
-        let run = async {
-            let mut child = command.spawn()?;
-            let mut answer = Vec::new();
-            if let Some(stdout) = child.stdout.take() {
-                stdout.take(ANSWER).read_to_end(&mut answer).await?;
+            .arg(format!("{}..{}", new.base, new.head));
+        let said = ask(command, ANSWER, PATIENCE).await.map_err(|error| {
+            if error.kind() != ErrorKind::TimedOut {
+                return disk(&error, "a comparison");
             }
-            if answer.len() as u64 >= ANSWER {
-                child.start_kill()?;
-            }
-            child.wait().await?;
-            Ok::<_, std::io::Error>(answer)
-        };
-        let answer = tokio::time::timeout(PATIENCE, run).await.map_err(|_| {
             Problem::new(503, "too_slow", "Comparing the versions took too long.")
                 .next("Compare them in your clone with `git range-diff`.")
         })?;
-        let answer = answer.map_err(|error| disk(&error, "a comparison"))?;
-        Ok(String::from_utf8_lossy(&answer).into_owned())
+        Ok(String::from_utf8_lossy(&said.bytes).into_owned())
     }
 }
 

@@ -4,10 +4,11 @@ use super::service::Standing;
 use crate::code::{
     Reading,
     diff::{self, Changed, FileDiff},
+    history,
     read::{self, CommitInfo},
 };
 use bascule_core::Problem;
-use gix::{ObjectId, Repository, revision::walk::Sorting, traverse::commit::simple::CommitTimeOrder};
+use gix::{ObjectId, Repository};
 
 fn missing(branch: &str) -> Problem {
     Problem::invalid("no_such_branch", format!("There is no branch `{branch}`."))
@@ -91,25 +92,11 @@ pub(crate) fn id(repo: &Repository, sha: &str) -> Reading<ObjectId> {
         .ok_or_else(|| Problem::not_found("commit").into())
 }
 
-fn walk(
-    repo: &Repository,
-    base: ObjectId,
-    head: ObjectId,
-) -> Reading<impl Iterator<Item = Reading<ObjectId>> + '_> {
-    let walk = repo
-        .rev_walk([head])
-        .sorting(Sorting::ByCommitTime(CommitTimeOrder::NewestFirst))
-        .with_hidden([base]);
-    Ok(walk
-        .all()?
-        .map(|info| info.map(|info| info.id).map_err(crate::code::ReadError::git)))
-}
-
 /// Most commits counted.
 const COUNTED: usize = 100_000;
 
 fn count(repo: &Repository, base: ObjectId, head: ObjectId) -> Reading<i64> {
-    let count = walk(repo, base, head)?.take(COUNTED).count();
+    let count = history::walk(repo, head, vec![base])?.take(COUNTED).count();
     Ok(i64::try_from(count).unwrap_or(i64::MAX))
 }
 
@@ -121,13 +108,7 @@ pub(crate) fn commits(
     skip: usize,
     take: usize,
 ) -> Reading<(Vec<CommitInfo>, bool)> {
-    let mut found = Vec::new();
-    for id in walk(repo, base, head)?.skip(skip).take(take + 1) {
-        found.push(read::commit(repo, id?)?);
-    }
-    let more = found.len() > take;
-    found.truncate(take);
-    Ok((found, more))
+    history::page(repo, head, vec![base], skip, take)
 }
 
 /// Changed files, and some of them in full.

@@ -52,10 +52,7 @@ impl Forge {
                 old: None,
                 new: Some(request.head.clone()),
             };
-            let push = self.intend(scope.id, &caller.actor, &update).await?;
-            let moved = self.move_reference(scope.id, &update).await;
-            self.settle_push(scope.id, &push).await?;
-            moved?;
+            self.move_branch(scope.id, &caller.actor, &update).await?;
         }
         drop(lock);
         self.wake_merges();
@@ -166,10 +163,7 @@ impl Forge {
             old: None,
             new: Some(sha),
         };
-        let push = self.intend(scope.id, &caller.actor, &update).await?;
-        let moved = self.move_reference(scope.id, &update).await;
-        self.settle_push(scope.id, &push).await?;
-        moved?;
+        self.move_branch(scope.id, &caller.actor, &update).await?;
         self.pushes().soil(scope.id);
         drop(lock);
         let new = NewMergeRequest {

@@ -3,7 +3,6 @@
 use super::store;
 use crate::Forge;
 use bascule_core::{Actor, Problem, ProjectId, Result};
-use bascule_ledger::facts::forge::ProjectChanged;
 use bascule_store::{Column, Row, ToSql, Value, row};
 use bascule_wire::merge_request as wire;
 
@@ -228,14 +227,7 @@ impl Forge {
         .collect();
         let tx = self.db().begin().await?;
         store::set_settings(&tx, project, &after).await?;
-        for (setting, value) in changes {
-            let fact = ProjectChanged {
-                project,
-                setting: setting.to_owned(),
-                value,
-            };
-            self.ledger().append(&tx, actor, &fact).await?;
-        }
+        self.tell_changes(&tx, actor, project, changes).await?;
         tx.commit().await?;
         Ok(after)
     }

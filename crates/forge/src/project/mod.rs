@@ -9,7 +9,7 @@ pub(crate) mod store;
 pub(crate) use protection::{branch_name, covers, pattern_name};
 pub use store::MIGRATIONS;
 
-use bascule_core::{GroupId, ProjectId, Timestamp, Visibility};
+use bascule_core::{Caller, GroupId, ProjectId, ProjectScope, Role, Timestamp, Visibility};
 
 /// A project.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,19 @@ impl ProjectInfo {
     #[must_use]
     pub fn path(&self) -> String {
         format!("{}/{}", self.group, self.name)
+    }
+
+    /// What a caller who holds a role in it may reach.
+    #[must_use]
+    pub fn scope(&self, caller: &Caller, role: Role) -> ProjectScope {
+        ProjectScope {
+            id: self.id,
+            group_id: self.group_id,
+            group: self.group.clone(),
+            name: self.name.clone(),
+            role,
+            scopes: caller.scopes.clone(),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use super::{ProjectInfo, Visible, branch_name, pattern_name, store};
 use crate::Forge;
 use bascule_core::{Actor, GroupScope, Name, Problem, ProjectId, Result, Visibility};
 use bascule_ledger::facts::forge::{ProjectChanged, ProjectCreated, ProjectDeleted};
+use bascule_store::Tx;
 use bascule_wire::forge::{NewProject, ProjectChange};
 use std::sync::Arc;
 
@@ -174,14 +175,7 @@ impl Forge {
             if before.default_branch != project.default_branch {
                 store::protect(&tx, id, &project.default_branch).await?;
             }
-            for (setting, value) in changes {
-                let fact = ProjectChanged {
-                    project: id,
-                    setting: setting.to_owned(),
-                    value: value.to_owned(),
-                };
-                self.ledger().append(&tx, actor, &fact).await?;
-            }
+            self.tell_changes(&tx, actor, id, changes).await?;
             let forge = self.clone();
             tx.after_commit(move || forge.forget(id));
             tx.commit().await
@@ -248,6 +242,25 @@ impl Forge {
             .any(|pattern| super::covers(pattern, reference)))
     }
 
+    /// Tells of settings that a transaction changed: name and new value.
+    pub(crate) async fn tell_changes<V: Into<String>>(
+        &self,
+        tx: &Tx,
+        actor: &Actor,
+        project: ProjectId,
+        changes: impl IntoIterator<Item = (&'static str, V)>,
+    ) -> bascule_store::Result<()> {
+        for (setting, value) in changes {
+            let fact = ProjectChanged {
+                project,
+                setting: setting.to_owned(),
+                value: value.into(),
+            };
+            self.ledger().append(tx, actor, &fact).await?;
+        }
+        Ok(())
+    }
+
     /// Protects a branch or a pattern of branches.
     ///
     /// # Errors
@@ -263,12 +276,8 @@ impl Forge {
         }
         let tx = self.db().begin().await?;
         if store::protect(&tx, id, &pattern).await? > 0 {
-            let fact = ProjectChanged {
-                project: id,
-                setting: "protected_branch".to_owned(),
-                value: pattern,
-            };
-            self.ledger().append(&tx, actor, &fact).await?;
+            self.tell_changes(&tx, actor, id, [("protected_branch", pattern)])
+                .await?;
         }
         Ok(tx.commit().await?)
     }
@@ -291,12 +300,8 @@ impl Forge {
         }
         let tx = self.db().begin().await?;
         if store::unprotect(&tx, id, pattern).await? > 0 {
-            let fact = ProjectChanged {
-                project: id,
-                setting: "unprotected_branch".to_owned(),
-                value: pattern.to_owned(),
-            };
-            self.ledger().append(&tx, actor, &fact).await?;
+            self.tell_changes(&tx, actor, id, [("unprotected_branch", pattern)])
+                .await?;
         }
         Ok(tx.commit().await?)
     }

@@ -5,6 +5,7 @@ use crate::{Forge, code, project};
 use bascule_core::{Actor, Problem, ProjectId, Result};
 use bascule_ledger::facts::forge::{BranchUpdated, CommitStamp, ProjectChanged, PushRefused, TagUpdated};
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -230,15 +231,14 @@ impl Forge {
             .read(id, move |repo| code::moves(repo, &updates, &default))
             .await?;
         // Before anything is told: what a deleted branch held stays while it can be brought back.
-        for happened in moves.iter().flatten() {
-            if let (Some(_), Some(old), None) = (
-                happened.update.branch(),
-                &happened.update.old,
-                &happened.update.new,
-            ) {
-                self.keep_deleted(id, old).await?;
-            }
-        }
+        let deleted: BTreeSet<&str> = moves
+            .iter()
+            .flatten()
+            .map(|happened| &happened.update)
+            .filter(|update| update.branch().is_some() && update.new.is_none())
+            .filter_map(|update| update.old.as_deref())
+            .collect();
+        self.keep_deleted(id, &deleted).await?;
         let now = self.now();
         let pairs: Vec<_> = intents.into_iter().zip(moves).collect();
         let mut first = true;

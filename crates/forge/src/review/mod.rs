@@ -14,7 +14,7 @@ pub(crate) mod suggestion;
 mod text;
 pub(crate) mod thread;
 
-pub(crate) use approval::Memory;
+pub(crate) use approval::{Memory, Weighed};
 
 use crate::Forge;
 use bascule_web::Routes;

@@ -72,17 +72,21 @@ struct Page {
     busy: bool,
 }
 
-fn rows(limits: [(&'static str, &'static str, Option<i64>, Option<i64>); 3]) -> Vec<Row> {
+/// Limits as they hold and as they are set: of a file, of a push, and the quota.
+fn rows(quota: &'static str, holds: [Option<i64>; 3], set: &StorageLimits) -> Vec<Row> {
     let bytes = |value: i64| human(u64::try_from(value).unwrap_or_default());
-    limits
-        .into_iter()
-        .map(|(name, field, holds, set)| Row {
-            name,
-            field,
-            holds: holds.map_or_else(|| "unlimited".to_owned(), bytes),
-            set: set.map(mib).unwrap_or_default(),
-        })
-        .collect()
+    let limits = [
+        ("Largest file in a push", "file", set.file_bytes),
+        ("Largest push", "push", set.push_bytes),
+        (quota, "quota", set.quota_bytes),
+    ];
+    let row = |((name, field, set), holds): ((&'static str, &'static str, Option<i64>), Option<i64>)| Row {
+        name,
+        field,
+        holds: holds.map_or_else(|| "unlimited".to_owned(), bytes),
+        set: set.map(mib).unwrap_or_default(),
+    };
+    limits.into_iter().zip(holds).map(row).collect()
 }
 
 fn mib(bytes: i64) -> String {
@@ -120,26 +124,15 @@ async fn project(State(forge): State<Forge>, InProject(scope): InProject, ui: Ui
         action: address(&scope),
         size: human(u64::try_from(storage.bytes).unwrap_or_default()),
         of_group: false,
-        rows: rows([
-            (
-                "Largest file in a push",
-                "file",
+        rows: rows(
+            "Quota of the project",
+            [
                 Some(storage.file_bytes),
-                storage.set.file_bytes,
-            ),
-            (
-                "Largest push",
-                "push",
                 Some(storage.push_bytes),
-                storage.set.push_bytes,
-            ),
-            (
-                "Quota of the project",
-                "quota",
                 storage.quota_bytes,
-                storage.set.quota_bytes,
-            ),
-        ]),
+            ],
+            &storage.set,
+        ),
         busy: runs.iter().any(|run| run.ended_at.is_none()),
         runs: runs.into_iter().map(run).collect(),
     };
@@ -224,26 +217,15 @@ async fn group(State(forge): State<Forge>, InGroup(group): InGroup, ui: Ui) -> A
         action: format!("/{}/-/storage", group.name),
         size: human(u64::try_from(storage.bytes).unwrap_or_default()),
         of_group: true,
-        rows: rows([
-            (
-                "Largest file in a push",
-                "file",
+        rows: rows(
+            "Quota of all projects together",
+            [
                 Some(storage.file_bytes),
-                storage.set.file_bytes,
-            ),
-            (
-                "Largest push",
-                "push",
                 Some(storage.push_bytes),
-                storage.set.push_bytes,
-            ),
-            (
-                "Quota of all projects together",
-                "quota",
                 storage.quota_bytes,
-                storage.set.quota_bytes,
-            ),
-        ]),
+            ],
+            &storage.set,
+        ),
         runs: Vec::new(),
         busy: false,
     };

@@ -10,7 +10,7 @@ use crate::{
     push::{Refusal, Session, Update},
 };
 use bascule_core::{Caller, GroupId, GroupScope, Permission, Problem, ProjectId, Result};
-use bascule_ledger::facts::forge::{GroupLimitsChanged, ProjectChanged};
+use bascule_ledger::facts::forge::GroupLimitsChanged;
 use bascule_wire::forge::{GroupStorage, Storage, StorageLimits};
 use std::path::Path;
 
@@ -173,12 +173,13 @@ impl Forge {
         let set = checked(caller, wanted, &applied(group, Set::default()), before)?;
         let tx = self.db().begin().await?;
         store::set(&tx, Scope::Project(project.id), &set).await?;
-        let fact = ProjectChanged {
-            project: project.id,
-            setting: "storage_limits".to_owned(),
-            value: told(&wanted),
-        };
-        self.ledger().append(&tx, &caller.actor, &fact).await?;
+        self.tell_changes(
+            &tx,
+            &caller.actor,
+            project.id,
+            [("storage_limits", told(&wanted))],
+        )
+        .await?;
         Ok(tx.commit().await?)
     }
 

@@ -16,6 +16,7 @@ use axum::extract::State;
 use bascule_core::{Problem, ProjectScope, limits};
 use bascule_web::{Answer, Crumb, InProject, Markup, Params, PathOf, Tab, Ui, icon, url_path, when};
 use serde::Deserialize;
+use std::ops::Range;
 
 /// Commits on one page.
 const PAGE: usize = limits::PAGE_ENTRIES as usize;
@@ -50,11 +51,41 @@ struct Part {
     diff: FileDiff,
 }
 
-struct Named {
-    href: String,
-    name: String,
-    sign: &'static str,
-    class: &'static str,
+/// A changed file in the list above the changes.
+pub(crate) struct Named {
+    pub(crate) href: String,
+    pub(crate) name: String,
+    pub(crate) sign: &'static str,
+    pub(crate) class: &'static str,
+}
+
+/// The list of changed files. Those that are shown on the page are linked within it, others to the page that `to`
+/// leads to.
+pub(crate) fn named(
+    changes: &[diff::Changed],
+    shown_here: Range<usize>,
+    to: impl Fn(usize) -> String,
+) -> Vec<Named> {
+    let named = changes.iter().take(NAMED).enumerate().map(|(at, change)| {
+        let (sign, class) = match (&change.old, &change.new) {
+            (None, _) => ("+", "text-green"),
+            (_, None) => ("−", "text-red"),
+            _ if change.from.is_some() => ("→", "text-blue"),
+            _ => ("~", "text-yellow"),
+        };
+        let page = if shown_here.contains(&at) {
+            String::new()
+        } else {
+            to(at)
+        };
+        Named {
+            href: format!("{page}#file-{at}"),
+            name: shown(&change.path),
+            sign,
+            class,
+        }
+    });
+    named.collect()
 }
 
 /// Changed files: their list, and a page of their changes.
@@ -83,32 +114,13 @@ impl Changes {
         to: impl Fn(usize) -> String,
     ) -> Self {
         let last = first + files.len();
-        let named = changes.iter().take(NAMED).enumerate().map(|(at, change)| {
-            let (sign, class) = match (&change.old, &change.new) {
-                (None, _) => ("+", "text-green"),
-                (_, None) => ("−", "text-red"),
-                _ if change.from.is_some() => ("→", "text-blue"),
-                _ => ("~", "text-yellow"),
-            };
-            let page = if (first..last).contains(&at) {
-                String::new()
-            } else {
-                to(at)
-            };
-            Named {
-                href: format!("{page}#file-{at}"),
-                name: shown(&change.path),
-                sign,
-                class,
-            }
-        });
         let part = |diff: FileDiff| Part {
             href: format!("{}/-/blob/{sha}/{}", base(scope), to_url(&diff.path)),
             diff,
         };
         Self {
             files: changes.len(),
-            named: named.collect(),
+            named: named(changes, first..last, &to),
             unnamed: changes.len().saturating_sub(NAMED),
             parts: files.into_iter().map(part).collect(),
             first,
@@ -215,7 +227,9 @@ async fn show(forge: &Forge, scope: &ProjectScope, name: String, page: Option<us
     let skip = (page - 1) * PAGE;
     let (found, more) = forge
         .repositories()
-        .read(scope.id, move |repo| history::page(repo, tip, skip, PAGE))
+        .read(scope.id, move |repo| {
+            history::page(repo, tip, Vec::new(), skip, PAGE)
+        })
         .await?;
     let to = |page: usize| format!("{}/-/commits/{}?page={page}", base(scope), url_path(&name));
     let content = Commits {

@@ -2,7 +2,7 @@
 
 mod blame;
 mod blob;
-mod commits;
+pub(crate) mod commits;
 mod compare;
 pub(crate) mod raw;
 pub(crate) mod references;

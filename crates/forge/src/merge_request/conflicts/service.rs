@@ -163,10 +163,7 @@ impl Forge {
             old: Some(seen.1.to_owned()),
             new: Some(sha.clone()),
         };
-        let push = self.intend(scope.id, &caller.actor, &update).await?;
-        let moved = self.move_reference(scope.id, &update).await;
-        self.settle_push(scope.id, &push).await?;
-        moved?;
+        self.move_branch(scope.id, &caller.actor, &update).await?;
         self.pushes().soil(scope.id);
         let request = self.merge_request(scope.id, iid).await?;
         self.take_up(request, &sha, &caller.actor, 0).await

@@ -1,7 +1,10 @@
 //! Merging as JSON.
 
-use crate::{Forge, merge_request::api::Place};
-use axum::{extract::State, response::IntoResponse as _};
+use crate::{
+    Forge,
+    merge_request::api::{Place, detail},
+};
+use axum::extract::State;
 use bascule_core::{Permission, Problem, ProjectScope};
 use bascule_web::{Access, Answer, Body, InProject, PathOf, Routes, Who, routes};
 use bascule_wire::merge_request as wire;
@@ -14,9 +17,8 @@ pub(crate) fn routes() -> Routes<Forge> {
 }
 
 async fn answer(forge: &Forge, scope: &ProjectScope, iid: i64) -> Answer {
-    let project = forge.project_of(scope).await?;
     let request = forge.merge_request(scope.id, iid).await?;
-    Ok(axum::Json(forge.request_detail(&project, &request).await?).into_response())
+    detail(forge, scope, &request).await
 }
 
 /// Merges a merge request, puts it into the queue where the project has one, or notes that it is to be merged once

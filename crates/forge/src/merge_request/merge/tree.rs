@@ -4,14 +4,14 @@
 use crate::{
     Forge,
     code::{ReadError, Reading, disk, read as objects},
+    git::process::ask,
 };
 use bascule_core::{Problem, ProjectId, Result};
 use gix::{ObjectId, Repository};
-use std::{process::Stdio, sync::Arc, time::Duration};
-use tokio::io::AsyncReadExt as _;
+use std::{io::ErrorKind, sync::Arc, time::Duration};
 
 /// Most of git's answer that is read: some ten thousand conflicts.
-const ANSWER: u64 = 4 * 1024 * 1024;
+const ANSWER: usize = 4 * 1024 * 1024;
 /// Conflicts named.
 const NAMED: usize = 1_000;
 /// How long git may try.
@@ -135,41 +135,23 @@ impl Forge {
 
     async fn merge_tree(&self, project: ProjectId, ours: &str, theirs: &str) -> Result<Tried> {
         let mut command = self.git().within(&self.repositories().path(project));
-        command
-            .args(["merge-tree", "--write-tree", "-z", ours, theirs])
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true);
-        let run = async {
-            let mut child = command.spawn()?;
-            let mut answer = Vec::new();
-            if let Some(stdout) = child.stdout.take() {
-                stdout.take(ANSWER).read_to_end(&mut answer).await?;
+        command.args(["merge-tree", "--write-tree", "-z", ours, theirs]);
+        let said = ask(command, ANSWER, PATIENCE).await.map_err(|error| {
+            if error.kind() != ErrorKind::TimedOut {
+                return disk(&error, "a merge");
             }
-            let full = answer.len() as u64 >= ANSWER;
-            if full {
-                child.start_kill()?;
-            }
-            let done = child.wait_with_output().await?;
-            Ok::<_, std::io::Error>((done, answer, full))
-        };
-        let done = tokio::time::timeout(PATIENCE, run).await.map_err(|_| {
             Problem::new(503, "merge_too_slow", "Trying the merge took too long.")
                 .why("It would hold up everybody else.")
                 .next("Merge the target branch into yours on your own machine, and push the result.")
         })?;
-        let (done, answer, full) = done.map_err(|error| disk(&error, "a merge"))?;
         self.repositories().evict(project);
-        let code = done.status.code();
-        let (tree, conflicts) = match (code, parse(&answer)) {
-            (Some(0 | 1), Some(found)) => found,
-            (None, Some(found)) if full => found,
-            _ => {
-                let complaint = String::from_utf8_lossy(&done.stderr).into_owned();
-                return Err(disk(&std::io::Error::other(complaint), "a merge"));
-            }
+        let code = said.end.as_ref().map(|(status, _)| status.code());
+        // Cut short, what was read still names the first of many conflicts.
+        let (None | Some(Some(0 | 1)), Some((tree, conflicts))) = (code, parse(&said.bytes)) else {
+            let complaint = said.end.map(|(_, complaint)| complaint).unwrap_or_default();
+            return Err(disk(&std::io::Error::other(complaint), "a merge"));
         };
-        if code == Some(0) {
+        if code == Some(Some(0)) {
             return Ok(Tried::Clean(tree));
         }
         Ok(Tried::Conflicts {

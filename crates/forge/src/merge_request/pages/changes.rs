@@ -5,20 +5,18 @@ use crate::{
     Forge,
     code::{
         diff::{FileDiff, Row},
+        pages::commits::{Named, named},
         paths::to_url,
-        shown,
     },
     merge_request::{api::Place, read, store},
     review::pages::notes::Notes,
 };
 use askama::Template;
 use axum::extract::State;
-use bascule_core::{Problem, limits};
+use bascule_core::limits;
 use bascule_web::{Answer, InProject, Params, PathOf, Tab, Ui, Who};
 use serde::Deserialize;
 
-/// Files named above the changes.
-const NAMED: usize = 1_000;
 /// A file with more rows than this is folded.
 const FOLDED: usize = 600;
 /// Rows on one page: as many as a browser draws at once without a wait.
@@ -58,13 +56,6 @@ struct Part {
     diff: FileDiff,
 }
 
-struct Named {
-    href: String,
-    name: String,
-    sign: &'static str,
-    class: &'static str,
-}
-
 #[derive(Template)]
 #[template(path = "merge_request/pages/changes.html")]
 struct Changes {
@@ -98,11 +89,7 @@ pub(super) async fn changes(
     let request = forge.merge_request(scope.id, iid).await?;
     let version = match asked.version {
         None => None,
-        Some(number) => Some(
-            store::version(forge.db(), request.id, number)
-                .await?
-                .ok_or_else(|| Problem::not_found("version"))?,
-        ),
+        Some(number) => Some(forge.version(&request, number).await?),
     };
     let against = match asked.against {
         None => None,
@@ -147,31 +134,7 @@ pub(super) async fn changes(
     };
     let view = if split { "split" } else { "unified" };
     let last = from + found.files.len();
-    let named: Vec<Named> = found
-        .changes
-        .iter()
-        .take(NAMED)
-        .enumerate()
-        .map(|(at, change)| {
-            let (sign, class) = match (&change.old, &change.new) {
-                (None, _) => ("+", "text-green"),
-                (_, None) => ("−", "text-red"),
-                _ if change.from.is_some() => ("→", "text-blue"),
-                _ => ("~", "text-yellow"),
-            };
-            let inside = at >= from && at < last;
-            Named {
-                href: if inside {
-                    format!("#file-{at}")
-                } else {
-                    format!("{}#file-{at}", to(view, at))
-                },
-                name: shown(&change.path),
-                sign,
-                class,
-            }
-        })
-        .collect();
+    let named = named(&found.changes, from..last, |at| to(view, at));
     let project = super::project_base(&scope);
     let count = store::versions(forge.db(), request.id, 50).await?;
     let page = Changes {

@@ -8,7 +8,7 @@ mod more;
 mod show;
 
 use super::{CheckState, MergeRequest, State, store};
-use crate::{Forge, code::shown};
+use crate::{Forge, ProjectInfo, code::shown, review::Weighed};
 use axum::routing::{get, post};
 use bascule_core::{Permission, ProjectScope, Result};
 use bascule_web::{Access, Crumb, Markup, Routes, icon, url_path};
@@ -172,11 +172,11 @@ impl Forge {
 
     pub(super) async fn conditions(
         &self,
-        scope: &ProjectScope,
+        project: &ProjectInfo,
         request: &MergeRequest,
+        weighed: &Weighed,
     ) -> Result<(Vec<Condition>, bool)> {
-        let project = self.project_of(scope).await?;
-        let checks = self.merge_checks(&project, request).await?;
+        let checks = self.checks_with(project, request, weighed).await?;
         let free = checks.iter().all(|check| check.state == CheckState::Passed);
         let conditions = checks.into_iter().map(|check| {
             let (picture, class) = match check.state {

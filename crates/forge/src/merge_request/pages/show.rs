@@ -74,10 +74,11 @@ pub(super) async fn overview(
 ) -> Answer {
     let PathOf((_, _, iid)) = place;
     let (info, request) = forge.reviewed(&scope, iid).await?;
+    let weighed = forge.weigh_approvals(&info, &request).await?;
     let (discussion, approvals) = forge
-        .review_parts(&caller, &scope, &info, &request, paging.after)
+        .review_parts(&caller, &scope, &request, &weighed, paging.after)
         .await?;
-    let (conditions, free) = forge.conditions(&scope, &request).await?;
+    let (conditions, free) = forge.conditions(&info, &request, &weighed).await?;
     let project = super::project_base(&scope);
     let settings = forge.merge_settings(scope.id).await?;
     let entry = crate::queue::store::find(forge.db(), request.id).await?;

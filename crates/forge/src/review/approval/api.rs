@@ -30,7 +30,7 @@ impl Forge {
         request: &MergeRequest,
     ) -> Result<wire::Approvals> {
         let weighed = self.weigh_approvals(project, request).await?;
-        let barred = self.may_approve(caller, scope, request, &request.head).await;
+        let barred = weighed.may_approve(caller, scope, request, &request.head);
         Ok(wire::Approvals {
             approved: weighed.verdict.met(),
             head: request.head.clone(),

@@ -10,10 +10,9 @@ use bascule_core::Result;
 
 impl Forge {
     /// Approvals, wishes for changes, threads.
-    pub(crate) async fn review_checks(&self, looked: &Looked<'_>) -> Result<Vec<Check>> {
-        let weighed = self.weigh_approvals(looked.project, looked.request).await?;
-        let mut checks: Vec<Check> = approvals(&weighed).into_iter().collect();
-        checks.extend(changes(&weighed));
+    pub(crate) async fn review_checks(&self, looked: &Looked<'_>, weighed: &Weighed) -> Result<Vec<Check>> {
+        let mut checks: Vec<Check> = approvals(weighed).into_iter().collect();
+        checks.extend(changes(weighed));
         if weighed.settings.resolve_threads {
             let open = thread::store::unresolved(self.db(), looked.request.id).await?;
             checks.push(threads(open));

@@ -9,7 +9,7 @@ use crate::{
 use bascule_core::{Caller, Permission, Problem, ProjectId, ProjectScope, Result, UserId};
 use bascule_ledger::facts::review::{ApprovalGiven, ApprovalWithdrawn};
 use bascule_store::Tx;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// All that was looked at, and what it comes to.
 #[derive(Clone, Debug)]
@@ -18,6 +18,21 @@ pub(crate) struct Weighed {
     pub(crate) case: Case,
     pub(crate) verdict: Verdict,
     pub(crate) involved: Vec<Involved>,
+}
+
+impl Weighed {
+    /// As [`Forge::may_approve`], of what was looked at already.
+    pub(crate) fn may_approve(
+        &self,
+        caller: &Caller,
+        scope: &ProjectScope,
+        request: &MergeRequest,
+        sha: &str,
+    ) -> Result<UserId> {
+        let user = looks_at(caller, scope, request, sha)?;
+        let (barred, writers) = (self.settings.writers_barred, self.case.writers.clone());
+        unbarred(caller, scope, request, user, barred, writers)
+    }
 }
 
 impl Forge {
@@ -154,32 +169,14 @@ impl Forge {
         request: &MergeRequest,
         sha: &str,
     ) -> Result<UserId> {
-        let user = reviewer(caller, scope)?;
-        if request.state != State::Open {
-            return Err(crate::merge_request::ended(request));
-        }
-        if sha.trim() != request.head {
-            return Err(Bar::Stale.refusal());
-        }
+        let user = looks_at(caller, scope, request, sha)?;
         let settings = self.review_settings(scope.id).await?;
-        let mut case = Case {
-            author: request.author_id,
-            writers_barred: settings.writers_barred,
-            ..Case::default()
+        let writers = if settings.writers_barred {
+            self.writers(request).await?
+        } else {
+            BTreeSet::new()
         };
-        if settings.writers_barred {
-            case.writers = self.writers(request).await?;
-        }
-        let person = Person {
-            id: user,
-            name: caller.actor.name.clone(),
-            role: Some(scope.role),
-        };
-        case.people.insert(user, person);
-        match case.bar(user) {
-            Some(bar) => Err(bar.refusal()),
-            None => Ok(user),
-        }
+        unbarred(caller, scope, request, user, settings.writers_barred, writers)
     }
 
     /// Writes an approval that was found to be allowed.
@@ -287,6 +284,45 @@ impl Forge {
         tx.commit().await?;
         self.wake_merges();
         Ok(())
+    }
+}
+
+/// Whoever reviews an open request at its present head.
+fn looks_at(caller: &Caller, scope: &ProjectScope, request: &MergeRequest, sha: &str) -> Result<UserId> {
+    let user = reviewer(caller, scope)?;
+    if request.state != State::Open {
+        return Err(crate::merge_request::ended(request));
+    }
+    if sha.trim() != request.head {
+        return Err(Bar::Stale.refusal());
+    }
+    Ok(user)
+}
+
+/// Refuses whoever is barred from approving.
+fn unbarred(
+    caller: &Caller,
+    scope: &ProjectScope,
+    request: &MergeRequest,
+    user: UserId,
+    writers_barred: bool,
+    writers: BTreeSet<UserId>,
+) -> Result<UserId> {
+    let person = Person {
+        id: user,
+        name: caller.actor.name.clone(),
+        role: Some(scope.role),
+    };
+    let case = Case {
+        author: request.author_id,
+        writers,
+        writers_barred,
+        people: BTreeMap::from([(user, person)]),
+        ..Case::default()
+    };
+    match case.bar(user) {
+        Some(bar) => Err(bar.refusal()),
+        None => Ok(user),
     }
 }
 

@@ -3,7 +3,6 @@
 use super::{Settings, Team, store};
 use crate::Forge;
 use bascule_core::{Actor, Problem, ProjectId, Result};
-use bascule_ledger::facts::forge::ProjectChanged;
 use bascule_wire::review as wire;
 use std::collections::BTreeSet;
 
@@ -72,14 +71,7 @@ impl Forge {
         if let Some((teams, _)) = &teams {
             store::set_teams(&tx, project, teams).await?;
         }
-        for (setting, value) in changes {
-            let fact = ProjectChanged {
-                project,
-                setting: setting.to_owned(),
-                value,
-            };
-            self.ledger().append(&tx, actor, &fact).await?;
-        }
+        self.tell_changes(&tx, actor, project, changes).await?;
         tx.commit().await?;
         self.wake_merges();
         Ok(())

@@ -5,7 +5,7 @@ use super::{
     view::{Scene, View, html},
 };
 use crate::{
-    Forge, ProjectInfo,
+    Forge,
     merge_request::{MergeRequest, State as Life, pages as request_pages},
     review::{
         approval::{CHANGES, Weighed, store as approvals},
@@ -98,16 +98,12 @@ impl Forge {
         &self,
         caller: &Caller,
         scope: &ProjectScope,
-        project: &ProjectInfo,
         request: &MergeRequest,
+        weighed: &Weighed,
         after: Option<ThreadId>,
     ) -> Result<(Markup, Markup)> {
         let open = request.state == Life::Open;
-        let weighed = self.weigh_approvals(project, request).await?;
-        let barred = self
-            .may_approve(caller, scope, request, &request.head)
-            .await
-            .err();
+        let barred = weighed.may_approve(caller, scope, request, &request.head).err();
         let given = approvals::approvals(self.db(), request.id).await?;
         let mine = caller.user.is_some_and(|user| {
             given
@@ -120,12 +116,12 @@ impl Forge {
         });
         let may_edit = open && crate::merge_request::may_edit(caller, scope, request).is_ok();
         let suggested = if may_edit {
-            self.suggest_from(&weighed).await?
+            self.suggest_from(weighed).await?
         } else {
             Vec::new()
         };
         let beside = approvals_part(
-            caller, scope, request, &weighed, &suggested, may_edit, mine, barred,
+            caller, scope, request, weighed, &suggested, may_edit, mine, barred,
         );
         let person = caller.user.is_some() && caller.only_project.is_none();
         let below = self
