@@ -3,7 +3,7 @@ use crate::{
     entry::{COLUMNS, EntryRow},
 };
 use bascule_core::{ProjectId, Timestamp};
-use bascule_store::{Query as _, Result, ToSql as _, Value, args};
+use bascule_store::{Query as _, Result, ToSql as _, Value, args, bind_all};
 
 /// Which facts to read. Every field narrows.
 #[derive(Clone, Debug, Default)]
@@ -134,19 +134,12 @@ impl Ledger {
     /// # Errors
     /// The database refused.
     pub async fn entries(&self, seqs: &[i64]) -> Result<Vec<Entry>> {
-        let mut values = Vec::new();
-        let mut places = Vec::new();
-        for seq in seqs.iter().take(1000) {
-            values.push(seq.to_sql());
-            places.push(format!("${}", values.len()));
-        }
-        if places.is_empty() {
+        if seqs.is_empty() {
             return Ok(Vec::new());
         }
-        let sql = format!(
-            "SELECT {COLUMNS} FROM fact WHERE seq IN ({}) ORDER BY seq",
-            places.join(", ")
-        );
+        let mut values = args![];
+        let places = bind_all(&mut values, seqs.get(..1000).unwrap_or(seqs));
+        let sql = format!("SELECT {COLUMNS} FROM fact WHERE seq IN ({places}) ORDER BY seq");
         Ok(self
             .db
             .all::<EntryRow>(&sql, values)
@@ -209,36 +202,23 @@ impl Conditions {
 
     fn filter(&mut self, filter: &Filter) {
         if !filter.kinds.is_empty() {
-            let places: Vec<String> = filter
-                .kinds
-                .iter()
-                .map(|kind| format!("${}", self.bind(kind.to_sql())))
-                .collect();
-            self.parts.push(format!("kind IN ({})", places.join(", ")));
+            let places = bind_all(&mut self.args, &filter.kinds);
+            self.parts.push(format!("kind IN ({places})"));
         }
         if let Some(project) = filter.project {
             self.and("project_id = ?", project.to_sql());
         }
         if let Some(projects) = &filter.projects {
-            let mut places = Vec::new();
-            for project in projects.iter().take(PROJECTS_AT_MOST) {
-                places.push(format!("${}", self.bind(project.to_sql())));
-            }
+            let projects = projects.get(..PROJECTS_AT_MOST).unwrap_or(projects);
+            let places = bind_all(&mut self.args, projects);
             // A few projects are found by their index, however rarely something happens there. Of many, some
             // fact is always near: COALESCE keeps the planner on the order of numbers.
-            let column = if places.len() <= FEW_PROJECTS {
+            let column = if projects.len() <= FEW_PROJECTS {
                 "project_id"
             } else {
                 "COALESCE(project_id, '')"
             };
-            self.parts.push(format!(
-                "{column} IN ({})",
-                if places.is_empty() {
-                    "NULL".to_owned()
-                } else {
-                    places.join(", ")
-                }
-            ));
+            self.parts.push(format!("{column} IN ({places})"));
         }
         if let Some(subject) = &filter.subject {
             self.and("subject = ?", subject.to_sql());

@@ -23,7 +23,7 @@ pub use db::{Backend, Db, DbOptions, Query, Tx};
 pub use error::{Error, Result};
 pub use lease::Lease;
 pub use migrate::Migration;
-pub use row::{Column, FromRow, Json, Row, ToSql};
+pub use row::{Column, FromRow, Json, Row, ToSql, bind, bind_all, places};
 pub use sea_orm::Value;
 
 /// Tables of this crate itself.

@@ -225,6 +225,40 @@ tuples! {
     c0: A, c1: B, c2: C, c3: D;
 }
 
+/// The places of several values, from `$first` on: `$3, $4, $5`.
+#[must_use]
+pub fn places(first: usize, count: usize) -> String {
+    let places: Vec<String> = (first..first + count).map(|n| format!("${n}")).collect();
+    places.join(", ")
+}
+
+/// Binds a value behind those that are bound, and returns its place: `$3`.
+pub fn bind(values: &mut Vec<Value>, value: &(impl ToSql + ?Sized)) -> String {
+    values.push(value.to_sql());
+    format!("${}", values.len())
+}
+
+/// Binds several values behind those that are bound, and returns their places for an `IN (…)`. Of no values it
+/// is `NULL`, as nothing is in `IN (NULL)`, where `IN ()` is no SQL. How many may be bound, the engine bounds:
+/// what is without a bound is asked for in chunks.
+///
+/// ```
+/// use bascule_store::{args, bind_all};
+///
+/// let mut values = args!["open"];
+/// assert_eq!(bind_all(&mut values, &[7_i64, 8]), "$2, $3");
+/// assert_eq!(values.len(), 3);
+/// assert_eq!(bind_all::<i64>(&mut values, &[]), "NULL");
+/// ```
+pub fn bind_all<T: ToSql>(values: &mut Vec<Value>, more: &[T]) -> String {
+    if more.is_empty() {
+        return "NULL".to_owned();
+    }
+    let places = places(values.len() + 1, more.len());
+    values.extend(more.iter().map(ToSql::to_sql));
+    places
+}
+
 /// Defines a struct whose fields are the columns of a query, read by name.
 #[macro_export]
 macro_rules! row {

@@ -3,7 +3,7 @@
 use super::Listed;
 use crate::{ReleaseInfo, product::Relations};
 use bascule_core::{ProjectId, ReleaseId, Timestamp};
-use bascule_store::{Json, Query, Result, ToSql as _, Tx, args, row};
+use bascule_store::{Json, Query, Result, Tx, args, bind_all, row};
 
 const COLUMNS: &str =
     "release_id, project_id, version, sha, relations, published_at, recall_reason, recall_floor";
@@ -89,13 +89,14 @@ pub(crate) async fn approvals(db: &impl Query) -> Result<Vec<Approved>> {
 
 /// Approvals for the environments of some names.
 pub(crate) async fn approvals_in(db: &impl Query, names: &[String]) -> Result<Vec<Approved>> {
+    let scopes: Vec<String> = names.iter().map(|name| format!("environment:{name}")).collect();
+    let mut values = args![];
+    let places = bind_all(&mut values, &scopes);
     let sql = format!(
-        "SELECT project_id, version, scope, team FROM delivery_approval WHERE scope IN ({})
-         ORDER BY at DESC LIMIT 100000",
-        crate::deployment::store::places(names.len())
+        "SELECT project_id, version, scope, team FROM delivery_approval WHERE scope IN ({places})
+         ORDER BY at DESC LIMIT 100000"
     );
-    let scopes = names.iter().map(|name| format!("environment:{name}").to_sql());
-    db.all(&sql, scopes.collect()).await
+    db.all(&sql, values).await
 }
 
 /// Notes an approval; `false` where it was given before.
@@ -188,18 +189,14 @@ pub(crate) async fn fit_to_lock(
     if projects.is_empty() {
         return Ok(Vec::new());
     }
-    let places = (2..=projects.len() + 1)
-        .map(|n| format!("${n}"))
-        .collect::<Vec<_>>()
-        .join(", ");
+    let mut values = args![channel];
+    let places = bind_all(&mut values, projects);
     let sql = format!(
         "SELECT r.project_id, r.version,
                 CASE WHEN EXISTS (SELECT 1 FROM catalogue_channel c WHERE c.release_id = r.release_id
                                   AND c.channel = $1) THEN TRUE ELSE FALSE END AS stable
          FROM catalogue_release r WHERE r.recall_reason IS NULL AND r.project_id IN ({places}) LIMIT {MOST}"
     );
-    let mut values = args![channel];
-    values.extend(projects.iter().map(bascule_store::ToSql::to_sql));
     db.all(&sql, values).await
 }
 

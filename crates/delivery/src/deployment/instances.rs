@@ -1,8 +1,8 @@
 //! The queries about instances.
 
-use super::{Instance, desired, state_name, store::places};
+use super::{Instance, desired, state_name};
 use bascule_core::{AgentId, DeploymentId, EnvironmentId, InstanceId, ProjectId, ReleaseId, Timestamp};
-use bascule_store::{Json, Query, Result, ToSql as _, Tx, args, row};
+use bascule_store::{Json, Query, Result, ToSql as _, Tx, args, bind_all, row};
 use bascule_wire::agent::{InstanceReport, InstanceState};
 
 const COLUMNS: &str = "id, deployment_id, environment_id, desired, weight, state, address, restarts, message, smoke, \
@@ -38,15 +38,12 @@ pub(crate) async fn in_environments(
     if environments.is_empty() {
         return Ok(Vec::new());
     }
+    let mut values = args![];
+    let places = bind_all(&mut values, environments);
     let sql = format!(
-        "SELECT {COLUMNS} FROM instance WHERE environment_id IN ({}) AND desired IN ('run', 'drain') ORDER BY id LIMIT 20000",
-        places(environments.len())
+        "SELECT {COLUMNS} FROM instance WHERE environment_id IN ({places}) AND desired IN ('run', 'drain') ORDER BY id LIMIT 20000"
     );
-    db.all(
-        &sql,
-        environments.iter().map(bascule_store::ToSql::to_sql).collect(),
-    )
-    .await
+    db.all(&sql, values).await
 }
 
 /// Instances that are not gone, of an agent.
@@ -122,15 +119,8 @@ async fn change(
     if ids.is_empty() {
         return Ok(0);
     }
-    let places: Vec<String> = (values.len() + 1..)
-        .zip(ids)
-        .map(|(n, _)| format!("${n}"))
-        .collect();
-    values.extend(ids.iter().map(bascule_store::ToSql::to_sql));
-    let sql = format!(
-        "UPDATE instance SET {set} WHERE {only} AND id IN ({})",
-        places.join(", ")
-    );
+    let places = bind_all(&mut values, ids);
+    let sql = format!("UPDATE instance SET {set} WHERE {only} AND id IN ({places})");
     tx.run(&sql, values).await
 }
 

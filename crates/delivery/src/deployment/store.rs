@@ -2,7 +2,7 @@
 
 use super::{Deployment, Status};
 use bascule_core::{DeploymentId, EnvironmentId, ProjectId, ReleaseId, RolloutId, Timestamp};
-use bascule_store::{Json, Query, Result, ToSql as _, Tx, args, row};
+use bascule_store::{Json, Query, Result, ToSql as _, Tx, args, bind_all, row};
 use std::collections::BTreeMap;
 
 pub(crate) const COLUMNS: &str = "id, project_id, environment_id, release_id, version, cause, actor, status, reason, \
@@ -158,23 +158,10 @@ pub(crate) async fn rollouts_of(db: &impl Query, deployments: &[DeploymentId]) -
     if deployments.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = format!(
-        "SELECT deployment_id, id FROM rollout WHERE deployment_id IN ({})",
-        places(deployments.len())
-    );
-    db.all(
-        &sql,
-        deployments.iter().map(bascule_store::ToSql::to_sql).collect(),
-    )
-    .await
-}
-
-/// `$1, $2, …` for so many values.
-pub(crate) fn places(count: usize) -> String {
-    (1..=count)
-        .map(|n| format!("${n}"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    let mut values = args![];
+    let places = bind_all(&mut values, deployments);
+    let sql = format!("SELECT deployment_id, id FROM rollout WHERE deployment_id IN ({places})");
+    db.all(&sql, values).await
 }
 
 /// Some deployments by their identifiers.
@@ -182,12 +169,10 @@ pub(crate) async fn some(db: &impl Query, ids: &[DeploymentId]) -> Result<Vec<De
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = format!(
-        "SELECT {COLUMNS} FROM deployment WHERE id IN ({})",
-        places(ids.len())
-    );
-    db.all(&sql, ids.iter().map(bascule_store::ToSql::to_sql).collect())
-        .await
+    let mut values = args![];
+    let places = bind_all(&mut values, ids);
+    let sql = format!("SELECT {COLUMNS} FROM deployment WHERE id IN ({places})");
+    db.all(&sql, values).await
 }
 
 /// The deployments that have not ended, in some environments.
@@ -195,13 +180,10 @@ pub(crate) async fn open_in_all(db: &impl Query, environments: &[EnvironmentId])
     if environments.is_empty() {
         return Ok(Vec::new());
     }
+    let mut values = args![];
+    let places = bind_all(&mut values, environments);
     let sql = format!(
-        "SELECT {COLUMNS} FROM deployment WHERE finished_at IS NULL AND environment_id IN ({})",
-        places(environments.len())
+        "SELECT {COLUMNS} FROM deployment WHERE finished_at IS NULL AND environment_id IN ({places})"
     );
-    db.all(
-        &sql,
-        environments.iter().map(bascule_store::ToSql::to_sql).collect(),
-    )
-    .await
+    db.all(&sql, values).await
 }

@@ -3,7 +3,7 @@
 use super::Environment;
 use crate::product::{Product, Slo};
 use bascule_core::{DeploymentId, EnvironmentId, ProjectId, ReleaseId, Timestamp};
-use bascule_store::{Json, Query, Result, Tx, args, row};
+use bascule_store::{Json, Query, Result, Tx, args, bind_all, row};
 
 const COLUMNS: &str = "id, project_id, project_path, name, tier, agent_id, serving_id, port, url, created_at";
 
@@ -199,17 +199,12 @@ pub(crate) async fn of_projects(
     const AT_ONCE: usize = 500;
     let mut found: Vec<Environment> = Vec::new();
     for some in projects.chunks(AT_ONCE) {
-        let places = crate::deployment::store::places(some.len() + 2);
-        let places = places
-            .split_once(", ")
-            .and_then(|(_, rest)| rest.split_once(", "))
-            .map_or("", |(_, rest)| rest);
+        let mut values = args![after, limit];
+        let places = bind_all(&mut values, some);
         let sql = format!(
             "SELECT {COLUMNS} FROM environment WHERE project_path > $1 AND pruned_at IS NULL
              AND project_id IN ({places}) ORDER BY project_path, tier LIMIT $2"
         );
-        let mut values = args![after, limit];
-        values.extend(some.iter().map(bascule_store::ToSql::to_sql));
         found.extend(db.all::<Environment>(&sql, values).await?);
     }
     found.sort_by(|a, b| (&a.project_path, &a.tier).cmp(&(&b.project_path, &b.tier)));
@@ -228,14 +223,13 @@ row! {
 pub(crate) async fn running(db: &impl Query, releases: &[ReleaseId]) -> Result<Vec<(ReleaseId, String)>> {
     let mut all = Vec::new();
     for some in releases.chunks(200) {
+        let mut values = args![];
+        let places = bind_all(&mut values, some);
         let sql = format!(
             "SELECT DISTINCT d.release_id, e.name FROM environment e JOIN deployment d ON d.id = e.serving_id
-             WHERE d.release_id IN ({}) AND e.pruned_at IS NULL ORDER BY e.name LIMIT 20000",
-            crate::deployment::store::places(some.len())
+             WHERE d.release_id IN ({places}) AND e.pruned_at IS NULL ORDER BY e.name LIMIT 20000"
         );
-        let rows: Vec<Running> = db
-            .all(&sql, some.iter().map(bascule_store::ToSql::to_sql).collect())
-            .await?;
+        let rows: Vec<Running> = db.all(&sql, values).await?;
         all.extend(rows.into_iter().map(|row| (row.release_id, row.name)));
     }
     Ok(all)

@@ -2,7 +2,7 @@
 
 use super::{AGENT_SILENCE, Agent, Channel, Edge, signs::Sign};
 use bascule_core::{AgentId, EnvironmentId, Timestamp};
-use bascule_store::{Json, Query, Result, Tx, args, row};
+use bascule_store::{Json, Query, Result, Tx, args, bind_all, row};
 use bascule_wire::agent::AgentReport;
 use std::collections::HashMap;
 
@@ -25,13 +25,13 @@ pub(crate) async fn agent(db: &impl Query, id: AgentId) -> Result<Option<Agent>>
 
 /// The agents that look after what is in some environments, by name.
 pub(crate) async fn agents_in(db: &impl Query, names: &[String]) -> Result<Vec<Agent>> {
+    let mut values = args![];
+    let places = bind_all(&mut values, names);
     let sql = format!(
-        "SELECT {AGENT} FROM agent WHERE id IN (SELECT e.agent_id FROM environment e WHERE e.name IN ({}))
-         LIMIT 10000",
-        crate::deployment::store::places(names.len())
+        "SELECT {AGENT} FROM agent WHERE id IN (SELECT e.agent_id FROM environment e WHERE e.name IN ({places}))
+         LIMIT 10000"
     );
-    db.all(&sql, names.iter().map(bascule_store::ToSql::to_sql).collect())
-        .await
+    db.all(&sql, values).await
 }
 
 pub(crate) async fn agent_by_token(db: &impl Query, hash: &str) -> Result<Option<Agent>> {

@@ -1,9 +1,8 @@
 //! The queries about plans.
 
 use super::{Change, Stored};
-use crate::deployment::store::places as marks;
 use bascule_core::{AgentId, DeploymentId, EnvironmentId, IncidentId, ProjectId, Timestamp};
-use bascule_store::{FromRow, Json, Query, Result, Row, ToSql as _, Tx, Value, args, row};
+use bascule_store::{FromRow, Json, Query, Result, Row, ToSql as _, Tx, args, bind_all, row};
 use std::{collections::BTreeMap, time::Duration};
 
 const COLUMNS: &str = "environment_id, state, current, target, step, why, verdicts, at";
@@ -68,16 +67,13 @@ pub(crate) async fn places_in(db: &impl Query, name: &str) -> Result<Vec<Place>>
 
 /// All products in the environments of some names, by environment.
 pub(crate) async fn places_of(db: &impl Query, names: &[String]) -> Result<Vec<Place>> {
+    let mut values = args![];
+    let places = bind_all(&mut values, names);
     let sql = format!(
-        "SELECT {PLACE}, {WORST} AS instance_state FROM {PLACES} WHERE e.name IN ({}) AND e.pruned_at IS NULL
-         ORDER BY e.name, e.project_path LIMIT {MOST}",
-        marks(names.len())
+        "SELECT {PLACE}, {WORST} AS instance_state FROM {PLACES} WHERE e.name IN ({places}) AND e.pruned_at IS NULL
+         ORDER BY e.name, e.project_path LIMIT {MOST}"
     );
-    db.all(&sql, bound(names)).await
-}
-
-fn bound(names: &[String]) -> Vec<Value> {
-    names.iter().map(bascule_store::ToSql::to_sql).collect()
+    db.all(&sql, values).await
 }
 
 row! {
@@ -207,13 +203,14 @@ pub(crate) async fn failures(db: &impl Query) -> Result<Vec<Failure>> {
 
 /// The same, in the environments of some names.
 pub(crate) async fn failures_in(db: &impl Query, names: &[String]) -> Result<Vec<Failure>> {
+    let mut values = args![];
+    let places = bind_all(&mut values, names);
     let sql = format!(
         "SELECT f.environment_id, f.version, f.reason, f.settings
          FROM plan_failure f JOIN environment e ON e.id = f.environment_id
-         WHERE e.declared = TRUE AND e.name IN ({}) ORDER BY f.at DESC LIMIT 100000",
-        marks(names.len())
+         WHERE e.declared = TRUE AND e.name IN ({places}) ORDER BY f.at DESC LIMIT 100000"
     );
-    db.all(&sql, bound(names)).await
+    db.all(&sql, values).await
 }
 
 /// Notes that a version is not to be tried again by a plan, with these variables.
@@ -306,12 +303,13 @@ pub(crate) async fn claim_epoch(tx: &Tx, epoch: i64) -> Result<bool> {
 
 /// The plans of the environments of some names.
 pub(crate) async fn plans_of(db: &impl Query, names: &[String]) -> Result<Vec<Stored>> {
+    let mut values = args![];
+    let places = bind_all(&mut values, names);
     let sql = format!(
-        "SELECT {COLUMNS} FROM plan WHERE environment_id IN (SELECT e.id FROM environment e WHERE e.name IN ({}))
-         LIMIT {MOST}",
-        marks(names.len())
+        "SELECT {COLUMNS} FROM plan WHERE environment_id IN (SELECT e.id FROM environment e WHERE e.name IN ({places}))
+         LIMIT {MOST}"
     );
-    db.all(&sql, bound(names)).await
+    db.all(&sql, values).await
 }
 
 /// How long what was planned before is kept; the ledger keeps it for good.
@@ -350,15 +348,12 @@ pub(crate) async fn log(db: &impl Query, environments: &[EnvironmentId], limit: 
     if environments.is_empty() {
         return Ok(Vec::new());
     }
-    let places = crate::deployment::store::places(environments.len());
+    let mut values = args![];
+    let places = bind_all(&mut values, environments);
     let sql = format!(
         "SELECT {COLUMNS} FROM plan_log WHERE environment_id IN ({places}) ORDER BY at DESC LIMIT {limit}"
     );
-    db.all(
-        &sql,
-        environments.iter().map(bascule_store::ToSql::to_sql).collect(),
-    )
-    .await
+    db.all(&sql, values).await
 }
 
 row! {

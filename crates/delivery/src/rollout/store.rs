@@ -117,7 +117,7 @@ pub(crate) async fn list(
 }
 
 pub(crate) async fn insert(tx: &Tx, r: &Rollout) -> Result<()> {
-    let values = crate::deployment::store::places(COLUMNS.split(',').count());
+    let values = bascule_store::places(1, COLUMNS.split(',').count());
     tx.run(
         &format!("INSERT INTO rollout ({COLUMNS}) VALUES ({values})"),
         args![

@@ -1,7 +1,7 @@
 //! The queries about secrets.
 
 use bascule_core::Timestamp;
-use bascule_store::{Query, Result, ToSql as _, Tx, args, row};
+use bascule_store::{Query, Result, ToSql as _, Tx, args, bind_all, row};
 
 /// Most secrets that are listed or planned with.
 const MOST: i64 = 100_000;
@@ -47,10 +47,10 @@ pub(crate) async fn of_site(db: &impl Query, site: &str) -> Result<Vec<Known>> {
 pub(crate) async fn sealed(db: &impl Query, sites: &[String]) -> Result<Vec<Sealed>> {
     let mut found = Vec::new();
     for some in sites.chunks(AT_ONCE) {
-        let places = crate::deployment::store::places(some.len());
+        let mut values = args![];
+        let places = bind_all(&mut values, some);
         let sql =
             format!("SELECT site, name, sealed FROM delivery_secret WHERE site IN ({places}) LIMIT {MOST}");
-        let values = some.iter().map(bascule_store::ToSql::to_sql).collect();
         found.extend(db.all::<Sealed>(&sql, values).await?);
     }
     Ok(found)

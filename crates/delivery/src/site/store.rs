@@ -3,7 +3,7 @@
 use super::{Declared, Site, Suppressed, hooks::Phase};
 use crate::product::Product;
 use bascule_core::{DeploymentId, EnvironmentId, ProjectId, TaskId, Timestamp};
-use bascule_store::{Json, Query, Result, Tx, args, row};
+use bascule_store::{Json, Query, Result, Tx, args, bind_all, row};
 use bascule_wire::agent::{Driver, MachineFacts};
 use std::collections::BTreeMap;
 
@@ -17,12 +17,11 @@ pub(crate) async fn all(db: &impl Query) -> Result<Vec<Declared>> {
 
 /// Some sites that are declared.
 pub(crate) async fn some(db: &impl Query, names: &[String]) -> Result<Vec<Declared>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM site WHERE removed_at IS NULL AND name IN ({}) LIMIT 5000",
-        crate::deployment::store::places(names.len())
-    );
-    db.all(&sql, names.iter().map(bascule_store::ToSql::to_sql).collect())
-        .await
+    let mut values = args![];
+    let places = bind_all(&mut values, names);
+    let sql =
+        format!("SELECT {COLUMNS} FROM site WHERE removed_at IS NULL AND name IN ({places}) LIMIT 5000");
+    db.all(&sql, values).await
 }
 
 pub(crate) async fn get(db: &impl Query, name: &str) -> Result<Option<Declared>> {
@@ -251,14 +250,14 @@ pub(crate) async fn runs(db: &impl Query, ids: &[EnvironmentId]) -> Result<Vec<R
     const AT_ONCE: usize = 500;
     let mut found = Vec::new();
     for some in ids.chunks(AT_ONCE) {
-        let places = crate::deployment::store::places(some.len());
+        let mut values = args![];
+        let places = bind_all(&mut values, some);
         let sql = format!(
             "SELECT e.id, e.declared, e.url, d.version, d.product, d.settings, a.version AS agent_version,
                     a.machine, a.drivers
              FROM environment e LEFT JOIN deployment d ON d.id = e.serving_id LEFT JOIN agent a ON a.id = e.agent_id
              WHERE e.id IN ({places})"
         );
-        let values = some.iter().map(bascule_store::ToSql::to_sql).collect();
         found.extend(db.all::<Runs>(&sql, values).await?);
     }
     Ok(found)

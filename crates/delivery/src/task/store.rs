@@ -1,9 +1,8 @@
 //! The queries about tasks.
 
 use super::{OUTPUTS, Task, status};
-use crate::deployment::store::places;
 use bascule_core::{AgentId, Digest, EnvironmentId, ProjectId, ReleaseId, TaskId, Timestamp};
-use bascule_store::{Json, Query, Result, ToSql as _, Tx, args, row};
+use bascule_store::{Json, Query, Result, ToSql as _, Tx, args, bind_all, row};
 use std::collections::BTreeMap;
 
 const COLUMNS: &str = "t.id, t.project_id, t.environment_id, e.name AS environment, t.deployment_id, t.version, \
@@ -83,12 +82,10 @@ pub(crate) async fn approvals(db: &impl Query, tasks: &[TaskId]) -> Result<Vec<A
     if tasks.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = format!(
-        "SELECT task_id, team, actor FROM task_approval WHERE task_id IN ({})",
-        places(tasks.len())
-    );
-    db.all(&sql, tasks.iter().map(bascule_store::ToSql::to_sql).collect())
-        .await
+    let mut values = args![];
+    let places = bind_all(&mut values, tasks);
+    let sql = format!("SELECT task_id, team, actor FROM task_approval WHERE task_id IN ({places})");
+    db.all(&sql, values).await
 }
 
 /// Notes an approval; `false` where it was given before.

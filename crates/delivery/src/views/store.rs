@@ -4,7 +4,7 @@ use super::{Ask, Sight};
 use crate::plan::store::WORST;
 use bascule_core::{DeploymentId, EnvironmentId, ProjectId, ReleaseId, Timestamp};
 use bascule_planner::Verdict;
-use bascule_store::{Json, Query, Result, ToSql, Value, args, row};
+use bascule_store::{Json, Query, Result, ToSql, Value, args, bind, bind_all, row};
 
 /// Conditions and the values they bind.
 struct Clause {
@@ -21,13 +21,11 @@ impl Clause {
     }
 
     fn bind(&mut self, value: &(impl ToSql + ?Sized)) -> String {
-        self.args.push(value.to_sql());
-        format!("${}", self.args.len())
+        bind(&mut self.args, value)
     }
 
     fn bind_all<T: ToSql>(&mut self, values: &[T]) -> String {
-        let all: Vec<String> = values.iter().map(|value| self.bind(value)).collect();
-        all.join(", ")
+        bind_all(&mut self.args, values)
     }
 
     fn and(&mut self, condition: &str) {

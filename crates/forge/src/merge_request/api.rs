@@ -3,7 +3,7 @@
 use super::{CheckState, MergeRequest, State as Life, Version, read, settings::Settings, store};
 use crate::{Forge, ProjectInfo, code::shown};
 use axum::{extract::State, response::IntoResponse as _};
-use bascule_core::{Permission, Problem, ProjectScope, Result, limits};
+use bascule_core::{Permission, Problem, ProjectId, ProjectScope, Result, limits};
 use bascule_web::{Access, Answer, Body, InProject, Params, PathOf, Routes, Who, routes};
 use bascule_wire::{
     forge::{Commit, CommitList},
@@ -11,6 +11,7 @@ use bascule_wire::{
 };
 use http::StatusCode;
 use serde::Deserialize;
+use std::collections::HashMap;
 use utoipa::IntoParams;
 
 pub(crate) fn routes() -> Routes<Forge> {
@@ -73,20 +74,26 @@ struct Paging {
 }
 
 impl Forge {
-    /// A request as the API tells it.
-    pub(crate) async fn request_to_wire(
+    /// Where the forks among some requests are; a fork that is gone is left out.
+    async fn fork_paths(&self, requests: &[MergeRequest]) -> Result<HashMap<ProjectId, String>> {
+        let forks = requests.iter().filter(|request| request.is_fork());
+        let forks: Vec<ProjectId> = forks.map(|request| request.source_project_id).collect();
+        Ok(crate::project::store::paths(self.db(), &forks).await?)
+    }
+
+    /// A request as the API tells it, with [`Forge::fork_paths`].
+    fn request_to_wire(
         &self,
         project: &ProjectInfo,
         request: &MergeRequest,
-    ) -> Result<wire::MergeRequest> {
+        forks: &HashMap<ProjectId, String>,
+    ) -> wire::MergeRequest {
         let source = if request.is_fork() {
-            self.project_by_id(request.source_project_id)
-                .await?
-                .map(|source| source.path())
+            forks.get(&request.source_project_id).cloned()
         } else {
             Some(project.path())
         };
-        Ok(wire::MergeRequest {
+        wire::MergeRequest {
             id: request.id,
             iid: request.iid,
             project: project.path(),
@@ -114,7 +121,7 @@ impl Forge {
                 project.path(),
                 request.iid
             ),
-        })
+        }
     }
 
     /// The same with every condition of merging.
@@ -124,8 +131,9 @@ impl Forge {
         request: &MergeRequest,
     ) -> Result<wire::MergeRequestDetail> {
         let checks = self.merge_checks(project, request).await?;
+        let forks = self.fork_paths(std::slice::from_ref(request)).await?;
         Ok(wire::MergeRequestDetail {
-            request: self.request_to_wire(project, request).await?,
+            request: self.request_to_wire(project, request, &forks),
             mergeable: request.state == Life::Open
                 && checks.iter().all(|check| check.state == CheckState::Passed),
             checks: checks.into_iter().map(Into::into).collect(),
@@ -180,10 +188,11 @@ async fn list(
     let more = found.len() as i64 > limit;
     found.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
     let next_before = found.last().map(|last| last.iid).filter(|_| more);
-    let mut merge_requests = Vec::new();
-    for request in &found {
-        merge_requests.push(forge.request_to_wire(&project, request).await?);
-    }
+    let forks = forge.fork_paths(&found).await?;
+    let merge_requests = found
+        .iter()
+        .map(|request| forge.request_to_wire(&project, request, &forks))
+        .collect();
     Ok(axum::Json(wire::MergeRequestList {
         merge_requests,
         next_before,

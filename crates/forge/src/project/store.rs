@@ -2,7 +2,8 @@
 
 use super::{ProjectInfo, Visible};
 use bascule_core::{GroupId, ProjectId, Timestamp, Visibility};
-use bascule_store::{Migration, Query, Result, ToSql as _, Tx, Value, args, row};
+use bascule_store::{Migration, Query, Result, Tx, Value, args, bind, bind_all, row};
+use std::collections::HashMap;
 
 /// Tables of this crate.
 pub const MIGRATIONS: &[Migration] = &[
@@ -153,6 +154,19 @@ pub(crate) async fn by_id(on: &impl Query, id: ProjectId) -> Result<Option<Proje
     Ok(on.one::<ProjectRow>(&sql, args![id]).await?.map(Into::into))
 }
 
+/// The paths of several projects, those that there are.
+pub(crate) async fn paths(on: &impl Query, ids: &[ProjectId]) -> Result<HashMap<ProjectId, String>> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    row! { struct Path { id: ProjectId, path: String } }
+    let mut values = args![];
+    let places = bind_all(&mut values, ids);
+    let sql = format!("SELECT id, group_name || '/' || name AS path FROM project WHERE id IN ({places})");
+    let rows: Vec<Path> = on.all(&sql, values).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.path)).collect())
+}
+
 pub(crate) async fn ids(on: &impl Query, after: Option<ProjectId>, limit: i64) -> Result<Vec<ProjectId>> {
     let after = after.map(|id| id.to_string()).unwrap_or_default();
     row! { struct OnlyId { id: ProjectId } }
@@ -175,13 +189,9 @@ pub(crate) async fn list(
     limit: i64,
 ) -> Result<Vec<ProjectInfo>> {
     let mut values: Vec<Value> = Vec::new();
-    let mut bind = |value: Value| {
-        values.push(value);
-        format!("${}", values.len())
-    };
     let mut conditions = Vec::new();
     if let Some(group) = group {
-        conditions.push(format!("group_id = {}", bind(group.to_sql())));
+        conditions.push(format!("group_id = {}", bind(&mut values, &group)));
     }
     let search = search.trim().to_lowercase();
     if !search.is_empty() {
@@ -189,7 +199,7 @@ pub(crate) async fn list(
             .replace('\\', "\\\\")
             .replace('%', "\\%")
             .replace('_', "\\_");
-        let like = bind(format!("%{escaped}%").to_sql());
+        let like = bind(&mut values, &format!("%{escaped}%"));
         conditions.push(format!(
             "(group_name || '/' || name LIKE {like} ESCAPE '\\' OR LOWER(description) LIKE {like} ESCAPE '\\')"
         ));
@@ -205,12 +215,10 @@ pub(crate) async fn list(
             any.push("visibility = 'internal'".to_owned());
         }
         if !groups.is_empty() {
-            let list: Vec<String> = groups.iter().map(|id| bind(id.to_sql())).collect();
-            any.push(format!("group_id IN ({})", list.join(", ")));
+            any.push(format!("group_id IN ({})", bind_all(&mut values, groups)));
         }
         if !projects.is_empty() {
-            let list: Vec<String> = projects.iter().map(|id| bind(id.to_sql())).collect();
-            any.push(format!("id IN ({})", list.join(", ")));
+            any.push(format!("id IN ({})", bind_all(&mut values, projects)));
         }
         if any.is_empty() {
             return Ok(Vec::new());
@@ -222,7 +230,7 @@ pub(crate) async fn list(
     } else {
         conditions.join(" AND ")
     };
-    let (limit, offset) = (bind(limit.to_sql()), bind(offset.to_sql()));
+    let (limit, offset) = (bind(&mut values, &limit), bind(&mut values, &offset));
     let sql = format!(
         "SELECT {COLUMNS} FROM project WHERE {condition} ORDER BY group_name, name LIMIT {limit} OFFSET {offset}"
     );

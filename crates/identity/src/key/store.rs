@@ -1,7 +1,7 @@
 //! The queries about SSH keys.
 
 use bascule_core::{InstanceRole, KeyId, Timestamp, UserId};
-use bascule_store::{Query, Result, Tx, Value, args, row};
+use bascule_store::{Query, Result, Tx, args, bind_all, row};
 
 row! {
     /// A key in its holder's list.
@@ -42,14 +42,13 @@ row! { struct Alive { fingerprint: String } }
 pub(crate) async fn alive(db: &impl Query, fingerprints: &[String]) -> Result<Vec<String>> {
     let mut alive = Vec::new();
     for some in fingerprints.chunks(200) {
-        let places: Vec<String> = (1..=some.len()).map(|n| format!("${n}")).collect();
-        let places = places.join(", ");
+        let mut values = args![];
+        let places = bind_all(&mut values, some);
         let sql = format!(
             "SELECT k.fingerprint AS fingerprint FROM ssh_key k JOIN account a ON a.id = k.user_id
              WHERE a.active = TRUE AND k.fingerprint IN ({places})
              UNION ALL SELECT fingerprint FROM deploy_key WHERE fingerprint IN ({places})"
         );
-        let values: Vec<Value> = some.iter().map(bascule_store::ToSql::to_sql).collect();
         let rows: Vec<Alive> = db.all(&sql, values).await?;
         alive.extend(rows.into_iter().map(|row| row.fingerprint));
     }

@@ -1,7 +1,7 @@
 //! The queries about accounts.
 
 use bascule_core::{InstanceRole, Timestamp, UserId};
-use bascule_store::{Query, Result, Tx, args, row};
+use bascule_store::{Query, Result, Tx, args, bind_all, row};
 
 row! {
     /// An account.
@@ -56,11 +56,10 @@ pub(crate) async fn by_emails(db: &impl Query, addresses: &[String]) -> Result<V
     if addresses.is_empty() {
         return Ok(Vec::new());
     }
-    let marks: Vec<String> = (1..=addresses.len()).map(|n| format!("${n}")).collect();
-    let values = addresses.iter().map(bascule_store::ToSql::to_sql).collect();
+    let mut values = args![];
+    let places = bind_all(&mut values, addresses);
     let sql = format!(
-        "SELECT {COLUMNS} FROM account WHERE active = TRUE AND LOWER(email) IN ({}) ORDER BY id LIMIT 2000",
-        marks.join(", ")
+        "SELECT {COLUMNS} FROM account WHERE active = TRUE AND LOWER(email) IN ({places}) ORDER BY id LIMIT 2000"
     );
     db.all(&sql, values).await
 }

@@ -1,7 +1,7 @@
 //! The queries.
 
 use bascule_core::{EnvironmentId, IncidentId, ProjectId, Timestamp};
-use bascule_store::{Query, Result, ToSql as _, Tx, Value, args, row};
+use bascule_store::{Query, Result, Tx, Value, args, bind_all, row};
 use bascule_wire::incidents::{IncidentSummary, Postmortem, Severity};
 
 row! {
@@ -190,12 +190,8 @@ pub(crate) async fn list(
         if projects.is_empty() {
             return Ok(Vec::new());
         }
-        let mut places = Vec::new();
-        for project in projects.iter().take(30_000) {
-            values.push(project.to_sql());
-            places.push(format!("${}", values.len()));
-        }
-        within = format!(" AND incident.project_id IN ({})", places.join(", "));
+        let places = bind_all(&mut values, projects.get(..30_000).unwrap_or(projects));
+        within = format!(" AND incident.project_id IN ({places})");
     }
     let state = if open { "IS NULL" } else { "IS NOT NULL" };
     let sql =

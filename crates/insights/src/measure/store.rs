@@ -4,7 +4,7 @@
 use super::Period;
 use crate::Scope;
 use bascule_core::{ProjectId, Timestamp};
-use bascule_store::{Query, Result, ToSql as _, Value, args, row};
+use bascule_store::{Query, Result, ToSql as _, Value, args, bind_all, row};
 
 row! {
     /// An incident as far as mean times need it.
@@ -90,44 +90,27 @@ impl Measure {
 /// Conditions with their values; `$n` are numbered as they are bound.
 pub(crate) struct Where {
     values: Vec<Value>,
-    projects: Vec<usize>,
-    all: bool,
+    /// ` AND project_id IN (…)`, or nothing.
+    scope: String,
 }
 
 impl Where {
     /// `$1` and `$2` are the period.
     pub(crate) fn new(scope: &Scope, from: i64, to: i64) -> Self {
         let mut values = args![from, to];
-        let mut projects = Vec::new();
-        let all = match scope {
-            Scope::All => true,
+        let scope = match scope {
+            Scope::All => String::new(),
             Scope::Projects(ids) => {
-                for id in ids.iter().take(30_000) {
-                    values.push(id.to_sql());
-                    projects.push(values.len());
-                }
-                false
+                let places = bind_all(&mut values, ids.get(..30_000).unwrap_or(ids));
+                format!(" AND project_id IN ({places})")
             }
         };
-        Self {
-            values,
-            projects,
-            all,
-        }
+        Self { values, scope }
     }
 
     /// ` AND project_id IN (…)`, or nothing.
     pub(crate) fn scope(&self) -> String {
-        if self.all {
-            return String::new();
-        }
-        let places: Vec<String> = self.projects.iter().map(|at| format!("${at}")).collect();
-        let list = if places.is_empty() {
-            "NULL".to_owned()
-        } else {
-            places.join(", ")
-        };
-        format!(" AND project_id IN ({list})")
+        self.scope.clone()
     }
 
     /// The values, for a query built elsewhere.
@@ -507,16 +490,9 @@ pub(crate) async fn paths(db: &impl Query, ids: &[ProjectId]) -> Result<Vec<(Pro
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let mut values = Vec::new();
-    let mut places = Vec::new();
-    for id in ids.iter().take(1000) {
-        values.push(id.to_sql());
-        places.push(format!("${}", values.len()));
-    }
-    let sql = format!(
-        "SELECT project_id, path FROM insight_project WHERE project_id IN ({})",
-        places.join(", ")
-    );
+    let mut values = args![];
+    let places = bind_all(&mut values, ids.get(..1000).unwrap_or(ids));
+    let sql = format!("SELECT project_id, path FROM insight_project WHERE project_id IN ({places})");
     Ok(db
         .all::<Path>(&sql, values)
         .await?

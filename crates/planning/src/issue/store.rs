@@ -9,7 +9,7 @@ use crate::{
     sight::Among,
 };
 use bascule_core::{GroupId, IssueId, LabelId, MilestoneId, ProjectId, Timestamp, UserId};
-use bascule_store::{Query, Result, ToSql, Tx, Value, args, row};
+use bascule_store::{Query, Result, ToSql, Tx, Value, args, bind, bind_all, row};
 use bascule_wire::planning::Column;
 
 row! {
@@ -95,17 +95,11 @@ pub(crate) struct Bound(pub(crate) Vec<Value>);
 
 impl Bound {
     pub(crate) fn bind(&mut self, value: impl ToSql) -> String {
-        self.0.push(value.to_sql());
-        format!("${}", self.0.len())
+        bind(&mut self.0, &value)
     }
 
     pub(crate) fn list<T: ToSql>(&mut self, values: &[T]) -> String {
-        let places: Vec<String> = values.iter().map(|value| self.bind(value)).collect();
-        if places.is_empty() {
-            "NULL".to_owned()
-        } else {
-            places.join(", ")
-        }
+        bind_all(&mut self.0, values)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::osv::Advisory;
 use bascule_core::{ProjectId, ReleaseId, Timestamp};
-use bascule_store::{Db, Json, Migration, Query, Result, ToSql as _, Tx, Value, args, row};
+use bascule_store::{Db, Json, Migration, Query, Result, ToSql as _, Tx, Value, args, bind_all, row};
 use bascule_wire::advisory::Severity;
 use std::collections::BTreeSet;
 
@@ -68,13 +68,6 @@ pub(crate) const ADVISORIES: Migration = Migration {
 
 /// Values bound at once, far below every engine's limit.
 const ROWS: usize = 200;
-
-pub(super) fn marks(from: usize, count: usize) -> String {
-    (from..from + count)
-        .map(|at| format!("${at}"))
-        .collect::<Vec<_>>()
-        .join(", ")
-}
 
 row! {
     /// An advisory as it is kept, without its record.
@@ -186,8 +179,8 @@ pub(super) async fn put(tx: &Tx, advisory: &Advisory, body: &str, at: Timestamp)
 /// Marks advisories to be matched, those of them that any release may have to do with.
 pub(super) async fn mark(tx: &Tx, ids: &[String]) -> Result<()> {
     for some in ids.chunks(ROWS) {
-        let these = marks(1, some.len());
-        let values: Vec<Value> = some.iter().map(bascule_store::ToSql::to_sql).collect();
+        let mut values = args![];
+        let these = bind_all(&mut values, some);
         let sql = format!(
             "INSERT INTO advisory_pending (advisory_id, after_release)
              SELECT a.id, '' FROM advisory a WHERE a.id IN ({these}) AND (
@@ -257,13 +250,12 @@ pub(super) async fn advisories_of(db: &Db, release: ReleaseId) -> Result<Vec<Str
 pub(super) async fn touching(db: &Db, releases: &[ReleaseId], limit: usize) -> Result<Vec<String>> {
     let mut all = BTreeSet::new();
     for some in releases.chunks(ROWS) {
+        let mut values = args![];
+        let places = bind_all(&mut values, some);
         let sql = format!(
-            "SELECT DISTINCT advisory_id FROM finding WHERE release_id IN ({}) ORDER BY advisory_id LIMIT {limit}",
-            marks(1, some.len())
+            "SELECT DISTINCT advisory_id FROM finding WHERE release_id IN ({places}) ORDER BY advisory_id LIMIT {limit}"
         );
-        let rows: Vec<OfAdvisory> = db
-            .all(&sql, some.iter().map(bascule_store::ToSql::to_sql).collect())
-            .await?;
+        let rows: Vec<OfAdvisory> = db.all(&sql, values).await?;
         all.extend(rows.into_iter().map(|row| row.advisory_id));
     }
     Ok(all.into_iter().take(limit).collect())
@@ -450,12 +442,10 @@ pub(super) async fn triages(db: &Db, keys: &[String]) -> Result<Vec<TriageRow>> 
     if keys.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = format!(
-        "SELECT {TRIAGE} FROM finding_triage WHERE finding_key IN ({}) LIMIT 1000",
-        marks(1, keys.len())
-    );
-    db.all(&sql, keys.iter().map(bascule_store::ToSql::to_sql).collect())
-        .await
+    let mut values = args![];
+    let places = bind_all(&mut values, keys);
+    let sql = format!("SELECT {TRIAGE} FROM finding_triage WHERE finding_key IN ({places}) LIMIT 1000");
+    db.all(&sql, values).await
 }
 
 /// Which findings are asked for.
@@ -516,12 +506,7 @@ fn grouped(wanted: &Wanted, now: Timestamp, least: Severity) -> (String, Vec<Val
     }
     if let Some(projects) = &wanted.projects {
         let projects = projects.get(..PROJECTS).unwrap_or(projects);
-        filters.push(if projects.is_empty() {
-            "1 = 0".to_owned()
-        } else {
-            format!("f.project_id IN ({})", marks(values.len() + 1, projects.len()))
-        });
-        values.extend(projects.iter().map(bascule_store::ToSql::to_sql));
+        filters.push(format!("f.project_id IN ({})", bind_all(&mut values, projects)));
     }
     if let Some(release) = wanted.release {
         values.push(release.to_sql());
@@ -623,11 +608,11 @@ pub(super) async fn in_releases(db: &Db, keys: &[String], limit: i64) -> Result<
     if keys.is_empty() {
         return Ok(Vec::new());
     }
+    let mut values = args![];
+    let places = bind_all(&mut values, keys);
     let sql = format!(
         "SELECT {FINDING}, r.tag, r.version, r.project_path FROM finding f JOIN release r ON r.id = f.release_id
-         WHERE f.finding_key IN ({}) ORDER BY f.release_id DESC, f.purl LIMIT {limit}",
-        marks(1, keys.len())
+         WHERE f.finding_key IN ({places}) ORDER BY f.release_id DESC, f.purl LIMIT {limit}"
     );
-    db.all(&sql, keys.iter().map(bascule_store::ToSql::to_sql).collect())
-        .await
+    db.all(&sql, values).await
 }

@@ -3,7 +3,7 @@
 use super::{Release, ReleasePart};
 use crate::{bundle::PartKind, sbom::Component};
 use bascule_core::{Digest, FactId, JobId, PipelineId, ProjectId, ReleaseId, Timestamp};
-use bascule_store::{Db, Error, Json, Migration, Query as _, Result, ToSql, Tx, Value, args, row};
+use bascule_store::{Db, Error, Json, Migration, Query as _, Result, Tx, Value, args, bind_all, places, row};
 use bascule_wire::release::ReleaseComponent;
 
 /// Tables of releases.
@@ -455,11 +455,10 @@ pub(super) async fn insert_rows(tx: &Tx, release: ReleaseId, rows: &[ReleaseComp
 pub(super) async fn by_ids(db: &Db, ids: &[ReleaseId]) -> Result<Vec<Release>> {
     let mut found = Vec::new();
     for some in ids.chunks(ROWS) {
-        let sql = format!(
-            "SELECT {COLUMNS} FROM release WHERE id IN ({})",
-            marks(some.len())
-        );
-        let rows = db.all::<ReleaseRow>(&sql, some.iter().map(ToSql::to_sql).collect());
+        let mut values = args![];
+        let places = bind_all(&mut values, some);
+        let sql = format!("SELECT {COLUMNS} FROM release WHERE id IN ({places})");
+        let rows = db.all::<ReleaseRow>(&sql, values);
         found.extend(rows.await?.into_iter().map(Release::from));
     }
     Ok(found)
@@ -482,12 +481,13 @@ row! {
 pub(super) async fn parts_of(db: &Db, ids: &[ReleaseId]) -> Result<Vec<(ReleaseId, ReleasePart)>> {
     let mut found = Vec::new();
     for some in ids.chunks(ROWS) {
+        let mut values = args![];
+        let owners = bind_all(&mut values, some);
         let sql = format!(
             "SELECT release_id, name, kind, media_type, digest, size, job, path FROM release_part
-             WHERE release_id IN ({}) ORDER BY release_id, name",
-            marks(some.len())
+             WHERE release_id IN ({owners}) ORDER BY release_id, name"
         );
-        let rows = db.all::<OwnedPart>(&sql, some.iter().map(ToSql::to_sql).collect());
+        let rows = db.all::<OwnedPart>(&sql, values);
         for row in rows.await? {
             let owner = row.release_id;
             let row = PartRow {
@@ -503,13 +503,6 @@ pub(super) async fn parts_of(db: &Db, ids: &[ReleaseId]) -> Result<Vec<(ReleaseI
         }
     }
     Ok(found)
-}
-
-fn marks(count: usize) -> String {
-    (1..=count)
-        .map(|at| format!("${at}"))
-        .collect::<Vec<_>>()
-        .join(", ")
 }
 
 row! {
@@ -559,12 +552,7 @@ pub(super) async fn held(db: &Db, limit: i64) -> Result<Vec<Digest>> {
 
 /// One INSERT of several rows.
 fn many(into: &str, columns: usize, rows: usize) -> String {
-    let row = |row: usize| {
-        let marks: Vec<String> = (1..=columns)
-            .map(|column| format!("${}", row * columns + column))
-            .collect();
-        format!("({})", marks.join(", "))
-    };
+    let row = |row: usize| format!("({})", places(row * columns + 1, columns));
     let all: Vec<String> = (0..rows).map(row).collect();
     format!("INSERT INTO {into} VALUES {}", all.join(", "))
 }

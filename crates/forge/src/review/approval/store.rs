@@ -2,7 +2,7 @@
 
 use super::{Given, Involved, Settings, Team};
 use bascule_core::{MergeRequestId, ProjectId, Timestamp, UserId};
-use bascule_store::{Query, Result, ToSql as _, Tx, Value, args, row};
+use bascule_store::{Query, Result, Tx, args, bind_all, row};
 use std::collections::HashMap;
 
 /// Tables of approvals.
@@ -206,14 +206,13 @@ pub(crate) async fn waiting(on: &impl Query, people: &[UserId]) -> Result<HashMa
     if people.is_empty() {
         return Ok(HashMap::new());
     }
-    let values: Vec<Value> = people.iter().map(bascule_store::ToSql::to_sql).collect();
-    let marks: Vec<String> = (1..=values.len()).map(|n| format!("${n}")).collect();
+    let mut values = args![];
+    let places = bind_all(&mut values, people);
     let sql = format!(
         "SELECT p.user_id AS user_id, COUNT(*) AS n FROM review_person p
          JOIN merge_request m ON m.id = p.merge_request_id
-         WHERE m.state = 'open' AND p.reviewer = TRUE AND p.verdict = '' AND p.user_id IN ({})
-         GROUP BY p.user_id",
-        marks.join(", ")
+         WHERE m.state = 'open' AND p.reviewer = TRUE AND p.verdict = '' AND p.user_id IN ({places})
+         GROUP BY p.user_id"
     );
     let rows: Vec<Count> = on.all(&sql, values).await?;
     Ok(rows.into_iter().map(|row| (row.user_id, row.n)).collect())
@@ -257,13 +256,9 @@ pub(crate) async fn pushers(on: &impl Query, project: ProjectId, shas: &[String]
     if shas.is_empty() {
         return Ok(Vec::new());
     }
-    let mut values = vec![project.to_sql()];
-    values.extend(shas.iter().map(bascule_store::ToSql::to_sql));
-    let marks: Vec<String> = (2..=values.len()).map(|n| format!("${n}")).collect();
-    let sql = format!(
-        "SELECT DISTINCT user_id FROM review_push WHERE project_id = $1 AND sha IN ({})",
-        marks.join(", ")
-    );
+    let mut values = args![project];
+    let places = bind_all(&mut values, shas);
+    let sql = format!("SELECT DISTINCT user_id FROM review_push WHERE project_id = $1 AND sha IN ({places})");
     let rows: Vec<Writer> = on.all(&sql, values).await?;
     Ok(rows.into_iter().map(|row| row.user_id).collect())
 }

@@ -2,7 +2,7 @@
 
 use super::{Found, Severity};
 use bascule_core::{ProjectId, Timestamp};
-use bascule_store::{Query, Result, ToSql as _, Tx, Value, args, row};
+use bascule_store::{Query, Result, ToSql as _, Tx, Value, args, bind_all, row};
 
 /// Tables of findings.
 pub(crate) const TABLES: &str = "
@@ -127,14 +127,8 @@ pub(crate) async fn count_tools(on: &impl Query, project: ProjectId, sha: &str) 
 
 fn among(project: ProjectId, shas: &[String]) -> (String, Vec<Value>) {
     let mut values = vec![project.to_sql()];
-    let marks: Vec<String> = shas
-        .iter()
-        .map(|sha| {
-            values.push(sha.to_sql());
-            format!("${}", values.len())
-        })
-        .collect();
-    (marks.join(", "), values)
+    let places = bind_all(&mut values, shas);
+    (places, values)
 }
 
 /// Which tools looked at which of these commits.
