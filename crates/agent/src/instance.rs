@@ -115,7 +115,6 @@ impl Instance {
 
     /// Goes on where the version of the agent before this one was.
     fn take_over(&mut self, told: handover::Instance, running: Running) -> (u16, Box<dyn Process>) {
-        self.settling = None;
         if let Some(report) = told.report {
             self.smoked = report.smoke.is_some();
             self.was_healthy = report.address.is_some();
@@ -123,6 +122,8 @@ impl Instance {
         } else {
             self.machine.board.put(&self.spec, InstanceState::Starting, "");
         }
+        // Only now: a report without it would take it out of traffic.
+        self.settling = None;
         self.register(told.port, &running);
         (told.port, Box::new(running))
     }
