@@ -133,7 +133,6 @@ async fn sqlite(path: &std::path::Path, connections: u32) -> Result<DatabaseConn
                 .pragma("busy_timeout", "30000")
                 .pragma("foreign_keys", "ON")
                 .pragma("temp_store", "MEMORY")
-                .pragma("mmap_size", "268435456")
                 .pragma("cache_size", "-8000")
         });
     Ok(Database::connect(connect).await?)
