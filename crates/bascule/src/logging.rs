@@ -8,7 +8,8 @@ use tracing_subscriber::{EnvFilter, fmt};
 /// Begins to log as a server does.
 pub fn server() {
     let filter = EnvFilter::try_from_env("BASCULE_LOG").unwrap_or_else(|_| EnvFilter::new("info,sqlx=warn"));
-    let builder = fmt().with_env_filter(filter);
+    // Told to standard error, and where nobody reads that either, telling ends the task that had something to say.
+    let builder = fmt().with_env_filter(filter).log_internal_errors(false);
     let json = std::env::var("BASCULE_LOG_FORMAT").map_or(!std::io::stdout().is_terminal(), |f| f == "json");
     // A second start, as in tests, keeps the first.
     drop(if json {
@@ -24,6 +25,7 @@ pub fn client() {
     drop(
         fmt()
             .with_env_filter(filter)
+            .log_internal_errors(false)
             .with_writer(std::io::stderr)
             .compact()
             .with_target(false)

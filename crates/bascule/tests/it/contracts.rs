@@ -2,7 +2,7 @@
 //! process, a graceful end.
 
 use crate::BIN;
-use bascule_testkit::TestApp;
+use bascule_testkit::{TestApp, until};
 use std::{os::unix::fs::PermissionsExt as _, process::Command, time::Duration};
 
 #[tokio::test]
@@ -43,6 +43,41 @@ async fn it_says_ready_guards_its_secrets_and_stops_gracefully() {
         200,
         "and it starts again"
     );
+}
+
+/// As when the service that takes logs is restarted.
+#[tokio::test]
+async fn it_stops_in_order_also_when_nobody_reads_its_log() {
+    use std::{
+        io::{BufRead as _, BufReader},
+        process::Stdio,
+    };
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Command::new(BIN)
+        .args(["up", "--listen", "127.0.0.1:0", "--data"])
+        .arg(data.path().join("data"))
+        .env("BASCULE_LOG", "debug")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().starts_with("ready ")));
+    drop((lines, server.stderr.take()));
+    let pid = server.id().to_string();
+    assert!(
+        Command::new("kill")
+            .args(["-TERM", &pid])
+            .status()
+            .unwrap()
+            .success()
+    );
+    let ended = until("it to stop", Duration::from_secs(45), async || {
+        server.try_wait().unwrap()
+    })
+    .await;
+    assert_eq!(ended.code(), Some(0));
 }
 
 #[tokio::test]
