@@ -10,7 +10,7 @@ use std::{
 };
 
 /// Files in one folder.
-const PER_FOLDER: usize = 40;
+pub const PER_FOLDER: usize = 40;
 const LINES: usize = 40;
 /// 2020-01-01, the first commit's time.
 const EPOCH: usize = 1_577_836_800;

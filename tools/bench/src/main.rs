@@ -10,6 +10,7 @@
     reason = "a measuring program has nothing else to do while it waits"
 )]
 
+mod code;
 mod edge;
 mod facts;
 mod git;
@@ -38,7 +39,7 @@ type Result<T> = std::result::Result<T, Error>;
 
 /// Sections in the order of the report.
 const SECTIONS: &[&str] = &[
-    "git", "edge", "pushes", "start", "pages", "judge", "planner", "hub", "requests",
+    "git", "edge", "pushes", "start", "pages", "judge", "planner", "hub", "requests", "code",
 ];
 
 #[tokio::main]
@@ -71,6 +72,7 @@ async fn main() -> ExitCode {
             "planner" => planner::measure(),
             "hub" => hub::measure().await,
             "requests" => requests::measure().await,
+            "code" => code::measure().await,
             _ => pages::measure().await,
         };
         // Each section is written as soon as it is there: a later one that fails takes nothing away.

@@ -17,6 +17,7 @@ mod insights;
 mod key;
 mod ledger;
 mod mr;
+mod mr_change;
 pub mod output;
 mod plan;
 mod planning;

@@ -17,7 +17,7 @@ const LIST: &[output::Column] = &[
     ("FROM", "source_branch"),
     ("INTO", "target_branch"),
 ];
-const SHOW: &[output::Column] = &[
+pub(super) const SHOW: &[output::Column] = &[
     ("NUMBER", "iid"),
     ("TITLE", "title"),
     ("STATE", "state"),
@@ -55,7 +55,7 @@ pub struct Place {
 }
 
 impl Place {
-    fn path(&self) -> Result<String> {
+    pub(super) fn path(&self) -> Result<String> {
         let project = match &self.project {
             Some(project) => project.clone(),
             None => of_clone()?,
@@ -64,7 +64,7 @@ impl Place {
         Ok(format!("/api/v1/projects/{project}"))
     }
 
-    fn one(&self, iid: i64) -> Result<String> {
+    pub(super) fn one(&self, iid: i64) -> Result<String> {
         Ok(format!("{}/merge-requests/{iid}", self.path()?))
     }
 }
@@ -75,6 +75,9 @@ pub enum Mr {
     /// Reviews
     #[command(flatten)]
     Review(super::review::Verbs),
+    /// Changes
+    #[command(flatten)]
+    Change(super::mr_change::Verbs),
     /// Open a merge request
     #[command(after_help = "Examples:
   git push origin HEAD:my-change && bascule mr create --title \"Round times\"
@@ -197,6 +200,7 @@ impl Mr {
     pub async fn run(self, context: &Context) -> Result<u8> {
         match self {
             Self::Review(verb) => return verb.run(context).await,
+            Self::Change(verb) => return Box::pin(verb.run(context)).await,
             Self::Create {
                 place,
                 source,

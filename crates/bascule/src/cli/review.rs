@@ -353,7 +353,8 @@ fn show(context: &Context, thread: &Value) {
     if let Some(by) = thread["resolved_by"].as_str() {
         head = format!("{head}, resolved by {}", printable(by));
     }
-    context.out.say(&head);
+    let id = printable(thread["id"].as_str().unwrap_or_default());
+    context.out.say(&format!("{head}  [{id}]"));
     for comment in thread["comments"].as_array().into_iter().flatten() {
         let text = |key: &str| comment[key].as_str().unwrap_or_default();
         let mark = if comment["draft"] == true {

@@ -18,6 +18,7 @@ mod fleet;
 mod hostile;
 mod kills;
 mod merge_queue;
+mod mr_cli;
 mod network_cut;
 mod own_history;
 mod planning;
