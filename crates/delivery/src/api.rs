@@ -17,6 +17,7 @@ pub(crate) fn routes() -> Routes<Delivery> {
         .api(read, routes!(deployments))
         .api(Access::Project(Permission::DeployStaging), routes!(deploy))
         .api(read, routes!(deployment))
+        .api(Access::Project(Permission::DeployStaging), routes!(cancel))
         .api(read, routes!(rollouts))
         .api(read, routes!(rollout_of))
         .api(Access::Project(Permission::DeployProduction), routes!(promote))
@@ -131,6 +132,33 @@ struct RolloutQuery {
     before: Option<RolloutId>,
     /// How many at most.
     limit: Option<i64>,
+}
+
+/// Take a deployment back that serves nobody yet.
+#[utoipa::path(
+    post, path = "/api/v1/projects/{group}/{project}/deployments/{id}/cancel", tag = "delivery",
+    params(("group" = String, Path), ("project" = String, Path), ("id" = String, Path)), request_body = RolloutAct,
+    responses((status = 200, body = Deployment), (status = 409, body = Problem))
+)]
+async fn cancel(
+    State(delivery): State<Delivery>,
+    who: Who,
+    project: InProject,
+    at: PathOf<(String, String, DeploymentId)>,
+    Body(body): Body<RolloutAct>,
+) -> Answer<Json<Deployment>> {
+    let id = at.0.2;
+    delivery
+        .cancel(
+            &who,
+            project.id,
+            |permission| project.holds(permission),
+            id,
+            &body.reason,
+        )
+        .await?;
+    let (view, _) = delivery.deployment_view(project.id, id).await?;
+    Ok(Json(view))
 }
 
 /// Rollouts of a project, newest first.

@@ -48,7 +48,7 @@ pub struct Deployment {
     pub cause: String,
     /// Who asked for it.
     pub actor: String,
-    /// `starting`, `rolling_out`, `succeeded`, `failed`, `rolled_back`, `superseded`.
+    /// `starting`, `rolling_out`, `succeeded`, `failed`, `rolled_back`, `superseded`, `canceled`.
     pub status: String,
     /// Why it stands so, in plain words.
     pub reason: String,
@@ -299,8 +299,17 @@ pub struct NewRecall {
 /// What was recalled.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct Recalled {
-    /// The versions; empty where all were recalled before.
+    /// The versions.
     pub versions: Vec<String>,
+}
+
+/// Lifts a recall.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct RecallLift {
+    /// One version, or a family such as `1.2.x`.
+    pub versions: String,
+    /// Why they may be run again.
+    pub reason: String,
 }
 
 /// Approves a version in a team's name.

@@ -152,11 +152,13 @@ fn place(to: &Path, name: &str, number: usize, count: usize) -> Result<PathBuf> 
     Ok(to.with_file_name(format!("{stem}-{number:0width$}-of-{count:0width$}.{ending}")))
 }
 
-/// Brings files in. The first that is refused ends it.
+/// Brings files in, each for itself: one that is refused leaves the others. Refused in the end is what one of them was,
+/// except for what was applied before, where something else was taken.
 async fn import(context: &Context, files: &[PathBuf]) -> Result<u8> {
     // A server that takes a large file in says nothing until it has applied it.
     let client = context.client.clone().patient()?;
     let mut all = Vec::new();
+    let (mut refused, mut applied): (Option<Problem>, Option<Problem>) = (None, None);
     for file in files {
         let taken = client
             .request(Method::POST, "/api/v1/bundles/imports")
@@ -166,18 +168,37 @@ async fn import(context: &Context, files: &[PathBuf]) -> Result<u8> {
             .await;
         let taken: Value = match taken {
             Ok(answer) => answer.json().await?,
-            Err(mut problem) => {
-                problem.what = format!("{}: {}", file.display(), problem.what);
-                return Err(problem);
+            // Without an answer the others would have none either.
+            Err(problem) if problem.status >= 500 => return Err(named(file, problem)),
+            Err(problem) => {
+                let problem = named(file, problem);
+                if files.len() > 1 {
+                    context.out.say(&problem.what);
+                }
+                let kept = if matches!(problem.code.as_str(), "bundle_replayed" | "bundle_stale") {
+                    &mut applied
+                } else {
+                    &mut refused
+                };
+                kept.get_or_insert(problem);
+                continue;
             }
         };
         tell_import(context.out, file, &taken);
         all.push(taken);
     }
+    if let Some(problem) = refused.or_else(|| applied.filter(|_| all.is_empty())) {
+        return Err(problem);
+    }
     if context.out.is_json() {
         context.out.record(&Value::Array(all), &[]);
     }
     Ok(code::DONE)
+}
+
+fn named(file: &Path, mut problem: Problem) -> Problem {
+    problem.what = format!("{}: {}", file.display(), problem.what);
+    problem
 }
 
 fn tell_import(out: Output, file: &Path, taken: &Value) {

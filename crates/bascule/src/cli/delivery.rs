@@ -59,6 +59,20 @@ pub enum Environment {
         /// group/project
         project: String,
     },
+    /// Take a deployment back that serves nobody yet
+    #[command(after_help = "Example:
+  bascule environment cancel demo/appointments 0199… --reason \"it was meant for staging\"
+
+What takes traffic already is left by `bascule rollout abort`.")]
+    Cancel {
+        /// group/project
+        project: String,
+        /// The deployment's id, as `environment deployments` shows it
+        id: String,
+        /// Why; recorded
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
 }
 
 impl Environment {
@@ -90,6 +104,13 @@ impl Environment {
                     ];
                     context.out.table(&shown["instances"], &columns);
                 }
+            }
+            Self::Cancel { project, id, reason } => {
+                output::project(&project)?;
+                let id = bascule_web::url_encode(&id);
+                let path = format!("/api/v1/projects/{project}/deployments/{id}/cancel");
+                let done = context.post(&path, &json!({ "reason": reason })).await?;
+                context.out.record(&done, DEPLOYMENT);
             }
             Self::Deployments { project } => {
                 output::project(&project)?;

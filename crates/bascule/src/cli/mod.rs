@@ -171,7 +171,10 @@ Exit code 0 when it runs somewhere, 3 when it does not yet.")]
     Where(views::Where),
     /// Call releases back: no environment takes them, and those that run one leave it
     #[command(after_help = "Example:
-  bascule recall health/clinic 1.2.x --reason \"loses appointments\" --floor 1.1.0")]
+  bascule recall health/clinic 1.2.x --reason \"loses appointments\" --floor 1.1.0
+  bascule recall health/clinic 1.2.3 --reason \"the fault was in the network\" --lift
+
+Said again, it corrects reason and floor.")]
     Recall(plan::Recall),
     /// Approve a version in a team's name
     #[command(after_help = "Examples:

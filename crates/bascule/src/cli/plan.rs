@@ -111,19 +111,29 @@ pub struct Recall {
     project: String,
     /// One version, or a family such as 1.2.x
     versions: String,
-    /// What is wrong with them; everyone who is held or moved by it reads it
+    /// What is wrong with them, or why they may run again; everyone who is held or moved by it reads it
     #[arg(long)]
     reason: String,
     /// The oldest version that may be gone back to where nothing newer may be there; without it only forward
     #[arg(long, default_value = "", value_name = "VERSION")]
     floor: String,
+    /// Lift the recall instead: environments take them again
+    #[arg(long, conflicts_with = "floor")]
+    lift: bool,
 }
 
 impl Recall {
     pub async fn run(self, context: &Context) -> Result<u8> {
         output::project(&self.project)?;
+        let mut path = format!("/api/v1/projects/{}/recalls", self.project);
+        if self.lift {
+            path.push_str("/lift");
+            let body = json!({ "versions": self.versions, "reason": self.reason });
+            let lifted = context.post(&path, &body).await?;
+            context.out.record(&lifted, &[("MAY RUN AGAIN", "versions")]);
+            return Ok(code::DONE);
+        }
         let body = json!({ "versions": self.versions, "reason": self.reason, "floor": self.floor });
-        let path = format!("/api/v1/projects/{}/recalls", self.project);
         let recalled = context.post(&path, &body).await?;
         context.out.record(&recalled, &[("RECALLED", "versions")]);
         Ok(code::DONE)

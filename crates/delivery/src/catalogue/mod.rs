@@ -4,6 +4,7 @@
 pub(crate) mod auto_recall;
 pub(crate) mod findings;
 mod lock;
+mod recall;
 pub(crate) mod service;
 pub(crate) mod store;
 

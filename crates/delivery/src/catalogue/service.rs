@@ -1,10 +1,9 @@
 //! What is done to the catalogue: releases enter it and its channels, are approved, are recalled.
 
 use super::{Listed, store, store::Approved};
-use crate::{Delivery, plan::Change};
+use crate::{Delivery, plan::Change, site};
 use bascule_core::{Actor, Caller, Permission, Problem, ProjectId, Result, Scope};
-use bascule_ledger::facts::delivery::{ApprovalGiven, ReleasePromoted, ReleaseRecalled};
-use bascule_planner::{Matcher, Version};
+use bascule_ledger::facts::delivery::{ApprovalGiven, ReleasePromoted};
 use bascule_store::Json;
 use std::{
     collections::{HashMap, HashSet},
@@ -12,91 +11,6 @@ use std::{
 };
 
 impl Delivery {
-    /// Recalls the releases that a range means: no environment takes them any more, and those that run one leave
-    /// it, forward where they can, back only to `floor`.
-    ///
-    /// # Errors
-    /// The range or floor is none, means no release, or no reason is given.
-    pub async fn recall(
-        &self,
-        caller: &Caller,
-        project: ProjectId,
-        range: &str,
-        reason: &str,
-        floor: &str,
-    ) -> Result<Vec<String>> {
-        let matcher: Matcher = range
-            .parse()
-            .map_err(|bad: bascule_planner::version::BadVersion| {
-                Problem::invalid("bad_range", format!("{bad}."))
-                    .next("Name one version, or a family such as 1.2.x.")
-            })?;
-        let reason = reason.trim();
-        if reason.is_empty() {
-            return Err(Problem::invalid("reason_missing", "A recall needs a reason.")
-                .why("Everyone whose environment is held or moved by it reads the reason.")
-                .next("Say in one sentence what is wrong with the release."));
-        }
-        let floor = floor.trim();
-        let least = match floor {
-            "" => None,
-            text => Some(text.parse::<Version>().map_err(|bad| {
-                Problem::invalid("bad_floor", format!("{bad}."))
-                    .next("Name the oldest version that may be gone back to, such as 1.1.0.")
-            })?),
-        };
-        let meant: Vec<Listed> = store::of_project(&self.db, project)
-            .await?
-            .into_iter()
-            .filter(|listed| {
-                listed
-                    .version
-                    .parse()
-                    .is_ok_and(|version| matcher.admits(&version))
-            })
-            .collect();
-        let lowest = meant
-            .iter()
-            .filter_map(|l| l.version.parse::<Version>().ok())
-            .min();
-        if let (Some(least), Some(lowest)) = (&least, &lowest)
-            && least >= lowest
-        {
-            return Err(Problem::invalid(
-                "bad_floor",
-                format!("{least} is not older than {lowest}, which is recalled."),
-            )
-            .why("The floor is where an environment may go back to when nothing newer may be there.")
-            .next("Name an older version, or none: then environments only go forward."));
-        }
-        if meant.is_empty() {
-            return Err(
-                Problem::invalid("no_release", format!("No release is meant by {range}."))
-                    .why("Only what was published with a bascule.yaml can be recalled.")
-                    .next("`bascule release list` shows the project's releases."),
-            );
-        }
-        let tx = self.db.begin().await?;
-        let mut recalled = Vec::new();
-        for listed in meant {
-            if !store::recall(&tx, listed.release_id, reason, floor).await? {
-                continue;
-            }
-            let fact = ReleaseRecalled {
-                project,
-                release: listed.release_id,
-                version: listed.version.clone(),
-                reason: reason.to_owned(),
-                floor: floor.to_owned(),
-            };
-            self.ledger.append(&tx, &caller.actor, &fact).await?;
-            recalled.push(listed.version);
-        }
-        self.replan_for(&tx, Change::Product(project)).await?;
-        tx.commit().await?;
-        Ok(recalled)
-    }
-
     /// Approves a version in a team's name, for an environment or a channel.
     ///
     /// # Errors
@@ -118,12 +32,30 @@ impl Delivery {
                     .next("`bascule release list` shows the project's releases."),
             );
         };
-        let wanted = scope.split_once(':');
-        if !matches!(wanted, Some(("environment" | "channel", name)) if !name.is_empty()) {
-            return Err(
-                Problem::invalid("bad_scope", format!("`{scope}` is nothing to approve for."))
-                    .next("Write environment:NAME or channel:NAME."),
-            );
+        match scope.split_once(':') {
+            Some(("environment", name)) if !name.is_empty() => {
+                if !self.site_exists(name).await? {
+                    return Err(site::service::unknown_site(name));
+                }
+            }
+            Some(("channel", name)) if !name.is_empty() => {
+                let channels = &listed.relations.0.channels;
+                if channels.iter().all(|channel| channel.name != name) {
+                    let known: Vec<&str> = channels.iter().map(|channel| channel.name.as_str()).collect();
+                    return Err(Problem::invalid(
+                        "unknown_channel",
+                        format!("{version} has no channel `{name}`."),
+                    )
+                    .why("A product's bascule.yaml names the channels that its releases go through.")
+                    .next(format!("Choose one of {}.", known.join(", "))));
+                }
+            }
+            _ => {
+                return Err(
+                    Problem::invalid("bad_scope", format!("`{scope}` is nothing to approve for."))
+                        .next("Write environment:NAME or channel:NAME."),
+                );
+            }
         }
         let given = Approved {
             project_id: project,
@@ -140,7 +72,7 @@ impl Delivery {
                 team: given.team,
             };
             self.ledger.append(&tx, &caller.actor, &fact).await?;
-            let change = match wanted {
+            let change = match scope.split_once(':') {
                 Some(("environment", name)) => Change::Site(name),
                 _ => Change::Product(project),
             };

@@ -65,10 +65,12 @@ pub(crate) async fn enter(tx: &Tx, release: ReleaseId, channel: &str, at: Timest
     Ok(tx.run(sql, args![release, channel, at]).await? == 1)
 }
 
-/// Calls a release back; `false` where it was before. A recall for findings, which would be lifted with them, gives way.
+/// Calls a release back; `false` where it was before, for the same reason and to the same floor. A recall for findings,
+/// which would be lifted with them, gives way.
 pub(crate) async fn recall(tx: &Tx, release: ReleaseId, reason: &str, floor: &str) -> Result<bool> {
     let sql = "UPDATE catalogue_release SET recall_reason = $2, recall_floor = $3, recall_cause = ''
-               WHERE release_id = $1 AND (recall_reason IS NULL OR recall_cause = 'finding')";
+               WHERE release_id = $1 AND (recall_reason IS NULL OR recall_cause = 'finding'
+                 OR recall_reason <> $2 OR COALESCE(recall_floor, '') <> $3)";
     Ok(tx.run(sql, args![release, reason, floor]).await? == 1)
 }
 
@@ -298,6 +300,13 @@ pub(crate) async fn say_finding(tx: &Tx, release: ReleaseId, reason: &str) -> Re
     let sql =
         "UPDATE catalogue_release SET recall_reason = $2 WHERE release_id = $1 AND recall_cause = 'finding'";
     tx.run(sql, args![release, reason]).await.map(drop)
+}
+
+/// Lifts a recall, for whatever it was; `false` where there is none.
+pub(crate) async fn lift_recall(tx: &Tx, release: ReleaseId) -> Result<bool> {
+    let sql = "UPDATE catalogue_release SET recall_reason = NULL, recall_floor = NULL, recall_cause = ''
+               WHERE release_id = $1 AND recall_reason IS NOT NULL";
+    Ok(tx.run(sql, args![release]).await? == 1)
 }
 
 /// Lifts a recall that was for findings; `false` where there is none.

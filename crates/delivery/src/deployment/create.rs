@@ -82,9 +82,7 @@ impl Delivery {
             None => return Err(no_product(version)),
         };
         let cause = self.allowed(&environment, &release, new.force).await?;
-        if !new.force {
-            self.fits(caller, &environment, version).await?;
-        }
+        self.fits(caller, &environment, version, new.force).await?;
         let forced = if new.force {
             reason.to_owned()
         } else {
@@ -463,9 +461,17 @@ fn busy(environment: &str, open: &Deployment) -> Problem {
             format!("{} is being deployed to {environment}.", open.version),
         )
     };
+    let next = if open.status() == Status::RollingOut {
+        "Wait until it has ended, or abort the rollout.".to_owned()
+    } else {
+        format!(
+            "Wait until it has ended, or cancel it: bascule environment cancel PROJECT {}",
+            open.id
+        )
+    };
     Problem::conflict(code, what)
         .why("Two changes at once could not be told apart when something goes wrong.")
-        .next("Wait until it has ended, or abort it.")
+        .next(next)
 }
 
 fn no_product(version: &str) -> Problem {

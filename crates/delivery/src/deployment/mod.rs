@@ -1,5 +1,6 @@
 //! Deployments: one release put in one environment; and the instances that run it.
 
+pub(crate) mod cancel;
 pub(crate) mod create;
 pub(crate) mod instances;
 pub(crate) mod store;
@@ -26,16 +27,19 @@ pub enum Status {
     RolledBack,
     /// Another one came before it was proven.
     Superseded,
+    /// A person took it back before it took traffic.
+    Canceled,
 }
 
 impl Status {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Starting,
         Self::RollingOut,
         Self::Succeeded,
         Self::Failed,
         Self::RolledBack,
         Self::Superseded,
+        Self::Canceled,
     ];
 
     /// As stored and shown.
@@ -48,6 +52,7 @@ impl Status {
             Self::Failed => "failed",
             Self::RolledBack => "rolled_back",
             Self::Superseded => "superseded",
+            Self::Canceled => "canceled",
         }
     }
 

@@ -3,7 +3,7 @@
 use super::{base, see};
 use crate::{Delivery, rollout::service::Act};
 use axum::extract::State;
-use bascule_core::RolloutId;
+use bascule_core::{DeploymentId, RolloutId};
 use bascule_web::{Answer, FormBody, InProject, PathOf, Who};
 use bascule_wire::delivery::NewDeployment;
 use serde::Deserialize;
@@ -40,6 +40,25 @@ pub(super) async fn deploy(
 pub(super) struct ActForm {
     #[serde(default)]
     reason: String,
+}
+
+pub(super) async fn cancel(
+    State(delivery): State<Delivery>,
+    who: Who,
+    project: InProject,
+    PathOf((_, _, id)): PathOf<(String, String, DeploymentId)>,
+    FormBody(form): FormBody<ActForm>,
+) -> Answer {
+    delivery
+        .cancel(
+            &who,
+            project.id,
+            |permission| project.holds(permission),
+            id,
+            &form.reason,
+        )
+        .await?;
+    Ok(see(&format!("{}/deployments/{id}", base(&project))))
 }
 
 type At = PathOf<(String, String, RolloutId)>;

@@ -4,7 +4,7 @@
 mod chart;
 mod forms;
 
-use crate::{Delivery, environment::Environment as Row, rollout};
+use crate::{Delivery, deployment::create::permission, environment::Environment as Row, rollout};
 use askama::Template;
 use axum::{
     extract::State,
@@ -56,6 +56,12 @@ pub(crate) fn routes() -> Routes<Delivery> {
             "/{group}/{project}/-/rollouts/{id}/chart/{kind}",
             read,
             get(chart::chart),
+        )
+        .page(
+            "POST",
+            "/{group}/{project}/-/deployments/{id}/cancel",
+            Access::Project(Permission::DeployStaging),
+            post(forms::cancel),
         )
         .page(
             "POST",
@@ -310,6 +316,7 @@ struct DeploymentPage {
     base: String,
     deployment: Deployment,
     instances: Vec<Instance>,
+    may_cancel: bool,
 }
 
 async fn deployment(
@@ -320,10 +327,15 @@ async fn deployment(
 ) -> Answer {
     let (deployment, instances) = delivery.deployment_view(project.id, id).await?;
     let title = format!("{} to {}", deployment.version, deployment.environment_name);
+    let mut may_cancel = deployment.finished_at.is_none() && deployment.rollout.is_none();
+    if may_cancel && let Some(environment) = delivery.environment(deployment.environment).await? {
+        may_cancel = project.holds(permission(environment.tier()));
+    }
     let page = DeploymentPage {
         base: base(&project),
         deployment,
         instances,
+        may_cancel,
     };
     if ui.is_fragment() {
         return ui.fragment(&page);

@@ -5,7 +5,8 @@ use axum::{Json, extract::State};
 use bascule_core::{Permission, Problem, limits};
 use bascule_web::{Access, Answer, Body, InProject, Params, PathOf, Routes, Who, routes};
 use bascule_wire::delivery::{
-    NewApproval, NewPublishCheck, NewRecall, NewSuppression, PlanEntry, PublishCheck, Recalled, WhyNot,
+    NewApproval, NewPublishCheck, NewRecall, NewSuppression, PlanEntry, PublishCheck, RecallLift, Recalled,
+    WhyNot,
 };
 use http::StatusCode;
 use serde::Deserialize;
@@ -21,6 +22,10 @@ pub(crate) fn routes() -> Routes<Delivery> {
         .api(manage, routes!(suppress))
         .api(manage, routes!(unsuppress))
         .api(Access::Project(Permission::DeployProduction), routes!(recall))
+        .api(
+            Access::Project(Permission::DeployProduction),
+            routes!(lift_recall),
+        )
         .api(Access::Project(Permission::EnvironmentRead), routes!(approve))
         // As who may read the code may, so that a job can ask about its own project.
         .api(Access::Project(Permission::CodeRead), routes!(check))
@@ -47,11 +52,20 @@ async fn plans(
     Params(query): Params<PlanQuery>,
 ) -> Answer<Json<Vec<PlanEntry>>> {
     let site = query.environment.as_deref();
-    Ok(Json(
-        delivery
-            .plans_after(&who, site, &query.after, limits::API_PAGE_ENTRIES)
-            .await?,
-    ))
+    let found = delivery
+        .plans_after(&who, site, &query.after, limits::API_PAGE_ENTRIES)
+        .await?;
+    match site {
+        Some(site) if found.is_empty() && query.after.is_empty() => Err(Problem::new(
+            404,
+            "unknown_environment",
+            format!("There is nothing in an environment `{site}` that you may see."),
+        )
+        .why("It is not declared, or all that is installed there belongs to projects that you do not see.")
+        .next("Leave the environment out: then all that you may see are listed.")
+        .into()),
+        _ => Ok(Json(found)),
+    }
 }
 
 /// Which product and version.
@@ -144,6 +158,24 @@ async fn recall(
 ) -> Answer<Json<Recalled>> {
     let versions = delivery
         .recall(&who, project.id, &new.versions, &new.reason, &new.floor)
+        .await?;
+    Ok(Json(Recalled { versions }))
+}
+
+/// Lift a recall: environments take the releases again.
+#[utoipa::path(
+    post, path = "/api/v1/projects/{group}/{project}/recalls/lift", tag = "delivery",
+    params(("group" = String, Path), ("project" = String, Path)), request_body = RecallLift,
+    responses((status = 200, body = Recalled), (status = 409, body = Problem), (status = 422, body = Problem))
+)]
+async fn lift_recall(
+    State(delivery): State<Delivery>,
+    who: Who,
+    project: InProject,
+    Body(lift): Body<RecallLift>,
+) -> Answer<Json<Recalled>> {
+    let versions = delivery
+        .lift_recall(&who, project.id, &lift.versions, &lift.reason)
         .await?;
     Ok(Json(Recalled { versions }))
 }

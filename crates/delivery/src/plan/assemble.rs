@@ -20,8 +20,8 @@ use bascule_planner::{
     Catalogue, Constraint, Environment, Install, Version,
     calendar::Calendar,
     constraint::{
-        Agent, Approval, Capacity, Carried, Channel, Drill, ErrorBudget, Health, Incident, Maintenance, Pin,
-        Policy, PolicyVerdict, RolledBack, Suppression,
+        Agent, Approval, Capacity, Carried, Channel, Drill, ErrorBudget, FailedHere, Health, Incident,
+        Maintenance, Pin, Policy, PolicyVerdict, RolledBack, Suppression,
     },
 };
 use std::{
@@ -53,7 +53,7 @@ struct Known {
     sites: BTreeMap<String, Site>,
     suppressed: Vec<Suppressed>,
     approvals: Vec<Approved>,
-    failures: HashMap<EnvironmentId, Vec<PolicyVerdict>>,
+    failures: HashMap<EnvironmentId, Vec<(Version, String)>>,
     agents: HashMap<AgentId, fleet::Agent>,
     /// Share of the error budget left.
     budgets: HashMap<EnvironmentId, f64>,
@@ -131,7 +131,7 @@ impl Delivery {
             (None, Some(names)) => by_name(site::store::some(&self.db, names).await?),
             (None, None) => by_name(site::store::all(&self.db).await?),
         };
-        let mut failures: HashMap<EnvironmentId, Vec<PolicyVerdict>> = HashMap::new();
+        let mut failures: HashMap<EnvironmentId, Vec<(Version, String)>> = HashMap::new();
         let declared: HashMap<EnvironmentId, &Place> = places.iter().map(|place| (place.id, place)).collect();
         let failed = match names {
             Some(names) => store::failures_in(&self.db, names).await?,
@@ -149,11 +149,7 @@ impl Delivery {
                 failures
                     .entry(failure.environment_id)
                     .or_default()
-                    .push(PolicyVerdict {
-                        version,
-                        policy: "no second try".to_owned(),
-                        reason: failure.reason.trim_end_matches('.').to_owned(),
-                    });
+                    .push((version, failure.reason.trim_end_matches('.').to_owned()));
             }
         }
         let mut budgets = HashMap::new();
@@ -344,9 +340,12 @@ fn constraints(
             reason: install.pin_reason.clone(),
         }));
     }
-    let mut refused = known.failures.get(&place.id).cloned().unwrap_or_default();
-    refused.extend(findings(known, site, place));
-    holds.push(Arc::new(Policy { refused }));
+    holds.push(Arc::new(Policy {
+        refused: findings(known, site, place),
+    }));
+    if let Some(versions) = known.failures.get(&place.id).cloned() {
+        holds.push(Arc::new(FailedHere { versions }));
+    }
     if let Some(drill) = known.drills.get(&site.name) {
         holds.push(Arc::new(Drill(drill.clone())));
     }
@@ -425,6 +424,7 @@ fn constraints(
     }
     holds.push(Arc::new(Agent {
         name: agent.map(|agent| agent.name.clone()),
+        asked: site.agent.clone(),
         online: agent.is_some_and(|agent| agent.online),
         skew_ms: agent.map_or(0, |agent| agent.skew_ms),
         skew_limit_ms: (!calendar.is_always()).then_some(SKEW_LIMIT_MS),

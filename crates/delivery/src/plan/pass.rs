@@ -495,7 +495,9 @@ fn to_take(
     let free = install
         .constraints
         .iter()
-        .filter(|constraint| constraint.scope() == Scope::Moment || constraint.kind() == "policy")
+        .filter(|constraint| {
+            constraint.scope() == Scope::Moment || matches!(constraint.kind(), "policy" | "failed")
+        })
         .all(|constraint| constraint.judge(&candidate).is_none());
     free.then(|| (current.to_string(), "drift"))
 }

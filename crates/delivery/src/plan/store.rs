@@ -250,6 +250,13 @@ pub(crate) async fn forget_failure(tx: &Tx, environment: EnvironmentId, version:
     tx.run(sql, args![environment, version]).await.map(drop)
 }
 
+/// What failed of a product in an environment may be tried again.
+pub(crate) async fn forget_failures(tx: &Tx, site: &str, project: ProjectId) -> Result<()> {
+    let sql = "DELETE FROM plan_failure WHERE environment_id IN
+                 (SELECT id FROM environment WHERE name = $1 AND project_id = $2)";
+    tx.run(sql, args![site, project]).await.map(drop)
+}
+
 /// The epoch: it goes up with every change of what plans are made of.
 pub(crate) async fn epoch(db: &impl Query) -> Result<i64> {
     let sql = "SELECT value AS n FROM delivery_revision WHERE name = 'plan'";

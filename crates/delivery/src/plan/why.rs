@@ -139,8 +139,16 @@ impl Delivery {
         })
     }
 
-    /// Refuses what a person asks for where dependencies or a recall stand against it.
-    pub(crate) async fn fits(&self, caller: &Caller, environment: &Environment, version: &str) -> Result<()> {
+    /// Refuses what a person asks for where something stands against it. In a declared environment that is all that
+    /// would hold a plan, but what a person's word is for: going back, another try, another order. `forced` sets aside
+    /// what is a rule; what cannot be is refused all the same.
+    pub(crate) async fn fits(
+        &self,
+        caller: &Caller,
+        environment: &Environment,
+        version: &str,
+        forced: bool,
+    ) -> Result<()> {
         let Ok(wanted) = version.parse::<Version>() else {
             return Ok(());
         };
@@ -152,34 +160,46 @@ impl Delivery {
         else {
             return Ok(());
         };
+        let place = scene
+            .places
+            .iter()
+            .find(|place| place.id == environment.id && place.declared);
+        if place.is_some() {
+            self.can_be_run(environment, scene)?;
+        }
+        if forced {
+            return Ok(());
+        }
         let links = against(
             &world.catalogue,
             &scene.environment,
             &environment.project_path,
             &wanted,
         );
-        let declared = scene
-            .places
-            .iter()
-            .any(|place| place.id == environment.id && place.declared);
-        let kinds = [
-            "dependency",
-            "dependent",
-            "missing",
-            "incompatible",
-            "recall",
-            "coupled",
-            "suppression_window",
-            "pin",
-            "secret",
-        ];
         // Where nobody declared what belongs together, only what the version itself asks for counts: a stranger's
         // range must not hold up a project's own work.
-        let own = |link: &&Link| link.product == environment.project_path && link.kind != "dependent";
+        let counts = |link: &&Link| {
+            let mut kinds = link.kind.split('+');
+            if place.is_some() {
+                kinds.any(|kind| !matches!(kind, "rolled_back" | "failed" | "wave" | "ramp"))
+            } else {
+                link.product == environment.project_path
+                    && kinds.any(|kind| {
+                        matches!(
+                            kind,
+                            "dependency"
+                                | "missing"
+                                | "incompatible"
+                                | "recall"
+                                | "coupled"
+                                | "suppression_window"
+                        )
+                    })
+            }
+        };
         let against: Vec<&str> = links
             .iter()
-            .filter(|link| link.kind.split('+').any(|kind| kinds.contains(&kind)))
-            .filter(|link| declared || own(link))
+            .filter(counts)
             .map(|link| link.text.as_str())
             .collect();
         if against.is_empty() {
@@ -195,7 +215,36 @@ impl Delivery {
                 veil.over(&against.join("; "))
             ),
         )
-        .why("Every change keeps what is installed consistent, and recalled releases are not put anywhere.")
+        .why("What a person puts somewhere keeps to the rules that hold a plan: windows, approvals, ranges, recalls.")
         .next("Wait for what is named, or force it and say why."))
+    }
+
+    /// Refuses where nothing could come of it, whatever is forced.
+    fn can_be_run(&self, environment: &Environment, scene: &super::assemble::Scene) -> Result<()> {
+        let name = &environment.name;
+        if scene.site.as_ref().is_some_and(|site| site.disconnected) {
+            return Err(
+                Problem::conflict("air_gap", format!("No network reaches {name}."))
+                    .why("What changes there comes in bundles that people carry.")
+                    .next(format!("Export one: bascule bundle export --to {name} -o FOLDER")),
+            );
+        }
+        if environment.agent_id.is_some() {
+            return Ok(());
+        }
+        let named = scene
+            .site
+            .as_ref()
+            .map(|site| site.agent.as_str())
+            .filter(|agent| !agent.is_empty());
+        Err(match named {
+            Some(agent) => Problem::conflict(
+                "no_agent",
+                format!("{name} is to be run by the agent {agent}, which is not enrolled."),
+            ),
+            None => Problem::conflict("no_agent", format!("No agent runs {name}.")),
+        }
+        .why("An agent starts what is deployed; without one it would wait for ever.")
+        .next("Enrol the agent (bascule agents create), or name another in the environment's file."))
     }
 }

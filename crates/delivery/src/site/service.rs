@@ -189,6 +189,11 @@ impl Delivery {
         for install in &site.installs {
             if let Some(product) = products.get(&install.product) {
                 environment::store::declare(tx, *product, &install.product, site, now).await?;
+                let known = before.and_then(|before| before.install(&install.product));
+                if known.is_some_and(|known| known.hooks != install.hooks) {
+                    // What failed with the hooks before may be tried with these.
+                    crate::plan::store::forget_failures(tx, &site.name, *product).await?;
+                }
             }
         }
         Ok(store::assign(tx, site).await?)

@@ -1,5 +1,6 @@
 //! The whole life of deployments on SQLite, with an agent, an edge and a clock moved by hand.
 
+mod by_hand;
 mod canary;
 mod catalogue;
 mod drivers;

@@ -467,7 +467,10 @@ async fn a_site_waits_for_the_agent_that_it_names() {
         .declare("c1", &[("site-7", &format!("{SITE}agent: site-7\n"))])
         .await;
     let why = world.why("site-7", "auth", "2.0.0").await;
-    assert!(why.ends_with("waits: no agent runs this environment"), "{why}");
+    assert!(
+        why.ends_with("waits: the agent site-7, which is to run this environment, is not enrolled"),
+        "{why}"
+    );
     let plan = world.plan("site-7").await;
     assert!(
         plan[0].contains("held"),
@@ -479,7 +482,7 @@ async fn a_site_waits_for_the_agent_that_it_names() {
         world
             .why("site-7", "auth", "2.0.0")
             .await
-            .ends_with("no agent runs this environment")
+            .ends_with("is not enrolled")
     );
     drop(world.delivery.enrol_agent("site-7").await.unwrap());
     assert!(

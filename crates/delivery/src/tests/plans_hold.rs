@@ -44,7 +44,10 @@ async fn a_failure_holds_until_the_declaration_is_corrected() {
     world.publish_of("health/clinic", "1.1.0", "").await;
     world.turns(6).await;
     let why = world.why("site-7", "clinic", "1.1.0").await;
-    assert!(why.contains("no second try (it failed here: "), "{why}");
+    assert!(
+        why.contains("not tried again by itself (it failed here: "),
+        "{why}"
+    );
     let made = world.kinds("deployment.created").await.len();
     world.turns(6).await;
     assert_eq!(world.kinds("deployment.created").await.len(), made);

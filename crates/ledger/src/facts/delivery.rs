@@ -93,7 +93,8 @@ pub struct DeploymentFinished {
     pub release: ReleaseId,
     /// The release's version.
     pub version: String,
-    /// `succeeded`, `failed` (never took traffic), `rolled_back` (took traffic and was undone), `superseded`.
+    /// `succeeded`, `failed` (never took traffic), `rolled_back` (took traffic and was undone), `superseded`,
+    /// `canceled` (taken back by a person before it took traffic).
     pub result: String,
     /// Why, in plain words.
     pub reason: String,

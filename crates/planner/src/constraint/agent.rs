@@ -7,6 +7,8 @@ use super::{Candidate, Constraint, Hold, Scope};
 pub struct Agent {
     /// Its name; `None`: none is assigned.
     pub name: Option<String>,
+    /// The one that is asked for, which may not be there; empty: any.
+    pub asked: String,
     /// Whether it reports.
     pub online: bool,
     /// How far its clock is ahead, in milliseconds.
@@ -26,6 +28,17 @@ impl Constraint for Agent {
 
     fn judge(&self, _: &Candidate<'_>) -> Option<Hold> {
         let Some(name) = &self.name else {
+            if !self.asked.is_empty() {
+                let why = format!(
+                    "waits: the agent {}, which is to run this environment, is not enrolled",
+                    self.asked
+                );
+                return Some(Hold::when(
+                    self.kind(),
+                    why,
+                    format!("the enrolment of the agent {}", self.asked),
+                ));
+            }
             let why = "waits: no agent runs this environment";
             return Some(Hold::when(self.kind(), why, "an agent"));
         };

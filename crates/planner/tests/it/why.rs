@@ -116,6 +116,7 @@ fn a_clock_that_is_off_makes_windows_refuse() {
         "bar",
         Agent {
             name: Some("site-7".into()),
+            asked: String::new(),
             online: true,
             skew_ms: 3_600_000,
             skew_limit_ms: Some(60_000),
