@@ -161,8 +161,19 @@ fn by_git(repository: &Path, old: &str, new: &str) -> Result<f64> {
     )
 }
 
+/// The bare repository somewhere in the folder of repositories.
 fn the_only_repository(data: &Path) -> Result<std::path::PathBuf> {
-    let mut all = std::fs::read_dir(data.join("repositories"))?;
-    let one = all.next().ok_or("there is no repository")??;
-    Ok(one.path())
+    let mut folders = vec![data.join("repositories")];
+    while let Some(folder) = folders.pop() {
+        if folder.join("HEAD").is_file() {
+            return Ok(folder);
+        }
+        for entry in std::fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            }
+        }
+    }
+    Err("there is no repository".into())
 }

@@ -76,7 +76,16 @@ impl Plan {
             context.out.table(&context.get(&path).await?, PLAN);
             return Ok(code::DONE);
         }
-        context.out.table(&all(context, &environment).await?, PLAN);
+        let planned = all(context, &environment).await?;
+        let nothing = planned.as_array().is_some_and(Vec::is_empty);
+        if nothing && !environment.is_empty() && !context.out.is_json() {
+            context.out.say(&format!(
+                "Nothing in an environment `{}` that you may see: it is not declared, or what is installed there is not shown to you.",
+                output::printable(&environment)
+            ));
+            return Ok(code::DONE);
+        }
+        context.out.table(&planned, PLAN);
         Ok(code::DONE)
     }
 }

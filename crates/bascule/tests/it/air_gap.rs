@@ -258,6 +258,27 @@ async fn a_product_is_carried_to_a_site_runs_there_and_is_told_of() {
         "{taken}"
     );
     two.serves("1.0.0").await;
+
+    // So does its end. What was brought before does not stop what is new beside it.
+    let lift = [
+        "recall",
+        PROJECT,
+        "1.1.0",
+        "--lift",
+        "--reason",
+        "it was the network",
+    ];
+    drop(two.hub.cli().ok(&lift));
+    drop(two.report("report-3.bundle.tar"));
+    drop(two.export("fourth.bundle.tar", &[]));
+    let files = ["third.bundle.tar", "fourth.bundle.tar"].map(|name| two.path(name).display().to_string());
+    let taken = two.site.cli().json(&["bundle", "import", &files[0], &files[1]]);
+    assert_eq!(
+        taken[0]["applied"][0]["recalls"],
+        serde_json::json!([format!("{PROJECT}@1.1.0 (lifted)")]),
+        "{taken}"
+    );
+    two.serves("1.1.0").await;
     for app in [&two.hub, &two.site] {
         assert!(app.cli().ok(&["ledger", "verify"]).starts_with("Clean"));
     }

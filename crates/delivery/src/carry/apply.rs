@@ -15,6 +15,7 @@ use crate::{
 use bascule_bundle::{EntryKind, Ready, VerifiedBlob};
 use bascule_core::{Actor, Digest, Problem, ProjectId, Result};
 use bascule_ledger::facts::{
+    advisories::RecallLifted,
     bundles::BundleImported,
     delivery::{ProductRefused, ReleasePromoted, ReleaseRecalled},
 };
@@ -107,8 +108,9 @@ impl Carry {
             if let Some(project) = projects.get(&recall.product)
                 && self.call_back(&tx, actor, *project, recall).await?
             {
+                let lifted = if recall.lifted { " (lifted)" } else { "" };
                 done.recalls
-                    .push(format!("{}@{}", recall.product, recall.version));
+                    .push(format!("{}@{}{lifted}", recall.product, recall.version));
             }
         }
         self.declare(&tx, home, &set.source, &commit, &declared, &projects)
@@ -253,6 +255,20 @@ impl Carry {
         let Some(release) = store::listed(tx, project, &recall.version).await? else {
             return Ok(false);
         };
+        if recall.lifted {
+            if !catalogue::store::lift_recall(tx, release).await? {
+                return Ok(false);
+            }
+            let fact = RecallLifted {
+                project,
+                release,
+                version: recall.version.clone(),
+                reason: "lifted at the hub".to_owned(),
+            };
+            self.delivery.ledger.append(tx, actor, &fact).await?;
+            self.delivery.weigh(tx, release).await?;
+            return Ok(true);
+        }
         if !catalogue::store::recall(tx, release, &recall.reason, &recall.floor).await? {
             return Ok(false);
         }

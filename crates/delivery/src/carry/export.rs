@@ -271,6 +271,7 @@ impl Carry {
             .await?
             .into_iter()
             .collect();
+        let free: HashSet<ReleaseId> = catalogue::store::freed(db).await?.into_iter().collect();
         for recalled in listed
             .iter()
             .filter(|listed| !by_findings.contains(&listed.release_id))
@@ -278,7 +279,11 @@ impl Carry {
             let Some(path) = paths.get(&recalled.project_id) else {
                 continue;
             };
-            if let Some(document) = recall(path, recalled) {
+            let document = match recall(path, recalled) {
+                None if free.contains(&recalled.release_id) => Some(lifted(path, recalled)),
+                document => document,
+            };
+            if let Some(document) = document {
                 let name = format!("{path}@{}", recalled.version);
                 let bytes = self.document(&document).await?;
                 let digest = Digest::of(&bytes);
@@ -382,7 +387,20 @@ fn recall(path: &str, listed: &Listed) -> Option<RecallDocument> {
         version: listed.version.clone(),
         reason: listed.recall_reason.clone()?,
         floor: listed.recall_floor.clone().unwrap_or_default(),
+        lifted: false,
     })
+}
+
+/// The recall of a release that a person lifted: the site may have been told of it.
+fn lifted(path: &str, listed: &Listed) -> RecallDocument {
+    RecallDocument {
+        format: RECALL_FORMAT.to_owned(),
+        product: path.to_owned(),
+        version: listed.version.clone(),
+        reason: String::new(),
+        floor: String::new(),
+        lifted: true,
+    }
 }
 
 impl crate::Delivery {

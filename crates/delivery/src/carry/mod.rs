@@ -134,6 +134,9 @@ struct RecallDocument {
     version: String,
     reason: String,
     floor: String,
+    /// Whether it was lifted: environments take the release again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    lifted: bool,
 }
 
 /// What is kept of an export, so that its files can be written at any time.

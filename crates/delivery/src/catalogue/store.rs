@@ -304,9 +304,17 @@ pub(crate) async fn say_finding(tx: &Tx, release: ReleaseId, reason: &str) -> Re
 
 /// Lifts a recall, for whatever it was; `false` where there is none.
 pub(crate) async fn lift_recall(tx: &Tx, release: ReleaseId) -> Result<bool> {
-    let sql = "UPDATE catalogue_release SET recall_reason = NULL, recall_floor = NULL, recall_cause = ''
+    let sql =
+        "UPDATE catalogue_release SET recall_reason = NULL, recall_floor = NULL, recall_cause = 'lifted'
                WHERE release_id = $1 AND recall_reason IS NOT NULL";
     Ok(tx.run(sql, args![release]).await? == 1)
+}
+
+/// Releases whose recall a person lifted.
+pub(crate) async fn freed(db: &impl Query) -> Result<Vec<ReleaseId>> {
+    let sql = format!("SELECT release_id FROM catalogue_release WHERE recall_cause = 'lifted' LIMIT {MOST}");
+    let rows: Vec<OfRelease> = db.all(&sql, args![]).await?;
+    Ok(rows.into_iter().map(|row| row.release_id).collect())
 }
 
 /// Lifts a recall that was for findings; `false` where there is none.

@@ -52,20 +52,11 @@ async fn plans(
     Params(query): Params<PlanQuery>,
 ) -> Answer<Json<Vec<PlanEntry>>> {
     let site = query.environment.as_deref();
-    let found = delivery
-        .plans_after(&who, site, &query.after, limits::API_PAGE_ENTRIES)
-        .await?;
-    match site {
-        Some(site) if found.is_empty() && query.after.is_empty() => Err(Problem::new(
-            404,
-            "unknown_environment",
-            format!("There is nothing in an environment `{site}` that you may see."),
-        )
-        .why("It is not declared, or all that is installed there belongs to projects that you do not see.")
-        .next("Leave the environment out: then all that you may see are listed.")
-        .into()),
-        _ => Ok(Json(found)),
-    }
+    Ok(Json(
+        delivery
+            .plans_after(&who, site, &query.after, limits::API_PAGE_ENTRIES)
+            .await?,
+    ))
 }
 
 /// Which product and version.
