@@ -106,7 +106,7 @@
       done.home.insertBefore(done.card, done.next);
       return;
     }
-    htmx.ajax('POST', done.card.getAttribute('data-move'), { target: '#board', swap: 'outerHTML', values: values });
+    htmx.ajax('POST', done.card.getAttribute('data-move'), { target: '#board', swap: 'outerHTML settle:0ms', values: values });
   }
 
   document.addEventListener('pointerup', function (event) { if (drag && event.pointerId === drag.pointer) end(true); });
@@ -123,10 +123,28 @@
   document.addEventListener('htmx:beforeSwap', function (event) {
     if (event.detail.target.id === 'board' && drag && drag.on) event.detail.shouldSwap = false;
   });
-  document.addEventListener('htmx:afterSwap', function () {
+  // The focus stays on the card that was moved by its buttons, also when the button that was pressed is of no use
+  // there any more; what came of it is told to those who do not see it.
+  var moved = null;
+  document.addEventListener('htmx:beforeRequest', function (event) {
+    if (event.detail.requestConfig.verb !== 'post') return;
+    var card = event.target.closest && event.target.closest('.kanban-card');
+    moved = card && card.contains(document.activeElement) ? card.id : null;
+  });
+  document.addEventListener('htmx:afterSwap', function (event) {
     var shown = board();
     var said = document.getElementById('board-said');
-    if (shown && said && shown.getAttribute('data-said')) said.textContent = shown.getAttribute('data-said');
+    if (!shown || !said || !event.detail.requestConfig || event.detail.requestConfig.verb !== 'post') return;
+    var card = moved && document.getElementById(moved);
+    if (card && !card.contains(document.activeElement)) {
+      var next = card.querySelector('.kanban-buttons button:not(:disabled)') || card.querySelector('a');
+      if (next) next.focus();
+    }
+    if (card && card.scrollIntoView) card.scrollIntoView({ block: 'nearest', inline: 'nearest' });
+    moved = null;
+    // Emptied first: the same words twice are told twice.
+    said.textContent = '';
+    setTimeout(function () { said.textContent = shown.getAttribute('data-said') || ''; }, 50);
   });
   // A move that did not arrive is drawn back.
   ['htmx:sendError', 'htmx:responseError'].forEach(function (name) {

@@ -17,10 +17,10 @@ use axum::{
     response::{IntoResponse as _, Redirect},
     routing::{get, post},
 };
-use bascule_core::{GroupScope, Permission, Problem, ProjectScope};
+use bascule_core::{GroupScope, Permission, Problem};
 use bascule_web::{
     Access, Answer, FormBody, InGroup, InProject, Markup, Params, PathOf, Routes, Section, Tab, Ui, Who,
-    assets, icon,
+    assets, icon, url_encode,
 };
 use bascule_wire::planning::{Availability, BoardMember, Column, MoveIssue, WipRule};
 use http::StatusCode;
@@ -74,6 +74,8 @@ struct Card {
     right: Option<Column>,
     above: Option<String>,
     below: Option<String>,
+    /// Whether the page begins with the focus on it.
+    focused: bool,
 }
 
 struct Shown {
@@ -129,6 +131,8 @@ struct Said {
     problem: Option<Problem>,
     warnings: Vec<String>,
     text: String,
+    /// The card that a whole page begins with the focus on.
+    card: String,
 }
 
 fn card(planning: &Planning, drawn: &Drawn, issues: &[Issue], at: usize, of_group: bool) -> Option<Card> {
@@ -178,6 +182,7 @@ fn card(planning: &Planning, drawn: &Drawn, issues: &[Issue], at: usize, of_grou
             .filter(|_| ordered)
             .map(name),
         below: issues.get(at + 1).filter(|_| ordered).map(name),
+        focused: false,
     })
 }
 
@@ -201,6 +206,10 @@ fn columns(
                 hidden: *count - i64::try_from(issues.len()).unwrap_or(0),
                 cards: (0..issues.len())
                     .filter_map(|at| card(planning, drawn, issues, at, of_group))
+                    .map(|card| Card {
+                        focused: card.id == said.card,
+                        ..card
+                    })
                     .collect(),
                 more: format!("{base}/issues?column={}", column.as_str()),
                 limit: doing.then_some(drawn.board.limit),
@@ -253,9 +262,14 @@ async fn board(
     if ui.is_fragment() && since.version == Some(fresh) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let drawn = planning.board(&who, &project).await?;
-    let here = format!("{}/board", base(&project));
-    let columns = columns(&planning, &drawn, &here, &base(&project), false, Said::default());
+    draw(&planning, &who, &project, &ui, Said::default()).await
+}
+
+/// The board of a project: a page of its own, or its columns alone where htmx asks for them.
+async fn draw(planning: &Planning, who: &Who, project: &InProject, ui: &Ui, said: Said) -> Answer {
+    let drawn = planning.board(who, project).await?;
+    let here = format!("{}/board", base(project));
+    let columns = columns(planning, &drawn, &here, &base(project), false, said);
     if ui.is_fragment() {
         return ui.fragment(&columns);
     }
@@ -268,7 +282,7 @@ async fn board(
     ];
     let page = Page {
         heading: "Board".to_owned(),
-        base: base(&project),
+        base: base(project),
         of_group: false,
         columns: columns.render()?,
         members: drawn
@@ -296,7 +310,7 @@ async fn board(
     ui.project_page(
         Tab::Board,
         &title,
-        &crumbs(&project, Some("Board".to_owned())),
+        &crumbs(project, Some("Board".to_owned())),
         &page,
     )
 }
@@ -312,16 +326,14 @@ async fn group_board(
     if ui.is_fragment() && since.version == Some(fresh) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let drawn = planning.group_board(&who, &group).await?;
+    draw_group(&planning, &who, &group, &ui, Said::default()).await
+}
+
+/// The board of a group, as [`draw`].
+async fn draw_group(planning: &Planning, who: &Who, group: &GroupScope, ui: &Ui, said: Said) -> Answer {
+    let drawn = planning.group_board(who, group).await?;
     let base = format!("/{}/-", group.name);
-    let columns = columns(
-        &planning,
-        &drawn,
-        &format!("{base}/board"),
-        &base,
-        true,
-        Said::default(),
-    );
+    let columns = columns(planning, &drawn, &format!("{base}/board"), &base, true, said);
     if ui.is_fragment() {
         return ui.fragment(&columns);
     }
@@ -349,7 +361,7 @@ async fn group_board(
     ui.page(
         Section::Projects,
         &format!("Board · {}", group.name),
-        &group_crumbs(&group, "Board"),
+        &group_crumbs(group, "Board"),
         &page,
     )
 }
@@ -364,6 +376,8 @@ struct MoveForm {
     after: String,
     #[serde(default)]
     view: String,
+    #[serde(default)]
+    card: String,
 }
 
 fn given(text: String) -> Option<String> {
@@ -392,15 +406,20 @@ async fn move_issue(
         after: given(form.after),
     };
     let outcome = planning.move_issue(&who, &project, number, &wanted).await;
-    let back = match (form.view.as_str(), of_group) {
-        ("issue", _) => format!("{}/issues/{number}", base(&project)),
-        (_, true) => format!("/{}/-/board", project.group),
-        (_, false) => format!("{}/board", base(&project)),
-    };
-    if !ui.is_fragment() {
+    if form.view == "issue" {
         outcome?;
-        return Ok(Redirect::to(&back).into_response());
+        return Ok(Redirect::to(&format!("{}/issues/{number}", base(&project))).into_response());
     }
+    if outcome.is_ok() && !ui.is_fragment() {
+        let board = if of_group {
+            format!("/{}/-/board", project.group)
+        } else {
+            format!("{}/board", base(&project))
+        };
+        // A keyboard goes on from the card that was moved.
+        return Ok(Redirect::to(&format!("{board}#{}", url_encode(&form.card))).into_response());
+    }
+    let mut status = StatusCode::OK;
     let said = match outcome {
         Ok(warnings) => Said {
             text: match to {
@@ -408,47 +427,36 @@ async fn move_issue(
                 None => format!("Issue {number} has moved."),
             },
             warnings,
-            problem: None,
+            ..Said::default()
         },
-        // Told on the board itself, where it is drawn as it was.
-        Err(problem) if !problem.is_server_fault() => Said {
-            text: format!("Not moved: {}", problem.what),
-            problem: Some(problem),
-            warnings: Vec::new(),
-        },
+        // Told on the board itself, where it is drawn as it was; also to a browser that runs no script, or not yet.
+        Err(problem) if !problem.is_server_fault() => {
+            let mut card = String::new();
+            if !ui.is_fragment() {
+                status = StatusCode::from_u16(problem.status).unwrap_or_default();
+                card = form.card;
+            }
+            Said {
+                text: format!("Not moved: {}", problem.what),
+                problem: Some(problem),
+                warnings: Vec::new(),
+                card,
+            }
+        }
         Err(problem) => return Err(problem.into()),
     };
-    fragment(&planning, &who, &project, &ui, of_group, said).await
-}
-
-async fn fragment(
-    planning: &Planning,
-    who: &Who,
-    project: &ProjectScope,
-    ui: &Ui,
-    of_group: bool,
-    said: Said,
-) -> Answer {
-    if of_group {
+    let mut response = if of_group {
         let group = GroupScope {
             id: project.group_id,
             name: project.group.clone(),
             role: project.role,
         };
-        let drawn = planning.group_board(who, &group).await?;
-        let base = format!("/{}/-", group.name);
-        return ui.fragment(&columns(
-            planning,
-            &drawn,
-            &format!("{base}/board"),
-            &base,
-            true,
-            said,
-        ));
-    }
-    let drawn = planning.board(who, project).await?;
-    let here = format!("{}/board", base(project));
-    ui.fragment(&columns(planning, &drawn, &here, &base(project), false, said))
+        draw_group(&planning, &who, &group, &ui, said).await?
+    } else {
+        draw(&planning, &who, &project, &ui, said).await?
+    };
+    *response.status_mut() = status;
+    Ok(response)
 }
 
 #[derive(Deserialize)]
