@@ -14,6 +14,7 @@ mod fmt;
 pub mod highlight;
 pub mod markdown;
 mod middleware;
+pub mod reference;
 mod routes;
 mod shell;
 

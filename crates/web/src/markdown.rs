@@ -1,6 +1,6 @@
 //! Markdown (CommonMark and GFM) from people we do not trust: rendered, then cleaned.
 
-use crate::Markup;
+use crate::{Markup, reference, url_path};
 use ammonia::{Builder, UrlRelative, UrlRelativeEvaluate};
 use std::{borrow::Cow, collections::HashSet, sync::LazyLock};
 
@@ -39,6 +39,14 @@ pub fn render(source: &str, base: Option<&str>) -> Markup {
             .to_string(),
     };
     Markup::trusted(format!("<div class=\"markdown\">{clean}</div>"))
+}
+
+/// Renders Markdown that belongs to a project: relative addresses lead to its files at `branch`, and what it names
+/// (people, issues, merge requests, commits) becomes links.
+#[must_use]
+pub fn of_project(source: &str, project: &str, branch: &str) -> Markup {
+    let base = format!("/{project}/-/blob/{}/", url_path(branch));
+    reference::link(&render(source, Some(&base)), project)
 }
 
 /// Writes text of rendered, cleaned HTML anew, such as to put links into it: `put` is given each run of text that

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     Planning,
     label::{LabelRow, store as labels, store::Owner},
-    milestone, references, text,
+    milestone, text,
 };
 use askama::Template;
 use axum::{
@@ -529,8 +529,7 @@ fn line(entry: HistoryEntry, path: &str) -> Line {
 
 /// Markdown with issues and people linked.
 pub(crate) fn shown(source: &str, path: &str) -> Markup {
-    let blob = format!("/{path}/-/blob/HEAD/");
-    references::link(&markdown::render(source, Some(&blob)), path)
+    markdown::of_project(source, path, "HEAD")
 }
 
 #[derive(Template)]

@@ -146,10 +146,7 @@ pub(super) async fn show(
         ),
         project: project.path(),
         release: &release,
-        description: markdown::render(
-            &release.description,
-            Some(&format!("{}/-/blob/{}/", base(&project), release.sha)),
-        ),
+        description: markdown::of_project(&release.description, &project.path(), &release.sha),
         groups: groups
             .into_iter()
             .filter(|group| !group.parts.is_empty())

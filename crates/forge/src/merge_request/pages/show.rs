@@ -86,12 +86,8 @@ pub(super) async fn overview(
     let versions = store::versions(forge.db(), request.id, limits::PAGE_ENTRIES).await?;
     let page = Overview {
         head: forge.head(&scope, &request, 0).await?,
-        description: (!request.description.trim().is_empty()).then(|| {
-            markdown::render(
-                &request.description,
-                Some(&format!("{project}/-/blob/{}/", request.head)),
-            )
-        }),
+        description: (!request.description.trim().is_empty())
+            .then(|| markdown::of_project(&request.description, &scope.path(), &request.head)),
         open: request.state == Life::Open,
         closed: request.state == Life::Closed,
         ended: request.ended_at.map(|at| Ended {

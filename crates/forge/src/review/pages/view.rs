@@ -5,13 +5,13 @@ use crate::{
     merge_request::MergeRequest,
     review::{
         position::{Lines, Side, text_of},
-        suggestion, text,
+        suggestion,
         thread::{Comment, Talk, api::suggestions, me, place::text_at, store},
     },
 };
 use askama::Template;
 use bascule_core::{Caller, Permission, ProjectScope, Result};
-use bascule_web::{Markup, when};
+use bascule_web::{Markup, markdown, when};
 use std::collections::HashMap;
 
 /// A suggestion, as a change of lines.
@@ -201,7 +201,7 @@ fn said(
         draft: comment.draft,
         deleted: comment.deleted,
         own: comment.author_id == me && !comment.deleted,
-        body: text::show(&text, &project, &scene.request.head),
+        body: markdown::of_project(&text, &project, &scene.request.head),
         suggestions: found
             .into_iter()
             .map(|one| {
