@@ -50,6 +50,7 @@ const ICONS: &[&str] = &[
     "arrow-left",
     "arrow-right",
     "arrow-up",
+    "arrows-exchange",
     "ban",
     "bell",
     "book",

@@ -1,12 +1,14 @@
 //! History, and single commits.
 
-use super::{Line, base, line};
+use super::{
+    Line, base,
+    changes::{Changes, View},
+    line,
+};
 use crate::{
     Forge,
     code::{
-        api,
-        diff::{self, FileDiff},
-        history,
+        api, diff, history,
         paths::{shown, to_url},
         read,
     },
@@ -16,12 +18,9 @@ use axum::extract::State;
 use bascule_core::{Problem, ProjectScope, limits};
 use bascule_web::{Answer, Crumb, InProject, Markup, Params, PathOf, Tab, Ui, icon, url_path, when};
 use serde::Deserialize;
-use std::ops::Range;
 
 /// Commits on one page.
 const PAGE: usize = limits::PAGE_ENTRIES as usize;
-/// Files named on a commit's page.
-const NAMED: usize = 1_000;
 
 #[derive(Deserialize)]
 pub(super) struct Paging {
@@ -44,91 +43,6 @@ struct Commits {
     newer: Option<String>,
     older: Option<String>,
     icons: [Markup; 2],
-}
-
-struct Part {
-    href: String,
-    diff: FileDiff,
-}
-
-/// A changed file in the list above the changes.
-pub(crate) struct Named {
-    pub(crate) href: String,
-    pub(crate) name: String,
-    pub(crate) sign: &'static str,
-    pub(crate) class: &'static str,
-}
-
-/// The list of changed files. Those that are shown on the page are linked within it, others to the page that `to`
-/// leads to.
-pub(crate) fn named(
-    changes: &[diff::Changed],
-    shown_here: Range<usize>,
-    to: impl Fn(usize) -> String,
-) -> Vec<Named> {
-    let named = changes.iter().take(NAMED).enumerate().map(|(at, change)| {
-        let (sign, class) = match (&change.old, &change.new) {
-            (None, _) => ("+", "text-green"),
-            (_, None) => ("−", "text-red"),
-            _ if change.from.is_some() => ("→", "text-blue"),
-            _ => ("~", "text-yellow"),
-        };
-        let page = if shown_here.contains(&at) {
-            String::new()
-        } else {
-            to(at)
-        };
-        Named {
-            href: format!("{page}#file-{at}"),
-            name: shown(&change.path),
-            sign,
-            class,
-        }
-    });
-    named.collect()
-}
-
-/// Changed files: their list, and a page of their changes.
-#[derive(Template)]
-#[template(path = "code/pages/changes.html")]
-pub(super) struct Changes {
-    files: usize,
-    named: Vec<Named>,
-    unnamed: usize,
-    parts: Vec<Part>,
-    first: usize,
-    last: usize,
-    before: Option<String>,
-    after: Option<String>,
-}
-
-impl Changes {
-    /// Of all that changed, `files` are shown from number `first` on. `here` is the page's address, `to` the one that
-    /// begins with another file, `sha` the commit at which the files are looked at.
-    pub(super) fn new(
-        scope: &ProjectScope,
-        sha: &str,
-        changes: &[diff::Changed],
-        (files, first, next): (Vec<FileDiff>, usize, Option<usize>),
-        here: &str,
-        to: impl Fn(usize) -> String,
-    ) -> Self {
-        let last = first + files.len();
-        let part = |diff: FileDiff| Part {
-            href: format!("{}/-/blob/{sha}/{}", base(scope), to_url(&diff.path)),
-            diff,
-        };
-        Self {
-            files: changes.len(),
-            named: named(changes, first..last, &to),
-            unnamed: changes.len().saturating_sub(NAMED),
-            parts: files.into_iter().map(part).collect(),
-            first,
-            last,
-            before: (first > 0).then(|| here.to_owned()),
-            after: next.map(to),
-        }
-    }
 }
 
 #[derive(Template)]
@@ -263,6 +177,7 @@ pub(super) async fn commit(
     InProject(scope): InProject,
     PathOf((_, _, sha)): PathOf<(String, String, String)>,
     Params(From { from }): Params<From>,
+    view: View,
     ui: Ui,
 ) -> Answer {
     let id = read::object_id(&sha).ok_or_else(|| {
@@ -286,8 +201,8 @@ pub(super) async fn commit(
         .await?;
     let here = format!("{}/-/commit/{sha}", base(&scope));
     let shown_files = (shown_files, from, next);
-    let changes = Changes::new(&scope, &sha, &changes, shown_files, &here, |at| {
-        format!("{here}?from={at}")
+    let changes = Changes::new(&scope, &sha, &changes, shown_files, view, |view, at| {
+        format!("{here}?view={}&from={at}", view.word())
     });
     let other = commit.committer_name != commit.author_name || commit.committed_at != commit.authored_at;
     let page = Commit {
@@ -319,5 +234,5 @@ pub(super) async fn commit(
         Crumb::to("Commits", format!("{}/-/commits", base(&scope))),
         Crumb::here(page.sha.chars().take(8).collect::<String>()),
     ];
-    ui.project_page(Tab::Commits, &title, &crumbs, &page)
+    Ok(view.remember(ui.project_page(Tab::Commits, &title, &crumbs, &page)?))
 }

@@ -2,7 +2,8 @@
 
 use super::{
     Line, base,
-    commits::{Changes, trail},
+    changes::{Changes, View},
+    commits::trail,
     line,
 };
 use crate::{
@@ -54,6 +55,7 @@ pub(super) async fn compare(
     State(forge): State<Forge>,
     InProject(scope): InProject,
     Params(asked): Params<Asked>,
+    view: View,
     ui: Ui,
 ) -> Answer {
     let project = forge.project_of(&scope).await?;
@@ -85,15 +87,8 @@ pub(super) async fn compare(
             .await?;
         let here = address(&old_name, &new_name);
         let sha = new.to_string();
-        let to_file = |at: usize| format!("{here}&file={at}");
-        let changes = Changes::new(
-            &scope,
-            &sha,
-            &between.changes,
-            (files, from, next),
-            &here,
-            to_file,
-        );
+        let to = |view: View, at: usize| format!("{here}&view={}&file={at}", view.word());
+        let changes = Changes::new(&scope, &sha, &between.changes, (files, from, next), view, to);
         let ahead = between.distance.ahead;
         found = Some(Found {
             related: between.base.is_some(),
@@ -116,10 +111,11 @@ pub(super) async fn compare(
         found,
         icons: [icon("git-compare"), icon("arrows-exchange"), icon("git-commit")],
     };
-    ui.project_page(
+    let answer = ui.project_page(
         Tab::Code,
         &format!("Compare · {}", scope.path()),
         &trail(&scope, "Compare"),
         &page,
-    )
+    )?;
+    Ok(view.remember(answer))
 }

@@ -2,7 +2,8 @@
 
 mod blame;
 mod blob;
-pub(crate) mod commits;
+pub(crate) mod changes;
+mod commits;
 mod compare;
 pub(crate) mod raw;
 pub(crate) mod references;
