@@ -8,10 +8,12 @@
 pub mod access;
 pub mod assets;
 mod convert;
+mod diagram;
 pub mod extract;
 mod failure;
 mod fmt;
 pub mod highlight;
+mod kept;
 pub mod markdown;
 mod middleware;
 pub mod reference;
@@ -22,6 +24,7 @@ pub use access::{Access, AgentsDoor, Gate, InGroup, InProject, MachineKind, Who}
 pub use extract::{Body, FormBody, Params, PathOf};
 pub use failure::{Answer, Failure};
 pub use fmt::{Markup, bytes, commas, duration, icon, percent, url_encode, url_path, when};
+pub use kept::Kept;
 pub use middleware::{OperationId, finish};
 pub use routes::{RouteEntry, Routes};
 pub use shell::{Crumb, Section, Shell, Tab, Ui};

@@ -1,6 +1,6 @@
 //! Markdown (CommonMark and GFM) from people we do not trust: rendered, then cleaned.
 
-use crate::{Markup, reference, url_path};
+use crate::{Markup, diagram, reference, url_path};
 use ammonia::{Builder, UrlRelative, UrlRelativeEvaluate};
 use std::{borrow::Cow, collections::HashSet, sync::LazyLock};
 
@@ -20,7 +20,7 @@ fn cleaner() -> Builder<'static> {
     builder
 }
 
-/// Renders Markdown. `base` is put before relative links and images, such as `/group/project/-/blob/main/`.
+/// Renders Markdown; blocks of Mermaid become pictures. `base` is put before relative links and images, such as `/group/project/-/blob/main/`.
 #[must_use]
 pub fn render(source: &str, base: Option<&str>) -> Markup {
     let mut options = comrak::Options::default();
@@ -38,7 +38,7 @@ pub fn render(source: &str, base: Option<&str>) -> Markup {
             .clean(&html)
             .to_string(),
     };
-    Markup::trusted(format!("<div class=\"markdown\">{clean}</div>"))
+    Markup::trusted(format!("<div class=\"markdown\">{}</div>", diagram::draw(clean)))
 }
 
 /// Renders Markdown that belongs to a project: relative addresses lead to its files at `branch`, and what it names

@@ -2,11 +2,10 @@
 
 use super::{blame::Blamed, branches::Distance, read::CommitInfo};
 use bascule_core::ProjectId;
-use bascule_web::Markup;
+use bascule_web::{Kept, Markup};
 use gix::ObjectId;
 use std::{
     collections::{HashMap, HashSet},
-    hash::Hash,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -59,84 +58,5 @@ impl Cache {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .remove(place);
-    }
-}
-
-/// Values by key, the least used dropped when they weigh too much.
-pub(crate) struct Kept<K, V> {
-    inner: Mutex<Inner<K, V>>,
-    most: usize,
-}
-
-struct Inner<K, V> {
-    values: HashMap<K, (V, usize, u64)>,
-    weight: usize,
-    ticks: u64,
-}
-
-impl<K: Eq + Hash + Clone, V: Clone> Kept<K, V> {
-    fn new(most: usize) -> Self {
-        Self {
-            inner: Mutex::new(Inner {
-                values: HashMap::new(),
-                weight: 0,
-                ticks: 0,
-            }),
-            most,
-        }
-    }
-
-    pub(crate) fn get(&self, key: &K) -> Option<V> {
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.ticks += 1;
-        let tick = inner.ticks;
-        inner.values.get_mut(key).map(|(value, _, used)| {
-            *used = tick;
-            value.clone()
-        })
-    }
-
-    pub(crate) fn put(&self, key: K, value: V, weight: usize) {
-        if weight > self.most / 2 {
-            return;
-        }
-        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        inner.ticks += 1;
-        let tick = inner.ticks;
-        if let Some((_, old, _)) = inner.values.insert(key, (value, weight, tick)) {
-            inner.weight -= old;
-        }
-        inner.weight += weight;
-        while inner.weight > self.most {
-            let oldest = inner
-                .values
-                .iter()
-                .min_by_key(|(_, (_, _, used))| *used)
-                .map(|(key, _)| key.clone());
-            let Some((_, weight, _)) = oldest.and_then(|key| inner.values.remove(&key)) else {
-                return;
-            };
-            inner.weight -= weight;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_least_used_goes_first_and_the_huge_is_not_kept() {
-        let kept: Kept<u8, u8> = Kept::new(10);
-        kept.put(1, 1, 4);
-        kept.put(2, 2, 4);
-        assert_eq!(kept.get(&1), Some(1));
-        kept.put(3, 3, 4);
-        assert_eq!(
-            (kept.get(&1), kept.get(&2), kept.get(&3)),
-            (Some(1), None, Some(3))
-        );
-        kept.put(4, 4, 9);
-        assert_eq!(kept.get(&4), None);
     }
 }
