@@ -1,6 +1,6 @@
 //! Who may call a route. Stated where the route is declared, enforced before its handler runs.
 
-use crate::Failure;
+use crate::{Failure, middleware::CallerSlot};
 use async_trait::async_trait;
 use axum::{
     extract::{FromRequestParts, RawPathParams, Request},
@@ -149,6 +149,10 @@ pub(crate) async fn enforce(
             }
         }
     };
+    // A page that tells of a refusal knows who is refused, and leaves them the ways that they have.
+    if let Some(slot) = parts.extensions.get::<CallerSlot>() {
+        slot.set(&caller);
+    }
     parts.extensions.insert(caller);
     if let Some(problem) = denied {
         return refuse(problem, &parts);

@@ -15,8 +15,10 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Redirect},
 };
-use bascule_core::{Permission, Problem, ProjectScope, Result, Visibility, limits};
-use bascule_web::{Answer, Crumb, InProject, Markup, PathOf, Tab, Ui, highlight, icon, markdown, url_path};
+use bascule_core::{Caller, Permission, Problem, ProjectScope, Result, Visibility, limits};
+use bascule_web::{
+    Answer, Crumb, InProject, Markup, PathOf, Tab, Ui, Who, highlight, icon, markdown, url_encode, url_path,
+};
 use gix::{ObjectId, objs::tree::EntryKind};
 use std::{sync::Arc, time::Duration};
 
@@ -57,6 +59,10 @@ struct Head {
     clone_url: String,
     ssh_url: Option<String>,
     copy: Markup,
+    /// What it is a fork of, where the reader may see that.
+    parent: Option<String>,
+    /// Where a merge request there begins.
+    request: String,
 }
 
 #[derive(Template)]
@@ -75,19 +81,32 @@ struct NoCode {
     head: Head,
 }
 
-fn head(forge: &Forge, project: &ProjectInfo) -> Head {
-    Head {
-        title: project.path(),
+async fn head(forge: &Forge, caller: &Caller, project: &ProjectInfo) -> Result<Head> {
+    let path = project.path();
+    let mut parent = forge.parent_of(project.id).await?;
+    if let Some(found) = &parent {
+        let role = forge.sight().role(caller, found).await?;
+        parent = parent.filter(|_| role.is_some_and(|role| role.holds(Permission::CodeRead)));
+    }
+    let parent = parent.map(|parent| parent.path());
+    Ok(Head {
         description: project.description.clone(),
         internal: project.visibility == Visibility::Internal,
         clone_url: forge.clone_url(project),
         ssh_url: forge.ssh_url(project),
         copy: icon("copy"),
-    }
+        request: parent
+            .as_ref()
+            .map(|parent| format!("/{parent}/-/merge-requests/new?from={}", url_encode(&path)))
+            .unwrap_or_default(),
+        parent,
+        title: path,
+    })
 }
 
 pub(super) async fn home(
     State(forge): State<Forge>,
+    Who(caller): Who,
     InProject(scope): InProject,
     PathOf((_, written)): PathOf<(String, String)>,
     ui: Ui,
@@ -107,7 +126,7 @@ pub(super) async fn home(
             &project.path(),
             &here,
             &NoCode {
-                head: head(&forge, &project),
+                head: head(&forge, &caller, &project).await?,
             },
         );
     }
@@ -128,7 +147,7 @@ pub(super) async fn home(
         .await?;
     let Some((name, found)) = found else {
         let page = Empty {
-            head: head(&forge, &project),
+            head: head(&forge, &caller, &project).await?,
             default_branch: project.default_branch.clone(),
             name: project.name.clone(),
             may_push: scope.holds(Permission::CodePush),
@@ -143,7 +162,7 @@ pub(super) async fn home(
     };
     let mut page = page(&forge, &scope, &place).await?;
     let title = project.path();
-    page.head = Some(head(&forge, &project));
+    page.head = Some(head(&forge, &caller, &project).await?);
     ui.project_page(Tab::Code, &title, &here, &page)
 }
 
