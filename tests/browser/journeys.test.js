@@ -128,6 +128,18 @@ test('no link of the product leads nowhere', async () => {
   await context.close();
 });
 
+test('who is refused stays signed in, and has ways on', async () => {
+  const { page, context } = await openPage(browser, platform.url);
+  await signIn(page, 'admin', platform.password);
+  const answer = await page.goto('/demo/nothing-here/-/commits');
+  assert.equal(answer.status(), 404);
+  assert.match(await page.textContent('main'), /There is no such project/);
+  assert.ok(await page.getByRole('button', { name: 'Sign out' }).isVisible());
+  assert.ok(await page.getByRole('navigation', { name: 'Main' }).getByRole('link', { name: 'Projects' }).isVisible());
+  assert.equal(await page.getByRole('link', { name: 'Sign in' }).count(), 0);
+  await context.close();
+});
+
 test('a README cannot run a script', async () => {
   const { page, context } = await openPage(browser, platform.url);
   await signIn(page, 'admin', platform.password);

@@ -44,7 +44,10 @@ export async function startPlatform() {
         env: { ...process.env, GIT_CONFIG_GLOBAL: '/dev/null', GIT_TERMINAL_PROMPT: '0' },
         stdio: ['ignore', 'pipe', 'pipe'],
       }),
-    remote: (project) => url.replace('http://', `http://git:${token}@`) + `/${project}.git`,
+    remote: (project, by = token) => url.replace('http://', `http://git:${by}@`) + `/${project}.git`,
+    /** The command line as someone who has a token. */
+    as: (who, ...args) =>
+      execFileSync(process.env.BASCULE_BIN, args, { env: { ...env, BASCULE_TOKEN: who.token }, encoding: 'utf8' }),
     stop: async () => {
       const gone = new Promise((resolve) => child.on('exit', resolve));
       child.kill('SIGTERM');
@@ -83,6 +86,30 @@ export async function signIn(page, username, password) {
   await page.fill('input[name=password]', password);
   await page.keyboard.press('Enter');
   await page.waitForURL((url) => !url.pathname.startsWith('/sign-in'));
+}
+
+/** Makes an account with a password and a token of its own. */
+export async function person(platform, name) {
+  const ask = async (address, body, headers) => {
+    const answer = await fetch(platform.url + address, {
+      method: 'POST',
+      headers: { origin: platform.url, ...headers },
+      redirect: 'manual',
+      body,
+    });
+    if (answer.status >= 400) throw new Error(`${address}: ${answer.status} ${await answer.text()}`);
+    return answer;
+  };
+  const json = { 'content-type': 'application/json' };
+  const made = await ask('/api/v1/users', JSON.stringify({ username: name, email: `${name}@example.org` }), {
+    ...json,
+    authorization: `Bearer ${platform.token}`,
+  });
+  const password = (await made.json()).initial_password;
+  const session = await ask('/sign-in', new URLSearchParams({ username: name, password, next: '/' }));
+  const cookie = session.headers.get('set-cookie').split(';')[0];
+  const token = await ask('/api/v1/user/tokens', JSON.stringify({ name: 'browser', scopes: ['api', 'write_repository'] }), { ...json, cookie });
+  return { name, password, token: (await token.json()).secret };
 }
 
 export async function until(what, look, limit = 60_000) {
