@@ -18,6 +18,7 @@ pub mod judge;
 mod pages;
 pub(crate) mod plan;
 pub mod ports;
+mod preview;
 pub mod product;
 pub mod rollout;
 mod schema;
@@ -31,10 +32,11 @@ mod view;
 mod views;
 
 pub use ports::{
-    Arrival, ByteStream, Freight, Parcel, ParcelPart, Ports, ProjectFiles, ProjectInfo, ReleaseInfo,
-    ReleasePart, Releases, TrafficSink,
+    Arrival, Builds, ByteStream, Freight, NewBuild, Parcel, ParcelPart, Ports, ProjectFiles, ProjectInfo,
+    ReleaseInfo, ReleasePart, Releases, RequestNow, Requests, TrafficSink,
 };
 pub use ports::{Budgets, CommitFound, History, Teams};
+pub use preview::{Pipeline, card::Panel};
 pub use schema::MIGRATIONS;
 
 use bascule_core::{AgentId, Clock, EnvironmentId, ReleaseId, Result, Timestamp};
@@ -78,6 +80,8 @@ pub(crate) struct Signals {
     wake: Notify,
     /// Something that plans are made of has changed.
     replan: Notify,
+    /// Something was said of previews.
+    previews: Notify,
     budgets: plan::Budgets,
     shelves: plan::Shelves,
     stop: CancellationToken,
@@ -93,6 +97,7 @@ impl Delivery {
             edge: watch::Sender::new(0),
             wake: Notify::new(),
             replan: Notify::new(),
+            previews: Notify::new(),
             budgets: plan::Budgets::default(),
             shelves: plan::Shelves::default(),
             stop: CancellationToken::new(),
@@ -127,6 +132,7 @@ impl Delivery {
             .merge(fleet::members::routes())
             .merge(pages::routes())
             .merge(plan::routes())
+            .merge(preview::routes())
             .merge(site::routes())
             .merge(site::pages::routes())
             .merge(secret::routes())
@@ -145,6 +151,7 @@ impl Delivery {
             Arc::new(catalogue::auto_recall::OnTrouble(self.clone())),
             Arc::new(catalogue::findings::OnFindings(self.clone())),
             Arc::new(plan::drill::OnDrills(self.clone())),
+            Arc::new(preview::OnRequests(self.clone())),
         ]
     }
 
@@ -152,6 +159,7 @@ impl Delivery {
     pub async fn run(self, stop: CancellationToken) {
         tokio::join!(
             plan::pass::run(self.clone(), stop.clone()),
+            preview::pass::run(self.clone(), stop.clone()),
             fleet::bells::run(self.clone(), stop.clone()),
             fleet::signs::run(self.clone(), stop.clone()),
             controller::run(self, stop)

@@ -1,5 +1,6 @@
 //! What delivery asks of others. The binary wires each to the capability that knows.
 
+use crate::preview::Pipeline;
 use async_trait::async_trait;
 use bascule_core::{Actor, Caller, Digest, EnvironmentId, ProjectId, ReleaseId, Result};
 use bascule_ledger::PublicKey;
@@ -127,6 +128,73 @@ pub trait ProjectInfo: Send + Sync {
     async fn visible(&self, caller: &Caller) -> Result<Option<Vec<ProjectId>>>;
 }
 
+/// A merge request as it stands.
+#[derive(Clone, Debug)]
+pub struct RequestNow {
+    /// Whether it is open.
+    pub open: bool,
+    /// Whether it was merged.
+    pub merged: bool,
+    /// The commit that it would merge; the asked project has it.
+    pub head: String,
+    /// The project that its commits come from.
+    pub source: ProjectId,
+    /// The branch there.
+    pub source_branch: String,
+    /// Whether that branch is there.
+    pub has_source: bool,
+    /// The branch that it is to go to.
+    pub target_branch: String,
+    /// Where that branch stands; `None` where it is gone.
+    pub target: Option<String>,
+    /// Whether its commits come from the project itself, or were proposed and pushed by its developers.
+    pub trusted: bool,
+}
+
+/// Merge requests (forge).
+#[async_trait]
+pub trait Requests: Send + Sync {
+    /// A request as it stands now; `None` where it, or its project, is gone.
+    async fn get(&self, project: ProjectId, iid: i64) -> Result<Option<RequestNow>>;
+
+    /// The numbers of a project's open requests.
+    async fn open(&self, project: ProjectId) -> Result<Vec<i64>>;
+
+    /// The tree that merging an open request now would make; `None` where its changes and the target's meet.
+    async fn merge_result(&self, project: ProjectId, iid: i64) -> Result<Option<String>>;
+}
+
+/// What is to be built for a preview.
+#[derive(Clone, Debug)]
+pub struct NewBuild {
+    /// The project that was asked.
+    pub project: ProjectId,
+    /// The request's number.
+    pub iid: i64,
+    /// The project whose pipeline made it: a fork, or the same.
+    pub source: ProjectId,
+    /// The pipeline.
+    pub pipeline: bascule_core::PipelineId,
+    /// The commit.
+    pub sha: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// Pipelines and what they made (CI, supplychain).
+#[async_trait]
+pub trait Builds: Send + Sync {
+    /// How the newest pipeline of a commit stands.
+    async fn pipeline(&self, project: ProjectId, sha: &str) -> Result<Pipeline>;
+
+    /// Keeps what a pipeline made as a release's parts are kept; the same, however often it is asked for. Its parts
+    /// are found as those of a release are. Status 4xx: asking again changes nothing.
+    async fn build(&self, wanted: &NewBuild) -> Result<ReleaseId>;
+
+    /// Forgets the builds of a request, save one.
+    async fn forget(&self, project: ProjectId, iid: i64, save: Option<ReleaseId>) -> Result<()>;
+}
+
 /// Where counts of traffic go (telemetry). Must come to the same when the same slices are given twice.
 #[async_trait]
 pub trait TrafficSink: Send + Sync {
@@ -149,6 +217,10 @@ pub struct Ports {
     pub teams: Arc<dyn Teams>,
     /// Error budgets.
     pub budgets: Arc<dyn Budgets>,
+    /// Merge requests.
+    pub requests: Arc<dyn Requests>,
+    /// Pipelines and what they made.
+    pub builds: Arc<dyn Builds>,
     /// The project that declares environments, as `group/project`.
     pub environments: String,
     /// Where counts of traffic go.

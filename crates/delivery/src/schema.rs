@@ -20,6 +20,7 @@ pub const MIGRATIONS: &[Migration] = &[
     HUB,
     FINDINGS,
     crate::fleet::schema::PULLS,
+    crate::preview::store::MIGRATION,
 ];
 
 /// Findings in releases and drills in environments, as far as plans need them; who recalled a release.

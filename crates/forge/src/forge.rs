@@ -4,7 +4,7 @@ use crate::{
     Config, OpenError, ProjectInfo,
     code::{Repositories, cache::Cache},
     git::Git,
-    ports::{People, Pipelines, Sight},
+    ports::{Panels, People, Pipelines, Sight},
     push::{Pushes, hook::Listener},
     ssh::{HostKey, Live},
 };
@@ -37,6 +37,7 @@ struct Inner {
     listener: Mutex<Option<Listener>>,
     pipelines: OnceLock<Arc<dyn Pipelines>>,
     people: OnceLock<Arc<dyn People>>,
+    panels: OnceLock<Arc<dyn Panels>>,
     review_memory: crate::review::Memory,
     /// Something happened that may let a merge go on.
     merges: Notify,
@@ -91,6 +92,7 @@ impl Forge {
             listener: Mutex::new(Some(listener)),
             pipelines: OnceLock::new(),
             people: OnceLock::new(),
+            panels: OnceLock::new(),
             review_memory: crate::review::Memory::default(),
             merges: Notify::new(),
             host_key,
@@ -117,6 +119,15 @@ impl Forge {
     /// Wires the port through which reviews ask about people. Later calls change nothing.
     pub fn set_people(&self, people: Arc<dyn People>) {
         drop(self.0.people.set(people));
+    }
+
+    /// Wires what others show on a request's page. Later calls change nothing.
+    pub fn set_panels(&self, panels: Arc<dyn Panels>) {
+        drop(self.0.panels.set(panels));
+    }
+
+    pub(crate) fn panels(&self) -> Option<&Arc<dyn Panels>> {
+        self.0.panels.get()
     }
 
     /// What reacts to facts here.

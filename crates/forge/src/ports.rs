@@ -1,11 +1,13 @@
 //! What this crate asks of others. The binary wires it to identity and CI.
 
+use crate::merge_request::MergeRequest;
 pub use crate::review::ports::{Known, People, Team};
 use crate::{ProjectInfo, Visible};
 use async_trait::async_trait;
 use bascule_core::{
     Caller, GroupScope, InstanceRole, PipelineId, ProjectId, ProjectScope, Result, Role, UserId,
 };
+use bascule_web::Markup;
 use std::collections::HashSet;
 
 /// Who sees what, and who people are.
@@ -83,6 +85,22 @@ pub trait Keys: Send + Sync {
 
     /// The project, if the caller may see that it exists; by its present path or by one that it had.
     async fn project(&self, caller: &Caller, group: &str, project: &str) -> Result<Option<ProjectScope>>;
+}
+
+/// What other capabilities show on a request's page.
+#[async_trait]
+pub trait Panels: Send + Sync {
+    /// Their parts, for one who may read the project's code.
+    async fn panels(&self, caller: &Caller, scope: &ProjectScope, request: &MergeRequest) -> Result<Shown>;
+}
+
+/// Parts of a request's page.
+#[derive(Default)]
+pub struct Shown {
+    /// For the column of its discussion.
+    pub below: Vec<Markup>,
+    /// For the one beside it.
+    pub beside: Vec<Markup>,
 }
 
 /// A merge that the queue tries before the branch moves.

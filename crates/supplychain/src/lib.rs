@@ -17,7 +17,7 @@ mod subscriptions;
 
 pub use image::{ARCHIVE_TAG, Image, ImageBlob, ImageSubscriber, Images, read_image, routes as image_routes};
 pub use release::{
-    CarriedRelease, Checked, MIGRATIONS, PartStream, Release, ReleasePart, Releases, previous_of, routes,
-    version_of,
+    Candidate, CarriedRelease, Checked, MIGRATIONS, PartStream, PreviewBuild, Release, ReleasePart, Releases,
+    previous_of, routes, version_of,
 };
 pub use subscriptions::ReleaseSubscriber;

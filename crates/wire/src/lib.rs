@@ -16,6 +16,7 @@ pub mod incidents;
 pub mod insights;
 pub mod merge_request;
 pub mod planning;
+pub mod preview;
 pub mod release;
 pub mod review;
 pub mod runner;

@@ -24,16 +24,47 @@ const PLAN: &[output::Column] = &[
     ("WHY", "why"),
 ];
 
+/// A secret's value, from a file or from standard input, without the newline at its end.
+pub fn value_of(file: Option<&Path>) -> Result<String> {
+    let mut value = match file {
+        Some(path) => std::fs::read_to_string(path),
+        None => {
+            let mut text = String::new();
+            std::io::stdin().read_to_string(&mut text).map(|_| text)
+        }
+    }
+    .map_err(|error| {
+        output::usage(
+            &format!("The value cannot be read: {error}."),
+            "Give it on standard input, or name a file of text.",
+        )
+    })?;
+    if value.ends_with('\n') {
+        value.pop();
+    }
+    Ok(value)
+}
+
+/// `bascule plan --request …`: what merging a request of the environments project would change.
+pub async fn dry_run_of_request(context: &Context, project: &str, iid: i64) -> Result<u8> {
+    let path = format!("/api/v1/projects/{project}/merge-requests/{iid}/dry-run");
+    Ok(say(context, &context.get(&path).await?))
+}
+
 /// `bascule plan --diff …`: what a commit, a file or a folder of files would change.
 pub async fn dry_run(context: &Context, what: &str) -> Result<u8> {
     let told = context.post("/api/v1/plans/dry-run", &given(what)?).await?;
+    Ok(say(context, &told))
+}
+
+fn say(context: &Context, told: &Value) -> u8 {
     if context.out.is_json() {
-        context.out.record(&told, &[]);
+        context.out.record(told, &[]);
     } else {
-        tell(context, &told);
+        tell(context, told);
     }
     let refused = told["refused"].as_str().is_some_and(|text| !text.is_empty());
-    Ok(if refused { code::REFUSED } else { code::DONE })
+    if refused { code::REFUSED } else { code::DONE }
 }
 
 /// A path that is there is sent; anything else names a commit.
@@ -291,22 +322,7 @@ impl Secret {
                 name,
                 file,
             } => {
-                let mut value = match &file {
-                    Some(path) => std::fs::read_to_string(path),
-                    None => {
-                        let mut text = String::new();
-                        std::io::stdin().read_to_string(&mut text).map(|_| text)
-                    }
-                }
-                .map_err(|error| {
-                    output::usage(
-                        &format!("The value cannot be read: {error}."),
-                        "Give it on standard input, or name a file of text.",
-                    )
-                })?;
-                if value.ends_with('\n') {
-                    value.pop();
-                }
+                let value = value_of(file.as_deref())?;
                 context
                     .client
                     .request(Method::PUT, &place(&environment, &name))

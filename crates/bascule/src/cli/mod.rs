@@ -21,6 +21,7 @@ mod mr_change;
 pub mod output;
 mod plan;
 mod planning;
+mod preview;
 mod product;
 mod project;
 mod release;
@@ -157,6 +158,7 @@ With --wait: exit code 0 when it serves, 1 when it failed or was undone.")]
   bascule plan --in site-7 --why health/clinic@1.1.0
   bascule plan --in site-7 --log --json
   bascule plan --diff environments/site-7.yaml     what this file would change, before it is pushed
+  bascule plan --request 12 -p platform/fleet      what merging that request would change
   bascule plan --diff HEAD                         the same for a commit of the environments project
 
 With --why: exit code 0 when it runs or could be put there now, 3 when something holds it.")]
@@ -209,6 +211,9 @@ Values of variables are never shown: `value A` and `value B` are unlike.")]
     /// Commands run once in an environment: approved, recorded, their output streamed
     #[command(subcommand)]
     Task(task::Task),
+    /// Previews of merge requests: where they answer, or why they do not
+    #[command(subcommand)]
+    Preview(preview::Preview),
     /// Rollouts: watch, promote, pause, resume, abort
     #[command(subcommand)]
     Rollout(delivery::Rollout),
@@ -295,6 +300,7 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Deploy(verb) => verb.run(&context()?).await,
         Verb::Rollout(verb) => verb.run(&context()?).await,
         Verb::Task(verb) => verb.run(&context()?).await,
+        Verb::Preview(verb) => verb.run(&context()?).await,
         Verb::Plan(verb) => verb.run(&context()?).await,
         Verb::Prune(verb) => verb.run(&context()?).await,
         Verb::Parity(verb) => verb.run(&context()?).await,

@@ -35,12 +35,26 @@ pub struct Plan {
     /// What a commit of the environments project, a file or a folder of files would change; nothing is changed
     #[arg(long, value_name = "REV|FILE", conflicts_with_all = ["environment", "why", "log"])]
     diff: Option<String>,
+    /// What merging this merge request of the environments project would change; nothing is changed
+    #[arg(long, value_name = "NUMBER", conflicts_with_all = ["environment", "why", "log", "diff"])]
+    request: Option<i64>,
+    /// With --request: the environments project; left out in a clone: where its `origin` leads
+    #[arg(long, short, requires = "request")]
+    project: Option<String>,
 }
 
 impl Plan {
     pub async fn run(self, context: &Context) -> Result<u8> {
         if let Some(what) = &self.diff {
             return super::environments::dry_run(context, what).await;
+        }
+        if let Some(iid) = self.request {
+            let project = match self.project {
+                Some(project) => project,
+                None => super::views::of_clone()?,
+            };
+            output::project(&project)?;
+            return super::environments::dry_run_of_request(context, &project, iid).await;
         }
         let environment = self.environment.unwrap_or_default();
         if let Some(question) = self.why {

@@ -7,6 +7,7 @@ mod health;
 mod people;
 mod planning;
 mod ports;
+mod previews;
 mod probed;
 
 use crate::config::Config;
@@ -190,6 +191,15 @@ impl Server {
                 projects: projects.clone(),
                 teams: Arc::new(ports::Teams(identity.clone())),
                 budgets: Arc::new(ports::Budgets(counts.clone(), promises.clone())),
+                requests: Arc::new(previews::Requests {
+                    forge: forge.clone(),
+                    people: people::People(identity.clone()),
+                }),
+                builds: Arc::new(previews::Builds {
+                    ci: ci.clone(),
+                    forge: forge.clone(),
+                    releases: releases.clone(),
+                }),
                 environments: config.environments.clone(),
                 traffic: Arc::new(ports::Counts(counts.clone())),
             },
@@ -200,6 +210,7 @@ impl Server {
             None => delivery,
         };
         promises.set(delivery.clone());
+        forge.set_panels(Arc::new(previews::Panels(delivery.clone())));
         let advisories = Advisories::new(
             database.clone(),
             ledger.clone(),

@@ -7,9 +7,9 @@ use crate::{
     status::JobStatus,
     variables::{expand, resolve},
 };
-use bascule_core::{Actor, ActorKind, JobId, Problem, ProjectId, Result, RunnerId};
+use bascule_core::{Actor, ActorKind, JobId, PipelineId, Problem, ProjectId, Result, RunnerId};
 use bascule_ledger::facts::ci::{ArtifactRef, JobRetried, ReleaseRequested};
-use bascule_store::Tx;
+use bascule_store::{Query, Tx};
 use bascule_wire::runner::ARTIFACT_ARCHIVE;
 
 /// Why a job failed.
@@ -115,6 +115,20 @@ impl Ci {
             finished_at: pipeline.created_at,
             ci_file_digest: pipeline.ci_file_digest.clone(),
         }))
+    }
+
+    /// A pipeline, and the archives that its jobs left, for others to keep.
+    ///
+    /// # Errors
+    /// There is no such pipeline, or the store cannot be reached.
+    pub async fn pipeline_archives(
+        &self,
+        project: ProjectId,
+        id: PipelineId,
+    ) -> Result<(Pipeline, Vec<ArtifactRef>)> {
+        let pipeline = self.pipeline(project, id).await?;
+        let left = archives(&self.db, &pipeline).await?;
+        Ok((pipeline, left))
     }
 
     /// Puts a new job in the place of one that ended, and gives those behind it that were skipped another
@@ -314,9 +328,9 @@ fn tries_again(job: &Job, failure: &Failure) -> bool {
 }
 
 /// The archives that the pipeline's jobs left.
-async fn archives(tx: &Tx, pipeline: &Pipeline) -> Result<Vec<ArtifactRef>> {
-    let jobs = store::of_pipeline(tx, pipeline.id).await?;
-    let artifacts = artifact::of_pipeline(tx, pipeline.id).await?;
+async fn archives(on: &impl Query, pipeline: &Pipeline) -> Result<Vec<ArtifactRef>> {
+    let jobs = store::of_pipeline(on, pipeline.id).await?;
+    let artifacts = artifact::of_pipeline(on, pipeline.id).await?;
     Ok(artifacts
         .into_iter()
         .filter(|artifact| artifact.kind == ARTIFACT_ARCHIVE)

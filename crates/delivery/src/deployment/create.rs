@@ -3,8 +3,9 @@
 use super::{Deployment, Status, desired, instances, store};
 use crate::{
     Delivery, ReleaseInfo, ReleasePart,
-    environment::{self, Environment, tier_name},
+    environment::{self, Environment},
     plan::{self, Change},
+    preview,
     product::{self, Product},
     rollout::{
         self,
@@ -308,7 +309,7 @@ impl Delivery {
             deployment: deployment.id,
             environment: environment.id,
             environment_name: environment.name.clone(),
-            tier: tier_name(environment.tier()).to_owned(),
+            tier: environment.tier.clone(),
             release: deployment.release_id,
             version: deployment.version.clone(),
             artifact: deployment.artifact_digest.clone(),
@@ -398,6 +399,9 @@ impl Delivery {
         if status == Status::Succeeded {
             self.queue_hook(tx, environment, deployment, Phase::After).await?;
         }
+        if environment.tier == preview::TIER {
+            self.look_at_preview_in(tx, environment.id).await?;
+        }
         self.replan_for(tx, Change::Site(&environment.name)).await?;
         let exposed = deployment.exposed_at.is_some() || status == Status::Succeeded;
         let fact = DeploymentFinished {
@@ -405,7 +409,7 @@ impl Delivery {
             deployment: deployment.id,
             environment: environment.id,
             environment_name: environment.name.clone(),
-            tier: tier_name(environment.tier()).to_owned(),
+            tier: environment.tier.clone(),
             release: deployment.release_id,
             version: deployment.version.clone(),
             result: status.as_str().to_owned(),

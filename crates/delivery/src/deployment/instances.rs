@@ -236,6 +236,7 @@ row! {
         pub project_id: ProjectId,
         pub project_path: String,
         pub environment: String,
+        pub tier: String,
         pub release_id: ReleaseId,
         pub version: String,
         pub artifact_digest: bascule_core::Digest,
@@ -253,7 +254,7 @@ row! {
 }
 
 const WANTED: &str = "SELECT i.id, i.deployment_id, i.environment_id, d.project_id, e.project_path,
-        e.name AS environment, d.release_id, d.version, d.artifact_digest, d.artifact_size, d.artifact_file, d.product,
+        e.name AS environment, e.tier, d.release_id, d.version, d.artifact_digest, d.artifact_size, d.artifact_file, d.product,
         d.settings, i.desired, i.weight, i.state, i.address, i.retired_at, i.baseline
      FROM instance i JOIN deployment d ON d.id = i.deployment_id JOIN environment e ON e.id = i.environment_id
      WHERE i.desired IN ('run', 'drain')";

@@ -48,7 +48,11 @@ pub(crate) struct Which {
 
 /// Newest first. Identifiers sort by creation, so the page goes on before the last one seen.
 pub(crate) async fn list(db: &impl Query, which: Which) -> Result<Vec<Deployment>> {
-    let mut sql = format!("SELECT {COLUMNS} FROM deployment WHERE project_id = $1");
+    // What runs in previews is told with their requests.
+    let mut sql = format!(
+        "SELECT {COLUMNS} FROM deployment WHERE project_id = $1
+         AND environment_id NOT IN (SELECT id FROM environment WHERE project_id = $1 AND tier = 'preview')"
+    );
     let mut args = args![which.project];
     if let Some(environment) = which.environment {
         args.push(environment.to_sql());

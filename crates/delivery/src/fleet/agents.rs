@@ -9,6 +9,7 @@ use crate::{
     ByteStream, Delivery,
     deployment::{Instance, desired, instances, instances::Wanted, state_name},
     plan::Change,
+    preview,
     secret::Opened,
 };
 use bascule_core::{Actor, ActorKind, AgentId, Digest, InstanceId, Problem, Result, Timestamp};
@@ -119,14 +120,17 @@ impl Delivery {
     /// What an agent should run. Its revision was read before, so that it is never said to be newer than it is.
     pub(crate) async fn desired_of(&self, agent: &Agent, revision: i64) -> Result<DesiredState> {
         let wanted = instances::wanted_of(&self.db, agent.id).await?;
+        let places: Vec<String> = wanted.iter().map(secrets_of).collect();
         let given: Vec<_> = wanted
             .iter()
-            .map(|wanted| (wanted.environment.as_str(), &wanted.settings.0))
+            .zip(&places)
+            .map(|(wanted, place)| (place.as_str(), &wanted.settings.0))
             .collect();
         let secrets = self.open_secrets(&given).await?;
         let instances = wanted
             .into_iter()
-            .map(|wanted| desired_instance(wanted, &secrets))
+            .zip(&places)
+            .map(|(wanted, place)| desired_instance(wanted, place, &secrets))
             .collect();
         let tasks = Box::pin(self.desired_tasks(agent)).await?;
         Ok(DesiredState {
@@ -347,10 +351,19 @@ fn already_missing(before: &Instance) -> bool {
     before.desired == desired::RUN && before.state == "starting" && before.address.is_none()
 }
 
-fn desired_instance(wanted: Wanted, secrets: &Opened) -> DesiredInstance {
+/// Whose secrets an instance may refer to: its environment's, or as a preview those of its project's previews.
+fn secrets_of(wanted: &Wanted) -> String {
+    if wanted.tier == preview::TIER {
+        preview::secrets_of(wanted.project_id)
+    } else {
+        wanted.environment.clone()
+    }
+}
+
+fn desired_instance(wanted: Wanted, place: &str, secrets: &Opened) -> DesiredInstance {
     let Json(product) = wanted.product;
     let mut variables = product.variables_in(&wanted.environment);
-    secrets.fill(&wanted.environment, &wanted.settings.0, &mut variables);
+    secrets.fill(place, &wanted.settings.0, &mut variables);
     let driver = product.driver.unwrap_or_default();
     DesiredInstance {
         instance: wanted.id,

@@ -14,6 +14,7 @@ use crate::{
     },
     environment::{self, Environment},
     judge::Counts,
+    preview,
     product::Slo,
     rollout,
 };
@@ -24,7 +25,10 @@ use bascule_wire::{
     edge::{Backend, EdgeConfig, ListenerReport, Route, Slice},
     fleet::MemberKind,
 };
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 /// Environments that one edge serves, at most.
 const ENVIRONMENTS: i64 = 100_000;
@@ -101,7 +105,8 @@ impl Delivery {
     }
 
     async fn routes_now(&self) -> Result<Vec<Route>> {
-        let environments = environment::store::all(&self.db, "", ENVIRONMENTS).await?;
+        let mut environments = environment::store::all(&self.db, "", ENVIRONMENTS).await?;
+        environments.extend(preview::store::routed_environments(&self.db).await?);
         let mut by_environment: HashMap<EnvironmentId, Vec<Wanted>> = HashMap::new();
         for wanted in instances::wanted(&self.db).await? {
             by_environment
@@ -174,7 +179,32 @@ impl Delivery {
             tx.commit().await?;
             self.wake();
         }
-        self.ports.traffic.record(slices).await
+        self.take_measured(slices).await
+    }
+}
+
+impl Delivery {
+    /// Telemetry measures what serves people; of previews it is only noted that they are used.
+    async fn take_measured(&self, slices: &[Slice]) -> Result<()> {
+        let ids: BTreeSet<EnvironmentId> = slices.iter().map(|slice| slice.environment).collect();
+        let ids: Vec<EnvironmentId> = ids.into_iter().collect();
+        let previews = preview::store::among(&self.db, &ids).await?;
+        if previews.is_empty() {
+            return self.ports.traffic.record(slices).await;
+        }
+        let now = self.now();
+        let tx = self.db.begin().await?;
+        preview::store::used(&tx, &previews, now, now.minus(Duration::from_secs(60))).await?;
+        tx.commit().await?;
+        let measured: Vec<Slice> = slices
+            .iter()
+            .filter(|slice| !previews.contains(&slice.environment))
+            .cloned()
+            .collect();
+        if measured.is_empty() {
+            return Ok(());
+        }
+        self.ports.traffic.record(&measured).await
     }
 }
 

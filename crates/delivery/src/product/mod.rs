@@ -4,6 +4,7 @@
 
 pub(crate) mod image;
 mod parse;
+mod preview;
 pub(crate) mod relations;
 mod rollout;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::{collections::BTreeMap, fmt};
 
 pub use image::{Image, Runs};
 pub use parse::parse;
+pub use preview::PreviewPolicy;
 pub use relations::{ChannelRule, Dependency, FIRST_CHANNEL, Incompatible, Relations, STABLE_CHANNEL};
 
 /// The file's name in the project.
@@ -55,6 +57,9 @@ pub struct Product {
     pub limits: Limits,
     /// Time that requests in flight get to end when an instance is taken away, in milliseconds.
     pub drain_ms: u64,
+    /// What it says of previews of requests into its branch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preview: Option<PreviewPolicy>,
     /// What it says of other products, and of its own way through the channels.
     #[serde(default)]
     pub relations: Relations,

@@ -1,6 +1,7 @@
 //! From the file's tree to a [`Product`], with defaults for all that may be left out.
 
 use super::image::{driver, image};
+use super::preview::preview;
 use super::relations::relations;
 use super::values::{
     Fields, duration, http_path, list, percent, relative_path, size, text, variables, whole,
@@ -61,6 +62,7 @@ const KEYS: &[&str] = &[
     "versions",
     "channels",
     "recall",
+    "preview",
 ];
 
 fn product(root: Node) -> Read<Product> {
@@ -119,6 +121,7 @@ fn product(root: Node) -> Read<Product> {
         drain_ms: fields
             .take("drain")
             .map_or(Ok(30_000), |n| duration(&n, "drain", "1s", "10m"))?,
+        preview: preview(fields.take("preview"))?,
         relations: relations(&mut fields)?,
     };
     if is_agent && (product.image.is_some() || !product.smoke.is_empty()) {
@@ -219,7 +222,7 @@ fn slo(node: Option<Node>) -> Read<Slo> {
     Ok(slo)
 }
 
-fn limits(node: Option<Node>) -> Read<Limits> {
+pub(super) fn limits(node: Option<Node>) -> Read<Limits> {
     let mut limits = Limits {
         memory_bytes: 512 << 20,
         pids: 128,

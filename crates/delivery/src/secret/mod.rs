@@ -10,7 +10,7 @@ mod service;
 pub(crate) mod store;
 
 pub(crate) use api::routes;
-pub(crate) use service::Opened;
+pub(crate) use service::{Opened, sealed_for};
 
 use bascule_planner::{Constraint, Hold, Lift, Scope, constraint::Candidate};
 
@@ -20,6 +20,13 @@ pub const PREFIX: &str = "secret:";
 pub const VALUE_BYTES: usize = 32 * 1024;
 /// The environment whose secrets count everywhere, unless the environment has one of that name.
 pub const EVERYWHERE: &str = "*";
+/// What the place of the secrets of a project's previews begins with; no environment's name can.
+pub const PREVIEWS: &str = "preview:";
+
+/// Whether the secrets of all environments count in a place. In previews they do not: anybody's branch runs there.
+pub(crate) fn takes_everywhere(site: &str) -> bool {
+    !site.starts_with(PREVIEWS)
+}
 
 /// The name that a value refers to, if it refers to any.
 #[must_use]

@@ -1,9 +1,9 @@
 //! Setting secrets, and opening them for the agents that need them.
 
-use super::{EVERYWHERE, VALUE_BYTES, is_name, reference, seal, store};
+use super::{EVERYWHERE, VALUE_BYTES, is_name, reference, seal, store, takes_everywhere};
 use crate::{Delivery, fleet::Channel};
 use bascule_core::{Caller, Name, Problem, Result};
-use bascule_ledger::facts::delivery::SecretChanged;
+use bascule_ledger::{InstanceKey, facts::delivery::SecretChanged};
 use bascule_wire::environments as dto;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -13,8 +13,9 @@ pub(crate) struct Opened(HashMap<(String, String), String>);
 
 impl Opened {
     fn get(&self, site: &str, name: &str) -> Option<&String> {
-        [site, EVERYWHERE]
-            .into_iter()
+        let everywhere = takes_everywhere(site).then_some(EVERYWHERE);
+        std::iter::once(site)
+            .chain(everywhere)
             .find_map(|site| self.0.get(&(site.to_owned(), name.to_owned())))
     }
 
@@ -55,6 +56,22 @@ fn place(site: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
+/// A value, sealed for its place and name.
+///
+/// # Errors
+/// It cannot be the value of a variable.
+pub(crate) fn sealed_for(key: &InstanceKey, site: &str, name: &str, value: &str) -> Result<String> {
+    if value.is_empty() || value.len() > VALUE_BYTES || value.contains('\0') {
+        return Err(Problem::invalid(
+            "bad_secret",
+            format!("A secret is a text of 1 to {VALUE_BYTES} bytes, without a zero byte."),
+        )
+        .why("It becomes the value of an environment variable.")
+        .next("Encode what is no text, such as in base64."));
+    }
+    seal::seal(key, site, name, value)
+}
+
 impl Delivery {
     /// The names of the secrets of an environment.
     ///
@@ -80,15 +97,7 @@ impl Delivery {
     /// The name or the value is none.
     pub async fn set_secret(&self, caller: &Caller, site: &str, name: &str, value: &str) -> Result<()> {
         place(site, name)?;
-        if value.is_empty() || value.len() > VALUE_BYTES || value.contains('\0') {
-            return Err(Problem::invalid(
-                "bad_secret",
-                format!("A secret is a text of 1 to {VALUE_BYTES} bytes, without a zero byte."),
-            )
-            .why("It becomes the value of an environment variable.")
-            .next("Encode what is no text, such as in base64."));
-        }
-        let sealed = seal::seal(self.ledger.key(), site, name, value)?;
+        let sealed = sealed_for(self.ledger.key(), site, name, value)?;
         let tx = self.db.begin().await?;
         store::put(&tx, site, name, &sealed, &caller.actor.name, self.now()).await?;
         let fact = SecretChanged {
@@ -142,7 +151,8 @@ impl Delivery {
         let mut opened = Opened::default();
         for sealed in store::sealed(&self.db, &sites).await? {
             let asked = named.iter().any(|(site, name)| {
-                *name == sealed.name && (sealed.site == EVERYWHERE || sealed.site == *site)
+                let here = sealed.site == *site || (sealed.site == EVERYWHERE && takes_everywhere(site));
+                *name == sealed.name && here
             });
             if !asked {
                 continue;

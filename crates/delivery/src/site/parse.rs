@@ -82,6 +82,13 @@ fn read(file: &str, bytes: &[u8]) -> Read<Site> {
     let mut fields = Fields::of(root, "the file", KEYS)?;
     let name_node = fields.need("environment", "its name: `environment: site-7`")?;
     let name = word(&name_node, "environment")?;
+    if crate::preview::is_environment_name(&name) {
+        return Err(error(
+            name_node.at,
+            format!("{name} is a name that previews of merge requests have"),
+            "another name",
+        ));
+    }
     let expected = file
         .rsplit('/')
         .next()

@@ -11,6 +11,7 @@ mod hub;
 mod life;
 mod plans;
 mod plans_hold;
+mod previews;
 mod refusals;
 mod replicas;
 mod restart;
@@ -60,6 +61,7 @@ struct Fakes {
     projects: Mutex<BTreeMap<String, ProjectId>>,
     /// What `ben` may read; everything where it is not set.
     visible: Mutex<Option<Vec<ProjectId>>>,
+    previews: previews::Forge,
 }
 
 #[async_trait]
@@ -258,6 +260,8 @@ impl World {
             traffic: fakes.clone(),
             teams: fakes.clone(),
             budgets: fakes.clone(),
+            requests: fakes.clone(),
+            builds: fakes.clone(),
             environments: "platform/fleet".into(),
         };
         Delivery::new(db.clone(), ledger.clone(), ports)

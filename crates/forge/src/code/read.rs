@@ -148,9 +148,12 @@ pub(crate) fn resolve_longest(repo: &Repository, text: &str) -> Reading<Option<(
     Ok(None)
 }
 
-/// The tree of a commit.
+/// The tree of a commit; a tree is its own, so that what a merge would make can be read before there is a commit.
 pub(crate) fn tree_of(repo: &Repository, commit: ObjectId) -> Reading<gix::Tree<'_>> {
-    Ok(repo.find_commit(commit)?.tree()?)
+    match repo.find_commit(commit) {
+        Ok(commit) => Ok(commit.tree()?),
+        Err(error) => repo.find_tree(commit).map_err(|_| error.into()),
+    }
 }
 
 /// The entry at a path; the top itself for an empty path.

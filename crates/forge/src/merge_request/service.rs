@@ -1,6 +1,6 @@
 //! What is done to requests, save merging: each change and its fact in one transaction.
 
-use super::{MergeRequest, State, Version, keep, read, store, text};
+use super::{MergeRequest, State, Version, keep, merge::Tried, read, store, text};
 use crate::{Forge, ProjectInfo, project::branch_name};
 use bascule_core::{Actor, Caller, MergeRequestId, Permission, Problem, ProjectId, ProjectScope, Result};
 use bascule_ledger::facts::merge_request::{
@@ -34,6 +34,47 @@ impl Forge {
     /// The database refused.
     pub async fn merge_request_by_id(&self, id: MergeRequestId) -> Result<Option<MergeRequest>> {
         Ok(store::by_id(self.db(), id).await?)
+    }
+
+    /// The numbers of a project's open requests.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn open_requests(&self, project: ProjectId) -> Result<Vec<i64>> {
+        Ok(store::open_numbers(self.db(), project).await?)
+    }
+
+    /// The version that a request is at: who pushed what is to be merged.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn present_version(&self, request: &MergeRequest) -> Result<Option<Version>> {
+        Ok(store::version(self.db(), request.id, request.version).await?)
+    }
+
+    /// Whether the branch that a request's commits come from is there.
+    ///
+    /// # Errors
+    /// The repository cannot be read.
+    pub async fn has_source(&self, request: &MergeRequest) -> Result<bool> {
+        Ok(self.source_head(request).await?.is_some())
+    }
+
+    /// The tree that merging a request now would make; `None` where its changes and the target's meet, or the
+    /// target is gone.
+    ///
+    /// # Errors
+    /// The repository cannot be read.
+    pub async fn merge_result(&self, request: &MergeRequest) -> Result<Option<String>> {
+        let target = self.resolve_branch(request.project_id, &request.target_branch);
+        let Some(target) = target.await? else {
+            return Ok(None);
+        };
+        let tried = self.try_merge(request.project_id, &target, &request.head).await?;
+        Ok(match tried.as_ref() {
+            Tried::Clean(tree) => Some(tree.clone()),
+            Tried::Conflicts { .. } => None,
+        })
     }
 
     /// Opens a request.

@@ -318,6 +318,16 @@ pub(crate) async fn hear(tx: &Tx, id: MergeRequestId, heard: i64, gone: bool) ->
     Ok(())
 }
 
+row! { struct Numbered { iid: i64 } }
+
+/// The numbers of a project's open requests.
+pub(crate) async fn open_numbers(on: &impl Query, project: ProjectId) -> Result<Vec<i64>> {
+    let sql =
+        "SELECT iid FROM merge_request WHERE project_id = $1 AND state = 'open' ORDER BY iid LIMIT 10000";
+    let rows: Vec<Numbered> = on.all(sql, args![project]).await?;
+    Ok(rows.into_iter().map(|row| row.iid).collect())
+}
+
 /// Newest first.
 pub(crate) async fn versions(on: &impl Query, id: MergeRequestId, limit: i64) -> Result<Vec<Version>> {
     on.all(

@@ -150,8 +150,8 @@ pub struct BuildMetadata {
 pub struct Build<'a> {
     /// `group/project`.
     pub project: &'a str,
-    /// The tag.
-    pub tag: &'a str,
+    /// The reference that was built, such as `refs/tags/v1.0.0`.
+    pub reference: &'a str,
     /// The commit.
     pub commit: &'a str,
     /// Where the project's code is found, a URI.
@@ -183,7 +183,7 @@ impl Statement {
         artifacts: Vec<ResourceDescriptor>,
         byproducts: Vec<ResourceDescriptor>,
     ) -> Self {
-        let reference = format!("refs/tags/{}", build.tag);
+        let reference = build.reference.to_owned();
         let mut dependencies = vec![ResourceDescriptor {
             uri: format!("git+{}@{reference}", build.source),
             digest: BTreeMap::from([("gitCommit".to_owned(), build.commit.to_owned())]),
@@ -276,7 +276,7 @@ mod tests {
         let digest = Digest::of(b"x");
         let build = Build {
             project: "clinic/portal",
-            tag: "v1.0.0",
+            reference: "refs/tags/v1.0.0",
             commit: "0123456789abcdef0123456789abcdef01234567",
             source: "https://h/clinic/portal.git",
             ci_file: Some(&digest),

@@ -61,7 +61,7 @@ fn release(provenance_commit: &str, sbom_commit: &str, vouch: bool) -> Memory {
         .collect();
     let build = Build {
         project: "clinic/portal",
-        tag: "1.0.0",
+        reference: "refs/tags/1.0.0",
         commit: provenance_commit,
         source: "https://h/clinic/portal.git",
         ci_file: None,

@@ -111,20 +111,25 @@ async fn insert(tx: &Tx, archive: &Digest, blob: &ImageBlob) -> Result<()> {
     tx.run(sql, values).await.map(drop)
 }
 
-/// Where a blob lies in archives of a project's releases.
+/// Where a blob lies in archives of a project's releases, or of what its previews run.
 pub(super) async fn held(db: &Db, project: ProjectId, digest: &Digest) -> Result<Vec<Held>> {
     let sql = "SELECT b.archive, b.digest, b.media_type, b.manifest, b.position, b.size, b.content FROM image_blob b
-               WHERE b.digest = $1 AND EXISTS (
+               WHERE b.digest = $1 AND (EXISTS (
                    SELECT 1 FROM release_part p JOIN release r ON r.id = p.release_id
-                   WHERE p.digest = b.archive AND r.project_id = $2)
+                   WHERE p.digest = b.archive AND r.project_id = $2) OR EXISTS (
+                   SELECT 1 FROM preview_part p JOIN preview_build r ON r.id = p.build_id
+                   WHERE p.digest = b.archive AND r.project_id = $2))
                ORDER BY b.archive LIMIT $3";
     db.all(sql, args![digest, project, SHARED]).await
 }
 
-/// Whether a project's release has this file.
+/// Whether a project's release has this file, or a build that a preview runs.
 pub(super) async fn has(db: &Db, project: ProjectId, archive: &Digest) -> Result<bool> {
-    let sql = "SELECT COUNT(*) AS n FROM release_part p JOIN release r ON r.id = p.release_id
-               WHERE p.digest = $1 AND r.project_id = $2 AND p.kind = 'file'";
+    let sql = "SELECT COUNT(*) AS n FROM (
+                   SELECT p.digest FROM release_part p JOIN release r ON r.id = p.release_id
+                   WHERE p.digest = $1 AND r.project_id = $2 AND p.kind = 'file'
+                   UNION ALL SELECT p.digest FROM preview_part p JOIN preview_build r ON r.id = p.build_id
+                   WHERE p.digest = $1 AND r.project_id = $2 AND p.kind = 'file') parts";
     Ok(db.count(sql, args![archive, project]).await? > 0)
 }
 

@@ -84,6 +84,14 @@ pub(super) struct Made {
     commits: Vec<CommitStamp>,
 }
 
+/// What is signed together: parts, and the manifest over them.
+pub(super) struct Assembled {
+    pub(super) parts: Vec<ReleasePart>,
+    pub(super) inventory: Inventory,
+    pub(super) notes: Vec<String>,
+    pub(super) manifest: StoredBlob,
+}
+
 impl Inner {
     /// Counts a failure; the problem to refuse with once there were too many.
     pub(super) fn failed(&self, fact: FactId, tag: &str) -> Option<Problem> {
@@ -123,31 +131,15 @@ impl Inner {
             .tree
             .commits_between(request.project, before, &request.sha)
             .await?;
-        let inventory = self.inventory(request.project, &request.sha).await?;
         let at = self.ledger.clock().now();
-        let (mut parts, mut notes) = self.take_artifacts(&request.artifacts).await?;
-        notes.extend(
-            inventory
-                .notes
-                .iter()
-                .map(|note| format!("{}:{}: {}", note.file, note.line, note.text)),
-        );
-        if request.artifacts.is_empty() {
-            notes.push("the pipeline's jobs kept no artifacts".to_owned());
-        }
-        parts.extend(self.documents(request, &text, &inventory, &parts, at).await?);
-        parts.sort_by(|one, other| one.name.cmp(&other.name));
-        let manifest = Manifest {
-            format: bundle::FORMAT.to_owned(),
-            project: request.project_path.clone(),
-            tag: request.tag.clone(),
-            version: text.clone(),
-            commit: request.sha.clone(),
-            created: at,
-            parts: parts.iter().map(Part::from).collect(),
-        };
+        let reference = format!("refs/tags/{}", request.tag);
+        let Assembled {
+            parts,
+            inventory,
+            notes,
+            manifest: signed,
+        } = self.assemble(request, &text, &reference, at).await?;
         let key = self.ledger.key();
-        let signed = self.blobs.put_bytes(manifest.sign(key).to_json()).await?;
         let release = Release {
             id: ReleaseId::new(),
             project: request.project,
@@ -182,6 +174,46 @@ impl Inner {
             inventory,
             commits,
         }))
+    }
+
+    /// Collects what is signed together, and signs it. Nothing is entered anywhere yet.
+    pub(super) async fn assemble(
+        &self,
+        request: &ReleaseRequested,
+        version: &str,
+        reference: &str,
+        at: Timestamp,
+    ) -> Result<Assembled, Stop> {
+        let inventory = self.inventory(request.project, &request.sha).await?;
+        let (mut parts, mut notes) = self.take_artifacts(&request.artifacts).await?;
+        notes.extend(
+            inventory
+                .notes
+                .iter()
+                .map(|note| format!("{}:{}: {}", note.file, note.line, note.text)),
+        );
+        if request.artifacts.is_empty() {
+            notes.push("the pipeline's jobs kept no artifacts".to_owned());
+        }
+        let documents = self.documents(request, version, reference, &inventory, &parts, at);
+        parts.extend(documents.await?);
+        parts.sort_by(|one, other| one.name.cmp(&other.name));
+        let manifest = Manifest {
+            format: bundle::FORMAT.to_owned(),
+            project: request.project_path.clone(),
+            tag: request.tag.clone(),
+            version: version.to_owned(),
+            commit: request.sha.clone(),
+            created: at,
+            parts: parts.iter().map(Part::from).collect(),
+        };
+        let signed = manifest.sign(self.ledger.key()).to_json();
+        Ok(Assembled {
+            manifest: self.blobs.put_bytes(signed).await?,
+            parts,
+            inventory,
+            notes,
+        })
     }
 
     /// What the lockfiles of the tree say, one after the other so that one at a time is in memory.
@@ -331,6 +363,7 @@ impl Inner {
         &self,
         request: &ReleaseRequested,
         version: &str,
+        reference: &str,
         inventory: &Inventory,
         artifacts: &[ReleasePart],
         at: Timestamp,
@@ -370,7 +403,7 @@ impl Inner {
         let key = self.ledger.key();
         let build = Build {
             project: &request.project_path,
-            tag: &request.tag,
+            reference,
             commit: &request.sha,
             source: &format!("{}/{}.git", self.public_url, request.project_path),
             ci_file: request.ci_file_digest.as_ref(),

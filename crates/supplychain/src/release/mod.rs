@@ -5,6 +5,7 @@ mod archive;
 mod import;
 mod making;
 mod pages;
+mod preview;
 pub(crate) mod range;
 mod service;
 pub(crate) mod store;
@@ -14,6 +15,7 @@ pub(crate) mod tests;
 pub use api::routes;
 pub(crate) use api::{more, unsatisfiable};
 pub use import::{CarriedRelease, Checked};
+pub use preview::{Candidate, PreviewBuild};
 pub use service::{PartStream, Releases};
 pub use store::MIGRATIONS;
 

@@ -3,7 +3,7 @@
 use super::{
     Release, ReleasePart,
     making::{Inner, Stop},
-    store,
+    preview, store,
 };
 use crate::ports::{Artifacts, Tree};
 use bascule_core::{Actor, Digest, FactId, Problem, ProjectId, ReleaseId, Result, limits};
@@ -145,6 +145,10 @@ impl Releases {
     pub async fn file(&self, release: ReleaseId, path: &str) -> Result<Option<ReleasePart>> {
         let path = path.strip_prefix("./").unwrap_or(path);
         let mut found = store::parts_by_path(&self.inner.db, release, path).await?;
+        if found.is_empty() {
+            // A build for a preview is no release, and is run like one.
+            found = preview::store::parts_by_path(&self.inner.db, release, path).await?;
+        }
         let same = found
             .windows(2)
             .all(|two| matches!(two, [one, other] if one.digest == other.digest));

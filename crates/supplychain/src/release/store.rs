@@ -12,6 +12,7 @@ pub const MIGRATIONS: &[Migration] = &[
     CARRIED,
     crate::advisory::ADVISORIES,
     crate::image::MIGRATION,
+    super::preview::store::MIGRATION,
 ];
 
 /// Releases of other instances. Their `pipeline_id` and `job_id` are 0: numbers of ours begin at 1.
@@ -111,7 +112,7 @@ row! {
 }
 
 row! {
-    struct PartRow {
+    pub(super) struct PartRow {
         name: String,
         kind: String,
         media_type: String,
@@ -176,7 +177,7 @@ impl From<ReleaseRow> for Release {
     }
 }
 
-fn part(row: PartRow) -> Result<ReleasePart> {
+pub(super) fn part(row: PartRow) -> Result<ReleasePart> {
     let kind = PartKind::parse(&row.kind).ok_or_else(|| Error::Column {
         column: "kind".to_owned(),
         reason: format!("`{}` is no kind of part", row.kind),
@@ -393,6 +394,16 @@ pub(super) async fn insert(tx: &Tx, release: &Release) -> Result<()> {
 }
 
 pub(super) async fn insert_parts(tx: &Tx, release: ReleaseId, parts: &[ReleasePart]) -> Result<()> {
+    let into = "release_part (release_id, name, kind, media_type, digest, size, job, path)";
+    insert_parts_into(tx, into, release, parts).await
+}
+
+pub(super) async fn insert_parts_into(
+    tx: &Tx,
+    into: &str,
+    release: ReleaseId,
+    parts: &[ReleasePart],
+) -> Result<()> {
     for some in parts.chunks(ROWS) {
         let mut values: Vec<Value> = Vec::with_capacity(some.len() * 8);
         for part in some {
@@ -407,7 +418,6 @@ pub(super) async fn insert_parts(tx: &Tx, release: ReleaseId, parts: &[ReleasePa
                 part.path
             ]);
         }
-        let into = "release_part (release_id, name, kind, media_type, digest, size, job, path)";
         tx.run(&many(into, 8, some.len()), values).await?;
     }
     Ok(())

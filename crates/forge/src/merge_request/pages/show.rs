@@ -5,6 +5,7 @@ use crate::{
     Forge,
     code::pages::{Line, line},
     merge_request::{State as Life, Strategy, api::Place, read, store},
+    ports::Shown,
 };
 use askama::Template;
 use axum::{
@@ -79,6 +80,17 @@ pub(super) async fn overview(
         .review_parts(&caller, &scope, &request, &weighed, paging.after)
         .await?;
     let (conditions, free) = forge.conditions(&info, &request, &weighed).await?;
+    let shown = match forge.panels() {
+        Some(panels) => panels
+            .panels(&caller, &scope, &request)
+            .await
+            .unwrap_or_else(|problem| {
+                // The request is read all the same.
+                tracing::warn!(%problem, "what others show on a request's page is left out");
+                Shown::default()
+            }),
+        None => Shown::default(),
+    };
     let project = super::project_base(&scope);
     let settings = forge.merge_settings(scope.id).await?;
     let entry = crate::queue::store::find(forge.db(), request.id).await?;
@@ -133,8 +145,8 @@ pub(super) async fn overview(
                 when: when(version.at),
             })
             .collect(),
-        parts: vec![discussion],
-        beside: vec![approvals],
+        parts: shown.below.into_iter().chain([discussion]).collect(),
+        beside: std::iter::once(approvals).chain(shown.beside).collect(),
         icons: [icon("edit"), icon("git-merge"), icon("history")],
     };
     let title = format!("{} (!{iid}) · {}", page.head.title, scope.path());

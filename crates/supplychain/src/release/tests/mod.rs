@@ -2,6 +2,7 @@
 
 mod import;
 mod making;
+mod preview;
 mod routes;
 
 use super::*;
