@@ -22,6 +22,7 @@ mod mr_cli;
 mod network_cut;
 mod own_history;
 mod planning;
+mod previews;
 mod product;
 mod registry;
 mod review_threads;

@@ -123,7 +123,7 @@ impl Delivery {
     }
 
     /// Whether the environment's agent reports.
-    pub(super) async fn online(&self, environment: &Environment) -> Result<bool> {
+    pub(crate) async fn online(&self, environment: &Environment) -> Result<bool> {
         let Some(agent) = environment.agent_id else {
             return Ok(false);
         };

@@ -134,7 +134,8 @@ pub(crate) async fn instances(db: &impl Query) -> Result<Vec<Count>> {
 
 pub(crate) async fn environments(db: &impl Query) -> Result<Vec<Count>> {
     let sql =
-        "SELECT agent_id AS id, COUNT(*) AS n FROM environment WHERE agent_id IS NOT NULL GROUP BY agent_id";
+        "SELECT agent_id AS id, COUNT(*) AS n FROM environment WHERE agent_id IS NOT NULL AND tier <> 'preview'
+               GROUP BY agent_id";
     db.all(sql, args![]).await
 }
 

@@ -15,6 +15,8 @@ use bascule_ledger::facts::preview::PreviewStopped;
 use bascule_store::{Result as StoreResult, Tx};
 use std::time::Duration;
 
+/// How often a version that is coming up is looked at.
+const STARTING: Duration = Duration::from_secs(10);
 /// How often instances that end are looked after.
 pub(super) const ENDING: Duration = Duration::from_secs(1);
 
@@ -99,10 +101,9 @@ impl Delivery {
         };
         Ok(match product::parse(&bytes) {
             Ok(product) => match product.preview {
-                Some(policy) if policy.enabled => {
-                    let mut policy = policy;
+                Some(mut policy) if policy.enabled => {
                     policy.limits.get_or_insert(product.limits);
-                    Policy::On(Box::new(policy))
+                    Policy::On(policy)
                 }
                 Some(_) => Policy::Off,
                 None => Policy::Missing,
@@ -121,7 +122,21 @@ impl Delivery {
             return Ok((state::WAITING, Reason::none()));
         };
         Ok(match found.status() {
-            Status::Starting | Status::RollingOut => (state::STARTING, Reason::none()),
+            Status::Starting | Status::RollingOut => {
+                let place = crate::environment::store::get(&self.db, found.environment_id).await?;
+                let online = match &place {
+                    Some(place) => self.online(place).await?,
+                    None => false,
+                };
+                let silent = "the agent that runs it is silent";
+                let next = "It goes on once the agent is back; if it stays away, ask who looks after it.";
+                let reason = if online {
+                    Reason::none()
+                } else {
+                    Reason::of("agent_silent", silent, next)
+                };
+                (state::STARTING, reason)
+            }
             Status::Succeeded => (state::RUNNING, Reason::none()),
             Status::Failed | Status::RolledBack | Status::Superseded => {
                 let next = "Mend it and push; what ran here before goes on running.";
@@ -133,7 +148,10 @@ impl Delivery {
 
     /// Writes down how it stands.
     pub(super) async fn note_preview(&self, sight: &Sight, stands: &str, reason: &Reason) -> Result<()> {
-        let again = sight.ends_at.filter(|_| sight.row.open);
+        let ends = sight.ends_at.filter(|_| sight.row.open);
+        // Whether its agent is there is told by no fact.
+        let soon = (stands == state::STARTING).then(|| self.now().plus(STARTING));
+        let again = ends.into_iter().chain(soon).min();
         self.note_until(sight, stands, reason, again).await
     }
 

@@ -59,7 +59,7 @@ pub struct Product {
     pub drain_ms: u64,
     /// What it says of previews of requests into its branch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub preview: Option<PreviewPolicy>,
+    pub preview: Option<Box<PreviewPolicy>>,
     /// What it says of other products, and of its own way through the channels.
     #[serde(default)]
     pub relations: Relations,

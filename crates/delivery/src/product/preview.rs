@@ -50,12 +50,12 @@ const KEYS: &[&str] = &[
 ];
 
 /// Reads `preview: true` or a mapping.
-pub(super) fn preview(node: Option<Node>) -> Result<Option<PreviewPolicy>, ProductError> {
+pub(super) fn preview(node: Option<Node>) -> Result<Option<Box<PreviewPolicy>>, ProductError> {
     let Some(node) = node else { return Ok(None) };
     let mut policy = PreviewPolicy::default();
     if let Value::Scalar(_) = node.value {
         policy.enabled = yes(&node, "preview")?;
-        return Ok(Some(policy));
+        return Ok(Some(Box::new(policy)));
     }
     let mut fields = Fields::of(node, "preview", KEYS)?;
     if let Some(node) = fields.take("enabled") {
@@ -83,7 +83,7 @@ pub(super) fn preview(node: Option<Node>) -> Result<Option<PreviewPolicy>, Produ
     if let Some(node) = fields.take("limits") {
         policy.limits = Some(limits(Some(node))?);
     }
-    Ok(Some(policy))
+    Ok(Some(Box::new(policy)))
 }
 
 #[cfg(test)]
@@ -94,7 +94,7 @@ mod tests {
 
     fn read(text: &str) -> Result<Option<super::PreviewPolicy>, String> {
         parse(format!("{HEAD}{text}").as_bytes())
-            .map(|product| product.preview)
+            .map(|product| product.preview.map(|policy| *policy))
             .map_err(|fault| fault.to_string())
     }
 

@@ -392,8 +392,9 @@ impl World {
                 }
             })
             .collect();
-        self.delivery
-            .sync_agent(&agent, &self.report(&reports), -1, Duration::ZERO)
+        let report = self.report(&reports);
+        // Boxed: large, and in every turn of every test.
+        Box::pin(self.delivery.sync_agent(&agent, &report, -1, Duration::ZERO))
             .await
             .unwrap()
     }

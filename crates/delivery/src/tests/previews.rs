@@ -319,7 +319,7 @@ async fn a_push_brings_the_new_commit_and_the_old_one_serves_until_then() {
         .collect();
     assert_eq!(versions, ["0.0.0-review.7.gh2"]);
     assert_eq!(world.kinds("preview.updated").await.len(), 1);
-    let last = world.fakes.previews.forgotten.lock().unwrap().last().cloned();
+    let last = world.fakes.previews.forgotten.lock().unwrap().last().copied();
     assert_eq!(last, Some((7, preview.build)), "older builds are forgotten");
 }
 
@@ -475,7 +475,7 @@ async fn a_preview_gets_the_secrets_of_previews_and_no_others() {
         "{variables:?}"
     );
     for fact in world.facts("preview_secret.changed").await {
-        assert!(!fact.body.to_string().contains("test-only"));
+        assert!(!fact.body.contains("test-only"));
     }
     world
         .delivery
