@@ -1,6 +1,8 @@
 //! Control groups, version 1 or 2, wherever this process may create one. The group is a leaf of our own, made
 //! for one command and removed after it.
 
+use crate::process::{parent_of, signal};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 use std::{
     fs,
@@ -160,12 +162,7 @@ impl Group {
         let mut all: Vec<i32> = self
             .join_files()
             .iter()
-            .filter_map(|file| fs::read_to_string(file).ok())
-            .flat_map(|text| {
-                text.lines()
-                    .filter_map(|line| line.trim().parse().ok())
-                    .collect::<Vec<i32>>()
-            })
+            .flat_map(|file| members_of(file))
             .collect();
         all.sort_unstable();
         all.dedup();
@@ -293,14 +290,79 @@ fn remove_stale(parent: &Path) {
             continue;
         };
         if owner.parse::<u32>().is_ok() && !Path::new("/proc").join(owner).exists() {
+            end_orphans(&entry.path());
             let _ = fs::remove_dir(entry.path());
         }
     }
 }
 
+/// Bubblewrap asks the kernel to end it with its parent, and its child with it. A parent that is killed in the moment
+/// before that leaves the child behind, with nobody to end it.
+fn end_orphans(dir: &Path) {
+    let members = members_of(&dir.join("cgroup.procs"));
+    // A group of a program in another process namespace names a process that is not seen here; its parent is.
+    let own = std::env::current_exe().ok();
+    let name = own.as_deref().and_then(Path::file_name);
+    let looked_after = members.iter().filter_map(|pid| parent_of(*pid)).any(|parent| {
+        let program = fs::read_link(format!("/proc/{parent}/exe")).ok();
+        program.as_deref().and_then(Path::file_name) == name
+    });
+    if looked_after {
+        return;
+    }
+    for pid in members {
+        tracing::warn!(pid, dir = %dir.display(), "ending what a program that was killed left behind");
+        signal(pid, Signal::KILL);
+    }
+}
+
+/// Ends what programs that were killed left behind, and removes their groups.
+pub(crate) fn sweep() {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    for controller in ["memory", "pids"] {
+        for (parent, _) in parents(controller, &mounts, &own) {
+            remove_stale(&parent);
+        }
+    }
+}
+
+fn members_of(file: &Path) -> Vec<i32> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.lines().filter_map(|line| line.trim().parse().ok()).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_program_left_is_ended_and_what_someone_looks_after_is_not() {
+        let group = tempfile::tempdir().unwrap();
+        let procs = group.path().join("cgroup.procs");
+        let left = std::process::Command::new("/bin/sh")
+            .args(["-c", "sleep 60 >/dev/null & echo $!"])
+            .output()
+            .unwrap();
+        let left: i32 = String::from_utf8(left.stdout).unwrap().trim().parse().unwrap();
+        let mut own = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        fs::write(&procs, format!("{}\n", own.id())).unwrap();
+        end_orphans(group.path());
+        assert!(own.try_wait().unwrap().is_none(), "its parent lives");
+        fs::write(&procs, format!("{left}\n")).unwrap();
+        end_orphans(group.path());
+        let ended = (0..500).any(|_| {
+            let gone =
+                fs::read_to_string(format!("/proc/{left}/stat")).map_or(true, |stat| stat.contains(") Z "));
+            if !gone {
+                std::thread::park_timeout(Duration::from_millis(10));
+            }
+            gone
+        });
+        own.kill().unwrap();
+        own.wait().unwrap();
+        assert!(ended, "its parent is gone");
+    }
 
     #[test]
     fn version_1_prefers_our_own_group_and_falls_back_to_the_top() {

@@ -48,7 +48,8 @@ impl Sandbox {
         Spec::new(program)
     }
 
-    /// Whether commands can be run inside on this machine. Tries it for real the first time.
+    /// Whether commands can be run inside on this machine. Tries it for real the first time, and ends what programs
+    /// before this one left behind when they were killed.
     ///
     /// # Errors
     /// What is missing and how to get it.
@@ -70,6 +71,7 @@ impl Sandbox {
                      `kernel.unprivileged_userns_clone=1`), or run as root.",
             )
         };
+        cgroup::sweep();
         let mut running = Self::command("/bin/sh")
             .args(["-c", "exit 42"])
             .merge_stderr()

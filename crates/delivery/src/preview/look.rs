@@ -188,7 +188,8 @@ impl Delivery {
             }
         }
         self.ports.builds.forget(row.project_id, row.iid, None).await?;
-        if sight.request.is_none() {
+        // Of a request that ended without one, nothing is to be told.
+        if sight.request.is_none() || (!row.open && row.environment_id.is_none()) {
             let tx = self.db.begin().await?;
             store::forget(&tx, row).await?;
             tx.commit().await?;

@@ -69,6 +69,13 @@ impl Delivery {
                 .why("The commit comes from a fork, from someone who may not push here; its code would run on the project's machines.")
                 .next("Ask a maintainer to look at the changes and to start the preview."));
         }
+        if lets && caller.user.is_none() {
+            return Err(
+                Problem::new(403, "not_a_person", "A program cannot look at a fork's changes.")
+                    .why("Someone answers for what runs on the project's machines.")
+                    .next("Ask a maintainer to start the preview."),
+            );
+        }
         if lets && sha.is_empty() {
             return Err(Problem::invalid("sha_missing", "Say which commit you looked at.")
                 .why("A fork's code runs only as it was looked at; each further push is asked for anew.")

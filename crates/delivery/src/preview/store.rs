@@ -4,6 +4,7 @@ use super::{Preview, Reason, TIER, state};
 use crate::environment::Environment;
 use bascule_core::{DeploymentId, EnvironmentId, ProjectId, ReleaseId, Timestamp};
 use bascule_store::{Migration, Query, Result, Tx, args, bind_all, row};
+use std::collections::HashSet;
 
 /// Previews of merge requests.
 pub(crate) const MIGRATION: Migration = Migration {
@@ -117,6 +118,15 @@ pub(crate) async fn touch(
         tx.run(sql, args![project, iid]).await?;
     }
     Ok(())
+}
+
+row! { struct Numbered { iid: i64 } }
+
+/// The numbers of a project's requests that are known.
+pub(crate) async fn known(db: &impl Query, project: ProjectId) -> Result<HashSet<i64>> {
+    let sql = "SELECT iid FROM preview WHERE project_id = $1 LIMIT 1000000";
+    let rows: Vec<Numbered> = db.all(sql, args![project]).await?;
+    Ok(rows.into_iter().map(|row| row.iid).collect())
 }
 
 /// Requests that are open and not known yet.

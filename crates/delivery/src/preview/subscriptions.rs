@@ -43,6 +43,9 @@ impl Subscriber for OnRequests {
 
     async fn handle(&self, entry: &Entry) -> Result<(), BoxError> {
         let delivery = &self.0;
+        if entry.kind == BranchUpdated::KIND {
+            return self.branch(&decode(entry)?).await;
+        }
         let tx = delivery.db.begin().await?;
         let touch =
             |project: ProjectId, iid: i64, how: Touched| store::touch(&tx, project, iid, how, delivery.now());
@@ -83,21 +86,32 @@ impl Subscriber for OnRequests {
                 let fact: PipelineRefused = decode(entry)?;
                 store::ask_of_commit(&tx, fact.project, &fact.sha).await?;
             }
-            ProjectDeleted::KIND => {
+            _ => {
                 let fact: ProjectDeleted = decode(entry)?;
                 store::ask_of_project(&tx, fact.project).await?;
             }
-            _ => {
-                let fact: BranchUpdated = decode(entry)?;
-                store::ask_of_branch(&tx, fact.project, &fact.branch).await?;
-                if fact.default && fact.after.is_some() {
-                    // Its file may have turned previews on: requests from before are known from now on.
-                    let open = delivery.ports.requests.open(fact.project).await;
-                    let open = open.map_err(|problem: Problem| Box::new(problem) as BoxError)?;
-                    store::add_missing(&tx, fact.project, &open, delivery.now()).await?;
-                }
-            }
         }
+        delivery.wake_previews(&tx);
+        tx.commit().await?;
+        Ok(())
+    }
+}
+
+impl OnRequests {
+    /// Commits of a request may have come or gone with a branch, and so may the file that asks for previews.
+    async fn branch(&self, fact: &BranchUpdated) -> Result<(), BoxError> {
+        let delivery = &self.0;
+        let mut open = Vec::new();
+        if fact.default && fact.after.is_some() {
+            // The file may have turned previews on: requests from before are known from now on.
+            let all = delivery.ports.requests.open(fact.project).await;
+            let all = all.map_err(|problem: Problem| Box::new(problem) as BoxError)?;
+            let known = store::known(&delivery.db, fact.project).await?;
+            open = all.into_iter().filter(|iid| !known.contains(iid)).collect();
+        }
+        let tx = delivery.db.begin().await?;
+        store::ask_of_branch(&tx, fact.project, &fact.branch).await?;
+        store::add_missing(&tx, fact.project, &open, delivery.now()).await?;
         delivery.wake_previews(&tx);
         tx.commit().await?;
         Ok(())

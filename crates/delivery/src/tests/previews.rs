@@ -412,6 +412,9 @@ async fn a_strangers_fork_runs_only_what_a_maintainer_looked_at_and_gets_no_secr
         world.start_preview_as(&ana(), 9, "f0").await.unwrap_err().code,
         "moved_on"
     );
+    let program = Caller { user: None, ..ana() };
+    let refused = world.start_preview_as(&program, 9, "f1").await.unwrap_err();
+    assert_eq!(refused.code, "not_a_person");
     world.start_preview_as(&ana(), 9, "f1").await.unwrap();
     world.goes_on(5).await;
     let preview = world.preview(9).await;
@@ -816,5 +819,54 @@ async fn a_request_of_the_environments_project_tells_what_merging_it_changes() {
             .unwrap()
             .dry_run
             .is_none()
+    );
+}
+
+#[tokio::test]
+async fn requests_from_before_get_theirs_and_what_never_ran_is_forgotten() {
+    let mut world = World::new().await;
+    // Opened before anybody knew of previews: no fact of it is heard.
+    world.request(4, |request| request.head = "g1".into());
+    world
+        .fakes
+        .files
+        .lock()
+        .unwrap()
+        .insert("g1".into(), BRANCH.into());
+    world.green("g1").await;
+    world.main_says(MAIN);
+    world
+        .hears(&bascule_ledger::facts::forge::BranchUpdated {
+            project: world.project,
+            branch: "main".into(),
+            default: true,
+            before: None,
+            after: Some("main-tip".into()),
+            forced: false,
+            commits: Vec::new(),
+            commit_count: 0,
+            at: world.delivery.now(),
+            ci_skip: false,
+        })
+        .await;
+    world.goes_on(4).await;
+    assert_eq!(world.preview_says(4).await.0, "running");
+
+    world.opens(5, "k1").await;
+    world.goes_on(1).await;
+    assert_eq!(world.preview_says(5).await.0, "waiting");
+    world.request(5, |request| request.open = false);
+    world
+        .hears(&MergeRequestClosed {
+            project: world.project,
+            merge_request: bascule_core::MergeRequestId::new(),
+            iid: 5,
+            at: world.delivery.now(),
+        })
+        .await;
+    world.goes_on(1).await;
+    assert_eq!(
+        world.delivery.preview(world.project, 5).await.unwrap_err().status,
+        404
     );
 }
