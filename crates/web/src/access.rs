@@ -1,13 +1,19 @@
 //! Who may call a route. Stated where the route is declared, enforced before its handler runs.
 
-use crate::{Failure, middleware::CallerSlot};
+use crate::{
+    Failure,
+    middleware::CallerSlot,
+    tether::{Question, Tethers},
+};
 use async_trait::async_trait;
 use axum::{
     extract::{FromRequestParts, RawPathParams, Request},
     middleware::Next,
     response::{IntoResponse as _, Redirect, Response},
 };
-use bascule_core::{ActorKind, Caller, Digest, GroupScope, Permission, Problem, ProjectScope, Scope};
+use bascule_core::{
+    ActorKind, Caller, Digest, GroupScope, InstanceRole, Permission, Problem, ProjectScope, Scope,
+};
 use http::request::Parts;
 use std::{convert::Infallible, sync::Arc};
 
@@ -16,8 +22,10 @@ use std::{convert::Infallible, sync::Arc};
 pub enum Access {
     /// Anyone. Listed in the authorisation test; keep the list short.
     Public,
-    /// Any account, also external ones.
+    /// Any account, also those of outside partners.
     SignedIn,
+    /// Any account of the institution: what stands above single projects is no business of outside partners.
+    Insider,
     /// Callers who hold the permission on the whole instance.
     Instance(Permission),
     /// Callers who hold it in the group named by the path's `{group}`.
@@ -89,6 +97,8 @@ pub(crate) async fn enforce(
         return Err(Problem::not_found("address").into());
     }
     let refuse = |problem: Problem, parts: &Parts| Err(Failure::from(problem).for_request(parts));
+    let (group, project) = (named(&params, "group"), named(&params, "project"));
+    let project = project.strip_suffix(".git").unwrap_or(&project);
     let caller = match access {
         Access::Machine(_) => Caller::anonymous(),
         _ => match gate.caller(&parts).await {
@@ -110,45 +120,23 @@ pub(crate) async fn enforce(
             .next("Use the form on Bascule's own page, or an access token.");
         return refuse(problem, &parts);
     }
-    let denied = match access {
-        Access::Public | Access::Machine(_) => None,
-        _ if caller.is_anonymous() => Some(Problem::unauthenticated()),
-        Access::SignedIn => {
-            let enough = parts.method.is_safe()
-                && caller
-                    .scopes
-                    .as_ref()
-                    .is_some_and(|s| s.contains(&Scope::ReadApi));
-            let full = caller.scopes.as_ref().is_none_or(|s| s.contains(&Scope::Api));
-            (!(enough || full) || caller.only_project.is_some()).then(scope_missing)
-        }
-        Access::Instance(permission) => (!caller.holds(permission)).then(|| instance_denied(permission)),
-        Access::Group(permission) => match gate.group(&caller, &named(&params, "group")).await {
-            Err(problem) => Some(problem),
-            Ok(None) => Some(Problem::not_found("group")),
-            Ok(Some(scope)) => {
-                let denied = !(scope.role.holds(permission) && caller.scope_allows(permission));
-                parts.extensions.insert(scope);
-                denied.then(|| Problem::forbidden(permission))
+    let Weighed { found, denied } = weigh(gate.as_ref(), access, &caller, (&group, project)).await;
+    let denied = denied.or_else(|| {
+        let personal = matches!(access, Access::SignedIn | Access::Insider);
+        (personal && !token_suffices(&caller, &parts)).then(scope_missing)
+    });
+    match found {
+        Found::Nothing => {}
+        Found::Group(scope) => drop(parts.extensions.insert(scope)),
+        Found::Project(scope) => {
+            if denied.is_none()
+                && let Some(moved) = moved(&parts, (&group, project), &scope)
+            {
+                return Ok(moved);
             }
-        },
-        Access::Project(permission) => {
-            let (group, project) = (named(&params, "group"), named(&params, "project"));
-            let project = project.strip_suffix(".git").unwrap_or(&project);
-            match gate.project(&caller, &group, project).await {
-                Err(problem) => Some(problem),
-                Ok(None) => Some(Problem::not_found("project")),
-                Ok(Some(scope)) => {
-                    let denied = !scope.holds(permission);
-                    if !denied && let Some(moved) = moved(&parts, (&group, project), &scope) {
-                        return Ok(moved);
-                    }
-                    parts.extensions.insert(scope);
-                    denied.then(|| Problem::forbidden(permission))
-                }
-            }
+            parts.extensions.insert(scope);
         }
-    };
+    }
     // A page that tells of a refusal knows who is refused, and leaves them the ways that they have.
     if let Some(slot) = parts.extensions.get::<CallerSlot>() {
         slot.set(&caller);
@@ -157,7 +145,71 @@ pub(crate) async fn enforce(
     if let Some(problem) = denied {
         return refuse(problem, &parts);
     }
-    Ok(next.run(Request::from_parts(parts, body)).await)
+    let tethers = parts.extensions.get::<Arc<Tethers>>().cloned();
+    let (Some(tethers), false) = (tethers, matches!(access, Access::Public | Access::Machine(_))) else {
+        return Ok(next.run(Request::from_parts(parts, body)).await);
+    };
+    let tether = tethers.hold(&gate, Question::new(access, &parts, &group, project));
+    let ended = tether.ended();
+    let asked = tether.asked();
+    tokio::select! {
+        biased;
+        response = next.run(Request::from_parts(parts, body)) => Ok(tether.around(response)),
+        () = ended.cancelled() => Err(Failure::from(access_ended()).for_request(&asked)),
+    }
+}
+
+/// What the path names, as far as the caller may see it.
+pub(crate) enum Found {
+    Nothing,
+    Group(GroupScope),
+    Project(ProjectScope),
+}
+
+/// The gate's word on a caller.
+pub(crate) struct Weighed {
+    found: Found,
+    pub(crate) denied: Option<Problem>,
+}
+
+/// Whether a caller may. Asked before the handler runs, and again while its answer is on the way.
+pub(crate) async fn weigh(
+    gate: &dyn Gate,
+    access: Access,
+    caller: &Caller,
+    (group, project): (&str, &str),
+) -> Weighed {
+    let mut found = Found::Nothing;
+    let denied = match access {
+        Access::Public | Access::Machine(_) => None,
+        _ if caller.is_anonymous() => Some(Problem::unauthenticated()),
+        Access::Insider
+            if caller.instance_role == InstanceRole::External && caller.only_project.is_none() =>
+        {
+            Some(for_insiders())
+        }
+        Access::SignedIn | Access::Insider => None,
+        Access::Instance(permission) => (!caller.holds(permission)).then(|| instance_denied(permission)),
+        Access::Group(permission) => match gate.group(caller, group).await {
+            Err(problem) => Some(problem),
+            Ok(None) => Some(Problem::not_found("group")),
+            Ok(Some(scope)) => {
+                let denied = !(scope.role.holds(permission) && caller.scope_allows(permission));
+                found = Found::Group(scope);
+                denied.then(|| Problem::forbidden(permission))
+            }
+        },
+        Access::Project(permission) => match gate.project(caller, group, project).await {
+            Err(problem) => Some(problem),
+            Ok(None) => Some(Problem::not_found("project")),
+            Ok(Some(scope)) => {
+                let denied = !scope.holds(permission);
+                found = Found::Project(scope);
+                denied.then(|| Problem::forbidden(permission))
+            }
+        },
+    };
+    Weighed { found, denied }
 }
 
 fn named(params: &RawPathParams, name: &str) -> String {
@@ -188,6 +240,34 @@ fn moved(parts: &Parts, (group, project): (&str, &str), scope: &ProjectScope) ->
     let place = format!("{begin}/{}{}{query}", scope.path(), &path[end..]);
     // Kept by browsers only for a while: the old path may be taken anew.
     Some(Redirect::temporary(&place).into_response())
+}
+
+/// Whether the token used, if any, is one for what is a person's own.
+fn token_suffices(caller: &Caller, parts: &Parts) -> bool {
+    let holds = |scope| caller.scopes.as_ref().is_some_and(|s| s.contains(&scope));
+    let enough = parts.method.is_safe() && holds(Scope::ReadApi);
+    let full = caller.scopes.is_none() || holds(Scope::Api);
+    (enough || full) && caller.only_project.is_none()
+}
+
+fn access_ended() -> Problem {
+    Problem::new(
+        403,
+        "access_ended",
+        "Your access ended while this was on its way.",
+    )
+    .why("The account was closed or reached its end, or the role, session, token or key was taken away.")
+    .next("If this surprises you, ask a maintainer of the project or an administrator.")
+}
+
+fn for_insiders() -> Problem {
+    Problem::new(
+        403,
+        "for_insiders",
+        "This is for the institution's own people.",
+    )
+    .why("Your account is an outside partner's: it sees the projects that it was given, and nothing beside them.")
+    .next("Look at the project itself; your projects are under Projects.")
 }
 
 fn scope_missing() -> Problem {

@@ -19,6 +19,7 @@ mod middleware;
 pub mod reference;
 mod routes;
 mod shell;
+mod tether;
 
 pub use access::{Access, AgentsDoor, Gate, InGroup, InProject, MachineKind, Who};
 pub use extract::{Body, FormBody, Params, PathOf};

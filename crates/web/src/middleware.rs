@@ -5,6 +5,7 @@ use crate::{
     access::{Gate, GateRef},
     failure::{self, Refused},
     shell::{self, Shell},
+    tether::Tethers,
 };
 use axum::{
     Router,
@@ -53,6 +54,7 @@ pub fn finish(router: Router, gate: Arc<dyn Gate>) -> Router {
                 .gzip(true)
                 .compress_when(SizeAbove::new(1024).and(WorthIt)),
         )
+        .layer(axum::Extension(Arc::new(Tethers::default())))
         .layer(axum::Extension(GateRef(gate)))
 }
 

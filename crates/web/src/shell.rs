@@ -286,9 +286,14 @@ impl Shell {
             key,
             current: section == Some(of),
         };
+        let home = link("/", "Home", "home", "h", Section::Home);
+        let projects = link("/explore", "Projects", "folder", "p", Section::Projects);
+        if self.caller.instance_role == InstanceRole::External {
+            return vec![home, projects];
+        }
         vec![
-            link("/", "Home", "home", "h", Section::Home),
-            link("/explore", "Projects", "folder", "p", Section::Projects),
+            home,
+            projects,
             link(
                 "/environments",
                 "Environments",

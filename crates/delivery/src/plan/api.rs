@@ -16,9 +16,9 @@ use utoipa::IntoParams;
 pub(crate) fn routes() -> Routes<Delivery> {
     let manage = Access::Instance(Permission::InstanceManage);
     Routes::new()
-        .api(Access::SignedIn, routes!(plans))
-        .api(Access::SignedIn, routes!(why))
-        .api(Access::SignedIn, routes!(log))
+        .api(Access::Insider, routes!(plans))
+        .api(Access::Insider, routes!(why))
+        .api(Access::Insider, routes!(log))
         .api(manage, routes!(suppress))
         .api(manage, routes!(unsuppress))
         .api(Access::Project(Permission::DeployProduction), routes!(recall))

@@ -11,10 +11,10 @@ use utoipa::IntoParams;
 pub(crate) fn routes() -> Routes<Delivery> {
     let manage = Access::Instance(Permission::InstanceManage);
     Routes::new()
-        .api(Access::SignedIn, routes!(dry_run))
-        .api(Access::SignedIn, routes!(prune))
+        .api(Access::Insider, routes!(dry_run))
+        .api(Access::Insider, routes!(prune))
         .api(manage, routes!(confirm_prune))
-        .api(Access::SignedIn, routes!(parity))
+        .api(Access::Insider, routes!(parity))
         // As who may read the code may, so that a job can ask about its own project.
         .api(Access::Project(Permission::CodeRead), routes!(lock))
 }

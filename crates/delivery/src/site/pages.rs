@@ -8,7 +8,7 @@ use bascule_wire::environments::Parity;
 use serde::Deserialize;
 
 pub(crate) fn routes() -> Routes<Delivery> {
-    Routes::new().page("GET", "/parity", Access::SignedIn, get(parity))
+    Routes::new().page("GET", "/parity", Access::Insider, get(parity))
 }
 
 #[derive(Deserialize)]

@@ -12,8 +12,8 @@ use utoipa::IntoParams;
 pub(super) fn routes() -> Routes<Delivery> {
     let read = Access::Project(Permission::EnvironmentRead);
     Routes::new()
-        .api(Access::SignedIn, routes!(fleet))
-        .api(Access::SignedIn, routes!(products))
+        .api(Access::Insider, routes!(fleet))
+        .api(Access::Insider, routes!(products))
         .api(read, routes!(product))
         .api(read, routes!(where_is))
 }

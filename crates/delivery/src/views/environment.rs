@@ -28,7 +28,7 @@ use std::{
 };
 
 pub(super) fn routes() -> Routes<Delivery> {
-    Routes::new().page("GET", "/plans/{environment}", Access::SignedIn, get(environment))
+    Routes::new().page("GET", "/plans/{environment}", Access::Insider, get(environment))
 }
 
 /// Products shown of one environment; the fleet has all of them.

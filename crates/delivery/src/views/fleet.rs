@@ -10,7 +10,7 @@ use bascule_wire::views::{FleetLine, FleetPage, StateCount};
 use serde::Deserialize;
 
 pub(super) fn routes() -> Routes<Delivery> {
-    Routes::new().page("GET", "/plans", Access::SignedIn, get(fleet))
+    Routes::new().page("GET", "/plans", Access::Insider, get(fleet))
 }
 
 /// Rows on one page.

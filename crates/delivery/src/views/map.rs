@@ -12,7 +12,7 @@ use serde::Deserialize;
 use std::{collections::BTreeMap, time::Duration};
 
 pub(super) fn routes() -> Routes<Delivery> {
-    Routes::new().page("GET", "/environments", Access::SignedIn, get(map))
+    Routes::new().page("GET", "/environments", Access::Insider, get(map))
 }
 
 /// Environments on one page.

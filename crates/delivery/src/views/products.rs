@@ -24,7 +24,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 pub(super) fn routes() -> Routes<Delivery> {
     let read = Access::Project(Permission::EnvironmentRead);
     Routes::new()
-        .page("GET", "/products", Access::SignedIn, get(list))
+        .page("GET", "/products", Access::Insider, get(list))
         .page("GET", "/products/{group}/{project}", read, get(product))
         .page(
             "POST",

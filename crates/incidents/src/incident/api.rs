@@ -14,7 +14,7 @@ pub(crate) fn routes() -> Routes<Incidents> {
     let read = Access::Project(Permission::IncidentRead);
     let write = Access::Project(Permission::IncidentWrite);
     Routes::new()
-        .api(Access::SignedIn, routes!(list_all))
+        .api(Access::Insider, routes!(list_all))
         .api(read, routes!(list))
         .api(write, routes!(declare))
         .api(read, routes!(one))

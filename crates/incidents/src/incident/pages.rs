@@ -21,7 +21,7 @@ pub(crate) fn routes() -> Routes<Incidents> {
     let write = Access::Project(Permission::IncidentWrite);
     let one = "/{group}/{project}/-/incidents/{number}";
     Routes::new()
-        .page("GET", "/incidents", Access::SignedIn, get(all))
+        .page("GET", "/incidents", Access::Insider, get(all))
         .page("GET", "/{group}/{project}/-/incidents", read, get(of_project))
         .page("POST", "/{group}/{project}/-/incidents", write, post(declare))
         .page("GET", "/{group}/{project}/-/incidents/new", write, get(form))

@@ -10,8 +10,8 @@ use serde::Deserialize;
 
 pub(crate) fn routes() -> Routes<Insights> {
     Routes::new()
-        .api(Access::SignedIn, routes!(list))
-        .api(Access::SignedIn, routes!(one))
+        .api(Access::Insider, routes!(list))
+        .api(Access::Insider, routes!(one))
         .api(Access::Instance(Permission::InstanceRead), routes!(verify))
 }
 

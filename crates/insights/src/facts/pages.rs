@@ -13,9 +13,9 @@ use bascule_web::{
 pub(crate) fn routes() -> Routes<Insights> {
     const READ: Access = Access::Project(Permission::LedgerRead);
     Routes::new()
-        .page("GET", "/ledger", Access::SignedIn, get(all))
-        .page("GET", "/ledger/newer", Access::SignedIn, get(newer))
-        .page("GET", "/ledger/{seq}", Access::SignedIn, get(one))
+        .page("GET", "/ledger", Access::Insider, get(all))
+        .page("GET", "/ledger/newer", Access::Insider, get(newer))
+        .page("GET", "/ledger/{seq}", Access::Insider, get(one))
         .page("GET", "/{group}/{project}/-/activity", READ, get(activity))
         .page(
             "GET",

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 pub(crate) fn routes() -> Routes<Insights> {
     Routes::new()
-        .api(Access::SignedIn, routes!(of_instance))
+        .api(Access::Insider, routes!(of_instance))
         .api(Access::Project(Permission::InsightsRead), routes!(of_project))
 }
 

@@ -27,14 +27,14 @@ use std::time::Duration;
 pub(crate) fn routes() -> Routes<Insights> {
     const READ: Access = Access::Project(Permission::InsightsRead);
     Routes::new()
-        .page("GET", "/insights", Access::SignedIn, get(of_instance))
+        .page("GET", "/insights", Access::Insider, get(of_instance))
         .page(
             "GET",
             "/insights/charts/{chart}",
-            Access::SignedIn,
+            Access::Insider,
             get(instance_chart),
         )
-        .page("GET", "/insights/facts", Access::SignedIn, get(instance_facts))
+        .page("GET", "/insights/facts", Access::Insider, get(instance_facts))
         .page("GET", "/{group}/{project}/-/insights", READ, get(of_project))
         .page(
             "GET",

@@ -28,16 +28,16 @@ pub fn routes(advisories: Advisories) -> Routes {
             Access::Instance(Permission::InstanceManage),
             bascule_web::routes!(import),
         )
-        .api(Access::SignedIn, bascule_web::routes!(list_advisories))
-        .api(Access::SignedIn, bascule_web::routes!(show_advisory))
-        .api(Access::SignedIn, bascule_web::routes!(list_all))
+        .api(Access::Insider, bascule_web::routes!(list_advisories))
+        .api(Access::Insider, bascule_web::routes!(show_advisory))
+        .api(Access::Insider, bascule_web::routes!(list_all))
         .api(read, bascule_web::routes!(list))
         .api(read, bascule_web::routes!(show))
         .api(read, bascule_web::routes!(of_release))
         .api(decide, bascule_web::routes!(triage))
         .api(decide, bascule_web::routes!(reopen))
-        .page("GET", "/findings", Access::SignedIn, get(pages::all))
-        .page("GET", "/advisories/{id}", Access::SignedIn, get(pages::advisory))
+        .page("GET", "/findings", Access::Insider, get(pages::all))
+        .page("GET", "/advisories/{id}", Access::Insider, get(pages::advisory))
         .page(
             "GET",
             "/{group}/{project}/-/findings",
