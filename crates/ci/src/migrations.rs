@@ -3,7 +3,15 @@
 use bascule_store::Migration;
 
 /// Tables of this crate, in the order to apply.
-pub const MIGRATIONS: &[Migration] = &[Migration {
+pub const MIGRATIONS: &[Migration] = &[FIRST, STARTERS];
+
+/// Finds what someone started whose account is closed.
+const STARTERS: Migration = Migration {
+    id: "ci-2611-starters",
+    sql: "CREATE INDEX pipeline_actor ON pipeline (actor_name, finished_at);",
+};
+
+const FIRST: Migration = Migration {
     id: "ci-0001",
     sql: "
         CREATE TABLE pipeline (
@@ -115,4 +123,4 @@ pub const MIGRATIONS: &[Migration] = &[Migration {
             PRIMARY KEY (project_id, name)
         );
     ",
-}];
+};

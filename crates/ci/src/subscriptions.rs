@@ -5,12 +5,17 @@ use crate::{
     pipeline::{Created, Start},
 };
 use async_trait::async_trait;
+use bascule_core::Actor;
 use bascule_ledger::{
     BoxError, Entry, Fact as _, Subscriber, decode,
-    facts::forge::{BranchUpdated, ProjectDeleted, TagUpdated},
+    facts::{
+        forge::{BranchUpdated, ProjectDeleted, TagUpdated},
+        identity::UserDeactivated,
+    },
 };
 
-/// Makes pipelines of pushes, and forgets projects that are gone.
+/// Makes pipelines of pushes, cancels those of accounts that are closed, and forgets projects that are gone. One after
+/// the other, so that what someone pushed last is cancelled too.
 pub struct Pushes(pub(crate) Ci);
 
 #[async_trait]
@@ -20,7 +25,12 @@ impl Subscriber for Pushes {
     }
 
     fn kinds(&self) -> Vec<&'static str> {
-        vec![BranchUpdated::KIND, TagUpdated::KIND, ProjectDeleted::KIND]
+        vec![
+            BranchUpdated::KIND,
+            TagUpdated::KIND,
+            ProjectDeleted::KIND,
+            UserDeactivated::KIND,
+        ]
     }
 
     async fn handle(&self, entry: &Entry) -> Result<(), BoxError> {
@@ -59,6 +69,7 @@ impl Subscriber for Pushes {
                     actor: entry.actor.clone(),
                 }
             }
+            UserDeactivated::KIND => return self.cancel_all_of(&decode(entry)?).await,
             _ => {
                 let fact: ProjectDeleted = decode(entry)?;
                 let tx = self.0.db.begin().await?;
@@ -68,6 +79,18 @@ impl Subscriber for Pushes {
         };
         if let Created::Nothing(why) = self.0.create_pipeline(start).await? {
             tracing::debug!(fact = entry.seq, why, "no pipeline");
+        }
+        Ok(())
+    }
+}
+
+impl Pushes {
+    /// A script that went on would act for someone who has left.
+    async fn cancel_all_of(&self, left: &UserDeactivated) -> Result<(), BoxError> {
+        for pipeline in crate::pipeline::store::open_of(&self.0.db, &left.username).await? {
+            self.0
+                .cancel_pipeline(pipeline.project_id, pipeline.id, &Actor::system())
+                .await?;
         }
         Ok(())
     }

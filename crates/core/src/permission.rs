@@ -28,7 +28,8 @@ pub enum Role {
 )]
 #[serde(rename_all = "snake_case")]
 pub enum InstanceRole {
-    /// From outside: sees only what is granted by name.
+    /// An outside partner: sees only the projects granted by name, with no role above
+    /// [`Role::MOST_OF_PARTNERS`], and until the account's end date.
     External,
     /// Belongs to the institution: may create groups.
     Member,
@@ -141,6 +142,9 @@ permissions! {
 }
 
 impl Role {
+    /// The highest role that an outside partner can have: who works along decides on nobody else.
+    pub const MOST_OF_PARTNERS: Self = Self::Developer;
+
     /// Whether this role holds `permission`.
     #[must_use]
     pub fn holds(self, permission: Permission) -> bool {

@@ -48,9 +48,9 @@ impl Identity {
     async fn by_session(&self, secret: &str) -> Result<Caller> {
         let now = self.now();
         let oldest = now.minus(limits::SESSION_IDLE);
-        let Some(live) = session::store::live(self.db(), &secret::hash(secret), oldest).await? else {
+        let Some(live) = session::store::live(self.db(), &secret::hash(secret), oldest, now).await? else {
             return Err(Problem::new(401, "session_ended", "Your session has ended.")
-                .why("Sessions end by sign-out, after a week without use, and when the password changes or the account is closed.")
+                .why("Sessions end by sign-out, after a week without use, and when the password changes or the account is closed or reaches its end.")
                 .next("Sign in again."));
         };
         if live.last_used_at < now.minus(TOUCH) {
@@ -85,7 +85,8 @@ impl Identity {
                 "Tokens end, so that forgotten ones do no harm.",
             ));
         }
-        if found.user_id.is_some() && found.active != Some(true) {
+        let over = found.account_ends_at.is_some_and(|end| end <= now);
+        if found.user_id.is_some() && (found.active != Some(true) || over) {
             return Err(bad_token(
                 "The access token belongs to a closed account.",
                 "Whoever leaves loses every way in at once.",

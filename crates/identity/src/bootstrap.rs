@@ -70,6 +70,7 @@ impl Identity {
             active: true,
             created_at: self.now(),
             last_sign_in_at: None,
+            ends_at: None,
         };
         let first = token::Token {
             id: TokenId::new(),

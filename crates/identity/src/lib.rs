@@ -10,6 +10,7 @@ mod group;
 mod key;
 mod notice;
 mod paging;
+mod partner;
 mod password;
 mod reach;
 mod schema;
@@ -24,6 +25,7 @@ pub use credential::{Credential, SESSION_COOKIE};
 pub use deploy_key::DeployKeySubscriber;
 pub use group::{GroupInfo, Member, Place};
 pub use key::{PublicSshKey, parse as parse_ssh_key};
+pub use partner::ports;
 pub use password::HashCost;
 pub use reach::Reach;
 pub use schema::MIGRATIONS;
@@ -37,7 +39,7 @@ use bascule_web::Routes;
 use password::Hasher;
 use std::{
     collections::HashSet,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, OnceLock},
 };
 
 /// What an instance may set.
@@ -51,18 +53,25 @@ pub struct Config {
 }
 
 /// The service, cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Identity {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
 struct Inner {
     db: Db,
     ledger: Ledger,
     config: Config,
     hasher: Hasher,
     touching: Mutex<HashSet<Used>>,
+    /// Set once all is built: the forge knows what projects are called.
+    projects: OnceLock<Arc<dyn ports::Projects>>,
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").finish_non_exhaustive()
+    }
 }
 
 impl Identity {
@@ -77,8 +86,22 @@ impl Identity {
                 config,
                 hasher,
                 touching: Mutex::default(),
+                projects: OnceLock::new(),
             }),
         }
+    }
+
+    /// Who knows what projects are called.
+    pub fn set_projects(&self, projects: Arc<dyn ports::Projects>) {
+        // Set once, while the server is put together.
+        drop(self.inner.projects.set(projects));
+    }
+
+    fn projects(&self) -> bascule_core::Result<&dyn ports::Projects> {
+        let projects = self.inner.projects.get();
+        projects
+            .map(AsRef::as_ref)
+            .ok_or_else(bascule_core::Problem::internal)
     }
 
     fn db(&self) -> &Db {
@@ -126,5 +149,7 @@ pub fn routes(identity: Identity) -> Routes {
         .merge(key::api_routes())
         .merge(deploy_key::page_routes())
         .merge(deploy_key::api_routes())
+        .merge(partner::page_routes())
+        .merge(partner::api_routes())
         .with_state(identity)
 }

@@ -22,6 +22,8 @@ impl Done {
             "key-removed" => "The key is removed.",
             "member-set" => "The role is given.",
             "member-removed" => "The member is removed.",
+            "cut-off" => "The partner is cut off. Sessions, tokens and keys have ended, everywhere.",
+            "end-set" => "The end is set.",
             "closed" => "The account is closed. Its sessions, tokens and keys have ended.",
             "opened" => "The account is open again.",
             _ => "",

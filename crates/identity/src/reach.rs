@@ -40,6 +40,17 @@ impl Reach {
         self.everywhere.max(read)
     }
 
+    /// Takes what outside partners cannot have: a role in a group, and one above developer.
+    fn cut_for(mut self, caller: &Caller) -> Self {
+        if caller.instance_role == InstanceRole::External && caller.only_project.is_none() {
+            self.groups.clear();
+            for role in self.projects.values_mut() {
+                *role = (*role).min(Role::MOST_OF_PARTNERS);
+            }
+        }
+        self
+    }
+
     /// What standing alone gives: nothing to those limited to one project.
     fn of_standing(caller: &Caller) -> Self {
         if caller.only_project.is_some() {
@@ -64,7 +75,7 @@ impl Identity {
         if let Some((project, role)) = caller.only_project {
             reach.projects.insert(project, role);
         } else if let Some(user) = caller.user {
-            for member in group::store::memberships(self.db(), user).await? {
+            for member in group::store::memberships(self.db(), user, self.now()).await? {
                 if let Some(id) = member.group_id {
                     reach.groups.insert(id, member.role);
                 }
@@ -73,7 +84,7 @@ impl Identity {
                 }
             }
         }
-        Ok(reach)
+        Ok(reach.cut_for(caller))
     }
 
     /// The caller's role in a group, or `None` where they may not see it.
@@ -92,7 +103,7 @@ impl Identity {
         {
             reach.groups.insert(group, role);
         }
-        Ok(reach.in_group(group, visibility))
+        Ok(reach.cut_for(caller).in_group(group, visibility))
     }
 
     /// The caller's role in a project, or `None` where they may not see it: the highest of what the group,
@@ -112,12 +123,17 @@ impl Identity {
         if let Some((only, role)) = caller.only_project {
             return Ok((only == project).then_some(role));
         }
-        if let Some(user) = caller.user
-            && let Some(role) = group::store::role_in_project(self.db(), user, project, group).await?
-        {
-            reach.projects.insert(project, role);
+        if let Some(user) = caller.user {
+            let held = group::store::roles_in_project(self.db(), user, project, group, self.now()).await?;
+            for held in held {
+                if held.of_group {
+                    reach.groups.insert(group, held.role);
+                } else {
+                    reach.projects.insert(project, held.role);
+                }
+            }
         }
-        Ok(reach.in_project(project, group, visibility))
+        Ok(reach.cut_for(caller).in_project(project, group, visibility))
     }
 }
 
@@ -155,6 +171,33 @@ mod tests {
         assert_eq!(
             Reach::of_standing(&Caller::anonymous()).in_project(project, group, Visibility::Internal),
             None
+        );
+    }
+
+    #[test]
+    fn a_partner_has_no_role_by_a_group_and_none_above_developer() {
+        let (group, project) = (GroupId::new(), ProjectId::new());
+        let role = |standing| {
+            let caller = caller(standing);
+            let mut reach = Reach::of_standing(&caller);
+            reach.groups.insert(group, Role::Owner);
+            let by_group = reach
+                .clone()
+                .cut_for(&caller)
+                .in_project(project, group, Visibility::Internal);
+            reach.projects.insert(project, Role::Maintainer);
+            let reach = reach.cut_for(&caller);
+            let in_group = reach.in_group(group, Visibility::Internal);
+            (
+                by_group,
+                in_group,
+                reach.in_project(project, group, Visibility::Internal),
+            )
+        };
+        assert_eq!(role(InstanceRole::External), (None, None, Some(Role::Developer)));
+        assert_eq!(
+            role(InstanceRole::Member),
+            (Some(Role::Owner), Some(Role::Owner), Some(Role::Owner))
         );
     }
 

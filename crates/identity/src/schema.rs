@@ -109,4 +109,19 @@ pub const MIGRATIONS: &[Migration] = &[
         CREATE INDEX deploy_key_project ON deploy_key (project_id, created_at);
     ",
     },
+    // From here on an external account is an outside partner: limited to named projects, and no more than developer.
+    Migration {
+        id: "identity-2611-partner",
+        sql: "
+        ALTER TABLE account ADD COLUMN ends_at BIGINT;
+        ALTER TABLE project_member ADD COLUMN ends_at BIGINT;
+        CREATE INDEX account_ends ON account (ends_at);
+        CREATE INDEX project_member_ends ON project_member (ends_at);
+        DELETE FROM group_member
+         WHERE user_id IN (SELECT id FROM account WHERE instance_role = 'external');
+        UPDATE project_member SET role = 'developer'
+         WHERE role IN ('maintainer', 'owner')
+           AND user_id IN (SELECT id FROM account WHERE instance_role = 'external');
+    ",
+    },
 ];

@@ -25,6 +25,9 @@ pub struct User {
     pub created_at: Timestamp,
     /// When its holder last signed in with the password.
     pub last_sign_in_at: Option<Timestamp>,
+    /// When an outside partner's account ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
 }
 
 /// An account to be created.
@@ -44,6 +47,9 @@ pub struct NewUser {
     /// Standing on the instance.
     #[serde(default = "member")]
     pub role: InstanceRole,
+    /// When an outside partner's account ends; a year from now if not given, and never later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
 }
 
 fn member() -> InstanceRole {
@@ -137,6 +143,12 @@ pub struct Member {
     pub inherited: bool,
     /// Since when.
     pub since: Timestamp,
+    /// Whether it is an outside partner.
+    #[serde(default)]
+    pub partner: bool,
+    /// When the role ends by itself, if it does: its own end, or the account's if that is sooner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
 }
 
 /// The role to give.
@@ -144,6 +156,9 @@ pub struct Member {
 pub struct SetMember {
     /// The role.
     pub role: Role,
+    /// When a role in a project ends by itself; it does not if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
 }
 
 /// One page of members, by user name.
@@ -153,6 +168,75 @@ pub struct MemberPage {
     pub items: Vec<Member>,
     /// Give it as `after` to get the next page; absent on the last.
     pub next: Option<String>,
+}
+
+/// An outside partner: an account from outside the institution, limited to the projects that it was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Partner {
+    /// The account.
+    #[serde(flatten)]
+    pub user: User,
+    /// What it reaches.
+    pub projects: Vec<PartnerProject>,
+    /// Whether the end is less than two weeks away.
+    pub ends_soon: bool,
+    /// Whether the caller may set a later end.
+    pub may_extend: bool,
+}
+
+/// A project that an outside partner was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PartnerProject {
+    /// `group/project`.
+    pub path: String,
+    /// The role there.
+    pub role: Role,
+    /// When the role ends before the account does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
+}
+
+/// One page of outside partners, by user name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PartnerPage {
+    /// The partners.
+    pub items: Vec<Partner>,
+    /// Give it as `after` to get the next page; absent on the last.
+    pub next: Option<String>,
+}
+
+/// An outside partner to be invited to a project.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct NewPartner {
+    /// The name one signs in with.
+    pub username: Name,
+    /// What people call them; the user name if empty.
+    #[serde(default)]
+    pub display_name: String,
+    /// Where to write to.
+    #[serde(default)]
+    pub email: String,
+    /// The first password; a random one is made and told once if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<String>,
+    /// The role in the project: guest, reporter or developer.
+    pub role: Role,
+    /// When the account ends, at most a year from now.
+    pub ends_at: Timestamp,
+}
+
+/// Why an outside partner is cut off.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CutOff {
+    /// In a few words; it stands in the ledger for ever.
+    pub reason: String,
+}
+
+/// A new end of an outside partner's access.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PartnerEnd {
+    /// When, at most a year from now.
+    pub ends_at: Timestamp,
 }
 
 /// An access token, without its secret.

@@ -60,6 +60,7 @@ const USER: &[(&str, &str)] = &[
     ("DISPLAY NAME", "display_name"),
     ("ROLE", "role"),
     ("ACTIVE", "active"),
+    ("ENDS", "ends_at"),
     ("ID", "id"),
 ];
 
@@ -79,6 +80,9 @@ pub enum User {
         /// Standing: external, member, auditor or admin
         #[arg(long, default_value = "member")]
         role: String,
+        /// When the account of an outside partner (external) ends; a year from now if left out
+        #[arg(long)]
+        until: Option<String>,
         /// Read the password from standard input
         #[arg(long)]
         password_stdin: bool,
@@ -98,9 +102,13 @@ impl User {
                 username,
                 display_name,
                 role,
+                until,
                 password_stdin,
             } => {
                 let mut body = json!({ "username": username, "display_name": display_name.unwrap_or_else(|| username.clone()), "role": role });
+                if let Some(until) = until {
+                    body["ends_at"] = json!(super::partner::end(&until)?);
+                }
                 if password_stdin {
                     let mut password = String::new();
                     std::io::stdin()

@@ -19,6 +19,7 @@ mod ledger;
 mod mr;
 mod mr_change;
 pub mod output;
+mod partner;
 mod plan;
 mod planning;
 mod preview;
@@ -108,6 +109,9 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
     /// Groups and their members
     #[command(subcommand)]
     Group(identity::Group),
+    /// Outside partners: people from outside, limited to named projects, until an end date
+    #[command(subcommand)]
+    Partner(partner::Partner),
     /// Projects
     #[command(subcommand)]
     Project(project::Project),
@@ -282,6 +286,7 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Token(verb) => verb.run(&context()?).await,
         Verb::Key(verb) => verb.run(&context()?).await,
         Verb::Group(verb) => verb.run(&context()?).await,
+        Verb::Partner(verb) => verb.run(&context()?).await,
         Verb::Project(verb) => verb.run(&context()?).await,
         Verb::Code(verb) => verb.run(&context()?).await,
         Verb::Mr(verb) => verb.run(&context()?).await,

@@ -111,6 +111,34 @@ Exit code 1 where something is damaged.")]
         #[arg(long)]
         name: Option<String>,
     },
+    /// List members, those of the group included
+    Members {
+        /// group/project
+        project: String,
+    },
+    /// Give someone a role in this project alone, for ever or until a day
+    #[command(after_help = "Examples:
+  bascule project set-member demo/appointments developer --role developer
+  bascule project set-member demo/appointments supplier --role reporter --until 2027-01-31")]
+    SetMember {
+        /// group/project
+        project: String,
+        /// User name
+        username: String,
+        /// guest, reporter, developer, maintainer or owner; outside partners are developer at most
+        #[arg(long)]
+        role: String,
+        /// The last day (2027-01-31, in UTC), or an instant
+        #[arg(long)]
+        until: Option<String>,
+    },
+    /// Take someone's role in this project away
+    RemoveMember {
+        /// group/project
+        project: String,
+        /// User name
+        username: String,
+    },
     /// Delete a project with all its history
     Delete {
         /// group/project
@@ -201,6 +229,45 @@ impl Project {
                 let body = json!({ "group": group, "name": name });
                 let path = format!("/api/v1/projects/{project}/forks");
                 context.out.record(&context.post(&path, &body).await?, PROJECT);
+            }
+            Self::Members { project } => {
+                output::project(&project)?;
+                let members = context
+                    .get(&format!("/api/v1/projects/{project}/members"))
+                    .await?;
+                let columns = [
+                    ("USER", "username"),
+                    ("ROLE", "role"),
+                    ("PARTNER", "partner"),
+                    ("ENDS", "ends_at"),
+                ];
+                context.out.table(&members, &columns);
+            }
+            Self::SetMember {
+                project,
+                username,
+                role,
+                until,
+            } => {
+                output::project(&project)?;
+                let mut body = json!({ "role": role });
+                if let Some(until) = until {
+                    body["ends_at"] = json!(super::partner::end(&until)?);
+                }
+                let path = format!("/api/v1/projects/{project}/members/{username}");
+                let answer: Value = context.client.put(&path, &body).await?;
+                done(
+                    context.out,
+                    &answer,
+                    &format!("{username} is {role} in {project}."),
+                );
+            }
+            Self::RemoveMember { project, username } => {
+                output::project(&project)?;
+                let path = format!("/api/v1/projects/{project}/members/{username}");
+                let answer: Value = context.client.delete(&path).await?;
+                let text = format!("{username} has no role of their own in {project} any more.");
+                done(context.out, &answer, &text);
             }
             Self::Delete { project, confirm } => {
                 output::project(&project)?;

@@ -127,6 +127,16 @@ impl Door {
                 .why("A job's token ends with its job.")
                 .next("Use a project or personal token outside jobs.")
         })?;
+        // It acts for whoever started its pipeline, and ends with them.
+        if let Some(starter) = &job.starter
+            && self.identity.open_user(starter).await?.is_none()
+        {
+            return Err(
+                Problem::new(401, "job_token_ended", "The job token is not valid any more.")
+                    .why("The account that started the pipeline is closed, and its jobs act for nobody.")
+                    .next("Someone else can run the pipeline again."),
+            );
+        }
         Ok(Caller {
             actor: Actor::new(ActorKind::Job, job.job, job.name),
             user: None,

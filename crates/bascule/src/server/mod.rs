@@ -161,6 +161,7 @@ impl Server {
             code.clone(),
             Options::new(&url, hang_up.clone()),
         );
+        identity.set_projects(Arc::new(people::Named(forge.clone())));
         forge.set_people(Arc::new(people::People(identity.clone())));
         forge.set_pipelines(Arc::new(ports::Pipelines(ci.clone())));
         let artifacts = Arc::new(ports::JobArtifacts {
@@ -365,6 +366,7 @@ impl Server {
             let (forge, stop) = (self.forge.clone(), background.clone());
             tasks.spawn(async move { forge.serve_ssh(listener, door, stop).await });
         }
+        tasks.spawn(self.identity.clone().run(background.clone()));
         tasks.spawn(self.ci.clone().run());
         tasks.spawn(self.delivery.clone().run(background.clone()));
         tasks.spawn(self.advisories.clone().run(background.clone()));

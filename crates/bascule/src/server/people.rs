@@ -1,9 +1,9 @@
 //! People, for reviews: identity answers.
 
 use async_trait::async_trait;
-use bascule_core::{Actor, ActorKind, Caller, GroupId, Result, Role, UserId};
+use bascule_core::{Actor, ActorKind, Caller, GroupId, ProjectId, Result, Role, UserId};
 use bascule_forge::{
-    ProjectInfo, Signature,
+    Forge, ProjectInfo, Signature, Visible,
     ports::{Known, Team},
 };
 use bascule_identity::{Account, GroupInfo, Identity, Place};
@@ -61,6 +61,34 @@ impl People {
                 .map(|(known, _)| known.id)
                 .collect(),
         }))
+    }
+}
+
+/// What projects are called, for outside partners.
+pub struct Named(pub Forge);
+
+#[async_trait]
+impl bascule_identity::ports::Projects for Named {
+    async fn named(&self, projects: &[ProjectId]) -> Result<Vec<bascule_identity::ports::NamedProject>> {
+        let mut named = Vec::new();
+        for some in projects.chunks(200) {
+            let these = Visible::Some {
+                groups: Vec::new(),
+                projects: some.to_vec(),
+                internal: false,
+            };
+            let found = self.0.list(&these, "", 0, 200).await?;
+            named.extend(
+                found
+                    .into_iter()
+                    .map(|project| bascule_identity::ports::NamedProject {
+                        id: project.id,
+                        group: project.group_id,
+                        path: project.path(),
+                    }),
+            );
+        }
+        Ok(named)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Following a log while it is written, and who may speak for a job.
 
 use super::{Job, log, store};
-use crate::{Ci, signals::Change};
+use crate::{Ci, pipeline, signals::Change};
 use axum::{
     body::Body,
     response::{IntoResponse, Response},
@@ -29,6 +29,8 @@ pub struct JobIdentity {
     pub project: ProjectId,
     /// Its name.
     pub name: String,
+    /// The account that started its pipeline, if it was one: by its user name.
+    pub starter: Option<String>,
 }
 
 /// A piece of a log.
@@ -45,11 +47,14 @@ impl Ci {
     /// # Errors
     /// The store cannot be reached.
     pub async fn job_for_token(&self, token: &str) -> Result<Option<JobIdentity>> {
-        let job = self.job_by_token(token).await?;
-        Ok(job.map(|job| JobIdentity {
+        let Some(job) = self.job_by_token(token).await? else {
+            return Ok(None);
+        };
+        Ok(Some(JobIdentity {
             job: job.id,
             project: job.project_id,
             name: job.name,
+            starter: pipeline::store::starter(&self.db, job.pipeline_id).await?,
         }))
     }
 

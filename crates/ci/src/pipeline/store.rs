@@ -3,7 +3,7 @@
 use super::Pipeline;
 use crate::status::PipelineStatus;
 use bascule_core::{Actor, PipelineId, ProjectId, Timestamp};
-use bascule_store::{Query, Result, Tx, args};
+use bascule_store::{Query, Result, Tx, args, row};
 
 const COLUMNS: &str = "id, project_id, reference, tag, sha, before_sha, source, name, message, protected, status, \
     stages, faults, warnings, variables, ci_file_digest, actor_name, created_at, started_at, finished_at";
@@ -68,6 +68,31 @@ pub async fn of_fact(on: &impl Query, fact: &str) -> Result<Option<Pipeline>> {
         args![fact],
     )
     .await
+}
+
+row! { struct Starter { actor_name: String } }
+
+/// The user name of the account that started a pipeline. What programs are called holds a colon, which no user name
+/// does.
+pub async fn starter(on: &impl Query, id: PipelineId) -> Result<Option<String>> {
+    let found: Option<Starter> = on
+        .one(
+            "SELECT actor_name FROM pipeline WHERE id = $1 AND actor_kind IN ('user', 'token')",
+            args![id],
+        )
+        .await?;
+    Ok(found
+        .map(|starter| starter.actor_name)
+        .filter(|name| !name.contains(':')))
+}
+
+/// Pipelines that an account started and that have not ended.
+pub async fn open_of(on: &impl Query, username: &str) -> Result<Vec<Pipeline>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM pipeline
+         WHERE actor_name = $1 AND actor_kind IN ('user', 'token') AND finished_at IS NULL ORDER BY id LIMIT 500"
+    );
+    on.all(&sql, args![username]).await
 }
 
 /// Newest first, those before a number.

@@ -53,7 +53,7 @@ impl Identity {
                     .next("Remove those that are not used."),
             );
         }
-        if key::store::by_fingerprint(&tx, &key.fingerprint).await?.is_some() {
+        if key::store::is_taken(&tx, &key.fingerprint).await? {
             return Err(taken("This key belongs to a person's account."));
         }
         if let Err(error) = store::insert(&tx, project.id, &key, &parsed.line).await {

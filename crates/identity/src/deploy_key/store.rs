@@ -83,6 +83,22 @@ pub(crate) async fn remove(tx: &Tx, project: ProjectId, id: DeployKeyId) -> Resu
     tx.one(sql, args![id, project]).await
 }
 
+row! {
+    /// A key that went with whoever had added it.
+    pub(crate) struct Made {
+        pub(crate) id: DeployKeyId,
+        pub(crate) project_id: ProjectId,
+        pub(crate) title: String,
+        pub(crate) fingerprint: String,
+    }
+}
+
+/// Removes the keys that a person added, in all projects.
+pub(crate) async fn remove_made_by(tx: &Tx, username: &str) -> Result<Vec<Made>> {
+    let sql = "DELETE FROM deploy_key WHERE created_by = $1 RETURNING id, project_id, title, fingerprint";
+    tx.all(sql, args![username]).await
+}
+
 /// Notes the use of a key, unless another connection has just done so.
 pub(crate) async fn touch(tx: &Tx, id: DeployKeyId, now: Timestamp, unless_since: Timestamp) -> Result<()> {
     let sql = "UPDATE deploy_key SET last_used_at = $2 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < $3)";

@@ -106,7 +106,14 @@ async fn set_in_group(
     Body(set): Body<SetMember>,
 ) -> Answer<StatusCode> {
     identity
-        .set_member(&who, group.role, Place::from(&*group), &path.username, set.role)
+        .set_member_until(
+            &who,
+            group.role,
+            Place::from(&*group),
+            &path.username,
+            set.role,
+            set.ends_at,
+        )
         .await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -162,12 +169,13 @@ async fn set_in_project(
     Body(set): Body<SetMember>,
 ) -> Answer<StatusCode> {
     identity
-        .set_member(
+        .set_member_until(
             &who,
             project.role,
             Place::from(&*project),
             &path.username,
             set.role,
+            set.ends_at,
         )
         .await?;
     Ok(StatusCode::NO_CONTENT)

@@ -36,6 +36,8 @@ impl From<Member> for wire::Member {
             active: member.active,
             inherited: member.inherited,
             since: member.created_at,
+            partner: member.partner,
+            ends_at: member.ends_at,
         }
     }
 }

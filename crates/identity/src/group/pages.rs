@@ -1,7 +1,7 @@
 //! Pages to create a group and to manage members.
 
 use super::{Member, Place, ROLES};
-use crate::{Identity, notice::Done, paging};
+use crate::{Identity, notice::Done, paging, partner};
 use askama::Template;
 use axum::{
     extract::State,
@@ -101,6 +101,8 @@ struct MembersPage {
     own: Role,
     roles: Vec<Role>,
     members: Vec<Member>,
+    /// Where a project's outside partners are looked after.
+    partners: Option<String>,
     after: String,
     next: Option<String>,
 }
@@ -109,6 +111,8 @@ struct MembersPage {
 struct MemberForm {
     username: String,
     role: Role,
+    #[serde(default)]
+    ends_on: String,
 }
 
 #[derive(Deserialize)]
@@ -135,6 +139,8 @@ async fn members(
         .await?;
     let (members, next) = paging::cut(found, page.limit(), |member| member.username.clone());
     Ok(MembersPage {
+        partners: (shown.manage && matches!(shown.place, Place::Project(..)))
+            .then(|| format!("/{}/-/partners", shown.path)),
         action: format!("/{}/-/members", shown.path),
         place: shown.path,
         notice: done.text(),
@@ -229,12 +235,13 @@ async fn set_in_project(
     FormBody(form): FormBody<MemberForm>,
 ) -> Answer<Redirect> {
     identity
-        .set_member(
+        .set_member_until(
             &who,
             project.role,
             Place::from(&*project),
             form.username.trim(),
             form.role,
+            partner::end_of_day(&form.ends_on)?,
         )
         .await?;
     Ok(back_to_project(&project, "member-set"))

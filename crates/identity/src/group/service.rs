@@ -2,12 +2,12 @@
 
 use super::{GroupInfo, may_change, store};
 use crate::{
-    Identity, text, token,
+    Identity, partner, text, token,
     user::{self, holder},
 };
 use bascule_core::{
-    Actor, Caller, GroupId, GroupScope, Name, Permission, Problem, ProjectId, ProjectScope, Result, Role,
-    Visibility,
+    Actor, Caller, GroupId, GroupScope, InstanceRole, Name, Permission, Problem, ProjectId, ProjectScope,
+    Result, Role, Timestamp, Visibility,
 };
 use bascule_ledger::facts::identity::{GroupCreated, MemberRemoved, MemberSet, TokenRevoked};
 use bascule_wire::identity as wire;
@@ -94,13 +94,13 @@ impl Identity {
             return Err(error.into());
         }
         let place = Place::Group(group.id);
-        store::set_member(&tx, place, user, Role::Owner, now).await?;
+        store::set_member(&tx, place, user, Role::Owner, None, now).await?;
         let created = GroupCreated {
             group: group.id,
             name: group.name.to_string(),
         };
         self.ledger().append(&tx, &caller.actor, &created).await?;
-        let owner = member_set(place, &account, Role::Owner);
+        let owner = member_set(place, &account, Role::Owner, None);
         self.ledger().append(&tx, &caller.actor, &owner).await?;
         tx.commit().await?;
         Ok(wire::Group {
@@ -171,7 +171,7 @@ impl Identity {
     /// # Errors
     /// The database refused.
     pub async fn visible_groups(&self, caller: &Caller, after: &str, limit: i64) -> Result<Vec<wire::Group>> {
-        if caller.only_project.is_some() {
+        if caller.only_project.is_some() || caller.instance_role == InstanceRole::External {
             return Ok(Vec::new());
         }
         let internal = caller.user.is_some() && caller.instance_role >= bascule_core::InstanceRole::Member;
@@ -212,7 +212,7 @@ impl Identity {
     /// Gives someone a role, or another one than before. `own` is the caller's role here.
     ///
     /// # Errors
-    /// The caller may not, there is no such open account, or the group would lose its last owner.
+    /// As [`Identity::set_member_until`].
     pub async fn set_member(
         &self,
         caller: &Caller,
@@ -221,13 +221,36 @@ impl Identity {
         username: &str,
         role: Role,
     ) -> Result<()> {
+        self.set_member_until(caller, own, place, username, role, None)
+            .await
+    }
+
+    /// Gives someone a role, in a project until an end if one is given. `own` is the caller's role here.
+    ///
+    /// # Errors
+    /// The caller may not, there is no such open account, the role is none for an outside partner, or the group would
+    /// lose its last owner.
+    pub async fn set_member_until(
+        &self,
+        caller: &Caller,
+        own: Role,
+        place: Place,
+        username: &str,
+        role: Role,
+        ends_at: Option<Timestamp>,
+    ) -> Result<()> {
         self.may_manage(caller, own, place)?;
         let tx = self.db().begin().await?;
         let owners = self.hold_place(&tx, place).await?;
         let account = self.member_account(&tx, username).await?;
         let before = store::member_role(&tx, place, account.id).await?;
-        may_change(own, before, Some(role), owners.filter(|_| account.active))?;
-        if before == Some(role) {
+        let held = before.map(|(role, _)| role);
+        may_change(own, held, Some(role), owners.filter(|_| account.active))?;
+        if account.is_partner() {
+            partner::may_have(place, role)?;
+        }
+        partner::check_end_of_role(place, ends_at, account.ends_at, self.now())?;
+        if before == Some((role, ends_at)) {
             return Ok(());
         }
         if !user::store::hold_open(&tx, account.id).await? {
@@ -238,11 +261,26 @@ impl Identity {
             .why("Nothing is given to those who have left.")
             .next("Ask an administrator to open it again."));
         }
-        store::set_member(&tx, place, account.id, role, self.now()).await?;
-        self.ledger()
-            .append(&tx, &caller.actor, &member_set(place, &account, role))
+        self.give_role(&tx, &caller.actor, place, &account, role, ends_at)
             .await?;
         tx.commit().await?;
+        Ok(())
+    }
+
+    /// Stores a role with its fact.
+    pub(crate) async fn give_role(
+        &self,
+        tx: &bascule_store::Tx,
+        actor: &Actor,
+        place: Place,
+        account: &user::Account,
+        role: Role,
+        ends_at: Option<Timestamp>,
+    ) -> Result<()> {
+        store::set_member(tx, place, account.id, role, ends_at, self.now()).await?;
+        self.ledger()
+            .append(tx, actor, &member_set(place, account, role, ends_at))
+            .await?;
         Ok(())
     }
 
@@ -262,31 +300,43 @@ impl Identity {
         let tx = self.db().begin().await?;
         let owners = self.hold_place(&tx, place).await?;
         let account = self.member_account(&tx, username).await?;
-        let Some(before) = store::member_role(&tx, place, account.id).await? else {
+        let Some((before, _)) = store::member_role(&tx, place, account.id).await? else {
             return Err(Problem::not_found("member")
                 .next("A role that comes from the group is taken away in the group."));
         };
         // An owner whose account is closed is none that the group could keep.
         may_change(own, Some(before), None, owners.filter(|_| account.active))?;
-        store::remove_member(&tx, place, account.id).await?;
+        self.take_role(&tx, &caller.actor, place, &account).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Takes a role away, with all that its holder made by it here.
+    pub(crate) async fn take_role(
+        &self,
+        tx: &bascule_store::Tx,
+        actor: &Actor,
+        place: Place,
+        account: &user::Account,
+    ) -> Result<()> {
+        store::remove_member(tx, place, account.id).await?;
         let removed = MemberRemoved {
             user: account.id,
             username: account.username.clone(),
             group: place.group(),
             project: place.project(),
         };
-        self.ledger().append(&tx, &caller.actor, &removed).await?;
+        self.ledger().append(tx, actor, &removed).await?;
         let revoked =
-            token::store::revoke_created(&tx, account.id, place.group(), place.project(), self.now()).await?;
+            token::store::revoke_created(tx, account.id, place.group(), place.project(), self.now()).await?;
         for token in revoked {
             let fact = TokenRevoked {
                 token: token.id,
                 name: token.name,
                 project: token.project_id,
             };
-            self.ledger().append(&tx, &caller.actor, &fact).await?;
+            self.ledger().append(tx, actor, &fact).await?;
         }
-        tx.commit().await?;
         Ok(())
     }
 
@@ -320,12 +370,13 @@ impl Identity {
     }
 }
 
-fn member_set(place: Place, account: &user::Account, role: Role) -> MemberSet {
+fn member_set(place: Place, account: &user::Account, role: Role, ends_at: Option<Timestamp>) -> MemberSet {
     MemberSet {
         user: account.id,
         username: account.username.clone(),
         group: place.group(),
         project: place.project(),
         role,
+        ends_at,
     }
 }

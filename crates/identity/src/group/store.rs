@@ -34,6 +34,10 @@ row! {
         pub inherited: bool,
         /// Since when.
         pub created_at: Timestamp,
+        /// Whether it is an outside partner.
+        pub partner: bool,
+        /// When the role ends by itself: its own end, or the account's if that is sooner.
+        pub ends_at: Option<Timestamp>,
     }
 }
 
@@ -138,12 +142,13 @@ pub(crate) async fn owners(db: &impl Query, id: GroupId) -> Result<i64> {
     .await
 }
 
-pub(crate) async fn memberships(db: &impl Query, user: UserId) -> Result<Vec<Membership>> {
+pub(crate) async fn memberships(db: &impl Query, user: UserId, now: Timestamp) -> Result<Vec<Membership>> {
     db.all(
         "SELECT group_id, NULL AS project_id, role FROM group_member WHERE user_id = $1
          UNION ALL
-         SELECT NULL AS group_id, project_id, role FROM project_member WHERE user_id = $1",
-        args![user],
+         SELECT NULL AS group_id, project_id, role FROM project_member
+          WHERE user_id = $1 AND (ends_at IS NULL OR ends_at > $2)",
+        args![user, now],
     )
     .await
 }
@@ -156,33 +161,49 @@ pub(crate) async fn role_in_group(db: &impl Query, user: UserId, group: GroupId)
         .map(|held| held.role))
 }
 
-/// The higher of a person's roles in the project and in its group.
-pub(crate) async fn role_in_project(
+row! { pub(crate) struct HeldIn { pub(crate) role: Role, pub(crate) of_group: bool } }
+
+/// A person's roles in the project and in its group, as far as they have not ended.
+pub(crate) async fn roles_in_project(
     db: &impl Query,
     user: UserId,
     project: ProjectId,
     group: GroupId,
-) -> Result<Option<Role>> {
-    let held: Vec<Held> = db
-        .all(
-            "SELECT role FROM project_member WHERE project_id = $1 AND user_id = $3
-             UNION ALL
-             SELECT role FROM group_member WHERE group_id = $2 AND user_id = $3",
-            args![project, group, user],
-        )
-        .await?;
-    Ok(held.into_iter().map(|held| held.role).max())
+    now: Timestamp,
+) -> Result<Vec<HeldIn>> {
+    db.all(
+        "SELECT role, FALSE AS of_group FROM project_member
+          WHERE project_id = $1 AND user_id = $3 AND (ends_at IS NULL OR ends_at > $4)
+         UNION ALL
+         SELECT role, TRUE AS of_group FROM group_member WHERE group_id = $2 AND user_id = $3",
+        args![project, group, user, now],
+    )
+    .await
 }
 
-pub(crate) async fn member_role(db: &impl Query, place: Place, user: UserId) -> Result<Option<Role>> {
+/// Whether someone holds a role that an outside partner cannot have.
+pub(crate) async fn above_partner(db: &impl Query, user: UserId) -> Result<bool> {
+    let sql = "SELECT (SELECT COUNT(*) FROM group_member WHERE user_id = $1)
+                    + (SELECT COUNT(*) FROM project_member WHERE user_id = $1 AND role IN ('maintainer', 'owner')) AS n";
+    Ok(db.count(sql, args![user]).await? > 0)
+}
+
+row! { struct HeldUntil { role: Role, ends_at: Option<Timestamp> } }
+
+/// Someone's own role in a place and its end, also where it has ended.
+pub(crate) async fn member_role(
+    db: &impl Query,
+    place: Place,
+    user: UserId,
+) -> Result<Option<(Role, Option<Timestamp>)>> {
     match place {
-        Place::Group(group) => role_in_group(db, user, group).await,
+        Place::Group(group) => Ok(role_in_group(db, user, group).await?.map(|role| (role, None))),
         Place::Project(project, _) => {
-            let sql = "SELECT role FROM project_member WHERE project_id = $1 AND user_id = $2";
+            let sql = "SELECT role, ends_at FROM project_member WHERE project_id = $1 AND user_id = $2";
             Ok(db
-                .one::<Held>(sql, args![project, user])
+                .one::<HeldUntil>(sql, args![project, user])
                 .await?
-                .map(|held| held.role))
+                .map(|held| (held.role, held.ends_at)))
         }
     }
 }
@@ -192,6 +213,7 @@ pub(crate) async fn set_member(
     place: Place,
     user: UserId,
     role: Role,
+    ends_at: Option<Timestamp>,
     now: Timestamp,
 ) -> Result<()> {
     match place {
@@ -202,9 +224,11 @@ pub(crate) async fn set_member(
         }
         Place::Project(project, _) => {
             let sql =
-                "INSERT INTO project_member (project_id, user_id, role, created_at) VALUES ($1, $2, $3, $4)
-                       ON CONFLICT (project_id, user_id) DO UPDATE SET role = $3";
-            tx.run(sql, args![project, user, role, now]).await.map(drop)
+                "INSERT INTO project_member (project_id, user_id, role, created_at, ends_at) VALUES ($1, $2, $3, $4, $5)
+                       ON CONFLICT (project_id, user_id) DO UPDATE SET role = $3, ends_at = $5";
+            tx.run(sql, args![project, user, role, now, ends_at])
+                .await
+                .map(drop)
         }
     }
 }
@@ -231,7 +255,8 @@ pub(crate) async fn members(db: &impl Query, place: Place, after: &str, limit: i
         Place::Group(group) => {
             db.all(
                 "SELECT a.id AS user_id, a.username AS username, a.display_name AS display_name, m.role AS role,
-                        a.active AS active, FALSE AS inherited, m.created_at AS created_at
+                        a.active AS active, FALSE AS inherited, m.created_at AS created_at,
+                        FALSE AS partner, NULL AS ends_at
                  FROM group_member m JOIN account a ON a.id = m.user_id
                  WHERE m.group_id = $1 AND a.username > $2 ORDER BY a.username LIMIT $3",
                 args![group, after, limit],
@@ -244,7 +269,10 @@ pub(crate) async fn members(db: &impl Query, place: Place, after: &str, limit: i
                 "SELECT a.id AS user_id, a.username AS username, a.display_name AS display_name,
                         COALESCE(p.role, g.role) AS role, a.active AS active,
                         CASE WHEN p.role IS NULL THEN TRUE ELSE FALSE END AS inherited,
-                        COALESCE(p.created_at, g.created_at) AS created_at
+                        COALESCE(p.created_at, g.created_at) AS created_at,
+                        CASE WHEN a.instance_role = 'external' THEN TRUE ELSE FALSE END AS partner,
+                        CASE WHEN p.role IS NULL OR p.ends_at IS NULL OR p.ends_at > a.ends_at THEN a.ends_at
+                             ELSE p.ends_at END AS ends_at
                  FROM account a
                  LEFT JOIN project_member p ON p.user_id = a.id AND p.project_id = $1
                  LEFT JOIN group_member g ON g.user_id = a.id AND g.group_id = $2

@@ -116,7 +116,10 @@ impl Identity {
     /// # Errors
     /// The database refused.
     pub async fn keys_alive(&self, fingerprints: &[String]) -> Result<HashSet<String>> {
-        Ok(store::alive(self.db(), fingerprints).await?.into_iter().collect())
+        Ok(store::alive(self.db(), fingerprints, self.now())
+            .await?
+            .into_iter()
+            .collect())
     }
 
     /// Whose key this is, for an SSH server that has checked that the other side holds it: a person, or a
@@ -126,7 +129,7 @@ impl Identity {
     /// It belongs to no open account and no project.
     pub async fn authenticate_key(&self, fingerprint: &str) -> Result<Caller> {
         let now = self.now();
-        let Some(found) = store::by_fingerprint(self.db(), fingerprint).await? else {
+        let Some(found) = store::by_fingerprint(self.db(), fingerprint, now).await? else {
             if let Some(caller) = self.by_deploy_key(fingerprint).await? {
                 return Ok(caller);
             }

@@ -26,27 +26,38 @@ row! {
     }
 }
 
-pub(crate) async fn by_fingerprint(db: &impl Query, fingerprint: &str) -> Result<Option<Found>> {
+pub(crate) async fn by_fingerprint(
+    db: &impl Query,
+    fingerprint: &str,
+    now: Timestamp,
+) -> Result<Option<Found>> {
     db.one(
         "SELECT k.id AS id, k.last_used_at AS last_used_at, a.id AS user_id, a.username AS username,
                 a.instance_role AS instance_role
-         FROM ssh_key k JOIN account a ON a.id = k.user_id WHERE k.fingerprint = $1 AND a.active = TRUE",
-        args![fingerprint],
+         FROM ssh_key k JOIN account a ON a.id = k.user_id WHERE k.fingerprint = $1 AND a.active = TRUE
+           AND (a.ends_at IS NULL OR a.ends_at > $2)",
+        args![fingerprint, now],
     )
     .await
+}
+
+/// Whether the key is some person's, also where it opens nothing at present.
+pub(crate) async fn is_taken(db: &impl Query, fingerprint: &str) -> Result<bool> {
+    let sql = "SELECT COUNT(*) AS n FROM ssh_key WHERE fingerprint = $1";
+    Ok(db.count(sql, args![fingerprint]).await? > 0)
 }
 
 row! { struct Alive { fingerprint: String } }
 
 /// Those of the keys that still open something.
-pub(crate) async fn alive(db: &impl Query, fingerprints: &[String]) -> Result<Vec<String>> {
+pub(crate) async fn alive(db: &impl Query, fingerprints: &[String], now: Timestamp) -> Result<Vec<String>> {
     let mut alive = Vec::new();
     for some in fingerprints.chunks(200) {
-        let mut values = args![];
+        let mut values = args![now];
         let places = bind_all(&mut values, some);
         let sql = format!(
             "SELECT k.fingerprint AS fingerprint FROM ssh_key k JOIN account a ON a.id = k.user_id
-             WHERE a.active = TRUE AND k.fingerprint IN ({places})
+             WHERE a.active = TRUE AND (a.ends_at IS NULL OR a.ends_at > $1) AND k.fingerprint IN ({places})
              UNION ALL SELECT fingerprint FROM deploy_key WHERE fingerprint IN ({places})"
         );
         let rows: Vec<Alive> = db.all(&sql, values).await?;

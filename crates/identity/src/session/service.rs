@@ -109,7 +109,7 @@ impl Identity {
         store::prune(&tx, now.minus(limits::SESSION_IDLE)).await?;
         if let Some(old) = attempt.old_session {
             let oldest = now.minus(limits::SESSION_IDLE);
-            if let Some(old) = store::live(&tx, &secret::hash(old), oldest).await? {
+            if let Some(old) = store::live(&tx, &secret::hash(old), oldest, now).await? {
                 store::end(&tx, old.user_id, old.id).await?;
                 let before = Actor::new(ActorKind::User, old.user_id, old.username.as_str());
                 self.ledger()
@@ -179,8 +179,9 @@ impl Identity {
     /// Ends the session of this secret, if there is one.
     pub(crate) async fn sign_out(&self, secret: &str) -> Result<()> {
         let tx = self.db().begin().await?;
-        let oldest = self.now().minus(limits::SESSION_IDLE);
-        if let Some(live) = store::live(&tx, &secret::hash(secret), oldest).await? {
+        let now = self.now();
+        let oldest = now.minus(limits::SESSION_IDLE);
+        if let Some(live) = store::live(&tx, &secret::hash(secret), oldest, now).await? {
             store::end(&tx, live.user_id, live.id).await?;
             let actor = Actor::new(ActorKind::User, live.user_id, live.username.as_str());
             self.ledger()

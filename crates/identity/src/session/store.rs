@@ -27,13 +27,19 @@ row! {
 }
 
 /// The session of this secret, if it was used since `oldest` and its account is open.
-pub(crate) async fn live(db: &impl Query, secret_hash: &str, oldest: Timestamp) -> Result<Option<Live>> {
+pub(crate) async fn live(
+    db: &impl Query,
+    secret_hash: &str,
+    oldest: Timestamp,
+    now: Timestamp,
+) -> Result<Option<Live>> {
     db.one(
         "SELECT s.id AS id, s.user_id AS user_id, s.last_used_at AS last_used_at,
                 a.username AS username, a.instance_role AS instance_role
          FROM session s JOIN account a ON a.id = s.user_id
-         WHERE s.secret_hash = $1 AND s.last_used_at >= $2 AND a.active = TRUE",
-        args![secret_hash, oldest],
+         WHERE s.secret_hash = $1 AND s.last_used_at >= $2 AND a.active = TRUE
+           AND (a.ends_at IS NULL OR a.ends_at > $3)",
+        args![secret_hash, oldest, now],
     )
     .await
 }

@@ -18,6 +18,7 @@ row! {
         pub(crate) username: Option<String>,
         pub(crate) instance_role: Option<InstanceRole>,
         pub(crate) active: Option<bool>,
+        pub(crate) account_ends_at: Option<Timestamp>,
     }
 }
 
@@ -61,7 +62,7 @@ pub(crate) async fn by_hash(db: &impl Query, hash: &str) -> Result<Option<Found>
         "SELECT t.id AS id, t.name AS name, t.user_id AS user_id, t.project_id AS project_id, t.role AS role,
                 t.scopes AS scopes, t.expires_at AS expires_at, t.last_used_at AS last_used_at,
                 t.revoked_at AS revoked_at, a.username AS username, a.instance_role AS instance_role,
-                a.active AS active
+                a.active AS active, a.ends_at AS account_ends_at
          FROM access_token t LEFT JOIN account a ON a.id = t.user_id WHERE t.secret_hash = $1",
         args![hash],
     )

@@ -31,6 +31,7 @@ impl From<Account> for wire::User {
             active: account.active,
             created_at: account.created_at,
             last_sign_in_at: account.last_sign_in_at,
+            ends_at: account.ends_at,
         }
     }
 }
@@ -57,7 +58,7 @@ pub(crate) fn administrator(caller: &Caller) -> Result<()> {
     }
 }
 
-fn no_account(username: &str) -> Problem {
+pub(crate) fn no_account(username: &str) -> Problem {
     let shown: String = username.chars().take(63).collect();
     Problem::new(404, "no_such_user", format!("There is no account `{shown}`."))
         .why("User names are exact.")

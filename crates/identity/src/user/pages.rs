@@ -1,7 +1,7 @@
 //! Pages about one's own account, and about all accounts for administrators.
 
 use super::{Account, INSTANCE_ROLES};
-use crate::{Identity, notice::Done, paging, password, session};
+use crate::{Identity, notice::Done, paging, partner, password, session};
 use askama::Template;
 use axum::{
     extract::State,
@@ -44,6 +44,7 @@ struct SettingsPage {
     nav: &'static str,
     notice: &'static str,
     account: Account,
+    ends_soon: bool,
     min_chars: usize,
 }
 
@@ -52,6 +53,7 @@ async fn settings(State(identity): State<Identity>, who: Who, ui: Ui, Params(don
     let page = SettingsPage {
         nav: "profile",
         notice: done.text(),
+        ends_soon: partner::is_soon(account.ends_at, identity.now()),
         account,
         min_chars: password::MIN_CHARS,
     };
@@ -174,6 +176,8 @@ struct UserForm {
     #[serde(default)]
     email: String,
     role: InstanceRole,
+    #[serde(default)]
+    ends_on: String,
 }
 
 async fn create(
@@ -188,6 +192,7 @@ async fn create(
         email: form.email,
         password: None,
         role: form.role,
+        ends_at: partner::end_of_day(&form.ends_on)?.filter(|_| form.role == InstanceRole::External),
     };
     let created = identity.create_user(&who, &new).await?;
     let told = created.initial_password.map(|password| Told {

@@ -1,10 +1,10 @@
 //! What can be done with accounts.
 
 use super::{Account, administrator, holder, last_administrator, no_account, store};
-use crate::{Identity, key, password, secret, session, text, token};
-use bascule_core::{Caller, InstanceRole, Problem, Result, UserId};
-use bascule_ledger::facts::identity::{UserChanged, UserCreated, UserDeactivated};
-use bascule_store::Query as _;
+use crate::{Identity, deploy_key, group, key, partner, password, secret, session, text, token};
+use bascule_core::{Actor, Caller, InstanceRole, Problem, Result, Timestamp, UserId};
+use bascule_ledger::facts::identity::{DeployKeyRemoved, UserChanged, UserCreated, UserDeactivated};
+use bascule_store::{Query as _, Tx};
 use bascule_wire::identity::{CreatedUser, NewUser};
 
 impl Identity {
@@ -14,6 +14,18 @@ impl Identity {
     /// The caller may not, the name is taken, or a value breaks a rule.
     pub async fn create_user(&self, caller: &Caller, new: &NewUser) -> Result<CreatedUser> {
         administrator(caller)?;
+        let (account, hash, made) = self.prepare_account(new).await?;
+        let tx = self.db().begin().await?;
+        self.insert_account(&tx, &caller.actor, &account, &hash).await?;
+        tx.commit().await?;
+        Ok(CreatedUser {
+            user: account.into(),
+            initial_password: made,
+        })
+    }
+
+    /// Checks what is wanted of an account: the account, its password's hash, and the password if it was made here.
+    pub(crate) async fn prepare_account(&self, new: &NewUser) -> Result<(Account, String, Option<String>)> {
         let display_name = text::line("display name", &new.display_name, 100)?;
         let account = Account {
             id: UserId::new(),
@@ -28,6 +40,7 @@ impl Identity {
             active: true,
             created_at: self.now(),
             last_sign_in_at: None,
+            ends_at: partner::end_of_account(new.role, new.ends_at, self.now())?,
         };
         let made = new.password.is_none().then(secret::password);
         let password = new
@@ -38,8 +51,18 @@ impl Identity {
             .unwrap_or_default();
         password::check(password, &account.username)?;
         let hash = self.hasher().hash(password).await?;
-        let tx = self.db().begin().await?;
-        if let Err(error) = store::insert(&tx, &account, &hash).await {
+        Ok((account, hash, made))
+    }
+
+    /// Stores a new account with its fact.
+    pub(crate) async fn insert_account(
+        &self,
+        tx: &Tx,
+        actor: &Actor,
+        account: &Account,
+        hash: &str,
+    ) -> Result<()> {
+        if let Err(error) = store::insert(tx, account, hash).await {
             if error.is_unique_violation() {
                 return Err(Problem::conflict(
                     "username_taken",
@@ -50,14 +73,8 @@ impl Identity {
             }
             return Err(error.into());
         }
-        self.ledger()
-            .append(&tx, &caller.actor, &created(&account))
-            .await?;
-        tx.commit().await?;
-        Ok(CreatedUser {
-            user: account.into(),
-            initial_password: made,
-        })
+        self.ledger().append(tx, actor, &created(account)).await?;
+        Ok(())
     }
 
     /// An account by its name.
@@ -94,7 +111,7 @@ impl Identity {
     pub async fn open_user(&self, username: &str) -> Result<Option<Account>> {
         Ok(store::by_name(self.db(), username)
             .await?
-            .filter(|account| account.active))
+            .filter(|account| account.is_open(self.now())))
     }
 
     /// Accounts by name, those after `after`.
@@ -130,18 +147,37 @@ impl Identity {
         if account.instance_role == InstanceRole::Admin && administrators <= 1 {
             return Err(last_administrator());
         }
-        store::set_active(&tx, account.id, false).await?;
-        let sessions = session::store::end_all(&tx, account.id, "").await?;
-        let tokens = token::store::revoke_all(&tx, account.id, self.now()).await?;
-        key::store::remove_all(&tx, account.id).await?;
+        self.close(&tx, &caller.actor, &account, "").await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Ends every way in: sessions, tokens, keys, and what its holder gave to programs.
+    pub(crate) async fn close(&self, tx: &Tx, actor: &Actor, account: &Account, reason: &str) -> Result<()> {
+        let count = |rows: u64| i64::try_from(rows).unwrap_or(i64::MAX);
+        store::set_active(tx, account.id, false).await?;
+        let sessions = session::store::end_all(tx, account.id, "").await?;
+        let tokens = token::store::revoke_all(tx, account.id, self.now()).await?;
+        let keys = key::store::remove_all(tx, account.id).await?;
+        for made in deploy_key::store::remove_made_by(tx, &account.username).await? {
+            let fact = DeployKeyRemoved {
+                key: made.id,
+                project: made.project_id,
+                title: made.title,
+                fingerprint: made.fingerprint,
+            };
+            self.ledger().append(tx, actor, &fact).await?;
+        }
         let fact = UserDeactivated {
             user: account.id,
             username: account.username.clone(),
-            sessions: i64::try_from(sessions).unwrap_or(i64::MAX),
-            tokens: i64::try_from(tokens).unwrap_or(i64::MAX),
+            sessions: count(sessions),
+            tokens: count(tokens),
+            keys: count(keys),
+            partner: account.is_partner(),
+            reason: reason.to_owned(),
         };
-        self.ledger().append(&tx, &caller.actor, &fact).await?;
-        tx.commit().await?;
+        self.ledger().append(tx, actor, &fact).await?;
         Ok(())
     }
 
@@ -157,6 +193,14 @@ impl Identity {
             .ok_or_else(|| no_account(username))?;
         if account.active {
             return Ok(());
+        }
+        if account.ends_at.is_some_and(|end| end <= self.now()) {
+            return Err(Problem::conflict(
+                "end_reached",
+                format!("The access of {username} has reached its end date."),
+            )
+            .why("It would be closed again at once.")
+            .next("Set a later end first, under Outside partners."));
         }
         store::set_active(&tx, account.id, true).await?;
         self.ledger()
@@ -188,7 +232,8 @@ impl Identity {
         if account.active && account.instance_role == InstanceRole::Admin && administrators <= 1 {
             return Err(last_administrator());
         }
-        store::set_role(&tx, account.id, role).await?;
+        let ends_at = self.end_after(&tx, &account, role).await?;
+        store::set_role(&tx, account.id, role, ends_at).await?;
         self.ledger()
             .append(
                 &tx,
@@ -198,7 +243,29 @@ impl Identity {
             .await?;
         tx.commit().await?;
         account.instance_role = role;
+        account.ends_at = ends_at;
         Ok(account)
+    }
+
+    /// The end of an account that gets another standing. Who becomes an outside partner must hold nothing that
+    /// partners cannot have, rather than lose it unseen.
+    async fn end_after(&self, tx: &Tx, account: &Account, role: InstanceRole) -> Result<Option<Timestamp>> {
+        if role == InstanceRole::External && group::store::above_partner(tx, account.id).await? {
+            return Err(Problem::conflict(
+                "roles_above_partner",
+                format!(
+                    "{} holds roles that outside partners cannot have.",
+                    account.username
+                ),
+            )
+            .why("A partner is in no group, and no more than developer in a project.")
+            .next("Take these roles away first, then give single projects."));
+        }
+        partner::end_of_account(
+            role,
+            account.ends_at.filter(|_| role == InstanceRole::External),
+            self.now(),
+        )
     }
 
     /// Gives an account a new random password, which is told only here, and ends its sessions.

@@ -23,6 +23,22 @@ row! {
         pub created_at: Timestamp,
         /// When its holder last signed in with the password.
         pub last_sign_in_at: Option<Timestamp>,
+        /// When an outside partner's account ends by itself.
+        pub ends_at: Option<Timestamp>,
+    }
+}
+
+impl Account {
+    /// Whether it is open at this instant.
+    #[must_use]
+    pub fn is_open(&self, now: Timestamp) -> bool {
+        self.active && self.ends_at.is_none_or(|end| end > now)
+    }
+
+    /// Whether it is an outside partner's.
+    #[must_use]
+    pub fn is_partner(&self) -> bool {
+        self.instance_role == InstanceRole::External
     }
 }
 
@@ -36,7 +52,8 @@ row! {
     }
 }
 
-const COLUMNS: &str = "id, username, display_name, email, instance_role, active, created_at, last_sign_in_at";
+pub(crate) const COLUMNS: &str =
+    "id, username, display_name, email, instance_role, active, created_at, last_sign_in_at, ends_at";
 
 pub(crate) async fn by_id(db: &impl Query, id: UserId) -> Result<Option<Account>> {
     db.one(&format!("SELECT {COLUMNS} FROM account WHERE id = $1"), args![id])
@@ -80,8 +97,9 @@ pub(crate) async fn count(db: &impl Query) -> Result<i64> {
 
 pub(crate) async fn insert(tx: &Tx, account: &Account, password_hash: &str) -> Result<()> {
     tx.run(
-        "INSERT INTO account (id, username, display_name, email, password_hash, instance_role, active, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO account
+             (id, username, display_name, email, password_hash, instance_role, active, created_at, ends_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         args![
             account.id,
             account.username,
@@ -90,7 +108,8 @@ pub(crate) async fn insert(tx: &Tx, account: &Account, password_hash: &str) -> R
             password_hash,
             account.instance_role,
             account.active,
-            account.created_at
+            account.created_at,
+            account.ends_at
         ],
     )
     .await
@@ -111,10 +130,15 @@ pub(crate) async fn set_password(tx: &Tx, id: UserId, password_hash: &str) -> Re
     .map(drop)
 }
 
-pub(crate) async fn set_role(tx: &Tx, id: UserId, role: InstanceRole) -> Result<()> {
+pub(crate) async fn set_role(
+    tx: &Tx,
+    id: UserId,
+    role: InstanceRole,
+    ends_at: Option<Timestamp>,
+) -> Result<()> {
     tx.run(
-        "UPDATE account SET instance_role = $2 WHERE id = $1",
-        args![id, role],
+        "UPDATE account SET instance_role = $2, ends_at = $3 WHERE id = $1",
+        args![id, role, ends_at],
     )
     .await
     .map(drop)
@@ -140,8 +164,8 @@ pub(crate) async fn hold_open(tx: &Tx, id: UserId) -> Result<bool> {
 
 /// Marks a sign-in, if the account is open and its password still the one that was checked.
 pub(crate) async fn mark_sign_in(tx: &Tx, id: UserId, checked_hash: &str, at: Timestamp) -> Result<bool> {
-    let sql =
-        "UPDATE account SET last_sign_in_at = $3 WHERE id = $1 AND password_hash = $2 AND active = TRUE";
+    let sql = "UPDATE account SET last_sign_in_at = $3
+               WHERE id = $1 AND password_hash = $2 AND active = TRUE AND (ends_at IS NULL OR ends_at > $3)";
     Ok(tx.run(sql, args![id, checked_hash, at]).await? == 1)
 }
 

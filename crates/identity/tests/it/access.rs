@@ -35,7 +35,9 @@ async fn every_route_refuses_the_anonymous_and_the_outsider_unless_listed() {
             .status;
         match route.access {
             Access::SignedIn => assert_ne!(status, StatusCode::UNAUTHORIZED, "{method} {path}"),
-            Access::Instance(_) => assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path} outsider"),
+            Access::Instance(_) | Access::Insider => {
+                assert_eq!(status, StatusCode::FORBIDDEN, "{method} {path} outsider");
+            }
             _ => assert_eq!(status, StatusCode::NOT_FOUND, "{method} {path} outsider"),
         }
     }

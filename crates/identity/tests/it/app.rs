@@ -21,6 +21,27 @@ use http_body_util::BodyExt as _;
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 use tower::ServiceExt as _;
 
+/// One project, whatever is asked.
+struct OneProject(ProjectId, GroupId);
+
+#[async_trait]
+impl bascule_identity::ports::Projects for OneProject {
+    async fn named(
+        &self,
+        projects: &[ProjectId],
+    ) -> Result<Vec<bascule_identity::ports::NamedProject>, Problem> {
+        let known = projects.contains(&self.0);
+        Ok(known
+            .then(|| bascule_identity::ports::NamedProject {
+                id: self.0,
+                group: self.1,
+                path: "clinic/site".to_owned(),
+            })
+            .into_iter()
+            .collect())
+    }
+}
+
 pub const PASSWORD: &str = "four unrelated words";
 
 /// The binary's gate, with one project `clinic/site` in place of forge.
@@ -272,6 +293,8 @@ impl App {
             visibility: Visibility::Private,
         };
         app.group = app.identity.create_group(&olga, &new).await.unwrap().id;
+        app.identity
+            .set_projects(Arc::new(OneProject(app.project, app.group)));
         app
     }
 
@@ -303,6 +326,7 @@ impl App {
             email: String::new(),
             password: Some(PASSWORD.to_owned()),
             role,
+            ends_at: None,
         };
         self.identity.create_user(&Caller::system(), &new).await.unwrap();
     }

@@ -11,5 +11,6 @@ mod access;
 mod app;
 mod members;
 mod pages;
+mod partners;
 mod sign_in;
 mod tokens;

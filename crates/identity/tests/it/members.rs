@@ -169,7 +169,7 @@ async fn a_group_keeps_its_last_owner() {
 #[tokio::test]
 async fn a_role_given_or_taken_counts_from_the_next_request() {
     let app = App::start().await;
-    app.user("dev", InstanceRole::External).await;
+    app.user("dev", InstanceRole::Member).await;
     let (olga, dev) = (
         app.token("olga", &[Scope::Api]).await,
         app.token("dev", &[Scope::Api]).await,

@@ -194,7 +194,7 @@ async fn a_revoked_token_is_dead_at_once() {
 #[tokio::test]
 async fn a_project_token_reaches_its_project_alone() {
     let app = App::start().await;
-    app.user("max", InstanceRole::External).await;
+    app.user("max", InstanceRole::Member).await;
     app.in_project("max", Role::Maintainer).await;
     let max = app.token("max", &[Scope::Api]).await;
     let make = |role: &str| {
@@ -244,7 +244,7 @@ async fn a_project_token_reaches_its_project_alone() {
 async fn closing_an_account_cuts_every_way_in_at_once() {
     let app = App::start().await;
     app.user("root", InstanceRole::Admin).await;
-    app.user("guest", InstanceRole::External).await;
+    app.user("guest", InstanceRole::Member).await;
     app.in_project("guest", Role::Maintainer).await;
     let (cookie, token) = (
         app.signed_in("guest").await,

@@ -12,6 +12,7 @@ use crate::{
 };
 use askama::Template;
 use axum::{extract::State, routing::get};
+use bascule_core::InstanceRole;
 use bascule_web::{Access, Answer, Markup, Routes, Section, Ui, Who, icon, when};
 
 pub(crate) fn routes() -> Routes<Insights> {
@@ -38,22 +39,30 @@ struct Page {
     lines: Vec<Line>,
     calm: Markup,
     new_here: bool,
+    /// An outside partner is shown what waits in their projects, no measures and no facts.
+    partner: bool,
 }
 
 async fn home(State(insights): State<Insights>, ui: Ui, who: Who) -> Answer {
     let scope = insights.scope(&who).await?;
-    let period = Period::choose("", "", insights.clock.now())?;
-    let all = insights.measures(scope.clone(), period, None).await?;
-    let question = Question::default();
-    let filter = insights.filter(&who, &question, None).await?;
-    let (entries, _) = insights.ask(&filter, &question, FACTS).await?;
-    let lines = lines(&insights, entries).await?;
+    let partner = who.instance_role == InstanceRole::External;
+    let (mut numbers, mut told) = (Vec::new(), Vec::new());
+    if !partner {
+        let period = Period::choose("", "", insights.clock.now())?;
+        let all = insights.measures(scope.clone(), period, None).await?;
+        numbers = headlines(&all);
+        let question = Question::default();
+        let filter = insights.filter(&who, &question, None).await?;
+        let (entries, _) = insights.ask(&filter, &question, FACTS).await?;
+        told = lines(&insights, entries).await?;
+    }
     let page = Page {
         name: who.actor.name.clone(),
-        headlines: headlines(&all),
+        partner,
+        headlines: numbers,
         waiting: waiting(&insights, &scope, who.user.map(|id| id.to_string()).as_deref()).await?,
-        new_here: lines.is_empty(),
-        lines,
+        new_here: told.is_empty(),
+        lines: told,
         calm: icon("circle-check"),
     };
     ui.page(Section::Home, "Home", &[], &page)

@@ -48,7 +48,8 @@ fact!(
     }
 );
 
-/// An account was closed: all its sessions, tokens and keys ended in the same instant.
+/// An account was closed: all its sessions, tokens and keys ended in the same instant, and the deploy keys that its
+/// holder had made.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct UserDeactivated {
     /// The account.
@@ -59,6 +60,15 @@ pub struct UserDeactivated {
     pub sessions: i64,
     /// Tokens revoked.
     pub tokens: i64,
+    /// SSH keys removed.
+    #[serde(default)]
+    pub keys: i64,
+    /// Whether it was an outside partner's.
+    #[serde(default)]
+    pub partner: bool,
+    /// Why, as far as it was said.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
 }
 fact!(
     UserDeactivated,
@@ -66,9 +76,41 @@ fact!(
     |_| None,
     |f| format!("user:{}", f.user),
     |f| format!(
-        "closed the account {}: {} sessions ended, {} tokens revoked",
-        f.username, f.sessions, f.tokens
+        "{} {}: {} sessions ended, {} tokens revoked{}",
+        if f.partner {
+            "cut off the outside partner"
+        } else {
+            "closed the account"
+        },
+        f.username,
+        f.sessions,
+        f.tokens,
+        if f.reason.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", f.reason)
+        }
     )
+);
+
+/// The end of an outside partner's access was set, or moved.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct UserEndSet {
+    /// The account.
+    pub user: UserId,
+    /// Its user name.
+    pub username: String,
+    /// When it ended before, if it did.
+    pub before: Option<Timestamp>,
+    /// When it ends now.
+    pub ends_at: Timestamp,
+}
+fact!(
+    UserEndSet,
+    "user.end_set",
+    |_| None,
+    |f| format!("user:{}", f.user),
+    |f| format!("set the end of {}'s access to {}", f.username, f.ends_at)
 );
 
 /// Someone signed in.
@@ -272,13 +314,19 @@ pub struct MemberSet {
     pub project: Option<ProjectId>,
     /// The role.
     pub role: Role,
+    /// When it ends by itself, if it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ends_at: Option<Timestamp>,
 }
 fact!(
     MemberSet,
     "member.set",
     |f| f.project,
     |f| format!("user:{}", f.user),
-    |f| format!("made {} {}", f.username, f.role)
+    |f| match f.ends_at {
+        Some(end) => format!("made {} {} until {end}", f.username, f.role),
+        None => format!("made {} {}", f.username, f.role),
+    }
 );
 
 /// Someone lost their role in a group or project.
