@@ -25,6 +25,9 @@ pub(crate) struct Cache {
     pub(crate) distance: Kept<(ObjectId, ObjectId), Distance>,
     /// What merging the second commit into the first comes to.
     pub(crate) merges: Kept<(ProjectId, String, String), Arc<crate::merge_request::merge::Tried>>,
+    /// What changed between two commits, shown from a file on, within so many rows.
+    pub(crate) changes:
+        Kept<(ProjectId, String, String, usize, usize), Arc<crate::merge_request::read::Shown>>,
     /// Directories being looked through in the background.
     busy: Mutex<HashSet<Place>>,
 }
@@ -38,6 +41,7 @@ impl Default for Cache {
             blame: Kept::new(8 * 1024 * 1024),
             distance: Kept::new(2 * 1024 * 1024),
             merges: Kept::new(4 * 1024 * 1024),
+            changes: Kept::new(24 * 1024 * 1024),
             busy: Mutex::default(),
         }
     }

@@ -346,12 +346,8 @@ async fn changes(
         }
     };
     let from = files.from.unwrap_or(0);
-    let (old, new) = (base.clone(), head.clone());
     let found = forge
-        .repositories()
-        .read(scope.id, move |repo| {
-            read::changes(repo, &old, &new, from, limits::SHOWN_DIFF_LINES)
-        })
+        .changed(scope.id, &base, &head, from, limits::SHOWN_DIFF_LINES)
         .await?;
     let files = found.files.iter().zip(found.changes.iter().skip(from));
     let files = files.map(|(file, change)| wire::ChangedFile {

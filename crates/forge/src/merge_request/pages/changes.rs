@@ -4,7 +4,7 @@ use super::{Head, base, crumbs};
 use crate::{
     Forge,
     code::pages::changes::{Changes, View},
-    merge_request::{api::Place, read, store},
+    merge_request::{api::Place, store},
     review::pages::notes::Notes,
 };
 use askama::Template;
@@ -63,10 +63,7 @@ pub(super) async fn changes(
     let from = asked.from.unwrap_or(0);
     let sha = new.clone();
     let found = forge
-        .repositories()
-        .read(scope.id, move |repo| {
-            read::changes(repo, &old, &new, from, ROWS.min(limits::SHOWN_DIFF_LINES))
-        })
+        .changed(scope.id, &old, &new, from, ROWS.min(limits::SHOWN_DIFF_LINES))
         .await?;
     let notes = if version.is_none() {
         let files = found
@@ -111,7 +108,7 @@ pub(super) async fn changes(
             &scope,
             &sha,
             &found.changes,
-            (found.files, from, found.next),
+            (found.files.clone(), from, found.next),
             view,
             to,
         )
