@@ -11,6 +11,7 @@ mod name;
 mod path;
 mod permission;
 mod problem;
+pub mod reference;
 
 pub use actor::{Actor, ActorKind, Caller, GroupScope, ProjectScope, Scope, Visibility};
 pub use clock::{Clock, FakeClock, SystemClock, Timestamp};

@@ -1,13 +1,11 @@
 //! What people write into requests, read: titles, and issues that a merge closes. Templates of messages, filled in.
 
-use bascule_core::{Problem, Result};
+use bascule_core::{Problem, Result, reference};
 
 /// Longest title, in characters.
 pub(crate) const TITLE: usize = 255;
 /// Longest description, in characters.
 const DESCRIPTION: usize = 100_000;
-/// Most issues closed by one merge.
-const CLOSES: usize = 100;
 
 /// A title on one line; and whether it says that it is a draft.
 pub(crate) fn title(text: &str) -> Result<(String, bool)> {
@@ -54,66 +52,13 @@ pub(crate) fn description(text: &str) -> Result<String> {
     Ok(text)
 }
 
-/// Numbers of issues that a text says it closes: `Closes #3`, `fixes #4, #5 and #6`.
+/// Numbers of issues of the same project that a text says it closes: `Closes #3`, `fixes #4, #5 and #6`.
 pub(crate) fn closes(text: &str) -> Vec<i64> {
-    let mut found = Vec::new();
-    let mut after = false;
-    for word in text.split_whitespace() {
-        let (word, comma) = match word.strip_suffix(',') {
-            Some(word) => (word, true),
-            None => (word, false),
-        };
-        let plain = word.trim_end_matches(['.', ';', ':', ')', '!']);
-        if after && plain.starts_with('#') {
-            let mut all = true;
-            for part in plain.split(',') {
-                match part.strip_prefix('#').and_then(number) {
-                    Some(number) if found.len() < CLOSES => found.push(number),
-                    _ => all = false,
-                }
-            }
-            // The list goes on only behind a comma or `and`.
-            after = all && (comma || plain == word);
-            continue;
-        }
-        if after && word.eq_ignore_ascii_case("and") {
-            continue;
-        }
-        after = closing(plain);
-    }
-    found.sort_unstable();
-    found.dedup();
+    let found = reference::closes(text).into_iter();
     found
-}
-
-fn number(text: &str) -> Option<i64> {
-    (text.bytes().all(|b| b.is_ascii_digit()) && text.len() <= 9)
-        .then(|| text.parse().ok())
-        .flatten()
-        .filter(|number| *number > 0)
-}
-
-fn closing(word: &str) -> bool {
-    let word = word.to_ascii_lowercase();
-    let word = word.trim_start_matches(['(', '*', '-']);
-    matches!(
-        word,
-        "close"
-            | "closes"
-            | "closed"
-            | "closing"
-            | "fix"
-            | "fixes"
-            | "fixed"
-            | "fixing"
-            | "resolve"
-            | "resolves"
-            | "resolved"
-            | "resolving"
-            | "implement"
-            | "implements"
-            | "implemented"
-    )
+        .filter(|reference| reference.project.is_none())
+        .map(|reference| reference.number)
+        .collect()
 }
 
 /// What a template of a message may speak of.
