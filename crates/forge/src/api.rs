@@ -1,6 +1,6 @@
 //! All routes of this crate.
 
-use crate::{Forge, code, fork, git, merge_request, project, queue, review, ssh, storage, upkeep};
+use crate::{Forge, code, fork, git, merge_request, project, queue, review, ssh, storage, upkeep, workflow};
 use bascule_web::Routes;
 
 pub(crate) fn routes() -> Routes<Forge> {
@@ -23,4 +23,6 @@ pub(crate) fn routes() -> Routes<Forge> {
         .merge(queue::api::routes())
         .merge(queue::pages::routes())
         .merge(review::routes())
+        .merge(workflow::api::routes())
+        .merge(workflow::pages::routes())
 }

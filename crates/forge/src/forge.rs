@@ -4,7 +4,7 @@ use crate::{
     Config, OpenError, ProjectInfo,
     code::{Repositories, cache::Cache},
     git::Git,
-    ports::{Panels, People, Pipelines, Sight},
+    ports::{Issues, Panels, People, Pipelines, Sight, Signers},
     push::{Pushes, hook::Listener},
     ssh::{HostKey, Live},
 };
@@ -38,7 +38,10 @@ struct Inner {
     pipelines: OnceLock<Arc<dyn Pipelines>>,
     people: OnceLock<Arc<dyn People>>,
     panels: OnceLock<Arc<dyn Panels>>,
+    issues: OnceLock<Arc<dyn Issues>>,
+    signers: OnceLock<Arc<dyn Signers>>,
     review_memory: crate::review::Memory,
+    workflow_memory: crate::workflow::Memory,
     /// Something happened that may let a merge go on.
     merges: Notify,
     host_key: Option<HostKey>,
@@ -93,7 +96,10 @@ impl Forge {
             pipelines: OnceLock::new(),
             people: OnceLock::new(),
             panels: OnceLock::new(),
+            issues: OnceLock::new(),
+            signers: OnceLock::new(),
             review_memory: crate::review::Memory::default(),
+            workflow_memory: crate::workflow::Memory::default(),
             merges: Notify::new(),
             host_key,
             live: Arc::default(),
@@ -128,6 +134,16 @@ impl Forge {
 
     pub(crate) fn panels(&self) -> Option<&Arc<dyn Panels>> {
         self.0.panels.get()
+    }
+
+    /// Wires the port through which the workflow policy asks about issues. Later calls change nothing.
+    pub fn set_issues(&self, issues: Arc<dyn Issues>) {
+        drop(self.0.issues.set(issues));
+    }
+
+    /// Wires the port through which it is asked whose keys sign commits. Later calls change nothing.
+    pub fn set_signers(&self, signers: Arc<dyn Signers>) {
+        drop(self.0.signers.set(signers));
     }
 
     /// What reacts to facts here.
@@ -210,6 +226,18 @@ impl Forge {
             return Err(bascule_core::Problem::internal());
         };
         Ok(people.as_ref())
+    }
+
+    pub(crate) fn issues(&self) -> Option<&dyn Issues> {
+        self.0.issues.get().map(AsRef::as_ref)
+    }
+
+    pub(crate) fn signers(&self) -> Option<&dyn Signers> {
+        self.0.signers.get().map(AsRef::as_ref)
+    }
+
+    pub(crate) fn workflow_memory(&self) -> &crate::workflow::Memory {
+        &self.0.workflow_memory
     }
 
     pub(crate) fn review_memory(&self) -> &crate::review::Memory {

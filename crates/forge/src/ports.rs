@@ -1,4 +1,4 @@
-//! What this crate asks of others. The binary wires it to identity and CI.
+//! What this crate asks of others. The binary wires it to identity, CI and planning.
 
 use crate::merge_request::MergeRequest;
 pub use crate::review::ports::{Known, People, Team};
@@ -72,6 +72,20 @@ pub enum Outcome {
     Passed,
     /// Failed or cancelled.
     Failed,
+}
+
+/// Issues, as far as rules ask about them.
+#[async_trait]
+pub trait Issues: Send + Sync {
+    /// Which of these issues of a project are open, whoever may see them.
+    async fn open(&self, project: ProjectId, numbers: &[i64]) -> Result<HashSet<i64>>;
+}
+
+/// Whose keys sign commits.
+#[async_trait]
+pub trait Signers: Send + Sync {
+    /// Of these keys (`SHA256:…`) those that belong to open accounts, with the account's address.
+    async fn addresses(&self, fingerprints: &[String]) -> Result<Vec<(String, String)>>;
 }
 
 /// Whose SSH keys these are, and what their holders may reach.

@@ -23,3 +23,4 @@ pub mod runner;
 pub mod task;
 pub mod telemetry;
 pub mod views;
+pub mod workflow;

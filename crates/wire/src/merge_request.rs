@@ -56,9 +56,10 @@ pub struct MergeRequest {
 /// One condition of merging.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct MergeCheck {
-    /// A stable word: `draft`, `conflicts`, `pipeline`, `approvals`, …
+    /// A stable word: `draft`, `conflicts`, `pipeline`, `approvals`, …; a broken rule of the workflow policy by its
+    /// name.
     pub name: String,
-    /// `passed`, `pending` or `failed`.
+    /// `passed`, `warned` (said, and holds nothing), `pending` or `failed`.
     pub state: String,
     /// How it stands, one sentence.
     pub what: String,
@@ -264,6 +265,10 @@ pub struct MergeOrder {
     /// Whether the source branch is deleted; as the request has it if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delete_source_branch: Option<bool>,
+    /// A maintainer's reason to merge although rules of the workflow policy refuse; it is recorded. It holds for the
+    /// present head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bypass: Option<String>,
 }
 
 /// The merge queues of a project.

@@ -61,11 +61,9 @@ impl Forge {
             .ok_or_else(|| Problem::not_found("project"))?;
         let largest = self.limits_of(project.group_id, project.id).await?.push;
         let too_large = too_large_a_push(largest, &project.path());
-        let session = self.pushes().begin(
-            project,
-            caller.actor.clone(),
-            scope.holds(Permission::ProtectedPush),
-        );
+        let session = self
+            .pushes()
+            .begin(project, caller, scope.holds(Permission::ProtectedPush));
         command
             .env(crate::hook::SOCKET, self.pushes().socket())
             .env(crate::hook::SECRET, session.secret())

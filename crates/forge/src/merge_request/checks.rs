@@ -15,6 +15,8 @@ pub enum CheckState {
     Pending,
     /// Someone has to do something.
     Failed,
+    /// Not met, and holds nothing.
+    Warned,
 }
 
 /// One condition of merging.
@@ -45,7 +47,7 @@ impl Check {
         }
     }
 
-    /// A condition that holds the merge.
+    /// A condition that is not met.
     #[must_use]
     pub fn holds(
         name: &'static str,
@@ -65,6 +67,12 @@ impl Check {
 }
 
 impl CheckState {
+    /// Whether it holds the merge.
+    #[must_use]
+    pub const fn holds(self) -> bool {
+        matches!(self, Self::Pending | Self::Failed)
+    }
+
     /// As in the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -72,6 +80,7 @@ impl CheckState {
             Self::Passed => "passed",
             Self::Pending => "pending",
             Self::Failed => "failed",
+            Self::Warned => "warned",
         }
     }
 }
@@ -129,6 +138,7 @@ impl Forge {
         checks.extend(self.branches(&looked).await?);
         checks.extend(self.pipeline(&looked).await?);
         checks.extend(self.review_checks(&looked, weighed).await?);
+        checks.extend(self.workflow_checks(&looked).await?);
         // Each further room adds a line of its own here.
         Ok(checks)
     }

@@ -23,6 +23,7 @@ pub(crate) mod subscriptions;
 pub(crate) mod text;
 
 pub use checks::{Check, CheckState};
+pub(crate) use merge::held;
 pub(crate) use service::{ended, may_edit, source_gone};
 pub use settings::{Settings, Strategy};
 

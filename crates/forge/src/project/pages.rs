@@ -87,6 +87,7 @@ struct List {
     new: Option<String>,
     members: Option<String>,
     board: Option<String>,
+    workflow: Option<String>,
     search: String,
     rows: Vec<Row>,
     newer: Option<String>,
@@ -132,6 +133,11 @@ async fn list(
             .map(|group| format!("/{}/-/projects/new", group.name)),
         members: group.map(|group| format!("/{}/-/members", group.name)),
         board: group.map(|group| format!("/{}/-/board", group.name)),
+        workflow: group
+            .filter(|group| {
+                group.role.holds(Permission::GroupManage) && ui.caller().scope_allows(Permission::GroupManage)
+            })
+            .map(|group| format!("/{}/-/workflow", group.name)),
         search: asked.search.clone(),
         rows: found.iter().map(row).collect(),
         newer: (page > 1).then(|| to(page - 1)),

@@ -201,6 +201,7 @@ impl Forge {
         store::delete(&tx, id).await?;
         crate::storage::store::forget(&tx, id).await?;
         crate::upkeep::store::forget(&tx, id).await?;
+        crate::workflow::store::forget(&tx, id).await?;
         self.ledger()
             .append(
                 &tx,

@@ -19,6 +19,7 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::review::store::THREADS,
     crate::review::store::APPROVALS,
     crate::review::store::FINDINGS,
+    crate::workflow::store::MIGRATION,
 ];
 
 const FIRST: Migration = Migration {

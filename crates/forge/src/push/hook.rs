@@ -209,14 +209,15 @@ async fn answer(forge: &Forge, mut stream: tokio::net::UnixStream) -> io::Result
         .await
         .map_err(io::Error::other)??;
     let text = match judge(forge, &question).await {
-        Ok(()) => "yes\n".to_owned(),
+        Ok(text) => format!("yes\n{text}"),
         Err(text) => format!("no\n{text}"),
     };
     stream.write_all(text.as_bytes()).await?;
     stream.shutdown().await
 }
 
-async fn judge(forge: &Forge, question: &[u8]) -> Result<(), String> {
+/// What to show of a push that is let through, or of one that is not.
+async fn judge(forge: &Forge, question: &[u8]) -> Result<String, String> {
     let refuse = |what: &str| {
         format!(
             "\nRefused: {what}\n  next: Push again; if it stays, tell an administrator of this instance.\n\n"

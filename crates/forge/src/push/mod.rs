@@ -13,7 +13,7 @@ mod store;
 pub(crate) use service::Move;
 pub(crate) use sessions::{Pushes, Session};
 
-use crate::project::covers;
+use crate::{project::covers, workflow::Bypass};
 use bascule_core::Problem;
 
 /// One reference that a push wants to change.
@@ -188,7 +188,7 @@ pub(crate) fn judge(update: &Update, context: &Context<'_>, rewrites: bool) -> O
 }
 
 /// What the pusher reads on their own screen.
-pub(crate) fn explain(refusals: &[Refusal]) -> String {
+pub(crate) fn explain(refusals: &[Refusal], footer: &str) -> String {
     let mut text = String::from("\n");
     for refusal in refusals.iter().take(10) {
         text.push_str(&format!("Refused: {}\n\n", refusal.problem));
@@ -199,7 +199,33 @@ pub(crate) fn explain(refusals: &[Refusal]) -> String {
             refusals.len() - 10
         ));
     }
+    text.push_str(footer);
     text.push_str("Nothing was changed: a push is taken whole or not at all.\n\n");
+    text
+}
+
+/// What the pusher reads of a push that is let through; mostly nothing.
+pub(crate) fn remark(warnings: &[Refusal], bypass: Option<&Bypass>) -> String {
+    let mut text = String::new();
+    for warning in warnings.iter().take(10) {
+        text.push_str(&format!("\nWarning: {}\n", warning.problem));
+    }
+    if warnings.len() > 10 {
+        text.push_str(&format!(
+            "\n… and {} more for like reasons.\n",
+            warnings.len() - 10
+        ));
+    }
+    if let Some(bypass) = bypass {
+        let rules: Vec<&str> = bypass.rules.iter().map(|rule| rule.key()).collect();
+        text.push_str(&format!(
+            "\nLet through as asked, and recorded: {}.\n",
+            rules.join(", ")
+        ));
+    }
+    if !text.is_empty() {
+        text.push('\n');
+    }
     text
 }
 
@@ -294,7 +320,7 @@ mod tests {
             old: None,
             new: Some(B.into()),
         };
-        let text = explain(&[judge(&update, &context, false).unwrap()]);
+        let text = explain(&[judge(&update, &context, false).unwrap()], "");
         assert!(
             text.contains("Refused: `main` is protected") && text.contains("why:") && text.contains("next:"),
             "{text}"

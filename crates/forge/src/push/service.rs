@@ -1,9 +1,15 @@
 //! Judging pushes, and turning what they did into facts.
 
-use super::{Context, Refusal, Session, Update, explain, judge, store};
-use crate::{Forge, code, project};
+use super::{Context, Session, Update, explain, judge, remark, store};
+use crate::{
+    Forge, code, project,
+    workflow::{Bypass, Weighed},
+};
 use bascule_core::{Actor, Problem, ProjectId, Result};
-use bascule_ledger::facts::forge::{BranchUpdated, CommitStamp, ProjectChanged, PushRefused, TagUpdated};
+use bascule_ledger::facts::{
+    forge::{BranchUpdated, CommitStamp, ProjectChanged, PushRefused, TagUpdated},
+    workflow::WorkflowBypassed,
+};
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
@@ -32,14 +38,14 @@ pub(crate) struct Move {
 }
 
 impl Forge {
-    /// Judges a push while its objects are in quarantine. `Ok` lets it through, with its intents written
-    /// and the project's lock held by the session.
+    /// Judges a push while its objects are in quarantine. `Ok` lets it through, with what to tell of it, its
+    /// intents written and the project's lock held by the session.
     pub(super) async fn judge(
         &self,
         session: &Arc<Session>,
         updates: &[Update],
         quarantine: Option<PathBuf>,
-    ) -> Result<(), String> {
+    ) -> Result<String, String> {
         let lock = self.pushes().lock(session.project.id);
         let Ok(lock) = tokio::time::timeout(WAIT, lock.lock_owned()).await else {
             let problem = Problem::new(
@@ -58,23 +64,23 @@ impl Forge {
             };
             format!("\nRefused: {problem}\n\n")
         };
-        let refusals = self
+        let weighed = self
             .weigh(session, updates, quarantine.as_deref())
             .await
             .map_err(told)?;
-        if !refusals.is_empty() {
-            if let Err(error) = self.tell_refusals(session, &refusals).await {
+        if !weighed.refusals.is_empty() {
+            if let Err(error) = self.tell_refusals(session, &weighed.refusals).await {
                 tracing::error!(%error, "a refused push could not be told to the ledger");
             }
-            return Err(explain(&refusals));
+            return Err(explain(&weighed.refusals, &weighed.footer));
         }
-        self.write_intents(session, updates)
+        self.write_intents(session, updates, weighed.bypass.as_ref())
             .await
             .map_err(|error| told(error.into()))?;
         let made = updates.iter().filter(|update| update.new.is_some());
         session.set_branches(made.filter_map(Update::branch).map(str::to_owned).collect());
         session.accept(lock);
-        Ok(())
+        Ok(remark(&weighed.warnings, weighed.bypass.as_ref()))
     }
 
     async fn weigh(
@@ -82,7 +88,7 @@ impl Forge {
         session: &Session,
         updates: &[Update],
         quarantine: Option<&Path>,
-    ) -> Result<Vec<Refusal>> {
+    ) -> Result<Weighed> {
         let id = session.project.id;
         self.settle_leftovers(id).await?;
         let project = self
@@ -104,7 +110,14 @@ impl Forge {
             refusals.extend(judge(update, &context, rewrites));
         }
         refusals.extend(self.weigh_size(session, &project, updates, quarantine).await?);
-        Ok(refusals)
+        if refusals.is_empty() {
+            return self.weigh_workflow(session, &project, updates, quarantine).await;
+        }
+        // What may not be pushed at all is not looked at any closer.
+        Ok(Weighed {
+            refusals,
+            ..Weighed::default()
+        })
     }
 
     /// Whether the update takes commits away. Asked of git, since the new objects are still in quarantine.
@@ -131,7 +144,11 @@ impl Forge {
         }
     }
 
-    async fn tell_refusals(&self, session: &Session, refusals: &[Refusal]) -> bascule_store::Result<()> {
+    async fn tell_refusals(
+        &self,
+        session: &Session,
+        refusals: &[super::Refusal],
+    ) -> bascule_store::Result<()> {
         let tx = self.db().begin().await?;
         for refusal in refusals.iter().take(TOLD) {
             let fact = PushRefused {
@@ -144,8 +161,25 @@ impl Forge {
         tx.commit().await
     }
 
-    async fn write_intents(&self, session: &Session, updates: &[Update]) -> bascule_store::Result<()> {
+    async fn write_intents(
+        &self,
+        session: &Session,
+        updates: &[Update],
+        bypass: Option<&Bypass>,
+    ) -> bascule_store::Result<()> {
         let tx = self.db().begin().await?;
+        if let Some(bypass) = bypass {
+            let fact = WorkflowBypassed {
+                project: session.project.id,
+                references: bypass.references.iter().take(TOLD).cloned().collect(),
+                rules: bypass.rules.iter().map(|rule| rule.key().to_owned()).collect(),
+                reason: bypass.reason.clone(),
+                merge_request: None,
+                iid: None,
+                head: None,
+            };
+            self.ledger().append(&tx, &session.actor, &fact).await?;
+        }
         for update in updates {
             let at = self.now();
             store::insert(

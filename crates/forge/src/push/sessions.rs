@@ -1,7 +1,7 @@
 //! Pushes that are on their way.
 
 use crate::ProjectInfo;
-use bascule_core::{Actor, ProjectId};
+use bascule_core::{Actor, Caller, ProjectId, UserId};
 use std::{
     collections::{HashMap, HashSet},
     path::{Path, PathBuf},
@@ -29,6 +29,8 @@ pub(crate) struct Session {
     secret: String,
     pub(crate) project: Arc<ProjectInfo>,
     pub(crate) actor: Actor,
+    /// The account behind it, where there is one.
+    pub(crate) user: Option<UserId>,
     pub(crate) may_protected: bool,
     /// What the client said with `-o`.
     options: OnceLock<Vec<String>>,
@@ -146,12 +148,18 @@ impl Pushes {
     }
 
     /// Notes a push that begins.
-    pub(crate) fn begin(&self, project: Arc<ProjectInfo>, actor: Actor, may_protected: bool) -> Arc<Session> {
+    pub(crate) fn begin(
+        &self,
+        project: Arc<ProjectInfo>,
+        caller: &Caller,
+        may_protected: bool,
+    ) -> Arc<Session> {
         let session = Arc::new(Session {
             id: uuid::Uuid::now_v7().simple().to_string(),
             secret: hex::encode(rand::random::<[u8; 32]>()),
             project,
-            actor,
+            actor: caller.actor.clone(),
+            user: caller.user.filter(|_| caller.only_project.is_none()),
             may_protected,
             options: OnceLock::new(),
             branches: OnceLock::new(),

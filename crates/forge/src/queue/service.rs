@@ -4,7 +4,7 @@ use super::{Entry, store};
 use crate::{
     Forge, ProjectInfo,
     merge_request::{
-        CheckState, MergeRequest, Settings, State, Strategy,
+        MergeRequest, Settings, State, Strategy,
         merge::{Build, Landing, in_conflict},
         service::{self, may_edit},
         store as requests,
@@ -243,7 +243,7 @@ impl Forge {
             return Ok(Err(Out::new("check", problem.what)));
         }
         let checks = self.merge_checks(project, &request).await?;
-        if let Some(check) = checks.iter().find(|check| check.state != CheckState::Passed) {
+        if let Some(check) = checks.iter().find(|check| check.state.holds()) {
             let reason = if check.name == "conflicts" {
                 "conflict"
             } else {

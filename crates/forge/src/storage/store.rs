@@ -33,7 +33,8 @@ pub(crate) enum Scope {
 }
 
 impl Scope {
-    fn key(self) -> String {
+    /// Its name in tables.
+    pub(crate) fn key(self) -> String {
         match self {
             Self::Group(id) => format!("group:{id}"),
             Self::Project(id) => format!("project:{id}"),

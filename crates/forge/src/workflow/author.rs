@@ -3,11 +3,12 @@
 use super::{Change, Commit, Rule, broken};
 use bascule_core::Problem;
 
-/// git's verdicts on a signature (git-log, `%G?`), in words.
+/// Verdicts on a signature in words: git's letters (git-log, `%G?`), and `M` of ours.
 fn verdict(signature: char) -> &'static str {
     match signature {
         'B' => "has a signature that does not fit it",
         'U' | 'E' => "is signed by a key that no account here has",
+        'M' => "is signed by a key of somebody else than its committer",
         'X' | 'Y' => "is signed by a key that has ended",
         'R' => "is signed by a key that was revoked",
         _ => "is not signed",

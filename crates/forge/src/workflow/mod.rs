@@ -2,18 +2,29 @@
 //!
 //! A *flow* is a set of levels for all rules, written in one table ([`Flow::level`]). A group or a project chooses a
 //! flow and may set single rules otherwise. The rules themselves are pure: one file each, told of commits and
-//! changes, asking nothing.
+//! changes, asking nothing. [`push`] gathers what is pushed and asks them, [`merge`] what a request brings.
 
-#![allow(dead_code, reason = "pushes and merges ask these rules next")]
-
+pub(crate) mod api;
+mod ask;
 mod author;
 mod branch;
+mod bypass;
 mod gather;
 mod issue;
+mod merge;
+pub(crate) mod pages;
+mod push;
 mod release;
 mod secret;
+mod service;
+mod sign;
 mod size;
+pub(crate) mod store;
 mod trunk;
+
+pub(crate) use bypass::Bypass;
+pub(crate) use merge::{Memory, may_be_let_by};
+pub(crate) use push::Weighed;
 
 use bascule_core::Problem;
 use serde::{Deserialize, Serialize};
@@ -85,6 +96,25 @@ rules! {
         "What is recorded under a person's name should come from that person.";
     NoSecrets => "no_secrets", "no secret is pushed",
         "What was pushed once is in every clone; a secret there has to be replaced.";
+}
+
+impl Level {
+    /// Its name in settings and answers.
+    pub(crate) const fn key(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Warn => "warn",
+            Self::Refuse => "refuse",
+        }
+    }
+
+    /// All levels.
+    pub(crate) const ALL: [Self; 3] = [Self::Off, Self::Warn, Self::Refuse];
+
+    /// The level of a name.
+    pub(crate) fn parse(key: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|level| level.key() == key)
+    }
 }
 
 impl Rule {
@@ -179,48 +209,70 @@ impl Flow {
     }
 }
 
-/// What a group or project demands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct Policy {
+/// What a group or project has set itself; what it left out comes from further up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Own {
     /// The flow.
-    #[serde(default)]
-    pub(crate) flow: Flow,
+    pub(crate) flow: Option<Flow>,
     /// Rules set otherwise than the flow does.
-    #[serde(default)]
     pub(crate) levels: BTreeMap<Rule, Level>,
     /// Most lines that a change should add and remove.
-    #[serde(default = "most_lines")]
-    pub(crate) most_lines: u32,
-    /// Days after which a review has grown old; the flow's own where it is left out.
-    #[serde(default)]
+    pub(crate) most_lines: Option<u32>,
+    /// Days after which a review has grown old.
     pub(crate) review_days: Option<u32>,
-    /// A pattern for names of branches, in which `*` stands for any text; the flow's own where it is empty.
-    #[serde(default)]
+    /// Patterns for names of branches, in which `*` stands for any text.
     pub(crate) branch_patterns: Vec<String>,
     /// A group's: whether its projects may not set it otherwise.
-    #[serde(default)]
     pub(crate) locked: bool,
 }
 
-const fn most_lines() -> u32 {
-    600
+/// What holds for a project.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Policy {
+    /// The flow.
+    pub(crate) flow: Flow,
+    /// Rules set otherwise than the flow does.
+    pub(crate) levels: BTreeMap<Rule, Level>,
+    /// Most lines that a change should add and remove.
+    pub(crate) most_lines: u32,
+    /// Days after which a review has grown old; the flow's own where it is left out.
+    pub(crate) review_days: Option<u32>,
+    /// Patterns for names of branches, in which `*` stands for any text; the flow's own where there are none.
+    pub(crate) branch_patterns: Vec<String>,
 }
+
+/// Lines that a change should add and remove at most, where nothing else is set.
+const MOST_LINES: u32 = 600;
 
 impl Default for Policy {
     fn default() -> Self {
-        Self {
-            flow: Flow::default(),
-            levels: BTreeMap::new(),
-            most_lines: most_lines(),
-            review_days: None,
-            branch_patterns: Vec::new(),
-            locked: false,
-        }
+        Self::of(&Own::default(), &Own::default())
     }
 }
 
 impl Policy {
+    /// What holds where a group and its project have set this. The nearer setting counts, but what was set for a
+    /// single rule counts more than a flow: whoever chooses another flow does not undo what the group asks for by name.
+    pub(crate) fn of(group: &Own, project: &Own) -> Self {
+        let nothing = Own::default();
+        let project = if group.locked { &nothing } else { project };
+        let mut levels = group.levels.clone();
+        levels.extend(&project.levels);
+        let patterns = if project.branch_patterns.is_empty() {
+            &group.branch_patterns
+        } else {
+            &project.branch_patterns
+        };
+        Self {
+            flow: project.flow.or(group.flow).unwrap_or_default(),
+            levels,
+            most_lines: project.most_lines.or(group.most_lines).unwrap_or(MOST_LINES),
+            review_days: project.review_days.or(group.review_days),
+            branch_patterns: patterns.clone(),
+        }
+    }
+
     /// What a rule does here.
     pub(crate) fn level(&self, rule: Rule) -> Level {
         self.levels
@@ -234,11 +286,14 @@ impl Policy {
         self.review_days.unwrap_or_else(|| self.flow.days())
     }
 
+    /// Whether any of these rules is on.
+    pub(crate) fn asks(&self, rules: &[Rule]) -> bool {
+        rules.iter().any(|rule| self.level(*rule) != Level::Off)
+    }
+
     /// Whether any rule is on that needs the lines that were added.
     pub(crate) fn reads_lines(&self) -> bool {
-        [Rule::NoSecrets, Rule::ChangeSize]
-            .iter()
-            .any(|rule| self.level(*rule) != Level::Off)
+        self.asks(&[Rule::NoSecrets, Rule::ChangeSize])
     }
 }
 
@@ -253,6 +308,18 @@ pub(crate) struct Finding {
     pub(crate) problem: Problem,
 }
 
+impl Finding {
+    /// Names the rule and its reason.
+    fn new(rule: Rule, level: Level, mut problem: Problem) -> Self {
+        problem.what = format!("{} Rule: {}.", problem.what, rule.title());
+        Self {
+            rule,
+            level,
+            problem: problem.why(rule.why()),
+        }
+    }
+}
+
 /// One commit that comes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Commit {
@@ -260,7 +327,7 @@ pub(crate) struct Commit {
     pub(crate) message: String,
     pub(crate) parents: Vec<String>,
     pub(crate) author_email: String,
-    /// git's verdict (`%G?`): `G` where an account's key signed it.
+    /// The verdict on its signature, by git's letters (git-log, `%G?`): `G` where an account's key signed it.
     pub(crate) signature: char,
 }
 
@@ -273,12 +340,14 @@ impl Commit {
             .next()
             .unwrap_or_default()
             .chars()
+            // It is shown on terminals.
+            .filter(|c| !c.is_control())
             .take(60)
             .collect();
         format!("{} “{title}”", self.sha.get(..8).unwrap_or(&self.sha))
     }
 
-    /// Whether the platform wrote it: merges, reverts and suggestions say so themselves, and have been judged.
+    /// Whether it has several parents: what it brings was judged where it was written.
     fn is_merge(&self) -> bool {
         self.parents.len() > 1
     }
@@ -333,11 +402,7 @@ pub(crate) fn judge(policy: &Policy, change: &Change) -> Vec<Finding> {
             // Judged where a tag is pushed.
             Rule::ReleaseFromTrunk => None,
         };
-        findings.extend(problems.map(|problem| Finding {
-            rule: *rule,
-            level,
-            problem: problem.why(rule.why()),
-        }));
+        findings.extend(problems.map(|problem| Finding::new(*rule, level, problem)));
     }
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     findings
@@ -349,12 +414,28 @@ pub(crate) fn judge_tag(policy: &Policy, tag: &release::Tag) -> Option<Finding> 
     if level == Level::Off {
         return None;
     }
-    let problem = release::from_trunk(tag)?.why(Rule::ReleaseFromTrunk.why());
-    Some(Finding {
-        rule: Rule::ReleaseFromTrunk,
-        level,
-        problem,
-    })
+    let problem = release::from_trunk(tag)?;
+    Some(Finding::new(Rule::ReleaseFromTrunk, level, problem))
+}
+
+/// Reads hostile bytes with every reader of this room.
+pub(crate) fn hostile(data: &[u8]) {
+    gather::commits(data);
+    let mut patches = gather::Patches::new();
+    for line in data.split(|byte| *byte == b'\n') {
+        patches.line(line);
+    }
+    patches.end();
+    sign::hostile(data);
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    gather::allowed(text);
+    for file in release::MANIFESTS {
+        release::version_in(file, text);
+    }
+    drop(bypass::reason(text));
+    drop(serde_json::from_str::<Own>(text));
 }
 
 /// A refusal by a rule.
@@ -382,6 +463,39 @@ mod tests {
                 assert!(!rule.title().is_empty() && !rule.why().is_empty());
             }
         }
+    }
+
+    #[test]
+    fn the_nearer_setting_counts_a_single_rule_more_than_a_flow_and_a_lock_most() {
+        let mut group = Own {
+            flow: Some(Flow::Gitlab),
+            levels: [
+                (Rule::IssueInCommit, Level::Refuse),
+                (Rule::ChangeSize, Level::Off),
+            ]
+            .into(),
+            most_lines: Some(100),
+            ..Own::default()
+        };
+        let project = Own {
+            flow: Some(Flow::Gitflow),
+            levels: [(Rule::ChangeSize, Level::Warn)].into(),
+            review_days: Some(3),
+            ..Own::default()
+        };
+        let policy = Policy::of(&group, &project);
+        assert_eq!(
+            (policy.flow, policy.most_lines, policy.days()),
+            (Flow::Gitflow, 100, 3)
+        );
+        assert_eq!(policy.level(Rule::IssueInCommit), Level::Refuse);
+        assert_eq!(policy.level(Rule::ChangeSize), Level::Warn);
+        assert_eq!(policy.level(Rule::MergeTarget), Level::Refuse);
+        group.locked = true;
+        let policy = Policy::of(&group, &project);
+        assert_eq!((policy.flow, policy.days()), (Flow::Gitlab, 14));
+        assert_eq!(policy.level(Rule::ChangeSize), Level::Off);
+        assert_eq!(Policy::of(&Own::default(), &Own::default()).flow, Flow::Flexible);
     }
 
     #[test]

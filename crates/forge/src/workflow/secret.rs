@@ -35,7 +35,8 @@ pub(crate) struct Found {
 const FORMS: &[(&str, &str)] = &[
     (
         "a private key",
-        r"-----BEGIN (?:RSA |EC |DSA |OPENSSH |ENCRYPTED |PGP )?PRIVATE KEY(?: BLOCK)?-----",
+        // The line that begins one, or all of it in one string; not where code only speaks of such lines.
+        r"-----BEGIN (?:RSA |EC |DSA |OPENSSH |ENCRYPTED |PGP )?PRIVATE KEY(?: BLOCK)?-----(?:\s*$|\\n[0-9A-Za-z+/=]{20,})",
     ),
     (
         "a Bascule token",
@@ -124,7 +125,8 @@ fn is_example(value: &str) -> bool {
         "sample",
         "test",
     ];
-    words.iter().any(|word| lower.contains(word)) || value.starts_with(['$', '<', '{', '%'])
+    let shouted = value.chars().all(|c| c.is_ascii_uppercase() || c == '_');
+    shouted || words.iter().any(|word| lower.contains(word)) || value.starts_with(['$', '<', '{', '%'])
 }
 
 /// Letters and digits together: words alone are no secrets.
@@ -201,6 +203,13 @@ mod tests {
                 secret(&["-----BEGIN OPENSSH ", "PRIVATE KEY-----"]),
                 "a private key",
             ),
+            (
+                secret(&[
+                    "key = \"-----BEGIN PRIVATE ",
+                    "KEY-----\\nMIGHAgEAMBMGByqGSM49AgEG\"",
+                ]),
+                "a private key",
+            ),
             (secret(&["key = AKIA", "IOSFODNN7ABCDEFG"]), "an AWS access key"),
             (secret(&["t: glpat", "-abcdefghij0123456789"]), "a GitLab token"),
             (
@@ -220,6 +229,8 @@ mod tests {
             "password = os.environ[\"PASSWORD_FOR_THE_DATABASE_1\"]",
             "token = \"aaaaaaaaaaaaaaaaaaaa\"",
             "postgres://app:$PASSWORD@db/app",
+            "postgres://app:PASSWORD@db/app",
+            "if text.contains(\"-----BEGIN PRIVATE KEY-----\") {",
             "let secretary = \"Ms Something\"",
             "sha256: 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
             "password: \"correcthorsebatterystaple\"",

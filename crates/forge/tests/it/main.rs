@@ -19,6 +19,7 @@ mod protocol;
 mod push;
 mod ssh;
 mod storage;
+mod workflow;
 
 /// What git's hook runs in these tests: this very program, told to run this one "test".
 #[test]

@@ -122,6 +122,14 @@ impl Identity {
             .collect())
     }
 
+    /// Of these keys those that belong to open accounts, with the account's e-mail address: who signed a commit.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn key_addresses(&self, fingerprints: &[String]) -> Result<Vec<(String, String)>> {
+        Ok(store::addresses(self.db(), fingerprints).await?)
+    }
+
     /// Whose key this is, for an SSH server that has checked that the other side holds it: a person, or a
     /// program that is limited to one project.
     ///

@@ -66,6 +66,24 @@ pub(crate) async fn alive(db: &impl Query, fingerprints: &[String], now: Timesta
     Ok(alive)
 }
 
+row! { struct Address { fingerprint: String, email: String } }
+
+/// Those of the keys that belong to open accounts, with the account's address.
+pub(crate) async fn addresses(db: &impl Query, fingerprints: &[String]) -> Result<Vec<(String, String)>> {
+    let mut found = Vec::new();
+    for some in fingerprints.chunks(500) {
+        let mut values = args![];
+        let places = bind_all(&mut values, some);
+        let sql = format!(
+            "SELECT k.fingerprint AS fingerprint, a.email AS email FROM ssh_key k JOIN account a ON a.id = k.user_id
+             WHERE a.active = TRUE AND k.fingerprint IN ({places})"
+        );
+        let rows: Vec<Address> = db.all(&sql, values).await?;
+        found.extend(rows.into_iter().map(|row| (row.fingerprint, row.email)));
+    }
+    Ok(found)
+}
+
 pub(crate) async fn of_user(db: &impl Query, user: UserId) -> Result<Vec<Key>> {
     db.all(
         "SELECT id, title, algorithm, fingerprint, created_at, last_used_at FROM ssh_key

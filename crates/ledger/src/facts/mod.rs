@@ -17,6 +17,7 @@ pub mod review;
 pub mod supplychain;
 pub mod task;
 pub mod telemetry;
+pub mod workflow;
 
 use bascule_core::ProjectId;
 use serde::{Serialize, de::DeserializeOwned};

@@ -19,6 +19,7 @@ use bascule_store::Tx;
 use bascule_wire::planning::{
     Column, IssueDetails, IssueLink, IssuePage, IssueTemplate, LinkIssue, NewIssue, NewIssueComment,
 };
+use std::collections::HashSet;
 
 /// What others may ask of an issue: whether it is there, and how it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -117,6 +118,14 @@ impl Planning {
                 .collect(),
             title: issue.row.title,
         }))
+    }
+
+    /// Which of these issues of a project are open, for rules that others keep, whoever may see them.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn open_issues(&self, project: ProjectId, numbers: &[i64]) -> Result<HashSet<i64>> {
+        Ok(store::open_of(&self.db, project, numbers).await?)
     }
 
     /// Whether a caller may see an issue.

@@ -11,6 +11,7 @@ use crate::{
 use bascule_core::{GroupId, IssueId, LabelId, MilestoneId, ProjectId, Timestamp, UserId};
 use bascule_store::{Query, Result, ToSql, Tx, Value, args, bind, bind_all, row};
 use bascule_wire::planning::Column;
+use std::collections::HashSet;
 
 row! {
     /// An issue as stored.
@@ -113,6 +114,22 @@ pub(crate) async fn by_number(db: &impl Query, project: ProjectId, number: i64) 
 pub(crate) async fn by_id(db: &impl Query, id: IssueId) -> Result<Option<Issue>> {
     let sql = format!("SELECT {HEAD}, issue.description AS description {FROM} WHERE issue.id = $1");
     whole(db, db.one::<IssueRow>(&sql, args![id]).await?).await
+}
+
+row! { struct Numbered { number: i64, place: String } }
+
+/// Those of the numbers whose issues are open.
+pub(crate) async fn open_of(db: &impl Query, project: ProjectId, numbers: &[i64]) -> Result<HashSet<i64>> {
+    let mut open = HashSet::new();
+    for some in numbers.chunks(500) {
+        let mut values = args![project];
+        let places = bind_all(&mut values, some);
+        let sql = format!("SELECT number, place FROM issue WHERE project_id = $1 AND number IN ({places})");
+        let rows: Vec<Numbered> = db.all(&sql, values).await?;
+        let still = |row: &Numbered| Column::parse(&row.place) != Some(Column::Done);
+        open.extend(rows.into_iter().filter(still).map(|row| row.number));
+    }
+    Ok(open)
 }
 
 async fn whole(db: &impl Query, row: Option<IssueRow>) -> Result<Option<Issue>> {

@@ -48,10 +48,7 @@ impl Forge {
             return Ok(());
         };
         let checks = self.merge_checks(&project, request).await?;
-        if checks
-            .iter()
-            .any(|check| check.state != crate::merge_request::CheckState::Passed)
-        {
+        if checks.iter().any(|check| check.state.holds()) {
             return Ok(());
         }
         let Some((caller, scope)) = self.acting(request.auto().as_ref(), &project).await? else {
@@ -67,7 +64,7 @@ impl Forge {
             sha: Some(request.head.clone()),
             strategy: request.auto_strategy.clone(),
             when_checks_pass: true,
-            delete_source_branch: None,
+            ..MergeOrder::default()
         };
         // Boxed: the future is large, and most rounds make none.
         match Box::pin(self.merge(&caller, &scope, request.iid, &order)).await {

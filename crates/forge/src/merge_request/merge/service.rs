@@ -82,8 +82,17 @@ impl Forge {
                     .next("Look at the new commits, then merge again."),
             );
         }
-        let checks = self.merge_checks(&project, &request).await?;
-        let free = checks.iter().all(|check| check.state == CheckState::Passed);
+        let mut checks = self.merge_checks(&project, &request).await?;
+        if let Some(reason) = order.bypass.as_deref().filter(|reason| !reason.trim().is_empty()) {
+            let waits = order.when_checks_pass;
+            if self
+                .bypass_at_merge(caller, scope, &request, &checks, waits, reason)
+                .await?
+            {
+                checks = self.merge_checks(&project, &request).await?;
+            }
+        }
+        let free = !checks.iter().any(|check| check.state.holds());
         if !free && order.when_checks_pass {
             return self.wish(caller, &request, order, strategy).await;
         }
@@ -575,10 +584,7 @@ struct Told<'a> {
 
 /// What holds a merge, as a refusal.
 pub(crate) fn held(request: &MergeRequest, checks: &[Check]) -> Problem {
-    let open: Vec<&Check> = checks
-        .iter()
-        .filter(|check| check.state != CheckState::Passed)
-        .collect();
+    let open: Vec<&Check> = checks.iter().filter(|check| check.state.holds()).collect();
     let what: Vec<&str> = open.iter().map(|check| check.what.as_str()).collect();
     let why: Vec<&str> = open
         .iter()

@@ -23,6 +23,8 @@ pub(super) struct MergeForm {
     when: String,
     #[serde(default)]
     delete_source_branch: Option<String>,
+    #[serde(default)]
+    bypass: String,
 }
 
 pub(super) async fn merge(
@@ -38,6 +40,7 @@ pub(super) async fn merge(
         strategy: (!form.strategy.is_empty()).then_some(form.strategy),
         when_checks_pass: form.when == "checks",
         delete_source_branch: Some(form.delete_source_branch.is_some()),
+        bypass: (!form.bypass.trim().is_empty()).then_some(form.bypass),
     };
     Box::pin(forge.merge(&caller, &scope, iid, &order)).await?;
     Ok(Redirect::to(&base(&scope, iid)).into_response())

@@ -8,7 +8,7 @@ mod more;
 mod show;
 
 use super::{CheckState, MergeRequest, State, store};
-use crate::{Forge, ProjectInfo, code::shown, review::Weighed};
+use crate::{Forge, ProjectInfo, code::shown, review::Weighed, workflow};
 use axum::routing::{get, post};
 use bascule_core::{Permission, ProjectScope, Result};
 use bascule_web::{Access, Crumb, Markup, Routes, icon, url_path};
@@ -92,6 +92,8 @@ pub(crate) struct Condition {
     pub(crate) what: String,
     pub(crate) why: String,
     pub(crate) next: String,
+    /// Whether a maintainer may let it by.
+    pub(crate) by_policy: bool,
 }
 
 pub(crate) fn project_base(scope: &ProjectScope) -> String {
@@ -177,14 +179,16 @@ impl Forge {
         weighed: &Weighed,
     ) -> Result<(Vec<Condition>, bool)> {
         let checks = self.checks_with(project, request, weighed).await?;
-        let free = checks.iter().all(|check| check.state == CheckState::Passed);
+        let free = !checks.iter().any(|check| check.state.holds());
         let conditions = checks.into_iter().map(|check| {
             let (picture, class) = match check.state {
                 CheckState::Passed => ("circle-check", "text-green"),
                 CheckState::Pending => ("clock", "text-yellow"),
                 CheckState::Failed => ("circle-x", "text-red"),
+                CheckState::Warned => ("alert-triangle", "text-yellow"),
             };
             Condition {
+                by_policy: workflow::may_be_let_by(&check),
                 name: check.name,
                 icon: icon(picture),
                 class,

@@ -46,6 +46,7 @@ struct Overview {
     conditions: Vec<Condition>,
     free: bool,
     may_merge: bool,
+    may_bypass: bool,
     merged: bool,
     may_push: bool,
     sha: String,
@@ -110,6 +111,8 @@ pub(super) async fn overview(
                 .as_ref()
                 .map(|sha| (format!("{project}/-/commit/{sha}"), short(sha))),
         }),
+        may_bypass: scope.holds(Permission::ProtectedPush)
+            && conditions.iter().any(|condition| condition.by_policy),
         conditions,
         free,
         may_merge: request.state == Life::Open && forge.may_merge(&scope, &request, &settings).await.is_ok(),

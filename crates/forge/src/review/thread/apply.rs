@@ -11,7 +11,10 @@ use crate::{
         text,
     },
 };
-use bascule_core::{Caller, Permission, Problem, Result, UserId};
+use bascule_core::{
+    Caller, Permission, Problem, Result, UserId,
+    reference::{issues_in, of_branch},
+};
 use bascule_ledger::facts::review::{SuggestionsApplied, ThreadResolved};
 use bascule_wire::review as wire;
 use std::collections::{BTreeMap, BTreeSet};
@@ -85,7 +88,14 @@ impl Forge {
         let files = self.changed_files(request, wanted).await?;
         let user = caller.user.ok_or_else(Problem::internal)?;
         authors.remove(&user);
-        let message = self.apply_message(order, &files, refs.len(), authors).await?;
+        let mut message = self.apply_message(order, &files, refs.len(), authors).await?;
+        // Before the trailers, which git reads from the end.
+        if issues_in(&message).is_empty()
+            && let Some(number) = self.issue_of(request).await?
+        {
+            let (title, rest) = message.split_once('\n').unwrap_or((&message, ""));
+            message = format!("{title}\n\nFor #{number}.\n{rest}");
+        }
         let by = self.people()?.signature(user).await?.unwrap_or(Signature {
             name: caller.actor.name.clone(),
             email: String::new(),
@@ -128,6 +138,22 @@ impl Forge {
         }
         tx.commit().await?;
         Ok(commit)
+    }
+
+    /// The issue that a request is for, so that a commit of the platform names it as those of people do: what its
+    /// branch carries, or else the first that its title, description or newest commit names.
+    async fn issue_of(&self, request: &MergeRequest) -> Result<Option<i64>> {
+        if let Some(number) = of_branch(&request.source_branch) {
+            return Ok(Some(number));
+        }
+        let newest = self.commit_message(request.project_id, &request.head).await?;
+        let texts = [request.title.as_str(), &request.description]
+            .into_iter()
+            .chain(newest.as_deref());
+        let mut issues = texts.flat_map(issues_in).map(|(_, _, issue)| issue);
+        Ok(issues
+            .find(|issue| issue.project.is_none())
+            .map(|issue| issue.number))
     }
 
     /// Refuses whoever could not push this to the source branch themselves.
