@@ -11,6 +11,7 @@ mod drill;
 mod environments;
 mod finding;
 mod fleet;
+mod flow;
 mod identity;
 mod incident;
 mod insights;
@@ -121,6 +122,9 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
     /// Merge requests and the merge queue
     #[command(subcommand)]
     Mr(mr::Mr),
+    /// The workflow policy: the rules by which a group or project works
+    #[command(subcommand)]
+    Flow(flow::Flow),
     /// Pipelines
     #[command(subcommand)]
     Pipeline(ci::Pipeline),
@@ -290,6 +294,7 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Project(verb) => verb.run(&context()?).await,
         Verb::Code(verb) => verb.run(&context()?).await,
         Verb::Mr(verb) => verb.run(&context()?).await,
+        Verb::Flow(verb) => verb.run(&context()?).await,
         Verb::Pipeline(verb) => verb.run(&context()?).await,
         Verb::Job(verb) => verb.run(&context()?).await,
         Verb::Release(release::Release::Verify(verify)) => release::verify(&verify, remote.json),

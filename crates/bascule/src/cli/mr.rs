@@ -154,6 +154,7 @@ Exit code 0 when it can be merged or is, 3 when something holds it.")]
     #[command(after_help = "Examples:
   bascule mr merge 3
   bascule mr merge 3 --when-checks-pass --strategy squash
+  bascule mr merge 3 --bypass \"Hotfix for the outage, reviewed by two\"
 
 Exit code 3 when a check holds it; the checks are named.")]
     Merge {
@@ -173,6 +174,9 @@ Exit code 3 when a check holds it; the checks are named.")]
         /// Keep the source branch
         #[arg(long)]
         keep_source_branch: bool,
+        /// As a maintainer: why to merge although a rule of the workflow policy refuses; it is recorded
+        #[arg(long, value_name = "REASON")]
+        bypass: Option<String>,
     },
     /// Close a merge request without a merge
     #[command(after_help = "Example:
@@ -253,10 +257,12 @@ impl Mr {
                 sha,
                 when_checks_pass,
                 keep_source_branch,
+                bypass,
             } => {
                 let body = json!({
                     "strategy": strategy, "sha": sha, "when_checks_pass": when_checks_pass,
                     "delete_source_branch": keep_source_branch.then_some(false),
+                    "bypass": bypass,
                 });
                 let done = context.post(&format!("{}/merge", place.one(iid)?), &body).await?;
                 context.out.record(&done, SHOW);

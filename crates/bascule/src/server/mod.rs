@@ -9,6 +9,7 @@ mod planning;
 mod ports;
 mod previews;
 mod probed;
+mod workflow;
 
 use crate::config::Config;
 use axum::serve::ListenerExt as _;
@@ -257,6 +258,8 @@ impl Server {
             }),
             Arc::new(planning::Code(forge.clone())),
         );
+        forge.set_issues(Arc::new(workflow::Issues(planning.clone())));
+        forge.set_signers(Arc::new(workflow::Signers(identity.clone())));
         let insights = Insights::new(database.clone(), ledger.clone(), projects);
         Ok(Self {
             url,
