@@ -57,6 +57,7 @@ const pages = [
   ['instance-insights', '/insights'],
   ['ledger', '/ledger'],
   ['settings', '/settings'],
+  ['workflow', `/${project}/-/settings/workflow`],
 ];
 const looks = [
   ['desktop-light', { viewport: { width: 1280, height: 800 }, colorScheme: 'light' }],
