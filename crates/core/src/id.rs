@@ -96,6 +96,14 @@ uuid_ids! {
     LabelId = "label";
     /// A milestone of a project or group.
     MilestoneId = "milestone";
+    /// Something that waits for one person.
+    TodoId = "to-do";
+    /// An e-mail that is to be sent.
+    MailId = "e-mail";
+    /// An address that is told of a project's or group's events.
+    WebhookId = "webhook";
+    /// One event told to one webhook.
+    HookDeliveryId = "delivery";
 }
 
 macro_rules! number_ids {

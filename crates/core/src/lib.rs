@@ -21,7 +21,7 @@ pub use id::{
     JobId, KeyId, LabelId, MergeRequestId, MilestoneId, PipelineId, ProductId, ProjectId, ReleaseId,
     RolloutId, RunnerId, SessionId, TaskId, TokenId, UserId,
 };
-pub use id::{CommentId, ThreadId};
+pub use id::{CommentId, HookDeliveryId, MailId, ThreadId, TodoId, WebhookId};
 pub use name::{Name, NameError};
 pub use path::is_safe_path;
 pub use permission::{InstanceRole, Permission, Role};

@@ -29,6 +29,7 @@ mod workflow;
 pub use code::{FileToCommit, Resolved, Signature};
 pub use config::{Config, OpenError};
 pub use forge::Forge;
+pub use merge_request::notice::{Commit, Involved};
 pub use merge_request::{Check, CheckState, MergeRequest, Settings, State, Strategy, Version};
 pub use project::{MIGRATIONS, ProjectInfo, Visible};
 pub use push::hook;

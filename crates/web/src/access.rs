@@ -72,6 +72,11 @@ pub trait Gate: Send + Sync {
         group: &str,
         project: &str,
     ) -> Result<Option<ProjectScope>, Problem>;
+
+    /// How many to-dos wait for the caller, for the top bar; `None` where that is not known.
+    async fn waiting(&self, _: &Caller) -> Option<i64> {
+        None
+    }
 }
 
 /// The gate, as carried by each request.

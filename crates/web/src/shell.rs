@@ -7,7 +7,7 @@ use axum::{
     response::{Html, IntoResponse},
 };
 use bascule_core::{Caller, InstanceRole, Permission, Problem, ProjectScope};
-use http::{header, request::Parts};
+use http::{Method, header, request::Parts};
 
 /// Which entry of the top bar is lit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +77,8 @@ pub struct Shell {
     project: Option<ProjectScope>,
     fragment: bool,
     path: String,
+    /// To-dos that wait for the caller.
+    waiting: Option<i64>,
 }
 
 /// The shell as an extractor: `ui: Ui` in a page's handler.
@@ -96,7 +98,17 @@ impl<S: Send + Sync> FromRequestParts<S> for Ui {
         }
         let Ok(project) = access::maybe_project(parts).await;
         let fragment = parts.headers.contains_key("hx-request") && !parts.headers.contains_key("hx-boosted");
+        // Asked for whole pages that people look at, and for these once.
+        let waiting = match parts.extensions.get::<access::GateRef>().cloned() {
+            Some(access::GateRef(gate))
+                if caller.user.is_some() && !fragment && parts.method == Method::GET =>
+            {
+                gate.waiting(&caller).await
+            }
+            _ => None,
+        };
         Ok(Self(Shell {
+            waiting,
             caller,
             project,
             fragment,
@@ -129,6 +141,8 @@ struct Page<'a> {
     scripts: [String; 4],
     logo: String,
     path: &'a str,
+    waiting: Option<String>,
+    bell: Markup,
 }
 
 #[derive(Template)]
@@ -219,6 +233,7 @@ impl Shell {
             project: None,
             fragment: false,
             path: String::new(),
+            waiting: None,
         }
     }
 
@@ -274,6 +289,10 @@ impl Shell {
             ],
             logo: href("logo.svg"),
             path: &self.path,
+            waiting: self
+                .waiting
+                .map(|n| if n > 99 { "99+".to_owned() } else { n.to_string() }),
+            bell: icon("bell"),
         }
         .render()
     }

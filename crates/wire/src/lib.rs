@@ -15,6 +15,7 @@ pub mod identity;
 pub mod incidents;
 pub mod insights;
 pub mod merge_request;
+pub mod notices;
 pub mod planning;
 pub mod preview;
 pub mod release;

@@ -11,6 +11,7 @@ pub(crate) mod checks;
 pub(crate) mod conflicts;
 mod keep;
 pub(crate) mod merge;
+pub(crate) mod notice;
 pub(crate) mod options;
 pub(crate) mod pages;
 mod range;

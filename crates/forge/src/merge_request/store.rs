@@ -2,7 +2,7 @@
 
 use super::{MergeRequest, Settings, State, Version};
 use bascule_core::{Actor, MergeRequestId, ProjectId, Timestamp};
-use bascule_store::{Migration, Query, Result, Tx, args, row};
+use bascule_store::{Migration, Query, Result, Tx, args, bind_all, row};
 
 /// Tables of merge requests.
 pub(crate) const MIGRATION: Migration = Migration {
@@ -173,6 +173,26 @@ pub(crate) async fn open_from(on: &impl Query, source: ProjectId, branch: &str) 
          ORDER BY id LIMIT 500"
     );
     on.all(&sql, args![source, branch]).await
+}
+
+/// Several by identifier.
+pub(crate) async fn by_ids(on: &impl Query, ids: &[MergeRequestId]) -> Result<Vec<MergeRequest>> {
+    let mut values = args![];
+    let places = bind_all(&mut values, ids);
+    on.all(
+        &format!("SELECT {COLUMNS} FROM merge_request WHERE id IN ({places})"),
+        values,
+    )
+    .await
+}
+
+/// Open ones that would merge this commit.
+pub(crate) async fn open_at(on: &impl Query, source: ProjectId, sha: &str) -> Result<Vec<MergeRequest>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM merge_request WHERE source_project_id = $1 AND head = $2 AND state = 'open'
+         ORDER BY id LIMIT 50"
+    );
+    on.all(&sql, args![source, sha]).await
 }
 
 /// Open ones that are to go to a branch.

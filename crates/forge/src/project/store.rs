@@ -155,6 +155,15 @@ pub(crate) async fn by_id(on: &impl Query, id: ProjectId) -> Result<Option<Proje
     Ok(on.one::<ProjectRow>(&sql, args![id]).await?.map(Into::into))
 }
 
+/// Several projects, those that there are.
+pub(crate) async fn by_ids(on: &impl Query, ids: &[ProjectId]) -> Result<Vec<ProjectInfo>> {
+    let mut values = args![];
+    let places = bind_all(&mut values, ids);
+    let sql = format!("SELECT {COLUMNS} FROM project WHERE id IN ({places})");
+    let rows: Vec<ProjectRow> = on.all(&sql, values).await?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
 /// The paths of several projects, those that there are.
 pub(crate) async fn paths(on: &impl Query, ids: &[ProjectId]) -> Result<HashMap<ProjectId, String>> {
     if ids.is_empty() {

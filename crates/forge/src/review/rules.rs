@@ -10,6 +10,8 @@ pub(crate) const APPROVER: Role = Role::Developer;
 pub(crate) const STAND_IN: Role = Role::Maintainer;
 /// Names listed of those who could approve.
 const NAMED: usize = 10;
+/// Most people of whom an approval is waited for.
+const AWAITED: usize = 50;
 
 /// Someone and the role they hold in the project now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +92,8 @@ pub(crate) struct Outcome {
     pub(crate) missing: u32,
     /// Who could give them, the first few.
     pub(crate) could: Vec<String>,
+    /// The same by account, where they are asked by name and not as anyone who may approve.
+    pub(crate) awaited: Vec<UserId>,
     /// Maintainers stand in for owners of whom none may approve.
     pub(crate) stand_in: bool,
 }
@@ -158,8 +162,8 @@ impl Case {
             .collect();
         let got = u32::try_from(given.len()).unwrap_or(u32::MAX);
         let missing = demand.required.saturating_sub(got);
-        let could = if missing == 0 {
-            Vec::new()
+        let (could, awaited) = if missing == 0 {
+            (Vec::new(), Vec::new())
         } else {
             let mut names: Vec<&Person> = self
                 .people
@@ -167,11 +171,19 @@ impl Case {
                 .filter(|person| able(&person.id) && counts(&person.id) && !counting.contains_key(&person.id))
                 .collect();
             names.sort_by(|a, b| a.name.cmp(&b.name));
-            names
-                .iter()
-                .take(NAMED)
-                .map(|person| person.name.clone())
-                .collect()
+            let by_name = !demand.optional && demand.eligible != Eligible::Anyone;
+            (
+                names
+                    .iter()
+                    .take(NAMED)
+                    .map(|person| person.name.clone())
+                    .collect(),
+                names
+                    .iter()
+                    .take(if by_name { AWAITED } else { 0 })
+                    .map(|person| person.id)
+                    .collect(),
+            )
         };
         Outcome {
             name: demand.name,
@@ -181,6 +193,7 @@ impl Case {
             given,
             missing,
             could,
+            awaited,
             stand_in,
         }
     }

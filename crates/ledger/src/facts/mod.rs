@@ -11,6 +11,7 @@ pub mod forge;
 pub mod identity;
 pub mod incidents;
 pub mod merge_request;
+pub mod notices;
 pub mod planning;
 pub mod preview;
 pub mod review;

@@ -6,6 +6,7 @@ mod change;
 pub(crate) mod close;
 mod history;
 pub(crate) mod list;
+mod notice;
 pub(crate) mod pages;
 pub(crate) mod rank;
 pub(crate) mod service;
@@ -17,6 +18,7 @@ use bascule_core::{IssueId, Problem, Result, UserId};
 use bascule_wire::planning::{Column, IssueSummary};
 
 pub(crate) use close::By;
+pub use notice::IssueFacts;
 pub(crate) use service::Draft;
 pub use service::IssueState;
 pub(crate) use store::IssueRow;

@@ -268,6 +268,34 @@ pub(crate) async fn list(
     Ok((complete(db, rows).await?, next))
 }
 
+/// Those of some issues that someone sees.
+pub(crate) async fn seen_of(db: &impl Query, among: &Among, ids: &[IssueId]) -> Result<Vec<Issue>> {
+    let mut bound = Bound::default();
+    let seen = seen(among, &mut bound);
+    let ids = bound.list(ids);
+    let sql = format!("SELECT {HEAD}, '' AS description {FROM} WHERE issue.id IN ({ids}) AND {seen}");
+    let rows: Vec<IssueRow> = db.all(&sql, bound.0).await?;
+    complete(db, rows).await
+}
+
+/// The projects of some issues, each once.
+pub(crate) async fn projects_of(db: &impl Query, ids: &[IssueId]) -> Result<Vec<ProjectId>> {
+    let mut bound = Bound::default();
+    let ids = bound.list(ids);
+    let sql = format!("SELECT DISTINCT project_id AS c0 FROM issue WHERE id IN ({ids})");
+    let rows: Vec<(ProjectId,)> = db.all(&sql, bound.0).await?;
+    Ok(rows.into_iter().map(|(project,)| project).collect())
+}
+
+/// The text of one comment.
+pub(crate) async fn comment_text(db: &impl Query, id: IssueId, number: i64) -> Result<Option<String>> {
+    let sql = "SELECT body AS c0 FROM issue_comment WHERE issue_id = $1 AND number = $2";
+    Ok(db
+        .one::<(String,)>(sql, args![id, number])
+        .await?
+        .map(|(body,)| body))
+}
+
 /// The last closed issues, last first.
 pub(crate) async fn last_closed(db: &impl Query, among: &Among, limit: i64) -> Result<Vec<Issue>> {
     let mut bound = Bound::default();
