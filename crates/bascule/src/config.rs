@@ -45,6 +45,24 @@ pub struct Config {
     pub job_network: String,
     /// Environment variables that every job gets, such as the addresses of package mirrors.
     pub job_variables: std::collections::BTreeMap<String, String>,
+    /// The mail server's name; empty for no mail.
+    pub mail_host: String,
+    /// Its port; 0 for the usual one: 587 with STARTTLS, 465 with TLS, 25 with neither.
+    pub mail_port: u16,
+    /// How the connection is secured: `starttls`, `tls` or `none`.
+    pub mail_tls: String,
+    /// Who signs in at the mail server; empty for nobody.
+    pub mail_user: String,
+    /// Their password. Better in a file of its own: `mail_password_file`.
+    pub mail_password: String,
+    /// A file that holds the password.
+    pub mail_password_file: PathBuf,
+    /// The sender: an address, or `Name <address>`.
+    pub mail_from: String,
+    /// A file with an authority in PEM that is trusted besides the system's; empty for none.
+    pub mail_ca: PathBuf,
+    /// Addresses, ranges and hosts that webhooks may call although they are no public ones.
+    pub webhook_allow: Vec<String>,
     /// `group/project` that keeps post-mortems.
     pub postmortems: String,
     /// `group/project` that declares environments, one file each under `environments/`.
@@ -72,6 +90,15 @@ impl Default for Config {
             jobs: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
             job_network: "on_request".to_owned(),
             job_variables: std::collections::BTreeMap::new(),
+            mail_host: String::new(),
+            mail_port: 0,
+            mail_tls: "starttls".to_owned(),
+            mail_user: String::new(),
+            mail_password: String::new(),
+            mail_password_file: PathBuf::new(),
+            mail_from: String::new(),
+            mail_ca: PathBuf::new(),
+            webhook_allow: Vec::new(),
             postmortems: "platform/postmortems".to_owned(),
             environments: "platform/fleet".to_owned(),
             alert_time_scale: 1.0,

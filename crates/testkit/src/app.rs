@@ -57,6 +57,12 @@ impl TestApp {
         Self::with(binary, Database::Postgres(Arc::new(Postgres::start())), &[])
     }
 
+    /// Starts it on a PostgreSQL of its own with more environment variables.
+    #[must_use]
+    pub fn start_on_postgres_with(binary: &str, variables: &[(&str, &str)]) -> Self {
+        Self::with(binary, Database::Postgres(Arc::new(Postgres::start())), variables)
+    }
+
     /// Starts it as a person does who gives `--data ./NAME` in the directory above.
     #[must_use]
     pub fn start_relative(binary: &str) -> Self {

@@ -13,11 +13,13 @@ mod app;
 mod git;
 mod page;
 mod postgres;
+mod smtp;
 
 pub use app::{Cli, TestApp};
 pub use git::Git;
 pub use page::Page;
 pub use postgres::Postgres;
+pub use smtp::{Received, Smtp};
 
 use bascule_store::{Db, DbOptions};
 use std::{

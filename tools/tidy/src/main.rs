@@ -29,6 +29,7 @@ const RANKS: &[(&str, u8)] = &[
     ("bascule-telemetry", 6),
     ("bascule-incidents", 6),
     ("bascule-planning", 6),
+    ("bascule-notices", 6),
     ("bascule-insights", 7),
     ("bascule-runner", 8),
     ("bascule-agent", 8),

@@ -19,6 +19,7 @@ mod key;
 mod ledger;
 mod mr;
 mod mr_change;
+mod notices;
 pub mod output;
 mod partner;
 mod plan;
@@ -237,6 +238,12 @@ Values of variables are never shown: `value A` and `value B` are unlike.")]
     /// Milestones of a project or group
     #[command(subcommand)]
     Milestone(planning::Milestone),
+    /// What waits for you
+    #[command(subcommand)]
+    Todo(notices::Todo),
+    /// Webhooks of a project or group: who is told of events
+    #[command(subcommand)]
+    Webhook(notices::Webhook),
     /// Incidents
     #[command(subcommand)]
     Incident(incident::Incident),
@@ -324,6 +331,8 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Board(verb) => verb.run(&context()?).await,
         Verb::Label(verb) => verb.run(&context()?).await,
         Verb::Milestone(verb) => verb.run(&context()?).await,
+        Verb::Todo(verb) => verb.run(&context()?).await,
+        Verb::Webhook(verb) => verb.run(&context()?).await,
         Verb::Incident(verb) => verb.run(&context()?).await,
         Verb::Insights(verb) => verb.run(&context()?).await,
         Verb::Ledger(ledger::Ledger::Verify(verify)) if verify.data.is_some() => {

@@ -9,6 +9,7 @@ use bascule_core::{
 use bascule_delivery::{Delivery, fleet::PULL_SECRET};
 use bascule_forge::Forge;
 use bascule_identity::{Credential, Identity};
+use bascule_notices::Notices;
 use bascule_web::Gate;
 use http::request::Parts;
 use std::collections::HashSet;
@@ -24,6 +25,7 @@ pub struct Door {
     pub forge: Forge,
     pub ci: Ci,
     pub delivery: Delivery,
+    pub notices: Notices,
 }
 
 #[async_trait]
@@ -87,6 +89,17 @@ impl Gate for Door {
                 .await?
         };
         Ok(role.map(|role| project.scope(caller, role)))
+    }
+
+    async fn waiting(&self, caller: &Caller) -> Option<i64> {
+        // A page is worth more than this number.
+        match self.notices.waiting(caller.user?).await {
+            Ok(waiting) => Some(waiting),
+            Err(problem) => {
+                tracing::warn!(%problem, "to-dos could not be counted");
+                None
+            }
+        }
     }
 }
 

@@ -4,6 +4,7 @@ mod agents_door;
 mod freight;
 mod gate;
 mod health;
+mod notices;
 mod people;
 mod planning;
 mod ports;
@@ -21,6 +22,7 @@ use bascule_identity::{DeployKeySubscriber, Identity};
 use bascule_incidents::Incidents;
 use bascule_insights::Insights;
 use bascule_ledger::{Hub, InstanceKey, Ledger};
+use bascule_notices::Notices;
 use bascule_planning::Planning;
 use bascule_store::{Blobs, Db, Migration};
 use bascule_supplychain::{
@@ -46,6 +48,7 @@ const MIGRATIONS: &[&[Migration]] = &[
     bascule_telemetry::MIGRATIONS,
     bascule_incidents::MIGRATIONS,
     bascule_planning::MIGRATIONS,
+    bascule_notices::MIGRATIONS,
     bascule_insights::MIGRATIONS,
 ];
 
@@ -80,6 +83,7 @@ pub struct Server {
     telemetry: Telemetry,
     incidents: Incidents,
     planning: Planning,
+    notices: Notices,
     insights: Insights,
     database: Db,
     /// Ends long polls and streams, before requests in flight are waited for.
@@ -260,6 +264,17 @@ impl Server {
         );
         forge.set_issues(Arc::new(workflow::Issues(planning.clone())));
         forge.set_signers(Arc::new(workflow::Signers(identity.clone())));
+        let notices = notices::open(
+            &database,
+            &ledger,
+            &identity,
+            notices::Told {
+                forge: forge.clone(),
+                planning: planning.clone(),
+                identity: identity.clone(),
+            },
+            notices::config(config, &url)?,
+        );
         let insights = Insights::new(database.clone(), ledger.clone(), projects);
         Ok(Self {
             url,
@@ -278,6 +293,7 @@ impl Server {
             telemetry,
             incidents,
             planning,
+            notices,
             insights,
             database,
             hang_up,
@@ -325,6 +341,7 @@ impl Server {
             .merge(bascule_telemetry::routes(self.telemetry.clone()))
             .merge(bascule_incidents::routes(self.incidents.clone()))
             .merge(bascule_planning::routes(self.planning.clone()))
+            .merge(bascule_notices::routes(self.notices.clone()))
             .merge(bascule_insights::routes(self.insights.clone()))
     }
 
@@ -344,6 +361,7 @@ impl Server {
             hub = hub.with(subscriber);
         }
         let hub = self.planning.subscribe(self.incidents.subscribe(hub));
+        let hub = self.notices.subscribe(hub);
         self.insights.subscribe(hub)
     }
 
@@ -354,6 +372,7 @@ impl Server {
             forge: self.forge.clone(),
             ci: self.ci.clone(),
             delivery: self.delivery.clone(),
+            notices: self.notices.clone(),
         };
         let (router, api, _) = self.all_routes().into_parts();
         let door = Arc::new(door);
@@ -372,6 +391,7 @@ impl Server {
         tasks.spawn(self.identity.clone().run(background.clone()));
         tasks.spawn(self.ci.clone().run());
         tasks.spawn(self.delivery.clone().run(background.clone()));
+        tasks.spawn(self.notices.clone().run(background.clone()));
         tasks.spawn(self.advisories.clone().run(background.clone()));
         tasks.spawn(self.incidents.clone().run_drills(background.clone()));
         tasks.spawn(self.telemetry.clone().run_evaluator(background.clone()));

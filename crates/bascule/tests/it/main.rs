@@ -20,6 +20,7 @@ mod kills;
 mod merge_queue;
 mod mr_cli;
 mod network_cut;
+mod notices;
 mod own_history;
 mod planning;
 mod previews;

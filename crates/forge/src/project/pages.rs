@@ -88,6 +88,7 @@ struct List {
     members: Option<String>,
     board: Option<String>,
     workflow: Option<String>,
+    webhooks: Option<String>,
     search: String,
     rows: Vec<Row>,
     newer: Option<String>,
@@ -138,6 +139,9 @@ async fn list(
                 group.role.holds(Permission::GroupManage) && ui.caller().scope_allows(Permission::GroupManage)
             })
             .map(|group| format!("/{}/-/workflow", group.name)),
+        webhooks: group
+            .filter(|group| group.role.holds(Permission::GroupManage))
+            .map(|group| format!("/{}/-/webhooks", group.name)),
         search: asked.search.clone(),
         rows: found.iter().map(row).collect(),
         newer: (page > 1).then(|| to(page - 1)),

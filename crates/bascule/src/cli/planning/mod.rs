@@ -15,7 +15,7 @@ use bascule_core::Result;
 use url::form_urlencoded;
 
 /// The API's address of a project, or of a group where the text names no project.
-fn place(text: &str) -> Result<String> {
+pub(super) fn place(text: &str) -> Result<String> {
     if !text.contains('/') && !text.is_empty() {
         return Ok(format!("/api/v1/groups/{text}"));
     }
@@ -28,14 +28,14 @@ fn project(text: &str) -> Result<String> {
 }
 
 /// A segment of an address.
-fn segment(text: &str) -> String {
+pub(super) fn segment(text: &str) -> String {
     form_urlencoded::byte_serialize(text.as_bytes())
         .collect::<String>()
         .replace('+', "%20")
 }
 
 /// A query of what is given.
-fn query(pairs: &[(&str, &str)]) -> String {
+pub(super) fn query(pairs: &[(&str, &str)]) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     for (key, value) in pairs.iter().filter(|(_, value)| !value.is_empty()) {
         query.append_pair(key, value);
