@@ -52,6 +52,11 @@ const PAGES = [
   ['/insights', ''],
   ['/ledger', 'created the project'],
   ['/settings', 'admin'],
+  ['/-/todos', 'To-dos'],
+  ['/settings/mail', 'Merge requests'],
+  ['/demo/hello/-/settings/webhooks', 'New webhook'],
+  ['/demo/-/webhooks', 'any project of this group'],
+  ['/admin/mail', 'mail_host'],
   ['/admin', ''],
 ];
 

@@ -58,6 +58,9 @@ const pages = [
   ['ledger', '/ledger'],
   ['settings', '/settings'],
   ['workflow', `/${project}/-/settings/workflow`],
+  ['todos', '/-/todos'],
+  ['mail', '/settings/mail'],
+  ['webhooks', `/${project}/-/settings/webhooks`],
 ];
 const looks = [
   ['desktop-light', { viewport: { width: 1280, height: 800 }, colorScheme: 'light' }],
