@@ -255,7 +255,7 @@ impl http_body::Body for Tied {
     fn size_hint(&self) -> SizeHint {
         lock(&self.tether.held.body)
             .as_ref()
-            .map_or_else(|| self.size.clone(), http_body::Body::size_hint)
+            .map_or_else(|| self.size, http_body::Body::size_hint)
     }
 }
 

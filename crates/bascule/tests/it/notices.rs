@@ -364,8 +364,7 @@ async fn push(mut app: TestApp) {
         .iter()
         .map(|got| {
             let body = verify(got, secret);
-            let title = body["commits"][0]["title"].as_str().unwrap_or("tag").to_owned();
-            title
+            body["commits"][0]["title"].as_str().unwrap_or("tag").to_owned()
         })
         .collect();
     assert_eq!(kinds, ["2", "3", "tag"]);

@@ -138,7 +138,7 @@ impl Delivery {
                 (state::STARTING, reason)
             }
             Status::Succeeded => (state::RUNNING, Reason::none()),
-            Status::Failed | Status::RolledBack | Status::Superseded => {
+            Status::Failed | Status::RolledBack | Status::Superseded | Status::Canceled => {
                 let next = "Mend it and push; what ran here before goes on running.";
                 let why = found.reason.trim_end_matches('.').to_owned();
                 (state::FAILED, Reason::of("does_not_run", why, next))
