@@ -36,6 +36,7 @@ mod tasks;
 mod tls;
 mod upgrade;
 mod way;
+mod workflow;
 
 /// The binary under test.
 const BIN: &str = env!("CARGO_BIN_EXE_bascule");

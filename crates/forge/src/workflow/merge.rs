@@ -178,8 +178,10 @@ impl Forge {
             tips: vec![request.head.clone(), format!("^{}", request.base)],
             fresh: false,
         };
-        let (commits, mut whole) = place.commits(&range).await?;
-        let lines = place.lines_between(&request.base, &request.head).await?;
+        let ((commits, mut whole), lines) = tokio::try_join!(
+            place.commits(&range),
+            place.lines_between(&request.base, &request.head)
+        )?;
         let (mut secrets, mut on_trunk) = (Vec::new(), HashSet::new());
         if request.is_fork() {
             let (gathered, all) = place.patches(&range).await?;

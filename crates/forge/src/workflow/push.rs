@@ -213,7 +213,17 @@ impl Forge {
             tips: unique.into_iter().cloned().collect(),
             fresh: true,
         };
-        let (mut commits, whole) = place.commits(&range).await?;
+        let reads = policy.reads_lines();
+        let looked = async {
+            if reads {
+                place.patches(&range).await
+            } else {
+                Ok((gather::Gathered::default(), true))
+            }
+        };
+        // At once: whoever pushes waits for the longer of the two alone.
+        let ((mut commits, whole), (gathered, looked_through)) =
+            tokio::try_join!(place.commits(&range), looked)?;
         let mut found = Vec::new();
         let names: Vec<&str> = tips.iter().map(|tip| tip.commit.as_str()).collect();
         let brought = gather::brought(&names, &commits);
@@ -226,12 +236,6 @@ impl Forge {
         if policy.asks(&[Rule::SignedCommits]) {
             self.verify_commits(place, &mut commits).await?;
         }
-        let reads = policy.reads_lines() && !commits.is_empty();
-        let (gathered, looked_through) = if reads {
-            place.patches(&range).await?
-        } else {
-            (gather::Gathered::default(), true)
-        };
         if let Some(first) = tips
             .first()
             .filter(|_| !looked_through && policy.asks(&[Rule::NoSecrets]))
