@@ -234,6 +234,18 @@ impl TestApp {
         &self.token
     }
 
+    /// Where its PostgreSQL is reached.
+    ///
+    /// # Panics
+    /// It runs on SQLite.
+    #[must_use]
+    pub fn database_url(&self) -> &str {
+        match &self.database {
+            Database::Postgres(postgres) => postgres.url(),
+            Database::Sqlite => panic!("it runs on SQLite"),
+        }
+    }
+
     /// Its data directory.
     #[must_use]
     pub fn data(&self) -> &Path {

@@ -155,6 +155,10 @@ pub(crate) async fn enforce(
         return Ok(next.run(Request::from_parts(parts, body)).await);
     };
     let tether = tethers.hold(&gate, Question::new(access, &parts, &group, project));
+    if is_command(&parts) {
+        let request = Request::from_parts(parts, tether.while_it_comes(body));
+        return Ok(tether.around(next.run(request).await));
+    }
     let ended = tether.ended();
     let asked = tether.asked();
     tokio::select! {
@@ -162,6 +166,12 @@ pub(crate) async fn enforce(
         response = next.run(Request::from_parts(parts, body)) => Ok(tether.around(response)),
         () = ended.cancelled() => Err(Failure::from(access_ended()).for_request(&asked)),
     }
+}
+
+/// Whether a request changes something at one stroke. Once all of it has come it is carried out to its end, also where
+/// it takes the caller's own access away; git's transfers are ended wherever they are.
+fn is_command(parts: &Parts) -> bool {
+    !parts.method.is_safe() && !parts.uri.path().contains(".git/")
 }
 
 /// What the path names, as far as the caller may see it.

@@ -193,6 +193,17 @@ impl Tether {
         self.held.question.parts.clone()
     }
 
+    /// Ties what the client still sends to the access: who trickles a command gets no more time by it.
+    pub(crate) fn while_it_comes(&self, body: Body) -> Body {
+        if body.is_end_stream() {
+            return body;
+        }
+        Body::new(Coming {
+            body,
+            end: Box::pin(self.held.end.clone().cancelled_owned()),
+        })
+    }
+
     /// Ties an answer to the access.
     pub(crate) fn around(self, response: Response) -> Response {
         let size = response.body().size_hint();
@@ -238,10 +249,7 @@ impl http_body::Body for Tied {
             Some(body) if !over => Pin::new(body).poll_frame(context),
             _ => {
                 drop(body.take());
-                Poll::Ready(Some(Err(axum::Error::new(io::Error::new(
-                    io::ErrorKind::PermissionDenied,
-                    "the caller's access has ended",
-                )))))
+                Poll::Ready(Some(Err(over_now())))
             }
         }
     }
@@ -259,6 +267,42 @@ impl http_body::Body for Tied {
     }
 }
 
+/// A request's body that ends with the access.
+struct Coming {
+    body: Body,
+    end: Pin<Box<WaitForCancellationFutureOwned>>,
+}
+
+impl http_body::Body for Coming {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+        if self.end.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Some(Err(over_now())));
+        }
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+fn over_now() -> axum::Error {
+    axum::Error::new(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        "the caller's access has ended",
+    ))
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -266,7 +310,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use axum::{Router, middleware::from_fn, routing::get};
+    use axum::{
+        Router,
+        middleware::from_fn,
+        routing::{get, post},
+    };
     use bascule_core::{Actor, ActorKind, Caller, GroupScope, InstanceRole, ProjectScope};
     use http_body_util::BodyExt as _;
     use std::sync::atomic::AtomicBool;
@@ -335,8 +383,15 @@ mod tests {
             .route("/short", get(|| async { "short" }))
             .route("/stream", get(stream))
             .route("/wait", get(|| std::future::pending::<String>()))
+            .route("/command", post(|body: String| async move { body }))
+            .route("/slow", post(slow))
             .layer(guard);
         crate::finish(router, gate)
+    }
+
+    async fn slow() -> &'static str {
+        tokio::time::sleep(ASK_EVERY * 3).await;
+        "done"
     }
 
     async fn ask(app: &Router, path: &str) -> Response {
@@ -373,5 +428,22 @@ mod tests {
         }
         assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
         drop(unread);
+    }
+
+    #[tokio::test]
+    async fn a_command_that_has_come_is_finished_and_one_that_trickles_is_not() {
+        let (gate, dropped) = (Arc::new(Flag::default()), Arc::new(AtomicBool::new(false)));
+        let app = app(gate.clone(), dropped.clone());
+        let send = |path: &'static str, body: Body| {
+            let request = http::Request::post(path).body(body).unwrap();
+            tokio::spawn(app.clone().oneshot(request))
+        };
+        let slow = send("/slow", Body::empty());
+        let trickling = send("/command", Body::new(Source(dropped)));
+        tokio::time::sleep(YOUNG).await;
+        gate.0.store(true, Ordering::SeqCst);
+        let refused = trickling.await.unwrap().unwrap();
+        assert!(refused.status().is_client_error(), "{}", refused.status());
+        assert_eq!(slow.await.unwrap().unwrap().status(), 200);
     }
 }

@@ -1,9 +1,10 @@
 //! From the route table itself: every route refuses the anonymous and the guest, unless listed here.
 
 use crate::BIN;
+use bascule_core::{Clock as _, SystemClock};
 use bascule_testkit::TestApp;
 use serde_json::Value;
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 /// Routes that anyone may call.
 const PUBLIC: &[&str] = &[
@@ -128,6 +129,132 @@ async fn every_route_refuses_the_anonymous_and_the_guest() {
         }
     }
     assert!(open.is_empty(), "{open:#?}");
+}
+
+/// What outside partners may call beside what their role in a project opens: their own account, and the lists of
+/// what they were given.
+const PARTNERS: &[&str] = &[
+    "GET /",
+    "GET /explore",
+    "GET /api/v1/projects",
+    "GET /api/v1/groups",
+    "GET /api/v1/ssh",
+    "GET /api/v1/user",
+    "GET /api/v1/user/keys",
+    "POST /api/v1/user/keys",
+    "DELETE /api/v1/user/keys/{key}",
+    "GET /api/v1/user/tokens",
+    "POST /api/v1/user/tokens",
+    "DELETE /api/v1/user/tokens/{token}",
+    "GET /settings",
+    "POST /settings/profile",
+    "POST /settings/password",
+    "GET /settings/keys",
+    "POST /settings/keys",
+    "POST /settings/keys/{key}/remove",
+    "GET /settings/sessions",
+    "POST /settings/sessions/{session}/end",
+    "GET /settings/ssh",
+    "GET /settings/tokens",
+    "POST /settings/tokens",
+    "POST /settings/tokens/{token}/revoke",
+];
+
+#[tokio::test]
+async fn an_outside_partner_finds_every_other_door_shut() {
+    let app = TestApp::start(BIN);
+    let cli = app.cli();
+    drop(cli.ok(&["group", "create", "demo", "--visibility", "internal"]));
+    for (project, visibility) in [
+        ("secret", "private"),
+        ("intern", "internal"),
+        ("granted", "private"),
+    ] {
+        let path = format!("demo/{project}");
+        drop(cli.ok(&["project", "create", &path, "--visibility", visibility]));
+    }
+    drop(cli.ok(&["user", "create", "colleague"]));
+    let until = SystemClock
+        .now()
+        .plus(Duration::from_secs(30 * 24 * 3600))
+        .to_string();
+    let created = cli.json(&[
+        "partner",
+        "invite",
+        "supplier",
+        "--project",
+        "demo/granted",
+        "--role",
+        "developer",
+        "--until",
+        &until,
+    ]);
+    let password = created["initial_password"].as_str().unwrap();
+    let answer = app
+        .anonymous("POST", "/sign-in")
+        .form(&[("username", "supplier"), ("password", password)])
+        .send()
+        .await
+        .unwrap();
+    let cookie = answer.headers()["set-cookie"].to_str().unwrap();
+    let cookie = cookie.split(';').next().unwrap().to_owned();
+    let ask = async |method: &str, address: &str| {
+        let request = app.anonymous(method, address).header("cookie", &cookie);
+        request.header("accept", "application/json").send().await.unwrap()
+    };
+    let mut open = Vec::new();
+    let mut own = Vec::new();
+    for route in routes() {
+        let (method, path) = (route["method"].as_str().unwrap(), route["path"].as_str().unwrap());
+        let access = route["access"].as_str().unwrap();
+        if access == "Public" || access.starts_with("Machine") {
+            continue;
+        }
+        let name = format!("{method} {path}");
+        if access == "SignedIn" {
+            own.push(name);
+            if method == "GET" {
+                let text = ask(method, path).await.text().await.unwrap();
+                for word in ["secret", "intern", "colleague", "admin"] {
+                    if text.contains(&format!("demo/{word}")) || text.contains(&format!(">{word}<")) {
+                        open.push(format!("{path} tells of {word}"));
+                    }
+                }
+            }
+            continue;
+        }
+        for project in ["secret", "intern"] {
+            let address = fill(path, true).replace("demo/secret", &format!("demo/{project}"));
+            let status = ask(method, &address).await.status().as_u16();
+            let right = if access.starts_with("Project") || access.starts_with("Group") {
+                status == 404
+            } else {
+                status == 403
+            };
+            if !right {
+                open.push(format!(
+                    "{method} {address} ({access}) answers a partner with {status}"
+                ));
+            }
+        }
+    }
+    assert!(open.is_empty(), "{open:#?}");
+    own.sort();
+    let mut stated = PARTNERS.to_vec();
+    stated.sort_unstable();
+    assert_eq!(
+        own, stated,
+        "state here what partners may call beside their projects"
+    );
+
+    // The project that was granted is open as far as the role goes.
+    let status = async |path: &str| ask("GET", path).await.status().as_u16();
+    assert_eq!(status("/demo/granted").await, 200);
+    assert_eq!(status("/demo/granted/-/pipelines").await, 200);
+    assert_eq!(status("/demo/granted/-/settings").await, 403);
+    assert_eq!(status("/demo/granted/-/partners").await, 403);
+    let listed = ask("GET", "/api/v1/projects").await.text().await.unwrap();
+    assert!(listed.contains("demo/granted"), "{listed}");
 }
 
 #[tokio::test]

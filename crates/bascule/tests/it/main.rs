@@ -22,6 +22,7 @@ mod mr_cli;
 mod network_cut;
 mod notices;
 mod own_history;
+mod partners;
 mod planning;
 mod previews;
 mod product;

@@ -38,8 +38,12 @@ async fn hostile_names_are_shown_and_never_run() {
 async fn every_field_has_a_label() {
     let app = App::start().await;
     app.user("root", InstanceRole::Admin).await;
+    app.user("firm", InstanceRole::External).await;
+    app.in_project("firm", Role::Developer).await;
     let cookie = app.signed_in("root").await;
     let paths = [
+        "/partners",
+        "/clinic/site/-/partners",
         "/settings",
         "/settings/sessions",
         "/settings/tokens",
