@@ -9,7 +9,7 @@ use bascule_core::Timestamp;
 use croner::{Cron, parser::CronParser};
 use jiff::{Zoned, tz::TimeZone};
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// A window as written: what is stored and shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,8 +48,35 @@ pub struct Opening {
     pub from: Timestamp,
     /// To, not included.
     pub to: Timestamp,
-    /// For people: `Saturday 22:00 (Europe/Paris)`.
+    /// For people: `Saturday 28 November 22:00 (Europe/Paris)`, with the year where it is not this year.
     pub label: String,
+}
+
+/// A holiday on which a window would have opened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skipped {
+    /// When the first window of that day would have opened.
+    pub at: Timestamp,
+    /// For people: `Saturday 26 December`, with the year where it is not this year.
+    pub day: String,
+}
+
+/// A day as people read it: with its year where that is not the year of another moment, which is mostly the present.
+fn day(at: &Zoned, now: Timestamp) -> String {
+    let this = now.to_jiff().to_zoned(at.time_zone().clone()).year();
+    let format = if at.year() == this {
+        "%A %-d %B"
+    } else {
+        "%A %-d %B %Y"
+    };
+    at.strftime(format).to_string()
+}
+
+/// A moment as people read it: `Friday 27 November 10:00 (UTC)`.
+#[must_use]
+pub fn moment(at: Timestamp, now: Timestamp) -> String {
+    let zoned = at.to_jiff().to_zoned(TimeZone::UTC);
+    format!("{} {} (UTC)", day(&zoned, now), zoned.strftime("%H:%M"))
 }
 
 #[derive(Clone, Debug)]
@@ -122,7 +149,7 @@ impl Calendar {
     #[must_use]
     pub fn is_open(&self, now: Timestamp) -> bool {
         self.windows.iter().any(|window| {
-            self.opening_after(window, now.minus(window.open))
+            self.opening_after(window, now.minus(window.open), now)
                 .is_some_and(|opening| opening.from <= now && now < opening.to)
         })
     }
@@ -132,7 +159,7 @@ impl Calendar {
     pub fn next_opening(&self, now: Timestamp) -> Option<Opening> {
         self.windows
             .iter()
-            .filter_map(|window| self.opening_after(window, now))
+            .filter_map(|window| self.opening_after(window, now, now))
             .min_by_key(|opening| opening.from)
     }
 
@@ -142,7 +169,7 @@ impl Calendar {
         let mut all = Vec::new();
         for window in &self.windows {
             let mut at = from.minus(window.open);
-            while let Some(opening) = self.opening_after(window, at).filter(|o| o.from < to) {
+            while let Some(opening) = self.opening_after(window, at, from).filter(|o| o.from < to) {
                 at = opening.from;
                 if opening.to > from {
                     all.push(opening);
@@ -157,7 +184,40 @@ impl Calendar {
         all
     }
 
-    fn opening_after(&self, window: &Window, after: Timestamp) -> Option<Opening> {
+    /// The holidays between on which a window would have opened, in order, at most `most`: so that a calendar page
+    /// shows what is missing in it.
+    #[must_use]
+    pub fn skipped_between(&self, from: Timestamp, to: Timestamp, most: usize) -> Vec<Skipped> {
+        let mut all: BTreeMap<jiff::civil::Date, Skipped> = BTreeMap::new();
+        for window in &self.windows {
+            let Some(cron) = window.cron.as_deref() else {
+                continue;
+            };
+            for holiday in &self.holidays {
+                let Ok(start) = holiday.to_zoned(window.timezone.clone()) else {
+                    continue;
+                };
+                let Some(found) = next(cron, &start, true).filter(|found| found.date() == *holiday) else {
+                    continue;
+                };
+                let at = Timestamp::from_micros(found.timestamp().as_microsecond());
+                // The day is passed over as long as its last window would have been open.
+                if at >= to || at.plus(window.open) <= from {
+                    continue;
+                }
+                let skipped = Skipped {
+                    at,
+                    day: day(&found, from),
+                };
+                let known = all.entry(*holiday).or_insert_with(|| skipped.clone());
+                known.at = known.at.min(at);
+            }
+        }
+        all.into_values().take(most).collect()
+    }
+
+    /// The next opening after a moment; `now` is the present, by which its label is written.
+    fn opening_after(&self, window: &Window, after: Timestamp, now: Timestamp) -> Option<Opening> {
         let cron = window.cron.as_deref()?;
         let end = after.plus(AHEAD);
         let mut at = jiff::Timestamp::from_microsecond(after.micros())
@@ -179,7 +239,12 @@ impl Calendar {
             return Some(Opening {
                 from,
                 to: from.plus(window.open),
-                label: format!("{} ({})", found.strftime("%A %H:%M"), window.name),
+                label: format!(
+                    "{} {} ({})",
+                    day(&found, now),
+                    found.strftime("%H:%M"),
+                    window.name
+                ),
             });
         }
     }
@@ -223,7 +288,7 @@ mod tests {
         assert!(calendar.is_open(at("2026-11-29T00:59:59Z")));
         assert!(!calendar.is_open(at("2026-11-29T01:00:00Z")));
         let next = calendar.next_opening(at("2026-11-25T12:00:00Z")).unwrap();
-        assert_eq!(next.label, "Saturday 22:00 (Europe/Paris)");
+        assert_eq!(next.label, "Saturday 28 November 22:00 (Europe/Paris)");
         assert_eq!(
             (next.from, next.to),
             (at("2026-11-28T21:00:00Z"), at("2026-11-29T01:00:00Z"))
@@ -245,6 +310,48 @@ mod tests {
         let never = super::tests::calendar("0 0 30 2 *", 1, &[]);
         assert!(never.next_opening(at("2026-01-01T00:00:00Z")).is_none());
         assert!(!never.is_open(at("2026-01-01T00:00:00Z")));
+    }
+
+    #[test]
+    fn a_window_is_read_with_its_day_and_with_a_year_that_is_not_this_one() {
+        let calendar = calendar("0 22 * * SAT,TUE", 4, &["2026-12-26", "2026-12-27", "2027-01-02"]);
+        let now = at("2026-11-25T12:00:00Z");
+        let label = |after: &str| {
+            calendar
+                .opening_after(&calendar.windows[0], at(after), now)
+                .unwrap()
+                .label
+        };
+        assert_eq!(
+            label("2026-11-29T00:00:00Z"),
+            "Tuesday 1 December 22:00 (Europe/Paris)"
+        );
+        assert_eq!(
+            label("2026-12-30T00:00:00Z"),
+            "Tuesday 5 January 2027 22:00 (Europe/Paris)"
+        );
+        let skipped: Vec<_> = calendar
+            .skipped_between(now, at("2027-02-01T00:00:00Z"), 8)
+            .into_iter()
+            .map(|skipped| (skipped.day, skipped.at))
+            .collect();
+        assert_eq!(
+            skipped,
+            [
+                ("Saturday 26 December".to_owned(), at("2026-12-26T21:00:00Z")),
+                ("Saturday 2 January 2027".to_owned(), at("2027-01-02T21:00:00Z"))
+            ],
+            "no window opens on the 27th anyway"
+        );
+        assert!(
+            calendar
+                .skipped_between(now, at("2026-12-26T12:00:00Z"), 8)
+                .is_empty()
+        );
+        assert_eq!(
+            moment(at("2026-11-27T10:00:00Z"), now),
+            "Friday 27 November 10:00 (UTC)"
+        );
     }
 
     #[test]

@@ -2,12 +2,14 @@
 //! page can link each to the facts behind it.
 
 use crate::{
-    constraint::{Lift, Scope},
-    model::{Catalogue, Environment, Level},
+    constraint::{Hold, Lift, Scope},
+    model::{Catalogue, Edge, Environment, Level},
     scene::Scene,
+    solve::{plan, reach_in},
     version::Version,
 };
 use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
 
 /// One link of the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,8 +23,10 @@ pub struct Link {
     pub version: String,
     /// In plain words.
     pub text: String,
-    /// What would lift it; `None` where another link says so.
+    /// What would lift it, or the first of several things; `None` where another link says so.
     pub lifts: Option<Lift>,
+    /// Each thing that holds it by itself, with what would lift that; empty where another link says so.
+    pub holds: Vec<Hold>,
 }
 
 /// The answer to "why not?".
@@ -46,31 +50,221 @@ pub fn explain(catalogue: &Catalogue, environment: &Environment, product: &str, 
 }
 
 /// Explains many versions of one environment, which is prepared once.
-pub struct Explainer<'a>(Scene<'a>);
+pub struct Explainer<'a> {
+    scene: Scene<'a>,
+    /// The levels that the environment comes to: looked for once, where something asks for them.
+    target: OnceLock<Vec<Level>>,
+}
 
 impl<'a> Explainer<'a> {
     /// Prepares an environment.
     #[must_use]
     pub fn new(catalogue: &'a Catalogue, environment: &'a Environment) -> Self {
-        Self(Scene::new(catalogue, environment))
+        Self {
+            scene: Scene::new(catalogue, environment),
+            target: OnceLock::new(),
+        }
     }
 
     /// As [`explain`].
     #[must_use]
     pub fn explain(&self, product: &str, version: &Version) -> Why {
-        explain_in(&self.0, product, version)
+        let scene = &self.scene;
+        let environment = &scene.environment.name;
+        let (at, level) = match find(scene, product, version) {
+            Ok(found) => found,
+            Err((kind, sentence)) => return unclear(product, version, kind, sentence),
+        };
+        let current = scene.current[at];
+        if level == current {
+            return self.leaves(at).unwrap_or_else(|| Why {
+                clear: true,
+                sentence: format!("{product} {version} runs in {environment}"),
+                links: Vec::new(),
+            });
+        }
+        if scene.is_moving(at) && scene.moving[at] == level {
+            return arrives(scene, at, product, version);
+        }
+        let here = scene.version(at, current);
+        if level < current && scene.recall_of(at, current).is_none() {
+            let here = here.map(ToString::to_string).unwrap_or_default();
+            let sentence = format!(
+                "{product} is at {here} already, which is newer, and a plan goes back only from a recalled version"
+            );
+            return unclear(product, version, "older", sentence);
+        }
+        let mut teller = Teller::new(scene);
+        let clear = teller.tell(at, level) && teller.links.is_empty();
+        let links = teller.links;
+        let texts = texts(&links);
+        let moving = scene
+            .version(at, scene.moving[at])
+            .filter(|_| scene.is_moving(at));
+        let sentence = match (clear, moving, here) {
+            (true, Some(moving), _) => {
+                format!("{product} goes to {moving} now; {version} can be put in {environment} after that")
+            }
+            (true, None, _) => match self.passed_over(at, level) {
+                Some(why) => format!("{product} {version} could be put in {environment} now, but {why}"),
+                None => format!("{product} {version} can be put in {environment} now"),
+            },
+            (false, Some(moving), _) => format!("{product} goes to {moving} now; {texts}"),
+            (false, None, Some(here)) => format!("{product} stays at {here}: {texts}"),
+            (false, None, None) => format!("{product} is not there yet: {texts}"),
+        };
+        Why {
+            clear,
+            sentence,
+            links,
+        }
+    }
+
+    /// Why a plan does not come to a version against which nothing stands as things are: what else it plans does not
+    /// go with it. `None` where it does come there.
+    pub(crate) fn passed_over(&self, at: usize, level: Level) -> Option<String> {
+        let scene = &self.scene;
+        let target = self.target.get_or_init(|| reach_in(scene));
+        let goal = target[at];
+        if goal >= level {
+            return None;
+        }
+        let key = scene.key(at);
+        let version = |at: usize, level: Level| scene.version(at, level).map(ToString::to_string);
+        let asked = version(at, level).unwrap_or_default();
+        let kept = match version(at, goal) {
+            Some(there) if goal == scene.current[at] => format!("the plan keeps {key} at {there}"),
+            Some(there) => format!("the plan takes {key} to {there} instead"),
+            None => format!("the plan leaves {key} out"),
+        };
+        let stands = |other: usize| {
+            let name = scene.key(other);
+            match version(other, target[other]) {
+                Some(there) if target[other] == scene.current[other] => {
+                    format!("{name} {there}, which runs there,")
+                }
+                Some(there) => format!("{name} {there}, which is planned there,"),
+                None => format!("{name}, which is not there,"),
+            }
+        };
+        let wants = |edge: &Edge, key: &str| {
+            let range = scene.catalogue.range(edge);
+            if edge.bars() {
+                format!("cannot run beside {key} {range}")
+            } else {
+                format!("needs {key} {range}").trim_end().to_owned()
+            }
+        };
+        let own = scene.edges(at, level).iter().filter_map(|edge| {
+            let other = scene.place(edge.to())?;
+            let name = scene.catalogue.key(edge.to());
+            let wrong = !edge.allows(target[other]);
+            wrong.then(|| {
+                format!(
+                    "{asked} {}, and not {}",
+                    wants(edge, name),
+                    stands(other).trim_end_matches(',')
+                )
+            })
+        });
+        let product = scene.install(at).product;
+        let others = scene.dependents(at).flat_map(|other| {
+            let edges = scene.edges(other, target[other]).iter();
+            edges
+                .filter(|edge| edge.to() == product && !edge.allows(level))
+                .map(move |edge| format!("{} {}", stands(other), wants(edge, key)))
+        });
+        let why: Vec<String> = own.chain(others).collect();
+        Some(if why.is_empty() {
+            format!("{kept}: that goes with newer versions of others")
+        } else {
+            format!("{kept}: {}", why.join("; "))
+        })
+    }
+
+    /// What runs and was recalled: where it goes, or why it stays. `None` where it was not recalled.
+    fn leaves(&self, at: usize) -> Option<Why> {
+        let scene = &self.scene;
+        let current = scene.current[at];
+        let recall = scene.recall_of(at, current)?;
+        let (key, here) = (scene.key(at), scene.version(at, current)?);
+        let planned = plan(scene.catalogue, scene.environment)
+            .installs
+            .into_iter()
+            .nth(at)?;
+        let to = planned.step.map(|step| step.to);
+        let to = to.or(planned.target.filter(|target| target != here));
+        let (then, lifts, links) = match (scene.is_moving(at), to) {
+            (true, _) => {
+                let to = scene.version(at, scene.moving[at])?;
+                (
+                    format!("it goes to {to} now"),
+                    "its deployment's end".to_owned(),
+                    Vec::new(),
+                )
+            }
+            (false, Some(to)) => {
+                let links = self.explain(key, &to).links;
+                let then = if links.is_empty() {
+                    format!("it goes to {to}, which can be put there now")
+                } else {
+                    format!("it goes to {to}: {}", texts(&links))
+                };
+                (then, format!("{to} in its place"), links)
+            }
+            (false, None) => {
+                let (reason, links) = self.stays(at, recall);
+                (
+                    format!("it stays for now: {reason}"),
+                    "a release that may take its place".to_owned(),
+                    links,
+                )
+            }
+        };
+        let lifts = Lift::When(lifts);
+        let text = format!("{here} was recalled: {}", recall.reason);
+        let own = Link {
+            kind: "recall".to_owned(),
+            product: key.to_owned(),
+            version: here.to_string(),
+            holds: vec![Hold {
+                kind: "recall".to_owned(),
+                why: format!("was recalled: {}", recall.reason),
+                lifts: lifts.clone(),
+            }],
+            text,
+            lifts: Some(lifts),
+        };
+        Some(Why {
+            clear: false,
+            sentence: format!(
+                "{key} {here} runs in {} and was recalled: {}; {then}",
+                scene.environment.name, recall.reason
+            ),
+            links: std::iter::once(own).chain(links).collect(),
+        })
     }
 
     /// Why a recalled version still runs, in one sentence; `None` where what runs was not recalled.
     #[must_use]
     pub fn stays_recalled(&self, product: &str) -> Option<String> {
-        let scene = &self.0;
-        let index = scene.catalogue.find(product)?;
-        let at = scene.place(index)?;
+        let scene = &self.scene;
+        let at = scene.place(scene.catalogue.find(product)?)?;
         let current = scene.current[at];
         let recall = scene.recall_of(at, current)?;
         let here = scene.version(at, current)?;
-        let releases = scene.catalogue.releases(index);
+        let (reason, _) = self.stays(at, recall);
+        Some(format!(
+            "{here} was recalled ({}) and still runs: {reason}",
+            recall.reason
+        ))
+    }
+
+    /// Why nothing takes the place of a recalled version.
+    fn stays(&self, at: usize, recall: &crate::Recall) -> (String, Vec<Link>) {
+        let scene = &self.scene;
+        let current = scene.current[at];
+        let releases = scene.catalogue.releases(scene.install(at).product);
         let kept = |level: &Level| scene.recall_of(at, *level).is_none();
         let newer = (current + 1..=releases.len()).rev().find(kept);
         let floor = recall.floor.as_ref();
@@ -78,28 +272,31 @@ impl<'a> Explainer<'a> {
             releases.partition_point(|release| release.version < *floor) + 1
         });
         let instead = newer.or_else(|| (least..current).rev().find(kept));
-        let reason = match instead.and_then(|level| scene.version(at, level)) {
+        match instead.and_then(|level| scene.version(at, level)) {
             Some(version) => {
-                let texts = self.explain(product, version).links;
-                texts
-                    .iter()
-                    .map(|link| link.text.as_str())
-                    .collect::<Vec<_>>()
-                    .join("; ")
+                let links = self.explain(scene.key(at), version).links;
+                (texts(&links), links)
             }
-            None if floor.is_some() => "no other release at or above its floor may take its place".to_owned(),
-            None => "nothing newer was released, and no floor was named to go back to".to_owned(),
-        };
-        Some(format!(
-            "{here} was recalled ({}) and still runs: {reason}",
-            recall.reason
-        ))
+            None if floor.is_some() => (
+                "no other release at or above its floor may take its place".to_owned(),
+                Vec::new(),
+            ),
+            None => (
+                "nothing newer was released, and no floor was named to go back to".to_owned(),
+                Vec::new(),
+            ),
+        }
     }
 }
 
-fn explain_in(scene: &Scene<'_>, product: &str, version: &Version) -> Why {
-    let (catalogue, environment) = (scene.catalogue, scene.environment);
-    let unclear = |sentence: String, kind: &str| Why {
+/// All links as one chain.
+fn texts(links: &[Link]) -> String {
+    let texts: Vec<&str> = links.iter().map(|link| link.text.as_str()).collect();
+    texts.join("; ")
+}
+
+fn unclear(product: &str, version: &Version, kind: &str, sentence: String) -> Why {
+    Why {
         clear: false,
         links: vec![Link {
             kind: kind.to_owned(),
@@ -107,82 +304,80 @@ fn explain_in(scene: &Scene<'_>, product: &str, version: &Version) -> Why {
             version: version.to_string(),
             text: sentence.clone(),
             lifts: None,
+            holds: Vec::new(),
         }],
         sentence,
-    };
+    }
+}
+
+/// The install and level that are asked about, or what is unknown, with its kind.
+fn find(
+    scene: &Scene<'_>,
+    product: &str,
+    version: &Version,
+) -> Result<(usize, Level), (&'static str, String)> {
+    let catalogue = scene.catalogue;
     let Some(index) = catalogue.find(product) else {
-        return unclear(format!("there is no product {product}"), "unknown");
+        return Err(("unknown", format!("there is no product {product}")));
     };
     let Some(at) = scene.place(index) else {
-        let name = &environment.name;
-        return unclear(
-            format!("{product} is not among what belongs in {name}"),
+        let name = &scene.environment.name;
+        return Err((
             "missing",
-        );
+            format!("{product} is not among what belongs in {name}"),
+        ));
     };
-    let Some(level) = catalogue.level(index, version) else {
-        let known: Vec<String> = catalogue
-            .releases(index)
-            .iter()
-            .rev()
-            .take(5)
-            .map(|release| release.version.to_string())
-            .collect();
-        let known = if known.is_empty() {
-            "none".to_owned()
-        } else {
-            known.join(", ")
-        };
-        return unclear(
-            format!("there is no release {version} of {product}; the newest are {known}"),
-            "unknown",
-        );
-    };
-    let current = scene.current[at];
-    let here = scene.version(at, current).map(ToString::to_string);
-    if level == current {
-        return Why {
-            clear: true,
-            sentence: format!("{product} {version} runs in {}", environment.name),
-            links: Vec::new(),
-        };
-    }
-    if level < current
-        && scene
-            .catalogue
-            .at(index, current)
-            .is_none_or(|r| r.recalled.is_none())
-    {
-        let here = here.unwrap_or_default();
-        return unclear(
+    catalogue
+        .level(index, version)
+        .map(|level| (at, level))
+        .ok_or_else(|| {
+            let newest = catalogue.releases(index).iter().rev().take(5);
+            let known: Vec<String> = newest.map(|release| release.version.to_string()).collect();
+            let known = if known.is_empty() {
+                "none".to_owned()
+            } else {
+                known.join(", ")
+            };
+            (
+                "unknown",
+                format!("there is no release {version} of {product}; the newest are {known}"),
+            )
+        })
+}
+
+/// What is being put there now.
+fn arrives(scene: &Scene<'_>, at: usize, product: &str, version: &Version) -> Why {
+    let environment = &scene.environment.name;
+    let holds = scene.holds(at, scene.moving[at], Scope::Moment);
+    // Where no network reaches, its end is heard of when somebody brings it.
+    let carried = holds.into_iter().find(|hold| hold.kind == "air_gap");
+    let (sentence, lifts) = match carried {
+        Some(hold) => (
             format!(
-                "{product} is at {here} already, which is newer, and a plan goes back only from a recalled version"
+                "{product} {version} is on its way to {environment}: no network reaches it, so a bundle is carried"
             ),
-            "older",
-        );
-    }
-    let mut teller = Teller {
-        scene,
-        links: Vec::new(),
-        asked: Vec::new(),
-    };
-    let clear = teller.tell(at, level);
-    let links = teller.links;
-    let stays = match (&here, scene.is_moving(at)) {
-        (_, true) => format!("{product} is moving now"),
-        (Some(here), false) => format!("{product} stays at {here}"),
-        (None, false) => format!("{product} is not there yet"),
-    };
-    let sentence = if clear && links.is_empty() {
-        format!("{product} {version} can be put in {} now", environment.name)
-    } else {
-        let texts: Vec<&str> = links.iter().map(|link| link.text.as_str()).collect();
-        format!("{stays}: {}", texts.join("; "))
+            hold.lifts,
+        ),
+        None => (
+            format!("{product} {version} is being put in {environment} now"),
+            Lift::When("its deployment's end".to_owned()),
+        ),
     };
     Why {
-        clear: clear && links.is_empty(),
+        clear: false,
+        links: vec![Link {
+            kind: "moving".to_owned(),
+            product: product.to_owned(),
+            version: version.to_string(),
+            text: sentence.clone(),
+            holds: vec![Hold {
+                kind: "moving".to_owned(),
+                why: "is being put there now".to_owned(),
+                lifts: lifts.clone(),
+            }],
+            lifts: Some(lifts),
+        }],
         sentence,
-        links,
     }
 }
 
@@ -202,13 +397,35 @@ pub fn against(
     let (Some(at), Some(level)) = (at, level) else {
         return Vec::new();
     };
-    let mut teller = Teller {
-        scene: &scene,
-        links: Vec::new(),
-        asked: Vec::new(),
-    };
+    let mut teller = Teller::new(&scene);
     teller.tell(at, level);
     teller.links
+}
+
+/// What holds a version, as one sentence. What waits for several things waits for each; a reason that has commas or
+/// colons of its own ends before the next begins.
+fn joined(name: &str, holds: &[Hold]) -> String {
+    let mut text = name.to_owned();
+    let mut before: Option<&str> = None;
+    for hold in holds {
+        let why = hold.why.as_str();
+        let closed = before.is_some_and(|before| [", ", ": ", "; "].iter().any(|end| before.contains(end)));
+        let waits = |why: &str| why.starts_with("waits for ");
+        let next = match before {
+            None => format!(" {why}"),
+            Some(before) if !closed && waits(before) && waits(why) => {
+                format!(" and {}", why.trim_start_matches("waits "))
+            }
+            Some(_) if !closed => format!(" and {why}"),
+            Some(_) => match why.split_once(' ') {
+                Some((verb @ ("is" | "was"), rest)) => format!("; it {verb} also {rest}"),
+                _ => format!("; it also {why}"),
+            },
+        };
+        text.push_str(&next);
+        before = Some(why);
+    }
+    text
 }
 
 struct Teller<'a, 'b> {
@@ -218,8 +435,34 @@ struct Teller<'a, 'b> {
     asked: Vec<(usize, Level)>,
 }
 
-impl Teller<'_, '_> {
+impl<'a, 'b> Teller<'a, 'b> {
+    const fn new(scene: &'b Scene<'a>) -> Self {
+        Self {
+            scene,
+            links: Vec::new(),
+            asked: Vec::new(),
+        }
+    }
+
     fn link(&mut self, kind: &str, at: usize, level: Level, text: String, lifts: Option<Lift>) {
+        let holds = lifts.iter().map(|lifts| Hold {
+            kind: kind.to_owned(),
+            why: text.clone(),
+            lifts: lifts.clone(),
+        });
+        let holds = holds.collect();
+        self.link_of(kind, at, level, text, lifts, holds);
+    }
+
+    fn link_of(
+        &mut self,
+        kind: &str,
+        at: usize,
+        level: Level,
+        text: String,
+        lifts: Option<Lift>,
+        holds: Vec<Hold>,
+    ) {
         if self.links.len() < LINKS {
             self.links.push(Link {
                 kind: kind.to_owned(),
@@ -227,6 +470,7 @@ impl Teller<'_, '_> {
                 version: self.version(at, level),
                 text,
                 lifts,
+                holds,
             });
         }
     }
@@ -267,16 +511,8 @@ impl Teller<'_, '_> {
     }
 
     /// Holds as one link: "bar 1.1.0 waits for the window … and for approval by security".
-    fn hold(&mut self, at: usize, level: Level, name: &str, holds: &[crate::Hold]) {
-        let mut text = name.to_owned();
-        for (n, hold) in holds.iter().enumerate() {
-            let why = match (n, hold.why.strip_prefix("waits ")) {
-                (0, _) => format!(" {}", hold.why),
-                (_, Some(rest)) if rest.starts_with("for ") => format!(" and {rest}"),
-                _ => format!(" and {}", hold.why),
-            };
-            text.push_str(&why);
-        }
+    fn hold(&mut self, at: usize, level: Level, name: &str, holds: &[Hold]) {
+        let text = joined(name, holds);
         // The latest of the times, or the first event: until then nothing changes.
         let events = holds.iter().find(|hold| matches!(hold.lifts, Lift::When(_)));
         let latest = holds.iter().max_by_key(|hold| match hold.lifts {
@@ -285,7 +521,7 @@ impl Teller<'_, '_> {
         });
         let lifts = events.or(latest).map(|hold| hold.lifts.clone());
         let kinds: Vec<&str> = holds.iter().map(|hold| hold.kind.as_str()).collect();
-        self.link(&kinds.join("+"), at, level, text, lifts);
+        self.link_of(&kinds.join("+"), at, level, text, lifts, holds.to_vec());
     }
 
     /// What the version asks of others.
@@ -323,13 +559,10 @@ impl Teller<'_, '_> {
                 continue;
             }
             met = false;
-            let is = match bound(there) {
-                Some(version) => format!("{key} is at {version}"),
-                None => format!("{key} is not there yet"),
-            };
             if edge.bars() {
                 let text = format!(
-                    "{name} cannot run beside {key} {}",
+                    "{name} cannot run beside {key} {}, and {key} is at {}",
+                    scene.catalogue.range(edge),
                     bound(there).unwrap_or_default()
                 );
                 self.link(
@@ -339,49 +572,48 @@ impl Teller<'_, '_> {
                     text,
                     Some(Lift::When(format!("another version of {key}"))),
                 );
-            } else if there < edge.least() {
-                let nothing = there == 0 && releases.is_empty();
-                match bound(edge.least()) {
-                    None => {
-                        let text = if nothing {
-                            format!("{name} needs {key}, of which there is no release yet")
-                        } else {
-                            format!("{name} needs a newer {key} than any that was released")
-                        };
-                        self.link(
-                            "dependency",
-                            at,
-                            level,
-                            text,
-                            Some(Lift::When(format!("a release of {key}"))),
-                        );
-                    }
-                    Some(least) => {
-                        let text = if there > 0 || scene.catalogue.has_minimum(edge) {
-                            format!("{name} needs {key} ≥ {least}")
-                        } else {
-                            format!("{name} needs {key}, which is not there yet")
-                        };
-                        self.link("dependency", at, level, text, None);
-                        let goal = (edge.least()..=scene.newest(other))
-                            .find(|level| scene.allowed(other, *level))
-                            .unwrap_or(edge.least());
-                        self.follow(other, goal);
-                    }
-                }
             } else {
-                let most = bound(edge.most()).unwrap_or_else(|| "none of its releases".to_owned());
-                let text = format!("{name} needs {key} ≤ {most}, and {is}");
-                self.link(
-                    "dependency",
-                    at,
-                    level,
-                    text,
-                    Some(Lift::When(format!("a release that takes a newer {key}"))),
-                );
+                let asks = format!("{name} needs {key} {}", scene.catalogue.range(edge));
+                let asks = asks.trim_end();
+                if there < edge.least() && edge.least() > edge.most() {
+                    self.none_fits(at, level, edge, asks);
+                } else if there < edge.least() {
+                    let text = if there > 0 || scene.catalogue.has_minimum(edge) {
+                        asks.to_owned()
+                    } else {
+                        format!("{asks}, which is not there yet")
+                    };
+                    self.link("dependency", at, level, text, None);
+                    let goal = (edge.least()..=edge.most())
+                        .find(|level| scene.allowed(other, *level))
+                        .unwrap_or(edge.least());
+                    self.follow(other, goal);
+                } else {
+                    let there = bound(there).unwrap_or_default();
+                    let text = format!("{asks}, and {key} is at {there}");
+                    let event = format!("a release that takes a newer {key}");
+                    self.link("dependency", at, level, text, Some(Lift::When(event)));
+                }
             }
         }
         met
+    }
+
+    /// It needs a range of another product in which nothing was released.
+    fn none_fits(&mut self, at: usize, level: Level, edge: &Edge, asks: &str) {
+        let catalogue = self.scene.catalogue;
+        let key = catalogue.key(edge.to());
+        let releases = catalogue.releases(edge.to());
+        let text = match releases.last() {
+            None => format!("{asks}, of which there is no release yet"),
+            Some(newest) if edge.least() > releases.len() => {
+                format!("{asks}, and the newest that was released is {}", newest.version)
+            }
+            Some(_) => format!("{asks}, and nothing that was released is in that range"),
+        };
+        let event = format!("a release of {key} {}", catalogue.range(edge));
+        let event = Lift::When(event.trim_end().to_owned());
+        self.link("dependency", at, level, text, Some(event));
     }
 
     /// What others, as they are, take of this one.

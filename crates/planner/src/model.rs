@@ -393,6 +393,21 @@ impl Catalogue {
         bound.is_some_and(|bound| bound.minimum.is_some())
     }
 
+    /// The range of an edge in words, as the product file writes it: `≥ 1.1.0 and ≤ 1.x.x`; empty where any version
+    /// will do.
+    pub(crate) fn range(&self, edge: &Edge) -> String {
+        let Some(bound) = self.common.bounds.get(edge.written()) else {
+            return String::new();
+        };
+        if edge.bars() {
+            return bound.matcher.to_string();
+        }
+        let most = (bound.matcher != Matcher::any()).then(|| format!("≤ {}", bound.matcher));
+        let least = bound.minimum.as_ref().map(|minimum| format!("≥ {minimum}"));
+        let parts: Vec<String> = least.into_iter().chain(most).collect();
+        parts.join(" and ")
+    }
+
     /// A release as it is kept; its levels are not resolved yet. What a product asks of itself means nothing.
     fn take_in(&mut self, product: ProductIndex, release: Release) -> Published {
         let mut edges = Vec::with_capacity(release.dependencies.len() + release.incompatible.len());

@@ -244,8 +244,12 @@ fn first_choice(scene: &Scene<'_>, at: usize) -> Level {
 
 /// The levels that an environment comes to, whatever moment it is.
 pub(crate) fn reach(catalogue: &Catalogue, environment: &Environment) -> Vec<Level> {
-    let scene = Scene::new(catalogue, environment);
-    solve(&Pool::new(&scene, false), &mut Budget::new()).target
+    reach_in(&Scene::new(catalogue, environment))
+}
+
+/// As [`reach`].
+pub(crate) fn reach_in(scene: &Scene<'_>) -> Vec<Level> {
+    solve(&Pool::new(scene, false), &mut Budget::new()).target
 }
 
 /// What each install could do next.

@@ -2,7 +2,7 @@
 //! its ranges make planning harder.
 
 use crate::{
-    explain::explain,
+    explain::Explainer,
     model::{Catalogue, Environment, Install, Release},
     solve::reach,
     version::Version,
@@ -47,7 +47,14 @@ pub fn strands(
             .zip(reach(&after, &bare))
             .any(|(install, reached)| install.product == index && Some(reached) >= level);
         if !reaches {
-            let why = explain(&after, &bare, product, &release.version).sentence;
+            let explainer = Explainer::new(&after, &bare);
+            let place = bare.installs.iter().position(|install| install.product == index);
+            let told = explainer.explain(product, &release.version);
+            // Where one step would bring it there, what else is planned keeps it away.
+            let passed = place
+                .zip(level)
+                .and_then(|(at, level)| explainer.passed_over(at, level));
+            let why = passed.filter(|_| told.clear).unwrap_or(told.sentence);
             all.push(Stranded {
                 environment: environment.name.clone(),
                 why: format!(
@@ -70,7 +77,8 @@ fn bare(environment: &Environment, prereleases: bool) -> Environment {
             .iter()
             .map(|install| Install {
                 product: install.product,
-                current: install.current.clone(),
+                // What is being put there now will run.
+                current: install.moving.clone().max(install.current.clone()),
                 moving: None,
                 prereleases: install.prereleases || prereleases,
                 constraints: Vec::new(),

@@ -280,8 +280,25 @@ pub struct WhyLink {
     pub version: String,
     /// In plain words.
     pub text: String,
-    /// What would lift it; empty where another link says so.
+    /// What would lift it, all of it in words; empty where another link says so.
     pub lifts: String,
+    /// Each thing that holds it by itself; empty where another link says so.
+    #[serde(default)]
+    pub holds: Vec<WhyHold>,
+}
+
+/// One of the things that hold a version at once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WhyHold {
+    /// What kind of constraint, such as `approval`.
+    pub kind: String,
+    /// In plain words.
+    pub text: String,
+    /// What would lift it: a time, or an event in words.
+    pub lifts: String,
+    /// When time alone lifts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Timestamp>,
 }
 
 /// Recalls releases.

@@ -75,8 +75,9 @@ impl Plan {
                 context.out.record(&why, &[]);
             } else {
                 context.out.say(why["sentence"].as_str().unwrap_or_default());
-                if why["links"].as_array().is_some_and(|links| !links.is_empty()) {
-                    context.out.table(&why["links"], VERDICT);
+                let rows = verdicts(&why);
+                if !rows.is_empty() {
+                    context.out.table(&rows.into(), VERDICT);
                 }
             }
             return Ok(if why["clear"] == true {
@@ -102,6 +103,18 @@ impl Plan {
         context.out.table(&planned, PLAN);
         Ok(code::DONE)
     }
+}
+
+/// The chain of reasons, a line for each thing that holds by itself.
+fn verdicts(why: &serde_json::Value) -> Vec<serde_json::Value> {
+    let mut rows = Vec::new();
+    for link in why["links"].as_array().into_iter().flatten() {
+        match link["holds"].as_array() {
+            Some(holds) if holds.len() > 1 => rows.extend(holds.iter().cloned()),
+            _ => rows.push(link.clone()),
+        }
+    }
+    rows
 }
 
 /// All pages of what is planned, in one environment or in all.
@@ -242,5 +255,37 @@ impl Suppress {
             format!("changes in {} are held: {}", self.environment, self.reason)
         });
         Ok(code::DONE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_thing_that_holds_has_a_line_with_its_own_end() {
+        let why = json!({ "links": [
+            { "kind": "dependency", "text": "1.1.0 needs g/b", "lifts": "", "holds": [] },
+            { "kind": "approval+maintenance_window", "text": "g/b 1.1.0 waits", "lifts": "both", "holds": [
+                { "kind": "approval", "text": "1.1.0 waits for approval by security", "lifts": "approval by security" },
+                { "kind": "maintenance_window", "text": "1.1.0 waits for the window", "lifts": "2026-11-28T21:00:00Z" },
+            ] },
+        ] });
+        let rows = verdicts(&why);
+        let lines: Vec<String> = rows
+            .iter()
+            .map(|row| {
+                let text = |field: &str| row[field].as_str().unwrap_or_default();
+                format!("{} until {}", text("kind"), text("lifts"))
+            })
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "dependency until ",
+                "approval until approval by security",
+                "maintenance_window until 2026-11-28T21:00:00Z"
+            ]
+        );
     }
 }

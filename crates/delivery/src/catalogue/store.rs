@@ -92,8 +92,13 @@ pub(crate) async fn approvals(db: &impl Query) -> Result<Vec<Approved>> {
 /// Approvals for the environments of some names.
 pub(crate) async fn approvals_in(db: &impl Query, names: &[String]) -> Result<Vec<Approved>> {
     let scopes: Vec<String> = names.iter().map(|name| format!("environment:{name}")).collect();
+    approvals_of(db, &scopes).await
+}
+
+/// Approvals of some scopes, such as `channel:stable`.
+pub(crate) async fn approvals_of(db: &impl Query, scopes: &[String]) -> Result<Vec<Approved>> {
     let mut values = args![];
-    let places = bind_all(&mut values, &scopes);
+    let places = bind_all(&mut values, scopes);
     let sql = format!(
         "SELECT project_id, version, scope, team FROM delivery_approval WHERE scope IN ({places})
          ORDER BY at DESC LIMIT 100000"
@@ -128,17 +133,28 @@ row! {
 
 /// Where releases serve with all their instances healthy: since they took over, or since they last were not.
 pub(crate) async fn served(db: &impl Query) -> Result<Vec<Served>> {
-    let sql = format!(
+    db.all(&serving(""), args![]).await
+}
+
+/// The same, of some releases.
+pub(crate) async fn served_of(db: &impl Query, releases: &[ReleaseId]) -> Result<Vec<Served>> {
+    let mut values = args![];
+    let places = bind_all(&mut values, releases);
+    db.all(&serving(&format!("AND d.release_id IN ({places})")), values)
+        .await
+}
+
+fn serving(which: &str) -> String {
+    format!(
         "SELECT d.release_id, e.name AS environment,
                 MAX(CASE WHEN i.state_at > d.finished_at THEN i.state_at ELSE d.finished_at END) AS since
          FROM environment e JOIN deployment d ON d.id = e.serving_id
               JOIN instance i ON i.deployment_id = d.id AND i.desired = 'run' AND i.retired_at IS NULL
                    AND i.baseline = FALSE
               JOIN agent a ON a.id = e.agent_id
-         WHERE d.finished_at IS NOT NULL AND a.online = TRUE
+         WHERE d.finished_at IS NOT NULL AND a.online = TRUE {which}
          GROUP BY d.release_id, e.name HAVING SUM(CASE WHEN i.state = 'healthy' THEN 0 ELSE 1 END) = 0 LIMIT {MOST}"
-    );
-    db.all(&sql, args![]).await
+    )
 }
 
 row! {

@@ -4,6 +4,7 @@
 use super::{
     bearings::recalled,
     dry_run::Proposal,
+    promotions::Promotions,
     store::{self, Place},
 };
 use crate::{
@@ -63,6 +64,8 @@ struct Known {
     drills: BTreeMap<String, String>,
     /// Findings that count, where any environment asks.
     findings: HashMap<ProjectId, Vec<Found>>,
+    /// What releases that are not in a channel wait for.
+    promotions: Promotions,
 }
 
 impl Delivery {
@@ -98,7 +101,8 @@ impl Delivery {
         if complete(&mut catalogue, &shelf.releases, &places) {
             self.forget_shelf().await;
         }
-        let known = self.known(names, &places, &catalogue, proposal).await?;
+        let mut known = self.known(names, &places, &catalogue, proposal).await?;
+        known.promotions = self.promotions(&shelf, &known.sites, &places).await?;
         let mut by_name: BTreeMap<String, Vec<Place>> = BTreeMap::new();
         for place in places {
             by_name.entry(place.name.clone()).or_default().push(place);
@@ -196,6 +200,7 @@ impl Delivery {
                 .into_iter()
                 .map(|open| (open.project_id, open.number))
                 .collect(),
+            promotions: Promotions::new(),
         })
     }
 
@@ -331,7 +336,15 @@ fn constraints(
     let mut holds: Vec<Arc<dyn Constraint>> = Vec::new();
     let declared = site.install(&place.project_path);
     let channel = declared.map(|i| i.channel.as_str()).filter(|c| !c.is_empty());
-    holds.push(Arc::new(Channel(channel.unwrap_or(&site.channel).to_owned())));
+    let channel = channel.unwrap_or(&site.channel);
+    holds.push(Arc::new(Channel {
+        name: channel.to_owned(),
+        promotions: known
+            .promotions
+            .get(&(place.project_id, channel.to_owned()))
+            .cloned()
+            .unwrap_or_default(),
+    }));
     if let Some(install) = declared
         && let Ok(versions) = install.pin.parse()
     {

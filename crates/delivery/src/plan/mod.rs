@@ -12,6 +12,7 @@ pub(crate) mod drill;
 mod dry_run;
 mod dues;
 pub(crate) mod pass;
+mod promotions;
 mod prune;
 mod ramp;
 mod service;

@@ -6,6 +6,7 @@ use bascule_core::{Caller, Problem, ProjectId, Result};
 use bascule_planner::{Lift, Link, Version, against, explain, strand};
 use bascule_store::Json;
 use bascule_wire::delivery as dto;
+use std::collections::HashSet;
 
 impl Delivery {
     /// Why a version does not run in an environment. The product is named by its path, or by its last part where
@@ -63,36 +64,42 @@ impl Delivery {
             &place.project_path,
             &version,
         );
-        let mut texts: Vec<&str> = why.links.iter().map(|link| link.text.as_str()).collect();
-        texts.extend(why.links.iter().map(|link| link.product.as_str()));
-        texts.extend(why.links.iter().filter_map(|link| match &link.lifts {
-            Some(Lift::When(event)) => Some(event.as_str()),
-            _ => None,
-        }));
-        texts.push(&why.sentence);
-        let veil = self.veil(visible.as_ref(), &texts).await?;
-        Ok(dto::WhyNot {
+        let mut told = dto::WhyNot {
             environment: site.to_owned(),
             product: place.project_path.clone(),
             version: version.to_string(),
             clear: why.clear,
-            sentence: veil.over(&why.sentence),
-            links: why
-                .links
-                .into_iter()
-                .map(|link| dto::WhyLink {
-                    kind: link.kind,
-                    version: if veil.hides(&link.product) {
-                        String::new()
-                    } else {
-                        link.version
-                    },
-                    product: veil.over(&link.product),
-                    text: veil.over(&link.text),
-                    lifts: veil.over(&link.lifts.as_ref().map(lift).unwrap_or_default()),
-                })
-                .collect(),
-        })
+            sentence: why.sentence,
+            links: why.links.into_iter().map(link).collect(),
+        };
+        self.veil_why(visible.as_ref(), &mut told).await?;
+        Ok(told)
+    }
+
+    /// Takes the names out of an answer that its reader may not read.
+    async fn veil_why(&self, visible: Option<&HashSet<ProjectId>>, told: &mut dto::WhyNot) -> Result<()> {
+        let mut texts: Vec<&str> = vec![&told.sentence];
+        for link in &told.links {
+            texts.extend([link.product.as_str(), &link.text, &link.lifts]);
+            texts.extend(
+                link.holds
+                    .iter()
+                    .flat_map(|hold| [hold.text.as_str(), &hold.lifts]),
+            );
+        }
+        let veil = self.veil(visible, &texts).await?;
+        told.sentence = veil.over(&told.sentence);
+        for link in &mut told.links {
+            if veil.hides(&link.product) {
+                link.version.clear();
+            }
+            let holds = link.holds.iter_mut();
+            let texts = holds.flat_map(|hold| [&mut hold.text, &mut hold.lifts]);
+            for text in texts.chain([&mut link.product, &mut link.text, &mut link.lifts]) {
+                *text = veil.over(text);
+            }
+        }
+        Ok(())
     }
 
     /// What publishing a release with this `bascule.yaml` would do to the environments that run the product.
@@ -246,5 +253,43 @@ impl Delivery {
         }
         .why("An agent starts what is deployed; without one it would wait for ever.")
         .next("Enrol the agent (bascule agents create), or name another in the environment's file."))
+    }
+}
+
+/// A link of the chain as it is told. Where several things hold at once, each is named with what would lift it.
+fn link(link: Link) -> dto::WhyLink {
+    let mut ends: Vec<String> = Vec::new();
+    for end in link
+        .holds
+        .iter()
+        .map(|hold| &hold.lifts)
+        .chain(&link.lifts)
+        .map(lift)
+    {
+        if !ends.contains(&end) {
+            ends.push(end);
+        }
+    }
+    let one = link.holds.len() < 2;
+    let holds = link.holds.into_iter().map(|hold| dto::WhyHold {
+        text: if one {
+            link.text.clone()
+        } else {
+            format!("{} {}", link.version, hold.why)
+        },
+        kind: hold.kind,
+        lifts: lift(&hold.lifts),
+        until: match hold.lifts {
+            Lift::At(at) => Some(at),
+            Lift::When(_) => None,
+        },
+    });
+    dto::WhyLink {
+        holds: holds.collect(),
+        kind: link.kind,
+        product: link.product,
+        version: link.version,
+        text: link.text,
+        lifts: ends.join(" and "),
     }
 }

@@ -64,11 +64,11 @@ impl Product {
         let needs = match driver {
             Driver::Agent => "`artifact`",
             Driver::Process => "`artifact` and `command`",
-            _ => "an `image`",
+            _ => "`image`",
         };
         path.map(|path| Runs { driver, path }).ok_or_else(|| {
             let driver = driver.as_str();
-            format!("it is to run by the driver {driver}, and bascule.yaml names no {needs} for that")
+            format!("it is to run by the driver {driver}, and for that bascule.yaml names no {needs}")
         })
     }
 

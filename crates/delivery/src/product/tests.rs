@@ -92,6 +92,12 @@ fn one_file_serves_both_drivers() {
             .unwrap_err()
             .contains("names no `artifact`")
     );
+    assert_eq!(
+        parse(b"product: a\nartifact: a.zip\ncommand: ./a\n")
+            .map(|product| product.runs(Some(Podman)).unwrap_err())
+            .unwrap_or_default(),
+        "it is to run by the driver podman, and for that bascule.yaml names no `image`"
+    );
     for (text, says) in [
         ("product: a\n", "or `image: dist/app.oci.tar`"),
         ("product: a\nartifact: a.zip\n", "`command` is missing"),

@@ -294,7 +294,7 @@ async fn nothing_is_taken_away_that_others_need_or_outside_a_window() {
     let view = world.delivery.prune_view(&ana(), "site-7").await.unwrap();
     assert_eq!(
         (view.state.as_str(), view.reason.as_str()),
-        ("held", "waits for the window Saturday 22:00 (UTC)")
+        ("held", "waits for the window Saturday 17 January 22:00 (UTC)")
     );
     world.clock.advance(Duration::from_secs(5 * 86_400 + 9 * 3_600));
     world.turns(4).await;

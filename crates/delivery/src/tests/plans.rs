@@ -111,7 +111,7 @@ async fn a_declared_environment_is_filled_and_kept_up_to_date_in_a_safe_order() 
     world.publish_of("health/clinic", "1.1.0", needs).await;
     assert_eq!(
         world.why("site-7", "clinic", "1.1.0").await,
-        "health/clinic stays at 1.0.0: 1.1.0 needs a newer health/auth than any that was released"
+        "health/clinic stays at 1.0.0: 1.1.0 needs health/auth ≥ 2.1.0 and ≤ 2.x.x, and the newest that was released is 2.0.0"
     );
     world.publish_of("health/auth", "2.1.0", "").await;
     world.turns(6).await;
@@ -137,7 +137,8 @@ async fn a_declared_environment_is_filled_and_kept_up_to_date_in_a_safe_order() 
     );
     let told = world.kinds("plan.changed").await;
     assert!(
-        told.iter().any(|line| line.contains("needs a newer health/auth")),
+        told.iter()
+            .any(|line| line.contains("needs health/auth ≥ 2.1.0 and ≤ 2.x.x")),
         "{told:?}"
     );
     // The declaration's variables reach the instance; the artifact is the same everywhere.
@@ -210,7 +211,7 @@ async fn windows_approvals_and_suppression_hold_a_step_and_say_until_when() {
     world.declare("c1", &[("site-7", &held)]).await;
     assert_eq!(
         world.why("site-7", "auth", "2.0.0").await,
-        "health/auth is not there yet: 2.0.0 waits for approval by security and for the window Saturday 22:00 (UTC)"
+        "health/auth is not there yet: 2.0.0 waits for approval by security and for the window Saturday 17 January 22:00 (UTC)"
     );
     let auth = world.know("health/auth");
     let refused = world
@@ -283,7 +284,8 @@ async fn a_release_enters_stable_once_it_served_in_staging_and_a_recall_moves_it
     world.publish_of("health/clinic", "1.1.0", "").await;
     assert_eq!(
         world.why("site-7", "clinic", "1.1.0").await,
-        "health/clinic stays at 1.0.0: 1.1.0 is not in the channel stable, which is followed here"
+        "health/clinic stays at 1.0.0: 1.1.0 is not in the channel stable, which is followed here: its promotion waits \
+         for its soak in staging, where it does not serve in good health yet"
     );
     world.publish_of("health/clinic", "1.2.0", "").await;
     world.turns(6).await;
@@ -541,5 +543,53 @@ async fn publishing_is_checked_against_every_environment() {
             .any(|why| why.starts_with("publishing 3.1.0 strands site-7:")
                 && why.contains("health/clinic 1.1.0 does not take")),
         "{check:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_a_channel_waits_for_and_each_end_of_several_holds_are_told() {
+    let mut world = two_products().await;
+    let stable = SITE
+        .replace("channel: dev\n", "channel: stable\n")
+        .replace("  - product: health/auth\n", "");
+    let held = format!(
+        "{stable}windows: [{{cron: \"0 22 * * SAT\", timezone: UTC, duration: 4h}}]\napprovals: [security, ward]\n"
+    );
+    let soaks = "channels: [{name: dev}, {name: stable, in: [staging], soak: 24h, approval: security}]\n";
+    world.publish_of("health/clinic", "1.1.0", soaks).await;
+    world.declare("c1", &[("site-7", &held)]).await;
+    world.turns(3).await;
+    // Staging took it on Monday; the day after its soak ends.
+    let sentence = world.why("site-7", "clinic", "1.1.0").await;
+    let own = "1.1.0 is not in the channel stable, which is followed here: its promotion waits for its soak in staging \
+               until Tuesday 13 January ";
+    assert!(sentence.contains(own), "{sentence}");
+    assert!(
+        sentence.ends_with("(UTC) and for approval by security"),
+        "{sentence}"
+    );
+    let why = world
+        .delivery
+        .why_not(&ana(), "site-7", "clinic", "1.0.0")
+        .await
+        .unwrap();
+    let link = why.links.first().unwrap();
+    let each: Vec<(&str, &str, bool)> = link
+        .holds
+        .iter()
+        .map(|hold| (hold.kind.as_str(), hold.lifts.as_str(), hold.until.is_some()))
+        .collect();
+    assert_eq!(
+        each,
+        [
+            ("approval", "approval by security", false),
+            ("approval", "approval by ward", false),
+            ("maintenance_window", "1970-01-17T22:00:00Z", true)
+        ],
+        "{why:?}"
+    );
+    assert_eq!(
+        link.lifts,
+        "approval by security and approval by ward and 1970-01-17T22:00:00Z"
     );
 }

@@ -237,7 +237,7 @@ async fn an_environment_shows_its_tree_its_windows_and_each_verdict() {
     for part in [
         "no window is open",
         "class=\"window\"",
-        "Saturday 22:00 (UTC)",
+        "Saturday 17 January 22:00 (UTC)",
         "each constraint",
         "approval: waits for approval by security",
         "agent local",
@@ -283,7 +283,7 @@ async fn products_that_one_may_not_read_are_named_nowhere() {
     let only = "environment: site-8\ntier: staging\nchannel: dev\ninstall: [{product: health/auth}]\n";
     world.declare("c2", &[("site-7", SITE), ("site-8", only)]).await;
     let all = world.page("/plans/site-7", false).await;
-    assert!(all.contains("needs a newer health/auth"), "{all}");
+    assert!(all.contains("needs health/auth ≥ 2.1.0"), "{all}");
     let clinic = world.know("health/clinic");
     *world.fakes.visible.lock().unwrap() = Some(vec![clinic]);
     for path in [
@@ -317,7 +317,7 @@ async fn products_that_one_may_not_read_are_named_nowhere() {
         );
         if path.ends_with("why?product=clinic&version=1.1.0") {
             assert!(
-                text.contains("needs a newer a product that you may not read"),
+                text.contains("needs a product that you may not read ≥ 2.1.0"),
                 "{text}"
             );
         }
@@ -328,4 +328,24 @@ async fn products_that_one_may_not_read_are_named_nowhere() {
     assert_eq!(status, StatusCode::NOT_FOUND);
     *world.fakes.visible.lock().unwrap() = Some(Vec::new());
     assert_eq!(world.json("/api/v1/fleet").await["found"], 0);
+}
+
+#[tokio::test]
+async fn the_calendar_says_on_which_holiday_no_window_opens() {
+    let mut world = two_products().await;
+    let held = format!(
+        "{SITE}windows: [{{cron: \"0 22 * * SAT\", timezone: UTC, duration: 4h}}]\nholidays: [\"1970-01-24\"]\n"
+    );
+    world.declare("c1", &[("site-7", &held)]).await;
+    let page = world.page("/plans/site-7", false).await;
+    let place = |text: &str| {
+        page.find(text)
+            .unwrap_or_else(|| panic!("{text} is not on the page: {page}"))
+    };
+    let (before, holiday, after) = (
+        place("Saturday 17 January 22:00 (UTC)"),
+        place("Saturday 24 January: no changes (holiday)"),
+        place("Saturday 31 January 22:00 (UTC)"),
+    );
+    assert!(before < holiday && holiday < after, "in the order of their days");
 }

@@ -10,8 +10,8 @@ use crate::{
 };
 use askama::Template;
 use axum::{extract::State, response::Response, routing::get};
-use bascule_core::{Caller, DeploymentId, EnvironmentId, Result};
-use bascule_planner::calendar::Opening;
+use bascule_core::{Caller, DeploymentId, EnvironmentId, Result, Timestamp};
+use bascule_planner::calendar::{Calendar, Opening};
 use bascule_web::{
     Access, Answer, Crumb, Markup, Params, PathOf, Routes, Section, Ui, commas, duration, icon, url_encode,
     when,
@@ -381,6 +381,35 @@ struct Windows {
     openings: Vec<Next>,
 }
 
+/// The next windows, and between them the holidays on which one would have opened.
+fn next_windows(calendar: &Calendar, now: Timestamp, to: Timestamp) -> Vec<Next> {
+    let openings = calendar.openings_between(now, to, LISTED);
+    let full = openings.len() == LISTED;
+    let last = openings.last().map(|opening| opening.from).filter(|_| full);
+    let mut all: Vec<(Timestamp, Next)> = calendar
+        .skipped_between(now, last.unwrap_or(to), LISTED)
+        .into_iter()
+        .map(|skipped| {
+            let next = Next {
+                label: format!("{}: no changes (holiday)", skipped.day),
+                from: when(skipped.at),
+                span: String::new(),
+            };
+            (skipped.at, next)
+        })
+        .collect();
+    all.extend(openings.into_iter().map(|opening| {
+        let next = Next {
+            label: opening.label,
+            from: when(opening.from),
+            span: duration(opening.to.since(opening.from)),
+        };
+        (opening.from, next)
+    }));
+    all.sort_by_key(|(at, _)| *at);
+    all.into_iter().map(|(_, next)| next).collect()
+}
+
 async fn windows(delivery: &Delivery, name: &str) -> Result<Windows> {
     let (days, most) = AHEAD;
     let now = delivery.now();
@@ -412,14 +441,6 @@ async fn windows(delivery: &Delivery, name: &str) -> Result<Windows> {
             .collect(),
         calendar: (!calendar.is_always() || !row.spans.is_empty())
             .then(|| chart::timeline(&title, &[row], now, to)),
-        openings: calendar
-            .openings_between(now, month, LISTED)
-            .into_iter()
-            .map(|opening| Next {
-                label: opening.label,
-                from: when(opening.from),
-                span: duration(opening.to.since(opening.from)),
-            })
-            .collect(),
+        openings: next_windows(&calendar, now, month),
     })
 }

@@ -22,7 +22,7 @@ pub use approval::Approval;
 pub use budget::ErrorBudget;
 pub use capacity::Capacity;
 pub use carried::Carried;
-pub use channel::Channel;
+pub use channel::{Channel, Promotion, Wait};
 pub use drill::Drill;
 pub use failed::FailedHere;
 pub use health::Health;

@@ -93,7 +93,7 @@ fn a_first_install_that_cannot_be_bounds_nobody() {
     assert_eq!(lines[0], "a - → - of 1.0.0: Blocked");
     assert_eq!(
         world.why("a", "1.0.0"),
-        "a is not there yet: 1.0.0 needs a newer c than any that was released"
+        "a is not there yet: 1.0.0 needs c ≥ 5.0.0, and the newest that was released is 1.0.0"
     );
 }
 

@@ -424,7 +424,7 @@ impl Toy {
             catalogue.one_by_one(index, product.one_by_one);
             let Some(toy) = &self.installs[at] else { continue };
             let mut install = Install::new(index, (toy.at > 0).then(|| self.version(at, toy.at)));
-            install.constraints.push(Arc::new(Channel("stable".into())));
+            install.constraints.push(Arc::new(Channel::new("stable")));
             if let Some(pin) = toy.pin {
                 install.constraints.push(Arc::new(Pin {
                     versions: Matcher::Exactly(self.version(at, pin)),

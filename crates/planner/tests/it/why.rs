@@ -77,7 +77,7 @@ fn the_chain_of_reasons_reads_as_a_sentence() {
     );
     assert_eq!(
         world.why("foo", "1.1.0"),
-        "foo stays at 1.0.4: 1.1.0 needs bar ≥ 1.1.0; bar 1.1.0 waits for the window Saturday 22:00 (Europe/Paris) \
+        "foo stays at 1.0.4: 1.1.0 needs bar ≥ 1.1.0; bar 1.1.0 waits for the window Saturday 28 November 22:00 (Europe/Paris) \
          and for approval by security"
     );
     assert_eq!(
@@ -148,7 +148,7 @@ fn channels_pins_and_prereleases_bound_the_target() {
         "no pre-release by itself"
     );
     assert!(world.why("foo", "2.0.0-rc.1").contains("is a pre-release"));
-    let world = world.hold("foo", Channel("stable".into()));
+    let world = world.hold("foo", Channel::new("stable"));
     assert_eq!(world.lines(), ["foo 1.0.0 → 1.2.0 of 1.2.0: Ready"]);
     assert_eq!(
         world.why("foo", "1.3.0"),
@@ -433,4 +433,198 @@ fn a_release_that_would_strand_an_environment_is_named_before_it_is_published() 
     );
     let fine = release("4.0.0", &[("auth", "1.0.0", "")]);
     assert!(strands(&world.catalogue, &[world.environment], "web", &fine).is_empty());
+}
+
+#[test]
+fn a_strand_and_its_reason_agree_where_others_keep_the_release_away() {
+    // Nothing is there yet: clinic is planned, and takes an old auth only.
+    let world = World::new()
+        .publish("auth", &[release("1.0.0", &[])])
+        .publish("clinic", &[release("1.0.0", &[("auth", "1.0.0", "1.x.x")])])
+        .install("auth", "")
+        .install("clinic", "");
+    let stranded = strands(
+        &world.catalogue,
+        std::slice::from_ref(&world.environment),
+        "auth",
+        &release("3.0.0", &[]),
+    );
+    assert_eq!(
+        stranded[0].why,
+        "publishing 3.0.0 strands site-7: the plan takes auth to 1.0.0 instead: clinic 1.0.0, which is planned there, \
+         needs auth ≥ 1.0.0 and ≤ 1.x.x"
+    );
+    let world = world.publish("auth", &[release("3.0.0", &[])]);
+    assert_eq!(
+        world.why("auth", "3.0.0"),
+        "auth 3.0.0 could be put in site-7 now, but the plan takes auth to 1.0.0 instead: clinic 1.0.0, which is \
+         planned there, needs auth ≥ 1.0.0 and ≤ 1.x.x"
+    );
+}
+
+#[test]
+fn a_range_is_told_as_it_is_written() {
+    let world = World::new()
+        .publish("auth", &[release("1.0.0", &[]), release("1.4.0", &[])])
+        .publish(
+            "clinic",
+            &[
+                release("1.0.0", &[]),
+                release("1.1.0", &[("auth", "0.1.0", "0.x.x")]),
+                release("1.2.0", &[("auth", "", "1.0.x")]),
+                release("1.3.0", &[("auth", "2.0.0", "")]),
+                release("1.4.0", &[("auth", "1.2.0", "1.x.x")]),
+                release("1.5.0", &[("mail", "1.0.0", "")]),
+            ],
+        )
+        .publish("mail", &[])
+        .install("auth", "1.4.0")
+        .install("mail", "")
+        .install("clinic", "1.0.0");
+    let told = |version: &str| world.why("clinic", version);
+    assert_eq!(
+        told("1.1.0"),
+        "clinic stays at 1.0.0: 1.1.0 needs auth ≥ 0.1.0 and ≤ 0.x.x, and auth is at 1.4.0"
+    );
+    assert_eq!(
+        told("1.2.0"),
+        "clinic stays at 1.0.0: 1.2.0 needs auth ≤ 1.0.x, and auth is at 1.4.0"
+    );
+    assert_eq!(
+        told("1.3.0"),
+        "clinic stays at 1.0.0: 1.3.0 needs auth ≥ 2.0.0, and the newest that was released is 1.4.0"
+    );
+    assert_eq!(
+        told("1.5.0"),
+        "clinic stays at 1.0.0: 1.5.0 needs mail ≥ 1.0.0, of which there is no release yet"
+    );
+    let mut older = World { ..world };
+    older.at("auth").current = Some(v("1.0.0"));
+    assert_eq!(
+        older.why("clinic", "1.4.0"),
+        "clinic stays at 1.0.0: 1.4.0 needs auth ≥ 1.2.0 and ≤ 1.x.x; auth 1.4.0 can be put there now"
+    );
+    older.at("auth").current = None;
+    assert_eq!(
+        older.why("clinic", "1.1.0"),
+        "clinic stays at 1.0.0: 1.1.0 needs auth ≥ 0.1.0 and ≤ 0.x.x, and nothing that was released is in that range"
+    );
+}
+
+#[test]
+fn what_holds_at_once_is_one_sentence_and_each_part_keeps_its_end() {
+    let mut bad = release("1.1.0", &[]);
+    bad.recalled = Some(Recall {
+        reason: "loses tokens".into(),
+        floor: None,
+    });
+    let pin = || Pin {
+        versions: "1.0.x".parse().unwrap(),
+        reason: String::new(),
+    };
+    let world = World::new()
+        .publish("foo", &[release("1.0.0", &[]), bad, release("1.2.0", &[])])
+        .install("foo", "1.0.0")
+        .hold("foo", Channel::new("stable"))
+        .hold("foo", pin());
+    assert_eq!(
+        world.why("foo", "1.1.0"),
+        "foo stays at 1.0.0: 1.1.0 was recalled: loses tokens; it is also not in the channel stable, which is followed \
+         here; it is also kept out by the pin to 1.0.x"
+    );
+    let approval = |by: &str| Approval {
+        by: by.into(),
+        given: Vec::new(),
+    };
+    let world = foo_and_bar()
+        .hold("bar", approval("security"))
+        .hold("bar", saturday())
+        .hold("bar", approval("ward"));
+    let why = bascule_planner::explain(&world.catalogue, &world.environment, "bar", &v("1.1.0"));
+    assert_eq!(
+        why.sentence,
+        "bar stays at 1.0.9: 1.1.0 waits for approval by security and for the window Saturday 28 November 22:00 \
+         (Europe/Paris) and for approval by ward"
+    );
+    let each: Vec<String> = why.links[0]
+        .holds
+        .iter()
+        .map(|hold| format!("{}: {:?}", hold.kind, hold.lifts))
+        .collect();
+    assert_eq!(
+        each,
+        [
+            "approval: When(\"approval by security\")",
+            "maintenance_window: At(Timestamp(1795899600000000))",
+            "approval: When(\"approval by ward\")"
+        ]
+    );
+}
+
+#[test]
+fn a_recalled_version_that_runs_says_so_and_where_it_goes() {
+    let recalled = |floor: Option<&str>| {
+        let mut release = release("1.1.0", &[]);
+        release.recalled = Some(Recall {
+            reason: "loses tokens".into(),
+            floor: floor.map(v),
+        });
+        release
+    };
+    let own = "auth 1.1.0 runs in site-7 and was recalled: loses tokens; ";
+    let stays = World::new()
+        .publish("auth", &[release("1.0.0", &[]), recalled(None)])
+        .install("auth", "1.1.0");
+    assert_eq!(
+        stays.why("auth", "1.1.0"),
+        format!("{own}it stays for now: nothing newer was released, and no floor was named to go back to")
+    );
+    let mut goes = stays.publish("auth", &[release("1.1.1", &[])]);
+    assert_eq!(
+        goes.why("auth", "1.1.0"),
+        format!("{own}it goes to 1.1.1, which can be put there now")
+    );
+    goes.at("auth").moving = Some(v("1.1.1"));
+    assert_eq!(goes.why("auth", "1.1.0"), format!("{own}it goes to 1.1.1 now"));
+    goes.at("auth").moving = None;
+    let goes = goes.hold("auth", saturday());
+    let why = bascule_planner::explain(&goes.catalogue, &goes.environment, "auth", &v("1.1.0"));
+    assert_eq!(
+        why.sentence,
+        format!(
+            "{own}it goes to 1.1.1: 1.1.1 waits for the window Saturday 28 November 22:00 (Europe/Paris)"
+        )
+    );
+    assert!(!why.clear);
+    assert_eq!((why.links[0].kind.as_str(), why.links.len()), ("recall", 2));
+    let back = World::new()
+        .publish("auth", &[release("1.0.0", &[]), recalled(Some("1.0.0"))])
+        .install("auth", "1.1.0");
+    assert_eq!(
+        back.why("auth", "1.1.0"),
+        format!("{own}it goes to 1.0.0, which can be put there now")
+    );
+}
+
+#[test]
+fn what_is_on_its_way_says_so_and_contradicts_nothing() {
+    let mut world = foo_and_bar();
+    world.at("bar").moving = Some(v("1.1.0"));
+    assert_eq!(world.why("bar", "1.1.0"), "bar 1.1.0 is being put in site-7 now");
+    let mut world = world
+        .hold("bar", bascule_planner::constraint::Carried)
+        .publish("bar", &[release("1.2.0", &[])]);
+    assert_eq!(
+        world.why("bar", "1.1.0"),
+        "bar 1.1.0 is on its way to site-7: no network reaches it, so a bundle is carried"
+    );
+    assert_eq!(
+        world.why("bar", "1.2.0"),
+        "bar goes to 1.1.0 now; 1.2.0 waits: no network reaches this environment"
+    );
+    world.at("bar").constraints.clear();
+    assert_eq!(
+        world.why("bar", "1.2.0"),
+        "bar goes to 1.1.0 now; 1.2.0 can be put in site-7 after that"
+    );
 }

@@ -1,0 +1,202 @@
+//! What releases wait for before they enter a channel: told with the plans of those who follow it.
+
+use super::{shelf::Shelf, store::Place};
+use crate::{
+    Delivery,
+    catalogue::{
+        Listed,
+        store::{self, Approved, Served},
+    },
+    site::Site,
+};
+use bascule_core::{ProjectId, ReleaseId, Result, Timestamp};
+use bascule_planner::{
+    Version,
+    constraint::{Promotion, Wait},
+};
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
+
+/// Of a product's newest releases so many are looked at; what is older is said to wait for its promotion alone.
+const NEWEST: usize = 10;
+/// Releases that are looked at for one plan.
+const MOST: usize = 500;
+
+/// By product and channel.
+pub(super) type Promotions = HashMap<(ProjectId, String), Arc<Vec<Promotion>>>;
+
+impl Delivery {
+    /// What the newest releases of declared products wait for, in the channels that are followed.
+    pub(super) async fn promotions(
+        &self,
+        shelf: &Shelf,
+        sites: &BTreeMap<String, Site>,
+        places: &[Place],
+    ) -> Result<Promotions> {
+        let followed = followed(sites, places);
+        let newest = newest(shelf, &followed);
+        if newest.is_empty() {
+            return Ok(Promotions::new());
+        }
+        let ids: Vec<ReleaseId> = newest
+            .iter()
+            .filter_map(|at| shelf.promotable.get(*at))
+            .map(|l| l.release_id)
+            .collect();
+        let served = store::served_of(&self.db, &ids).await?;
+        let scopes = asked(shelf, &newest);
+        let approved = if scopes.is_empty() {
+            Vec::new()
+        } else {
+            store::approvals_of(&self.db, &scopes).await?
+        };
+        let now = self.now();
+        Ok(told(shelf, &newest, &followed, &served, &approved, now))
+    }
+}
+
+/// The channels that are followed, by product.
+fn followed(sites: &BTreeMap<String, Site>, places: &[Place]) -> BTreeMap<ProjectId, BTreeSet<String>> {
+    let mut followed: BTreeMap<ProjectId, BTreeSet<String>> = BTreeMap::new();
+    for place in places.iter().filter(|place| place.declared) {
+        let Some(site) = sites.get(&place.name) else {
+            continue;
+        };
+        let own = site.install(&place.project_path).map(|i| &i.channel);
+        let channel = own.filter(|own| !own.is_empty()).unwrap_or(&site.channel);
+        let known = followed.entry(place.project_id).or_default();
+        if !known.contains(channel) {
+            known.insert(channel.clone());
+        }
+    }
+    followed
+}
+
+/// The newest releases of each product that may yet enter a channel, by their place among those.
+fn newest(shelf: &Shelf, followed: &BTreeMap<ProjectId, BTreeSet<String>>) -> Vec<usize> {
+    let mut by_project: BTreeMap<ProjectId, Vec<(Version, usize)>> = BTreeMap::new();
+    for (at, listed) in shelf.promotable.iter().enumerate() {
+        if followed.contains_key(&listed.project_id)
+            && let Ok(version) = listed.version.parse()
+        {
+            by_project
+                .entry(listed.project_id)
+                .or_default()
+                .push((version, at));
+        }
+    }
+    let mut newest: Vec<usize> = Vec::new();
+    for mut all in by_project.into_values() {
+        all.sort_by(|a, b| b.0.cmp(&a.0));
+        newest.extend(all.into_iter().take(NEWEST).map(|(_, at)| at));
+    }
+    newest.sort_by_key(|at| Reverse(shelf.promotable.get(*at).map(|listed| listed.published_at)));
+    newest.truncate(MOST);
+    newest
+}
+
+/// The scopes of the approvals that these releases need.
+fn asked(shelf: &Shelf, newest: &[usize]) -> Vec<String> {
+    let listed = newest.iter().filter_map(|at| shelf.promotable.get(*at));
+    let all: BTreeSet<String> = listed
+        .flat_map(|listed| &listed.relations.0.channels)
+        .filter(|rule| !rule.approval.is_empty())
+        .map(|rule| format!("channel:{}", rule.name))
+        .collect();
+    all.into_iter().take(MOST).collect()
+}
+
+fn told(
+    shelf: &Shelf,
+    newest: &[usize],
+    followed: &BTreeMap<ProjectId, BTreeSet<String>>,
+    served: &[Served],
+    approved: &[Approved],
+    now: Timestamp,
+) -> Promotions {
+    let mut all: HashMap<(ProjectId, String), Vec<Promotion>> = HashMap::new();
+    for listed in newest.iter().filter_map(|at| shelf.promotable.get(*at)) {
+        let Ok(version) = listed.version.parse::<Version>() else {
+            continue;
+        };
+        let inside = |channel: &str| {
+            let known = shelf.channels.get(&listed.release_id);
+            known.is_some_and(|known| known.contains(channel))
+        };
+        for channel in followed.get(&listed.project_id).into_iter().flatten() {
+            if inside(channel) {
+                continue;
+            }
+            let (first, waits) = waits(listed, channel, &inside, served, approved, now);
+            all.entry((listed.project_id, channel.clone()))
+                .or_default()
+                .push(Promotion {
+                    version: version.clone(),
+                    first,
+                    waits,
+                });
+        }
+    }
+    all.into_iter().map(|(key, all)| (key, Arc::new(all))).collect()
+}
+
+/// What a release waits for on its way to a channel, and where on that way it stands: empty where that is the
+/// channel itself. As promoting itself decides.
+fn waits(
+    listed: &Listed,
+    channel: &str,
+    inside: &impl Fn(&str) -> bool,
+    served: &[Served],
+    approved: &[Approved],
+    now: Timestamp,
+) -> (String, Vec<Wait>) {
+    for rule in &listed.relations.0.channels {
+        if inside(&rule.name) {
+            continue;
+        }
+        let long = Duration::from_millis(rule.soak_ms);
+        let mut waits: Vec<Wait> = Vec::new();
+        for environment in &rule.soak_in {
+            let since = served
+                .iter()
+                .find(|row| row.release_id == listed.release_id && row.environment == *environment)
+                .map(|row| row.since);
+            if since.is_none_or(|since| now.since(since) < long) {
+                waits.push(Wait::Soak {
+                    environment: environment.clone(),
+                    until: since.map(|since| since.plus(long)),
+                });
+            }
+        }
+        let scope = format!("channel:{}", rule.name);
+        let given = rule.approval.is_empty()
+            || approved.iter().any(|given| {
+                given.project_id == listed.project_id
+                    && given.version == listed.version
+                    && given.scope == scope
+                    && given.team == rule.approval
+            });
+        if !given {
+            waits.push(Wait::Approval(rule.approval.clone()));
+        }
+        if rule.name == channel {
+            return (String::new(), waits);
+        }
+        if !waits.is_empty() {
+            let named = listed
+                .relations
+                .0
+                .channels
+                .iter()
+                .any(|rule| rule.name == channel);
+            if named {
+                return (rule.name.clone(), waits);
+            }
+        }
+    }
+    (String::new(), vec![Wait::NotNamed])
+}
