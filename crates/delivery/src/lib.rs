@@ -25,6 +25,7 @@ mod schema;
 pub(crate) mod secret;
 pub mod site;
 mod subscriptions;
+pub(crate) mod switch;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -133,6 +134,8 @@ impl Delivery {
             .merge(pages::routes())
             .merge(plan::routes())
             .merge(preview::routes())
+            .merge(switch::api::routes())
+            .merge(switch::pages::routes())
             .merge(site::routes())
             .merge(site::pages::routes())
             .merge(secret::routes())

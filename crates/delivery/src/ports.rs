@@ -2,7 +2,7 @@
 
 use crate::preview::Pipeline;
 use async_trait::async_trait;
-use bascule_core::{Actor, Caller, Digest, EnvironmentId, ProjectId, ReleaseId, Result};
+use bascule_core::{Actor, Caller, Digest, EnvironmentId, Permission, ProjectId, ReleaseId, Result};
 use bascule_ledger::PublicKey;
 use bascule_store::Tx;
 use bascule_wire::edge::Slice;
@@ -126,6 +126,9 @@ pub trait ProjectInfo: Send + Sync {
 
     /// The projects whose environments the caller may read; `None` for all.
     async fn visible(&self, caller: &Caller) -> Result<Option<Vec<ProjectId>>>;
+
+    /// Whether the caller may do something in a project, by role and by the scope of the token used.
+    async fn holds(&self, caller: &Caller, project: ProjectId, permission: Permission) -> Result<bool>;
 }
 
 /// A merge request as it stands.

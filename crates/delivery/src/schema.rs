@@ -21,6 +21,7 @@ pub const MIGRATIONS: &[Migration] = &[
     FINDINGS,
     crate::fleet::schema::PULLS,
     crate::preview::store::MIGRATION,
+    crate::switch::store::SWITCHES,
 ];
 
 /// Findings in releases and drills in environments, as far as plans need them; who recalled a release.

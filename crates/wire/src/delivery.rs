@@ -301,6 +301,51 @@ pub struct WhyHold {
     pub until: Option<Timestamp>,
 }
 
+/// Products that can only switch together, and what that costs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GroupStep {
+    /// The environment's name.
+    pub environment: String,
+    /// Each product of the group.
+    pub members: Vec<GroupMember>,
+    /// About how long nothing of the group serves, in seconds, as earlier starts took.
+    pub downtime_seconds: u64,
+    /// What holds it at this moment, in plain words; empty: it can be taken.
+    pub held: Vec<String>,
+}
+
+/// A product of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GroupMember {
+    /// `group/project`.
+    pub product: String,
+    /// What runs; empty: nothing.
+    pub from: String,
+    /// What it goes to.
+    pub to: String,
+}
+
+/// Lets a group switch.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct NewSwitch {
+    /// The group as it was shown: `group/project@version` for each of its products.
+    pub members: Vec<String>,
+    /// Why it is taken now.
+    pub reason: String,
+    /// Whether to set aside what holds it at this moment.
+    #[serde(default)]
+    pub force: bool,
+}
+
+/// A group that switches.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Switched {
+    /// The group step.
+    pub id: DeploymentId,
+    /// Its deployments.
+    pub deployments: Vec<DeploymentId>,
+}
+
 /// Recalls releases.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct NewRecall {

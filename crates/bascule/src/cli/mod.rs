@@ -169,6 +169,7 @@ With --wait: exit code 0 when it serves, 1 when it failed or was undone.")]
   bascule plan --diff environments/site-7.yaml     what this file would change, before it is pushed
   bascule plan --request 12 -p platform/fleet      what merging that request would change
   bascule plan --diff HEAD                         the same for a commit of the environments project
+  bascule plan switch --in site-7                  what can only switch together, and what that costs
 
 With --why: exit code 0 when it runs or could be put there now, 3 when something holds it.")]
     Plan(plan::Plan),

@@ -7,7 +7,7 @@ use super::{
 use bascule_client::Method;
 use bascule_core::Result;
 use bascule_web::url_encode as segment;
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde_json::json;
 
 const PLAN: &[output::Column] = &[
@@ -18,11 +18,15 @@ const PLAN: &[output::Column] = &[
     ("STATE", "state"),
     ("WHY", "why"),
 ];
+const MEMBER: &[output::Column] = &[("PRODUCT", "product"), ("RUNS", "from"), ("GOES TO", "to")];
 const VERDICT: &[output::Column] = &[("KIND", "kind"), ("REASON", "text"), ("UNTIL", "lifts")];
 
 /// `bascule plan …`
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Plan {
+    #[command(subcommand)]
+    action: Option<Action>,
     /// Of this environment alone
     #[arg(long = "in", value_name = "ENVIRONMENT")]
     environment: Option<String>,
@@ -43,8 +47,23 @@ pub struct Plan {
     project: Option<String>,
 }
 
+/// What people do about a plan.
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Products that can only switch together: show them, or let them switch
+    #[command(after_help = "Examples:
+  bascule plan switch --in site-7
+  bascule plan switch --in site-7 --yes --reason \"the ward is closed tonight\"
+
+Without --yes nothing is done. All of a group end, then all start; where one is not healthy, all go back.")]
+    Switch(Switch),
+}
+
 impl Plan {
     pub async fn run(self, context: &Context) -> Result<u8> {
+        if let Some(Action::Switch(switch)) = self.action {
+            return switch.run(context).await;
+        }
         if let Some(what) = &self.diff {
             return super::environments::dry_run(context, what).await;
         }
@@ -138,6 +157,95 @@ async fn all(context: &Context, environment: &str) -> Result<serde_json::Value> 
             _ => return Ok(entries.into()),
         }
     }
+}
+
+/// `bascule plan switch …`
+#[derive(Debug, Args)]
+struct Switch {
+    /// The environment
+    #[arg(long = "in", value_name = "ENVIRONMENT")]
+    environment: String,
+    /// The group that this product belongs to, where there is more than one
+    #[arg(long, value_name = "GROUP/PROJECT")]
+    product: Option<String>,
+    /// Let it switch now
+    #[arg(long, requires = "reason")]
+    yes: bool,
+    /// Why now; it is recorded
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// Set aside what holds it at this moment
+    #[arg(long, requires = "yes")]
+    force: bool,
+}
+
+impl Switch {
+    async fn run(self, context: &Context) -> Result<u8> {
+        let path = format!("/api/v1/plans/{}", segment(&self.environment));
+        let found = context.get(&format!("{path}/groups")).await?;
+        let mut groups = found.as_array().cloned().unwrap_or_default();
+        if let Some(product) = &self.product {
+            groups.retain(|group| members(group).any(|member| member["product"] == product.as_str()));
+        }
+        if !self.yes {
+            if context.out.is_json() {
+                context.out.record(&groups.into(), &[]);
+                return Ok(code::DONE);
+            }
+            if groups.is_empty() {
+                context
+                    .out
+                    .say(&format!("nothing in {} has to switch together", self.environment));
+            }
+            for group in &groups {
+                context.out.table(&group["members"], MEMBER);
+                context.out.say(&format!(
+                    "about {} seconds without service; take it with --yes --reason \"…\"",
+                    group["downtime_seconds"]
+                ));
+                for why in group["held"].as_array().into_iter().flatten() {
+                    context
+                        .out
+                        .say(&format!("held: {}", why.as_str().unwrap_or_default()));
+                }
+            }
+            return Ok(code::DONE);
+        }
+        let [group] = groups.as_slice() else {
+            let what = if groups.is_empty() {
+                "There is no such group."
+            } else {
+                "There is more than one group."
+            };
+            return Err(output::usage(
+                what,
+                "Look at them without --yes, and name one by --product GROUP/PROJECT.",
+            ));
+        };
+        let all: Vec<String> = members(group)
+            .map(|member| {
+                let text = |field: &str| member[field].as_str().unwrap_or_default();
+                format!("{}@{}", text("product"), text("to"))
+            })
+            .collect();
+        let body = json!({ "members": all, "reason": self.reason, "force": self.force });
+        let switched = context.post(&format!("{path}/switch"), &body).await?;
+        if context.out.is_json() {
+            context.out.record(&switched, &[]);
+        } else {
+            context.out.say(&format!(
+                "{} switch together in {}: `bascule plan --in {}` shows how far they are",
+                all.join(", "),
+                self.environment,
+                self.environment
+            ));
+        }
+        Ok(code::DONE)
+    }
+}
+
+fn members(group: &serde_json::Value) -> impl Iterator<Item = &serde_json::Value> {
+    group["members"].as_array().into_iter().flatten()
 }
 
 /// `bascule recall …`

@@ -484,6 +484,17 @@ impl bascule_delivery::ProjectInfo for Projects {
     async fn visible(&self, caller: &Caller) -> Result<Option<Vec<ProjectId>>> {
         self.readable(caller).await
     }
+
+    async fn holds(&self, caller: &Caller, project: ProjectId, permission: Permission) -> Result<bool> {
+        let Some(project) = self.forge.project_by_id(project).await? else {
+            return Ok(false);
+        };
+        let role = self
+            .identity
+            .role_in_project(caller, project.id, project.group_id, project.visibility)
+            .await?;
+        Ok(role.is_some_and(|role| role.holds(permission)) && caller.scope_allows(permission))
+    }
 }
 
 /// What the edge counted goes to telemetry, which is built after delivery.

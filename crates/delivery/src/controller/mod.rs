@@ -6,6 +6,7 @@ mod recreating;
 mod replacing;
 mod rolling;
 mod starting;
+mod together;
 
 use crate::{
     Delivery,

@@ -1,7 +1,10 @@
 //! A rollout without two versions at once: what runs ends, what comes starts. In between nothing serves, and how
 //! long that was is written down.
 
-use super::starting::{Begun, Proof, proofs};
+use super::{
+    starting::{Begun, Proof, proofs},
+    together::Together,
+};
 use crate::{
     Delivery,
     deployment::{self, Deployment, Instance, Status as DeploymentStatus, desired, instances},
@@ -12,6 +15,7 @@ use crate::{
         sides::{Sides, pick},
         store::{self, Rollout},
     },
+    switch::{self, Course},
 };
 use bascule_core::{Actor, Result};
 use bascule_store::Json;
@@ -49,6 +53,10 @@ impl Delivery {
         if opened.is_none() {
             // Nothing is left of what served before.
             drop(tx);
+            if deployment.cause == switch::CAUSE {
+                // It starts with the others, once what still runs has ended.
+                return Ok(());
+            }
             return self
                 .start(environment.id, &pick(&sides.new, Instance::held))
                 .await;
@@ -84,23 +92,55 @@ impl Delivery {
             return Ok(());
         };
         let online = self.online(&environment).await?;
-        if rollout.status() == Status::Undoing {
-            return self.bring_back(rollout, sides, online).await;
+        let mut together = self.together(deployment).await?;
+        if let Some(group) = &mut together {
+            match (group.course(), rollout.status()) {
+                (Course::Done, _) => {
+                    let reason = format!(
+                        "{}; nothing served for {}",
+                        group.switch.why,
+                        self.silence(rollout)
+                    );
+                    return self
+                        .promote_rollout(&Actor::system(), rollout, Cause::Judge, &reason)
+                        .await
+                        .map(drop);
+                }
+                // Whoever went back alone takes the others along.
+                (Course::Open, Status::Undoing) => {
+                    self.give_up(group, deployment, &rollout.reason).await?;
+                }
+                (Course::Back, status) if status != Status::Undoing => {
+                    let reason = format!("all that switch together go back: {}", group.switch.why);
+                    return self
+                        .set_course(rollout, Status::Undoing, Cause::Guardrail, &reason)
+                        .await
+                        .map(drop);
+                }
+                _ => {}
+            }
         }
-        if !sides.old.is_empty() {
+        if rollout.status() == Status::Undoing {
+            // No old version starts beside a new one of the group.
+            let alone = together.as_ref().is_none_or(Together::new_ended);
+            return self.bring_back(rollout, sides, online, alone).await;
+        }
+        if !sides.old.is_empty() || together.as_ref().is_some_and(|group| !group.old_ended()) {
             return Ok(());
         }
         if sides.new.iter().any(Instance::held) {
             return self.start_phase(rollout, STARTING, &sides.new).await;
         }
         let found = proofs(sides.new.iter().map(|i| self.proof(deployment, i, online)));
-        match found {
-            Proof::Waiting => Ok(()),
-            Proof::Failed(reason) => self
+        match (found, &mut together) {
+            (Proof::Waiting, _) => Ok(()),
+            (Proof::Failed(reason), Some(group)) => self.give_up(group, deployment, &reason).await,
+            (Proof::Proven, Some(group)) => self.agree(group).await,
+            (Proof::Failed(reason), None) => self
                 .set_course(rollout, Status::Undoing, Cause::Guardrail, &reason)
                 .await
                 .map(drop),
-            Proof::Proven => {
+            (Proof::Proven, None) => {
                 let reason = format!(
                     "healthy, and smoke test passed; nothing served for {}",
                     self.silence(rollout)
@@ -124,8 +164,9 @@ impl Delivery {
         Ok(())
     }
 
-    /// The new instances end, and the old version starts again.
-    async fn bring_back(&self, rollout: &Rollout, sides: &Sides, online: bool) -> Result<()> {
+    /// The new instances end, and the old version starts again: `alone` says that no new one of those that switch with
+    /// it is left either.
+    async fn bring_back(&self, rollout: &Rollout, sides: &Sides, online: bool, alone: bool) -> Result<()> {
         let now = self.now();
         if rollout.step() < STOPPING_NEW {
             let tx = self.db.begin().await?;
@@ -136,7 +177,7 @@ impl Delivery {
             return Ok(());
         }
         if rollout.step() < STARTING_OLD {
-            if !sides.new.is_empty() || sides.old.iter().any(|i| !i.serves()) {
+            if !alone || !sides.new.is_empty() || sides.old.iter().any(|i| !i.serves()) {
                 return Ok(());
             }
             let new = instances::New {

@@ -98,6 +98,10 @@ impl Delivery {
         }
         let Json(product) = &deployment.product;
         let policy = product.rollout_in(environment.tier());
+        if let Some(together) = self.together(deployment).await? {
+            let turn = self.advance_together(&environment, deployment, &sides, &policy, together);
+            return Box::pin(turn).await;
+        }
         let online = self.online(&environment).await?;
         let running = |instance: &&Instance| instance.desired == desired::RUN;
         if !sides.new.iter().any(|i| running(&i)) {
@@ -213,7 +217,7 @@ impl Delivery {
         Ok(true)
     }
 
-    async fn fail(
+    pub(super) async fn fail(
         &self,
         environment: &Environment,
         deployment: &Deployment,
@@ -287,7 +291,12 @@ impl Delivery {
     }
 
     /// All traffic at once: below production, into an empty environment, or over a version that serves no more.
-    async fn switch(&self, environment: &Environment, deployment: &Deployment, sides: &Sides) -> Result<()> {
+    pub(super) async fn switch(
+        &self,
+        environment: &Environment,
+        deployment: &Deployment,
+        sides: &Sides,
+    ) -> Result<()> {
         let old: Vec<&Instance> = sides.old.iter().filter(|i| i.serves()).collect();
         let healthy = old.iter().any(|i| i.state() == InstanceState::Healthy);
         let reason = if old.is_empty() {

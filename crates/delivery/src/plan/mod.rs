@@ -3,7 +3,7 @@
 //! change of a plan is recorded with the verdict of each constraint.
 
 mod api;
-mod assemble;
+pub(crate) mod assemble;
 mod bearings;
 mod budgets;
 mod change;

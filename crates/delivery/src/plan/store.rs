@@ -33,6 +33,13 @@ row! {
     }
 }
 
+impl Place {
+    /// Below production, or production.
+    pub fn tier(&self) -> bascule_wire::agent::Tier {
+        crate::environment::parse_tier(&self.tier)
+    }
+}
+
 /// How an install stands: as the worst of the instances that serve there. One that leaves, and one that stands
 /// beside them to be compared with, say nothing of it. `e` is its environment.
 pub(crate) const WORST: &str =

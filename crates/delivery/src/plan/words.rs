@@ -13,7 +13,7 @@ use bascule_wire::delivery as dto;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a declaration gives a product, above its own.
-pub(super) fn declared_settings(scene: &Scene, place: &store::Place) -> BTreeMap<String, String> {
+pub(crate) fn declared_settings(scene: &Scene, place: &store::Place) -> BTreeMap<String, String> {
     scene
         .site
         .as_ref()
@@ -103,7 +103,7 @@ pub(super) fn told(
                 .collect();
             let seconds = group.map_or(0, |group| group.downtime_seconds);
             format!(
-                "can only switch together: {}; about {seconds} seconds without service, on a person's word",
+                "can only switch together: {}; about {seconds} seconds without service, on a person's word (`bascule plan switch`)",
                 names.join(", ")
             )
         }

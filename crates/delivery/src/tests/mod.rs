@@ -17,6 +17,7 @@ mod replicas;
 mod restart;
 mod scenario;
 mod strategies;
+mod switches;
 mod tasks;
 mod views;
 mod web;
@@ -180,6 +181,14 @@ impl ProjectInfo for Fakes {
     async fn visible(&self, caller: &Caller) -> Result<Option<Vec<ProjectId>>> {
         let visible = self.visible.lock().unwrap();
         Ok((caller.actor.name == "ben").then(|| visible.clone()).flatten())
+    }
+    async fn holds(
+        &self,
+        caller: &Caller,
+        _: ProjectId,
+        permission: bascule_core::Permission,
+    ) -> Result<bool> {
+        Ok(caller.actor.name == "ana" && caller.scope_allows(permission))
     }
 }
 

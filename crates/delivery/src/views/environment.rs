@@ -18,7 +18,7 @@ use bascule_web::{
 };
 use bascule_wire::{
     bundle::ObservedSite,
-    delivery::{PlanVerdict, WhyNot},
+    delivery::{GroupStep, PlanVerdict, WhyNot},
     views::StateCount,
 };
 use serde::Deserialize;
@@ -173,6 +173,8 @@ struct Page {
     observed: Option<ObservedSite>,
     calendar: Option<Markup>,
     openings: Vec<Next>,
+    /// What can only switch together.
+    groups: Vec<GroupStep>,
     log: Vec<Entry>,
     product: String,
     version: String,
@@ -327,8 +329,14 @@ async fn environment(
         }
     }
     let windows = windows(&delivery, &name).await?;
+    let groups = if lines.iter().any(|line| line.state == "coupled") {
+        delivery.group_steps(ui.caller(), &name).await?
+    } else {
+        Vec::new()
+    };
     let log = delivery.logged(ui.caller(), &name, LOGGED).await?;
     let page = Page {
+        groups,
         declared: windows.declared,
         channel: windows.channel,
         always: windows.always,

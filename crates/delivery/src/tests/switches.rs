@@ -1,0 +1,194 @@
+use super::plans::{SITE, two_products};
+use super::*;
+use bascule_wire::delivery::{GroupStep, NewSwitch};
+
+/// clinic 1.1.0 takes auth 2 alone, clinic 1.2.0 auth 3 alone: the two can only switch together.
+async fn coupled() -> World {
+    let mut world = two_products().await;
+    let takes = |least: &str, most: &str| {
+        format!("dependencies: [{{product: health/auth, minimum: {least}, maximum: {most}}}]\n")
+    };
+    world
+        .publish_of("health/clinic", "1.1.0", &takes("2.0.0", "2.x.x"))
+        .await;
+    world.declare("c1", &[("site-7", SITE)]).await;
+    world.turns(6).await;
+    world.publish_of("health/auth", "3.0.0", "").await;
+    world
+        .publish_of("health/clinic", "1.2.0", &takes("3.0.0", "3.x.x"))
+        .await;
+    world.turns(4).await;
+    world
+}
+
+async fn offered(world: &World) -> GroupStep {
+    let mut all = world.delivery.group_steps(&ana(), "site-7").await.unwrap();
+    assert_eq!(all.len(), 1, "{all:?}");
+    all.remove(0)
+}
+
+fn ask(group: &GroupStep, reason: &str) -> NewSwitch {
+    NewSwitch {
+        members: group
+            .members
+            .iter()
+            .map(|member| format!("{}@{}", member.product, member.to))
+            .collect(),
+        reason: reason.into(),
+        force: false,
+    }
+}
+
+/// What an agent is told to run in site-7, as `project version`.
+async fn runs(world: &World) -> Vec<String> {
+    let mut all: Vec<String> = world
+        .wanted()
+        .await
+        .into_iter()
+        .filter(|wanted| wanted.environment == "site-7" && wanted.desired == "run")
+        .map(|wanted| format!("{} {}", wanted.project_path, wanted.version))
+        .collect();
+    all.sort();
+    all
+}
+
+/// Whether an old version of the one stands beside a new one of the other.
+fn mixed(runs: &[String]) -> bool {
+    let has = |text: &str| runs.iter().any(|one| one == text);
+    (has("health/auth 3.0.0") && has("health/clinic 1.1.0"))
+        || (has("health/auth 2.0.0") && has("health/clinic 1.2.0"))
+}
+
+#[tokio::test]
+async fn a_group_switches_as_one_on_a_persons_word_and_never_in_part() {
+    let mut world = Box::pin(coupled()).await;
+    let plan = world.plan("site-7").await;
+    assert!(
+        plan.iter()
+            .all(|line| line.contains("coupled: can only switch together")),
+        "{plan:?}"
+    );
+    let group = offered(&world).await;
+    let names: Vec<String> = group
+        .members
+        .iter()
+        .map(|member| format!("{} {} → {}", member.product, member.from, member.to))
+        .collect();
+    assert_eq!(
+        names,
+        ["health/auth 2.0.0 → 3.0.0", "health/clinic 1.1.0 → 1.2.0"]
+    );
+    assert!(group.held.is_empty() && group.downtime_seconds > 0, "{group:?}");
+
+    let take = async |caller: &Caller, new: &NewSwitch| {
+        let taken = world.delivery.take_group_step(caller, "site-7", new).await;
+        taken.map_err(|problem| problem.code)
+    };
+    assert_eq!(
+        take(&ana(), &ask(&group, " ")).await.unwrap_err(),
+        "reason_missing"
+    );
+    assert_eq!(take(&ben(), &ask(&group, "now")).await.unwrap_err(), "forbidden");
+    let mut other = ask(&group, "now");
+    other.members.pop();
+    assert_eq!(take(&ana(), &other).await.unwrap_err(), "no_such_group");
+    take(&ana(), &ask(&group, "the ward is closed")).await.unwrap();
+
+    let mut seen = vec![runs(&world).await];
+    for _ in 0..30 {
+        world.turns(1).await;
+        let now = runs(&world).await;
+        assert!(!mixed(&now), "{now:?} after {seen:?}");
+        if seen.last() != Some(&now) {
+            seen.push(now);
+        }
+    }
+    assert_eq!(
+        seen,
+        [
+            vec!["health/auth 2.0.0".to_owned(), "health/clinic 1.1.0".to_owned()],
+            vec!["health/auth 2.0.0".to_owned()],
+            Vec::new(),
+            vec!["health/auth 3.0.0".to_owned(), "health/clinic 1.2.0".to_owned()],
+        ],
+        "whoever needs the other ends first, and both begin together"
+    );
+    let plan = world.plan("site-7").await;
+    assert!(
+        plan[0].starts_with("health/auth: 3.0.0 → 3.0.0, up_to_date")
+            && plan[1].starts_with("health/clinic: 1.2.0 → 1.2.0, up_to_date"),
+        "{plan:?}"
+    );
+    let told = world.kinds("switch.asked").await;
+    assert_eq!(told.len(), 2, "one for each product: {told:?}");
+    assert!(told[0].ends_with("the ward is closed"), "{told:?}");
+}
+
+#[tokio::test]
+async fn where_one_of_a_group_is_not_healthy_all_go_back() {
+    let mut world = Box::pin(coupled()).await;
+    world.fates.insert(
+        "1.2.0".into(),
+        Fate {
+            state: InstanceState::Failed,
+            smoke: true,
+            restarts: 0,
+        },
+    );
+    let group = offered(&world).await;
+    world
+        .delivery
+        .take_group_step(&ana(), "site-7", &ask(&group, "the ward is closed"))
+        .await
+        .unwrap();
+    for _ in 0..40 {
+        world.turns(1).await;
+        let now = runs(&world).await;
+        assert!(!mixed(&now), "{now:?}");
+    }
+    assert_eq!(runs(&world).await, ["health/auth 2.0.0", "health/clinic 1.1.0"]);
+    let ended = world.kinds("deployment.finished").await;
+    assert!(
+        ended
+            .iter()
+            .any(|line| line.contains("all that switch together go back")),
+        "{ended:?}"
+    );
+    assert!(
+        world
+            .delivery
+            .group_steps(&ana(), "site-7")
+            .await
+            .unwrap()
+            .is_empty(),
+        "what failed is not tried again"
+    );
+}
+
+#[tokio::test]
+async fn what_holds_one_of_a_group_holds_it_unless_it_is_forced() {
+    let mut world = Box::pin(coupled()).await;
+    world
+        .delivery
+        .suppress(&ana(), "site-7", "the auditors are here", None)
+        .await
+        .unwrap();
+    world.turns(1).await;
+    let group = offered(&world).await;
+    assert_eq!(group.held.len(), 2, "{group:?}");
+    let mut new = ask(&group, "it cannot wait");
+    let refused = world.delivery.take_group_step(&ana(), "site-7", &new).await;
+    let refused = refused.unwrap_err();
+    assert!(
+        refused.code == "held" && refused.what.contains("the auditors are here"),
+        "{refused:?}"
+    );
+    new.force = true;
+    world
+        .delivery
+        .take_group_step(&ana(), "site-7", &new)
+        .await
+        .unwrap();
+    world.turns(20).await;
+    assert_eq!(runs(&world).await, ["health/auth 3.0.0", "health/clinic 1.2.0"]);
+}
