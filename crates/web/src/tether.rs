@@ -382,7 +382,7 @@ mod tests {
         let router = Router::new()
             .route("/short", get(|| async { "short" }))
             .route("/stream", get(stream))
-            .route("/wait", get(|| std::future::pending::<String>()))
+            .route("/wait", get(std::future::pending::<String>))
             .route("/command", post(|body: String| async move { body }))
             .route("/slow", post(slow))
             .layer(guard);

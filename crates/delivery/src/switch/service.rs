@@ -14,7 +14,7 @@ use crate::{
     site,
 };
 use bascule_core::{Caller, EnvironmentId, Problem, ProjectId, Result};
-use bascule_ledger::facts::delivery::SwitchAsked;
+use bascule_ledger::facts::switch::SwitchAsked;
 use bascule_planner::{Coupled, Scope, Version, constraint::Candidate, plan};
 use bascule_wire::delivery as dto;
 use std::collections::HashMap;

@@ -575,37 +575,6 @@ fact!(
     |f| format!("plan in {}: {}", f.site, f.why)
 );
 
-/// Someone let products switch together that can only do so; told of each of them.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct SwitchAsked {
-    /// The product's project.
-    pub project: ProjectId,
-    /// The product in its environment.
-    pub environment: EnvironmentId,
-    /// The environment's name.
-    pub site: String,
-    /// The group step: the same for each of its products.
-    pub switch: DeploymentId,
-    /// The product's deployment.
-    pub deployment: DeploymentId,
-    /// What it goes to.
-    pub version: String,
-    /// How many products switch together.
-    pub products: u32,
-    /// Why it was taken.
-    pub reason: String,
-}
-fact!(
-    SwitchAsked,
-    "switch.asked",
-    |f| Some(f.project),
-    |f| format!("environment:{}", f.environment),
-    |f| format!(
-        "{} products switch together in {}, this one to {}: {}",
-        f.products, f.site, f.version, f.reason
-    )
-);
-
 /// A release entered a channel.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct ReleasePromoted {

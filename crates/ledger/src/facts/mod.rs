@@ -16,6 +16,7 @@ pub mod planning;
 pub mod preview;
 pub mod review;
 pub mod supplychain;
+pub mod switch;
 pub mod task;
 pub mod telemetry;
 pub mod workflow;
