@@ -112,10 +112,20 @@ test('a change goes the whole way: fork, push, review, suggestion, two teams, qu
   // Branch and push.
   const work = clone(developer, 'developer/app', 'fork');
   const changed = 'def greet(name):\n    return "hello " + nam\n\n\nprint(greet("you"))\n';
-  push(developer, work, `${issue}-greet-by-name`, { 'src/greet.py': changed }, `Greet people by name (#${issue})`);
-
-  // PLACE FOR THE NEXT STEP: with the rule `issue-in-commit` set to refuse, a first push whose message names no issue
-  // is refused with rule, reason and next step on the terminal; it is amended to name the issue, and pushed again.
+  // The rule refuses what names no issue; the terminal says which rule, why, and what to do.
+  platform.cli('flow', 'set', 'developer/app', '--rule', 'issue_in_commit=refuse');
+  const branch = `${issue}-greet-by-name`;
+  let refusal = '';
+  try {
+    push(developer, work, branch, { 'src/greet.py': changed }, 'Greet people by name');
+  } catch (error) {
+    refusal = `${error.message}${error.stderr ?? ''}`;
+  }
+  assert.match(refusal, /every commit names its issue/);
+  assert.match(refusal, /git commit --amend/);
+  const author = ['-c', `user.name=${developer.name}`, '-c', `user.email=${developer.name}@example.org`];
+  platform.git(work, ...author, 'commit', '-q', '--amend', '-m', `Greet people by name (${PROJECT}#${issue})`);
+  platform.git(work, 'push', '-q', 'origin', branch);
 
   // Open a request from the fork.
   await page.reload();
