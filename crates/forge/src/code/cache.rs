@@ -14,10 +14,13 @@ pub(crate) type LastChanges = Arc<HashMap<Vec<u8>, CommitInfo>>;
 /// A directory of a commit.
 pub(crate) type Place = (ProjectId, ObjectId, Vec<u8>);
 
+/// Coloured lines of texts, by their identifier and the name that tells their language.
+pub(crate) type Lines = Kept<(ObjectId, String), Arc<Vec<Markup>>>;
+
 /// Everything kept.
 pub(crate) struct Cache {
     pub(crate) last: Kept<Place, LastChanges>,
-    pub(crate) lines: Kept<(ObjectId, String), Arc<Vec<Markup>>>,
+    pub(crate) lines: Lines,
     pub(crate) markdown: Kept<(ObjectId, String), Markup>,
     /// A page of a blamed file: project, commit, path, first line.
     pub(crate) blame: Kept<(ProjectId, ObjectId, Vec<u8>, usize), Arc<Blamed>>,
@@ -25,9 +28,6 @@ pub(crate) struct Cache {
     pub(crate) distance: Kept<(ObjectId, ObjectId), Distance>,
     /// What merging the second commit into the first comes to.
     pub(crate) merges: Kept<(ProjectId, String, String), Arc<crate::merge_request::merge::Tried>>,
-    /// What changed between two commits, shown from a file on, within so many rows.
-    pub(crate) changes:
-        Kept<(ProjectId, String, String, usize, usize), Arc<crate::merge_request::read::Shown>>,
     /// Directories being looked through in the background.
     busy: Mutex<HashSet<Place>>,
 }
@@ -41,7 +41,6 @@ impl Default for Cache {
             blame: Kept::new(8 * 1024 * 1024),
             distance: Kept::new(2 * 1024 * 1024),
             merges: Kept::new(4 * 1024 * 1024),
-            changes: Kept::new(24 * 1024 * 1024),
             busy: Mutex::default(),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::{
     ReadError, Reading,
+    cache::Lines,
     paths::{base_name, shown},
     read,
 };
@@ -12,13 +13,13 @@ use gix::{
     objs::{TreeRefIter, tree::EntryKind},
 };
 use similar::{Algorithm, ChangeTag, TextDiff};
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 /// Lines around a change.
 const AROUND: usize = 3;
 /// Largest file whose lines are compared, in bytes.
 const FILE: u64 = 1024 * 1024;
-/// Largest file whose lines are coloured, in bytes; and how much is coloured on one page.
+/// Largest file whose lines are coloured, in bytes; and how much is coloured anew for one page.
 const COLOURED: usize = 24 * 1024;
 const COLOURED_IN_ALL: usize = 128 * 1024;
 /// How long one file may be compared; what is found until then is right, only longer than need be.
@@ -159,21 +160,26 @@ fn pair_moves(changes: &[Changed]) -> Vec<Changed> {
         .collect()
 }
 
-/// Shows changed files from number `from` on, until `lines` rows are full. Returns the number to go on with.
+/// Shows changed files from number `from` on, until `lines` rows are full; with colours where there is a place to keep
+/// them. Returns the number to go on with.
 pub(crate) fn show(
     repo: &Repository,
     changes: &[Changed],
     from: usize,
     lines: usize,
+    colours: Option<&Lines>,
 ) -> Reading<(Vec<FileDiff>, Option<usize>)> {
     let mut files: Vec<FileDiff> = Vec::new();
     let mut rows = 0;
-    let mut colour = COLOURED_IN_ALL;
+    let mut colours = Colours {
+        kept: colours,
+        left: COLOURED_IN_ALL,
+    };
     for (at, change) in changes.iter().enumerate().skip(from) {
         if rows >= lines || files.len() >= 300 {
             return Ok((files, Some(at)));
         }
-        let file = file(repo, change, lines - rows, files.is_empty(), &mut colour)?;
+        let file = file(repo, change, lines - rows, files.is_empty(), &mut colours)?;
         let Some(file) = file else {
             return Ok((files, Some(at)));
         };
@@ -189,7 +195,7 @@ fn file(
     change: &Changed,
     room: usize,
     first: bool,
-    colour: &mut usize,
+    colours: &mut Colours<'_>,
 ) -> Reading<Option<FileDiff>> {
     let what = match (&change.old, &change.new, &change.from) {
         (_, _, Some(_)) => "moved",
@@ -225,17 +231,12 @@ fn file(
         .algorithm(Algorithm::Myers)
         .timeout(PATIENCE)
         .diff_lines(old.as_str(), new.as_str());
-    let weight = old.len() + new.len();
-    let coloured = old.len() <= COLOURED && new.len() <= COLOURED && weight <= *colour;
-    if coloured {
-        *colour -= weight;
-    }
-    let (old_lines, new_lines) = if coloured {
-        let name = shown(base_name(&change.path));
-        (highlight::lines(&name, &old), highlight::lines(&name, &new))
-    } else {
-        (Vec::new(), Vec::new())
-    };
+    let name = shown(base_name(&change.path));
+    // Both sides or none.
+    let (old_lines, new_lines) = colours
+        .of(change.old, &name, &old)
+        .and_then(|lines| Some((lines, colours.of(change.new, &name, &new)?)))
+        .unwrap_or_default();
     for group in lines.grouped_ops(AROUND) {
         if let (Some(head), Some(tail)) = (group.first(), group.last()) {
             let (old_start, new_start) = (head.old_range().start + 1, head.new_range().start + 1);
@@ -289,6 +290,40 @@ fn file(
         diff.rows.truncate(room);
     }
     Ok(Some(diff))
+}
+
+/// Colours lines, as long as there is patience for it.
+struct Colours<'a> {
+    kept: Option<&'a Lines>,
+    /// Bytes that may still be coloured.
+    left: usize,
+}
+
+impl Colours<'_> {
+    /// The lines of one side, if they can be coloured.
+    fn of(
+        &mut self,
+        side: Option<(EntryKind, ObjectId)>,
+        name: &str,
+        text: &str,
+    ) -> Option<Arc<Vec<Markup>>> {
+        let kept = self.kept?;
+        let Some((_, id)) = side else {
+            return Some(Arc::default());
+        };
+        if text.len() > COLOURED {
+            return None;
+        }
+        let key = (id, name.to_owned());
+        if let Some(known) = kept.get(&key) {
+            return Some(known);
+        }
+        self.left = self.left.checked_sub(text.len())?;
+        let made = Arc::new(highlight::lines(name, text));
+        let weight = made.iter().map(|line| line.as_str().len() + 32).sum();
+        kept.put(key, made.clone(), weight);
+        Some(made)
+    }
 }
 
 /// The text of one side; empty where there is none, `None` where it cannot be shown.

@@ -1,6 +1,6 @@
 //! Merge requests as JSON.
 
-use super::{MergeRequest, State as Life, Version, read, settings::Settings, store};
+use super::{CheckState, MergeRequest, State as Life, Version, read, settings::Settings, store};
 use crate::{Forge, ProjectInfo, code::shown};
 use axum::{extract::State, response::IntoResponse as _};
 use bascule_core::{Permission, Problem, ProjectId, ProjectScope, Result, limits};
@@ -134,7 +134,8 @@ impl Forge {
         let forks = self.fork_paths(std::slice::from_ref(request)).await?;
         Ok(wire::MergeRequestDetail {
             request: self.request_to_wire(project, request, &forks),
-            mergeable: request.state == Life::Open && !checks.iter().any(|check| check.state.holds()),
+            mergeable: request.state == Life::Open
+                && checks.iter().all(|check| check.state == CheckState::Passed),
             checks: checks.into_iter().map(Into::into).collect(),
         })
     }
@@ -345,8 +346,12 @@ async fn changes(
         }
     };
     let from = files.from.unwrap_or(0);
+    let (old, new) = (base.clone(), head.clone());
     let found = forge
-        .changed(scope.id, &base, &head, from, limits::SHOWN_DIFF_LINES)
+        .repositories()
+        .read(scope.id, move |repo| {
+            read::changes(repo, &old, &new, from, limits::SHOWN_DIFF_LINES, None)
+        })
         .await?;
     let files = found.files.iter().zip(found.changes.iter().skip(from));
     let files = files.map(|(file, change)| wire::ChangedFile {

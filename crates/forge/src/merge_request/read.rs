@@ -1,18 +1,15 @@
 //! Looking at what a request would bring: its commits, its files, and how versions differ.
 
 use super::service::Standing;
-use crate::{
-    Forge,
-    code::{
-        Reading,
-        diff::{self, Changed, FileDiff},
-        history,
-        read::{self, CommitInfo},
-    },
+use crate::code::{
+    Reading,
+    cache::Lines,
+    diff::{self, Changed, FileDiff},
+    history,
+    read::{self, CommitInfo},
 };
-use bascule_core::{Problem, ProjectId, Result};
+use bascule_core::Problem;
 use gix::{ObjectId, Repository};
-use std::sync::Arc;
 
 fn missing(branch: &str) -> Problem {
     Problem::invalid("no_such_branch", format!("There is no branch `{branch}`."))
@@ -122,48 +119,17 @@ pub(crate) struct Shown {
     pub(crate) next: Option<usize>,
 }
 
-impl Forge {
-    /// What changed between two commits, shown from a file on until `lines` rows are full. Reviewers look at the same
-    /// changes again and again, and to colour them is what takes time: they are kept.
-    pub(crate) async fn changed(
-        &self,
-        project: ProjectId,
-        base: &str,
-        head: &str,
-        from: usize,
-        lines: usize,
-    ) -> Result<Arc<Shown>> {
-        let key = (project, base.to_owned(), head.to_owned(), from, lines);
-        if let Some(known) = self.cache().changes.get(&key) {
-            return Ok(known);
-        }
-        let (base, head) = (base.to_owned(), head.to_owned());
-        let found = self
-            .repositories()
-            .read(project, move |repo| changes(repo, &base, &head, from, lines))
-            .await?;
-        let found = Arc::new(found);
-        self.cache().changes.put(key, found.clone(), found.weight());
-        Ok(found)
-    }
-}
-
-impl Shown {
-    /// Bytes that it takes, about.
-    fn weight(&self) -> usize {
-        let rows = self.files.iter().flat_map(|file| &file.rows);
-        let rows: usize = rows
-            .map(|row| 160 + row.plain.len() + row.text.as_str().len())
-            .sum();
-        let changes: usize = self.changes.iter().map(|change| 120 + change.path.len()).sum();
-        rows + changes + 300 * self.files.len()
-    }
-}
-
-/// What changed between two commits, shown from a file on.
-fn changes(repo: &Repository, base: &str, head: &str, from: usize, lines: usize) -> Reading<Shown> {
+/// What changed between two commits, shown from a file on; with colours where there is a place to keep them.
+pub(crate) fn changes(
+    repo: &Repository,
+    base: &str,
+    head: &str,
+    from: usize,
+    lines: usize,
+    colours: Option<&Lines>,
+) -> Reading<Shown> {
     let (base, head) = (id(repo, base)?, id(repo, head)?);
     let changes = diff::changes(repo, Some(base), head)?;
-    let (files, next) = diff::show(repo, &changes, from, lines)?;
+    let (files, next) = diff::show(repo, &changes, from, lines, colours)?;
     Ok(Shown { changes, files, next })
 }

@@ -184,6 +184,7 @@ pub(super) async fn commit(
         Problem::not_found("commit").next("A commit is named by its 40 hexadecimal digits.")
     })?;
     let from = from.unwrap_or(0);
+    let kept = forge.clone();
     let (commit, changes, shown_files, next) = forge
         .repositories()
         .read(scope.id, move |repo| {
@@ -195,7 +196,13 @@ pub(super) async fn commit(
             }
             let commit = read::commit(repo, id)?;
             let changes = diff::changes(repo, commit.parents.first().copied(), id)?;
-            let (files, next) = diff::show(repo, &changes, from, limits::SHOWN_DIFF_LINES)?;
+            let (files, next) = diff::show(
+                repo,
+                &changes,
+                from,
+                limits::SHOWN_DIFF_LINES,
+                Some(&kept.cache().lines),
+            )?;
             Ok((commit, changes, files, next))
         })
         .await?;

@@ -77,11 +77,18 @@ pub(super) async fn compare(
         let old = api::start(&forge, scope.id, Some(old_name.clone())).await?;
         let new = api::start(&forge, scope.id, Some(new_name.clone())).await?;
         let (page, from) = (asked.page.unwrap_or(1).max(1), asked.file.unwrap_or(0));
+        let kept = forge.clone();
         let (between, files, next) = forge
             .repositories()
             .read(scope.id, move |repo| {
                 let between = branches::between(repo, old, new, (page - 1) * PAGE, PAGE)?;
-                let (files, next) = diff::show(repo, &between.changes, from, limits::SHOWN_DIFF_LINES)?;
+                let (files, next) = diff::show(
+                    repo,
+                    &between.changes,
+                    from,
+                    limits::SHOWN_DIFF_LINES,
+                    Some(&kept.cache().lines),
+                )?;
                 Ok((between, files, next))
             })
             .await?;

@@ -4,7 +4,7 @@ use super::{Head, base, crumbs};
 use crate::{
     Forge,
     code::pages::changes::{Changes, View},
-    merge_request::{api::Place, store},
+    merge_request::{api::Place, read, store},
     review::pages::notes::Notes,
 };
 use askama::Template;
@@ -62,8 +62,19 @@ pub(super) async fn changes(
     let old = against.map_or(old, |against| against.head);
     let from = asked.from.unwrap_or(0);
     let sha = new.clone();
+    let kept = forge.clone();
     let found = forge
-        .changed(scope.id, &old, &new, from, ROWS.min(limits::SHOWN_DIFF_LINES))
+        .repositories()
+        .read(scope.id, move |repo| {
+            read::changes(
+                repo,
+                &old,
+                &new,
+                from,
+                ROWS.min(limits::SHOWN_DIFF_LINES),
+                Some(&kept.cache().lines),
+            )
+        })
         .await?;
     let notes = if version.is_none() {
         let files = found
@@ -108,7 +119,7 @@ pub(super) async fn changes(
             &scope,
             &sha,
             &found.changes,
-            (found.files.clone(), from, found.next),
+            (found.files, from, found.next),
             view,
             to,
         )
