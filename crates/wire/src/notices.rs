@@ -2,6 +2,7 @@
 
 use bascule_core::{HookDeliveryId, Timestamp, TodoId, WebhookId};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// Something that waits for one person.
@@ -66,6 +67,44 @@ pub struct MailChoice {
     pub merge_requests: String,
     /// Of pipelines.
     pub pipelines: String,
+}
+
+/// How sending mail goes. Neither addresses nor texts are told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MailStatus {
+    /// The mail server, `host:port`; empty where none is set up.
+    pub server: String,
+    /// The sender.
+    pub from: String,
+    /// How many mails are in each state: `waiting`, `sent`, `failed`, `dropped`.
+    pub counts: BTreeMap<String, i64>,
+    /// The newest that were given up or failed at least once.
+    pub troubled: Vec<MailTrouble>,
+}
+
+/// A mail that was given up, or that is tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MailTrouble {
+    /// The kind of the fact that it tells of.
+    pub kind: String,
+    /// `waiting` or `failed`.
+    pub state: String,
+    /// How often it was tried.
+    pub tries: i64,
+    /// When it was tried last.
+    pub tried_at: Timestamp,
+    /// When it is tried again; none once it is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_try_at: Option<Timestamp>,
+    /// Why it failed.
+    pub error: String,
+}
+
+/// How many mails are tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct MailRetried {
+    /// How many.
+    pub retried: i64,
 }
 
 /// An address that is told of events.

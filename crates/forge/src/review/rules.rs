@@ -367,6 +367,25 @@ mod tests {
     }
 
     #[test]
+    fn only_those_who_are_asked_by_name_are_waited_for() {
+        let scene = scene();
+        let team = scene.these(&[2, 3, 4]);
+        let optional = Demand {
+            optional: true,
+            ..demand(1, Eligible::These(team.clone()))
+        };
+        let all = vec![
+            demand(2, Eligible::Anyone),
+            demand(1, Eligible::These(team)),
+            optional,
+        ];
+        let verdict = scene.case.judge(all);
+        let awaited: Vec<&[UserId]> = verdict.outcomes.iter().map(|o| o.awaited.as_slice()).collect();
+        let nobody: &[UserId] = &[];
+        assert_eq!(awaited, [nobody, &scene.ids[2..4], nobody]);
+    }
+
+    #[test]
     fn a_team_without_members_is_approved_by_nobody_else() {
         let mut scene = scene();
         scene.give(3, true);

@@ -9,7 +9,7 @@ use axum::{
 };
 use bascule_core::Permission;
 use bascule_web::{Access, Answer, Crumb, FormBody, Markup, Params, Routes, Section, Ui, Who, when};
-use bascule_wire::notices::MailChoice;
+use bascule_wire::notices::{MailChoice, MailTrouble};
 use serde::Deserialize;
 
 pub(crate) fn routes() -> Routes<Notices> {
@@ -98,12 +98,9 @@ async fn choose(
 }
 
 struct Trouble {
+    told: MailTrouble,
     at: Markup,
-    state: String,
-    tries: i64,
     next: Option<Markup>,
-    summary: String,
-    error: String,
 }
 
 #[derive(Template)]
@@ -117,27 +114,23 @@ struct AdminPage {
 }
 
 async fn admin(State(notices): State<Notices>, ui: Ui, Params(done): Params<Done>) -> Answer {
-    let (counts, troubled) = notices.mail_status().await?;
-    let settings = notices.config().mail.as_ref();
+    let status = notices.mail_status().await?;
     let page = AdminPage {
         told: match done.done.as_str() {
             "sent" => "The mail server took the test. Look into your mail box.",
             "retried" => "What waits or was given up is tried again now.",
             _ => "",
         },
-        server: settings.map_or_else(String::new, |s| format!("{}:{}", s.host, s.port)),
-        from: settings.map_or_else(String::new, |s| s.from.clone()),
-        counts: counts.into_iter().collect(),
-        troubles: troubled
+        server: status.server,
+        from: status.from,
+        counts: status.counts.into_iter().collect(),
+        troubles: status
+            .troubled
             .into_iter()
-            .map(|mail| Trouble {
-                at: when(mail.tried_at.unwrap_or(mail.at)),
-                next: (mail.state == "waiting").then(|| when(mail.due_at)),
-                state: mail.state,
-                tries: mail.tries,
-                // Neither to whom nor about what: an administrator mends the way, and need not know.
-                summary: mail.kind,
-                error: mail.error,
+            .map(|trouble| Trouble {
+                at: when(trouble.tried_at),
+                next: trouble.next_try_at.map(when),
+                told: trouble,
             })
             .collect(),
     };

@@ -147,10 +147,29 @@ impl Notices {
         Ok(tx.commit().await?)
     }
 
-    /// How sending goes.
-    pub(crate) async fn mail_status(&self) -> Result<(BTreeMap<String, i64>, Vec<Mail>)> {
-        let counts = store::counts(self.db()).await?.into_iter().collect();
-        Ok((counts, store::troubled(self.db(), TROUBLED).await?))
+    /// How sending goes. An administrator mends the way, and need learn neither to whom nor about what.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn mail_status(&self) -> Result<wire::MailStatus> {
+        let settings = self.config().mail.as_ref();
+        let troubled = store::troubled(self.db(), TROUBLED).await?;
+        Ok(wire::MailStatus {
+            server: settings.map_or_else(String::new, |s| format!("{}:{}", s.host, s.port)),
+            from: settings.map_or_else(String::new, |s| s.from.clone()),
+            counts: store::counts(self.db()).await?.into_iter().collect(),
+            troubled: troubled
+                .into_iter()
+                .map(|mail| wire::MailTrouble {
+                    next_try_at: (mail.state == "waiting").then_some(mail.due_at),
+                    tried_at: mail.tried_at.unwrap_or(mail.at),
+                    kind: mail.kind,
+                    state: mail.state,
+                    tries: mail.tries,
+                    error: mail.error,
+                })
+                .collect(),
+        })
     }
 
     /// Tries everything again that waits or was given up.

@@ -147,7 +147,8 @@ async fn no_mail_is_lost_while_the_server_is_away_and_none_goes_to_who_lost_the_
         world.fact("developer", &asked(name)).await;
     }
     world.notices.mail_due().await;
-    let (counts, troubled) = world.notices.mail_status().await.unwrap();
+    let status = world.notices.mail_status().await.unwrap();
+    let (counts, troubled) = (status.counts, status.troubled);
     assert_eq!(counts["waiting"], 3);
     assert_eq!(troubled.len(), 1, "one was tried, the others wait with it");
     assert!(!troubled[0].error.is_empty());
@@ -157,7 +158,7 @@ async fn no_mail_is_lost_while_the_server_is_away_and_none_goes_to_who_lost_the_
     smtp.refuse_with(451);
     world.clock.advance(Duration::from_secs(60));
     world.notices.mail_due().await;
-    assert_eq!(world.notices.mail_status().await.unwrap().0["waiting"], 3);
+    assert_eq!(world.notices.mail_status().await.unwrap().counts["waiting"], 3);
     smtp.refuse_with(0);
     world.fakes.things().shut_out.insert(world.user("security"));
     world.clock.advance(Duration::from_secs(120));
@@ -165,7 +166,7 @@ async fn no_mail_is_lost_while_the_server_is_away_and_none_goes_to_who_lost_the_
     let mut to: Vec<String> = smtp.received().into_iter().flat_map(|mail| mail.to).collect();
     to.sort();
     assert_eq!(to, ["maintainer@example.org", "sre@example.org"]);
-    let (counts, _) = world.notices.mail_status().await.unwrap();
+    let counts = world.notices.mail_status().await.unwrap().counts;
     assert_eq!((counts["sent"], counts["dropped"]), (2, 1));
 
     // What the server wants none of, and what could not be sent for days, is given up and shown.
@@ -182,11 +183,14 @@ async fn no_mail_is_lost_while_the_server_is_away_and_none_goes_to_who_lost_the_
         .await;
     world.fact("developer", &asked("sre")).await;
     world.notices.mail_due().await;
-    assert_eq!(world.notices.mail_status().await.unwrap().0["failed"], 1);
+    assert_eq!(world.notices.mail_status().await.unwrap().counts["failed"], 1);
     smtp.refuse_with(0);
     assert_eq!(world.notices.retry_mail().await.unwrap(), 1);
     world.notices.mail_due().await;
-    assert_eq!(world.notices.mail_status().await.unwrap().0.get("failed"), None);
+    assert_eq!(
+        world.notices.mail_status().await.unwrap().counts.get("failed"),
+        None
+    );
     assert_eq!(smtp.received().len(), 3);
     smtp.refuse_with(421);
     world
@@ -204,7 +208,7 @@ async fn no_mail_is_lost_while_the_server_is_away_and_none_goes_to_who_lost_the_
         world.notices.mail_due().await;
         world.clock.advance(Duration::from_secs(4 * 3600));
     }
-    assert_eq!(world.notices.mail_status().await.unwrap().0["failed"], 1);
+    assert_eq!(world.notices.mail_status().await.unwrap().counts["failed"], 1);
 }
 
 #[tokio::test]
@@ -231,7 +235,8 @@ async fn a_mail_goes_by_starttls_to_a_server_that_is_trusted_and_to_no_other() {
         world.fact("developer", &asked).await;
         world.notices.mail_due().await;
         assert_eq!(smtp.received().len(), usize::from(!ca.is_empty()));
-        let (counts, troubled) = world.notices.mail_status().await.unwrap();
+        let status = world.notices.mail_status().await.unwrap();
+        let (counts, troubled) = (status.counts, status.troubled);
         if ca.is_empty() {
             assert_eq!(counts["waiting"], 1);
             assert!(

@@ -108,6 +108,10 @@ impl Notices {
         actor: Option<UserId>,
         mut meanings: Vec<Meaning>,
     ) -> Result<(), BoxError> {
+        if meanings.is_empty() {
+            // Nothing comes of it, however often it is heard: nothing is written.
+            return Ok(());
+        }
         let mut mails = Vec::new();
         for meaning in &mut meanings {
             meaning.tells.truncate(PEOPLE);

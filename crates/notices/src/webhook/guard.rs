@@ -174,6 +174,28 @@ impl Resolve for Guard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn an_address_is_seen_in_every_disguise(bits in any::<u32>()) {
+            let (none, four) = (Allowed::default(), Ipv4Addr::from(bits));
+            let [a, b, c, d] = four.octets();
+            let (high, low) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+            for six in [
+                four.to_ipv6_mapped(),
+                Ipv6Addr::new(0x64, 0xff9b, 0, 0, 0, 0, high, low),
+                Ipv6Addr::new(0x2002, high, low, 0, 0, 0, 0, 1),
+            ] {
+                prop_assert_eq!(none.allows(IpAddr::V6(six)), none.allows(IpAddr::V4(four)));
+            }
+        }
+
+        #[test]
+        fn any_entry_is_read_without_harm(text in "\\PC{0,60}") {
+            drop(Allowed::parse(&[text]));
+        }
+    }
 
     fn allows(allowed: &Allowed, address: &str) -> bool {
         allowed.allows(address.parse().unwrap())
