@@ -126,7 +126,7 @@ fn errors_name_line_column_and_what_is_allowed() {
     assert_eq!(
         refused(&format!("{three}helth: {{}}\n")),
         "bascule.yaml:4:1: the file has no key `helth` (did you mean `health`?); allowed: the keys product, \
-         artifact, command, image, driver, port, health, environment, environments, smoke, slo, rollout, limits, drain, dependencies, incompatible, versions, channels, recall"
+         artifact, command, image, driver, port, health, environment, environments, smoke, slo, rollout, limits, drain, dependencies, incompatible, versions, channels, recall, preview"
     );
     assert_eq!(
         refused(&format!("{three}rollout:\n  steps: [10, 5]\n")),
