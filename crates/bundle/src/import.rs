@@ -215,7 +215,10 @@ impl Importer {
         self.sets
             .values()
             .map(|staged| {
+                let (here, missing) = Staging::gathered(&staged.folder).map_err(fault)?;
                 Ok(SetStatus {
+                    here,
+                    missing,
                     sequence: staged.set.sequence,
                     id: staged.id.clone(),
                     kind: staged.set.kind,

@@ -139,10 +139,6 @@ pub enum EntryKind {
     DesiredState,
     /// What runs at the site.
     ObservedState,
-    /// The site's facts, as JSON lines.
-    Facts,
-    /// The signed checkpoint of the site's ledger that closes the facts.
-    LedgerCheckpoint,
     /// The digests of the blobs that the site has: [`crate::Inventory`].
     Inventory,
 }
@@ -194,7 +190,7 @@ impl fmt::Display for Kind {
 
 impl EntryKind {
     /// All kinds.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 10] = [
         Self::Release,
         Self::ReleaseManifest,
         Self::Artifact,
@@ -204,8 +200,6 @@ impl EntryKind {
         Self::Recall,
         Self::DesiredState,
         Self::ObservedState,
-        Self::Facts,
-        Self::LedgerCheckpoint,
         Self::Inventory,
     ];
 
@@ -222,8 +216,6 @@ impl EntryKind {
             Self::Recall => "recall",
             Self::DesiredState => "desired_state",
             Self::ObservedState => "observed_state",
-            Self::Facts => "facts",
-            Self::LedgerCheckpoint => "ledger_checkpoint",
             Self::Inventory => "inventory",
         }
     }
@@ -240,9 +232,7 @@ impl EntryKind {
             | Self::Advisory
             | Self::Recall
             | Self::DesiredState => Direction::ToSite,
-            Self::ObservedState | Self::Facts | Self::LedgerCheckpoint | Self::Inventory => {
-                Direction::FromSite
-            }
+            Self::ObservedState | Self::Inventory => Direction::FromSite,
         }
     }
 }

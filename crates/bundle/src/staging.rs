@@ -166,6 +166,34 @@ impl Staging {
 
     /// The chunks that were not taken yet, of the division into `count`, or else of the one that lacks least.
     pub(crate) fn missing(set: &Path, count: Option<u32>) -> io::Result<Vec<u32>> {
+        let taken = Self::taken(set)?;
+        let found = match count {
+            Some(count) => Some(lacking(count, taken.get(&count).unwrap_or(&HashSet::new()))),
+            None => taken
+                .iter()
+                .map(|(count, taken)| lacking(*count, taken))
+                .min_by_key(Vec::len),
+        };
+        // Before the first chunk is whole nobody knows how many there are.
+        Ok(found.unwrap_or_else(|| vec![1]))
+    }
+
+    /// The chunks that were taken and those that were not, of the division that lacks least.
+    pub(crate) fn gathered(set: &Path) -> io::Result<(Vec<u32>, Vec<u32>)> {
+        let found = Self::taken(set)?
+            .into_iter()
+            .map(|(count, taken)| (lacking(count, &taken), taken))
+            .min_by_key(|(missing, _)| missing.len());
+        let Some((missing, taken)) = found else {
+            return Ok((Vec::new(), vec![1]));
+        };
+        let mut here: Vec<u32> = taken.into_iter().collect();
+        here.sort_unstable();
+        Ok((here, missing))
+    }
+
+    /// The chunks that were taken, by the division into so many.
+    fn taken(set: &Path) -> io::Result<BTreeMap<u32, HashSet<u32>>> {
         let mut taken: BTreeMap<u32, HashSet<u32>> = BTreeMap::new();
         for (name, _) in disk::list(set)? {
             let numbers = name
@@ -177,17 +205,7 @@ impl Staging {
                 taken.entry(count).or_default().insert(index);
             }
         }
-        let lacking = |(count, taken): (&u32, &HashSet<u32>)| -> Vec<u32> {
-            (1..=(*count).min(limits::CHUNKS))
-                .filter(|index| !taken.contains(index))
-                .collect()
-        };
-        let found = match count {
-            Some(count) => Some(lacking((&count, taken.get(&count).unwrap_or(&HashSet::new())))),
-            None => taken.iter().map(lacking).min_by_key(Vec::len),
-        };
-        // Before the first chunk is whole nobody knows how many there are.
-        Ok(found.unwrap_or_else(|| vec![1]))
+        Ok(taken)
     }
 
     /// Bytes of blobs and parts that are kept.
@@ -279,4 +297,11 @@ impl Staging {
         }
         Ok(())
     }
+}
+
+/// The chunks of a division that were not taken.
+fn lacking(count: u32, taken: &HashSet<u32>) -> Vec<u32> {
+    (1..=count.min(limits::CHUNKS))
+        .filter(|index| !taken.contains(index))
+        .collect()
 }

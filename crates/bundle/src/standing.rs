@@ -16,6 +16,10 @@ pub struct SetStatus {
     pub kind: Kind,
     /// When it was made.
     pub created_at: Timestamp,
+    /// The chunks that are here, of the division that lacks least.
+    pub here: Vec<u32>,
+    /// The chunks that are missing of it.
+    pub missing: Vec<u32>,
     /// What it waits for.
     pub standing: Standing,
 }

@@ -190,3 +190,26 @@ pub struct ObservedInstall {
     /// Why, in plain words.
     pub why: String,
 }
+
+/// A set of files that is being gathered here, and what it waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GatheredSet {
+    /// `to` this site, or `from` a site.
+    pub way: String,
+    /// The site.
+    pub site: String,
+    /// Its number.
+    pub sequence: u64,
+    /// Its name.
+    pub id: Digest,
+    /// `snapshot`, `incremental`, `checkpoint`, `report`.
+    pub kind: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Files that are here, by number.
+    pub here: Vec<u32>,
+    /// Files that are missing, by number.
+    pub missing: Vec<u32>,
+    /// What it waits for, in plain words.
+    pub waits: String,
+}

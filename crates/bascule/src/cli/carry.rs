@@ -19,6 +19,14 @@ const SITE: &[output::Column] = &[
     ("APPLIED THERE", "applied"),
     ("REPORTED", "reported_at"),
 ];
+const GATHERED: &[output::Column] = &[
+    ("SITE", "site"),
+    ("SEQUENCE", "sequence"),
+    ("KIND", "kind"),
+    ("FILES HERE", "here"),
+    ("MISSING", "missing"),
+    ("WAITS", "waits"),
+];
 const OBSERVED: &[output::Column] = &[
     ("PRODUCT", "product"),
     ("RUNS", "version"),
@@ -68,24 +76,63 @@ impl Bundle {
             }
             Self::Status => {
                 let sites = context.get("/api/v1/bundles/sites").await?;
-                out.table(&sites, SITE);
-                if !out.is_json() {
-                    for site in sites.as_array().into_iter().flatten() {
-                        if site["observed"].is_object() {
-                            line("");
-                            line(&format!(
-                                "{}, as it told at {}:",
-                                output::printable(site["site"].as_str().unwrap_or_default()),
-                                output::printable(site["observed"]["at"].as_str().unwrap_or_default())
-                            ));
-                            out.table(&site["observed"]["installs"], OBSERVED);
-                        }
+                let gathered = context.get("/api/v1/bundles/gathered").await?;
+                let waits = gathered.as_array().is_some_and(|sets| !sets.is_empty());
+                if out.is_json() {
+                    out.record(&json!({ "sites": sites, "gathered": gathered }), &[]);
+                    return Ok(code::DONE);
+                }
+                // A site has none of its own; what it is gathering is all that there is to say.
+                if !waits || sites.as_array().is_some_and(|sites| !sites.is_empty()) {
+                    out.table(&sites, SITE);
+                }
+                if waits {
+                    line("gathered here and not applied yet:");
+                    out.table(&Value::Array(told_sets(&gathered)), GATHERED);
+                }
+                for site in sites.as_array().into_iter().flatten() {
+                    if site["observed"].is_object() {
+                        line("");
+                        line(&format!(
+                            "{}, as it told at {}:",
+                            output::printable(site["site"].as_str().unwrap_or_default()),
+                            output::printable(site["observed"]["at"].as_str().unwrap_or_default())
+                        ));
+                        out.table(&site["observed"]["installs"], OBSERVED);
                     }
                 }
             }
         }
         Ok(code::DONE)
     }
+}
+
+/// Sets that are gathered, with the numbers of their files as people write them.
+fn told_sets(gathered: &Value) -> Vec<Value> {
+    let numbers = |list: &Value| {
+        let all: Vec<String> = list
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(Value::to_string)
+            .collect();
+        match all.len() {
+            0 => "none".to_owned(),
+            1..=10 => all.join(", "),
+            many => format!("{many} files"),
+        }
+    };
+    gathered
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|set| {
+            let mut told = set.clone();
+            told["here"] = numbers(&set["here"]).into();
+            told["missing"] = numbers(&set["missing"]).into();
+            told
+        })
+        .collect()
 }
 
 /// Fetches all files of a bundle that was made.

@@ -433,6 +433,16 @@ async fn what_is_wrong_is_refused_and_what_is_cut_goes_on() {
                 .contains("waits for chunk")
         );
     }
+    let status = two.site.cli().json(&["bundle", "status"]);
+    let gathered = &status["gathered"];
+    assert_eq!(gathered[0]["missing"], serde_json::json!([1]), "{status}");
+    assert_eq!(rows(&gathered[0]["here"]).len(), files.len() - 1, "{status}");
+    assert_eq!(gathered[1]["waits"], "sequence 3 waits for 2", "{status}");
+    let told = two.site.cli().ok(&["bundle", "status"]);
+    assert!(
+        told.contains("waits for chunk 1") && !told.contains("(none)"),
+        "{told}"
+    );
     let last = two.import(&files[0]);
     let applied: Vec<i64> = rows(&last["applied"])
         .iter()

@@ -221,12 +221,6 @@ fn reports_travel_back() {
     report
         .document(EntryKind::ObservedState, "observed", b"{}".to_vec())
         .unwrap();
-    report
-        .document(EntryKind::Facts, "facts", b"{\"seq\":1}\n".to_vec())
-        .unwrap();
-    report
-        .document(EntryKind::LedgerCheckpoint, "checkpoint", b"{}".to_vec())
-        .unwrap();
     report.inventory(&inventory(&[Digest::of(b"x")])).unwrap();
     let blobs = MemoryBlobs::default();
     let file = files(&report.plan(None, &blobs, &site_key).unwrap()).remove(0);

@@ -15,8 +15,6 @@ const fn may_travel(kind: EntryKind) -> bool {
         | EntryKind::Recall
         | EntryKind::DesiredState
         | EntryKind::ObservedState
-        | EntryKind::Facts
-        | EntryKind::LedgerCheckpoint
         | EntryKind::Inventory => true,
     }
 }
@@ -36,8 +34,6 @@ fn the_kinds_are_these_and_no_others() {
             "recall",
             "desired_state",
             "observed_state",
-            "facts",
-            "ledger_checkpoint",
             "inventory"
         ]
     );

@@ -10,7 +10,8 @@ use axum::{
 use bascule_core::{Permission, Problem};
 use bascule_web::{Access, Answer, Body, PathOf, Routes, Who, routes};
 use bascule_wire::bundle::{
-    BundleExport, BundleImport, BundleKey, CarriedSite, NewBundleExport, NewBundleKey, NewBundleReport,
+    BundleExport, BundleImport, BundleKey, CarriedSite, GatheredSet, NewBundleExport, NewBundleKey,
+    NewBundleReport,
 };
 use futures::TryStreamExt as _;
 use http::{HeaderValue, StatusCode, header};
@@ -29,6 +30,7 @@ pub(super) fn routes() -> Routes<Carry> {
         .api(manage, routes!(fetch))
         .api(manage, routes!(import))
         .api(read, routes!(sites))
+        .api(read, routes!(gathered))
 }
 
 /// The keys of other instances that are believed.
@@ -146,4 +148,13 @@ async fn import(State(carry): State<Carry>, who: Who, request: Request) -> Answe
 )]
 async fn sites(State(carry): State<Carry>) -> Answer<Json<Vec<CarriedSite>>> {
     Ok(Json(carry.sites().await?))
+}
+
+/// What is being gathered here: sets of which files are missing, or that wait for another.
+#[utoipa::path(
+    get, path = "/api/v1/bundles/gathered", tag = "bundles",
+    responses((status = 200, body = Vec<GatheredSet>), (status = 409, body = Problem))
+)]
+async fn gathered(State(carry): State<Carry>) -> Answer<Json<Vec<GatheredSet>>> {
+    Ok(Json(carry.gathered().await?))
 }

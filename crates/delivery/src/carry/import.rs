@@ -9,7 +9,7 @@ use super::{
 use bascule_bundle::{Direction, Importer, Kind, Lane, Ready, Standing, Summary, peek};
 use bascule_core::{Actor, Name, Problem, Result};
 use bascule_ledger::{PublicKey, facts::bundles::BundleRefused};
-use bascule_wire::bundle::{BundleApplied, BundleImport};
+use bascule_wire::bundle::{BundleApplied, BundleImport, GatheredSet};
 use bytes::Bytes;
 use futures::{
     Stream,
@@ -27,6 +27,9 @@ use tokio_util::io::{StreamReader, SyncIoBridge};
 const SILENCE: Duration = Duration::from_secs(60);
 /// Time that the rest of a file is listened to which was refused, or was here already.
 const REST: Duration = Duration::from_secs(60);
+
+/// How long a question waits for an import to end.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Whose sets are gathered in one folder.
 pub(super) struct Place {
@@ -76,6 +79,44 @@ impl Carry {
             Ok(())
         });
         resumed.await.map_err(broken)?
+    }
+
+    /// What is being gathered here, in all lanes, and what each set waits for.
+    ///
+    /// # Errors
+    /// The disk cannot be read, or a file is being taken in just now.
+    pub async fn gathered(&self) -> Result<Vec<GatheredSet>> {
+        let Ok(_turn) = tokio::time::timeout(PATIENCE, self.turn.lock()).await else {
+            return Err(
+                Problem::conflict("bundle_busy", "A bundle is being taken in just now.")
+                    .why("What is gathered changes with each file.")
+                    .next("Ask again once the import is done."),
+            );
+        };
+        let trusted = self.trusted().await?;
+        let (carry, handle) = (self.clone(), Handle::current());
+        let looked = tokio::task::spawn_blocking(move || -> Result<Vec<GatheredSet>> {
+            let mut all = Vec::new();
+            for place in trusted.places() {
+                if !carry.lane_folder(&place).is_dir() {
+                    continue;
+                }
+                let importer = carry.open(&handle, &place)?;
+                all.extend(importer.status(carry.now())?.into_iter().map(|set| GatheredSet {
+                    way: place.way.as_str().to_owned(),
+                    site: place.site.to_string(),
+                    sequence: set.sequence,
+                    id: set.id,
+                    kind: set.kind.to_string(),
+                    created_at: set.created_at,
+                    here: set.here,
+                    missing: set.missing,
+                    waits: set.standing.to_string(),
+                }));
+            }
+            Ok(all)
+        });
+        looked.await.map_err(broken)?
     }
 
     fn take(
