@@ -183,8 +183,9 @@ impl Delivery {
             }
             return Ok(Gate::Shut);
         }
-        Ok(match policy.inconclusive {
-            Inconclusive::Ask => {
+        Ok(match policy.inconclusive.unwrap_or(Inconclusive::Ask) {
+            // Here something is suspicious, always: a lack of users alone holds no batch.
+            Inconclusive::Ask | Inconclusive::Quiet => {
                 if progress.status != Status::Waiting {
                     self.extend_rollout(rollout, Status::Waiting, &reason).await?;
                 }

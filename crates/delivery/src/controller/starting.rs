@@ -97,7 +97,8 @@ impl Delivery {
             return self.advance_hook(&environment, deployment).await;
         }
         let Json(product) = &deployment.product;
-        let policy = product.rollout_in(environment.tier());
+        let declared = environment::store::declared(&self.db, environment.id).await?;
+        let policy = product.rollout_in(environment.tier()).inconclusive_in(declared);
         if let Some(together) = self.together(deployment).await? {
             let turn = self.advance_together(&environment, deployment, &sides, &policy, together);
             return Box::pin(turn).await;

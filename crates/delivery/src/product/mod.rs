@@ -174,6 +174,9 @@ pub enum Inconclusive {
     Abort,
     /// Take the next step: for products that see little traffic and do little harm.
     Promote,
+    /// Take the next step where there was too little traffic to judge and nothing is ill; where something points
+    /// to the new version being worse, wait for a person.
+    Quiet,
 }
 
 /// How a new version meets users in production.
@@ -189,8 +192,9 @@ pub struct RolloutPolicy {
     pub slice_ms: u64,
     /// Longest time a step may last when it cannot be judged yet, in milliseconds.
     pub max_ms: u64,
-    /// What happens then.
-    pub inconclusive: Inconclusive,
+    /// What happens then; `None`: the file does not say, and [`Self::inconclusive_in`] does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inconclusive: Option<Inconclusive>,
     /// Least time of each step where steps have times of their own, in milliseconds; a missing one is `step_ms`.
     #[serde(default)]
     pub times: Vec<u64>,
@@ -240,6 +244,21 @@ impl RolloutPolicy {
         }
     }
 
+    /// The same with what happens when a step cannot be judged in time, where the file does not say it. What files
+    /// declare moves by itself, so that a lack of users does not stop it; elsewhere people move, and are asked.
+    #[must_use]
+    pub(crate) fn inconclusive_in(self, declared: bool) -> Self {
+        let usual = if declared {
+            Inconclusive::Quiet
+        } else {
+            Inconclusive::Ask
+        };
+        Self {
+            inconclusive: Some(self.inconclusive.unwrap_or(usual)),
+            ..self
+        }
+    }
+
     /// Least time that a step lasts, in milliseconds.
     #[must_use]
     pub fn time_at(&self, step: usize) -> u64 {
@@ -255,7 +274,7 @@ impl Default for RolloutPolicy {
             step_ms: 10 * 60_000,
             slice_ms: 60_000,
             max_ms: 30 * 60_000,
-            inconclusive: Inconclusive::Ask,
+            inconclusive: None,
             times: Vec::new(),
             pauses: Vec::new(),
             burn: None,

@@ -119,8 +119,9 @@ fn settings(fields: &mut Fields, name: &str, policy: &mut RolloutPolicy, slo: &S
             ("ask", Inconclusive::Ask),
             ("abort", Inconclusive::Abort),
             ("promote", Inconclusive::Promote),
+            ("quiet", Inconclusive::Quiet),
         ];
-        policy.inconclusive = choice(&node, &format!("{name}.inconclusive"), &choices)?;
+        policy.inconclusive = Some(choice(&node, &format!("{name}.inconclusive"), &choices)?);
     }
     if let Some(node) = fields.take("burn") {
         let rate = whole(&node, &format!("{name}.burn"), 2, 10_000)?;

@@ -213,7 +213,7 @@ pub fn decide(
     match judge.verdict() {
         Verdict::Fail(reason) => Decision::Undo(Cause::Judge, reason),
         Verdict::Pass(reason) => onward(policy, progress, reason),
-        Verdict::Extend(reason) => extend(now, policy, progress, reason),
+        Verdict::Extend(reason) => extend(now, policy, progress, (new, judge), reason),
     }
 }
 
@@ -252,7 +252,13 @@ fn onward(policy: &RolloutPolicy, progress: &Progress, reason: String) -> Decisi
     }
 }
 
-fn extend(now: Timestamp, policy: &RolloutPolicy, progress: &Progress, reason: String) -> Decision {
+fn extend(
+    now: Timestamp,
+    policy: &RolloutPolicy,
+    progress: &Progress,
+    (new, judge): (&Seen, &Judge),
+    reason: String,
+) -> Decision {
     if now.since(progress.step_at) < Duration::from_millis(policy.max_ms) {
         return if progress.extended {
             Decision::Stay
@@ -260,9 +266,15 @@ fn extend(now: Timestamp, policy: &RolloutPolicy, progress: &Progress, reason: S
             Decision::Extend(reason)
         };
     }
-    match policy.inconclusive {
+    let quiet = new.state == InstanceState::Healthy && judge.suspicion().is_none();
+    match policy.inconclusive.unwrap_or(Inconclusive::Ask) {
         _ if progress.status == Status::Waiting => Decision::Stay,
-        Inconclusive::Ask => Decision::Ask(reason),
+        Inconclusive::Quiet if quiet => onward(
+            policy,
+            progress,
+            format!("healthy, and the smoke test passed; {reason}"),
+        ),
+        Inconclusive::Ask | Inconclusive::Quiet => Decision::Ask(reason),
         Inconclusive::Abort => Decision::Undo(Cause::Judge, format!("not judged in time: {reason}")),
         Inconclusive::Promote => onward(
             policy,

@@ -109,7 +109,7 @@ fn without_traffic_it_extends_once_then_asks_once() {
     );
 
     let mut policy = policy();
-    policy.inconclusive = Inconclusive::Abort;
+    policy.inconclusive = Some(Inconclusive::Abort);
     progress.status = Status::Running;
     let decision = decide(
         at(131),
@@ -122,6 +122,45 @@ fn without_traffic_it_extends_once_then_asks_once() {
     assert!(
         matches!(decision, Decision::Undo(Cause::Judge, reason) if reason.contains("too little traffic"))
     );
+}
+
+#[test]
+fn where_files_declare_it_a_quiet_step_goes_on_and_a_suspicious_one_asks() {
+    let quiet = policy().inconclusive_in(true);
+    let mut progress = progress(0);
+    progress.extended = true;
+    let after = |new: &Seen, judge: &Judge| {
+        let old = seen(InstanceState::Healthy);
+        decide(at(131), &quiet, &progress, (new, &old), judge, (&[], &[]))
+    };
+    let healthy = seen(InstanceState::Healthy);
+    let decision = after(&healthy, &Judge::default());
+    assert!(
+        matches!(&decision, Decision::Step(reason) if reason.contains("too little traffic")),
+        "{decision:?}"
+    );
+    let mut errs = Judge::default();
+    let counts = |requests, errors| Counts {
+        requests,
+        errors,
+        slow: 0,
+    };
+    while errs.suspicion().is_none() {
+        errs.fold(&Pair {
+            new: counts(20, 12),
+            old: counts(20, 0),
+        });
+    }
+    assert!(errs.failed().is_none(), "a suspicion comes before the proof");
+    assert!(matches!(after(&healthy, &errs), Decision::Ask(_)));
+    assert!(matches!(
+        after(&seen(InstanceState::Starting), &Judge::default()),
+        Decision::Ask(_)
+    ));
+    // What the product says counts for more than where it is.
+    let mut asks = policy();
+    asks.inconclusive = Some(Inconclusive::Ask);
+    assert_eq!(asks.clone().inconclusive_in(true), asks);
 }
 
 #[test]
@@ -227,7 +266,7 @@ proptest! {
         steps.sort_unstable();
         steps.dedup();
         steps.push(100);
-        let policy = RolloutPolicy { steps, inconclusive: Inconclusive::Abort, ..policy() };
+        let policy = RolloutPolicy { steps, inconclusive: Some(Inconclusive::Abort), ..policy() };
         let healthy = seen(InstanceState::Healthy);
         let (mut judge, mut progress, mut ended) = (Judge::default(), progress(0), false);
         for second in 100..400 {
