@@ -22,6 +22,7 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::fleet::schema::PULLS,
     crate::preview::store::MIGRATION,
     crate::switch::store::SWITCHES,
+    crate::site::schema::SYNC,
 ];
 
 /// Findings in releases and drills in environments, as far as plans need them; who recalled a release.

@@ -4,7 +4,7 @@ use crate::{
     Config, OpenError, ProjectInfo,
     code::{Repositories, cache::Cache},
     git::Git,
-    ports::{Issues, Panels, People, Pipelines, Sight, Signers},
+    ports::{Issues, Keeper, Panels, People, Pipelines, Sight, Signers},
     push::{Pushes, hook::Listener},
     ssh::{HostKey, Live},
 };
@@ -40,6 +40,7 @@ struct Inner {
     panels: OnceLock<Arc<dyn Panels>>,
     issues: OnceLock<Arc<dyn Issues>>,
     signers: OnceLock<Arc<dyn Signers>>,
+    keeper: OnceLock<Arc<dyn Keeper>>,
     review_memory: crate::review::Memory,
     workflow_memory: crate::workflow::Memory,
     /// Something happened that may let a merge go on.
@@ -98,6 +99,7 @@ impl Forge {
             panels: OnceLock::new(),
             issues: OnceLock::new(),
             signers: OnceLock::new(),
+            keeper: OnceLock::new(),
             review_memory: crate::review::Memory::default(),
             workflow_memory: crate::workflow::Memory::default(),
             merges: Notify::new(),
@@ -144,6 +146,16 @@ impl Forge {
     /// Wires the port through which it is asked whose keys sign commits. Later calls change nothing.
     pub fn set_signers(&self, signers: Arc<dyn Signers>) {
         drop(self.0.signers.set(signers));
+    }
+
+    /// Wires who reads files of projects and acts on them. Later calls change nothing.
+    pub fn set_keeper(&self, keeper: Arc<dyn Keeper>) {
+        drop(self.0.keeper.set(keeper));
+    }
+
+    /// Who reads files of projects, where anybody does.
+    pub(crate) fn keeper(&self) -> Option<&dyn Keeper> {
+        self.0.keeper.get().map(AsRef::as_ref)
     }
 
     /// What reacts to facts here.

@@ -117,6 +117,20 @@ pub struct Shown {
     pub beside: Vec<Markup>,
 }
 
+/// Who reads files of a project and acts on them, such as the environments that a project declares (delivery). What it
+/// says is shown to people and refuses nothing.
+#[async_trait]
+pub trait Keeper: Send + Sync {
+    /// The folder of this project that is read on its default branch; `None`: none is.
+    async fn folder(&self, project: ProjectId) -> Result<Option<String>>;
+
+    /// What is wrong with the files of that folder as a push brings them; they are not there yet.
+    async fn judge(&self, project: ProjectId, files: Vec<(String, Vec<u8>)>) -> Result<Option<String>>;
+
+    /// What stands against the default branch as it is, to be said on the project's page.
+    async fn notice(&self, project: ProjectId) -> Result<Option<String>>;
+}
+
 /// A merge that the queue tries before the branch moves.
 #[derive(Clone, Debug)]
 pub struct Trial {

@@ -55,6 +55,23 @@ pub struct DryRunChange {
     pub text: String,
 }
 
+/// A commit of the environments project that is not in force, because a file in it is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RefusedCommit {
+    /// The environments project, as `group/project`.
+    pub project: String,
+    /// The newest commit of its default branch.
+    pub commit: String,
+    /// When it was refused.
+    pub at: Timestamp,
+    /// File, line, column, what is wrong there and what is allowed.
+    pub reason: String,
+    /// The commit that is in force; empty: none.
+    pub in_force: String,
+    /// All of it in one sentence.
+    pub sentence: String,
+}
+
 /// What an environment's file no longer declares, and what becomes of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Prune {
@@ -106,6 +123,8 @@ pub struct ParityEnvironment {
     pub tier: String,
     /// Whether a file declares it.
     pub declared: bool,
+    /// When it told what runs there, where a carried report is all that is known of it.
+    pub reported_at: Option<Timestamp>,
 }
 
 /// One thing that may differ.
@@ -118,7 +137,8 @@ pub struct ParityLine {
     /// Whether environments differ.
     pub differs: bool,
     /// What stands in each environment. Of a variable never the value: `value A` and `value B` are unlike,
-    /// `secret` is a secret's reference, `unset` is none.
+    /// `secret` is a secret's reference, `unset` is none. `not reported`: no network reaches it, and reports do not
+    /// tell this.
     pub cells: Vec<String>,
 }
 

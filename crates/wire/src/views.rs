@@ -1,10 +1,10 @@
 //! What runs where, as the two views (environments and products), the JSON API and the command line carry it.
 
-use bascule_core::Timestamp;
+use bascule_core::{DeploymentId, RolloutId, Timestamp};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::agent::Tier;
+use crate::{agent::Tier, environments::RefusedCommit};
 
 /// How many installs stand so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -13,6 +13,34 @@ pub struct StateCount {
     pub state: String,
     /// How many.
     pub count: i64,
+}
+
+/// A rollout that goes on only when a person says so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WaitingRollout {
+    /// The rollout.
+    pub id: RolloutId,
+    /// The version that comes.
+    pub version: String,
+    /// Its share of the requests, in percent.
+    pub weight: i64,
+    /// `waiting`, or `paused`.
+    pub status: String,
+    /// Why, in plain words.
+    pub why: String,
+    /// The command that lets it go on.
+    pub next: String,
+    /// Since when it stands at this share.
+    pub since: Timestamp,
+}
+
+/// What is known of an environment by a report that was carried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Reported {
+    /// When the site told it, by its clock.
+    pub at: Timestamp,
+    /// The number of the report.
+    pub sequence: i64,
 }
 
 /// One install of the fleet: a product in an environment.
@@ -38,6 +66,8 @@ pub struct FleetLine {
     pub why: String,
     /// Since when it stands so.
     pub at: Timestamp,
+    /// The rollout under way here, where it waits for a person.
+    pub rollout: Option<WaitingRollout>,
 }
 
 /// A page of the fleet.
@@ -51,6 +81,8 @@ pub struct FleetPage {
     pub found: i64,
     /// Asks for the next page; none on the last.
     pub next: Option<String>,
+    /// The commit of the environments project that is not in force because a file in it is wrong, for who may read it.
+    pub refused: Option<RefusedCommit>,
 }
 
 /// A product and how its installs stand.
@@ -132,6 +164,10 @@ pub struct ProductPlace {
     pub state: String,
     /// Why, in plain words.
     pub why: String,
+    /// The rollout under way here, where it waits for a person.
+    pub rollout: Option<WaitingRollout>,
+    /// The report that tells what runs; none where this instance sees it itself.
+    pub reported: Option<Reported>,
 }
 
 /// An approval that a plan waits for.
@@ -177,4 +213,183 @@ pub struct WherePlace {
     pub moving: String,
     /// What holds the next version there, in plain words.
     pub why: String,
+    /// The report that tells what runs; none where this instance sees it itself.
+    pub reported: Option<Reported>,
+}
+
+/// An environment on the map.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EnvironmentTile {
+    /// Its name.
+    pub environment: String,
+    /// `healthy`, `unhealthy`, `silent` (its agent does not report), `empty`.
+    pub health: String,
+    /// Whether it is production.
+    pub production: bool,
+    /// Whether a file declares it.
+    pub declared: bool,
+    /// Products that belong in it.
+    pub installs: i64,
+    /// One of them.
+    pub first: String,
+    /// Products that serve and are not healthy.
+    pub ill: i64,
+    /// Products whose agent does not report.
+    pub silent: i64,
+    /// How its products stand.
+    pub counts: Vec<StateCount>,
+    /// Whether changes are held there.
+    pub held: bool,
+    /// The report that tells what runs; none where this instance sees it itself.
+    pub reported: Option<Reported>,
+}
+
+/// A page of the map.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct EnvironmentPage {
+    /// Environments, by name.
+    pub items: Vec<EnvironmentTile>,
+    /// Asks for the next page; none on the last.
+    pub next: Option<String>,
+}
+
+/// When changes may happen in an environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SiteWindows {
+    /// The environment.
+    pub environment: String,
+    /// Whether no windows are declared, so that changes may happen at any time.
+    pub always: bool,
+    /// Whether one is open now. Changes that are held go before it.
+    pub open: bool,
+    /// Why changes are held now, whatever windows are open.
+    pub held: Vec<Suppression>,
+    /// The next openings, those first that come first.
+    pub openings: Vec<WindowOpening>,
+}
+
+/// An opening of a window.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct WindowOpening {
+    /// What its file calls it.
+    pub label: String,
+    /// From when on.
+    pub from: Timestamp,
+    /// Until when.
+    pub to: Timestamp,
+}
+
+/// Changes are held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Suppression {
+    /// The environment; `*` for all.
+    pub environment: String,
+    /// By what: `hand`, or what opened it by itself.
+    pub cause: String,
+    /// Why.
+    pub reason: String,
+    /// By whom.
+    pub actor: String,
+    /// Since when.
+    pub since: Timestamp,
+    /// Until when; none: until someone lets them go on.
+    pub until: Option<Timestamp>,
+}
+
+/// What runs in an environment, down to the instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SiteTree {
+    /// The environment.
+    pub environment: String,
+    /// The agents that look after its products.
+    pub machines: Vec<TreeMachine>,
+    /// Products that are not listed here; the fleet has all of them.
+    pub hidden: i64,
+}
+
+/// An agent, with what it runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TreeMachine {
+    /// Its name; empty: no agent of this instance runs these.
+    pub agent: String,
+    /// Whether it reports.
+    pub online: bool,
+    /// Whether no network reaches the environment, so that reports are carried.
+    pub apart: bool,
+    /// The report that tells what runs.
+    pub reported: Option<Reported>,
+    /// The products.
+    pub products: Vec<TreeProduct>,
+}
+
+/// A product in an environment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TreeProduct {
+    /// `group/project`.
+    pub product: String,
+    /// What serves; empty: nothing.
+    pub runs: String,
+    /// `healthy`, another state of its instance, or `empty`.
+    pub health: String,
+    /// The deployment that serves.
+    pub deployment: Option<DeploymentId>,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// A version that is being put there; empty: none.
+    pub moving: String,
+    /// How far it is; empty: none is.
+    pub moving_status: String,
+    /// Its deployment.
+    pub moving_deployment: Option<DeploymentId>,
+    /// Where it is reached; empty: no edge serves it.
+    pub url: String,
+    /// Its instances.
+    pub instances: Vec<TreeInstance>,
+}
+
+/// An instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct TreeInstance {
+    /// Its version.
+    pub version: String,
+    /// Its deployment.
+    pub deployment: DeploymentId,
+    /// `serves`, `comes` (of the deployment under way), `leaves`.
+    pub part: String,
+    /// As its agent last told.
+    pub state: String,
+    /// Its share of the requests, in percent.
+    pub weight: i64,
+    /// How often it was started again.
+    pub restarts: i64,
+    /// Its address behind the edge; empty: none.
+    pub address: String,
+    /// What its agent says of it.
+    pub message: String,
+}
+
+/// A release that was recalled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct RecalledRelease {
+    /// Its version.
+    pub version: String,
+    /// Why.
+    pub reason: String,
+    /// The oldest version that may be gone back to; empty: only forward.
+    pub floor: String,
+}
+
+/// An approval that was given.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GivenApproval {
+    /// Of which version.
+    pub version: String,
+    /// `environment:NAME` or `channel:NAME`.
+    pub scope: String,
+    /// In the name of which team.
+    pub team: String,
+    /// By whom.
+    pub actor: String,
+    /// When.
+    pub at: Timestamp,
 }

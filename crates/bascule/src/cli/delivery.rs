@@ -3,6 +3,7 @@
 use super::{
     context::Context,
     output::{self, code},
+    views,
 };
 use bascule_core::Result;
 use clap::{Args, Subcommand};
@@ -73,11 +74,39 @@ What takes traffic already is left by `bascule rollout abort`.")]
         #[arg(long, default_value = "")]
         reason: String,
     },
+    /// All environments with their health and how their products stand
+    #[command(after_help = "Examples:
+  bascule environment map
+  bascule environment map site- --state held")]
+    Map(views::Filter),
+    /// Every product in every environment: what runs, what should, and what holds it
+    #[command(after_help = "Examples:
+  bascule environment fleet clinic
+  bascule environment fleet --state blocked --json")]
+    Fleet(views::Filter),
+    /// When changes may happen in an environment, and why they are held now
+    #[command(after_help = "Example:
+  bascule environment windows site-7")]
+    Windows {
+        /// Its name
+        environment: String,
+    },
+    /// What runs in an environment, by agent, down to the instance
+    #[command(after_help = "Example:
+  bascule environment tree site-7")]
+    Tree {
+        /// Its name
+        environment: String,
+    },
 }
 
 impl Environment {
     pub async fn run(self, context: &Context) -> Result<u8> {
         match self {
+            Self::Map(filter) => return views::map(context, &filter).await,
+            Self::Fleet(filter) => return views::fleet(context, &filter).await,
+            Self::Windows { environment } => return views::windows(context, &environment).await,
+            Self::Tree { environment } => return views::tree(context, &environment).await,
             Self::List { project } => {
                 output::project(&project)?;
                 context.out.table(

@@ -185,18 +185,21 @@ Exit code 0 when it runs somewhere, 3 when it does not yet.")]
     #[command(after_help = "Example:
   bascule recall health/clinic 1.2.x --reason \"loses appointments\" --floor 1.1.0
   bascule recall health/clinic 1.2.3 --reason \"the fault was in the network\" --lift
+  bascule recall health/clinic --list
 
 Said again, it corrects reason and floor.")]
     Recall(plan::Recall),
     /// Approve a version in a team's name
     #[command(after_help = "Examples:
   bascule approve health/clinic 1.2.0 --as security --in site-7
-  bascule approve health/clinic 1.2.0 --as security --channel stable")]
+  bascule approve health/clinic 1.2.0 --as security --channel stable
+  bascule approve health/clinic --list")]
     Approve(plan::Approve),
     /// Hold all changes in an environment, or let them go on
     #[command(after_help = "Examples:
   bascule suppress site-7 --reason \"audit\" --minutes 120
-  bascule suppress site-7 --end")]
+  bascule suppress site-7 --end
+  bascule suppress --list")]
     Suppress(plan::Suppress),
     /// What a file no longer declares, and what becomes of it
     #[command(after_help = "Examples:

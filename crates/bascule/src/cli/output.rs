@@ -139,6 +139,11 @@ pub fn line(text: &str) {
     drop(writeln!(std::io::stdout().lock(), "{text}"));
 }
 
+/// Prints a warning to standard error, where it stands in nobody's way who reads the output.
+pub fn warn(text: &str) {
+    drop(writeln!(std::io::stderr().lock(), "warning: {}", printable(text)));
+}
+
 /// Prints text as it is, for logs.
 pub fn raw(text: &str) {
     let mut out = std::io::stdout().lock();

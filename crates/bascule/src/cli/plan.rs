@@ -21,6 +21,23 @@ const PLAN: &[output::Column] = &[
 const MEMBER: &[output::Column] = &[("PRODUCT", "product"), ("RUNS", "from"), ("GOES TO", "to")];
 const VERDICT: &[output::Column] = &[("KIND", "kind"), ("REASON", "text"), ("UNTIL", "lifts")];
 
+const SUPPRESSED: &[output::Column] = &[
+    ("ENVIRONMENT", "environment"),
+    ("CAUSE", "cause"),
+    ("REASON", "reason"),
+    ("BY", "actor"),
+    ("SINCE", "since"),
+    ("UNTIL", "until"),
+];
+const RECALLED: &[output::Column] = &[("VERSION", "version"), ("REASON", "reason"), ("FLOOR", "floor")];
+const APPROVED: &[output::Column] = &[
+    ("VERSION", "version"),
+    ("SCOPE", "scope"),
+    ("TEAM", "team"),
+    ("BY", "actor"),
+    ("AT", "at"),
+];
+
 /// `bascule plan …`
 #[derive(Debug, Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -111,6 +128,7 @@ impl Plan {
             return Ok(code::DONE);
         }
         let planned = all(context, &environment).await?;
+        say_refused(context).await?;
         let nothing = planned.as_array().is_some_and(Vec::is_empty);
         if nothing && !environment.is_empty() && !context.out.is_json() {
             context.out.say(&format!(
@@ -134,6 +152,16 @@ fn verdicts(why: &serde_json::Value) -> Vec<serde_json::Value> {
         }
     }
     rows
+}
+
+/// Says on standard error that the newest commit of the environments project is not in force: otherwise whoever pushed
+/// it would look for its effect in vain.
+async fn say_refused(context: &Context) -> Result<()> {
+    let refused = context.get("/api/v1/plans/refused").await?;
+    if let Some(sentence) = refused["sentence"].as_str() {
+        output::warn(sentence);
+    }
+    Ok(())
 }
 
 /// All pages of what is planned, in one environment or in all.
@@ -254,10 +282,14 @@ pub struct Recall {
     /// group/project
     project: String,
     /// One version, or a family such as 1.2.x
+    #[arg(required_unless_present = "list", default_value = "")]
     versions: String,
     /// What is wrong with them, or why they may run again; everyone who is held or moved by it reads it
-    #[arg(long)]
+    #[arg(long, required_unless_present = "list", default_value = "")]
     reason: String,
+    /// The releases that were recalled
+    #[arg(long, conflicts_with_all = ["versions", "reason", "floor"])]
+    list: bool,
     /// The oldest version that may be gone back to where nothing newer may be there; without it only forward
     #[arg(long, default_value = "", value_name = "VERSION")]
     floor: String,
@@ -270,6 +302,10 @@ impl Recall {
     pub async fn run(self, context: &Context) -> Result<u8> {
         output::project(&self.project)?;
         let mut path = format!("/api/v1/projects/{}/recalls", self.project);
+        if self.list {
+            context.out.table(&context.get(&path).await?, RECALLED);
+            return Ok(code::DONE);
+        }
         if self.lift {
             path.push_str("/lift");
             let body = json!({ "versions": self.versions, "reason": self.reason });
@@ -291,10 +327,19 @@ pub struct Approve {
     /// group/project
     project: String,
     /// The version
+    #[arg(required_unless_present = "list", default_value = "")]
     version: String,
     /// In the name of this team: a group to which you belong
-    #[arg(long = "as", value_name = "TEAM")]
+    #[arg(
+        long = "as",
+        value_name = "TEAM",
+        required_unless_present = "list",
+        default_value = ""
+    )]
     team: String,
+    /// The approvals that were given
+    #[arg(long, group = "scope", conflicts_with_all = ["version", "team"])]
+    list: bool,
     /// For this environment
     #[arg(long = "in", value_name = "ENVIRONMENT", group = "scope")]
     environment: Option<String>,
@@ -306,6 +351,11 @@ pub struct Approve {
 impl Approve {
     pub async fn run(self, context: &Context) -> Result<u8> {
         output::project(&self.project)?;
+        if self.list {
+            let path = format!("/api/v1/projects/{}/approvals", self.project);
+            context.out.table(&context.get(&path).await?, APPROVED);
+            return Ok(code::DONE);
+        }
         let scope = match (&self.environment, &self.channel) {
             (Some(name), _) => format!("environment:{name}"),
             (None, name) => format!("channel:{}", name.as_deref().unwrap_or_default()),
@@ -331,9 +381,10 @@ impl Approve {
 #[derive(Debug, Args)]
 pub struct Suppress {
     /// The environment; `*` for all of them
+    #[arg(required_unless_present = "list", default_value = "")]
     environment: String,
     /// Why nothing may change there
-    #[arg(long, required_unless_present = "end", default_value = "")]
+    #[arg(long, required_unless_present_any = ["end", "list"], default_value = "")]
     reason: String,
     /// For so many minutes; without it until ended
     #[arg(long, value_name = "MINUTES")]
@@ -341,10 +392,19 @@ pub struct Suppress {
     /// Let changes go on
     #[arg(long, conflicts_with_all = ["reason", "minutes"])]
     end: bool,
+    /// Where changes are held, and why
+    #[arg(long, conflicts_with_all = ["environment", "reason", "minutes", "end"])]
+    list: bool,
 }
 
 impl Suppress {
     pub async fn run(self, context: &Context) -> Result<u8> {
+        if self.list {
+            context
+                .out
+                .table(&context.get("/api/v1/suppressions").await?, SUPPRESSED);
+            return Ok(code::DONE);
+        }
         let path = format!("/api/v1/plans/{}/suppression", segment(&self.environment));
         if self.end {
             context.client.request(Method::DELETE, &path).send().await?;

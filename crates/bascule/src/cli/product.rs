@@ -17,6 +17,21 @@ const LOCK: &str = "product-dependencies.lock";
 /// `bascule product …`
 #[derive(Debug, Subcommand)]
 pub enum Product {
+    /// List products: the newest release of each, and how its environments stand
+    #[command(after_help = "Examples:
+  bascule product list
+  bascule product list health/ --json")]
+    List {
+        /// Words, each of which stands in the product's path
+        words: Vec<String>,
+    },
+    /// Show a product: its releases, where each runs, and what is waited for
+    #[command(after_help = "Example:
+  bascule product show health/clinic")]
+    Show {
+        /// group/project
+        project: String,
+    },
     /// Say which environments a release would strand, before it is published
     #[command(after_help = "Examples:
   bascule product check health/clinic --version 1.2.0
@@ -79,6 +94,8 @@ pub fn in_job(remote: &Remote) -> Remote {
 impl Product {
     pub async fn run(self, context: &Context) -> Result<u8> {
         match self {
+            Self::List { words } => super::views::products(context, &words).await,
+            Self::Show { project } => super::views::product(context, &project).await,
             Self::Check(check) => check.run(context).await,
             Self::Lock(lock) => lock.run(context).await,
         }

@@ -217,6 +217,7 @@ impl Server {
         };
         promises.set(delivery.clone());
         forge.set_panels(Arc::new(previews::Panels(delivery.clone())));
+        forge.set_keeper(Arc::new(ports::Keeper(delivery.clone())));
         let advisories = Advisories::new(
             database.clone(),
             ledger.clone(),

@@ -120,6 +120,24 @@ impl bascule_forge::ports::Sight for Sight {
     }
 }
 
+/// What delivery has to say of files that declare environments.
+pub struct Keeper(pub Delivery);
+
+#[async_trait]
+impl bascule_forge::ports::Keeper for Keeper {
+    async fn folder(&self, project: ProjectId) -> Result<Option<String>> {
+        Ok(self.0.declares(project).await?.map(str::to_owned))
+    }
+
+    async fn judge(&self, _: ProjectId, files: Vec<(String, Vec<u8>)>) -> Result<Option<String>> {
+        self.0.try_files(&files).await
+    }
+
+    async fn notice(&self, project: ProjectId) -> Result<Option<String>> {
+        Ok(self.0.refused_in(project).await?.map(|refused| refused.sentence))
+    }
+}
+
 /// How pipelines stand, for merging.
 pub struct Pipelines(pub Ci);
 

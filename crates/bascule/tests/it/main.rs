@@ -26,6 +26,7 @@ mod partners;
 mod planning;
 mod previews;
 mod product;
+mod refused_push;
 mod registry;
 mod review_threads;
 mod reviews;

@@ -3,7 +3,7 @@
 use super::{Role, Way};
 use crate::catalogue::Listed;
 use bascule_core::{Digest, ProjectId, ReleaseId, Timestamp};
-use bascule_store::{Db, Json, Migration, Query, Result, Tx, args, row};
+use bascule_store::{Db, Json, Migration, Query, Result, Tx, args, bind_all, row};
 use bascule_wire::bundle::ObservedSite;
 
 /// Tables of bundles.
@@ -201,12 +201,24 @@ pub(crate) async fn reports(db: &impl Query) -> Result<Vec<Reported>> {
     db.all(&sql, args![]).await
 }
 
+/// What some sites told last.
+pub(crate) async fn reports_of(db: &impl Query, names: &[String]) -> Result<Vec<Reported>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut values = args![];
+    let places = bind_all(&mut values, names);
+    let sql =
+        format!("SELECT {REPORTED} FROM carry_report WHERE site IN ({places}) ORDER BY site LIMIT 5000");
+    db.all(&sql, values).await
+}
+
 pub(crate) async fn report(db: &impl Query, site: &str) -> Result<Option<Reported>> {
     let sql = format!("SELECT {REPORTED} FROM carry_report WHERE site = $1");
     db.one(&sql, args![site]).await
 }
 
-pub(super) async fn put_report(tx: &Tx, new: &Reported) -> Result<()> {
+pub(crate) async fn put_report(tx: &Tx, new: &Reported) -> Result<()> {
     tx.run(
         "INSERT INTO carry_report (site, sequence, applied, applied_id, body, inventory, at)
          VALUES ($1, $2, $3, $4, $5, $6, $7)

@@ -186,7 +186,14 @@ impl Delivery {
             Some(id) => store::get(&self.db, id).await?,
             None => None,
         };
-        if let Some(serving) = serving.as_ref().filter(|s| s.release_id == release.id && !force) {
+        let again = serving.as_ref().filter(|s| s.release_id == release.id && !force);
+        if let Some(serving) = again {
+            // What serves with other settings than are declared is put right by the same release.
+            if environment::store::declared(&self.db, environment.id).await?
+                && store::settings(&self.db, serving.id).await? != self.declared_settings(environment).await?
+            {
+                return Ok("drift");
+            }
             return Err(Problem::conflict(
                 "already_serving",
                 format!("{} already serves in {name}.", serving.version),

@@ -131,6 +131,15 @@ pub(crate) async fn set_settings(
     tx.run(sql, args![id, Json(settings)]).await.map(drop)
 }
 
+row! { struct Settings { settings: Json<BTreeMap<String, String>> } }
+
+/// What a declaration gave it.
+pub(crate) async fn settings(db: &impl Query, id: DeploymentId) -> Result<BTreeMap<String, String>> {
+    let sql = "SELECT settings FROM deployment WHERE id = $1";
+    let found = db.one::<Settings>(sql, args![id]).await?;
+    Ok(found.map(|row| row.settings.0).unwrap_or_default())
+}
+
 /// Ends a deployment; `false` where it has ended before.
 pub(crate) async fn finish(
     tx: &Tx,

@@ -4,7 +4,9 @@
 mod chart;
 mod forms;
 
-use crate::{Delivery, deployment::create::permission, environment::Environment as Row, rollout};
+use crate::{
+    Delivery, deployment::create::permission, environment::Environment as Row, rollout, views::tone,
+};
 use askama::Template;
 use axum::{
     extract::State,
@@ -94,23 +96,12 @@ pub(crate) fn base(project: &ProjectScope) -> String {
     format!("/{}/-", project.path())
 }
 
-/// The colour of a status.
-fn tone(status: &str) -> &'static str {
-    match status {
-        "succeeded" | "promoted" | "healthy" => "bg-green-lt",
-        "failed" | "rolled_back" | "aborted" | "crashed" | "unhealthy" => "bg-red-lt",
-        "running" | "promoting" | "rolling_out" | "starting" | "fetching" => "bg-blue-lt",
-        "paused" | "waiting" | "undoing" | "draining" => "bg-yellow-lt",
-        _ => "bg-secondary-lt",
-    }
-}
-
 /// The colour of a step's state; the word stands beside it.
 fn step_tone(state: &str) -> &'static str {
     match state {
-        "done" => "bg-green-lt",
-        "now" => "bg-blue-lt",
-        _ => "bg-secondary-lt",
+        "done" => "state s-healthy",
+        "now" => "state s-moving",
+        _ => "state",
     }
 }
 

@@ -63,6 +63,8 @@ impl Delivery {
         }
         found.truncate(wanted);
         let mut entries = self.veiled(visible.as_ref(), found).await?;
+        self.say_waits(&mut entries).await?;
+        self.say_leaving(&mut entries, site).await?;
         // What does not exist comes first: it is in no order of environments and products that are there.
         entries.splice(0..0, unknown);
         Ok(entries)

@@ -4,7 +4,7 @@ use crate::Delivery;
 use axum::{Json, extract::State};
 use bascule_core::{Permission, Problem};
 use bascule_web::{Access, Answer, Body, InProject, Params, PathOf, Routes, Who, routes};
-use bascule_wire::environments::{DryRun, Lock, NewDryRun, NewLock, ParityPage, Prune};
+use bascule_wire::environments::{DryRun, Lock, NewDryRun, NewLock, ParityPage, Prune, RefusedCommit};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -12,6 +12,7 @@ pub(crate) fn routes() -> Routes<Delivery> {
     let manage = Access::Instance(Permission::InstanceManage);
     Routes::new()
         .api(Access::Insider, routes!(dry_run))
+        .api(Access::Insider, routes!(refused))
         .api(Access::Insider, routes!(prune))
         .api(manage, routes!(confirm_prune))
         .api(Access::Insider, routes!(parity))
@@ -30,6 +31,15 @@ async fn dry_run(
     Body(new): Body<NewDryRun>,
 ) -> Answer<Json<DryRun>> {
     Ok(Json(delivery.dry_run(&who, &new).await?))
+}
+
+/// The commit of the environments project that is not in force because a file in it is wrong; null where there is
+/// none, or the caller may not read the project.
+#[utoipa::path(
+    get, path = "/api/v1/plans/refused", tag = "delivery", responses((status = 200, body = Option<RefusedCommit>))
+)]
+async fn refused(State(delivery): State<Delivery>, who: Who) -> Answer<Json<Option<RefusedCommit>>> {
+    Ok(Json(delivery.refused_commit(&who).await?))
 }
 
 /// What an environment's file no longer declares, and what becomes of it.

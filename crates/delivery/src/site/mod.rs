@@ -8,6 +8,7 @@ pub(crate) mod hooks;
 pub(crate) mod pages;
 mod parity;
 mod parse;
+mod refusal;
 pub(crate) mod schema;
 pub(crate) mod service;
 pub(crate) mod store;

@@ -3,7 +3,7 @@
 use crate::Delivery;
 use askama::Template;
 use axum::{extract::State, routing::get};
-use bascule_web::{Access, Answer, Crumb, Params, Routes, Section, Ui, icon, url_encode};
+use bascule_web::{Access, Answer, Crumb, Params, Routes, Section, Ui, icon, url_encode, when};
 use bascule_wire::environments::Parity;
 use serde::Deserialize;
 

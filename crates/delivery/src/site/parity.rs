@@ -16,6 +16,8 @@ const COLUMNS: usize = 200;
 
 /// What stands in a cell where nothing runs.
 const NOTHING: &str = "nothing runs";
+/// What stands where a site's report tells what runs, and nothing more.
+const UNTOLD: &str = "not reported";
 const UNSET: &str = "unset";
 const SECRET: &str = "secret";
 
@@ -63,11 +65,30 @@ impl Delivery {
             group.truncate(COLUMNS);
         }
         let ids: Vec<EnvironmentId> = groups.iter().flat_map(|(_, group)| group).map(|e| e.id).collect();
-        let runs: HashMap<EnvironmentId, Runs> = store::runs(&self.db, &ids)
+        let mut runs: HashMap<EnvironmentId, Runs> = store::runs(&self.db, &ids)
             .await?
             .into_iter()
             .map(|runs| (runs.id, runs))
             .collect();
+        let apart = groups.iter().flat_map(|(_, group)| group);
+        let apart: BTreeSet<String> = apart
+            .filter(|environment| environment.agent_id.is_none())
+            .map(|environment| environment.name.clone())
+            .collect();
+        let reports = self.reports(apart).await?;
+        for environment in groups.iter().flat_map(|(_, group)| group) {
+            if let (Some(runs), Some(told), None) = (
+                runs.get_mut(&environment.id),
+                reports.get(&environment.name),
+                environment.agent_id,
+            ) {
+                let mut installs = told.body.0.installs.iter();
+                let install =
+                    installs.find(|i| i.product == environment.project_path && !i.version.is_empty());
+                runs.version = install.map(|install| install.version.clone());
+                runs.reported_at = Some(told.body.0.at);
+            }
+        }
         let mut items: Vec<dto::Parity> = groups
             .into_iter()
             .map(|(path, group)| compare(path, &group, &runs))
@@ -141,6 +162,7 @@ fn compare(product: String, group: &[Environment], runs: &HashMap<EnvironmentId,
                 name: environment.name.clone(),
                 tier: environment.tier.clone(),
                 declared: runs.is_some_and(|runs| runs.declared),
+                reported_at: runs.and_then(|runs| runs.reported_at),
             })
             .collect(),
         differences: u64::try_from(differences).unwrap_or(u64::MAX),
@@ -166,6 +188,7 @@ fn line(
         .iter()
         .zip(serving)
         .map(|(runs, serves)| match runs {
+            Some(runs) if !always && *serves && runs.reported_at.is_some() => UNTOLD.to_owned(),
             Some(runs) if *serves || always => cell(runs),
             _ => NOTHING.to_owned(),
         })
@@ -173,7 +196,7 @@ fn line(
     let compared: BTreeSet<&String> = cells
         .iter()
         .zip(serving)
-        .filter(|(_, serves)| **serves || always)
+        .filter(|(cell, serves)| (**serves || always) && *cell != UNTOLD)
         .map(|(cell, _)| cell)
         .collect();
     dto::ParityLine {
@@ -202,8 +225,10 @@ fn variables(columns: &[Option<&Runs>], serving: &[bool], group: &[Environment])
             let cells: Vec<String> = each
                 .iter()
                 .zip(serving)
-                .map(|(values, serves)| match values.get(name) {
+                .zip(columns)
+                .map(|((values, serves), runs)| match values.get(name) {
                     _ if !serves => NOTHING.to_owned(),
+                    _ if runs.is_some_and(|runs| runs.reported_at.is_some()) => UNTOLD.to_owned(),
                     None => UNSET.to_owned(),
                     Some(Value::Secret) => SECRET.to_owned(),
                     Some(Value::Plain(value)) => {
@@ -218,7 +243,7 @@ fn variables(columns: &[Option<&Runs>], serving: &[bool], group: &[Environment])
             let compared: BTreeSet<&String> = cells
                 .iter()
                 .zip(serving)
-                .filter(|(_, serves)| **serves)
+                .filter(|(cell, serves)| **serves && *cell != UNTOLD)
                 .map(|(cell, _)| cell)
                 .collect();
             dto::ParityLine {

@@ -46,3 +46,17 @@ pub(crate) const HOOKS: Migration = Migration {
         );
     ",
 };
+
+/// Which commit of the environments project is in force, and which one is not and why.
+pub(crate) const SYNC: Migration = Migration {
+    id: "delivery-2611-sync",
+    sql: "
+        CREATE TABLE site_sync (
+            project_id TEXT PRIMARY KEY,
+            taken_sha TEXT NOT NULL,
+            refused_sha TEXT NOT NULL,
+            reason TEXT NOT NULL,
+            at BIGINT NOT NULL
+        );
+    ",
+};

@@ -1,9 +1,9 @@
 //! Bringing declared sites into force: on a push to the environments project, all of a commit or nothing of it.
 
-use super::{FILE_BYTES, FOLDER, SITES, Site, Suppressed, parse, store};
+use super::{Declared, FILE_BYTES, FOLDER, SITES, Site, Suppressed, parse, store};
 use crate::{Delivery, environment, fleet::Channel, plan::Change};
 use bascule_core::{Actor, Caller, Problem, ProjectId, Result, Timestamp};
-use bascule_ledger::facts::delivery::{SiteDeclared, SiteRefused, SuppressionChanged};
+use bascule_ledger::facts::delivery::{SiteDeclared, SuppressionChanged};
 use bascule_store::{Json, Tx};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -87,11 +87,7 @@ impl Delivery {
         let read =
             read.and_then(
                 |sites| match carried.iter().find(|c| sites.iter().any(|s| s.name == c.name)) {
-                    Some(theirs) => Err(format!(
-                        "the environment {} is declared by the bundles of the hub {}",
-                        theirs.name,
-                        theirs.origin.as_deref().unwrap_or_default()
-                    )),
+                    Some(declared) => Err(theirs(declared)),
                     None => Ok(sites),
                 },
             );
@@ -104,20 +100,12 @@ impl Delivery {
                 products.insert(install.product.clone(), id);
             }
         }
-        let tx = self.db.begin().await?;
         let sites = match read {
             Ok(sites) => sites,
-            Err(reason) => {
-                let fact = SiteRefused {
-                    project,
-                    sha: sha.to_owned(),
-                    reason,
-                };
-                self.ledger.append(&tx, &Actor::system(), &fact).await?;
-                tx.commit().await?;
-                return Ok(());
-            }
+            Err(reason) => return self.refuse_commit(project, sha, reason).await,
         };
+        let tx = self.db.begin().await?;
+        self.take_commit(&tx, project, sha).await?;
         // Of thousands that are declared few are touched by a push.
         let stands = stands(&tx).await?;
         let changed: Vec<&Site> = sites
@@ -294,6 +282,15 @@ impl Delivery {
             site
         }))
     }
+}
+
+/// Why a push may not declare an environment.
+pub(super) fn theirs(declared: &Declared) -> String {
+    format!(
+        "the environment {} is declared by the bundles of the hub {}",
+        declared.name,
+        declared.origin.as_deref().unwrap_or_default()
+    )
 }
 
 /// What is declared in each environment.

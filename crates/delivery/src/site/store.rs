@@ -241,6 +241,8 @@ row! {
         pub agent_version: Option<String>,
         pub machine: Option<Json<MachineFacts>>,
         pub drivers: Option<Json<Vec<Driver>>>,
+        /// When a carried report told it, which is then all that is known; no query finds it.
+        pub reported_at: Option<Timestamp>,
     }
 }
 
@@ -254,7 +256,7 @@ pub(crate) async fn runs(db: &impl Query, ids: &[EnvironmentId]) -> Result<Vec<R
         let places = bind_all(&mut values, some);
         let sql = format!(
             "SELECT e.id, e.declared, e.url, d.version, d.product, d.settings, a.version AS agent_version,
-                    a.machine, a.drivers
+                    a.machine, a.drivers, CAST(NULL AS BIGINT) AS reported_at
              FROM environment e LEFT JOIN deployment d ON d.id = e.serving_id LEFT JOIN agent a ON a.id = e.agent_id
              WHERE e.id IN ({places})"
         );
@@ -293,4 +295,37 @@ pub(crate) async fn cancel_hooks(tx: &Tx, deployment: DeploymentId) -> Result<()
     let sql = "UPDATE task SET cancelled = TRUE WHERE finished_at IS NULL
                AND id IN (SELECT task_id FROM deployment_hook WHERE deployment_id = $1)";
     tx.run(sql, args![deployment]).await.map(drop)
+}
+
+row! {
+    /// Which commit of the environments project is in force, and which is not.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Synced {
+        pub project_id: ProjectId,
+        /// The last that was taken; empty: none was since this is noted.
+        pub taken_sha: String,
+        /// A later one that was refused; empty: none.
+        pub refused_sha: String,
+        pub reason: String,
+        pub at: Timestamp,
+    }
+}
+
+pub(crate) async fn sync(db: &impl Query, project: ProjectId) -> Result<Option<Synced>> {
+    let sql = "SELECT project_id, taken_sha, refused_sha, reason, at FROM site_sync WHERE project_id = $1";
+    db.one(sql, args![project]).await
+}
+
+pub(crate) async fn put_sync(tx: &Tx, sync: &Synced) -> Result<()> {
+    let sql =
+        "INSERT INTO site_sync (project_id, taken_sha, refused_sha, reason, at) VALUES ($1, $2, $3, $4, $5)
+               ON CONFLICT (project_id) DO UPDATE SET taken_sha = $2, refused_sha = $3, reason = $4, at = $5";
+    let values = args![
+        sync.project_id,
+        sync.taken_sha,
+        sync.refused_sha,
+        sync.reason,
+        sync.at
+    ];
+    tx.run(sql, values).await.map(drop)
 }

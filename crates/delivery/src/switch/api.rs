@@ -10,8 +10,8 @@ use http::StatusCode;
 pub(crate) fn routes() -> Routes<Delivery> {
     // Who may deploy each of a group's products is asked where the group is known.
     Routes::new()
-        .api(Access::SignedIn, routes!(steps))
-        .api(Access::SignedIn, routes!(switch))
+        .api(Access::Insider, routes!(steps))
+        .api(Access::Insider, routes!(switch))
 }
 
 /// The groups of products that can only switch together in an environment, and what each would cost.

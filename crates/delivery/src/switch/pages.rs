@@ -10,7 +10,7 @@ pub(crate) fn routes() -> Routes<Delivery> {
     Routes::new().page(
         "POST",
         "/plans/{environment}/switch",
-        Access::SignedIn,
+        Access::Insider,
         post(switch),
     )
 }

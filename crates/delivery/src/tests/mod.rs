@@ -19,6 +19,7 @@ mod scenario;
 mod strategies;
 mod switches;
 mod tasks;
+mod told;
 mod views;
 mod web;
 

@@ -21,7 +21,7 @@ pub(super) fn parts(counts: &[StateCount]) -> Vec<Part> {
     counts
         .iter()
         .map(|counted| Part {
-            class: format!("fill-{}", counted.state),
+            class: format!("fill s-{}", counted.state),
             label: words(&counted.state),
             count: counted.count,
         })

@@ -1,6 +1,6 @@
 //! "Where is my commit": which releases contain it, and where it runs by now.
 
-use super::{products, store};
+use super::{Sight, products, store};
 use crate::{Delivery, ports::CommitFound};
 use bascule_core::{Caller, Problem, ProjectId, ReleaseId, Result};
 use bascule_planner::Version;
@@ -66,7 +66,9 @@ impl Delivery {
                 .collect(),
             Err(problem) => return Err(problem),
         };
-        let places = store::of_project(&self.db, project, PLACES).await?;
+        let mut places = store::of_project(&self.db, project, PLACES).await?;
+        self.overlay(&mut places).await?;
+        let waits = self.waits(&Sight::All).await?;
         let mut releases: Vec<ProductRelease> = products::releases(
             &rows
                 .iter()
@@ -81,12 +83,16 @@ impl Delivery {
         let mut environments: Vec<WherePlace> = places
             .into_iter()
             .map(|place| WherePlace {
+                reported: place.reported(),
                 here: place.runs.as_deref().is_some_and(|runs| versions.contains(runs)),
-                environment: place.name,
                 runs: place.runs.unwrap_or_default(),
                 since: place.since,
                 moving: place.moving.unwrap_or_default(),
-                why: place.why.unwrap_or_default(),
+                why: match waits.of(&place.name, &place.project_path) {
+                    Some(wait) => wait.why.clone(),
+                    None => place.why.unwrap_or_default(),
+                },
+                environment: place.name,
             })
             .collect();
         environments.sort_by(|a, b| (!a.here, &a.environment).cmp(&(!b.here, &b.environment)));

@@ -1,16 +1,22 @@
 //! One environment: what runs in it down to the instance, its plan with each constraint's verdict, its windows, its
 //! drift, its plan log, and the answer to "why not?".
 
-use super::{chart, in_order, map, or_dash, products::health, sign, store, told, tone, words};
+use super::{
+    Sight, chart, in_order,
+    leaving::{self, Leaving},
+    map, or_dash,
+    products::health,
+    sign, store, told, tone, waits, words,
+};
 use crate::{
     Delivery,
-    deployment::{desired, instances},
+    deployment::{self, desired, instances},
     fleet::{EDGE_SILENCE, store as fleet},
     site::{self, store as sites},
 };
 use askama::Template;
 use axum::{extract::State, response::Response, routing::get};
-use bascule_core::{Caller, DeploymentId, EnvironmentId, Result, Timestamp};
+use bascule_core::{Caller, DeploymentId, EnvironmentId, Permission, Result, Timestamp};
 use bascule_planner::calendar::{Calendar, Opening};
 use bascule_web::{
     Access, Answer, Crumb, Markup, Params, PathOf, Routes, Section, Ui, commas, duration, icon, url_encode,
@@ -19,7 +25,8 @@ use bascule_web::{
 use bascule_wire::{
     bundle::ObservedSite,
     delivery::{GroupStep, PlanVerdict, WhyNot},
-    views::StateCount,
+    environments::{Prune, RefusedCommit},
+    views::{StateCount, TreeInstance, TreeMachine, TreeProduct, WaitingRollout},
 };
 use serde::Deserialize;
 use std::{
@@ -82,38 +89,6 @@ impl Delivery {
     }
 }
 
-/// An instance in the tree.
-struct Leaf {
-    version: String,
-    state: String,
-    weight: i64,
-    restarts: i64,
-    address: String,
-    message: String,
-    draining: bool,
-}
-
-/// A product in the tree.
-struct Branch {
-    path: String,
-    runs: String,
-    health: String,
-    deployment: Option<DeploymentId>,
-    since: Option<Markup>,
-    moving: String,
-    moving_status: String,
-    moving_id: Option<DeploymentId>,
-    url: String,
-    leaves: Vec<Leaf>,
-}
-
-/// A machine that products run on.
-struct Machine {
-    name: String,
-    online: bool,
-    branches: Vec<Branch>,
-}
-
 #[derive(Template)]
 #[template(path = "views/tree.html")]
 struct Tree {
@@ -122,13 +97,23 @@ struct Tree {
     counts: Vec<StateCount>,
     installs: i64,
     hidden: i64,
+    /// Whether no network reaches it, so that no edge of ours does.
+    apart: bool,
     edges: i64,
     behind: i64,
-    machines: Vec<Machine>,
+    machines: Vec<TreeMachine>,
+}
+
+/// A product that differs from its declaration, and the version that would be put there anew.
+struct Drift {
+    product: String,
+    why: String,
+    runs: String,
 }
 
 struct Line {
     id: EnvironmentId,
+    rollout: Option<WaitingRollout>,
     product: String,
     runs: String,
     target: String,
@@ -162,12 +147,19 @@ struct Page {
     name: String,
     declared: bool,
     channel: String,
+    /// A commit of the environments project that is not in force.
+    refused: Option<RefusedCommit>,
     always: bool,
     open: bool,
     held: Vec<String>,
     tree: Tree,
     lines: Vec<Line>,
-    drifted: Vec<(String, String)>,
+    drifted: Vec<Drift>,
+    /// What is no longer declared, and what becomes of it, where there is any.
+    prune: Option<Prune>,
+    /// Changes that are held here or everywhere, and whether a person holds them here.
+    by_hand: bool,
+    may_manage: bool,
     /// Whether no network reaches it, and what it told last.
     disconnected: bool,
     observed: Option<ObservedSite>,
@@ -182,12 +174,24 @@ struct Page {
     problem: Option<String>,
 }
 
-async fn tree(
+/// What an instance is to the traffic of its product.
+fn part(instance: &deployment::Instance, place: Option<&store::Place>) -> &'static str {
+    let moving = place.and_then(|place| place.moving_id);
+    if instance.desired == desired::DRAIN || instance.retired_at.is_some() {
+        "leaves"
+    } else if moving == Some(instance.deployment_id) {
+        "comes"
+    } else {
+        "serves"
+    }
+}
+
+/// What runs, by the agent that looks after it.
+pub(super) async fn machines(
     delivery: &Delivery,
-    name: &str,
     places: &[store::Place],
-    counted: &[store::Counted],
-) -> Result<Tree> {
+    apart: bool,
+) -> Result<Vec<TreeMachine>> {
     let ids: Vec<EnvironmentId> = places.iter().map(|place| place.id).collect();
     let running = instances::in_environments(&delivery.db, &ids).await?;
     let deployments: HashSet<DeploymentId> = running.iter().map(|instance| instance.deployment_id).collect();
@@ -197,48 +201,66 @@ async fn tree(
         .into_iter()
         .map(|row| (row.id, row.version))
         .collect();
-    let since = delivery.now().minus(EDGE_SILENCE);
-    let revision = fleet::revision(&delivery.db, crate::fleet::Channel::Edge).await?;
-    let mut leaves: HashMap<EnvironmentId, Vec<Leaf>> = HashMap::new();
+    let by_id: HashMap<EnvironmentId, &store::Place> = places.iter().map(|place| (place.id, place)).collect();
+    let mut leaves: HashMap<EnvironmentId, Vec<TreeInstance>> = HashMap::new();
     for instance in running {
-        leaves.entry(instance.environment_id).or_default().push(Leaf {
-            version: versions.get(&instance.deployment_id).cloned().unwrap_or_default(),
-            draining: instance.desired == desired::DRAIN,
-            weight: instance.weight,
-            restarts: instance.restarts,
-            address: instance.address.unwrap_or_default(),
-            message: instance
-                .message
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .chars()
-                .take(160)
-                .collect(),
-            state: instance.state,
-        });
+        let part = part(&instance, by_id.get(&instance.environment_id).copied());
+        leaves
+            .entry(instance.environment_id)
+            .or_default()
+            .push(TreeInstance {
+                version: versions.get(&instance.deployment_id).cloned().unwrap_or_default(),
+                deployment: instance.deployment_id,
+                part: part.to_owned(),
+                weight: instance.weight,
+                restarts: instance.restarts,
+                address: instance.address.unwrap_or_default(),
+                message: instance
+                    .message
+                    .lines()
+                    .next()
+                    .unwrap_or_default()
+                    .chars()
+                    .take(160)
+                    .collect(),
+                state: instance.state,
+            });
     }
-    let mut machines: BTreeMap<String, Machine> = BTreeMap::new();
+    let mut machines: BTreeMap<String, TreeMachine> = BTreeMap::new();
     for place in places {
         let agent = place.agent.clone().unwrap_or_default();
-        let machine = machines.entry(agent.clone()).or_insert_with(|| Machine {
-            name: agent,
+        let machine = machines.entry(agent.clone()).or_insert_with(|| TreeMachine {
+            apart: apart && agent.is_empty(),
+            reported: place.reported(),
+            agent,
             online: place.agent_online.unwrap_or(false),
-            branches: Vec::new(),
+            products: Vec::new(),
         });
-        machine.branches.push(Branch {
-            path: place.project_path.clone(),
+        machine.products.push(TreeProduct {
+            product: place.project_path.clone(),
             health: health(place).to_owned(),
             runs: place.runs.clone().unwrap_or_default(),
             deployment: place.serving_id,
-            since: place.since.map(when),
+            since: place.since,
             moving: place.moving.clone().unwrap_or_default(),
             moving_status: place.moving_status.clone().unwrap_or_default(),
-            moving_id: place.moving_id,
+            moving_deployment: place.moving_id,
             url: place.url.clone().unwrap_or_default(),
-            leaves: leaves.remove(&place.id).unwrap_or_default(),
+            instances: leaves.remove(&place.id).unwrap_or_default(),
         });
     }
+    Ok(machines.into_values().collect())
+}
+
+async fn tree(
+    delivery: &Delivery,
+    name: &str,
+    places: &[store::Place],
+    counted: &[store::Counted],
+    apart: bool,
+) -> Result<Tree> {
+    let since = delivery.now().minus(EDGE_SILENCE);
+    let revision = fleet::revision(&delivery.db, crate::fleet::Channel::Edge).await?;
     let counts = in_order(|state| counted.iter().find(|c| c.state == state).map_or(0, |c| c.n));
     let installs: i64 = counted.iter().map(|c| c.n).sum();
     Ok(Tree {
@@ -247,10 +269,30 @@ async fn tree(
         counts,
         hidden: installs - i64::try_from(places.len()).unwrap_or(0),
         installs,
+        apart,
         edges: store::edges(&delivery.db, since).await?,
         behind: fleet::edges_behind(&delivery.db, revision, since).await?,
-        machines: machines.into_values().collect(),
+        machines: machines(delivery, places, apart).await?,
     })
+}
+
+/// The products of an environment that the caller may read, as it stands, and how many there are by state.
+pub(super) async fn places(
+    delivery: &Delivery,
+    sight: &Sight,
+    name: &str,
+) -> Result<(Vec<store::Place>, Vec<store::Counted>)> {
+    let (mut places, counted) = tokio::try_join!(
+        store::of_site(&delivery.db, sight, name, ROWS),
+        store::site_counts(&delivery.db, sight, name),
+    )
+    .map_err(bascule_core::Problem::from)?;
+    if places.is_empty() {
+        return Err(site::service::unknown_site(name));
+    }
+    delivery.overlay(&mut places).await?;
+    places.sort_by(|a, b| a.project_path.cmp(&b.project_path));
+    Ok((places, counted))
 }
 
 async fn environment(
@@ -260,16 +302,10 @@ async fn environment(
     ui: Ui,
 ) -> Answer<Response> {
     let sight = delivery.sight(ui.caller()).await?;
-    let (mut places, counted) = tokio::try_join!(
-        store::of_site(&delivery.db, &sight, &name, ROWS),
-        store::site_counts(&delivery.db, &sight, &name),
-    )
-    .map_err(bascule_core::Problem::from)?;
-    if places.is_empty() {
-        return Err(site::service::unknown_site(&name).into());
-    }
-    places.sort_by(|a, b| a.project_path.cmp(&b.project_path));
-    let tree = tree(&delivery, &name, &places, &counted).await?;
+    let (places, counted) = places(&delivery, &sight, &name).await?;
+    let site = delivery.site(&name).await?;
+    let disconnected = site.as_ref().is_some_and(|site| site.disconnected);
+    let tree = tree(&delivery, &name, &places, &counted, disconnected).await?;
     if ui.is_fragment() {
         return ui.fragment(&tree);
     }
@@ -279,17 +315,11 @@ async fn environment(
         .into_iter()
         .map(|row| (row.environment_id, row.verdicts.0.into_iter().map(told).collect()))
         .collect();
+    let waits = delivery.waits(&sight).await?;
+    let leaving = delivery.leaving(Some(&name)).await?;
     let mut lines: Vec<Line> = places
         .into_iter()
-        .map(|place| Line {
-            verdicts: verdicts.remove(&place.id).unwrap_or_default(),
-            id: place.id,
-            product: place.project_path,
-            runs: place.runs.unwrap_or_default(),
-            target: place.target.unwrap_or_default(),
-            state: place.state.unwrap_or_default(),
-            why: place.why.unwrap_or_default(),
-        })
+        .map(|place| line(place, &mut verdicts, &waits, &leaving))
         .collect();
     lines.extend(
         delivery
@@ -298,6 +328,7 @@ async fn environment(
             .into_iter()
             .map(|entry| Line {
                 id: EnvironmentId::new(),
+                rollout: None,
                 product: entry.product,
                 runs: String::new(),
                 target: String::new(),
@@ -344,13 +375,25 @@ async fn environment(
         held: windows.held,
         calendar: windows.calendar,
         openings: windows.openings,
-        disconnected: delivery.site(&name).await?.is_some_and(|site| site.disconnected),
+        refused: delivery.refused_commit(ui.caller()).await?,
+        disconnected,
         observed: delivery.reported_site(&name).await?,
         drifted: lines
             .iter()
             .filter(|line| line.state == "drifted")
-            .map(|line| (line.product.clone(), line.why.clone()))
+            .map(|line| Drift {
+                product: line.product.clone(),
+                why: line.why.clone(),
+                runs: line.runs.clone(),
+            })
             .collect(),
+        prune: if leaving.is_empty() {
+            None
+        } else {
+            Some(delivery.prune_view(ui.caller(), &name).await?)
+        },
+        by_hand: windows.by_hand,
+        may_manage: ui.caller().holds(Permission::InstanceManage),
         log: log
             .into_iter()
             .map(|plan| Entry {
@@ -379,12 +422,39 @@ async fn environment(
     )
 }
 
+/// An install's line; where its rollout waits for a person, that is what is said of it.
+fn line(
+    place: store::Place,
+    verdicts: &mut HashMap<EnvironmentId, Vec<PlanVerdict>>,
+    waits: &waits::Waits,
+    leaving: &Leaving,
+) -> Line {
+    let rollout = waits.of(&place.name, &place.project_path).cloned();
+    let leaves = leaving.of(&place.name, &place.project_path);
+    let (state, why) = match (&rollout, leaves) {
+        (Some(wait), _) => (waits::STATE.to_owned(), wait.why.clone()),
+        (None, Some(why)) => (leaving::STATE.to_owned(), why.clone()),
+        (None, None) => (place.state.unwrap_or_default(), place.why.unwrap_or_default()),
+    };
+    Line {
+        verdicts: verdicts.remove(&place.id).unwrap_or_default(),
+        id: place.id,
+        rollout,
+        product: place.project_path,
+        runs: place.runs.unwrap_or_default(),
+        target: place.target.filter(|_| leaves.is_none()).unwrap_or_default(),
+        state,
+        why,
+    }
+}
+
 struct Windows {
     declared: bool,
     channel: String,
     always: bool,
     open: bool,
     held: Vec<String>,
+    by_hand: bool,
     calendar: Option<Markup>,
     openings: Vec<Next>,
 }
@@ -442,6 +512,9 @@ async fn windows(delivery: &Delivery, name: &str) -> Result<Windows> {
         channel: declared.map(|site| site.channel).unwrap_or_default(),
         always: calendar.is_always(),
         open: calendar.is_open(now),
+        by_hand: suppressed
+            .iter()
+            .any(|open| open.site == name && open.cause == site::service::BY_HAND),
         held: suppressed
             .iter()
             .filter(|open| open.site == name || open.site == "*")

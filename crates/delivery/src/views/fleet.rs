@@ -6,6 +6,7 @@ use askama::Template;
 use axum::{extract::State, routing::get};
 use bascule_core::{Caller, Result};
 use bascule_web::{Access, Answer, Crumb, Markup, Params, Routes, Section, Ui, commas, icon, url_encode};
+use bascule_wire::environments::RefusedCommit;
 use bascule_wire::views::{FleetLine, FleetPage, StateCount};
 use serde::Deserialize;
 
@@ -48,6 +49,13 @@ impl Delivery {
             .take(usize::try_from(ROWS).unwrap_or(0))
             .map(line)
             .collect();
+        let waits = self.waits(&sight).await?;
+        for line in items.iter_mut().filter(|line| line.state == "moving") {
+            if let Some(wait) = waits.of(&line.environment, &line.product) {
+                line.why.clone_from(&wait.why);
+                line.rollout = Some(wait.clone());
+            }
+        }
         self.unname(&sight, items.iter_mut().map(|line| &mut line.why).collect())
             .await?;
         let counts = in_order(|state| {
@@ -65,6 +73,7 @@ impl Delivery {
             items.splice(0..0, missing.into_iter().filter(asked));
         }
         Ok(FleetPage {
+            refused: self.refused_commit(caller).await?,
             found: counts
                 .iter()
                 .filter(|counted| ask.state.is_empty() || counted.state == ask.state)
@@ -99,6 +108,7 @@ impl Delivery {
                 step: String::new(),
                 why: entry.why,
                 at: entry.at,
+                rollout: None,
             })
             .collect())
     }
@@ -116,6 +126,7 @@ fn line(row: store::Line) -> FleetLine {
         step: row.step,
         why: row.why,
         at: row.at,
+        rollout: None,
     }
 }
 
@@ -138,6 +149,8 @@ struct Page {
     q: String,
     state: String,
     states: [&'static str; 8],
+    /// A commit of the environments project that is not in force.
+    refused: Option<RefusedCommit>,
     table: Table,
     /// Nothing is planned anywhere.
     empty: bool,
@@ -160,6 +173,7 @@ async fn fleet(State(delivery): State<Delivery>, Params(query): Params<FleetQuer
     }
     let page = Page {
         empty: table.counts.is_empty() && query.q.is_empty() && query.state.is_empty(),
+        refused: page.refused,
         q: query.q,
         state: query.state,
         states: STATES,

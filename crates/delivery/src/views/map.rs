@@ -1,13 +1,25 @@
 //! The view of those who keep environments running: all of them with their health, the plans that wait and why, and
 //! when windows open.
 
-use super::{Ask, STATES, Sight, chart, in_order, sign, store, tone, words};
-use crate::{Delivery, site::store as sites};
+use super::{
+    Ask, STATES, Sight, chart, in_order,
+    reported::Told,
+    sign, store, tone,
+    waits::{self, Waits},
+    words,
+};
+use crate::{
+    Delivery,
+    site::{service::BY_HAND, store as sites},
+};
 use askama::Template;
 use axum::{extract::State, routing::get};
-use bascule_core::{Result, Timestamp};
+use bascule_core::{Permission, Result, Timestamp};
 use bascule_web::{Access, Answer, Markup, Params, Routes, Section, Ui, commas, icon, url_encode, when};
-use bascule_wire::views::StateCount;
+use bascule_wire::{
+    environments::RefusedCommit,
+    views::{EnvironmentPage, EnvironmentTile, StateCount},
+};
 use serde::Deserialize;
 use std::{collections::BTreeMap, time::Duration};
 
@@ -24,30 +36,28 @@ const LINES: usize = 24;
 /// How far the calendar looks, in days, and openings of one environment within it.
 const AHEAD: (u64, usize) = (7, 60);
 
-#[derive(Clone, Debug, Default, Deserialize)]
-struct MapQuery {
+/// What rollouts that wait for a person are counted as.
+const KIND: &str = "a person, for a rollout";
+
+/// What the form and the API ask.
+#[derive(Clone, Debug, Default, Deserialize, utoipa::IntoParams)]
+pub(super) struct MapQuery {
+    /// Words, each of which stands in the environment's name.
     #[serde(default)]
-    q: String,
+    pub q: String,
+    /// With a product in this state.
     #[serde(default)]
-    state: String,
+    pub state: String,
     /// The last environment of the page before.
     #[serde(default)]
-    from: String,
+    pub from: String,
 }
 
 /// An environment on the map.
 struct Tile {
-    name: String,
-    health: &'static str,
-    production: bool,
-    declared: bool,
-    installs: String,
-    first: String,
     bar: Markup,
-    counts: Vec<StateCount>,
-    ill: i64,
-    silent: i64,
-    held: bool,
+    installs: String,
+    tile: EnvironmentTile,
 }
 
 #[derive(Template)]
@@ -57,8 +67,9 @@ struct Tiles {
     state: String,
     tiles: Vec<Tile>,
     next: Option<String>,
-    /// Why nothing changes anywhere.
+    /// Why nothing changes anywhere, and whether a person said so.
     stop: Option<String>,
+    by_hand: bool,
 }
 
 struct Wait {
@@ -66,7 +77,11 @@ struct Wait {
     product: String,
     state: String,
     why: String,
-    since: Markup,
+    since: Timestamp,
+    at: Markup,
+    /// Where it is decided, and by which command; empty where it lifts by itself.
+    href: String,
+    next: String,
 }
 
 /// A kind of constraint and how many plans it holds.
@@ -83,11 +98,16 @@ struct Page {
     state: String,
     states: [&'static str; 8],
     empty: bool,
+    /// A commit of the environments project that is not in force.
+    refused: Option<RefusedCommit>,
     tiles: Tiles,
     bar: Markup,
     counts: Vec<StateCount>,
     kinds: Vec<Kind>,
     waits: Vec<Wait>,
+    may_manage: bool,
+    /// Whether a person holds changes everywhere.
+    stopped: bool,
     waiting: i64,
     calendar: Option<Markup>,
     openings: Vec<Coming>,
@@ -100,7 +120,7 @@ struct Coming {
     at: Markup,
 }
 
-fn tile(row: store::Tile, suppressed: bool) -> Tile {
+fn tile(row: store::Tile, held: bool, told: Told) -> EnvironmentTile {
     let counts = in_order(|state| match state {
         "up_to_date" => row.up_to_date,
         "moving" => row.moving,
@@ -111,44 +131,72 @@ fn tile(row: store::Tile, suppressed: bool) -> Tile {
         "drifted" => row.drifted,
         _ => 0,
     });
-    let ill = row.serving - row.healthy;
-    Tile {
-        health: match () {
-            () if row.silent > 0 => "silent",
-            () if ill > 0 => "unhealthy",
-            () if row.serving == 0 => "empty",
-            () => "healthy",
-        },
+    let serving = row.serving + told.serving;
+    let ill = serving - row.healthy - told.healthy;
+    let health = match () {
+        () if row.silent > 0 => "silent",
+        () if ill > 0 => "unhealthy",
+        () if serving == 0 => "empty",
+        () => "healthy",
+    };
+    EnvironmentTile {
+        environment: row.name,
+        health: health.to_owned(),
         production: row.production > 0,
         declared: row.declared > 0,
-        installs: commas(row.installs),
+        installs: row.installs,
         first: row.first,
-        bar: chart::bar(&row.name, &chart::parts(&counts)),
-        counts,
         ill,
         silent: row.silent,
-        held: suppressed,
-        name: row.name,
+        counts,
+        held,
+        reported: told.report,
     }
 }
 
 impl Delivery {
-    async fn tiles(&self, sight: &Sight, query: &MapQuery) -> Result<Tiles> {
+    /// A page of the map, of what the caller may read.
+    pub(super) async fn board(&self, sight: &Sight, query: &MapQuery) -> Result<EnvironmentPage> {
         let ask = Ask::new(&query.q, &query.state, "");
         let mut rows = store::tiles(&self.db, sight, &ask, &query.from, TILES + 1).await?;
         let most = usize::try_from(TILES).unwrap_or(0);
         let more = rows.len() > most;
         rows.truncate(most);
         let suppressed = sites::suppressed(&self.db, self.now()).await?;
-        Ok(Tiles {
+        let names = rows.iter().filter(|row| row.declared > 0);
+        let told = self
+            .told_of(sight, names.map(|row| row.name.clone()).collect())
+            .await?;
+        Ok(EnvironmentPage {
             next: rows.last().filter(|_| more).map(|last| last.name.clone()),
-            tiles: rows
+            items: rows
                 .into_iter()
                 .map(|row| {
                     let held = suppressed.iter().any(|open| open.site == row.name);
-                    tile(row, held)
+                    let told = told.get(&row.name).copied().unwrap_or_default();
+                    tile(row, held, told)
                 })
                 .collect(),
+        })
+    }
+
+    async fn tiles(&self, sight: &Sight, query: &MapQuery) -> Result<Tiles> {
+        let page = self.board(sight, query).await?;
+        let suppressed = sites::suppressed(&self.db, self.now()).await?;
+        Ok(Tiles {
+            next: page.next,
+            tiles: page
+                .items
+                .into_iter()
+                .map(|tile| Tile {
+                    bar: chart::bar(&tile.environment, &chart::parts(&tile.counts)),
+                    installs: commas(tile.installs),
+                    tile,
+                })
+                .collect(),
+            by_hand: suppressed
+                .iter()
+                .any(|open| open.site == "*" && open.cause == BY_HAND),
             stop: suppressed
                 .iter()
                 .find(|open| open.site == "*")
@@ -225,8 +273,11 @@ pub(super) fn spans(
 }
 
 /// How many plans each kind of constraint holds.
-fn kinds(rows: &[store::Waiting]) -> Vec<Kind> {
+fn kinds(rows: &[store::Waiting], rollouts: &Waits) -> Vec<Kind> {
     let mut all: BTreeMap<String, i64> = BTreeMap::new();
+    if rollouts.count() > 0 {
+        all.insert(KIND.to_owned(), rollouts.count());
+    }
     for row in rows {
         let held = row.verdicts.0.iter().filter(|verdict| !verdict.allows());
         let mut some = false;
@@ -254,7 +305,7 @@ fn kinds(rows: &[store::Waiting]) -> Vec<Kind> {
                 bar: chart::bar(
                     &label,
                     &[
-                        part("fill-held", "plans held", count),
+                        part("fill s-held", "plans held", count),
                         part("fill-none", "of the others", most - count),
                     ],
                 ),
@@ -263,6 +314,35 @@ fn kinds(rows: &[store::Waiting]) -> Vec<Kind> {
             }
         })
         .collect()
+}
+
+/// Plans and rollouts that have waited longest.
+fn longest(plans: Vec<store::Waiting>, rollouts: &Waits, most: usize) -> Vec<Wait> {
+    let plans = plans.into_iter().take(most).map(|row| Wait {
+        since: row.at,
+        at: when(row.at),
+        environment: row.name,
+        product: row.project_path,
+        state: row.state,
+        why: row.why,
+        href: String::new(),
+        next: String::new(),
+    });
+    let rollouts = rollouts.all().into_iter().take(most);
+    let rollouts = rollouts.map(|(environment, product, wait)| Wait {
+        since: wait.since,
+        at: when(wait.since),
+        href: format!("/{product}/-/rollouts/{}", wait.id),
+        next: wait.next.clone(),
+        environment: environment.to_owned(),
+        product: product.to_owned(),
+        state: waits::STATE.to_owned(),
+        why: wait.why.clone(),
+    });
+    let mut all: Vec<Wait> = plans.chain(rollouts).collect();
+    all.sort_by_key(|wait| wait.since);
+    all.truncate(most);
+    all
 }
 
 async fn map(State(delivery): State<Delivery>, Params(query): Params<MapQuery>, ui: Ui) -> Answer {
@@ -278,19 +358,17 @@ async fn map(State(delivery): State<Delivery>, Params(query): Params<MapQuery>, 
     )
     .map_err(bascule_core::Problem::from)?;
     let counts = in_order(|state| counted.iter().find(|c| c.state == state).map_or(0, |c| c.n));
-    let kinds = kinds(&waiting);
-    let mut waits: Vec<(store::Waiting, String)> = waiting
-        .into_iter()
-        .take(shown)
-        .map(|row| {
-            let why = row.why.clone();
-            (row, why)
-        })
-        .collect();
+    let rollouts = delivery.waits(&sight).await?;
+    let kinds = kinds(&waiting, &rollouts);
+    let mut waits = longest(waiting, &rollouts, shown);
     delivery
-        .unname(&sight, waits.iter_mut().map(|(_, why)| why).collect())
+        .unname(&sight, waits.iter_mut().map(|wait| &mut wait.why).collect())
         .await?;
-    let names: Vec<String> = tiles.tiles.iter().map(|tile| tile.name.clone()).collect();
+    let names: Vec<String> = tiles
+        .tiles
+        .iter()
+        .map(|tile| tile.tile.environment.clone())
+        .collect();
     let (calendar, openings) = delivery.calendar(&names).await?;
     let page = Page {
         empty: tiles.tiles.is_empty() && query.q.is_empty() && query.state.is_empty(),
@@ -299,19 +377,14 @@ async fn map(State(delivery): State<Delivery>, Params(query): Params<MapQuery>, 
             .iter()
             .filter(|c| matches!(c.state.as_str(), "held" | "blocked" | "coupled" | "drifted"))
             .map(|c| c.count)
-            .sum(),
+            .sum::<i64>()
+            + rollouts.count(),
         counts,
         kinds,
-        waits: waits
-            .into_iter()
-            .map(|(row, why)| Wait {
-                since: when(row.at),
-                environment: row.name,
-                product: row.project_path,
-                state: row.state,
-                why,
-            })
-            .collect(),
+        waits,
+        may_manage: ui.caller().holds(Permission::InstanceManage),
+        stopped: tiles.by_hand,
+        refused: delivery.refused_commit(ui.caller()).await?,
         calendar,
         openings,
         q: query.q,

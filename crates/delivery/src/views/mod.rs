@@ -5,13 +5,18 @@
 //! name what an install waits for, are veiled.
 
 mod api;
+mod board;
 mod chart;
 mod commit;
 mod environment;
 mod fleet;
+mod forms;
+mod leaving;
 mod map;
 mod products;
+mod reported;
 mod store;
+mod waits;
 
 use crate::{Delivery, plan::words::verdict as told};
 use bascule_core::{Caller, ProjectId, Result};
@@ -21,6 +26,8 @@ use std::collections::HashSet;
 
 pub(crate) fn routes() -> Routes<Delivery> {
     api::routes()
+        .merge(board::routes())
+        .merge(forms::routes())
         .merge(fleet::routes())
         .merge(map::routes())
         .merge(environment::routes())
@@ -90,16 +97,9 @@ impl Ask {
     }
 }
 
-/// The colour of a plan's state; icon and word stand beside it.
-fn tone(state: &str) -> &'static str {
-    match state {
-        "up_to_date" | "healthy" => "bg-green-lt",
-        "moving" | "ready" | "starting" | "fetching" => "bg-blue-lt",
-        "held" | "blocked" | "draining" | "unknown_product" => "bg-yellow-lt",
-        "drifted" => "bg-orange-lt",
-        "coupled" | "crashed" | "failed" | "unhealthy" => "bg-red-lt",
-        _ => "bg-secondary-lt",
-    }
+/// The classes of a state: its colour is defined once, in the stylesheet. Icon and word stand beside it.
+pub(crate) fn tone(state: &str) -> String {
+    format!("state s-{state}")
 }
 
 /// Its icon, so that colour alone never tells.
@@ -109,6 +109,7 @@ fn sign(state: &str) -> Markup {
         "moving" | "starting" | "fetching" => "loader",
         "ready" => "player-play",
         "held" => "clock",
+        waits::STATE => "users",
         "blocked" | "draining" => "player-pause",
         "crashed" | "failed" | "unhealthy" => "circle-x",
         "coupled" | "drifted" | "unknown_product" => "alert-triangle",
@@ -120,6 +121,7 @@ fn sign(state: &str) -> Markup {
 fn words(state: &str) -> String {
     match state {
         "" => "not planned yet".to_owned(),
+        waits::STATE => "waits for a person".to_owned(),
         state => state.replace('_', " "),
     }
 }

@@ -1,7 +1,13 @@
 //! The view of those who change products: which release runs where, which channels it is in, what was recalled,
 //! what is waited for, and where a commit is.
 
-use super::{Ask, chart, commit::newest_first, in_order, or_dash, sign, store, tier, tone, words};
+use super::{
+    Ask, chart,
+    commit::newest_first,
+    in_order, or_dash, sign, store, tier, tone,
+    waits::{self, Waits},
+    words,
+};
 use crate::Delivery;
 use askama::Template;
 use axum::{
@@ -80,15 +86,17 @@ impl Delivery {
         project: ProjectId,
         path: &str,
     ) -> Result<ProductView> {
-        let (rows, channels, places, held) = tokio::try_join!(
+        let (rows, channels, mut places, held) = tokio::try_join!(
             store::releases(&self.db, project),
             store::channels(&self.db, project),
             store::of_project(&self.db, project, PLACES),
             store::held(&self.db, project),
         )?;
+        self.overlay(&mut places).await?;
         let releases = releases(&rows, channels, &places);
-        let mut places: Vec<ProductPlace> = places.into_iter().map(placed).collect();
         let sight = self.sight(caller).await?;
+        let waits = self.waits(&sight).await?;
+        let mut places: Vec<ProductPlace> = places.into_iter().map(|place| placed(place, &waits)).collect();
         self.unname(&sight, places.iter_mut().map(|place| &mut place.why).collect())
             .await?;
         Ok(ProductView {
@@ -154,8 +162,10 @@ pub(super) fn releases(
     all
 }
 
-fn placed(place: store::Place) -> ProductPlace {
+fn placed(place: store::Place, waits: &Waits) -> ProductPlace {
     ProductPlace {
+        rollout: waits.of(&place.name, &place.project_path).cloned(),
+        reported: place.reported(),
         tier: tier(&place.tier),
         declared: place.declared,
         health: health(&place).to_owned(),
@@ -172,7 +182,7 @@ fn placed(place: store::Place) -> ProductPlace {
 
 /// How what serves does.
 pub(super) fn health(place: &store::Place) -> &str {
-    match (&place.serving_id, &place.health) {
+    match (&place.runs, &place.health) {
         (None, _) => "empty",
         (Some(_), Some(state)) => state,
         (Some(_), None) => "gone",
@@ -263,7 +273,10 @@ struct Cell {
 /// A row of the matrix.
 struct Row {
     place: ProductPlace,
+    /// As pages show it.
+    state: String,
     since: Option<Markup>,
+    reported: Option<Markup>,
     cells: Vec<Option<Cell>>,
 }
 
@@ -283,12 +296,16 @@ struct Reason {
     text: String,
     places: String,
     state: String,
+    /// Where it is decided, and by which command; empty where it lifts by itself.
+    href: String,
+    next: String,
 }
 
 #[derive(Template)]
 #[template(path = "views/product.html")]
 struct ProductTemplate {
     path: String,
+    may_recall: bool,
     newest: String,
     installs: usize,
     shares: Markup,
@@ -357,7 +374,8 @@ async fn product(
             Err(refused) => return Err(refused.into()),
         }
     }
-    let page = shown(view, asked, found, problem, why, why_problem);
+    let mut page = shown(view, asked, found, problem, why, why_problem);
+    page.may_recall = project.holds(Permission::DeployProduction);
     let crumbs = [Crumb::to("Products", "/products"), Crumb::here(path.clone())];
     ui.page(Section::Products, &path, &crumbs, &page)
 }
@@ -383,6 +401,8 @@ fn shown(
                 .map(|column| cell(place, &column.version))
                 .collect(),
             since: place.since.map(when),
+            reported: place.reported.map(|report| when(report.at)),
+            state: stands(place).to_owned(),
             place: place.clone(),
         })
         .collect();
@@ -399,7 +419,7 @@ fn shown(
                 .iter()
                 .enumerate()
                 .map(|(at, (version, count))| chart::Part {
-                    class: format!("fill-{}", colour(at, version)),
+                    class: format!("fill v-{}", colour(at, version)),
                     label: version.clone(),
                     count: *count,
                 })
@@ -413,7 +433,7 @@ fn shown(
                 (version, count, colour)
             })
             .collect(),
-        reasons: reasons(&view.places),
+        reasons: reasons(&view.project, &view.places),
         names: view
             .places
             .iter()
@@ -437,6 +457,7 @@ fn shown(
             .collect(),
         short: found.iter().flat_map(|is| is.commit.chars().take(8)).collect(),
         path: view.project,
+        may_recall: false,
         commit: asked.commit,
         environment: asked.environment,
         version: asked.version,
@@ -481,22 +502,22 @@ fn cell(place: &ProductPlace, version: &str) -> Option<Cell> {
         })
     };
     if place.moving == version {
-        return cell("bg-blue-lt", "loader", "coming");
+        return cell("state s-moving", "loader", "coming");
     }
     if place.runs == version {
         return match place.health.as_str() {
-            "healthy" | "draining" => cell("bg-green-lt", "circle-check", "runs"),
-            "starting" | "fetching" => cell("bg-blue-lt", "loader", "starts"),
-            _ => cell("bg-red-lt", "circle-x", "ill"),
+            "healthy" | "draining" => cell("state s-healthy", "circle-check", "runs"),
+            "starting" | "fetching" => cell("state s-moving", "loader", "starts"),
+            _ => cell("state s-unhealthy", "circle-x", "ill"),
         };
     }
     if place.step == version && place.target != version {
-        return cell("bg-secondary-lt", "arrow-right", "next");
+        return cell("state", "arrow-right", "next");
     }
     if place.target == version {
         return match place.state.as_str() {
-            "held" | "blocked" | "coupled" => cell("bg-yellow-lt", "clock", "waits"),
-            _ => cell("bg-secondary-lt", "target", "should"),
+            "held" | "blocked" | "coupled" => cell("state s-held", "clock", "waits"),
+            _ => cell("state", "target", "should"),
         };
     }
     None
@@ -526,8 +547,26 @@ fn shares(view: &ProductView) -> Vec<(String, i64)> {
     all
 }
 
+/// The state that a page shows: a rollout that waits for a person is not on its way.
+fn stands(place: &ProductPlace) -> &str {
+    match place.rollout {
+        Some(_) => waits::STATE,
+        None => &place.state,
+    }
+}
+
 /// What holds the next version, each reason once with the environments where it stands.
-fn reasons(places: &[ProductPlace]) -> Vec<Reason> {
+fn reasons(path: &str, places: &[ProductPlace]) -> Vec<Reason> {
+    let waits = places.iter().filter_map(|place| {
+        let wait = place.rollout.as_ref()?;
+        Some(Reason {
+            text: wait.why.clone(),
+            state: waits::STATE.to_owned(),
+            places: place.environment.clone(),
+            href: format!("/{path}/-/rollouts/{}", wait.id),
+            next: wait.next.clone(),
+        })
+    });
     let mut all: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for place in places
         .iter()
@@ -539,23 +578,23 @@ fn reasons(places: &[ProductPlace]) -> Vec<Reason> {
     }
     let mut all: Vec<(&(&str, &str), &Vec<&str>)> = all.iter().collect();
     all.sort_by_key(|(_, places)| std::cmp::Reverse(places.len()));
-    all.into_iter()
-        .take(12)
-        .map(|((why, state), places)| {
-            let more = places.len().saturating_sub(6);
-            let named: Vec<&str> = places.iter().take(6).copied().collect();
-            let rest = if more > 0 {
-                format!(" and {more} more")
-            } else {
-                String::new()
-            };
-            Reason {
-                text: (*why).to_owned(),
-                state: (*state).to_owned(),
-                places: format!("{}{rest}", named.join(", ")),
-            }
-        })
-        .collect()
+    let held = all.into_iter().map(|((why, state), places)| {
+        let more = places.len().saturating_sub(6);
+        let named: Vec<&str> = places.iter().take(6).copied().collect();
+        let rest = if more > 0 {
+            format!(" and {more} more")
+        } else {
+            String::new()
+        };
+        Reason {
+            text: (*why).to_owned(),
+            state: (*state).to_owned(),
+            places: format!("{}{rest}", named.join(", ")),
+            href: String::new(),
+            next: String::new(),
+        }
+    });
+    waits.chain(held).take(12).collect()
 }
 
 #[derive(Deserialize)]
@@ -598,6 +637,8 @@ mod tests {
             step: String::new(),
             state: state.into(),
             why: why.into(),
+            rollout: None,
+            reported: None,
         }
     }
 
@@ -621,7 +662,7 @@ mod tests {
             .map(|version| cell(first, version).map_or("", |cell| cell.word))
             .collect();
         assert_eq!(words, ["waits", "runs"]);
-        let reasons = reasons(&view.places);
+        let reasons = reasons("health/clinic", &view.places);
         assert_eq!(reasons.len(), 1);
         assert_eq!(reasons[0].places, "site-7, site-8");
         assert_eq!(shares(&view), [("1.10.0".to_owned(), 1), ("1.9.0".to_owned(), 2)]);

@@ -2,7 +2,7 @@
 
 use super::{Ask, Sight};
 use crate::plan::store::WORST;
-use bascule_core::{DeploymentId, EnvironmentId, ProjectId, ReleaseId, Timestamp};
+use bascule_core::{DeploymentId, EnvironmentId, ProjectId, ReleaseId, RolloutId, Timestamp};
 use bascule_planner::Verdict;
 use bascule_store::{Json, Query, Result, ToSql, Value, args, bind, bind_all, row};
 
@@ -260,6 +260,9 @@ row! {
         pub target: Option<String>,
         pub step: Option<String>,
         pub why: Option<String>,
+        /// The report that tells what runs, where one does; no query finds it, see `reported`.
+        pub reported_at: Option<Timestamp>,
+        pub reported_by: Option<i64>,
     }
 }
 
@@ -274,7 +277,8 @@ async fn places(db: &impl Query, clause: Clause, order: &str, limit: i64) -> Res
                 e.serving_id, d.release_id, d.version AS runs, d.finished_at AS since, o.id AS moving_id,
                 o.version AS moving, o.status AS moving_status,
                 {WORST} AS health,
-                p.state, p.target, p.step, p.why
+                p.state, p.target, p.step, p.why,
+                CAST(NULL AS BIGINT) AS reported_at, CAST(NULL AS BIGINT) AS reported_by
          FROM environment e LEFT JOIN agent a ON a.id = e.agent_id LEFT JOIN deployment d ON d.id = e.serving_id
               LEFT JOIN deployment o ON o.environment_id = e.id AND o.finished_at IS NULL
               LEFT JOIN plan p ON p.environment_id = e.id
@@ -299,6 +303,58 @@ pub(crate) async fn of_site(db: &impl Query, sight: &Sight, name: &str, limit: i
     clause.and(&format!("e.name = {place}"));
     clause.seen(sight);
     places(db, clause, &format!("{URGENT}, e.project_path"), limit).await
+}
+
+row! {
+    /// An install that no agent of ours looks after.
+    pub(crate) struct Unlinked {
+        pub name: String,
+        pub project_path: String,
+    }
+}
+
+/// Installs in some environments that no agent of ours looks after.
+pub(crate) async fn unlinked(db: &impl Query, sight: &Sight, names: &[String]) -> Result<Vec<Unlinked>> {
+    if names.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut clause = Clause::new();
+    let places = clause.bind_all(names);
+    clause.and(&format!("e.name IN ({places}) AND e.agent_id IS NULL"));
+    clause.seen(sight);
+    let sql = format!(
+        "SELECT e.name, e.project_path FROM environment e WHERE {} LIMIT 100000",
+        clause.sql
+    );
+    db.all(&sql, clause.args).await
+}
+
+row! {
+    /// A rollout that waits for a person.
+    #[derive(Clone, Debug)]
+    pub(crate) struct WaitingRow {
+        pub id: RolloutId,
+        pub name: String,
+        pub project_path: String,
+        pub version: String,
+        pub weight: i64,
+        pub status: String,
+        pub reason: String,
+        pub step_at: Timestamp,
+    }
+}
+
+/// Rollouts that wait for a person.
+pub(crate) async fn waiting_rollouts(db: &impl Query, sight: &Sight) -> Result<Vec<WaitingRow>> {
+    let mut clause = Clause::new();
+    clause.seen(sight);
+    let sql = format!(
+        "SELECT r.id, e.name, e.project_path, r.version, r.weight, r.status, r.reason, r.step_at
+         FROM rollout r JOIN environment e ON e.id = r.environment_id
+         WHERE r.finished_at IS NULL AND r.status IN ('waiting', 'paused') AND {} ORDER BY r.step_at LIMIT 1000",
+        clause.sql
+    );
+    db.all(&sql, clause.args).await
 }
 
 /// How many products the caller sees in an environment, by state.
@@ -560,6 +616,42 @@ pub(crate) async fn versions(db: &impl Query, ids: &[DeploymentId]) -> Result<Ve
         clause.args,
     )
     .await
+}
+
+row! {
+    /// An approval that was given.
+    pub(crate) struct GivenRow {
+        pub version: String,
+        pub scope: String,
+        pub team: String,
+        pub actor: String,
+        pub at: Timestamp,
+    }
+}
+
+/// Approvals that were given for a product, newest first.
+pub(crate) async fn given_approvals(db: &impl Query, project: ProjectId) -> Result<Vec<GivenRow>> {
+    let sql = "SELECT version, scope, team, actor, at FROM delivery_approval WHERE project_id = $1
+               ORDER BY at DESC, version LIMIT 500";
+    db.all(sql, args![project]).await
+}
+
+/// Which of some environments hold a product that the caller may read.
+pub(crate) async fn seen_names(
+    db: &impl Query,
+    sight: &Sight,
+    names: &[String],
+) -> Result<std::collections::HashSet<String>> {
+    if names.is_empty() {
+        return Ok(std::collections::HashSet::new());
+    }
+    let mut clause = Clause::new();
+    let places = clause.bind_all(names);
+    clause.and(&format!("e.name IN ({places})"));
+    clause.seen(sight);
+    let sql = format!("SELECT DISTINCT e.name FROM environment e WHERE {}", clause.sql);
+    let rows = db.all::<Name>(&sql, clause.args).await?;
+    Ok(rows.into_iter().map(|row| row.name).collect())
 }
 
 /// Edges that were heard of since.

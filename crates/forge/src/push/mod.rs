@@ -6,6 +6,7 @@
 //! start.
 
 pub mod hook;
+mod keeper;
 mod service;
 mod sessions;
 mod store;

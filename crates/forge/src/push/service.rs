@@ -80,7 +80,9 @@ impl Forge {
         let made = updates.iter().filter(|update| update.new.is_some());
         session.set_branches(made.filter_map(Update::branch).map(str::to_owned).collect());
         session.accept(lock);
-        Ok(remark(&weighed.warnings, weighed.bypass.as_ref()))
+        let mut text = remark(&weighed.warnings, weighed.bypass.as_ref());
+        text.push_str(&self.remarks(session, updates, quarantine.as_deref()).await);
+        Ok(text)
     }
 
     async fn weigh(

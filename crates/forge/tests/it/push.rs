@@ -1,7 +1,11 @@
 //! Pushing and cloning with stock git.
 
 use crate::fixture::{Server, commit, git_ok, git_refused, work_tree, write};
+use async_trait::async_trait;
+use bascule_core::{Problem, ProjectId};
+use bascule_forge::ports::Keeper;
 use bascule_ledger::facts::forge::{BranchUpdated, PushRefused, TagUpdated};
+use std::sync::Arc;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_pushed_can_be_cloned_and_is_told_to_the_ledger() {
@@ -267,4 +271,53 @@ async fn pushes_at_the_same_time_all_arrive_with_their_facts() {
     )
     .await;
     assert_eq!(refs.lines().count(), 7);
+}
+
+/// Reads the folder `sites/` of every project and takes no file that says so.
+struct Picky;
+
+#[async_trait]
+impl Keeper for Picky {
+    async fn folder(&self, _: ProjectId) -> Result<Option<String>, Problem> {
+        Ok(Some("sites/".to_owned()))
+    }
+    async fn judge(&self, _: ProjectId, files: Vec<(String, Vec<u8>)>) -> Result<Option<String>, Problem> {
+        let wrong = files.iter().find(|(_, bytes)| bytes == b"wrong\n");
+        Ok(wrong.map(|(path, _)| format!("{path}: it is \u{1b}[31mwrong")))
+    }
+    async fn notice(&self, _: ProjectId) -> Result<Option<String>, Problem> {
+        Ok(Some("sites/ is not in force".to_owned()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_acts_on_files_has_a_word_at_the_push_and_refuses_nothing() {
+    let server = Server::start().await;
+    let (_, work) = server.seeded("web").await;
+    let push = async || {
+        let pushed = crate::fixture::git(&work, &["push", "origin", "HEAD"]).await;
+        let said = String::from_utf8_lossy(&pushed.stderr).into_owned();
+        assert!(pushed.status.success(), "{said}");
+        said
+    };
+    write(&work, "sites/a.yaml", "wrong\n");
+    commit(&work, "Before anybody reads it").await;
+    assert!(!push().await.contains("warning"));
+    server.forge.set_keeper(Arc::new(Picky));
+    write(&work, "sites/deeper/b.yaml", "wrong\n");
+    write(&work, "sites/a.yaml", "right\n");
+    commit(&work, "Only what is right in the folder counts").await;
+    assert!(!push().await.contains("warning"));
+    write(&work, "sites/a.yaml", "wrong\n");
+    write(&work, "sites/c.yaml", "right\n");
+    commit(&work, "Wrong").await;
+    let said = push().await;
+    assert!(said.contains("warning: sites/a.yaml: it is"), "{said}");
+    assert!(!said.contains('\u{1b}'), "nothing steers the terminal: {said:?}");
+    // Another branch than the default one is nobody's concern.
+    git_ok(&work, &["switch", "--quiet", "-c", "topic"]).await;
+    write(&work, "sites/d.yaml", "wrong\n");
+    commit(&work, "Elsewhere").await;
+    assert!(!push().await.contains("warning"));
+    assert_eq!(server.db_count("SELECT COUNT(*) AS n FROM push_intent").await, 0);
 }

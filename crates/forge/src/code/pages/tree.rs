@@ -63,6 +63,8 @@ struct Head {
     parent: Option<String>,
     /// Where a merge request there begins.
     request: String,
+    /// What stands against the default branch as it is, with its icon.
+    notice: Option<(Markup, String)>,
 }
 
 #[derive(Template)]
@@ -101,6 +103,19 @@ async fn head(forge: &Forge, caller: &Caller, project: &ProjectInfo) -> Result<H
             .unwrap_or_default(),
         parent,
         title: path,
+        notice: None,
+    })
+}
+
+/// The same with what its keeper has to say of the code, for who may read it.
+async fn head_with_notice(forge: &Forge, caller: &Caller, project: &ProjectInfo) -> Result<Head> {
+    let notice = match forge.keeper() {
+        Some(keeper) => keeper.notice(project.id).await?,
+        None => None,
+    };
+    Ok(Head {
+        notice: notice.map(|notice| (icon("alert-triangle"), notice)),
+        ..head(forge, caller, project).await?
     })
 }
 
@@ -162,7 +177,7 @@ pub(super) async fn home(
     };
     let mut page = page(&forge, &scope, &place).await?;
     let title = project.path();
-    page.head = Some(head(&forge, &caller, &project).await?);
+    page.head = Some(head_with_notice(&forge, &caller, &project).await?);
     ui.project_page(Tab::Code, &title, &here, &page)
 }
 
