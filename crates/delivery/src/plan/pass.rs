@@ -262,17 +262,13 @@ impl Planner {
                 .into_iter()
                 .map(|stored| (stored.environment_id, stored))
                 .collect();
-            let mut plans = Vec::with_capacity(world.scenes.len());
-            for scene in &world.scenes {
-                let mut found = plan(&world.catalogue, &scene.environment);
-                delivery.measure(scene, &mut found.coupled).await?;
-                plans.push(found);
-            }
             let mut changed = Vec::new();
             let mut scenes = Vec::new();
-            for (scene, found) in world.scenes.iter().zip(&plans) {
+            for scene in &world.scenes {
                 let mut waits = Waits::default();
                 let mut steps = Vec::new();
+                let mut found = plan(&world.catalogue, &scene.environment);
+                delivery.measure(scene, &mut found.coupled).await?;
                 let explainer = Explainer::new(&world.catalogue, &scene.environment);
                 for (planned, place) in found.installs.iter().zip(&scene.places) {
                     waits.note(planned);

@@ -9,7 +9,7 @@ use crate::{
     },
     site::Site,
 };
-use bascule_core::{ProjectId, ReleaseId, Result, Timestamp};
+use bascule_core::{ProjectId, Result, Timestamp};
 use bascule_planner::{
     Version,
     constraint::{Promotion, Wait},
@@ -37,111 +37,72 @@ impl Delivery {
         sites: &BTreeMap<String, Site>,
         places: &[Place],
     ) -> Result<Promotions> {
-        let followed = followed(sites, places);
-        let newest = newest(shelf, &followed);
+        let mut followed: BTreeMap<ProjectId, BTreeSet<&str>> = BTreeMap::new();
+        for place in places.iter().filter(|place| place.declared) {
+            let Some(site) = sites.get(&place.name) else {
+                continue;
+            };
+            let own = site.install(&place.project_path).map(|i| i.channel.as_str());
+            let channel = own.filter(|own| !own.is_empty()).unwrap_or(&site.channel);
+            followed.entry(place.project_id).or_default().insert(channel);
+        }
+        let mut by_project: BTreeMap<ProjectId, Vec<(Version, &Listed)>> = BTreeMap::new();
+        for listed in &shelf.promotable {
+            if followed.contains_key(&listed.project_id)
+                && let Ok(version) = listed.version.parse()
+            {
+                by_project
+                    .entry(listed.project_id)
+                    .or_default()
+                    .push((version, listed));
+            }
+        }
+        for all in by_project.values_mut() {
+            all.sort_by(|a, b| b.0.cmp(&a.0));
+            all.truncate(NEWEST);
+        }
+        let mut newest: Vec<(Version, &Listed)> = by_project.into_values().flatten().collect();
+        newest.sort_by_key(|(_, listed)| Reverse(listed.published_at));
+        newest.truncate(MOST);
         if newest.is_empty() {
             return Ok(Promotions::new());
         }
-        let ids: Vec<ReleaseId> = newest
-            .iter()
-            .filter_map(|at| shelf.promotable.get(*at))
-            .map(|l| l.release_id)
-            .collect();
+        let ids: Vec<_> = newest.iter().map(|(_, listed)| listed.release_id).collect();
         let served = store::served_of(&self.db, &ids).await?;
-        let scopes = asked(shelf, &newest);
+        let asked = newest
+            .iter()
+            .flat_map(|(_, listed)| &listed.relations.0.channels)
+            .filter(|rule| !rule.approval.is_empty())
+            .map(|rule| format!("channel:{}", rule.name));
+        let scopes: Vec<String> = asked.collect::<BTreeSet<_>>().into_iter().take(MOST).collect();
         let approved = if scopes.is_empty() {
             Vec::new()
         } else {
             store::approvals_of(&self.db, &scopes).await?
         };
         let now = self.now();
-        Ok(told(shelf, &newest, &followed, &served, &approved, now))
-    }
-}
-
-/// The channels that are followed, by product.
-fn followed(sites: &BTreeMap<String, Site>, places: &[Place]) -> BTreeMap<ProjectId, BTreeSet<String>> {
-    let mut followed: BTreeMap<ProjectId, BTreeSet<String>> = BTreeMap::new();
-    for place in places.iter().filter(|place| place.declared) {
-        let Some(site) = sites.get(&place.name) else {
-            continue;
-        };
-        let own = site.install(&place.project_path).map(|i| &i.channel);
-        let channel = own.filter(|own| !own.is_empty()).unwrap_or(&site.channel);
-        let known = followed.entry(place.project_id).or_default();
-        if !known.contains(channel) {
-            known.insert(channel.clone());
-        }
-    }
-    followed
-}
-
-/// The newest releases of each product that may yet enter a channel, by their place among those.
-fn newest(shelf: &Shelf, followed: &BTreeMap<ProjectId, BTreeSet<String>>) -> Vec<usize> {
-    let mut by_project: BTreeMap<ProjectId, Vec<(Version, usize)>> = BTreeMap::new();
-    for (at, listed) in shelf.promotable.iter().enumerate() {
-        if followed.contains_key(&listed.project_id)
-            && let Ok(version) = listed.version.parse()
-        {
-            by_project
-                .entry(listed.project_id)
-                .or_default()
-                .push((version, at));
-        }
-    }
-    let mut newest: Vec<usize> = Vec::new();
-    for mut all in by_project.into_values() {
-        all.sort_by(|a, b| b.0.cmp(&a.0));
-        newest.extend(all.into_iter().take(NEWEST).map(|(_, at)| at));
-    }
-    newest.sort_by_key(|at| Reverse(shelf.promotable.get(*at).map(|listed| listed.published_at)));
-    newest.truncate(MOST);
-    newest
-}
-
-/// The scopes of the approvals that these releases need.
-fn asked(shelf: &Shelf, newest: &[usize]) -> Vec<String> {
-    let listed = newest.iter().filter_map(|at| shelf.promotable.get(*at));
-    let all: BTreeSet<String> = listed
-        .flat_map(|listed| &listed.relations.0.channels)
-        .filter(|rule| !rule.approval.is_empty())
-        .map(|rule| format!("channel:{}", rule.name))
-        .collect();
-    all.into_iter().take(MOST).collect()
-}
-
-fn told(
-    shelf: &Shelf,
-    newest: &[usize],
-    followed: &BTreeMap<ProjectId, BTreeSet<String>>,
-    served: &[Served],
-    approved: &[Approved],
-    now: Timestamp,
-) -> Promotions {
-    let mut all: HashMap<(ProjectId, String), Vec<Promotion>> = HashMap::new();
-    for listed in newest.iter().filter_map(|at| shelf.promotable.get(*at)) {
-        let Ok(version) = listed.version.parse::<Version>() else {
-            continue;
-        };
-        let inside = |channel: &str| {
-            let known = shelf.channels.get(&listed.release_id);
-            known.is_some_and(|known| known.contains(channel))
-        };
-        for channel in followed.get(&listed.project_id).into_iter().flatten() {
-            if inside(channel) {
-                continue;
+        let mut all: HashMap<(ProjectId, String), Vec<Promotion>> = HashMap::new();
+        for (version, listed) in newest {
+            let inside = |channel: &str| {
+                let known = shelf.channels.get(&listed.release_id);
+                known.is_some_and(|known| known.contains(channel))
+            };
+            for channel in followed.get(&listed.project_id).into_iter().flatten() {
+                if inside(channel) {
+                    continue;
+                }
+                let (first, waits) = waits(listed, channel, &inside, &served, &approved, now);
+                all.entry((listed.project_id, (*channel).to_owned()))
+                    .or_default()
+                    .push(Promotion {
+                        version: version.clone(),
+                        first,
+                        waits,
+                    });
             }
-            let (first, waits) = waits(listed, channel, &inside, served, approved, now);
-            all.entry((listed.project_id, channel.clone()))
-                .or_default()
-                .push(Promotion {
-                    version: version.clone(),
-                    first,
-                    waits,
-                });
         }
+        Ok(all.into_iter().map(|(key, all)| (key, Arc::new(all))).collect())
     }
-    all.into_iter().map(|(key, all)| (key, Arc::new(all))).collect()
 }
 
 /// What a release waits for on its way to a channel, and where on that way it stands: empty where that is the
