@@ -17,7 +17,7 @@ use bascule_core::{Caller, EnvironmentId, Problem, ProjectId, Result};
 use bascule_ledger::facts::switch::SwitchAsked;
 use bascule_planner::{Coupled, Scope, Version, constraint::Candidate, plan};
 use bascule_wire::delivery as dto;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What cannot be set aside: nobody would carry it out.
 const NEEDED: [&str; 3] = ["agent", "air_gap", "secret"];
@@ -39,21 +39,18 @@ impl Delivery {
     pub(crate) async fn group_steps(&self, caller: &Caller, name: &str) -> Result<Vec<dto::GroupStep>> {
         let world = self.world_in(&[name.to_owned()]).await?;
         let visible = self.visible(caller).await?;
+        let scene = seen(&world, name, visible.as_ref())?;
+        let mut found = plan(&world.catalogue, &scene.environment).coupled;
+        self.measure(scene, &mut found).await?;
         let mut steps = Vec::new();
-        for scene in &world.scenes {
-            let mut found = plan(&world.catalogue, &scene.environment).coupled;
-            self.measure(scene, &mut found).await?;
-            for group in &found {
-                let parts = parts(&world, scene, group);
-                let read = |part: &Part<'_>| {
-                    let project = part.place.project_id;
-                    visible.as_ref().is_none_or(|all| all.contains(&project))
-                };
-                if parts.len() == group.members.len() && parts.iter().all(read) {
-                    steps.push(told(name, &parts, group.downtime_seconds));
-                }
+        for group in &found {
+            let parts = parts(&world, scene, group);
+            if readable(&parts, visible.as_ref()) {
+                steps.push(told(name, &parts, group.downtime_seconds));
             }
         }
+        let held = steps.iter_mut().flat_map(|step| &mut step.held).collect();
+        self.veil_texts(visible.as_ref(), held).await?;
         Ok(steps)
     }
 
@@ -115,12 +112,7 @@ impl Delivery {
         let epoch = plan::store::epoch(&self.db).await?;
         let world = self.world_in(&[name.to_owned()]).await?;
         let visible = self.visible(caller).await?;
-        let seen = |project: &ProjectId| visible.as_ref().is_none_or(|all| all.contains(project));
-        let scene = world
-            .scenes
-            .iter()
-            .find(|scene| scene.environment.name == name && scene.places.iter().any(|p| seen(&p.project_id)))
-            .ok_or_else(|| site::service::unknown_site(name))?;
+        let scene = seen(&world, name, visible.as_ref())?;
         let mut asked: Vec<&str> = new.members.iter().map(|member| member.trim()).collect();
         asked.sort_unstable();
         let groups = plan(&world.catalogue, &scene.environment).coupled;
@@ -130,7 +122,7 @@ impl Delivery {
             .find(|parts| {
                 let mut all: Vec<String> = parts.iter().map(Part::text).collect();
                 all.sort_unstable();
-                all == asked && parts.iter().all(|part| seen(&part.place.project_id))
+                all == asked && readable(parts, visible.as_ref())
             });
         let Some(parts) = found else {
             return Err(Problem::conflict(
@@ -153,7 +145,10 @@ impl Delivery {
                 return Err(Problem::forbidden(needed));
             }
         }
-        refuse_held(name, &parts, new.force)?;
+        let mut held = held(&parts, new.force);
+        self.veil_texts(visible.as_ref(), held.iter_mut().collect())
+            .await?;
+        refuse_held(name, &held, new.force)?;
         self.create_group(
             caller,
             (&world, scene, parts.as_slice()),
@@ -314,6 +309,22 @@ impl Part<'_> {
     }
 }
 
+/// An environment of which the caller may read anything.
+fn seen<'a>(world: &'a World, name: &str, visible: Option<&HashSet<ProjectId>>) -> Result<&'a Scene> {
+    let reads = |place: &plan::store::Place| visible.is_none_or(|all| all.contains(&place.project_id));
+    let mut scenes = world.scenes.iter();
+    scenes
+        .find(|scene| scene.environment.name == name && scene.places.iter().any(reads))
+        .ok_or_else(|| site::service::unknown_site(name))
+}
+
+/// Whether the caller may read all of a group.
+fn readable(parts: &[Part<'_>], visible: Option<&HashSet<ProjectId>>) -> bool {
+    parts
+        .iter()
+        .all(|part| visible.is_none_or(|all| all.contains(&part.place.project_id)))
+}
+
 /// Where a product is installed.
 fn place_of(scene: &Scene, product: usize) -> Option<&plan::store::Place> {
     let mut both = scene.environment.installs.iter().zip(&scene.places);
@@ -356,13 +367,17 @@ fn parts<'a>(world: &World, scene: &'a Scene, group: &'a Coupled) -> Vec<Part<'a
     all
 }
 
-fn refuse_held(name: &str, parts: &[Part<'_>], force: bool) -> Result<()> {
-    let held: Vec<String> = parts
+/// What stands against a group at this moment.
+fn held(parts: &[Part<'_>], force: bool) -> Vec<String> {
+    let each = parts
         .iter()
-        .flat_map(|part| part.held.iter().map(move |(kind, why)| (part, kind, why)))
-        .filter(|(_, kind, _)| !force || NEEDED.contains(&kind.as_str()))
+        .flat_map(|part| part.held.iter().map(move |(kind, why)| (part, kind, why)));
+    each.filter(|(_, kind, _)| !force || NEEDED.contains(&kind.as_str()))
         .map(|(part, _, why)| format!("{} {} {why}", part.place.project_path, part.to))
-        .collect();
+        .collect()
+}
+
+fn refuse_held(name: &str, held: &[String], force: bool) -> Result<()> {
     if held.is_empty() {
         return Ok(());
     }
@@ -390,14 +405,6 @@ fn told(name: &str, parts: &[Part<'_>], downtime_seconds: u64) -> dto::GroupStep
             })
             .collect(),
         downtime_seconds,
-        held: parts
-            .iter()
-            .flat_map(|part| {
-                let own = move |(_, why): &(String, String)| {
-                    format!("{} {} {why}", part.place.project_path, part.to)
-                };
-                part.held.iter().map(own)
-            })
-            .collect(),
+        held: held(parts, false),
     }
 }

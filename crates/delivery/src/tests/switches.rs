@@ -1,6 +1,12 @@
-use super::plans::{SITE, two_products};
-use super::*;
+use super::{
+    plans::{SITE, two_products},
+    web::{app, call, get},
+    *,
+};
+use axum::body::Body;
+use bascule_core::Role;
 use bascule_wire::delivery::{GroupStep, NewSwitch};
+use http::{Request, StatusCode};
 
 /// clinic 1.1.0 takes auth 2 alone, clinic 1.2.0 auth 3 alone: the two can only switch together.
 async fn coupled() -> World {
@@ -189,6 +195,40 @@ async fn what_holds_one_of_a_group_holds_it_unless_it_is_forced() {
         .take_group_step(&ana(), "site-7", &new)
         .await
         .unwrap();
+    world.turns(20).await;
+    assert_eq!(runs(&world).await, ["health/auth 3.0.0", "health/clinic 1.2.0"]);
+}
+
+#[tokio::test]
+async fn the_plans_page_and_the_api_offer_the_group_and_take_it() {
+    let mut world = Box::pin(coupled()).await;
+    let router = app(&world, Role::Maintainer);
+    let (_, page) = call(&router, get("/plans/site-7")).await;
+    for part in [
+        "Switch 2 products together now?",
+        "value=\"health/auth@3.0.0 health/clinic@1.2.0 \"",
+        "seconds without service",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let (status, text) = call(&router, get("/api/v1/plans/site-7/groups")).await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    let groups: Vec<GroupStep> = serde_json::from_str(&text).unwrap();
+    assert_eq!(groups, [offered(&world).await]);
+    let (status, _) = call(&router, get("/api/v1/plans/site-9/groups")).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    let form = |reason: &str| {
+        Request::post("/plans/site-7/switch")
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(Body::from(format!(
+                "members=health%2Fauth%403.0.0+health%2Fclinic%401.2.0+&reason={reason}"
+            )))
+            .unwrap()
+    };
+    let (status, _) = call(&router, form("")).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let (status, body) = call(&router, form("tonight")).await;
+    assert_eq!(status, StatusCode::SEE_OTHER, "{body}");
     world.turns(20).await;
     assert_eq!(runs(&world).await, ["health/auth 3.0.0", "health/clinic 1.2.0"]);
 }
