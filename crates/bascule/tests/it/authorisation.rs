@@ -136,6 +136,17 @@ async fn every_route_refuses_the_anonymous_and_the_guest() {
 const PARTNERS: &[&str] = &[
     "GET /",
     "GET /explore",
+    // What they are to do, and what mail they want: nothing is told of what they may not read.
+    "GET /-/todos",
+    "GET /api/v1/todos",
+    "GET /api/v1/user/mail",
+    "GET /settings/mail",
+    "POST /-/todos/done",
+    "POST /-/todos/{id}/done",
+    "POST /api/v1/todos/done",
+    "POST /api/v1/todos/{id}/done",
+    "POST /settings/mail",
+    "PUT /api/v1/user/mail",
     "GET /api/v1/projects",
     "GET /api/v1/groups",
     "GET /api/v1/ssh",
