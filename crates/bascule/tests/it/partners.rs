@@ -113,7 +113,7 @@ impl Case {
     /// A push over HTTP whose pack is on its way, and stays so.
     async fn waiting_push(&self) -> JoinHandle<(Instant, String)> {
         let head = format!(
-            "POST /demo/web.git/git-receive-pack HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n\
+            "POST /demo/web.git/git-receive-pack HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {}\r\n\
              Content-Type: application/x-git-receive-pack-request\r\nTransfer-Encoding: chunked\r\n\
              Expect: 100-continue\r\n\r\n",
             self.token
@@ -124,7 +124,7 @@ impl Case {
     /// A page that is told of a log's growth.
     async fn open_log(&self, job: i64) -> JoinHandle<(Instant, String)> {
         let head = format!(
-            "GET /demo/web/-/jobs/{job}/log/events HTTP/1.1\r\nHost: x\r\nCookie: {}\r\n\r\n",
+            "GET /demo/web/-/jobs/{job}/log/events HTTP/1.1\r\nHost: x\r\nConnection: close\r\nCookie: {}\r\n\r\n",
             self.cookie
         );
         hold(self.app.url(), &head, "tick").await

@@ -29,8 +29,8 @@ use crate::{
 };
 use async_trait::async_trait;
 use bascule_core::{
-    Actor, ActorKind, Caller, Digest, EnvironmentId, FakeClock, InstanceId, Permission, PipelineId,
-    ProjectId, ReleaseId, Result, Timestamp, UserId,
+    Actor, ActorKind, Caller, Digest, EnvironmentId, FakeClock, InstanceId, InstanceRole, Permission,
+    PipelineId, ProjectId, ReleaseId, Result, Timestamp, UserId,
 };
 use bascule_ledger::{
     Fact as _, Filter, Hub, InstanceKey, Ledger, Page, facts::supplychain::ReleasePublished,
@@ -589,6 +589,7 @@ fn ana() -> Caller {
     Caller {
         actor: Actor::new(ActorKind::User, user, "ana"),
         user: Some(user),
+        instance_role: InstanceRole::Member,
         ..Caller::anonymous()
     }
 }
@@ -598,6 +599,7 @@ fn ben() -> Caller {
     Caller {
         actor: Actor::new(ActorKind::User, user, "ben"),
         user: Some(user),
+        instance_role: InstanceRole::Member,
         ..Caller::anonymous()
     }
 }
