@@ -69,8 +69,8 @@ pub async fn play(hub: &Platform, environments: &Path) -> Result<(), Error> {
     site.bascule(&site.admin_token, &["bundle", "report", "-o", &report])?;
     hub.bascule(&hub.admin_token, &["bundle", "import", &report])?;
     hub.bascule(&hub.admin_token, &["bundle", "status"])?;
-    let sites = hub.json(&hub.admin_token, &["bundle", "status"])?;
-    let installs = sites[0]["observed"]["installs"]
+    let status = hub.json(&hub.admin_token, &["bundle", "status"])?;
+    let installs = status["sites"][0]["observed"]["installs"]
         .as_array()
         .cloned()
         .unwrap_or_default();
