@@ -2,7 +2,7 @@
 //! the evidence of releases.
 
 use bascule_core::{
-    Digest,
+    Digest, Problem, Result,
     dsse::{Sign, Verify},
 };
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -13,6 +13,7 @@ use ed25519_dalek::{
         spki::der::pem::LineEnding,
     },
 };
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use sha2::{Digest as _, Sha256};
 use std::{path::Path, sync::Arc};
 
@@ -108,6 +109,44 @@ impl InstanceKey {
         hash.update(purpose.as_bytes());
         hash.update(self.key.as_bytes());
         hash.finalize().into()
+    }
+
+    /// Seals a text under the key of a purpose: AES-256-GCM, the nonce, ciphertext and tag in base64. It opens only for
+    /// the same purpose and bound to the same, so that what is sealed for one place is nothing in another's. Each nonce
+    /// is 96 random bits and used once.
+    ///
+    /// # Errors
+    /// It is longer than a message may be.
+    pub fn seal(&self, purpose: &str, bound: &[u8], text: &str) -> Result<String> {
+        let nonce: [u8; NONCE_LEN] = rand::random();
+        let mut bytes = text.as_bytes().to_vec();
+        self.cipher(purpose)
+            .and_then(|key| {
+                let nonce = Nonce::assume_unique_for_key(nonce);
+                key.seal_in_place_append_tag(nonce, Aad::from(bound), &mut bytes)
+            })
+            .map_err(|_| Problem::internal())?;
+        Ok(STANDARD.encode([nonce.as_slice(), &bytes].concat()))
+    }
+
+    /// Opens a sealed text; `None` where it was sealed by another key, for another purpose, bound to something else, or
+    /// changed.
+    #[must_use]
+    pub fn open(&self, purpose: &str, bound: &[u8], sealed: &str) -> Option<String> {
+        let bytes = STANDARD.decode(sealed).ok()?;
+        let (nonce, rest) = bytes.split_at_checked(NONCE_LEN)?;
+        let mut rest = rest.to_vec();
+        let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
+        let text = self
+            .cipher(purpose)
+            .ok()?
+            .open_in_place(nonce, Aad::from(bound), &mut rest)
+            .ok()?;
+        String::from_utf8(text.to_vec()).ok()
+    }
+
+    fn cipher(&self, purpose: &str) -> Result<LessSafeKey, ring::error::Unspecified> {
+        UnboundKey::new(&AES_256_GCM, &self.derive(purpose)).map(LessSafeKey::new)
     }
 
     /// The public half.

@@ -1,50 +1,30 @@
-//! Sealing: AES-256-GCM under a key that is derived from the instance's own, bound to the environment and name, so
-//! that a sealed value put in another's place does not open.
+//! Secrets of environments, sealed under the instance's key and bound to the environment and name.
 
-use bascule_core::{Problem, Result};
+use bascule_core::Result;
 use bascule_ledger::InstanceKey;
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
 const PURPOSE: &str = "delivery.secrets";
 
-fn key(instance: &InstanceKey) -> Result<LessSafeKey> {
-    UnboundKey::new(&AES_256_GCM, &instance.derive(PURPOSE))
-        .map(LessSafeKey::new)
-        .map_err(|_| Problem::internal())
-}
-
-fn bound(site: &str, name: &str) -> Aad<Vec<u8>> {
+fn bound(site: &str, name: &str) -> Vec<u8> {
     // Neither contains a zero byte.
-    Aad::from([site.as_bytes(), b"\0", name.as_bytes()].concat())
+    [site.as_bytes(), b"\0", name.as_bytes()].concat()
 }
 
-/// Seals a value: nonce, ciphertext and tag in base64. Each nonce is 96 random bits and used once.
+/// Seals a value.
 pub(super) fn seal(instance: &InstanceKey, site: &str, name: &str, value: &str) -> Result<String> {
-    let nonce: [u8; NONCE_LEN] = rand::random();
-    let mut bytes = value.as_bytes().to_vec();
-    key(instance)?
-        .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), bound(site, name), &mut bytes)
-        .map_err(|_| Problem::internal())?;
-    Ok(STANDARD.encode([nonce.as_slice(), &bytes].concat()))
+    instance.seal(PURPOSE, &bound(site, name), value)
 }
 
 /// Opens a sealed value; `None` where it was sealed by another key, for another name, or changed.
 pub(super) fn open(instance: &InstanceKey, site: &str, name: &str, sealed: &str) -> Option<String> {
-    let bytes = STANDARD.decode(sealed).ok()?;
-    let (nonce, rest) = bytes.split_at_checked(NONCE_LEN)?;
-    let mut rest = rest.to_vec();
-    let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
-    let value = key(instance)
-        .ok()?
-        .open_in_place(nonce, bound(site, name), &mut rest)
-        .ok()?;
-    String::from_utf8(value.to_vec()).ok()
+    instance.open(PURPOSE, &bound(site, name), sealed)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    use ring::aead::NONCE_LEN;
 
     #[test]
     fn a_value_opens_for_its_own_key_environment_and_name_and_for_no_other() {
