@@ -103,10 +103,10 @@ pub fn closes(text: &str) -> Vec<Reference> {
     found.into_iter().collect()
 }
 
-/// Where `#3` or `group/project#3` stands: from, to, what it means.
+/// The issues that a text names, as `#3` or `group/project#3`, in its order.
 #[must_use]
-pub fn issues_in(text: &str) -> Vec<(usize, usize, Reference)> {
-    let mut found: Vec<(usize, usize, Reference)> = Vec::new();
+pub fn issues_in(text: &str) -> Vec<Reference> {
+    let mut found = Vec::new();
     for (at, _) in text.match_indices('#') {
         let before = text.get(..at).unwrap_or_default();
         let path: usize = before
@@ -128,7 +128,7 @@ pub fn issues_in(text: &str) -> Vec<(usize, usize, Reference)> {
             .and_then(|before| before.chars().next_back())
             .is_none_or(|c| !c.is_alphanumeric() && c != '&');
         if let Some(reference) = text.get(from..to).and_then(parse).filter(|_| ends && begins) {
-            found.push((from, to, reference));
+            found.push(reference);
         }
     }
     found
@@ -191,7 +191,7 @@ mod tests {
     fn issues_are_found_where_people_write_them() {
         let numbers = |text: &str| -> Vec<i64> {
             let found = issues_in(text).into_iter();
-            found.map(|(_, _, reference)| reference.number).collect()
+            found.map(|reference| reference.number).collect()
         };
         for (text, expected) in [
             ("Mend the gate (#12)", vec![12]),

@@ -42,7 +42,6 @@ struct Inner {
     signers: OnceLock<Arc<dyn Signers>>,
     keeper: OnceLock<Arc<dyn Keeper>>,
     review_memory: crate::review::Memory,
-    workflow_memory: crate::workflow::Memory,
     /// Something happened that may let a merge go on.
     merges: Notify,
     host_key: Option<HostKey>,
@@ -101,7 +100,6 @@ impl Forge {
             signers: OnceLock::new(),
             keeper: OnceLock::new(),
             review_memory: crate::review::Memory::default(),
-            workflow_memory: crate::workflow::Memory::default(),
             merges: Notify::new(),
             host_key,
             live: Arc::default(),
@@ -246,10 +244,6 @@ impl Forge {
 
     pub(crate) fn signers(&self) -> Option<&dyn Signers> {
         self.0.signers.get().map(AsRef::as_ref)
-    }
-
-    pub(crate) fn workflow_memory(&self) -> &crate::workflow::Memory {
-        &self.0.workflow_memory
     }
 
     pub(crate) fn review_memory(&self) -> &crate::review::Memory {

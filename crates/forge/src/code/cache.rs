@@ -28,6 +28,8 @@ pub(crate) struct Cache {
     pub(crate) distance: Kept<(ObjectId, ObjectId), Distance>,
     /// What merging the second commit into the first comes to.
     pub(crate) merges: Kept<(ProjectId, String, String), Arc<crate::merge_request::merge::Tried>>,
+    /// What requests bring, for the rules of the workflow.
+    pub(crate) brought: Kept<crate::workflow::Key, Arc<crate::workflow::Brought>>,
     /// Directories being looked through in the background.
     busy: Mutex<HashSet<Place>>,
 }
@@ -41,6 +43,7 @@ impl Default for Cache {
             blame: Kept::new(8 * 1024 * 1024),
             distance: Kept::new(2 * 1024 * 1024),
             merges: Kept::new(4 * 1024 * 1024),
+            brought: Kept::new(16 * 1024 * 1024),
             busy: Mutex::default(),
         }
     }

@@ -112,6 +112,17 @@ impl Git {
         command
     }
 
+    /// A git command within a repository that sees the objects of a push besides, where they are in quarantine.
+    pub(crate) fn within_push(&self, repository: &Path, quarantine: Option<&Path>) -> Command {
+        let mut command = self.within(repository);
+        if let Some(quarantine) = quarantine {
+            command
+                .env("GIT_OBJECT_DIRECTORY", quarantine)
+                .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", repository.join("objects"));
+        }
+        command
+    }
+
     /// Runs a short command within a repository to its end.
     pub(crate) async fn output(&self, repository: &Path, arguments: &[&str]) -> io::Result<Output> {
         self.within(repository)

@@ -113,14 +113,8 @@ impl Forge {
         if request.state != State::Open {
             return Ok(false);
         }
-        let target = self
-            .resolve_branch(request.project_id, &request.target_branch)
-            .await?;
-        let Some(target) = target else {
-            return Ok(false);
-        };
-        let tried = self.try_merge(request.project_id, &target, &request.head).await?;
-        Ok(matches!(tried.as_ref(), Tried::Conflicts { .. }))
+        let tried = self.tried(request).await?;
+        Ok(matches!(tried.as_deref(), Some(Tried::Conflicts { .. })))
     }
 
     /// The accounts that a request's description speaks to.

@@ -7,6 +7,7 @@ use bascule_ledger::facts::merge_request::{
     MergeRequestChanged, MergeRequestClosed, MergeRequestOpened, MergeRequestReopened, MergeRequestUpdated,
 };
 use bascule_wire::merge_request::{MergeRequestChange, NewMergeRequest};
+use std::sync::Arc;
 
 /// Where a source branch stands, and what it would bring.
 pub(super) struct Standing {
@@ -66,15 +67,21 @@ impl Forge {
     /// # Errors
     /// The repository cannot be read.
     pub async fn merge_result(&self, request: &MergeRequest) -> Result<Option<String>> {
-        let target = self.resolve_branch(request.project_id, &request.target_branch);
-        let Some(target) = target.await? else {
-            return Ok(None);
-        };
-        let tried = self.try_merge(request.project_id, &target, &request.head).await?;
-        Ok(match tried.as_ref() {
-            Tried::Clean(tree) => Some(tree.clone()),
-            Tried::Conflicts { .. } => None,
+        Ok(match self.tried(request).await?.as_deref() {
+            Some(Tried::Clean(tree)) => Some(tree.clone()),
+            Some(Tried::Conflicts { .. }) | None => None,
         })
+    }
+
+    /// What merging a request now comes to; `None` where the target is gone.
+    pub(super) async fn tried(&self, request: &MergeRequest) -> Result<Option<Arc<Tried>>> {
+        let target = self.resolve_branch(request.project_id, &request.target_branch);
+        match target.await? {
+            Some(target) => Ok(Some(
+                self.try_merge(request.project_id, &target, &request.head).await?,
+            )),
+            None => Ok(None),
+        }
     }
 
     /// Opens a request.

@@ -17,6 +17,11 @@ pub(crate) use sessions::{Pushes, Session};
 use crate::{project::covers, workflow::Bypass};
 use bascule_core::Problem;
 
+/// The trunk of a project that had no branch yet, where one of the usual names is pushed.
+pub(crate) fn usual_trunk(has: impl Fn(&str) -> bool) -> Option<&'static str> {
+    ["main", "master", "trunk"].into_iter().find(|name| has(name))
+}
+
 /// One reference that a push wants to change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Update {

@@ -1,6 +1,6 @@
 //! Judging pushes, and turning what they did into facts.
 
-use super::{Context, Session, Update, explain, judge, remark, store};
+use super::{Context, Session, Update, explain, judge, remark, store, usual_trunk};
 use crate::{
     Forge, code, project,
     workflow::{Bypass, Weighed},
@@ -81,7 +81,11 @@ impl Forge {
         session.set_branches(made.filter_map(Update::branch).map(str::to_owned).collect());
         session.accept(lock);
         let mut text = remark(&weighed.warnings, weighed.bypass.as_ref());
-        text.push_str(&self.remarks(session, updates, quarantine.as_deref()).await);
+        text.push_str(
+            &self
+                .remarks(session, &weighed.trunk, updates, quarantine.as_deref())
+                .await,
+        );
         Ok(text)
     }
 
@@ -128,12 +132,7 @@ impl Forge {
             return false;
         };
         let repository = self.repositories().path(id);
-        let mut command = self.git().within(&repository);
-        if let Some(quarantine) = quarantine {
-            command
-                .env("GIT_OBJECT_DIRECTORY", quarantine)
-                .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", repository.join("objects"));
-        }
+        let mut command = self.git().within_push(&repository, quarantine);
         command
             .args(["merge-base", "--is-ancestor", old, new])
             .kill_on_drop(true);
@@ -388,9 +387,7 @@ impl Forge {
         {
             return Ok(None);
         }
-        let chosen = ["main", "master", "trunk"]
-            .into_iter()
-            .find(|name| heads.iter().any(|head| head == name));
+        let chosen = usual_trunk(|name| heads.iter().any(|head| head == name));
         let Some(chosen) = chosen.map(str::to_owned).or_else(|| heads.first().cloned()) else {
             return Ok(None);
         };

@@ -75,10 +75,8 @@ impl Forge {
     /// What a pushed object is called: asked of git, since it is still in quarantine. Only for a refusal.
     async fn name_in_push(&self, id: ProjectId, sha: &str, updates: &[Update], quarantine: &Path) -> String {
         let repository = self.repositories().path(id);
-        let mut command = self.git().within(&repository);
+        let mut command = self.git().within_push(&repository, Some(quarantine));
         command
-            .env("GIT_OBJECT_DIRECTORY", quarantine)
-            .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", repository.join("objects"))
             .args(["rev-list", "--objects", "--filter=object:type=blob"])
             .args(
                 updates

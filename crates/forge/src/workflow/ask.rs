@@ -4,6 +4,7 @@
 use super::{
     Commit,
     gather::{self, Gathered, Patches},
+    secret,
 };
 use crate::Forge;
 use bascule_core::{Problem, ProjectId, Result};
@@ -32,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LOOKING: Duration = Duration::from_secs(10);
 
 /// Where to ask.
-pub(super) struct Place<'a> {
+pub(crate) struct Place<'a> {
     forge: &'a Forge,
     repository: PathBuf,
     quarantine: Option<&'a Path>,
@@ -60,7 +61,7 @@ impl Range {
 }
 
 impl<'a> Place<'a> {
-    pub(super) fn new(forge: &'a Forge, project: ProjectId, quarantine: Option<&'a Path>) -> Self {
+    pub(crate) fn new(forge: &'a Forge, project: ProjectId, quarantine: Option<&'a Path>) -> Self {
         Self {
             forge,
             repository: forge.repositories().path(project),
@@ -69,14 +70,7 @@ impl<'a> Place<'a> {
     }
 
     fn command(&self) -> Command {
-        let mut command = self.forge.git().within(&self.repository);
-        if let Some(quarantine) = self.quarantine {
-            command.env("GIT_OBJECT_DIRECTORY", quarantine).env(
-                "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-                self.repository.join("objects"),
-            );
-        }
-        command
+        self.forge.git().within_push(&self.repository, self.quarantine)
     }
 
     /// Commits of a range, newest first, and whether these are all.
@@ -202,6 +196,49 @@ impl<'a> Place<'a> {
         Ok(outside)
     }
 
+    /// The files right in a folder at a commit, at most so many, as far as they fit.
+    pub(crate) async fn files_in(
+        &self,
+        commit: &str,
+        folder: &str,
+        most: usize,
+    ) -> Result<Vec<(String, Vec<u8>)>> {
+        let mut command = self.command();
+        command.args(["ls-tree", "-z", commit, "--", folder]);
+        let (bytes, _) = collected(command, String::new(), FILES).await?;
+        // `mode type object TAB path`
+        let (paths, objects): (Vec<_>, Vec<_>) = String::from_utf8_lossy(&bytes)
+            .split('\0')
+            .filter_map(|line| {
+                let (kind, path) = line.split_once('\t')?;
+                let object = kind.split(' ').nth(2).filter(|_| kind.contains(" blob "))?;
+                Some((path.to_owned(), object.to_owned()))
+            })
+            .take(most)
+            .unzip();
+        let files = paths.into_iter().zip(self.objects(&objects).await?);
+        Ok(files.filter_map(|(path, bytes)| Some((path, bytes?))).collect())
+    }
+
+    /// Those of what looks like secrets that none of these files names as none.
+    pub(super) async fn not_allowed(
+        &self,
+        lists: &[String],
+        mut secrets: Vec<secret::Found>,
+    ) -> Result<Vec<secret::Found>> {
+        if secrets.is_empty() {
+            return Ok(secrets);
+        }
+        let files = self.objects(lists).await?;
+        let allowed: HashSet<String> = files
+            .into_iter()
+            .flatten()
+            .flat_map(|bytes| gather::allowed(&String::from_utf8_lossy(&bytes)))
+            .collect();
+        secrets.retain(|found| !allowed.contains(&found.fingerprint));
+        Ok(secrets)
+    }
+
     /// Objects by name, such as `COMMIT` or `COMMIT:path`; `None` where one is missing or did not fit any more.
     pub(super) async fn objects(&self, names: &[String]) -> Result<Vec<Option<Vec<u8>>>> {
         if names.is_empty() {
@@ -317,6 +354,12 @@ mod tests {
             batch(said, 4),
             [Some(b"a\nb".to_vec()), None, Some(Vec::new()), None]
         );
+    }
+
+    #[test]
+    fn files_come_one_after_the_other_whatever_is_in_them() {
+        let all = b"1 blob 3\nx\ny\n2 blob 0\n\n3 blob 9\ncut";
+        assert_eq!(batch(all, 3), [Some(b"x\ny".to_vec()), Some(Vec::new()), None]);
     }
 
     proptest! {

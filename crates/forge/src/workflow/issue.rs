@@ -3,23 +3,17 @@
 use super::{Change, Commit, Rule, broken};
 use bascule_core::{
     Problem,
-    reference::{Reference, issues_in, of_branch},
+    reference::{issues_in, of_branch},
 };
 use std::collections::BTreeSet;
 
 /// Commits that are named one by one in an answer.
 const NAMED: usize = 5;
 
-/// What a text names, in order.
-fn named(text: &str) -> Vec<Reference> {
-    let found = issues_in(text).into_iter();
-    found.map(|(_, _, reference)| reference).collect()
-}
-
 /// Numbers of issues of this project that the commits of a change name.
 pub(crate) fn numbers(change: &[Commit]) -> BTreeSet<i64> {
     let own = change.iter().filter(|commit| !commit.is_merge());
-    own.flat_map(|commit| named(&commit.message))
+    own.flat_map(|commit| issues_in(&commit.message))
         .filter(|reference| reference.project.is_none())
         .map(|reference| reference.number)
         .collect()
@@ -32,7 +26,7 @@ fn written(change: &Change) -> impl Iterator<Item = &Commit> {
 
 pub(super) fn in_commits(change: &Change) -> Option<Problem> {
     let nothing: Vec<String> = written(change)
-        .filter(|commit| named(&commit.message).is_empty())
+        .filter(|commit| issues_in(&commit.message).is_empty())
         .map(Commit::shown)
         .collect();
     if let Some(first) = nothing.first() {
@@ -58,7 +52,7 @@ pub(super) fn in_commits(change: &Change) -> Option<Problem> {
     }
     let open = change.open_issues.as_ref()?;
     let strange = written(change).find_map(|commit| {
-        let all = named(&commit.message);
+        let all = issues_in(&commit.message);
         // Of other projects' issues nothing is known here.
         let none = all
             .iter()
@@ -136,7 +130,7 @@ pub(super) fn one(change: &Change) -> Option<Problem> {
 
 /// The issue that a message is for: the first it names. Others may be mentioned beside it.
 fn first(message: &str) -> Option<i64> {
-    let issue = named(message).into_iter().next()?;
+    let issue = issues_in(message).into_iter().next()?;
     issue.project.is_none().then_some(issue.number)
 }
 

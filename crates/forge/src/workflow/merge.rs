@@ -18,8 +18,8 @@ use crate::{
 use bascule_core::{Caller, MergeRequestId, Problem, ProjectScope, Result};
 use bascule_ledger::facts::workflow::WorkflowBypassed;
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
 };
 
 /// Rules about a change as a whole, asked of every request.
@@ -40,12 +40,10 @@ const OF_FORKS: &[Rule] = &[
 ];
 /// Seconds of a day.
 const DAY: u64 = 86_400;
-/// Changes that are remembered.
-const KEPT: usize = 500;
 
 /// What a request brings; it depends on commits alone, so it is read once.
 #[derive(Debug)]
-struct Brought {
+pub(crate) struct Brought {
     commits: Vec<Commit>,
     on_trunk: HashSet<String>,
     lines: usize,
@@ -55,24 +53,13 @@ struct Brought {
 }
 
 /// Request, base, head, and whether it was read as a fork's.
-type Key = (MergeRequestId, String, String, bool);
+pub(crate) type Key = (MergeRequestId, String, String, bool);
 
-/// What requests bring, as last read.
-#[derive(Debug, Default)]
-pub(crate) struct Memory(Mutex<HashMap<Key, Arc<Brought>>>);
-
-impl Memory {
-    fn recall(&self, key: &Key) -> Option<Arc<Brought>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(key).cloned()
-    }
-
-    fn keep(&self, key: Key, brought: &Arc<Brought>) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= KEPT {
-            known.clear();
-        }
-        known.insert(key, brought.clone());
+impl Brought {
+    /// Bytes that it takes, about.
+    fn weight(&self) -> usize {
+        let commits = self.commits.iter().map(|commit| 200 + commit.message.len());
+        commits.sum::<usize>() + 60 * self.on_trunk.len() + 200 * self.secrets.len()
     }
 }
 
@@ -82,27 +69,37 @@ impl Forge {
         let (project, request) = (looked.project, looked.request);
         let policy = self.policy_of(project.group_id, project.id).await?;
         let of_fork = if request.is_fork() { OF_FORKS } else { &[] };
-        let rules: Vec<Rule> = ALWAYS.iter().chain(of_fork).copied().collect();
-        if !policy.asks(&rules) {
+        let rules: Vec<Rule> = ALWAYS
+            .iter()
+            .chain(of_fork)
+            .copied()
+            .filter(|rule| policy.level(*rule) != Level::Off)
+            .collect();
+        if rules.is_empty() {
             return Ok(Vec::new());
         }
-        let (change, whole) = self.change_of(&policy, project, request).await?;
+        let (change, whole) = self.change_of(&policy, &rules, project, request).await?;
         let mut findings = judge(&policy, &change);
         findings.retain(|finding| rules.contains(&finding.rule));
         if !whole && request.is_fork() {
             findings.extend(too_many(&policy));
         }
-        let given = store::given(self.db(), request.id).await?;
-        let given = given.filter(|given| given.head == request.head);
-        let who = if findings.iter().any(|finding| finding.level == Level::Refuse) {
-            self.who_may_bypass(project).await?
-        } else {
-            String::new()
-        };
         if findings.is_empty() {
             let what = format!("It keeps the rules of the {}.", called(&policy));
             return Ok(vec![Check::passed("workflow", what)]);
         }
+        let refuses = |finding: &&Finding| finding.level == Level::Refuse;
+        let given = match findings.iter().find(refuses) {
+            Some(_) => store::given(self.db(), request.id).await?,
+            None => None,
+        };
+        let given = given.filter(|given| given.head == request.head);
+        let mut held = findings.iter().filter(refuses);
+        let who = if held.any(|finding| !given.as_ref().is_some_and(|given| given.covers(finding.rule))) {
+            self.who_may_bypass(project).await?
+        } else {
+            String::new()
+        };
         Ok(findings
             .into_iter()
             .map(|finding| check(finding, given.as_ref(), &who))
@@ -112,6 +109,7 @@ impl Forge {
     async fn change_of(
         &self,
         policy: &Policy,
+        rules: &[Rule],
         project: &ProjectInfo,
         request: &MergeRequest,
     ) -> Result<(Change, bool)> {
@@ -130,7 +128,7 @@ impl Forge {
             age_days: u32::try_from(self.now().since(request.created_at).as_secs() / DAY).ok(),
             ..Change::default()
         };
-        if !policy.asks(&reads) {
+        if !reads.iter().any(|rule| rules.contains(rule)) {
             return Ok((change, true));
         }
         let brought = self.brought_by(project, request).await?;
@@ -140,18 +138,9 @@ impl Forge {
         change.lines = Some(brought.lines);
         if request.is_fork() {
             let place = Place::new(self, project.id, None);
-            if !change.secrets.is_empty() {
-                // What the fork says is no secret is the fork's word; the project's counts.
-                let name = format!("refs/heads/{}:{}", project.default_branch, gather::ALLOWED);
-                let files = place.objects(&[name]).await?;
-                let texts = files.into_iter().flatten();
-                let allowed: HashSet<String> = texts
-                    .flat_map(|bytes| gather::allowed(&String::from_utf8_lossy(&bytes)))
-                    .collect();
-                change
-                    .secrets
-                    .retain(|found| !allowed.contains(&found.fingerprint));
-            }
+            // What the fork says is no secret is the fork's word; the project's counts.
+            let list = format!("refs/heads/{}:{}", project.default_branch, gather::ALLOWED);
+            change.secrets = place.not_allowed(&[list], change.secrets).await?;
             if policy.asks(&[Rule::SignedCommits]) {
                 // Keys come and go, so this is asked each time.
                 self.verify_commits(&place, &mut change.commits).await?;
@@ -170,7 +159,7 @@ impl Forge {
             request.head.clone(),
             request.is_fork(),
         );
-        if let Some(known) = self.workflow_memory().recall(&key) {
+        if let Some(known) = self.cache().brought.get(&key) {
             return Ok(known);
         }
         let place = Place::new(self, project.id, None);
@@ -197,7 +186,7 @@ impl Forge {
             secrets,
             whole,
         });
-        self.workflow_memory().keep(key, &brought);
+        self.cache().brought.put(key, brought.clone(), brought.weight());
         Ok(brought)
     }
 
@@ -213,8 +202,7 @@ impl Forge {
         reason: &str,
     ) -> Result<bool> {
         let open = checks.iter().filter(|check| check.state.holds());
-        let (broken, others): (Vec<&Check>, Vec<&Check>) =
-            open.partition(|check| Rule::parse(check.name).is_some());
+        let (broken, others): (Vec<&Check>, Vec<&Check>) = open.partition(|check| may_be_let_by(check));
         if broken.is_empty() {
             return Ok(false);
         }

@@ -5,7 +5,7 @@
 //! changes, asking nothing. [`push`] gathers what is pushed and asks them, [`merge`] what a request brings.
 
 pub(crate) mod api;
-mod ask;
+pub(crate) mod ask;
 mod author;
 mod branch;
 mod bypass;
@@ -23,7 +23,7 @@ pub(crate) mod store;
 mod trunk;
 
 pub(crate) use bypass::Bypass;
-pub(crate) use merge::{Memory, may_be_let_by};
+pub(crate) use merge::{Brought, Key, may_be_let_by};
 pub(crate) use push::Weighed;
 
 use bascule_core::Problem;

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     Forge, ProjectInfo, code,
-    push::{Refusal, Session, Update, is_version_tag},
+    push::{Refusal, Session, Update, is_version_tag, usual_trunk},
 };
 use bascule_core::{ProjectId, Result, UserId};
 use std::{
@@ -51,6 +51,8 @@ pub(crate) struct Weighed {
     pub(crate) bypass: Option<Bypass>,
     /// Who may let a refused push through, and how.
     pub(crate) footer: String,
+    /// The project's default branch.
+    pub(crate) trunk: String,
 }
 
 /// A reference that is pushed, and the commit that it stands for.
@@ -97,6 +99,7 @@ impl Forge {
             .partition(|(_, finding)| finding.level == Level::Refuse);
         let mut weighed = Weighed {
             warnings: warned.into_iter().map(refusal).collect(),
+            trunk: project.default_branch.clone(),
             ..Weighed::default()
         };
         if refused.is_empty() {
@@ -185,9 +188,7 @@ impl Forge {
                 .is_empty()
         {
             let first = made.iter().find_map(|update| update.branch());
-            let usual = ["main", "master", "trunk"]
-                .into_iter()
-                .find(|name| pushed(name).is_some());
+            let usual = usual_trunk(|name| pushed(name).is_some());
             if let Some(name) = usual.or(first) {
                 return Ok(Trunk {
                     name: name.to_owned(),
@@ -243,7 +244,16 @@ impl Forge {
             found.push((first.update.reference.clone(), not_whole()));
         }
         let mut secrets: HashMap<String, Vec<secret::Found>> = HashMap::new();
-        for one in self.not_allowed(place, trunk, tips, gathered.secrets).await? {
+        // The lists of what is none, at what is pushed and where the trunk stands.
+        let lists: BTreeSet<String> = tips
+            .iter()
+            .map(|tip| &tip.commit)
+            .take(TIPS)
+            .chain(&trunk.stands)
+            .map(|commit| format!("{commit}:{}", gather::ALLOWED))
+            .collect();
+        let lists: Vec<String> = lists.into_iter().collect();
+        for one in place.not_allowed(&lists, gathered.secrets).await? {
             secrets.entry(one.commit.clone()).or_default().push(one);
         }
         let open_issues = if policy.asks(&[Rule::IssueInCommit]) {
@@ -301,33 +311,6 @@ impl Forge {
             found.extend(judged(policy, first, &change));
         }
         Ok(found)
-    }
-
-    /// Without what the project says is no secret.
-    async fn not_allowed(
-        &self,
-        place: &Place<'_>,
-        trunk: &Trunk,
-        tips: &[Tip<'_>],
-        mut secrets: Vec<secret::Found>,
-    ) -> Result<Vec<secret::Found>> {
-        if secrets.is_empty() {
-            return Ok(secrets);
-        }
-        let tips = tips.iter().map(|tip| &tip.commit).take(TIPS);
-        let names: BTreeSet<String> = tips
-            .chain(&trunk.stands)
-            .map(|commit| format!("{commit}:{}", gather::ALLOWED))
-            .collect();
-        let names: Vec<String> = names.into_iter().collect();
-        let files = place.objects(&names).await?;
-        let allowed: HashSet<String> = files
-            .into_iter()
-            .flatten()
-            .flat_map(|bytes| gather::allowed(&String::from_utf8_lossy(&bytes)))
-            .collect();
-        secrets.retain(|found| !allowed.contains(&found.fingerprint));
-        Ok(secrets)
     }
 
     /// Which of the issues that commits name are open; `None` where there is nobody to ask, or too many are named.

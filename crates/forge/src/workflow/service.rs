@@ -18,15 +18,7 @@ impl Forge {
     async fn own(&self, group: GroupId, project: Option<ProjectId>) -> Result<(Own, Own)> {
         let mut scopes = vec![Scope::Group(group)];
         scopes.extend(project.map(Scope::Project));
-        let mut found = Vec::new();
-        for one in store::own(self.db(), &scopes).await? {
-            let own = one.transpose().map_err(|error| {
-                tracing::error!(%error, "a workflow policy is stored that cannot be read");
-                Problem::internal()
-            })?;
-            found.push(own.unwrap_or_default());
-        }
-        let mut found = found.into_iter();
+        let mut found = store::own(self.db(), &scopes).await?.into_iter();
         Ok((found.next().unwrap_or_default(), found.next().unwrap_or_default()))
     }
 
@@ -39,21 +31,13 @@ impl Forge {
     /// A project's policy, as the API tells it.
     pub(crate) async fn project_workflow(&self, project: &ProjectInfo) -> Result<wire::Workflow> {
         let (group, own) = self.own(project.group_id, Some(project.id)).await?;
-        Ok(told(&group, &own, group.locked, own.clone()))
+        Ok(told(&group, &own, group.locked))
     }
 
     /// A group's policy, as the API tells it.
     pub(crate) async fn group_workflow(&self, group: GroupId) -> Result<wire::Workflow> {
         let (own, _) = self.own(group, None).await?;
-        let locked = own.locked;
-        let as_project = Own {
-            locked: false,
-            ..own.clone()
-        };
-        Ok(wire::Workflow {
-            locked,
-            ..told(&Own::default(), &as_project, false, own)
-        })
+        Ok(told(&Own::default(), &own, own.locked))
     }
 
     /// Changes what a project has set.
@@ -90,7 +74,7 @@ impl Forge {
             return Ok(());
         }
         let tx = self.db().begin().await?;
-        store::set(&tx, Scope::Project(project.id), &text(&after)?).await?;
+        store::set(&tx, Scope::Project(project.id), &after).await?;
         self.tell_changes(&tx, actor, project.id, [("workflow", summary(&after))])
             .await?;
         tx.commit().await?;
@@ -115,7 +99,7 @@ impl Forge {
             value: summary(&after),
         };
         let tx = self.db().begin().await?;
-        store::set(&tx, Scope::Group(group), &text(&after)?).await?;
+        store::set(&tx, Scope::Group(group), &after).await?;
         self.ledger().append(&tx, actor, &fact).await?;
         tx.commit().await?;
         self.wake_merges();
@@ -123,15 +107,8 @@ impl Forge {
     }
 }
 
-fn text(own: &Own) -> Result<String> {
-    serde_json::to_string(own).map_err(|error| {
-        tracing::error!(%error, "a workflow policy cannot be written");
-        Problem::internal()
-    })
-}
-
 /// What holds where `above` and `own` are set, and where each of it comes from.
-fn told(above: &Own, own: &Own, locked: bool, set: Own) -> wire::Workflow {
+fn told(above: &Own, own: &Own, locked: bool) -> wire::Workflow {
     let policy = Policy::of(above, own);
     let without = Own {
         levels: Default::default(),
@@ -156,16 +133,16 @@ fn told(above: &Own, own: &Own, locked: bool, set: Own) -> wire::Workflow {
         branch_patterns: policy.branch_patterns,
         locked,
         own: wire::WorkflowOwn {
-            flow: set.flow.map(|flow| flow.key().to_owned()),
-            levels: set
+            flow: own.flow.map(|flow| flow.key().to_owned()),
+            levels: own
                 .levels
                 .iter()
                 .map(|(rule, level)| (rule.key().to_owned(), level.key().to_owned()))
                 .collect(),
-            most_lines: set.most_lines,
-            review_days: set.review_days,
-            branch_patterns: set.branch_patterns,
-            locked: set.locked,
+            most_lines: own.most_lines,
+            review_days: own.review_days,
+            branch_patterns: own.branch_patterns.clone(),
+            locked: own.locked,
         },
     }
 }
@@ -291,7 +268,7 @@ mod tests {
         };
         let second = changed(&first, &change).unwrap();
         assert_eq!(summary(&second), "Gitflow, branches task/*");
-        let read: Own = serde_json::from_str(&text(&second).unwrap()).unwrap();
+        let read: Own = serde_json::from_str(&serde_json::to_string(&second).unwrap()).unwrap();
         assert_eq!(read, second);
     }
 

@@ -3,7 +3,7 @@
 use super::{Own, bypass::Given};
 use crate::storage::store::Scope;
 use bascule_core::{MergeRequestId, ProjectId, Timestamp};
-use bascule_store::{Migration, Query, Result, Tx, args, bind_all, row};
+use bascule_store::{Json, Migration, Query, Result, Tx, args, bind_all, row};
 use std::collections::HashMap;
 
 /// Tables of this room.
@@ -27,25 +27,28 @@ pub(crate) const MIGRATION: Migration = Migration {
     ",
 };
 
-row! { struct SetRow { scope: String, settings: String } }
+row! { struct SetRow { scope: String, settings: Json<Own> } }
 
 /// What was set for each of these, in their order.
-pub(crate) async fn own(on: &impl Query, scopes: &[Scope]) -> Result<Vec<Option<serde_json::Result<Own>>>> {
+pub(crate) async fn own(on: &impl Query, scopes: &[Scope]) -> Result<Vec<Own>> {
     let keys: Vec<String> = scopes.iter().map(|scope| scope.key()).collect();
     let mut values = args![];
     let places = bind_all(&mut values, &keys);
     let sql = format!("SELECT scope, settings FROM workflow_setting WHERE scope IN ({places})");
     let rows: Vec<SetRow> = on.all(&sql, values).await?;
-    let by_scope: HashMap<String, String> = rows.into_iter().map(|row| (row.scope, row.settings)).collect();
-    let read = |key: &String| by_scope.get(key).map(|text| serde_json::from_str(text));
-    Ok(keys.iter().map(read).collect())
+    let mut by_scope: HashMap<String, Own> =
+        rows.into_iter().map(|row| (row.scope, row.settings.0)).collect();
+    Ok(keys
+        .iter()
+        .map(|key| by_scope.remove(key).unwrap_or_default())
+        .collect())
 }
 
-pub(crate) async fn set(tx: &Tx, scope: Scope, settings: &str) -> Result<()> {
+pub(crate) async fn set(tx: &Tx, scope: Scope, settings: &Own) -> Result<()> {
     tx.run(
         "INSERT INTO workflow_setting (scope, settings) VALUES ($1, $2)
          ON CONFLICT (scope) DO UPDATE SET settings = excluded.settings",
-        args![scope.key(), settings],
+        args![scope.key(), Json(settings)],
     )
     .await
     .map(drop)

@@ -150,7 +150,7 @@ impl Forge {
         let texts = [request.title.as_str(), &request.description]
             .into_iter()
             .chain(newest.as_deref());
-        let mut issues = texts.flat_map(issues_in).map(|(_, _, issue)| issue);
+        let mut issues = texts.flat_map(issues_in);
         Ok(issues
             .find(|issue| issue.project.is_none())
             .map(|issue| issue.number))
