@@ -255,32 +255,24 @@ impl Carry {
         let Some(release) = store::listed(tx, project, &recall.version).await? else {
             return Ok(false);
         };
+        let (version, delivery) = (recall.version.clone(), &self.delivery);
         if recall.lifted {
-            if !catalogue::store::lift_recall(tx, release).await? {
-                return Ok(false);
-            }
             let fact = RecallLifted {
                 project,
                 release,
-                version: recall.version.clone(),
+                version,
                 reason: "lifted at the hub".to_owned(),
             };
-            self.delivery.ledger.append(tx, actor, &fact).await?;
-            self.delivery.weigh(tx, release).await?;
-            return Ok(true);
-        }
-        if !catalogue::store::recall(tx, release, &recall.reason, &recall.floor).await? {
-            return Ok(false);
+            return delivery.let_back(tx, actor, &fact).await;
         }
         let fact = ReleaseRecalled {
             project,
             release,
-            version: recall.version.clone(),
+            version,
             reason: recall.reason.clone(),
             floor: recall.floor.clone(),
         };
-        self.delivery.ledger.append(tx, actor, &fact).await?;
-        Ok(true)
+        delivery.call_back(tx, actor, &fact).await
     }
 
     /// The declaration comes into force as if it had been pushed here.

@@ -27,11 +27,7 @@ pub(super) fn choose<'a, 'b>(
     runs: Option<&Version>,
     offered: &'b [Offered<'a>],
 ) -> Vec<&'b Offered<'a>> {
-    let channel = if install.channel.is_empty() {
-        &site.channel
-    } else {
-        &install.channel
-    };
+    let channel = site.channel_of(Some(install));
     let pin: Option<Matcher> = install.pin.parse().ok();
     let mut fitting: Vec<(Version, &Offered<'_>)> = offered
         .iter()
@@ -76,6 +72,7 @@ mod tests {
             published_at: Timestamp::default(),
             recall_reason: recalled.then(|| "bad".to_owned()),
             recall_floor: None,
+            recall_cause: String::new(),
         }
     }
 

@@ -7,7 +7,7 @@ use super::{
     count, expiry, number, site_name, store,
 };
 use crate::{
-    catalogue::{self, Listed},
+    catalogue::Listed,
     product,
     site::{self, FILE_BYTES, FOLDER, Site, service::unknown_site},
 };
@@ -16,7 +16,7 @@ use bascule_core::{Actor, Digest, Name, Problem, ProjectId, ReleaseId, Result};
 use bascule_planner::Version;
 use bascule_store::Json;
 use bascule_wire::bundle::{BundleExport, NewBundleExport, ObservedSite};
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// What an export builds upon.
 struct Basis {
@@ -267,23 +267,11 @@ impl Carry {
         export.leave_out(&held.into_iter().collect());
         let paths: HashMap<ProjectId, &String> = projects.iter().map(|(path, id)| (*id, path)).collect();
         // The site matches for itself: it has the advisories, and lifts what they no longer say.
-        let by_findings: HashSet<ReleaseId> = catalogue::store::recalled_for_findings(db)
-            .await?
-            .into_iter()
-            .collect();
-        let free: HashSet<ReleaseId> = catalogue::store::freed(db).await?.into_iter().collect();
-        for recalled in listed
-            .iter()
-            .filter(|listed| !by_findings.contains(&listed.release_id))
-        {
+        for recalled in listed.iter().filter(|listed| listed.recall_cause != "finding") {
             let Some(path) = paths.get(&recalled.project_id) else {
                 continue;
             };
-            let document = match recall(path, recalled) {
-                None if free.contains(&recalled.release_id) => Some(lifted(path, recalled)),
-                document => document,
-            };
-            if let Some(document) = document {
+            if let Some(document) = recall(path, recalled) {
                 let name = format!("{path}@{}", recalled.version);
                 let bytes = self.document(&document).await?;
                 let digest = Digest::of(&bytes);
@@ -380,27 +368,17 @@ fn running(observed: Option<&ObservedSite>, product: &str, all: &[Offered<'_>]) 
     floor.or_else(|| install.version.parse().ok())
 }
 
+/// What a site is told of a release that was recalled, or whose recall a person lifted: it may have been told of it.
 fn recall(path: &str, listed: &Listed) -> Option<RecallDocument> {
-    Some(RecallDocument {
+    let lifted = listed.recall_reason.is_none();
+    (!lifted || listed.recall_cause == "lifted").then(|| RecallDocument {
         format: RECALL_FORMAT.to_owned(),
         product: path.to_owned(),
         version: listed.version.clone(),
-        reason: listed.recall_reason.clone()?,
+        reason: listed.recall_reason.clone().unwrap_or_default(),
         floor: listed.recall_floor.clone().unwrap_or_default(),
-        lifted: false,
+        lifted,
     })
-}
-
-/// The recall of a release that a person lifted: the site may have been told of it.
-fn lifted(path: &str, listed: &Listed) -> RecallDocument {
-    RecallDocument {
-        format: RECALL_FORMAT.to_owned(),
-        product: path.to_owned(),
-        version: listed.version.clone(),
-        reason: String::new(),
-        floor: String::new(),
-        lifted: true,
-    }
 }
 
 impl crate::Delivery {

@@ -256,7 +256,7 @@ pub(super) async fn installed(db: &impl Query, site: &str) -> Result<Vec<Install
 /// All releases of the products that a site installs.
 pub(super) async fn releases_for(db: &impl Query, site: &str) -> Result<Vec<Listed>> {
     let sql = format!(
-        "SELECT release_id, project_id, version, sha, relations, published_at, recall_reason, recall_floor
+        "SELECT release_id, project_id, version, sha, relations, published_at, recall_reason, recall_floor, recall_cause
          FROM catalogue_release WHERE project_id IN ({OF_SITE}) ORDER BY project_id, release_id LIMIT 200000"
     );
     db.all(&sql, args![site]).await

@@ -51,16 +51,19 @@ impl Delivery {
         }
         let reason =
             format!("it was rolled back in {count} environments, and its product recalls it after {limit}");
+        let recalled = ReleaseRecalled {
+            project: listed.project_id,
+            release: fact.release,
+            version: listed.version,
+            reason,
+            floor: String::new(),
+        };
         let tx = self.db.begin().await?;
-        if store::recall(&tx, fact.release, &reason, "").await? {
-            let recalled = ReleaseRecalled {
-                project: listed.project_id,
-                release: fact.release,
-                version: listed.version,
-                reason,
-                floor: String::new(),
-            };
-            self.ledger.append(&tx, &Actor::system(), &recalled).await?;
+        // What a person recalled meanwhile keeps their reason and floor.
+        let before = store::get(&tx, fact.release).await?;
+        if before.is_some_and(|before| before.recall_reason.is_none())
+            && self.call_back(&tx, &Actor::system(), &recalled).await?
+        {
             self.replan_for(&tx, Change::Product(listed.project_id)).await?;
             tx.commit().await?;
         }

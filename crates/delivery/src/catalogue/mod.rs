@@ -2,6 +2,7 @@
 //! it was recalled.
 
 pub(crate) mod auto_recall;
+pub(crate) mod earn;
 pub(crate) mod findings;
 mod lock;
 mod recall;
@@ -25,6 +26,8 @@ row! {
         pub published_at: Timestamp,
         pub recall_reason: Option<String>,
         pub recall_floor: Option<String>,
+        /// What it was recalled for: `finding`, or by a person (empty); `lifted` where a person lifted that.
+        pub recall_cause: String,
     }
 }
 

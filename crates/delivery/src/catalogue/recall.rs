@@ -2,9 +2,10 @@
 
 use super::{Listed, store};
 use crate::{Delivery, plan::Change};
-use bascule_core::{Caller, Problem, ProjectId, Result};
+use bascule_core::{Actor, Caller, Problem, ProjectId, Result};
 use bascule_ledger::facts::{advisories::RecallLifted, delivery::ReleaseRecalled};
 use bascule_planner::{Matcher, Version};
+use bascule_store::Tx;
 
 impl Delivery {
     /// Recalls the releases that a range means: no environment takes them any more, and those that run one leave
@@ -52,9 +53,6 @@ impl Delivery {
         let tx = self.db.begin().await?;
         let mut recalled = Vec::new();
         for listed in meant {
-            if !store::recall(&tx, listed.release_id, reason, floor).await? {
-                continue;
-            }
             let fact = ReleaseRecalled {
                 project,
                 release: listed.release_id,
@@ -62,8 +60,9 @@ impl Delivery {
                 reason: reason.to_owned(),
                 floor: floor.to_owned(),
             };
-            self.ledger.append(&tx, &caller.actor, &fact).await?;
-            recalled.push(listed.version);
+            if self.call_back(&tx, &caller.actor, &fact).await? {
+                recalled.push(listed.version);
+            }
         }
         if recalled.is_empty() {
             return Err(Problem::conflict(
@@ -101,19 +100,15 @@ impl Delivery {
         let tx = self.db.begin().await?;
         let mut lifted = Vec::new();
         for listed in meant {
-            if !store::lift_recall(&tx, listed.release_id).await? {
-                continue;
-            }
             let fact = RecallLifted {
                 project,
                 release: listed.release_id,
                 version: listed.version.clone(),
                 reason: reason.to_owned(),
             };
-            self.ledger.append(&tx, &caller.actor, &fact).await?;
-            // A finding that counts calls it back at once.
-            self.weigh(&tx, listed.release_id).await?;
-            lifted.push(listed.version);
+            if self.let_back(&tx, &caller.actor, &fact).await? {
+                lifted.push(listed.version);
+            }
         }
         if lifted.is_empty() {
             return Err(Problem::conflict(
@@ -126,6 +121,26 @@ impl Delivery {
         self.replan_for(&tx, Change::Product(project)).await?;
         tx.commit().await?;
         Ok(lifted)
+    }
+
+    /// Calls one release back, with its fact; `false` where it was before, for the same reason and to the same floor.
+    pub(crate) async fn call_back(&self, tx: &Tx, actor: &Actor, fact: &ReleaseRecalled) -> Result<bool> {
+        let new = store::recall(tx, fact.release, &fact.reason, &fact.floor).await?;
+        if new {
+            self.ledger.append(tx, actor, fact).await?;
+        }
+        Ok(new)
+    }
+
+    /// Lifts the recall of one release, with its fact; `false` where there is none.
+    pub(crate) async fn let_back(&self, tx: &Tx, actor: &Actor, fact: &RecallLifted) -> Result<bool> {
+        let new = store::lift_recall(tx, fact.release).await?;
+        if new {
+            self.ledger.append(tx, actor, fact).await?;
+            // A finding that counts calls it back at once.
+            self.weigh(tx, fact.release).await?;
+        }
+        Ok(new)
     }
 
     /// The releases that a range means.

@@ -1,14 +1,17 @@
 //! What is done to the catalogue: releases enter it and its channels, are approved, are recalled.
 
-use super::{Listed, store, store::Approved};
+use super::{
+    Listed,
+    earn::{by_release, waits_for},
+    store,
+    store::Approved,
+};
 use crate::{Delivery, plan::Change, site};
 use bascule_core::{Actor, Caller, Permission, Problem, ProjectId, Result, Scope};
 use bascule_ledger::facts::delivery::{ApprovalGiven, ReleasePromoted};
+use bascule_planner::constraint::Wait;
 use bascule_store::Json;
-use std::{
-    collections::{HashMap, HashSet},
-    time::Duration,
-};
+use std::collections::{HashMap, HashSet};
 
 impl Delivery {
     /// Approves a version in a team's name, for an environment or a channel.
@@ -130,10 +133,8 @@ impl Delivery {
         }
         let now = self.now();
         let approvals = store::approvals(&self.db).await?;
-        let mut served: HashMap<_, Vec<_>> = HashMap::new();
-        for row in store::served(&self.db).await? {
-            served.entry(row.release_id).or_default().push(row);
-        }
+        let served = store::served(&self.db).await?;
+        let served = by_release(&served);
         let (mut earned, mut told) = (Vec::new(), Promotion::default());
         for release in listed.iter().filter(|listed| listed.recall_reason.is_none()) {
             let there = inside.get(&release.release_id);
@@ -141,23 +142,12 @@ impl Delivery {
                 if there.is_some_and(|channels| channels.contains(&rule.name)) {
                     continue;
                 }
-                let soaked = rule.soak_in.iter().all(|environment| {
-                    served.get(&release.release_id).into_iter().flatten().any(|row| {
-                        let long = now.since(row.since) >= Duration::from_millis(rule.soak_ms);
-                        row.environment == *environment && long
-                    })
-                });
-                let scope = format!("channel:{}", rule.name);
-                let approved = rule.approval.is_empty()
-                    || approvals.iter().any(|given| {
-                        given.project_id == release.project_id
-                            && given.version == release.version
-                            && given.scope == scope
-                            && given.team == rule.approval
-                    });
+                let here = served.get(&release.release_id).map_or(&[][..], Vec::as_slice);
+                let waits = waits_for(release, rule, here, &approvals, now);
                 // The way goes through the channels in order: what stops at one does not jump over it.
-                if !(soaked && approved) {
-                    told.waits |= !soaked && served.contains_key(&release.release_id);
+                if !waits.is_empty() {
+                    let soaks = waits.iter().any(|wait| matches!(wait, Wait::Soak { .. }));
+                    told.waits |= soaks && !here.is_empty();
                     break;
                 }
                 earned.push((release, rule));

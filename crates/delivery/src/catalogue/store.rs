@@ -5,8 +5,7 @@ use crate::{ReleaseInfo, product::Relations};
 use bascule_core::{ProjectId, ReleaseId, Timestamp};
 use bascule_store::{Json, Query, Result, Tx, args, bind_all, row};
 
-const COLUMNS: &str =
-    "release_id, project_id, version, sha, relations, published_at, recall_reason, recall_floor";
+const COLUMNS: &str = "release_id, project_id, version, sha, relations, published_at, recall_reason, recall_floor, recall_cause";
 
 /// Most releases that are planned with.
 pub(crate) const MOST: i64 = 500_000;
@@ -326,23 +325,9 @@ pub(crate) async fn lift_recall(tx: &Tx, release: ReleaseId) -> Result<bool> {
     Ok(tx.run(sql, args![release]).await? == 1)
 }
 
-/// Releases whose recall a person lifted.
-pub(crate) async fn freed(db: &impl Query) -> Result<Vec<ReleaseId>> {
-    let sql = format!("SELECT release_id FROM catalogue_release WHERE recall_cause = 'lifted' LIMIT {MOST}");
-    let rows: Vec<OfRelease> = db.all(&sql, args![]).await?;
-    Ok(rows.into_iter().map(|row| row.release_id).collect())
-}
-
 /// Lifts a recall that was for findings; `false` where there is none.
 pub(crate) async fn lift_finding_recall(tx: &Tx, release: ReleaseId) -> Result<bool> {
     let sql = "UPDATE catalogue_release SET recall_reason = NULL, recall_floor = NULL, recall_cause = ''
                WHERE release_id = $1 AND recall_reason IS NOT NULL AND recall_cause = 'finding'";
     Ok(tx.run(sql, args![release]).await? == 1)
-}
-
-/// Releases that were recalled for findings.
-pub(crate) async fn recalled_for_findings(db: &impl Query) -> Result<Vec<ReleaseId>> {
-    let sql = format!("SELECT release_id FROM catalogue_release WHERE recall_cause = 'finding' LIMIT {MOST}");
-    let rows: Vec<OfRelease> = db.all(&sql, args![]).await?;
-    Ok(rows.into_iter().map(|row| row.release_id).collect())
 }

@@ -97,8 +97,7 @@ impl Delivery {
             return self.advance_hook(&environment, deployment).await;
         }
         let Json(product) = &deployment.product;
-        let declared = environment::store::declared(&self.db, environment.id).await?;
-        let policy = product.rollout_in(environment.tier()).inconclusive_in(declared);
+        let policy = product.rollout_in(environment.tier());
         if let Some(together) = self.together(deployment).await? {
             let turn = self.advance_together(&environment, deployment, &sides, &policy, together);
             return Box::pin(turn).await;
@@ -396,6 +395,7 @@ impl Delivery {
             return Ok(None);
         };
         let count = sides.old.iter().filter(|i| i.serves()).count().max(1);
+        let declared = environment::store::declared(tx, environment.id).await?;
         let rollout = Rollout {
             id: RolloutId::new(),
             project_id: deployment.project_id,
@@ -406,7 +406,7 @@ impl Delivery {
             old_instance_id: old.id,
             version: deployment.version.clone(),
             baseline: before.version,
-            policy: Json(policy.clone()),
+            policy: Json(policy.clone().inconclusive_in(declared)),
             status: rollout::Status::Running.as_str().to_owned(),
             step: 0,
             step_at: now,

@@ -1,15 +1,7 @@
 //! A deployment that serves nobody yet is taken back by a person.
 
 use super::{Status, create::permission, instances, store};
-use crate::{
-    Delivery, environment,
-    plan::{self, Change},
-    rollout::{
-        self,
-        sides::{Sides, pick},
-    },
-    site,
-};
+use crate::{Delivery, environment, rollout};
 use bascule_core::{Caller, DeploymentId, Permission, Problem, ProjectId, Result};
 
 impl Delivery {
@@ -72,13 +64,8 @@ impl Delivery {
             .why("Only what is under way can be canceled.")
             .next("To leave a version that serves, deploy another one."));
         }
-        site::store::cancel_hooks(&tx, open.id).await?;
-        plan::store::deployment_failed(&tx, open.id, &reason, now).await?;
-        let sides = Sides::of(open.id, instances::living(&tx, environment.id).await?);
-        instances::end(&tx, &pick(&sides.new, |_| true)).await?;
-        instances::end(&tx, &pick(&sides.baseline, |_| true)).await?;
+        self.withdraw(&tx, &environment, &open).await?;
         self.tell_agent_at(&tx, environment.id).await?;
-        self.replan_for(&tx, Change::Site(&environment.name)).await?;
         tx.commit().await?;
         self.wake();
         Ok(())

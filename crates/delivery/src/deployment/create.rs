@@ -370,6 +370,11 @@ impl Delivery {
         }
         self.end(tx, actor, environment, open, Status::Superseded, reason, now)
             .await?;
+        self.withdraw(tx, environment, open).await
+    }
+
+    /// Ends what was started of a deployment that serves nobody yet.
+    pub(super) async fn withdraw(&self, tx: &Tx, environment: &Environment, open: &Deployment) -> Result<()> {
         site::store::cancel_hooks(tx, open.id).await?;
         let sides = Sides::of(open.id, instances::living(tx, environment.id).await?);
         instances::end(tx, &pick(&sides.new, |_| true)).await?;
@@ -401,6 +406,7 @@ impl Delivery {
                 let reason = format!("it failed here: {reason}");
                 plan::store::deployment_failed(tx, deployment.id, &reason, now).await?;
             }
+            Status::Canceled => plan::store::deployment_failed(tx, deployment.id, reason, now).await?,
             _ => {}
         }
         if status == Status::Succeeded {

@@ -193,12 +193,23 @@ impl Delivery {
             return self.ports.traffic.record(slices).await;
         }
         let now = self.now();
-        let tx = self.db.begin().await?;
-        preview::store::used(&tx, &previews, now, now.minus(Duration::from_secs(60))).await?;
-        tx.commit().await?;
+        let since = now.minus(Duration::from_secs(60));
+        let due = previews
+            .iter()
+            .filter(|preview| preview.used_at.is_none_or(|at| at < since));
+        let due: Vec<EnvironmentId> = due.map(|preview| preview.environment_id).collect();
+        if !due.is_empty() {
+            let tx = self.db.begin().await?;
+            preview::store::used(&tx, &due, now, since).await?;
+            tx.commit().await?;
+        }
         let measured: Vec<Slice> = slices
             .iter()
-            .filter(|slice| !previews.contains(&slice.environment))
+            .filter(|slice| {
+                previews
+                    .iter()
+                    .all(|preview| preview.environment_id != slice.environment)
+            })
             .cloned()
             .collect();
         if measured.is_empty() {

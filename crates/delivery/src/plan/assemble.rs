@@ -335,8 +335,7 @@ fn constraints(
 ) -> Vec<Arc<dyn Constraint>> {
     let mut holds: Vec<Arc<dyn Constraint>> = Vec::new();
     let declared = site.install(&place.project_path);
-    let channel = declared.map(|i| i.channel.as_str()).filter(|c| !c.is_empty());
-    let channel = channel.unwrap_or(&site.channel);
+    let channel = site.channel_of(declared);
     holds.push(Arc::new(Channel {
         name: channel.to_owned(),
         promotions: known

@@ -110,17 +110,13 @@ impl Bearings {
             if recalled(catalogue, install) {
                 continue;
             }
-            let channel = if declared.channel.is_empty() {
-                &site.channel
-            } else {
-                &declared.channel
-            };
+            let channel = site.channel_of(Some(declared));
             let turns: Vec<(Version, Timestamp)> = self
                 .ramping
                 .get(&place.project_id)
                 .into_iter()
                 .flatten()
-                .filter(|ramping| ramping.channel == *channel)
+                .filter(|ramping| ramping.channel == channel)
                 .map(|ramping| {
                     let version = ramping.version.to_string();
                     let at = turn(
@@ -135,7 +131,7 @@ impl Bearings {
                 .collect();
             if !turns.is_empty() {
                 install.constraints.push(Arc::new(Ramp {
-                    channel: channel.clone(),
+                    channel: channel.to_owned(),
                     turns,
                 }));
             }

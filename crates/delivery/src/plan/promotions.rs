@@ -5,6 +5,7 @@ use crate::{
     Delivery,
     catalogue::{
         Listed,
+        earn::{by_release, waits_for},
         store::{self, Approved, Served},
     },
     site::Site,
@@ -18,7 +19,6 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
-    time::Duration,
 };
 
 /// Of a product's newest releases so many are looked at; what is older is said to wait for its promotion alone.
@@ -42,8 +42,7 @@ impl Delivery {
             let Some(site) = sites.get(&place.name) else {
                 continue;
             };
-            let own = site.install(&place.project_path).map(|i| i.channel.as_str());
-            let channel = own.filter(|own| !own.is_empty()).unwrap_or(&site.channel);
+            let channel = site.channel_of(site.install(&place.project_path));
             followed.entry(place.project_id).or_default().insert(channel);
         }
         let mut by_project: BTreeMap<ProjectId, Vec<(Version, &Listed)>> = BTreeMap::new();
@@ -69,6 +68,7 @@ impl Delivery {
         }
         let ids: Vec<_> = newest.iter().map(|(_, listed)| listed.release_id).collect();
         let served = store::served_of(&self.db, &ids).await?;
+        let served = by_release(&served);
         let asked = newest
             .iter()
             .flat_map(|(_, listed)| &listed.relations.0.channels)
@@ -91,7 +91,8 @@ impl Delivery {
                 if inside(channel) {
                     continue;
                 }
-                let (first, waits) = waits(listed, channel, &inside, &served, &approved, now);
+                let here = served.get(&listed.release_id).map_or(&[][..], Vec::as_slice);
+                let (first, waits) = waits(listed, channel, &inside, here, &approved, now);
                 all.entry((listed.project_id, (*channel).to_owned()))
                     .or_default()
                     .push(Promotion {
@@ -106,57 +107,29 @@ impl Delivery {
 }
 
 /// What a release waits for on its way to a channel, and where on that way it stands: empty where that is the
-/// channel itself. As promoting itself decides.
+/// channel itself.
 fn waits(
     listed: &Listed,
     channel: &str,
     inside: &impl Fn(&str) -> bool,
-    served: &[Served],
+    served: &[&Served],
     approved: &[Approved],
     now: Timestamp,
 ) -> (String, Vec<Wait>) {
-    for rule in &listed.relations.0.channels {
+    let way = &listed.relations.0.channels;
+    if way.iter().all(|rule| rule.name != channel) {
+        return (String::new(), vec![Wait::NotNamed]);
+    }
+    for rule in way {
         if inside(&rule.name) {
             continue;
         }
-        let long = Duration::from_millis(rule.soak_ms);
-        let mut waits: Vec<Wait> = Vec::new();
-        for environment in &rule.soak_in {
-            let since = served
-                .iter()
-                .find(|row| row.release_id == listed.release_id && row.environment == *environment)
-                .map(|row| row.since);
-            if since.is_none_or(|since| now.since(since) < long) {
-                waits.push(Wait::Soak {
-                    environment: environment.clone(),
-                    until: since.map(|since| since.plus(long)),
-                });
-            }
-        }
-        let scope = format!("channel:{}", rule.name);
-        let given = rule.approval.is_empty()
-            || approved.iter().any(|given| {
-                given.project_id == listed.project_id
-                    && given.version == listed.version
-                    && given.scope == scope
-                    && given.team == rule.approval
-            });
-        if !given {
-            waits.push(Wait::Approval(rule.approval.clone()));
-        }
+        let waits = waits_for(listed, rule, served, approved, now);
         if rule.name == channel {
             return (String::new(), waits);
         }
         if !waits.is_empty() {
-            let named = listed
-                .relations
-                .0
-                .channels
-                .iter()
-                .any(|rule| rule.name == channel);
-            if named {
-                return (rule.name.clone(), waits);
-            }
+            return (rule.name.clone(), waits);
         }
     }
     (String::new(), vec![Wait::NotNamed])

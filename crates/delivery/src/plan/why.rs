@@ -129,6 +129,7 @@ impl Delivery {
             published_at: self.now(),
             recall_reason: None,
             recall_floor: None,
+            recall_cause: String::new(),
         };
         let release = listed.to_release(Vec::new()).ok_or_else(Problem::internal)?;
         let environments = super::checks::environments(&world, path, &release);

@@ -321,17 +321,16 @@ pub(crate) async fn routed_environments(db: &impl Query) -> Result<Vec<Environme
     db.all(sql, args![]).await
 }
 
-row! { struct Of { environment_id: EnvironmentId } }
+row! { pub(crate) struct Used { pub environment_id: EnvironmentId, pub used_at: Option<Timestamp> } }
 
 /// Of these environments, those of previews.
-pub(crate) async fn among(db: &impl Query, ids: &[EnvironmentId]) -> Result<Vec<EnvironmentId>> {
+pub(crate) async fn among(db: &impl Query, ids: &[EnvironmentId]) -> Result<Vec<Used>> {
     let mut found = Vec::new();
     for some in ids.chunks(500) {
         let mut values = args![];
         let places = bind_all(&mut values, some);
-        let sql = format!("SELECT environment_id FROM preview WHERE environment_id IN ({places})");
-        let rows: Vec<Of> = db.all(&sql, values).await?;
-        found.extend(rows.into_iter().map(|row| row.environment_id));
+        let sql = format!("SELECT environment_id, used_at FROM preview WHERE environment_id IN ({places})");
+        found.extend(db.all::<Used>(&sql, values).await?);
     }
     Ok(found)
 }

@@ -129,6 +129,13 @@ impl Site {
         self.installs.iter().find(|install| install.product == product)
     }
 
+    /// The channel that an install follows: its own, or else the site's.
+    #[must_use]
+    pub fn channel_of<'a>(&'a self, install: Option<&'a SiteInstall>) -> &'a str {
+        let own = install.map(|install| install.channel.as_str());
+        own.filter(|own| !own.is_empty()).unwrap_or(&self.channel)
+    }
+
     /// The variables that it gives a product, above the product's own; none where it does not install it.
     #[must_use]
     pub fn variables_of(&self, product: &str) -> BTreeMap<String, String> {

@@ -99,12 +99,6 @@ impl Hold {
             lifts: Lift::When(event.into()),
         }
     }
-
-    /// Why, with the time at which time alone would lift it.
-    #[must_use]
-    pub fn sentence(&self) -> &str {
-        &self.why
-    }
 }
 
 /// Something that may hold a change.
