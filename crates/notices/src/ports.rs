@@ -143,11 +143,11 @@ pub trait Matters: Send + Sync {
     /// Open requests that would merge this commit of this project.
     async fn requests_at(&self, project: ProjectId, sha: &str) -> Result<Vec<Request>>;
 
-    /// Open requests that are to go to this branch, the newest 50.
-    async fn requests_to(&self, project: ProjectId, branch: &str) -> Result<Vec<Request>>;
+    /// How the open requests that are to go to this branch stand to it, the newest 50.
+    async fn standing_to(&self, project: ProjectId, branch: &str) -> Result<Vec<Standing>>;
 
-    /// Whether a request and its target branch changed the same places.
-    async fn in_conflict(&self, id: MergeRequestId) -> Result<bool>;
+    /// How a request stands to its target branch; `None` where it is not open.
+    async fn standing(&self, id: MergeRequestId) -> Result<Option<Standing>>;
 
     /// The text of a comment on a request; `None` once it was taken back.
     async fn request_comment(&self, id: MergeRequestId, comment: CommentId) -> Result<Option<String>>;
@@ -193,6 +193,21 @@ pub struct Commit {
     pub email: String,
     /// When.
     pub at: Timestamp,
+}
+
+/// How an open request stands to its target branch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The request.
+    pub id: MergeRequestId,
+    /// Its project.
+    pub project: ProjectId,
+    /// Its number there.
+    pub number: i64,
+    /// Who opened it.
+    pub author: Option<UserId>,
+    /// Whether both changed the same places.
+    pub conflict: bool,
 }
 
 /// Projects and what is in them (forge).

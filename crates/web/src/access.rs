@@ -159,12 +159,11 @@ pub(crate) async fn enforce(
         let request = Request::from_parts(parts, tether.while_it_comes(body));
         return Ok(tether.around(next.run(request).await));
     }
-    let ended = tether.ended();
-    let asked = tether.asked();
+    let held = tether.held();
     tokio::select! {
         biased;
         response = next.run(Request::from_parts(parts, body)) => Ok(tether.around(response)),
-        () = ended.cancelled() => Err(Failure::from(access_ended()).for_request(&asked)),
+        () = held.until_over() => Err(Failure::from(access_ended()).for_request(held.asked())),
     }
 }
 

@@ -93,9 +93,6 @@ impl<S: Send + Sync> FromRequestParts<S> for Ui {
             .get::<Caller>()
             .cloned()
             .unwrap_or_else(Caller::anonymous);
-        if let Some(slot) = parts.extensions.get::<crate::middleware::CallerSlot>() {
-            slot.set(&caller);
-        }
         let Ok(project) = access::maybe_project(parts).await;
         let fragment = parts.headers.contains_key("hx-request") && !parts.headers.contains_key("hx-boosted");
         // Asked for whole pages that people look at, and for these once.

@@ -51,7 +51,8 @@ pub(crate) struct Question {
     project: String,
 }
 
-struct Held {
+/// An open request, as far as its end and its refusal need it.
+pub(crate) struct Held {
     since: Instant,
     question: Question,
     end: CancellationToken,
@@ -65,6 +66,18 @@ pub(crate) struct Tether {
     all: Arc<Tethers>,
     id: u64,
     held: Arc<Held>,
+}
+
+impl Held {
+    /// Waits until access ends.
+    pub(crate) async fn until_over(&self) {
+        self.end.cancelled().await;
+    }
+
+    /// The request, for its refusal.
+    pub(crate) fn asked(&self) -> &Parts {
+        &self.question.parts
+    }
 }
 
 impl Question {
@@ -183,14 +196,9 @@ async fn watch(all: Weak<Tethers>, gate: Arc<dyn Gate>) {
 }
 
 impl Tether {
-    /// Cancelled when access ends.
-    pub(crate) fn ended(&self) -> CancellationToken {
-        self.held.end.clone()
-    }
-
-    /// The request as far as its refusal needs it.
-    pub(crate) fn asked(&self) -> Parts {
-        self.held.question.parts.clone()
+    /// What is held, to be waited for while the answer is made.
+    pub(crate) fn held(&self) -> Arc<Held> {
+        Arc::clone(&self.held)
     }
 
     /// Ties what the client still sends to the access: who trickles a command gets no more time by it.

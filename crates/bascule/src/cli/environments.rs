@@ -15,15 +15,6 @@ use std::{
     process::Command,
 };
 
-const PLAN: &[output::Column] = &[
-    ("ENVIRONMENT", "environment"),
-    ("PRODUCT", "product"),
-    ("RUNS", "current"),
-    ("SHOULD", "target"),
-    ("STATE", "state"),
-    ("WHY", "why"),
-];
-
 /// A secret's value, from a file or from standard input, without the newline at its end.
 pub fn value_of(file: Option<&Path>) -> Result<String> {
     let mut value = match file {
@@ -143,7 +134,7 @@ fn tell(context: &Context, told: &Value) {
     }
     if told["plans"].as_array().is_some_and(|plans| !plans.is_empty()) {
         context.out.say("\nThen:");
-        context.out.table(&told["plans"], PLAN);
+        context.out.table(&told["plans"], super::plan::PLAN);
     }
 }
 

@@ -110,12 +110,7 @@ impl User {
                     body["ends_at"] = json!(super::partner::end(&until)?);
                 }
                 if password_stdin {
-                    let mut password = String::new();
-                    std::io::stdin()
-                        .take(4096)
-                        .read_to_string(&mut password)
-                        .map_err(|_| usage("The password cannot be read.", "Pipe a text."))?;
-                    body["password"] = Value::from(password.trim_end_matches(['\r', '\n']));
+                    body["password"] = Value::from(read_password()?);
                 }
                 context
                     .out
@@ -334,4 +329,14 @@ impl Group {
         }
         Ok(code::DONE)
     }
+}
+
+/// A password from standard input, without the newline at its end.
+pub(super) fn read_password() -> Result<String> {
+    let mut password = String::new();
+    std::io::stdin()
+        .take(4096)
+        .read_to_string(&mut password)
+        .map_err(|_| usage("The password cannot be read.", "Pipe a text."))?;
+    Ok(password.trim_end_matches(['\r', '\n']).to_owned())
 }

@@ -8,7 +8,6 @@ use super::{
 use bascule_core::{Result, Timestamp};
 use clap::Subcommand;
 use serde_json::{Value, json};
-use std::io::Read as _;
 
 const PARTNER: &[(&str, &str)] = &[
     ("NAME", "username"),
@@ -112,12 +111,7 @@ impl Partner {
                     "username": username, "display_name": display_name, "role": role, "ends_at": end(&until)?,
                 });
                 if password_stdin {
-                    let mut password = String::new();
-                    std::io::stdin()
-                        .take(4096)
-                        .read_to_string(&mut password)
-                        .map_err(|_| usage("The password cannot be read.", "Pipe a text."))?;
-                    body["password"] = Value::from(password.trim_end_matches(['\r', '\n']));
+                    body["password"] = Value::from(super::identity::read_password()?);
                 }
                 let made = context
                     .post(&format!("/api/v1/projects/{project}/partners"), &body)

@@ -10,7 +10,7 @@ use bascule_web::url_encode as segment;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-const PLAN: &[output::Column] = &[
+pub(super) const PLAN: &[output::Column] = &[
     ("ENVIRONMENT", "environment"),
     ("PRODUCT", "product"),
     ("RUNS", "current"),

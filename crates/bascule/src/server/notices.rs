@@ -12,7 +12,7 @@ use bascule_ledger::Ledger;
 use bascule_notices::{
     Notices,
     mail::{Security, Settings},
-    ports::{self, Issue, Person, Project, Request, Seen, Target},
+    ports::{self, Issue, Person, Project, Request, Seen, Standing, Target},
     webhook::Allowed,
 };
 use bascule_planning::{Planning, issue::IssueFacts};
@@ -146,7 +146,7 @@ fn caller(account: &Account) -> Caller {
 #[async_trait]
 impl ports::People for People {
     async fn person(&self, user: UserId) -> Result<Option<Person>> {
-        let found = self.0.user_by_id(user).await?.filter(|account| account.active);
+        let found = self.0.open_user_by_id(user).await?;
         Ok(found.map(|account| Person {
             caller: caller(&account),
             id: account.id,
@@ -197,6 +197,17 @@ impl Told {
             all.push(self.request_of(request).await?);
         }
         Ok(all)
+    }
+
+    async fn standing_of(&self, request: &MergeRequest) -> Standing {
+        let tried = self.forge.is_in_conflict(request).await;
+        Standing {
+            id: request.id,
+            project: request.project_id,
+            number: request.iid,
+            author: request.author_id,
+            conflict: or_nothing("whether it can be merged", tried),
+        }
     }
 
     /// The request, if it is there and open.
@@ -318,17 +329,19 @@ impl ports::Matters for Told {
             .await
     }
 
-    async fn requests_to(&self, project: ProjectId, branch: &str) -> Result<Vec<Request>> {
-        self.requests(self.forge.open_requests_to(project, branch).await?)
-            .await
+    async fn standing_to(&self, project: ProjectId, branch: &str) -> Result<Vec<Standing>> {
+        let mut all = Vec::new();
+        for request in self.forge.open_requests_to(project, branch).await? {
+            all.push(self.standing_of(&request).await);
+        }
+        Ok(all)
     }
 
-    async fn in_conflict(&self, id: MergeRequestId) -> Result<bool> {
-        let Some(request) = self.open(id).await? else {
-            return Ok(false);
-        };
-        let tried = self.forge.is_in_conflict(&request).await;
-        Ok(or_nothing("whether it can be merged", tried))
+    async fn standing(&self, id: MergeRequestId) -> Result<Option<Standing>> {
+        match self.open(id).await? {
+            Some(request) => Ok(Some(self.standing_of(&request).await)),
+            None => Ok(None),
+        }
     }
 
     async fn request_comment(&self, id: MergeRequestId, comment: CommentId) -> Result<Option<String>> {

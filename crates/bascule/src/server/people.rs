@@ -25,7 +25,7 @@ fn known(account: Account) -> Known {
 
 impl People {
     async fn open(&self, user: UserId) -> Result<Option<Account>> {
-        Ok(self.0.user_by_id(user).await?.filter(|account| account.active))
+        self.0.open_user_by_id(user).await
     }
 
     async fn members_of(&self, place: Place) -> Result<Vec<(Known, Role)>> {

@@ -110,7 +110,7 @@ impl bascule_forge::ports::Sight for Sight {
     }
 
     async fn person(&self, user: UserId) -> Result<Option<bascule_forge::ports::Person>> {
-        let found = self.0.user_by_id(user).await?.filter(|account| account.active);
+        let found = self.0.open_user_by_id(user).await?;
         Ok(found.map(|account| bascule_forge::ports::Person {
             username: account.username,
             display_name: account.display_name,

@@ -130,16 +130,13 @@ impl Identity {
         let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
         let (mut found, mut after) = (Vec::new(), after.to_owned());
         loop {
-            let accounts = store::list(self.db(), &after, SIFTED).await?;
+            let accounts = store::list(self.db(), within, &after, SIFTED, self.now()).await?;
             let full = accounts.len() as i64 == SIFTED;
             if let Some(last) = accounts.last() {
                 after.clone_from(&last.username);
             }
             let seen = self.see(&steward, accounts).await?;
-            found.extend(seen.into_iter().filter(|(partner, says)| {
-                let here = |id| partner.projects.iter().any(|(_, given)| given.project_id == id);
-                *says && within.is_none_or(here)
-            }));
+            found.extend(seen.into_iter().filter(|(_, says)| *says));
             if found.len() >= wanted || !full {
                 break;
             }

@@ -2,7 +2,7 @@
 
 use crate::user::{Account, store::COLUMNS};
 use bascule_core::{ProjectId, Role, Timestamp, UserId};
-use bascule_store::{Query, Result, Tx, args, bind_all, row};
+use bascule_store::{Query, Result, Tx, args, bind, bind_all, row};
 
 row! {
     /// A role of a partner in a project.
@@ -15,12 +15,30 @@ row! {
     }
 }
 
-/// Partners by user name, the open ones and the others.
-pub(crate) async fn list(db: &impl Query, after: &str, limit: i64) -> Result<Vec<Account>> {
+/// Partners by user name, the open ones and the others; of a project those who have a role in it.
+pub(crate) async fn list(
+    db: &impl Query,
+    within: Option<ProjectId>,
+    after: &str,
+    limit: i64,
+    now: Timestamp,
+) -> Result<Vec<Account>> {
+    let mut values = args![after, limit];
+    let here = match within {
+        Some(project) => {
+            let (project, now) = (bind(&mut values, &project), bind(&mut values, &now));
+            format!(
+                " AND id IN (SELECT user_id FROM project_member
+                             WHERE project_id = {project} AND (ends_at IS NULL OR ends_at > {now}))"
+            )
+        }
+        None => String::new(),
+    };
     let sql = format!(
-        "SELECT {COLUMNS} FROM account WHERE instance_role = 'external' AND username > $1 ORDER BY username LIMIT $2"
+        "SELECT {COLUMNS} FROM account WHERE instance_role = 'external' AND username > $1{here}
+         ORDER BY username LIMIT $2"
     );
-    db.all(&sql, args![after, limit]).await
+    db.all(&sql, values).await
 }
 
 /// What some people were given in projects, as far as it has not ended.

@@ -114,6 +114,15 @@ impl Identity {
             .filter(|account| account.is_open(self.now())))
     }
 
+    /// The same by identifier.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn open_user_by_id(&self, user: UserId) -> Result<Option<Account>> {
+        let found = self.user_by_id(user).await?;
+        Ok(found.filter(|account| account.is_open(self.now())))
+    }
+
     /// Accounts by name, those after `after`.
     ///
     /// # Errors

@@ -6,7 +6,7 @@ mod webhooks;
 
 use crate::{
     Config, MIGRATIONS, Notices, mail,
-    ports::{self, Commit, Issue, Person, Project, Request, Seen, Target},
+    ports::{self, Commit, Issue, Person, Project, Request, Seen, Standing, Target},
     webhook::Allowed,
 };
 use async_trait::async_trait;
@@ -143,14 +143,17 @@ impl ports::Matters for Fakes {
             .collect())
     }
 
-    async fn requests_to(&self, _: ProjectId, branch: &str) -> Result<Vec<Request>> {
+    async fn standing_to(&self, _: ProjectId, branch: &str) -> Result<Vec<Standing>> {
         let things = self.things();
-        let to = |r: &&Request| r.target_branch == branch;
-        Ok(things.requests.values().filter(to).cloned().collect())
+        let to = |r: &&Request| r.target_branch == branch && r.state == "open";
+        let all = things.requests.values().filter(to);
+        Ok(all.map(|r| standing(r, things.conflict)).collect())
     }
 
-    async fn in_conflict(&self, _: MergeRequestId) -> Result<bool> {
-        Ok(self.things().conflict)
+    async fn standing(&self, id: MergeRequestId) -> Result<Option<Standing>> {
+        let things = self.things();
+        let found = things.requests.values().find(|r| r.id == id && r.state == "open");
+        Ok(found.map(|r| standing(r, things.conflict)))
     }
 
     async fn request_comment(&self, _: MergeRequestId, comment: CommentId) -> Result<Option<String>> {
@@ -362,4 +365,14 @@ fn waits(all: &[(&str, i64)]) -> Vec<(String, i64)> {
     all.iter()
         .map(|(action, number)| ((*action).to_owned(), *number))
         .collect()
+}
+
+fn standing(request: &Request, conflict: bool) -> Standing {
+    Standing {
+        id: request.id,
+        project: request.project,
+        number: request.number,
+        author: request.author,
+        conflict,
+    }
 }

@@ -67,30 +67,26 @@ impl Subscriber for Conflicts {
         if heard_already(notices, "conflicts", entry.seq).await? {
             return Ok(());
         }
-        let requests = if entry.kind == BranchUpdated::KIND {
+        let matters = notices.matters();
+        let standings = if entry.kind == BranchUpdated::KIND {
             let fact: BranchUpdated = decode(entry)?;
             match fact.after {
-                Some(_) => notices.matters().requests_to(fact.project, &fact.branch).await?,
+                Some(_) => matters.standing_to(fact.project, &fact.branch).await?,
                 None => Vec::new(),
             }
         } else {
             let fact: MergeRequestUpdated = decode(entry)?;
-            notices
-                .matters()
-                .request(fact.merge_request)
-                .await?
-                .into_iter()
-                .collect()
+            matters.standing(fact.merge_request).await?.into_iter().collect()
         };
-        let mut meanings = Vec::new();
-        for request in requests.into_iter().filter(|request| request.state == "open") {
-            let meaning = Meaning::request(request.id, request.project, request.number).quiet();
-            meanings.push(if notices.matters().in_conflict(request.id).await? {
-                meaning.tell(request.author, Action::Unmergeable)
+        let meanings = standings.into_iter().map(|standing| {
+            let meaning = Meaning::request(standing.id, standing.project, standing.number).quiet();
+            if standing.conflict {
+                meaning.tell(standing.author, Action::Unmergeable)
             } else {
                 meaning.settle(Settle::Actions(vec![Action::Unmergeable]))
-            });
-        }
+            }
+        });
+        let meanings = meanings.collect();
         notices.tell("conflicts", entry, None, meanings).await
     }
 }

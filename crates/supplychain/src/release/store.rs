@@ -259,13 +259,15 @@ pub(super) async fn versions(db: &Db, project: ProjectId) -> Result<Vec<KnownVer
     .await
 }
 
+/// Parts, as a query finds them.
+pub(super) async fn read_parts(db: &Db, sql: &str, values: Vec<Value>) -> Result<Vec<ReleasePart>> {
+    let rows: Vec<PartRow> = db.all(sql, values).await?;
+    rows.into_iter().map(part).collect()
+}
+
 pub(super) async fn parts(db: &Db, release: ReleaseId) -> Result<Vec<ReleasePart>> {
     let sql = "SELECT name, kind, media_type, digest, size, job, path FROM release_part WHERE release_id = $1 ORDER BY name";
-    db.all::<PartRow>(sql, args![release])
-        .await?
-        .into_iter()
-        .map(part)
-        .collect()
+    read_parts(db, sql, args![release]).await
 }
 
 pub(super) async fn part_by_name(db: &Db, release: ReleaseId, name: &str) -> Result<Option<ReleasePart>> {
@@ -292,11 +294,7 @@ pub(super) async fn part_by_digest(
 pub(super) async fn parts_by_path(db: &Db, release: ReleaseId, path: &str) -> Result<Vec<ReleasePart>> {
     let sql = "SELECT name, kind, media_type, digest, size, job, path FROM release_part
                WHERE release_id = $1 AND path = $2 ORDER BY name";
-    db.all::<PartRow>(sql, args![release, path])
-        .await?
-        .into_iter()
-        .map(part)
-        .collect()
+    read_parts(db, sql, args![release, path]).await
 }
 
 /// Components whose name or package URL holds `search`, after the one given, and how many there are.

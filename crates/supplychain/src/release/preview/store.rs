@@ -3,7 +3,7 @@
 use super::PreviewBuild;
 use crate::release::{
     ReleasePart,
-    store::{PartRow, insert_parts_into, part},
+    store::{insert_parts_into, read_parts},
 };
 use bascule_core::{ProjectId, ReleaseId};
 use bascule_store::{Db, Migration, Query as _, Result, Tx, args};
@@ -80,11 +80,7 @@ pub(in crate::release) async fn parts_by_path(
 ) -> Result<Vec<ReleasePart>> {
     let sql = "SELECT name, kind, media_type, digest, size, job, path FROM preview_part
                WHERE build_id = $1 AND path = $2 ORDER BY name LIMIT 100";
-    db.all::<PartRow>(sql, args![build, path])
-        .await?
-        .into_iter()
-        .map(part)
-        .collect()
+    read_parts(db, sql, args![build, path]).await
 }
 
 /// Forgets the builds of a request, save one.
