@@ -1,7 +1,7 @@
 //! How much a project may hold: its size, the largest file and push, and the quotas of projects and groups.
 
 pub(crate) mod api;
-mod pack;
+pub(crate) mod pack;
 pub(crate) mod pages;
 mod service;
 pub(crate) mod store;

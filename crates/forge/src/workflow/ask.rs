@@ -4,7 +4,7 @@
 use super::{
     Commit,
     gather::{self, Gathered, Patches},
-    secret,
+    look, secret,
 };
 use crate::Forge;
 use bascule_core::{Problem, ProjectId, Result};
@@ -66,6 +66,25 @@ impl<'a> Place<'a> {
             forge,
             repository: forge.repositories().path(project),
             quarantine,
+        }
+    }
+
+    /// Whether what is pushed can be seen to hold no secret without asking who wrote which line.
+    pub(super) async fn is_clean(&self) -> bool {
+        let Some(quarantine) = self.quarantine.filter(|place| look::is_packed(place)) else {
+            return false;
+        };
+        let quarantine = quarantine.to_owned();
+        match tokio::task::spawn_blocking(move || look::through(&quarantine)).await {
+            Ok(Ok(looked)) => looked == look::Looked::Clean,
+            Ok(Err(error)) => {
+                tracing::warn!(
+                    ?error,
+                    "a push could not be looked through file by file; git is asked instead"
+                );
+                false
+            }
+            Err(_) => false,
         }
     }
 

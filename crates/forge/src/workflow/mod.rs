@@ -11,6 +11,7 @@ mod branch;
 mod bypass;
 mod gather;
 mod issue;
+mod look;
 mod merge;
 pub(crate) mod pages;
 mod push;
@@ -289,11 +290,6 @@ impl Policy {
     /// Whether any of these rules is on.
     pub(crate) fn asks(&self, rules: &[Rule]) -> bool {
         rules.iter().any(|rule| self.level(*rule) != Level::Off)
-    }
-
-    /// Whether any rule is on that needs the lines that were added.
-    pub(crate) fn reads_lines(&self) -> bool {
-        self.asks(&[Rule::NoSecrets, Rule::ChangeSize])
     }
 }
 

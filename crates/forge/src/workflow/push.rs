@@ -214,13 +214,26 @@ impl Forge {
             tips: unique.into_iter().cloned().collect(),
             fresh: true,
         };
-        let reads = policy.reads_lines();
+        // Of what goes to the trunk itself, nobody asks how large it is.
+        let sized: Vec<&Tip<'_>> = tips
+            .iter()
+            .filter(|tip| {
+                policy.asks(&[Rule::ChangeSize]) && tip.update.branch().is_some_and(|name| name != trunk.name)
+            })
+            .collect();
+        let reads = !sized.is_empty();
         let looked = async {
-            if reads {
-                place.patches(&range).await
-            } else {
-                Ok((gather::Gathered::default(), true))
+            if policy.asks(&[Rule::NoSecrets]) && !place.is_clean().await {
+                return place.patches(&range).await;
             }
+            if sized.is_empty() {
+                return Ok((gather::Gathered::default(), true));
+            }
+            let mut tips: Vec<String> = sized.iter().map(|tip| tip.commit.clone()).collect();
+            tips.extend(trunk.tip.iter().map(|tip| format!("^{tip}")));
+            let (gathered, _) = place.patches(&Range { tips, fresh: true }).await?;
+            // Lines may be missing of what is too large to count anyway; no secret is.
+            Ok((gathered, true))
         };
         // At once: whoever pushes waits for the longer of the two alone.
         let ((mut commits, whole), (gathered, looked_through)) =

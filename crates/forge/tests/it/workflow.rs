@@ -169,9 +169,28 @@ async fn a_maintainer_lets_through_with_a_reason_and_nobody_else_does() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_is_refused_by_file_and_line_and_never_shown() {
+    secrets_are_refused(0).await;
+}
+
+/// git keeps a large push as one pack, which is looked through file by file first.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_in_a_large_push_is_refused_by_file_and_line_too() {
+    secrets_are_refused(150).await;
+}
+
+/// Among so many files without any.
+async fn secrets_are_refused(among: usize) {
     let server = Server::start().await;
     let work = with(&server, json!({ "flow": "github" })).await;
+    if among > 0 {
+        git_ok(&work, &["switch", "--quiet", "--create", "clean"]).await;
+        fill(&work, "clean", among);
+        commit(&work, "Nothing secret").await;
+        git_ok(&work, &["push", "--quiet", "origin", "clean"]).await;
+        git_ok(&work, &["switch", "--quiet", "-"]).await;
+    }
     git_ok(&work, &["switch", "--quiet", "--create", "topic"]).await;
+    fill(&work, "files", among);
     let secret = ["AKIA", "IOSFODNN7ABCDEFG"].concat();
     write(
         &work,
@@ -203,6 +222,16 @@ async fn a_secret_is_refused_by_file_and_line_and_never_shown() {
     );
     commit(&work, "Say that it is none").await;
     git_ok(&work, &["push", "--quiet", "origin", "topic"]).await;
+}
+
+fn fill(work: &Path, folder: &str, files: usize) {
+    for number in 0..files {
+        write(
+            work,
+            &format!("{folder}/{number}.txt"),
+            &format!("{folder} {number}\n"),
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

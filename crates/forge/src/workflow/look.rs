@@ -1,0 +1,121 @@
+//! Looking through what a push brings, file by file: each content once, however many commits bring it. Most pushes
+//! hold no secret, and then this is all there is to ask; git is asked who added a line only where there is something.
+
+use super::secret;
+use crate::{
+    code::{ReadError, Reading},
+    storage::pack,
+};
+use gix::{ObjectId, objs::FindExt as _, odb::pack::cache::lru::MemoryCappedHashmap};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::{Duration, Instant},
+};
+
+/// Largest file that is looked at, in bytes. Larger ones are generated; git's own differences leave them out too.
+const LARGEST: u64 = 5 << 20;
+/// Most that is looked at, in bytes, and for how long: whoever pushes waits for it.
+const ALL: u64 = 2 << 30;
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What each thread keeps of what others are told as differences to, in bytes.
+const KEPT: usize = 32 << 20;
+/// Bytes at a file's beginning in which a zero says that it is no text, as git has it.
+const BEGINNING: usize = 8_000;
+/// Most threads.
+const THREADS: usize = 4;
+
+/// What a look came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Looked {
+    /// All was looked at, and there is no secret.
+    Clean,
+    /// There is one, or it is too much to be looked at so.
+    Unsure,
+}
+
+/// Whether a push brought a pack: git unpacks a small one, which is quicker asked about line by line.
+pub(super) fn is_packed(quarantine: &Path) -> bool {
+    std::fs::read_dir(quarantine.join("pack")).is_ok_and(|entries| {
+        entries
+            .flatten()
+            .any(|entry| entry.path().extension().is_some_and(|kind| kind == "pack"))
+    })
+}
+
+/// Looks through all files in a quarantine.
+///
+/// # Errors
+/// An object cannot be read.
+pub(super) fn through(quarantine: &Path) -> Reading<Looked> {
+    let begun = Instant::now();
+    let objects = pack::open(quarantine)?;
+    let (mut ids, mut all) = (Vec::new(), 0_u64);
+    pack::files(&objects, |id, size| {
+        if size <= LARGEST && all <= ALL {
+            ids.push(id);
+            all += size;
+        }
+    })?;
+    if all > ALL {
+        return Ok(Looked::Unsure);
+    }
+    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(THREADS));
+    let unsure = AtomicBool::new(false);
+    let share = ids.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        // Neighbours stay together, since they are told as differences to each other.
+        let work: Vec<_> = ids
+            .chunks(share)
+            .map(|ids| {
+                let mut objects = objects.clone();
+                let unsure = &unsure;
+                scope.spawn(move || {
+                    objects.set_pack_cache(|| Box::new(MemoryCappedHashmap::new(KEPT)));
+                    share_through(&objects, ids, unsure, begun)
+                })
+            })
+            .collect();
+        work.into_iter().try_for_each(|thread| {
+            thread
+                .join()
+                .map_err(|_| ReadError::git(std::io::Error::other("a thread ended early")))?
+        })
+    })?;
+    Ok(if unsure.into_inner() {
+        Looked::Unsure
+    } else {
+        Looked::Clean
+    })
+}
+
+fn share_through(
+    objects: &gix::odb::Handle,
+    ids: &[ObjectId],
+    unsure: &AtomicBool,
+    begun: Instant,
+) -> Reading<()> {
+    let mut buffer = Vec::new();
+    for (number, id) in ids.iter().enumerate() {
+        if unsure.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let file = objects.find_blob(id, &mut buffer).map_err(ReadError::git)?;
+        let late = number % 64 == 0 && begun.elapsed() > PATIENCE;
+        if late || has_secret(file.data) {
+            unsure.store(true, Ordering::Relaxed);
+        }
+    }
+    Ok(())
+}
+
+/// Whether a line of a text holds a secret.
+fn has_secret(text: &[u8]) -> bool {
+    let beginning = text.get(..BEGINNING).unwrap_or(text);
+    !beginning.contains(&0)
+        && secret::may_hold(text)
+        && text
+            .split(|byte| *byte == b'\n')
+            .filter_map(|line| std::str::from_utf8(line).ok())
+            .any(|line| secret::in_line(line).is_some())
+}
