@@ -114,7 +114,7 @@ impl<R: Read> Unpack<R> {
 
     /// The signed manifest's bytes.
     pub(crate) fn envelope(&mut self) -> Result<Vec<u8>> {
-        let block = self.block("its first entry")?;
+        let block = self.first()?;
         let found = Header::from_byte_slice(&block);
         if found.path_bytes().as_ref() != MANIFEST_FILE.as_bytes() {
             return Err(diagnose(&block).unwrap_or_else(|| {
@@ -209,6 +209,22 @@ impl<R: Read> Unpack<R> {
                 outcome => return outcome,
             }
         }
+    }
+
+    /// The first block; what is too short for one was cut only if it begins as a bundle does.
+    fn first(&mut self) -> Result<Block> {
+        let mut found = Vec::new();
+        let block = (&mut self.from).take(BLOCK).read_to_end(&mut found);
+        block.map_err(|error| refuse::unreadable(&error))?;
+        Block::try_from(found.as_slice()).map_err(|_| {
+            let name = MANIFEST_FILE.as_bytes();
+            let known = name.len().min(found.len());
+            if found.get(..known) == name.get(..known) {
+                refuse::truncated("its first entry")
+            } else {
+                refuse::not_a_bundle("it does not begin as one")
+            }
+        })
     }
 
     fn block(&mut self, place: &str) -> Result<Block> {

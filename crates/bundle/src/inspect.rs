@@ -92,16 +92,21 @@ pub fn verify(file: impl Read, trust: &Trust, now: Timestamp) -> Result<Summary>
 }
 
 /// What a file says of itself, and the file as if it had not been read yet. Nothing of it is proven: it tells where
-/// the file belongs, and no more.
+/// the file belongs, and no more. Where it makes no sense, `trust` tells what was altered from what a key has signed.
 ///
 /// # Errors
-/// It is no bundle, or has a format that is not understood.
-pub fn peek<R: Read>(file: R, now: Timestamp) -> Result<(Summary, impl Read)> {
+/// It is no bundle, was altered, or has a format that is not understood.
+pub fn peek<R: Read>(file: R, trust: &Trust, now: Timestamp) -> Result<(Summary, impl Read + use<R>)> {
     let mut tee = Tee {
         file,
         taken: Vec::new(),
     };
-    let summary = inspect(&mut tee, &Trust::default(), now)?;
+    let bytes = Unpack::new(&mut tee).envelope()?;
+    let (manifest, signature) = unproven(&bytes).map_err(|problem| match trust.open(&bytes) {
+        Err(proven) => proven,
+        Ok(_) => problem,
+    })?;
+    let summary = Summary::new(manifest, signature, now);
     Ok((summary, Cursor::new(tee.taken).chain(tee.file)))
 }
 
@@ -123,14 +128,27 @@ impl<R: Read> Read for Tee<R> {
 fn manifest<R: Read>(archive: &mut Unpack<R>, trust: &Trust) -> Result<(Manifest, Signature)> {
     let bytes = archive.envelope()?;
     let envelope = Envelope::from_json(&bytes).map_err(|error| refuse::not_a_bundle(&error))?;
-    let key_id = envelope
-        .signatures
-        .first()
-        .map(|signature| signature.keyid.clone())
-        .unwrap_or_default();
+    let key_id = key_of(&envelope);
     if trust.key(&key_id).is_some() {
         return Ok((trust.open(&bytes)?, Signature::Trusted { key_id }));
     }
+    unproven(&bytes).map_err(|problem| {
+        if problem.code == refuse::BAD_MANIFEST {
+            refuse::unproven_manifest(problem)
+        } else {
+            problem
+        }
+    })
+}
+
+fn key_of(envelope: &Envelope) -> String {
+    let first = envelope.signatures.first();
+    first.map(|signature| signature.keyid.clone()).unwrap_or_default()
+}
+
+/// What a manifest says, whoever signed it.
+fn unproven(bytes: &[u8]) -> Result<(Manifest, Signature)> {
+    let envelope = Envelope::from_json(bytes).map_err(|error| refuse::not_a_bundle(&error))?;
     if envelope.payload_type != PAYLOAD_TYPE {
         return Err(refuse::not_a_bundle(&format!(
             "it holds `{}`",
@@ -140,6 +158,7 @@ fn manifest<R: Read>(archive: &mut Unpack<R>, trust: &Trust) -> Result<(Manifest
     let payload = envelope
         .unverified()
         .ok_or_else(|| refuse::not_a_bundle("its manifest is not base64"))?;
+    let key_id = key_of(&envelope);
     Ok((validate::parse(&payload)?, Signature::Untrusted { key_id }))
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn hostile(what: &str) -> Problem {
 }
 
 pub(crate) fn not_a_bundle(why: &str) -> Problem {
-    Problem::bad_request("bundle_not_a_bundle", format!("This is no bundle: {why}."))
+    Problem::invalid("bundle_not_a_bundle", format!("This is no bundle: {why}."))
         .why("A bundle is a tar archive that begins with the signed manifest `bundle.json`.")
         .next("Check that the file is the one that `bascule bundle export` or `bascule bundle report` wrote, not one packed again.")
 }
@@ -67,8 +67,18 @@ pub(crate) fn too_large(size: u64) -> Problem {
     .next("Export in more steps: an incremental bundle names only what changed.")
 }
 
+/// The code of a manifest that makes no sense.
+pub(crate) const BAD_MANIFEST: &str = "bundle_bad_manifest";
+
+/// The same of a manifest of which nobody knows who signed it.
+pub(crate) fn unproven_manifest(problem: Problem) -> Problem {
+    problem
+        .why("The key that it names is not among those that were given, so it may have been altered on the way, or be newer than this version.")
+        .next("Look again with the key of whoever made it: bascule bundle inspect --key KEY.pem FILE.")
+}
+
 pub(crate) fn bad_manifest(why: &str) -> Problem {
-    Problem::invalid("bundle_bad_manifest", format!("The bundle's manifest cannot be followed: {why}."))
+    Problem::invalid(BAD_MANIFEST, format!("The bundle's manifest cannot be followed: {why}."))
         .why("It is signed, so the instance that made it is at fault, or it is newer than this one. A field or kind that this version does not know is never passed over.")
         .next("Bring this instance up to date; if it is, report the fault to whoever runs the other one.")
 }

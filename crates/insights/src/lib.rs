@@ -21,7 +21,7 @@ use bascule_ledger::{Hub, Ledger};
 use bascule_store::Db;
 use bascule_web::Routes;
 use measure::service::Cache;
-use ports::Visible;
+use ports::{Visible, Waits};
 use std::sync::{Arc, atomic::AtomicI64};
 
 /// The capability, cheap to clone.
@@ -31,6 +31,7 @@ pub struct Insights {
     pub(crate) ledger: Ledger,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) visible: Arc<dyn Visible>,
+    pub(crate) waits: Option<Arc<dyn Waits>>,
     pub(crate) cache: Arc<Cache>,
     /// One projector at a time in this process; the cursor's row guards against others.
     pub(crate) projecting: Arc<tokio::sync::Mutex<()>>,
@@ -60,10 +61,20 @@ impl Insights {
             ledger,
             clock,
             visible,
+            waits: None,
             cache: Arc::default(),
             projecting,
             applied: Arc::default(),
             verifying,
+        }
+    }
+
+    /// With what others know of what waits for people.
+    #[must_use]
+    pub fn with_waits(self, waits: Arc<dyn Waits>) -> Self {
+        Self {
+            waits: Some(waits),
+            ..self
         }
     }
 

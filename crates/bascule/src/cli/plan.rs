@@ -5,7 +5,7 @@ use super::{
     output::{self, code},
 };
 use bascule_client::Method;
-use bascule_core::Result;
+use bascule_core::{Problem, Result};
 use bascule_web::url_encode as segment;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -130,12 +130,14 @@ impl Plan {
         let planned = all(context, &environment).await?;
         say_refused(context).await?;
         let nothing = planned.as_array().is_some_and(Vec::is_empty);
-        if nothing && !environment.is_empty() && !context.out.is_json() {
-            context.out.say(&format!(
-                "Nothing in an environment `{}` that you may see: it is not declared, or what is installed there is not shown to you.",
+        if nothing && !environment.is_empty() {
+            let what = format!(
+                "There is nothing in an environment `{}` that you may see.",
                 output::printable(&environment)
-            ));
-            return Ok(code::DONE);
+            );
+            return Err(Problem::new(404, "unknown_environment", what)
+                .why("It is not declared, or what is installed there is not shown to you.")
+                .next("`bascule environment map` lists the environments that you may see."));
         }
         context.out.table(&planned, PLAN);
         Ok(code::DONE)

@@ -276,7 +276,8 @@ impl Server {
             },
             notices::config(config, &url)?,
         );
-        let insights = Insights::new(database.clone(), ledger.clone(), projects);
+        let insights = Insights::new(database.clone(), ledger.clone(), projects)
+            .with_waits(Arc::new(ports::Waits(delivery.clone())));
         Ok(Self {
             url,
             listener,

@@ -9,6 +9,7 @@ use bascule_core::{
 use bascule_delivery::Delivery;
 use bascule_forge::{FileToCommit, Forge, Signature, Visible as SeenProjects};
 use bascule_identity::Identity;
+use bascule_insights::ports::Wait;
 use bascule_ledger::facts::forge::CommitStamp;
 use bascule_store::{Blobs, Error as StoreError};
 use bascule_supplychain::Releases;
@@ -679,6 +680,34 @@ impl bascule_insights::ports::Visible for Projects {
 impl bascule_supplychain::ports::Sight for Projects {
     async fn projects(&self, caller: &Caller) -> Result<Option<Vec<ProjectId>>> {
         self.readable(caller).await
+    }
+}
+
+/// What waits for people in deliveries, for the first page.
+pub struct Waits(pub Delivery);
+
+#[async_trait]
+impl bascule_insights::ports::Waits for Waits {
+    async fn waits(&self, caller: &Caller) -> Result<Vec<Wait>> {
+        let mut all: Vec<Wait> = Vec::new();
+        if let Some(refused) = self.0.refused_commit(caller).await? {
+            all.push(Wait {
+                icon: "alert-triangle",
+                text: refused.sentence,
+                href: format!("/{}/-/commit/{}", refused.project, refused.commit),
+                project: refused.project,
+                since: refused.at,
+            });
+        }
+        let waiting = self.0.waiting(caller).await?.into_iter();
+        all.extend(waiting.map(|wait| Wait {
+            icon: "rocket",
+            text: format!("In {}, {}", wait.environment, wait.rollout.why),
+            href: format!("/{}/-/rollouts/{}", wait.product, wait.rollout.id),
+            project: wait.product,
+            since: wait.rollout.since,
+        }));
+        Ok(all)
     }
 }
 

@@ -342,7 +342,7 @@ fn what_was_kept_of_an_export_gives_the_same_files_again() {
 #[test]
 fn a_glance_at_a_file_takes_nothing_from_it() {
     let file = set(Kind::Snapshot, 3, &[noise(5_000, 1)], None).remove(0);
-    let (summary, mut rest) = crate::peek(&file[..], NOW).unwrap();
+    let (summary, mut rest) = crate::peek(&file[..], &Trust::default(), NOW).unwrap();
     assert_eq!((summary.sequence, summary.kind), (3, Kind::Snapshot));
     assert!(matches!(summary.signature, Signature::Untrusted { .. }));
     let mut bytes = Vec::new();

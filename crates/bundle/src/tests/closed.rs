@@ -88,6 +88,22 @@ fn no_field_may_be_added_anywhere() {
 }
 
 #[test]
+fn what_was_altered_is_not_blamed_on_whoever_signed_it() {
+    let file = set(Kind::Snapshot, 1, &[noise(10, 1)], None).remove(0);
+    let altered = signed_again(&file, |json| json["chunk"]["users"] = serde_json::json!(["root"]));
+    // As it was signed by another key, and by the trusted one whose signature no longer fits.
+    let problem = inspect(&altered[..], &Trust::default(), NOW).unwrap_err();
+    assert!(!problem.why.contains("It is signed"), "{}", problem.why);
+    let at = file.windows(9).position(|bytes| bytes == b"\"payload\"").unwrap() + 13;
+    let mut altered = file.clone();
+    altered[at] = if altered[at] == b'A' { b'B' } else { b'A' };
+    let Err(problem) = crate::peek(&altered[..], &trust(), NOW) else {
+        panic!("it was taken");
+    };
+    assert_eq!(problem.code, "bundle_tampered");
+}
+
+#[test]
 fn each_way_has_its_own_kinds() {
     let hub = key(1);
     let blobs = MemoryBlobs::default();

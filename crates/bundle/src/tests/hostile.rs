@@ -149,6 +149,10 @@ fn what_was_packed_again_is_no_bundle() {
     let file = builder.into_inner().unwrap();
     assert_eq!(code_of(&[&file]), "bundle_not_a_bundle");
     assert_eq!(code_of(&[&[0; 10_240][..]]), "bundle_not_a_bundle");
+    assert_eq!(
+        code_of(&[&b"-----BEGIN PUBLIC KEY-----"[..]]),
+        "bundle_not_a_bundle"
+    );
     assert_eq!(code_of(&[&[b'x'; 10_240][..]]), "bundle_not_a_bundle");
 }
 

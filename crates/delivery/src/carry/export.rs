@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     catalogue::Listed,
-    product,
+    plan, product,
     site::{self, FILE_BYTES, FOLDER, Site, service::unknown_site},
 };
 use bascule_bundle::{EntryKind, Export, Inventory, Kind};
@@ -197,6 +197,11 @@ impl Carry {
                 .push(Offered { listed, channels });
         }
         let mut notes = Vec::new();
+        let incidents: HashMap<ProjectId, i64> = plan::store::incidents(db)
+            .await?
+            .into_iter()
+            .map(|open| (open.project_id, open.number))
+            .collect();
         let mut wanted: BTreeMap<ReleaseId, &BTreeSet<String>> = BTreeMap::new();
         for install in &body.installs {
             let Some(project) = projects.get(&install.product) else {
@@ -208,7 +213,25 @@ impl Carry {
             };
             let all = offered.get(project).map_or(&[][..], Vec::as_slice);
             let runs = running(observed, &install.product, all);
-            let chosen = choose(body, install, runs.as_ref(), all);
+            let mut chosen = choose(body, install, runs.as_ref(), all);
+            // The site cannot know of it, so what would wait here does not set out either.
+            if let (Some(number), Some(runs)) = (incidents.get(project), &runs) {
+                let before = chosen.len();
+                chosen.retain(|offer| {
+                    offer
+                        .listed
+                        .version
+                        .parse::<Version>()
+                        .is_ok_and(|version| version <= *runs)
+                });
+                if chosen.len() < before {
+                    notes.push(format!(
+                        "{} stays at {runs} there: incident {number} is open, so its newer releases are left out; export \
+                         again once it is over",
+                        install.product
+                    ));
+                }
+            }
             if chosen.is_empty() {
                 notes.push(format!(
                     "{} has no release that the site can take",

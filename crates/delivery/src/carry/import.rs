@@ -141,7 +141,7 @@ impl Carry {
         trusted: &Trusted,
         file: impl Read,
     ) -> Result<BundleImport> {
-        let (summary, file) = peek(file, self.now())?;
+        let (summary, file) = peek(file, &trusted.all(), self.now())?;
         let taken = self.take_known(handle, actor, trusted, &summary, file);
         if let Err(problem) = &taken
             && !problem.is_server_fault()

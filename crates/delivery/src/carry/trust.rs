@@ -21,6 +21,15 @@ pub(super) fn trust(keys: &[PublicKey]) -> Trust {
     Trust::new(keys.iter().map(|key| Arc::new(key.clone()) as Arc<dyn Verify>))
 }
 
+impl Trusted {
+    /// All keys that are believed, whomever for.
+    pub(super) fn all(&self) -> Trust {
+        let hub = self.here.iter().flat_map(|(_, keys)| keys);
+        let keys: Vec<PublicKey> = hub.chain(self.sites.values().flatten()).cloned().collect();
+        trust(&keys)
+    }
+}
+
 impl Carry {
     pub(super) async fn trusted(&self) -> Result<Trusted> {
         let mut trusted = Trusted::default();

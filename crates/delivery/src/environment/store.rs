@@ -43,8 +43,8 @@ pub(crate) async fn all(db: &impl Query, after: &str, limit: i64) -> Result<Vec<
 pub(crate) async fn create(tx: &Tx, environment: &Environment) -> Result<bool> {
     let changed = tx
         .run(
-            "INSERT INTO environment (id, project_id, project_path, name, tier, agent_id, created_at)
-             VALUES ($1, $2, $3, $4, $5, (SELECT id FROM agent ORDER BY created_at, id LIMIT 1), $6)
+            "INSERT INTO environment (id, project_id, project_path, name, tier, agent_id, created_at, told_tier)
+             VALUES ($1, $2, $3, $4, $5, (SELECT id FROM agent ORDER BY created_at, id LIMIT 1), $6, $5)
              ON CONFLICT (project_id, name) DO NOTHING",
             args![
                 environment.id,

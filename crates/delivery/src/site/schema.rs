@@ -60,3 +60,12 @@ pub(crate) const SYNC: Migration = Migration {
         );
     ",
 };
+
+/// Which tier of an environment the ledger was told of.
+pub(crate) const TOLD: Migration = Migration {
+    id: "delivery-2611-told-tier",
+    sql: "
+        ALTER TABLE environment ADD COLUMN told_tier TEXT;
+        UPDATE environment SET told_tier = tier WHERE declared = FALSE;
+    ",
+};

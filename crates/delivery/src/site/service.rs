@@ -3,7 +3,7 @@
 use super::{Declared, FILE_BYTES, FOLDER, SITES, Site, Suppressed, parse, store};
 use crate::{Delivery, environment, fleet::Channel, plan::Change};
 use bascule_core::{Actor, Caller, Problem, ProjectId, Result, Timestamp};
-use bascule_ledger::facts::delivery::{SiteDeclared, SuppressionChanged};
+use bascule_ledger::facts::delivery::{EnvironmentCreated, SiteDeclared, SuppressionChanged};
 use bascule_store::{Json, Tx};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -184,7 +184,18 @@ impl Delivery {
                 }
             }
         }
-        Ok(store::assign(tx, site).await?)
+        store::assign(tx, site).await?;
+        // Others, such as incidents, judge by the tier.
+        for untold in store::untold(tx, &site.name).await? {
+            let fact = EnvironmentCreated {
+                project: untold.project_id,
+                environment: untold.id,
+                name: untold.name,
+                tier: untold.tier,
+            };
+            self.ledger.append(tx, &Actor::system(), &fact).await?;
+        }
+        Ok(())
     }
 
     /// Holds all changes in a site, or in all by `*`, until a time or until someone lets them go on.

@@ -86,6 +86,38 @@ pub(crate) async fn assign(tx: &Tx, site: &Site) -> Result<()> {
     .map(drop)
 }
 
+row! {
+    /// An environment of whose tier the ledger does not know yet.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Untold {
+        pub id: EnvironmentId,
+        pub project_id: ProjectId,
+        pub name: String,
+        pub tier: String,
+    }
+}
+
+/// A site's environments of whose tier the ledger does not know yet; from now on it does.
+pub(crate) async fn untold(tx: &Tx, site: &str) -> Result<Vec<Untold>> {
+    let of = "name = $1 AND declared = TRUE AND (told_tier IS NULL OR told_tier <> tier)";
+    let found = tx
+        .all(
+            &format!(
+                "SELECT id, project_id, name, tier FROM environment WHERE {of} ORDER BY project_path, id"
+            ),
+            args![site],
+        )
+        .await?;
+    if !found.is_empty() {
+        tx.run(
+            &format!("UPDATE environment SET told_tier = tier WHERE {of}"),
+            args![site],
+        )
+        .await?;
+    }
+    Ok(found)
+}
+
 /// Assigns agents anew, as when one enrolled.
 pub(crate) async fn assign_all(tx: &Tx) -> Result<()> {
     for declared in all(tx).await? {

@@ -3,7 +3,7 @@
 
 use super::{Sight, store};
 use crate::{Delivery, deployment::instances::cut};
-use bascule_core::Result;
+use bascule_core::{Caller, Result};
 use bascule_wire::{delivery::PlanEntry, views::WaitingRollout};
 use std::collections::HashMap;
 
@@ -51,7 +51,34 @@ fn why(row: &store::WaitingRow) -> String {
     }
 }
 
+/// A rollout that waits for a person, and where.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// The environment.
+    pub environment: String,
+    /// The product, as its project's path.
+    pub product: String,
+    /// The rollout.
+    pub rollout: WaitingRollout,
+}
+
 impl Delivery {
+    /// The rollouts that wait for a person, of what the caller may read; those first that wait for longest.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn waiting(&self, caller: &Caller) -> Result<Vec<Waiting>> {
+        let waits = self.waits(&self.sight(caller).await?).await?;
+        let all = waits.all().into_iter();
+        Ok(all
+            .map(|(environment, product, rollout)| Waiting {
+                environment: environment.to_owned(),
+                product: product.to_owned(),
+                rollout: rollout.clone(),
+            })
+            .collect())
+    }
+
     /// The rollouts that wait for a person, of what the caller may read.
     pub(crate) async fn waits(&self, sight: &Sight) -> Result<Waits> {
         let rows = store::waiting_rollouts(&self.db, sight).await?;

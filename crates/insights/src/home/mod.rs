@@ -12,7 +12,7 @@ use crate::{
 };
 use askama::Template;
 use axum::{extract::State, routing::get};
-use bascule_core::InstanceRole;
+use bascule_core::{Caller, InstanceRole};
 use bascule_web::{Access, Answer, Markup, Routes, Section, Ui, Who, icon, when};
 
 pub(crate) fn routes() -> Routes<Insights> {
@@ -21,6 +21,8 @@ pub(crate) fn routes() -> Routes<Insights> {
 
 /// Facts shown.
 const FACTS: i64 = 20;
+/// Things shown that others know to wait.
+const OTHERS: usize = 20;
 
 struct Waiting {
     icon: Markup,
@@ -60,7 +62,7 @@ async fn home(State(insights): State<Insights>, ui: Ui, who: Who) -> Answer {
         name: who.actor.name.clone(),
         partner,
         headlines: numbers,
-        waiting: waiting(&insights, &scope, who.user.map(|id| id.to_string()).as_deref()).await?,
+        waiting: waiting(&insights, &scope, &who).await?,
         new_here: told.is_empty(),
         lines: told,
         calm: icon("circle-check"),
@@ -68,7 +70,7 @@ async fn home(State(insights): State<Insights>, ui: Ui, who: Who) -> Answer {
     ui.page(Section::Home, "Home", &[], &page)
 }
 
-async fn waiting(insights: &Insights, scope: &Scope, user: Option<&str>) -> Answer<Vec<Waiting>> {
+async fn waiting(insights: &Insights, scope: &Scope, caller: &Caller) -> Answer<Vec<Waiting>> {
     let db = &insights.db;
     let mut all = Vec::new();
     for row in store::open_incidents(db, scope).await? {
@@ -90,9 +92,19 @@ async fn waiting(insights: &Insights, scope: &Scope, user: Option<&str>) -> Answ
             at: when(row.at),
         });
     }
-    if let Some(user) = user {
+    if let Some(others) = &insights.waits {
+        let waits = others.waits(caller).await?.into_iter().take(OTHERS);
+        all.extend(waits.map(|wait| Waiting {
+            icon: icon(wait.icon),
+            text: wait.text,
+            href: wait.href,
+            project: wait.project,
+            at: when(wait.since),
+        }));
+    }
+    if let Some(user) = caller.user.map(|id| id.to_string()) {
         let since = insights.clock.now().minus(store::PIPELINES_SINCE);
-        for row in store::failed_pipelines(db, scope, user, since).await? {
+        for row in store::failed_pipelines(db, scope, &user, since).await? {
             all.push(Waiting {
                 icon: icon("circle-x"),
                 text: format!("Your pipeline {} for {} failed", row.pipeline_id, row.reference),

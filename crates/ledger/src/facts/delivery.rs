@@ -6,7 +6,7 @@ use bascule_core::{
 };
 use serde::{Deserialize, Serialize};
 
-/// An environment was created.
+/// An environment was created, or its tier was declared to be another.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EnvironmentCreated {
     /// The project.
