@@ -115,9 +115,13 @@ impl Forge {
             let rewrites = update.moves_protected(&context) && self.rewrites(id, update, quarantine).await;
             refusals.extend(judge(update, &context, rewrites));
         }
-        refusals.extend(self.weigh_size(session, &project, updates, quarantine).await?);
+        let measured = self.measure_push(session, quarantine).await?;
+        refusals.extend(self.weigh_size(&measured, &project, updates, quarantine).await?);
         if refusals.is_empty() {
-            return self.weigh_workflow(session, &project, updates, quarantine).await;
+            let packed = measured.packed;
+            return self
+                .weigh_workflow(session, &project, updates, quarantine, packed)
+                .await;
         }
         // What may not be pushed at all is not looked at any closer.
         Ok(Weighed {

@@ -43,6 +43,16 @@ pub(crate) struct Measured {
     pub(crate) bytes: u64,
     /// Its largest file: object and size.
     pub(crate) largest: Option<(String, u64)>,
+    /// What its packs hold; `None` where git unpacked it, as it does with what is small.
+    pub(crate) packed: Option<Files>,
+}
+
+/// Files in packs, in the order in which they lie there, with their sizes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Files {
+    pub(crate) ids: Vec<(gix::ObjectId, u64)>,
+    /// Whether there are more.
+    pub(crate) cut: bool,
 }
 
 /// The nearer setting counts; who is no administrator can only lower what holds already.
@@ -206,6 +216,7 @@ mod tests {
         let push = |bytes, largest| Measured {
             bytes,
             largest: Some(("aa".to_owned(), largest)),
+            packed: None,
         };
         let rule = |push: &Measured, project, group| {
             let (rule, problem) = judge(push, &limits, Held { project, group }, "g/p", "x.bin")?;

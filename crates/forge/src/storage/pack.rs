@@ -1,13 +1,23 @@
 //! Measuring: what lies in a quarantine, and what a repository takes on disk. Headers are read, never
 //! contents, and only of what was pushed.
 
-use super::Measured;
+use super::{Files, Measured};
 use crate::code::{ReadError, Reading};
 use gix::{
     ObjectId,
-    odb::{HeaderExt as _, store::iter::Ordering},
+    objs::Kind,
+    odb::{
+        HeaderExt as _, loose,
+        pack::{Bundle, data::entry::Header},
+    },
 };
-use std::path::Path;
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+/// Most files of a push that are remembered, for looking through them.
+const FILES: usize = 2_000_000;
 
 /// Measures a push in its quarantine.
 pub(super) fn measure(quarantine: &Path) -> Reading<Measured> {
@@ -15,15 +25,37 @@ pub(super) fn measure(quarantine: &Path) -> Reading<Measured> {
     if bytes == 0 {
         return Ok(Measured::default());
     }
+    let objects = open(quarantine)?;
     let mut largest: Option<(ObjectId, u64)> = None;
-    files(&open(quarantine)?, |id, size| {
+    let mut files = Files::default();
+    let mut each = |id: ObjectId| -> Reading<u64> {
+        let size = objects.header(id).map_err(ReadError::git)?.size();
         if largest.as_ref().is_none_or(|(_, most)| size > *most) {
             largest = Some((id, size));
         }
-    })?;
+        Ok(size)
+    };
+    let packs = packs(quarantine);
+    for index in &packs {
+        for id in packed(index)? {
+            let size = each(id)?;
+            if files.ids.len() < FILES {
+                files.ids.push((id, size));
+            } else {
+                files.cut = true;
+            }
+        }
+    }
+    for id in loose::Store::at(quarantine, gix::hash::Kind::Sha1).iter() {
+        let id = id.map_err(ReadError::git)?;
+        if objects.header(id).map_err(ReadError::git)?.kind() == Kind::Blob {
+            each(id)?;
+        }
+    }
     Ok(Measured {
         bytes,
         largest: largest.map(|(id, size)| (id.to_string(), size)),
+        packed: (!packs.is_empty()).then_some(files),
     })
 }
 
@@ -32,21 +64,60 @@ pub(crate) fn open(quarantine: &Path) -> Reading<gix::odb::Handle> {
     gix::odb::at(quarantine, gix::hash::Kind::Sha1).map_err(ReadError::git)
 }
 
-/// Hands on each file's object and size, those of packs in the order in which they lie there: whoever reads them so
-/// reads what they are told as differences to just before.
-pub(crate) fn files(objects: &gix::odb::Handle, mut each: impl FnMut(ObjectId, u64)) -> Reading<()> {
-    let all = objects
+/// The indexes of its packs.
+fn packs(quarantine: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(quarantine.join("pack")) else {
+        return Vec::new();
+    };
+    let paths = entries.flatten().map(|entry| entry.path());
+    paths
+        .filter(|path| path.extension().is_some_and(|kind| kind == "idx"))
+        .collect()
+}
+
+/// The files in a pack, in the order in which they lie there: whoever reads them so reads what they are told as
+/// differences to just before. What a difference is of is what it is to, so nobody walks each chain to its end
+/// (gitformat-pack).
+fn packed(index: &Path) -> Reading<Vec<ObjectId>> {
+    let bundle = Bundle::at(index, gix::hash::Kind::Sha1).map_err(ReadError::git)?;
+    let mut entries: Vec<(u64, ObjectId)> = bundle
+        .index
         .iter()
-        .map_err(ReadError::git)?
-        .with_ordering(Ordering::PackAscendingOffsetThenLooseLexicographical);
-    for id in all {
-        let id = id.map_err(ReadError::git)?;
-        let header = objects.header(id).map_err(ReadError::git)?;
-        if header.kind() == gix::objs::Kind::Blob {
-            each(id, header.size());
+        .map(|entry| (entry.pack_offset, entry.oid))
+        .collect();
+    entries.sort_unstable();
+    let mut is_file: HashMap<u64, bool> = HashMap::with_capacity(entries.len());
+    // Named by identifier, what it is to may lie further back.
+    let mut later: Vec<(u64, u64)> = Vec::new();
+    for (offset, _) in &entries {
+        let known = match bundle.pack.entry(*offset).map_err(ReadError::git)?.header {
+            Header::Blob => Some(true),
+            Header::Commit | Header::Tree | Header::Tag => Some(false),
+            Header::OfsDelta { base_distance } => {
+                let base = offset.saturating_sub(base_distance);
+                later.extend((!is_file.contains_key(&base)).then_some((*offset, base)));
+                is_file.get(&base).copied()
+            }
+            Header::RefDelta { base_id } => {
+                let base = bundle.index.lookup(base_id);
+                later.extend(base.map(|at| (*offset, bundle.index.pack_offset_at_index(at))));
+                None
+            }
+        };
+        is_file.extend(known.map(|known| (*offset, known)));
+    }
+    while !later.is_empty() {
+        let before = later.len();
+        later.retain(|(offset, base)| match is_file.get(base).copied() {
+            Some(known) => is_file.insert(*offset, known).is_some(),
+            None => true,
+        });
+        if later.len() == before {
+            break;
         }
     }
-    Ok(())
+    entries.retain(|(offset, _)| is_file.get(offset).copied().unwrap_or_default());
+    Ok(entries.into_iter().map(|(_, id)| id).collect())
 }
 
 /// What a directory's files take, in bytes; what cannot be read counts nothing.

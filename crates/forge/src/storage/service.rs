@@ -22,16 +22,14 @@ impl Forge {
         Ok(applied(group, project))
     }
 
-    /// Judges the size of a push that lies in quarantine, and notes it in the session.
-    pub(crate) async fn weigh_size(
+    /// Measures a push that lies in quarantine, and notes its size in the session.
+    pub(crate) async fn measure_push(
         &self,
         session: &Session,
-        project: &ProjectInfo,
-        updates: &[Update],
         quarantine: Option<&Path>,
-    ) -> Result<Option<Refusal>> {
-        let (Some(quarantine), Some(update)) = (quarantine, updates.first()) else {
-            return Ok(None);
+    ) -> Result<super::Measured> {
+        let Some(quarantine) = quarantine else {
+            return Ok(super::Measured::default());
         };
         let place = quarantine.to_owned();
         let measured = tokio::task::spawn_blocking(move || pack::measure(&place))
@@ -45,6 +43,20 @@ impl Forge {
                 }
             })?;
         session.set_bytes(measured.bytes);
+        Ok(measured)
+    }
+
+    /// Judges the size of a push.
+    pub(crate) async fn weigh_size(
+        &self,
+        measured: &super::Measured,
+        project: &ProjectInfo,
+        updates: &[Update],
+        quarantine: Option<&Path>,
+    ) -> Result<Option<Refusal>> {
+        let (Some(quarantine), Some(update)) = (quarantine, updates.first()) else {
+            return Ok(None);
+        };
         let limits = self.limits_of(project.group_id, project.id).await?;
         let held = Held {
             project: if limits.quota.is_some() {
@@ -64,7 +76,7 @@ impl Forge {
             }
             _ => String::new(),
         };
-        let refusal = judge(&measured, &limits, held, &project.path(), &name);
+        let refusal = judge(measured, &limits, held, &project.path(), &name);
         Ok(refusal.map(|(rule, problem)| Refusal {
             reference: update.reference.clone(),
             rule,

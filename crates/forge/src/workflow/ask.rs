@@ -6,12 +6,13 @@ use super::{
     gather::{self, Gathered, Patches},
     look, secret,
 };
-use crate::Forge;
+use crate::{Forge, storage::Files};
 use bascule_core::{Problem, ProjectId, Result};
 use std::{
     collections::HashSet,
     path::{Path, PathBuf},
     process::Stdio,
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -37,6 +38,7 @@ pub(crate) struct Place<'a> {
     forge: &'a Forge,
     repository: PathBuf,
     quarantine: Option<&'a Path>,
+    packed: Option<Arc<Files>>,
 }
 
 /// Which commits.
@@ -66,16 +68,26 @@ impl<'a> Place<'a> {
             forge,
             repository: forge.repositories().path(project),
             quarantine,
+            packed: None,
+        }
+    }
+
+    /// With the files that a push brings in packs.
+    pub(super) fn with_packed(self, packed: Option<Files>) -> Self {
+        Self {
+            packed: packed.map(Arc::new),
+            ..self
         }
     }
 
     /// Whether what is pushed can be seen to hold no secret without asking who wrote which line.
     pub(super) async fn is_clean(&self) -> bool {
-        let Some(quarantine) = self.quarantine.filter(|place| look::is_packed(place)) else {
+        // What git unpacked is small: quicker asked about line by line.
+        let (Some(quarantine), Some(files)) = (self.quarantine, self.packed.clone()) else {
             return false;
         };
         let quarantine = quarantine.to_owned();
-        match tokio::task::spawn_blocking(move || look::through(&quarantine)).await {
+        match tokio::task::spawn_blocking(move || look::through(&quarantine, &files)).await {
             Ok(Ok(looked)) => looked == look::Looked::Clean,
             Ok(Err(error)) => {
                 tracing::warn!(

@@ -4,7 +4,7 @@
 use super::secret;
 use crate::{
     code::{ReadError, Reading},
-    storage::pack,
+    storage::{Files, pack},
 };
 use gix::{ObjectId, objs::FindExt as _, odb::pack::cache::lru::MemoryCappedHashmap};
 use std::{
@@ -34,32 +34,19 @@ pub(super) enum Looked {
     Unsure,
 }
 
-/// Whether a push brought a pack: git unpacks a small one, which is quicker asked about line by line.
-pub(super) fn is_packed(quarantine: &Path) -> bool {
-    std::fs::read_dir(quarantine.join("pack")).is_ok_and(|entries| {
-        entries
-            .flatten()
-            .any(|entry| entry.path().extension().is_some_and(|kind| kind == "pack"))
-    })
-}
-
-/// Looks through all files in a quarantine.
+/// Looks through the files of a push.
 ///
 /// # Errors
 /// An object cannot be read.
-pub(super) fn through(quarantine: &Path) -> Reading<Looked> {
+pub(super) fn through(quarantine: &Path, files: &Files) -> Reading<Looked> {
     let begun = Instant::now();
-    let objects = pack::open(quarantine)?;
-    let (mut ids, mut all) = (Vec::new(), 0_u64);
-    pack::files(&objects, |id, size| {
-        if size <= LARGEST && all <= ALL {
-            ids.push(id);
-            all += size;
-        }
-    })?;
-    if all > ALL {
+    let small = files.ids.iter().filter(|(_, size)| *size <= LARGEST);
+    let all: u64 = small.clone().map(|(_, size)| size).sum();
+    if files.cut || all > ALL {
         return Ok(Looked::Unsure);
     }
+    let objects = pack::open(quarantine)?;
+    let ids: Vec<ObjectId> = small.map(|(id, _)| *id).collect();
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(THREADS));
     let unsure = AtomicBool::new(false);
     let share = ids.len().div_ceil(threads).max(1);

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     Forge, ProjectInfo, code,
     push::{Refusal, Session, Update, is_version_tag, usual_trunk},
+    storage::Files,
 };
 use bascule_core::{ProjectId, Result, UserId};
 use std::{
@@ -89,10 +90,12 @@ impl Forge {
         project: &ProjectInfo,
         updates: &[Update],
         quarantine: Option<&Path>,
+        packed: Option<Files>,
     ) -> Result<Weighed> {
         let policy = self.policy_of(project.group_id, project.id).await?;
+        let place = Place::new(self, project.id, quarantine).with_packed(packed);
         let found = self
-            .judge_push(&policy, project, session.user, updates, quarantine)
+            .judge_push(&policy, project, session.user, updates, place)
             .await?;
         let (refused, warned): (Vec<Found>, Vec<Found>) = found
             .into_iter()
@@ -145,7 +148,7 @@ impl Forge {
         project: &ProjectInfo,
         user: Option<UserId>,
         updates: &[Update],
-        quarantine: Option<&Path>,
+        place: Place<'_>,
     ) -> Result<Vec<Found>> {
         let made: Vec<&Update> = updates
             .iter()
@@ -154,7 +157,6 @@ impl Forge {
         if made.is_empty() {
             return Ok(Vec::new());
         }
-        let place = Place::new(self, project.id, quarantine);
         let tips = tips(&place, &made).await?;
         let trunk = self.trunk(project, &made).await?;
         let mut found = judge_versions(policy, &place, &trunk, &tips).await?;
