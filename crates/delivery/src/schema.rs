@@ -23,6 +23,7 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::preview::store::MIGRATION,
     crate::switch::store::SWITCHES,
     crate::site::schema::SYNC,
+    crate::site::schema::NAMES,
 ];
 
 /// Findings in releases and drills in environments, as far as plans need them; who recalled a release.

@@ -11,6 +11,7 @@ mod checks;
 pub(crate) mod drill;
 mod dry_run;
 mod dues;
+mod names;
 pub(crate) mod pass;
 mod promotions;
 mod prune;

@@ -9,6 +9,7 @@ mod environments;
 mod findings;
 mod hub;
 mod life;
+mod names;
 mod plans;
 mod plans_hold;
 mod previews;
@@ -64,6 +65,8 @@ struct Fakes {
     /// What `ben` may read; everything where it is not set.
     visible: Mutex<Option<Vec<ProjectId>>>,
     previews: previews::Forge,
+    /// Teams besides `security`.
+    teams: Mutex<Vec<String>>,
 }
 
 #[async_trait]
@@ -152,7 +155,10 @@ impl ProjectFiles for Fakes {
 #[async_trait]
 impl crate::Teams for Fakes {
     async fn belongs(&self, caller: &Caller, team: &str) -> Result<Option<bool>> {
-        Ok((team == "security").then(|| caller.actor.name == "ana"))
+        Ok(self.exists(team).await?.then(|| caller.actor.name == "ana"))
+    }
+    async fn exists(&self, team: &str) -> Result<bool> {
+        Ok(team == "security" || self.teams.lock().unwrap().iter().any(|known| known == team))
     }
 }
 

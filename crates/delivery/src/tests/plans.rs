@@ -549,6 +549,7 @@ async fn publishing_is_checked_against_every_environment() {
 #[tokio::test]
 async fn what_a_channel_waits_for_and_each_end_of_several_holds_are_told() {
     let mut world = two_products().await;
+    world.fakes.teams.lock().unwrap().push("ward".into());
     let stable = SITE
         .replace("channel: dev\n", "channel: stable\n")
         .replace("  - product: health/auth\n", "");

@@ -149,6 +149,8 @@ struct Page {
     channel: String,
     /// A commit of the environments project that is not in force.
     refused: Option<RefusedCommit>,
+    /// What its file names that is not there, and what to do.
+    misnamed: Vec<String>,
     always: bool,
     open: bool,
     held: Vec<String>,
@@ -344,6 +346,9 @@ async fn environment(
             texts.extend([&mut verdict.why, &mut verdict.lifts]);
         }
     }
+    let misnamed = delivery.misnamed(ui.caller(), &name).await?.into_iter();
+    let mut misnamed: Vec<String> = misnamed.map(|m| format!("{}. {}", m.text, m.next)).collect();
+    texts.extend(&mut misnamed);
     delivery.unname(&sight, texts).await?;
 
     let (mut why, mut problem) = (None, None);
@@ -376,6 +381,7 @@ async fn environment(
         calendar: windows.calendar,
         openings: windows.openings,
         refused: delivery.refused_commit(ui.caller()).await?,
+        misnamed,
         disconnected,
         observed: delivery.reported_site(&name).await?,
         drifted: lines
