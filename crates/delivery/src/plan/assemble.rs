@@ -6,6 +6,7 @@ use super::{
     dry_run::Proposal,
     names::{self, misnamed},
     promotions::Promotions,
+    remarks::Recommendations,
     store::{self, Place},
 };
 use crate::{
@@ -50,6 +51,8 @@ pub(crate) struct World {
     pub catalogue: Catalogue,
     /// By project and version.
     pub releases: Arc<HashMap<(ProjectId, String), ReleaseId>>,
+    /// What releases are best run with.
+    pub recommended: Arc<Recommendations>,
     pub scenes: Vec<Scene>,
 }
 
@@ -127,6 +130,7 @@ impl Delivery {
         Ok(World {
             catalogue,
             releases: shelf.releases.clone(),
+            recommended: shelf.recommended.clone(),
             scenes,
         })
     }

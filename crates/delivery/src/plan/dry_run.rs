@@ -2,7 +2,7 @@
 //! the planner would do then. Nothing is written.
 
 use super::{
-    Stored, assemble::World, names::say_remarks, pass::say_drift, prune::decide, store::Place, words::told,
+    Stored, assemble::World, pass::say_drift, prune::decide, remarks::say_remarks, store::Place, words::told,
 };
 use crate::{
     Delivery, fleet,
@@ -223,7 +223,7 @@ fn stand(world: &World) -> BTreeMap<(String, String), (Place, Stored)> {
         for (planned, place) in found.installs.iter().zip(&scene.places) {
             let mut stored = told(world, &explainer, planned, &found.coupled, place.declared);
             say_drift(&mut stored, scene, planned, place);
-            say_remarks(&mut stored, scene, place);
+            say_remarks(&mut stored, world, scene, place);
             let key = (place.name.clone(), place.project_path.clone());
             all.insert(key, (place.clone(), stored));
         }

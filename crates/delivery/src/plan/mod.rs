@@ -16,6 +16,7 @@ pub(crate) mod pass;
 mod promotions;
 mod prune;
 mod ramp;
+mod remarks;
 mod service;
 mod shelf;
 pub(crate) mod store;

@@ -3,7 +3,6 @@
 //! page, and as a fact.
 
 use super::{
-    Stored,
     assemble::{Scene, World},
     store::Place,
 };
@@ -69,19 +68,6 @@ pub(super) fn misnamed(
     all.sort();
     all.dedup();
     all
-}
-
-/// Adds to what is told of an install what nothing else says of it. What moves tells of its move alone.
-pub(super) fn say_remarks(stored: &mut Stored, scene: &Scene, place: &Place) {
-    if !place.declared || matches!(stored.state.as_str(), "ready" | "moving") {
-        return;
-    }
-    let own = |named: &&Misnamed| named.product.is_empty() || named.product == place.project_path;
-    for named in scene.misnamed.iter().filter(own) {
-        if !stored.why.contains(&named.text) {
-            stored.why = format!("{}; {}", stored.why, named.text);
-        }
-    }
 }
 
 impl Delivery {

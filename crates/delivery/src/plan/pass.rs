@@ -8,7 +8,7 @@ use super::{
     Change, Stored,
     assemble::{Scene, World},
     dues::Dues,
-    names::say_remarks,
+    remarks::say_remarks,
     state_name, store,
     words::{declared_settings, drift, told},
 };
@@ -275,7 +275,7 @@ impl Planner {
                     waits.note(planned);
                     let mut stored = told(&world, &explainer, planned, &found.coupled, place.declared);
                     say_drift(&mut stored, scene, planned, place);
-                    say_remarks(&mut stored, scene, place);
+                    say_remarks(&mut stored, &world, scene, place);
                     stored.environment_id = place.id;
                     stored.at = delivery.now();
                     match known.get(&place.id) {
