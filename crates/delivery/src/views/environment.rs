@@ -12,6 +12,7 @@ use crate::{
     Delivery,
     deployment::{self, desired, instances},
     fleet::{EDGE_SILENCE, store as fleet},
+    plan,
     site::{self, store as sites},
 };
 use askama::Template;
@@ -365,7 +366,9 @@ async fn environment(
         }
     }
     let windows = windows(&delivery, &name).await?;
-    let groups = if lines.iter().any(|line| line.state == "coupled") {
+    // What went back before is no longer told of by the plan, and a person may let it switch all the same.
+    let failed = || plan::store::failures_in(&delivery.db, std::slice::from_ref(&name));
+    let groups = if lines.iter().any(|line| line.state == "coupled") || !failed().await?.is_empty() {
         delivery.group_steps(ui.caller(), &name).await?
     } else {
         Vec::new()
