@@ -106,6 +106,9 @@ pub trait History: Send + Sync {
 pub trait Teams: Send + Sync {
     /// Whether the caller belongs to a team, as developer or above. `None`: there is no such team.
     async fn belongs(&self, caller: &Caller, team: &str) -> Result<Option<bool>>;
+
+    /// Whether there is such a team.
+    async fn exists(&self, team: &str) -> Result<bool>;
 }
 
 /// Error budgets (telemetry).

@@ -24,6 +24,7 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::switch::store::SWITCHES,
     crate::site::schema::SYNC,
     crate::site::schema::TOLD,
+    crate::site::schema::NAMES,
 ];
 
 /// Findings in releases and drills in environments, as far as plans need them; who recalled a release.

@@ -13,6 +13,7 @@ use bascule_ledger::{
     facts::{
         delivery::ProductRefused,
         forge::{BranchUpdated, ProjectChanged, ProjectCreated},
+        identity::GroupCreated,
         incidents::{IncidentOpened, IncidentResolved},
         supplychain::ReleasePublished,
     },
@@ -59,6 +60,7 @@ impl Subscriber for OnEnvironments {
             ProjectCreated::KIND,
             ProjectChanged::KIND,
             ReleasePublished::KIND,
+            GroupCreated::KIND,
         ]
     }
 
@@ -68,6 +70,10 @@ impl Subscriber for OnEnvironments {
         let comes = [ProjectCreated::KIND, ProjectChanged::KIND, ReleasePublished::KIND];
         if comes.contains(&entry.kind.as_str()) {
             return self.0.resolve_unknown().await.map_err(boxed);
+        }
+        if entry.kind == GroupCreated::KIND {
+            let fact: GroupCreated = decode(entry)?;
+            return self.0.group_is_there(&fact.name).await.map_err(boxed);
         }
         if entry.kind != BranchUpdated::KIND {
             let tx = self.0.db.begin().await?;

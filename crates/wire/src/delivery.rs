@@ -312,6 +312,9 @@ pub struct GroupStep {
     pub downtime_seconds: u64,
     /// What holds it at this moment, in plain words; empty: it can be taken.
     pub held: Vec<String>,
+    /// What became of it when it was tried before, in plain words. A person may try it again.
+    #[serde(default)]
+    pub tried: Vec<String>,
 }
 
 /// A product of a group.

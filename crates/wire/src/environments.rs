@@ -45,7 +45,7 @@ pub struct DryRun {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct DryRunChange {
     /// `environment_added`, `environment_removed`, `environment_changed`, `install_added`, `install_removed`,
-    /// `install_changed`, `unknown_product`, `prune_refused`.
+    /// `install_changed`, `unknown_product`, `unknown_name`, `prune_refused`.
     pub kind: String,
     /// The environment.
     pub environment: String,

@@ -233,6 +233,11 @@ impl Switch {
                     "about {} seconds without service; take it with --yes --reason \"…\"",
                     group["downtime_seconds"]
                 ));
+                for why in group["tried"].as_array().into_iter().flatten() {
+                    context
+                        .out
+                        .say(&format!("tried before: {}", why.as_str().unwrap_or_default()));
+                }
                 for why in group["held"].as_array().into_iter().flatten() {
                     context
                         .out

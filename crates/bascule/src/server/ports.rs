@@ -328,6 +328,10 @@ impl bascule_delivery::Teams for Teams {
         let role = reach.groups.get(&group.id);
         Ok(Some(role.is_some_and(|role| *role >= Role::Developer)))
     }
+
+    async fn exists(&self, team: &str) -> Result<bool> {
+        Ok(self.0.find_group(team).await?.is_some())
+    }
 }
 
 /// Error budgets, for delivery. Telemetry is built after it, and asks it what was promised.

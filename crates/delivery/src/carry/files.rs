@@ -23,10 +23,10 @@ const PIECE: usize = 256 * 1024;
 const PIECES: usize = 4;
 
 /// A file on its way.
-pub(super) struct Fetched {
+pub(crate) struct Fetched {
     pub(super) name: String,
     pub(super) size: u64,
-    pub(super) bytes: BoxStream<'static, io::Result<Bytes>>,
+    pub(crate) bytes: BoxStream<'static, io::Result<Bytes>>,
 }
 
 struct Planned {
@@ -124,7 +124,7 @@ impl Carry {
     }
 
     /// A file of a bundle that was made.
-    pub(super) async fn fetch(&self, way: &str, site: &str, sequence: i64, chunk: u32) -> Result<Fetched> {
+    pub(crate) async fn fetch(&self, way: &str, site: &str, sequence: i64, chunk: u32) -> Result<Fetched> {
         let gone = || Problem::not_found("file of a bundle");
         let way = Way::parse(way).ok_or_else(gone)?;
         let exported = store::export(&self.delivery.db, way, site, sequence)

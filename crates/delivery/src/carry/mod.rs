@@ -91,13 +91,15 @@ impl Role {
 
 /// Which way a set travels, as stored and as in the API's paths.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
+pub(crate) enum Way {
+    /// From the hub to a site.
     To,
+    /// From a site to its hub.
     From,
 }
 
 impl Way {
-    const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::To => "to",
             Self::From => "from",

@@ -4,7 +4,9 @@
 use super::{
     bearings::recalled,
     dry_run::Proposal,
+    names::{self, misnamed},
     promotions::Promotions,
+    remarks::Recommendations,
     store::{self, Place},
 };
 use crate::{
@@ -14,7 +16,7 @@ use crate::{
         store::{Approved, Found},
     },
     fleet,
-    site::{self, Site, Suppressed},
+    site::{self, Site, Suppressed, store::Misnamed},
 };
 use bascule_core::{AgentId, EnvironmentId, ProjectId, ReleaseId, Result};
 use bascule_planner::{
@@ -26,7 +28,7 @@ use bascule_planner::{
     },
 };
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -38,6 +40,8 @@ const FAILING: (usize, usize) = (3, 3);
 /// One environment's name, its declaration, and the products in it, in the planner's order.
 pub(crate) struct Scene {
     pub site: Option<Site>,
+    /// What its declaration names that is not there.
+    pub misnamed: Vec<Misnamed>,
     pub places: Vec<Place>,
     pub environment: Environment,
 }
@@ -47,6 +51,8 @@ pub(crate) struct World {
     pub catalogue: Catalogue,
     /// By project and version.
     pub releases: Arc<HashMap<(ProjectId, String), ReleaseId>>,
+    /// What releases are best run with.
+    pub recommended: Arc<Recommendations>,
     pub scenes: Vec<Scene>,
 }
 
@@ -66,6 +72,10 @@ struct Known {
     findings: HashMap<ProjectId, Vec<Found>>,
     /// What releases that are not in a channel wait for.
     promotions: Promotions,
+    /// The channels that there are.
+    channels: Arc<names::Channels>,
+    /// Teams that are asked for approval and do not exist.
+    nobody: HashSet<String>,
 }
 
 impl Delivery {
@@ -103,6 +113,7 @@ impl Delivery {
         }
         let mut known = self.known(names, &places, &catalogue, proposal).await?;
         known.promotions = self.promotions(&shelf, &known.sites, &places).await?;
+        known.channels = shelf.named.clone();
         let mut by_name: BTreeMap<String, Vec<Place>> = BTreeMap::new();
         for place in places {
             by_name.entry(place.name.clone()).or_default().push(place);
@@ -119,6 +130,7 @@ impl Delivery {
         Ok(World {
             catalogue,
             releases: shelf.releases.clone(),
+            recommended: shelf.recommended.clone(),
             scenes,
         })
     }
@@ -176,6 +188,7 @@ impl Delivery {
                 fleet::store::agents(&self.db).await?,
             ),
         };
+        let nobody = self.nobody(&sites).await?;
         let mut findings: HashMap<ProjectId, Vec<Found>> = HashMap::new();
         if let Some(least) = sites.values().filter_map(|site| site.findings).min() {
             for found in catalogue::store::counting(&self.db, least.rank()).await? {
@@ -201,6 +214,8 @@ impl Delivery {
                 .map(|open| (open.project_id, open.number))
                 .collect(),
             promotions: Promotions::new(),
+            channels: Arc::default(),
+            nobody,
         })
     }
 
@@ -243,8 +258,12 @@ impl Delivery {
                 install
             })
             .collect();
+        let misnamed = site.as_ref().map_or_else(Vec::new, |site| {
+            misnamed(site, &places, &known.channels, &known.nobody)
+        });
         Scene {
             site,
+            misnamed,
             environment: Environment {
                 name: name.to_owned(),
                 installs,
@@ -343,6 +362,7 @@ fn constraints(
             .get(&(place.project_id, channel.to_owned()))
             .cloned()
             .unwrap_or_default(),
+        named: known.channels.get(&place.project_id).cloned().unwrap_or_default(),
     }));
     if let Some(install) = declared
         && let Ok(versions) = install.pin.parse()
@@ -378,6 +398,7 @@ fn constraints(
         holds.push(Arc::new(Approval {
             by: team.clone(),
             given: given.collect(),
+            nobody: known.nobody.contains(team),
         }));
     }
     holds.push(Arc::new(Maintenance {

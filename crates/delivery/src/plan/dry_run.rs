@@ -1,10 +1,15 @@
 //! Dry runs: what a commit of the environments project, or files that were not pushed yet, would change, and what
 //! the planner would do then. Nothing is written.
 
-use super::{Stored, assemble::World, pass::say_drift, prune::decide, store::Place, words::told};
+use super::{
+    Stored, assemble::World, pass::say_drift, prune::decide, remarks::say_remarks, store::Place, words::told,
+};
 use crate::{
     Delivery, fleet,
-    site::{self, FILE_BYTES, FOLDER, Site, diff, store::Leaving},
+    site::{
+        self, FILE_BYTES, FOLDER, Site, diff,
+        store::{Leaving, Misnamed},
+    },
 };
 use bascule_core::{AgentId, Caller, EnvironmentId, Problem, ProjectId, Result};
 use bascule_planner::{Explainer, plan};
@@ -155,8 +160,9 @@ impl Delivery {
             products,
             sites: after,
         };
-        let was = stand(&self.world().await?);
-        let will = stand(&self.world_with(Some(&proposal)).await?);
+        let (was, will) = (self.world().await?, self.world_with(Some(&proposal)).await?);
+        told.changes.extend(misnamed(&was, &will, visible.as_ref()));
+        let (was, will) = (stand(&was), stand(&will));
         let rows: Vec<(Place, Stored)> = will
             .into_iter()
             .filter(|(_, (place, _))| place.declared && seen(&place.project_id))
@@ -217,11 +223,37 @@ fn stand(world: &World) -> BTreeMap<(String, String), (Place, Stored)> {
         for (planned, place) in found.installs.iter().zip(&scene.places) {
             let mut stored = told(world, &explainer, planned, &found.coupled, place.declared);
             say_drift(&mut stored, scene, planned, place);
+            say_remarks(&mut stored, world, scene, place);
             let key = (place.name.clone(), place.project_path.clone());
             all.insert(key, (place.clone(), stored));
         }
     }
     all
+}
+
+/// What would be named that is not there, and is not named yet.
+fn misnamed(was: &World, will: &World, visible: Option<&HashSet<ProjectId>>) -> Vec<dto::DryRunChange> {
+    let before: HashSet<&Misnamed> = was.scenes.iter().flat_map(|scene| &scene.misnamed).collect();
+    let mut told = Vec::new();
+    for scene in &will.scenes {
+        for named in scene.misnamed.iter().filter(|named| !before.contains(named)) {
+            let place = scene
+                .places
+                .iter()
+                .find(|place| place.project_path == named.product);
+            let unseen = |place: &Place| visible.is_some_and(|all| !all.contains(&place.project_id));
+            if place.is_some_and(unseen) {
+                continue;
+            }
+            told.push(dto::DryRunChange {
+                kind: "unknown_name".to_owned(),
+                environment: named.site.clone(),
+                product: named.product.clone(),
+                text: format!("{}. {}", named.text, named.next),
+            });
+        }
+    }
+    told
 }
 
 fn same(before: &(Place, Stored), after: &(Place, Stored)) -> bool {

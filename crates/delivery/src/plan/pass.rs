@@ -8,6 +8,7 @@ use super::{
     Change, Stored,
     assemble::{Scene, World},
     dues::Dues,
+    remarks::say_remarks,
     state_name, store,
     words::{declared_settings, drift, told},
 };
@@ -274,6 +275,7 @@ impl Planner {
                     waits.note(planned);
                     let mut stored = told(&world, &explainer, planned, &found.coupled, place.declared);
                     say_drift(&mut stored, scene, planned, place);
+                    say_remarks(&mut stored, &world, scene, place);
                     stored.environment_id = place.id;
                     stored.at = delivery.now();
                     match known.get(&place.id) {
@@ -294,6 +296,7 @@ impl Planner {
                 scenes.push((scene, steps, waits));
             }
             delivery.record(&changed).await?;
+            delivery.note_misnamed(&world, &names).await?;
             for (scene, steps, mut waits) in scenes {
                 let name = &scene.environment.name;
                 for (place, step) in steps {

@@ -1,7 +1,7 @@
 //! What is read of all releases, kept for as long as none of them changes. It has a revision of its own, raised in
 //! the transaction that changes a release, so that what another server changed is seen too.
 
-use super::store;
+use super::{names, remarks, store};
 use crate::{
     Delivery, carry,
     catalogue::{self, Listed, service::Channels},
@@ -25,6 +25,10 @@ pub(crate) struct Shelf {
     /// Those that may yet enter a channel, and the channels that these are in.
     pub promotable: Vec<Listed>,
     pub channels: Channels,
+    /// The channels that there are, by product.
+    pub named: Arc<names::Channels>,
+    /// What releases are best run with.
+    pub recommended: Arc<remarks::Recommendations>,
 }
 
 /// The releases that were read last.
@@ -63,6 +67,8 @@ impl Delivery {
         let mut by_product: BTreeMap<String, Vec<bascule_planner::Release>> = BTreeMap::new();
         let mut releases = HashMap::new();
         let mut one_by_one = BTreeMap::new();
+        let mut named = names::Channels::new();
+        let mut recommended = remarks::Recommendations::new();
         for listed in &listed {
             let path = match paths.get(&listed.project_id) {
                 Some(path) => path.clone(),
@@ -84,7 +90,12 @@ impl Delivery {
                 .cloned()
                 .collect();
             if let Some(release) = listed.to_release(inside) {
-                releases.insert((listed.project_id, listed.version.clone()), listed.release_id);
+                let key = (listed.project_id, listed.version.clone());
+                let best = remarks::recommended(listed);
+                if !best.is_empty() {
+                    recommended.insert(key.clone(), best);
+                }
+                releases.insert(key, listed.release_id);
                 // The newest release says how the product's versions are taken.
                 let newest = by_product
                     .get(&path)
@@ -93,6 +104,8 @@ impl Delivery {
                     .all(|known| known.version < release.version);
                 if newest {
                     one_by_one.insert(path.clone(), catalogue::service::one_by_one(listed));
+                    let rules = listed.relations.0.channels.iter();
+                    named.insert(listed.project_id, rules.map(|rule| rule.name.clone()).collect());
                 }
                 by_product.entry(path).or_default().push(release);
             }
@@ -126,6 +139,8 @@ impl Delivery {
             ramps,
             promotable,
             channels,
+            named: Arc::new(named),
+            recommended: Arc::new(recommended),
         })
     }
 

@@ -1,6 +1,6 @@
 //! Why a version is not somewhere, what publishing one would do, and whether a person's wish fits.
 
-use super::{store, words::lift};
+use super::{remarks::beside, store, words::lift};
 use crate::{Delivery, catalogue, environment::Environment, site};
 use bascule_core::{Caller, Problem, ProjectId, Result};
 use bascule_planner::{Lift, Link, Version, against, explain, strand};
@@ -64,12 +64,18 @@ impl Delivery {
             &place.project_path,
             &version,
         );
+        let mut sentence = why.sentence;
+        if place.serving_version == Some(version.to_string()) {
+            for remark in beside(&world, scene, place) {
+                sentence = format!("{sentence}; {remark}");
+            }
+        }
         let mut told = dto::WhyNot {
             environment: site.to_owned(),
             product: place.project_path.clone(),
             version: version.to_string(),
             clear: why.clear,
-            sentence: why.sentence,
+            sentence,
             links: why.links.into_iter().map(link).collect(),
         };
         self.veil_why(visible.as_ref(), &mut told).await?;

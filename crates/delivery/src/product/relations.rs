@@ -26,7 +26,7 @@ pub struct Dependency {
     pub minimum: String,
     /// A matcher such as `2.x.x`: the newest that will do; empty for any.
     pub maximum: String,
-    /// The version it was tested with; empty where none is named. Shown, never enforced.
+    /// The version it was tested with; empty where none is named. Plans remark on an older one; it holds nothing.
     pub recommended: String,
     /// Whether it counts only where that product is installed.
     pub optional: bool,

@@ -47,6 +47,21 @@ pub(crate) const HOOKS: Migration = Migration {
     ",
 };
 
+/// What declarations name that is not there: channels, groups.
+pub(crate) const NAMES: Migration = Migration {
+    id: "delivery-2611-names",
+    sql: "
+        CREATE TABLE site_misnamed (
+            site TEXT NOT NULL,
+            product TEXT NOT NULL,
+            name TEXT NOT NULL,
+            text TEXT NOT NULL,
+            next TEXT NOT NULL,
+            PRIMARY KEY (site, product, name, text)
+        );
+    ",
+};
+
 /// Which commit of the environments project is in force, and which one is not and why.
 pub(crate) const SYNC: Migration = Migration {
     id: "delivery-2611-sync",

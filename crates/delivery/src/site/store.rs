@@ -152,6 +152,59 @@ pub(crate) async fn unknown_over(tx: &Tx, site: &str, product: &str) -> Result<(
 }
 
 row! {
+    /// What a declaration names that is not there.
+    #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+    pub(crate) struct Misnamed {
+        pub site: String,
+        /// The product that it bears on; empty: all of them.
+        pub product: String,
+        pub name: String,
+        /// What is wrong.
+        pub text: String,
+        /// What to do.
+        pub next: String,
+    }
+}
+
+/// What the declarations of some sites name that is not there, in order.
+pub(crate) async fn misnamed(db: &impl Query, sites: &[String]) -> Result<Vec<Misnamed>> {
+    let mut values = args![];
+    let places = bind_all(&mut values, sites);
+    let sql = format!(
+        "SELECT site, product, name, text, next FROM site_misnamed WHERE site IN ({places}) LIMIT 100000"
+    );
+    let mut all: Vec<Misnamed> = db.all(&sql, values).await?;
+    all.sort();
+    Ok(all)
+}
+
+/// What a site's declaration names that is not there, in place of what was kept.
+pub(crate) async fn put_misnamed(tx: &Tx, site: &str, all: &[Misnamed]) -> Result<()> {
+    tx.run("DELETE FROM site_misnamed WHERE site = $1", args![site])
+        .await?;
+    for one in all {
+        let sql = "INSERT INTO site_misnamed (site, product, name, text, next) VALUES ($1, $2, $3, $4, $5)
+                   ON CONFLICT DO NOTHING";
+        tx.run(sql, args![one.site, one.product, one.name, one.text, one.next])
+            .await?;
+    }
+    Ok(())
+}
+
+row! {
+    /// A site by its name.
+    pub(crate) struct Waiting {
+        pub name: String,
+    }
+}
+
+/// The sites that name a group which is not there.
+pub(crate) async fn waiting_for_group(db: &impl Query, group: &str) -> Result<Vec<Waiting>> {
+    let sql = "SELECT DISTINCT site AS name FROM site_misnamed WHERE name = $1 ORDER BY site LIMIT 5000";
+    db.all(sql, args![group]).await
+}
+
+row! {
     /// An install that was declared and is no more, where its file asks for it to be taken away.
     #[derive(Clone, Debug)]
     pub(crate) struct Leaving {

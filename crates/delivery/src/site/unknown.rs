@@ -3,7 +3,7 @@
 use super::{Site, store};
 use crate::{Delivery, environment, plan::Change};
 use bascule_core::{Actor, Caller, ProjectId, Result, Timestamp};
-use bascule_ledger::facts::delivery::SiteIncomplete;
+use bascule_ledger::facts::sites::SiteIncomplete;
 use bascule_store::Tx;
 use bascule_wire::delivery::PlanEntry;
 use std::collections::{BTreeMap, BTreeSet};

@@ -4,6 +4,7 @@
 //! versions stand beside each other that do not go together.
 
 pub(crate) mod api;
+mod groups;
 pub(crate) mod pages;
 pub(crate) mod service;
 pub(crate) mod store;

@@ -1,6 +1,10 @@
 //! Group steps as people see and take them.
 
-use super::{CAUSE, Course, Member, Switch, order, store};
+use super::{
+    CAUSE, Course, Member, Switch,
+    groups::{groups, of_a_try},
+    order, store,
+};
 use crate::{
     Delivery,
     deployment::{self, Order, create::permission, instances},
@@ -15,7 +19,10 @@ use crate::{
 };
 use bascule_core::{Caller, EnvironmentId, Problem, ProjectId, Result};
 use bascule_ledger::facts::switch::SwitchAsked;
-use bascule_planner::{Coupled, Scope, Version, constraint::Candidate, plan};
+use bascule_planner::{
+    Constraint, Coupled, Scope, Version,
+    constraint::{Candidate, Hold},
+};
 use bascule_wire::delivery as dto;
 use std::collections::{HashMap, HashSet};
 
@@ -29,6 +36,8 @@ struct Part<'a> {
     to: &'a Version,
     /// What holds it at this moment: the kind, and why.
     held: Vec<(String, String)>,
+    /// What became of it when it was tried before.
+    tried: Vec<String>,
 }
 
 impl Delivery {
@@ -40,7 +49,7 @@ impl Delivery {
         let world = self.world_in(&[name.to_owned()]).await?;
         let visible = self.visible(caller).await?;
         let scene = seen(&world, name, visible.as_ref())?;
-        let mut found = plan(&world.catalogue, &scene.environment).coupled;
+        let mut found = groups(&world, scene);
         self.measure(scene, &mut found).await?;
         let mut steps = Vec::new();
         for group in &found {
@@ -49,8 +58,11 @@ impl Delivery {
                 steps.push(told(name, &parts, group.downtime_seconds));
             }
         }
-        let held = steps.iter_mut().flat_map(|step| &mut step.held).collect();
-        self.veil_texts(visible.as_ref(), held).await?;
+        let texts = steps
+            .iter_mut()
+            .flat_map(|step| step.held.iter_mut().chain(&mut step.tried))
+            .collect();
+        self.veil_texts(visible.as_ref(), texts).await?;
         Ok(steps)
     }
 
@@ -115,15 +127,12 @@ impl Delivery {
         let scene = seen(&world, name, visible.as_ref())?;
         let mut asked: Vec<&str> = new.members.iter().map(|member| member.trim()).collect();
         asked.sort_unstable();
-        let groups = plan(&world.catalogue, &scene.environment).coupled;
-        let found = groups
-            .iter()
-            .map(|group| parts(&world, scene, group))
-            .find(|parts| {
-                let mut all: Vec<String> = parts.iter().map(Part::text).collect();
-                all.sort_unstable();
-                all == asked && readable(parts, visible.as_ref())
-            });
+        let all = groups(&world, scene);
+        let found = all.iter().map(|group| parts(&world, scene, group)).find(|parts| {
+            let mut all: Vec<String> = parts.iter().map(Part::text).collect();
+            all.sort_unstable();
+            all == asked && readable(parts, visible.as_ref())
+        });
         let Some(parts) = found else {
             return Err(Problem::conflict(
                 "no_such_group",
@@ -342,26 +351,32 @@ fn parts<'a>(world: &World, scene: &'a Scene, group: &'a Coupled) -> Vec<Part<'a
         };
         let level = world.catalogue.level(*product, to);
         let release = level.and_then(|level| world.catalogue.at(*product, level));
-        let held = release.map(|release| {
+        let judged = |counts: &dyn Fn(&dyn Constraint) -> bool| -> Vec<Hold> {
+            let Some(release) = release else {
+                return Vec::new();
+            };
             let candidate = Candidate {
                 product: &place.project_path,
                 from: from.as_ref(),
                 release,
                 now: scene.environment.now,
             };
-            install
+            let counting = install
                 .constraints
                 .iter()
-                .filter(|constraint| constraint.scope() == Scope::Moment)
+                .filter(|constraint| counts(&***constraint));
+            counting
                 .filter_map(|constraint| constraint.judge(&candidate))
-                .map(|hold| (hold.kind, hold.why))
                 .collect()
-        });
+        };
+        let held = judged(&|constraint| constraint.scope() == Scope::Moment);
+        let tried = judged(&|constraint| of_a_try(constraint.kind()));
         all.push(Part {
             place,
             from: from.as_ref(),
             to,
-            held: held.unwrap_or_default(),
+            held: held.into_iter().map(|hold| (hold.kind, hold.why)).collect(),
+            tried: tried.into_iter().map(|hold| hold.why).collect(),
         });
     }
     all
@@ -406,5 +421,12 @@ fn told(name: &str, parts: &[Part<'_>], downtime_seconds: u64) -> dto::GroupStep
             .collect(),
         downtime_seconds,
         held: held(parts, false),
+        tried: parts
+            .iter()
+            .flat_map(|part| {
+                let name = format!("{} {}", part.place.project_path, part.to);
+                part.tried.iter().map(move |why| format!("{name} {why}"))
+            })
+            .collect(),
     }
 }

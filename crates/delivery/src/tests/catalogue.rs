@@ -263,8 +263,8 @@ async fn a_secret_reaches_the_agent_and_nothing_else_and_a_missing_one_holds_the
     ));
     assert!(told.contains("secret:DB_OTHER"), "the reference is told");
     assert!(!told.contains(SECRET_VALUE), "the value is not");
-    let bytes = std::fs::read(world._dir.path().join("test.db")).unwrap();
-    let wal = std::fs::read(world._dir.path().join("test.db-wal")).unwrap_or_default();
+    let bytes = std::fs::read(world.dir.path().join("test.db")).unwrap();
+    let wal = std::fs::read(world.dir.path().join("test.db-wal")).unwrap_or_default();
     for bytes in [bytes, wal] {
         assert!(
             !bytes

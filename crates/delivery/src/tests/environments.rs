@@ -149,6 +149,10 @@ async fn a_dry_run_names_only_what_the_caller_may_read() {
         world.told(&ben(), &file(&south)).await,
         [
             "environment_changed: channel of site-7 changes from dev to beta",
+            "unknown_name: channel `beta` is not one of health/auth's: dev, stable. Follow one of these in \
+             environments/site-7.yaml, or let health/auth's bascule.yaml name `beta`.",
+            "plan health/auth up_to_date: 2.0.0 is the newest that may be here; channel `beta` is not one of \
+             health/auth's: dev, stable",
             "1 hidden"
         ]
     );

@@ -9,6 +9,7 @@ mod environments;
 mod findings;
 mod hub;
 mod life;
+mod names;
 mod plans;
 mod plans_hold;
 mod previews;
@@ -42,7 +43,7 @@ use bascule_wire::{
     edge::{EdgeConfig, Slice},
 };
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -64,6 +65,8 @@ struct Fakes {
     /// What `ben` may read; everything where it is not set.
     visible: Mutex<Option<Vec<ProjectId>>>,
     previews: previews::Forge,
+    /// Teams besides `security`.
+    teams: Mutex<Vec<String>>,
 }
 
 #[async_trait]
@@ -95,17 +98,32 @@ impl Releases for Fakes {
             .collect())
     }
     async fn find_part(&self, release: ReleaseId, path: &str) -> Result<Option<ReleasePart>> {
-        let known = ["dist/app.tar.gz", "dist/app.oci.tar"];
-        Ok(known.contains(&path).then(|| ReleasePart {
-            digest: Digest::of(format!("{release}{path}").as_bytes()),
-            size: 9,
-            file_name: path.trim_start_matches("dist/").into(),
+        Ok(PARTS.contains(&path).then(|| {
+            let bytes = bytes_of(release, path);
+            ReleasePart {
+                digest: Digest::of(bytes.as_bytes()),
+                size: bytes.len() as u64,
+                file_name: path.trim_start_matches("dist/").into(),
+            }
         }))
     }
-    async fn open(&self, _: &Digest) -> Result<Option<ByteStream>> {
-        let once = futures::stream::once(async { Ok(bytes::Bytes::from_static(b"the bytes")) });
-        Ok(Some(Box::pin(once)))
+    async fn open(&self, digest: &Digest) -> Result<Option<ByteStream>> {
+        let releases = self.releases.lock().unwrap();
+        let mut all = releases
+            .iter()
+            .flat_map(|release| PARTS.map(|path| bytes_of(release.id, path)));
+        Ok(all
+            .find(|bytes| Digest::of(bytes.as_bytes()) == *digest)
+            .map(|bytes| -> ByteStream { Box::pin(futures::stream::once(async { Ok(bytes.into()) })) }))
     }
+}
+
+/// The files of each release.
+const PARTS: [&str; 2] = ["dist/app.tar.gz", "dist/app.oci.tar"];
+
+/// What stands in a file of a release.
+fn bytes_of(release: ReleaseId, path: &str) -> String {
+    format!("{path} of the release {release}")
 }
 
 #[async_trait]
@@ -137,7 +155,10 @@ impl ProjectFiles for Fakes {
 #[async_trait]
 impl crate::Teams for Fakes {
     async fn belongs(&self, caller: &Caller, team: &str) -> Result<Option<bool>> {
-        Ok((team == "security").then(|| caller.actor.name == "ana"))
+        Ok(self.exists(team).await?.then(|| caller.actor.name == "ana"))
+    }
+    async fn exists(&self, team: &str) -> Result<bool> {
+        Ok(team == "security" || self.teams.lock().unwrap().iter().any(|known| known == team))
     }
 }
 
@@ -210,7 +231,8 @@ struct Fate {
 }
 
 struct World {
-    _dir: tempfile::TempDir,
+    /// Gone with the world.
+    dir: tempfile::TempDir,
     project: ProjectId,
     clock: FakeClock,
     ledger: Ledger,
@@ -246,7 +268,7 @@ impl World {
         let agent = delivery.enrol_agent("local").await.unwrap();
         let edge = delivery.enrol_edge("local").await.unwrap();
         Self {
-            _dir: dir,
+            dir,
             project: ProjectId::new(),
             clock,
             ledger,

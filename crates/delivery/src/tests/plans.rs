@@ -159,6 +159,39 @@ async fn a_declared_environment_is_filled_and_kept_up_to_date_in_a_safe_order() 
 }
 
 #[tokio::test]
+async fn what_is_older_than_recommended_is_remarked_on_and_holds_nothing() {
+    let mut world = two_products().await;
+    world.declare("c1", &[("site-7", SITE)]).await;
+    let needs =
+        "dependencies: [{product: health/auth, minimum: 2.0.0, maximum: 2.x.x, recommended: 2.3.1}]\n";
+    world.publish_of("health/clinic", "1.1.0", needs).await;
+    world.turns(4).await;
+    assert_eq!(
+        world.plan("site-7").await[1],
+        "health/clinic: 1.1.0 → 1.1.0, up_to_date: 1.1.0 is the newest that may be here; \
+         runs with health/auth 2.0.0; 2.3.1 is recommended"
+    );
+    assert_eq!(
+        world.why("site-7", "clinic", "1.1.0").await,
+        "health/clinic 1.1.0 runs in site-7; runs with health/auth 2.0.0; 2.3.1 is recommended"
+    );
+    // Whoever may not read the other product does not hear its name.
+    let clinic = world.know("health/clinic");
+    *world.fakes.visible.lock().unwrap() = Some(vec![clinic]);
+    let plans = world.delivery.plans(&ben(), Some("site-7")).await.unwrap();
+    assert!(
+        plans.len() == 1 && plans[0].why.contains("is recommended") && !plans[0].why.contains("health/auth"),
+        "{plans:?}"
+    );
+    world.publish_of("health/auth", "2.3.1", "").await;
+    world.turns(4).await;
+    assert_eq!(
+        world.plan("site-7").await[1],
+        "health/clinic: 1.1.0 → 1.1.0, up_to_date: 1.1.0 is the newest that may be here"
+    );
+}
+
+#[tokio::test]
 async fn drift_is_shown_field_by_field_and_put_right_where_it_should_be() {
     let mut world = two_products().await;
     world
@@ -549,6 +582,7 @@ async fn publishing_is_checked_against_every_environment() {
 #[tokio::test]
 async fn what_a_channel_waits_for_and_each_end_of_several_holds_are_told() {
     let mut world = two_products().await;
+    world.fakes.teams.lock().unwrap().push("ward".into());
     let stable = SITE
         .replace("channel: dev\n", "channel: stable\n")
         .replace("  - product: health/auth\n", "");

@@ -160,15 +160,224 @@ async fn where_one_of_a_group_is_not_healthy_all_go_back() {
             .any(|line| line.contains("all that switch together go back")),
         "{ended:?}"
     );
+    let plan = world.plan("site-7").await;
+    assert!(
+        plan.iter()
+            .all(|line| line.contains("is not tried again by itself")),
+        "{plan:?}"
+    );
+    // A person may try it again, and is told what became of it.
+    let router = app(&world, Role::Maintainer);
+    let (_, page) = call(&router, get("/plans/site-7")).await;
+    assert!(page.contains("Switch 2 products together now?"), "{page}");
+    let group = offered(&world).await;
+    assert_eq!(group.tried.len(), 2, "{group:?}");
+    assert!(
+        group.tried[1].starts_with("health/clinic 1.2.0 is not tried again by itself (it failed here:"),
+        "{group:?}"
+    );
+    world.fates.clear();
+    world
+        .delivery
+        .take_group_step(&ana(), "site-7", &ask(&group, "the disk was full"))
+        .await
+        .unwrap();
+    world.turns(20).await;
+    assert_eq!(runs(&world).await, ["health/auth 3.0.0", "health/clinic 1.2.0"]);
     assert!(
         world
             .delivery
             .group_steps(&ana(), "site-7")
             .await
             .unwrap()
-            .is_empty(),
-        "what failed is not tried again"
+            .is_empty()
     );
+}
+
+/// What the ledger tells of a group step in site-7: each deployment's and rollout's beginning and end.
+async fn steps(world: &World) -> Vec<String> {
+    let places = crate::plan::store::places_in(&world.delivery.db, "site-7")
+        .await
+        .unwrap();
+    let there: Vec<String> = places.iter().map(|place| place.id.to_string()).collect();
+    let mut all = Vec::new();
+    for kind in [
+        "deployment.created",
+        "rollout.started",
+        "rollout.finished",
+        "deployment.finished",
+    ] {
+        for entry in world.facts(kind).await {
+            let body: serde_json::Value = serde_json::from_str(&entry.body).unwrap();
+            let at = |field: &str| body[field].as_str().unwrap_or_default().to_owned();
+            let version = at("version");
+            if there.contains(&at("environment")) && ["3.0.0", "1.2.0"].contains(&version.as_str()) {
+                all.push(format!("{kind} {version}"));
+            }
+        }
+    }
+    all
+}
+
+/// Takes the group step and goes on until it is done, with something done between any two things; what ran.
+async fn switched(world: &mut World, between: impl Fn(&mut World)) -> Vec<Vec<String>> {
+    let group = offered(world).await;
+    world
+        .delivery
+        .take_group_step(&ana(), "site-7", &ask(&group, "the ward is closed"))
+        .await
+        .unwrap();
+    let mut seen = vec![runs(world).await];
+    for _ in 0..40 {
+        between(world);
+        world.agent_turn().await;
+        between(world);
+        world.edge_config().await;
+        between(world);
+        world.driver.turn().await.unwrap();
+        between(world);
+        world.planner.turn().await.unwrap();
+        world.clock.advance(Duration::from_secs(1));
+        let now = runs(world).await;
+        assert!(!mixed(&now), "{now:?} after {seen:?}");
+        if seen.last() != Some(&now) {
+            seen.push(now);
+        }
+    }
+    seen
+}
+
+#[tokio::test]
+async fn a_hub_that_is_killed_again_and_again_comes_to_the_same_end_and_takes_no_step_twice() {
+    for fails in [false, true] {
+        let mut all = Vec::new();
+        for killed in [false, true] {
+            let mut world = Box::pin(coupled()).await;
+            if fails {
+                let fate = Fate {
+                    state: InstanceState::Failed,
+                    smoke: true,
+                    restarts: 0,
+                };
+                world.fates.insert("1.2.0".into(), fate);
+            }
+            let between = |world: &mut World| {
+                if killed {
+                    world.restart();
+                }
+            };
+            let seen = Box::pin(switched(&mut world, between)).await;
+            let end: &[&str] = if fails {
+                &["health/auth 2.0.0", "health/clinic 1.1.0"]
+            } else {
+                &["health/auth 3.0.0", "health/clinic 1.2.0"]
+            };
+            assert_eq!(seen.last().unwrap(), end, "killed: {killed}; {seen:?}");
+            let steps = steps(&world).await;
+            let once: BTreeSet<&String> = steps.iter().collect();
+            assert_eq!(once.len(), steps.len(), "killed: {killed}; {steps:?}");
+            assert!(
+                steps.contains(&"deployment.finished 1.2.0".to_owned()),
+                "{steps:?}"
+            );
+            all.push((seen, steps));
+        }
+        assert_eq!(all[0], all[1], "a hub that is killed does as one that lives");
+    }
+}
+
+/// The rollout of a product that is under way.
+async fn open_rollout(world: &World, path: &str) -> Option<(ProjectId, bascule_core::RolloutId)> {
+    let project = *world.fakes.projects.lock().unwrap().get(path).unwrap();
+    let rows = crate::rollout::store::list(&world.delivery.db, project, None, 1)
+        .await
+        .unwrap();
+    let open = rows.into_iter().find(|row| row.finished_at.is_none());
+    open.map(|row| (project, row.id))
+}
+
+#[tokio::test]
+async fn whoever_aborts_one_of_a_group_takes_all_of_it_back() {
+    for aborted in ["health/clinic", "health/auth"] {
+        let mut world = Box::pin(coupled()).await;
+        let group = offered(&world).await;
+        world
+            .delivery
+            .take_group_step(&ana(), "site-7", &ask(&group, "the ward is closed"))
+            .await
+            .unwrap();
+        let mut waited = 0;
+        let (project, rollout) = loop {
+            if let Some(found) = open_rollout(&world, aborted).await {
+                break found;
+            }
+            waited += 1;
+            assert!(waited < 20, "{aborted} is never rolled out");
+            world.turns(1).await;
+        };
+        world
+            .delivery
+            .act_on_rollout(
+                &ana(),
+                project,
+                rollout,
+                crate::rollout::service::Act::Abort,
+                "not now",
+            )
+            .await
+            .unwrap();
+        for _ in 0..40 {
+            world.turns(1).await;
+            let now = runs(&world).await;
+            assert!(!mixed(&now), "{aborted}: {now:?}");
+        }
+        assert_eq!(
+            runs(&world).await,
+            ["health/auth 2.0.0", "health/clinic 1.1.0"],
+            "{aborted}"
+        );
+        let ended = world.kinds("deployment.finished").await;
+        let told = |text: &str| ended.iter().filter(|line| line.contains(text)).count();
+        assert_eq!(told("aborted by ana: not now"), 2, "{aborted}: {ended:?}");
+        // It can be ordered anew.
+        let group = offered(&world).await;
+        world
+            .delivery
+            .take_group_step(&ana(), "site-7", &ask(&group, "now it may"))
+            .await
+            .unwrap();
+        world.turns(20).await;
+        assert_eq!(
+            runs(&world).await,
+            ["health/auth 3.0.0", "health/clinic 1.2.0"],
+            "{aborted}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn whoever_cancels_one_of_a_group_before_its_turn_takes_all_of_it_back() {
+    let mut world = Box::pin(coupled()).await;
+    let group = offered(&world).await;
+    let switched = world
+        .delivery
+        .take_group_step(&ana(), "site-7", &ask(&group, "the ward is closed"))
+        .await
+        .unwrap();
+    // clinic ends first; auth waits for it.
+    world.turns(1).await;
+    let auth = world.know("health/auth");
+    world
+        .delivery
+        .cancel(&ana(), auth, |_| true, switched.deployments[0], "not now")
+        .await
+        .unwrap();
+    for _ in 0..40 {
+        world.turns(1).await;
+        let now = runs(&world).await;
+        assert!(!mixed(&now), "{now:?}");
+    }
+    assert_eq!(runs(&world).await, ["health/auth 2.0.0", "health/clinic 1.1.0"]);
 }
 
 #[tokio::test]

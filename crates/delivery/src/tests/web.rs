@@ -211,7 +211,11 @@ async fn agents_and_edges_need_their_own_tokens() {
         "authorization",
         format!("Bearer {}", world.agent).parse().unwrap(),
     );
-    assert_eq!(call(&app, fetch).await, (StatusCode::OK, "the bytes".to_owned()));
+    let release = world.fakes.releases.lock().unwrap()[0].id;
+    assert_eq!(
+        call(&app, fetch).await,
+        (StatusCode::OK, bytes_of(release, "dist/app.tar.gz"))
+    );
 
     let staging = world.environment("staging").await;
     let listeners = format!(

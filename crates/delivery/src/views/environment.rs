@@ -12,6 +12,7 @@ use crate::{
     Delivery,
     deployment::{self, desired, instances},
     fleet::{EDGE_SILENCE, store as fleet},
+    plan,
     site::{self, store as sites},
 };
 use askama::Template;
@@ -149,6 +150,8 @@ struct Page {
     channel: String,
     /// A commit of the environments project that is not in force.
     refused: Option<RefusedCommit>,
+    /// What its file names that is not there, and what to do.
+    misnamed: Vec<String>,
     always: bool,
     open: bool,
     held: Vec<String>,
@@ -344,6 +347,9 @@ async fn environment(
             texts.extend([&mut verdict.why, &mut verdict.lifts]);
         }
     }
+    let misnamed = delivery.misnamed(ui.caller(), &name).await?.into_iter();
+    let mut misnamed: Vec<String> = misnamed.map(|m| format!("{}. {}", m.text, m.next)).collect();
+    texts.extend(&mut misnamed);
     delivery.unname(&sight, texts).await?;
 
     let (mut why, mut problem) = (None, None);
@@ -360,7 +366,9 @@ async fn environment(
         }
     }
     let windows = windows(&delivery, &name).await?;
-    let groups = if lines.iter().any(|line| line.state == "coupled") {
+    // What went back before is no longer told of by the plan, and a person may let it switch all the same.
+    let failed = || plan::store::failures_in(&delivery.db, std::slice::from_ref(&name));
+    let groups = if lines.iter().any(|line| line.state == "coupled") || !failed().await?.is_empty() {
         delivery.group_steps(ui.caller(), &name).await?
     } else {
         Vec::new()
@@ -376,6 +384,7 @@ async fn environment(
         calendar: windows.calendar,
         openings: windows.openings,
         refused: delivery.refused_commit(ui.caller()).await?,
+        misnamed,
         disconnected,
         observed: delivery.reported_site(&name).await?,
         drifted: lines

@@ -668,32 +668,6 @@ fact!(
     }
 );
 
-/// Which products that an environment's file names do not exist is otherwise than before.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct SiteIncomplete {
-    /// The project that declares it.
-    pub project: ProjectId,
-    /// The environment's name.
-    pub site: String,
-    /// The products; none: all of them exist now.
-    pub products: Vec<String>,
-}
-fact!(
-    SiteIncomplete,
-    "site.incomplete",
-    |f| Some(f.project),
-    |f| format!("site:{}", f.site),
-    |f| if f.products.is_empty() {
-        format!("every product that {} declares exists now", f.site)
-    } else {
-        format!(
-            "{} declares what does not exist, and is installed once it does: {}",
-            f.site,
-            f.products.join(", ")
-        )
-    }
-);
-
 /// An install that is no longer declared was taken away.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EnvironmentPruned {

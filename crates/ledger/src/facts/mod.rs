@@ -15,6 +15,7 @@ pub mod notices;
 pub mod planning;
 pub mod preview;
 pub mod review;
+pub mod sites;
 pub mod supplychain;
 pub mod switch;
 pub mod task;

@@ -12,6 +12,8 @@ pub struct Channel {
     pub name: String,
     /// What releases that are not in it wait for, where that is known.
     pub promotions: Arc<Vec<Promotion>>,
+    /// The channels that the product's newest release names; empty where that is not known.
+    pub named: Arc<[String]>,
 }
 
 /// What a release waits for before it enters a channel.
@@ -48,8 +50,15 @@ impl Channel {
         Self {
             name: name.into(),
             promotions: Arc::default(),
+            named: Arc::default(),
         }
     }
+}
+
+/// What is wrong where a product is to follow a channel that it does not have.
+#[must_use]
+pub fn no_such_channel(name: &str, product: &str, named: &[String]) -> String {
+    format!("channel `{name}` is not one of {product}'s: {}", named.join(", "))
 }
 
 impl Promotion {
@@ -88,6 +97,20 @@ impl Constraint for Channel {
         let channel = &self.name;
         if candidate.release.channels.contains(channel) {
             return None;
+        }
+        if !self.named.is_empty() && !self.named.contains(channel) {
+            let product = candidate.product;
+            return Some(Hold::when(
+                self.kind(),
+                format!(
+                    "cannot come here: {}",
+                    no_such_channel(channel, product, &self.named)
+                ),
+                format!(
+                    "one of these channels in the environment's file, or a release of {product} whose bascule.yaml \
+                     names `{channel}`"
+                ),
+            ));
         }
         let why = format!("is not in the channel {channel}, which is followed here");
         let version = &candidate.release.version;
@@ -135,6 +158,7 @@ mod tests {
                     first: first.into(),
                     waits,
                 }]),
+                named: Arc::default(),
             };
             let candidate = Candidate {
                 product: "g/a",
@@ -183,5 +207,34 @@ mod tests {
             "a release whose bascule.yaml names the channel stable"
         );
         assert_eq!(told("", Vec::new()).1, "its promotion to stable");
+    }
+
+    #[test]
+    fn a_channel_that_the_product_does_not_have_is_said_with_those_that_it_has() {
+        let mut catalogue = Catalogue::new();
+        let product = catalogue.product("g/a");
+        catalogue.publish(product, Release::plain("1.1.0".parse().unwrap()));
+        let mut channel = Channel::new("stabel");
+        let candidate = Candidate {
+            product: "g/a",
+            from: None,
+            release: catalogue.at(product, 1).unwrap(),
+            now: Timestamp::default(),
+        };
+        let vague = channel.judge(&candidate).unwrap().why;
+        assert_eq!(vague, "is not in the channel stabel, which is followed here");
+        channel.named = ["dev", "stable"].map(str::to_owned).into();
+        let hold = channel.judge(&candidate).unwrap();
+        assert_eq!(
+            hold.why,
+            "cannot come here: channel `stabel` is not one of g/a's: dev, stable"
+        );
+        assert_eq!(
+            hold.lifts,
+            crate::Lift::When(
+                "one of these channels in the environment's file, or a release of g/a whose bascule.yaml names `stabel`"
+                    .to_owned()
+            )
+        );
     }
 }

@@ -18,11 +18,11 @@ mod wave;
 mod window;
 
 pub use agent::Agent;
-pub use approval::Approval;
+pub use approval::{Approval, no_such_team};
 pub use budget::ErrorBudget;
 pub use capacity::Capacity;
 pub use carried::Carried;
-pub use channel::{Channel, Promotion, Wait};
+pub use channel::{Channel, Promotion, Wait, no_such_channel};
 pub use drill::Drill;
 pub use failed::FailedHere;
 pub use health::Health;

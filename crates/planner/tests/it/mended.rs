@@ -13,6 +13,7 @@ fn approval(given: &[&str]) -> Approval {
     Approval {
         by: "security".into(),
         given: given.iter().map(|version| v(version)).collect(),
+        nobody: false,
     }
 }
 

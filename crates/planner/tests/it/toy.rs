@@ -435,6 +435,7 @@ impl Toy {
                 install.constraints.push(Arc::new(Approval {
                     by: "security".into(),
                     given: approved.iter().map(|level| self.version(at, *level)).collect(),
+                    nobody: false,
                 }));
             }
             if toy.held {

@@ -73,6 +73,7 @@ fn the_chain_of_reasons_reads_as_a_sentence() {
         Approval {
             by: "security".into(),
             given: Vec::new(),
+            nobody: false,
         },
     );
     assert_eq!(
@@ -535,6 +536,7 @@ fn what_holds_at_once_is_one_sentence_and_each_part_keeps_its_end() {
     let approval = |by: &str| Approval {
         by: by.into(),
         given: Vec::new(),
+        nobody: false,
     };
     let world = foo_and_bar()
         .hold("bar", approval("security"))
