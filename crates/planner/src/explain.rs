@@ -9,7 +9,7 @@ use crate::{
     version::Version,
 };
 use serde::{Deserialize, Serialize};
-use std::sync::OnceLock;
+use std::{ops::RangeInclusive, sync::OnceLock};
 
 /// One link of the chain.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,7 +94,7 @@ impl<'a> Explainer<'a> {
             );
             return unclear(product, version, "older", sentence);
         }
-        let mut teller = Teller::new(scene);
+        let mut teller = Teller::new(scene, &self.target);
         let clear = teller.tell(at, level) && teller.links.is_empty();
         let links = teller.links;
         let texts = texts(&links);
@@ -397,7 +397,8 @@ pub fn against(
     let (Some(at), Some(level)) = (at, level) else {
         return Vec::new();
     };
-    let mut teller = Teller::new(&scene);
+    let target = OnceLock::new();
+    let mut teller = Teller::new(&scene, &target);
     teller.tell(at, level);
     teller.links
 }
@@ -430,15 +431,18 @@ fn joined(name: &str, holds: &[Hold]) -> String {
 
 struct Teller<'a, 'b> {
     scene: &'b Scene<'a>,
+    /// As the explainer's.
+    target: &'b OnceLock<Vec<Level>>,
     links: Vec<Link>,
     /// Asked already, so that a cycle is named instead of walked.
     asked: Vec<(usize, Level)>,
 }
 
 impl<'a, 'b> Teller<'a, 'b> {
-    const fn new(scene: &'b Scene<'a>) -> Self {
+    const fn new(scene: &'b Scene<'a>, target: &'b OnceLock<Vec<Level>>) -> Self {
         Self {
             scene,
+            target,
             links: Vec::new(),
             asked: Vec::new(),
         }
@@ -584,9 +588,7 @@ impl<'a, 'b> Teller<'a, 'b> {
                         format!("{asks}, which is not there yet")
                     };
                     self.link("dependency", at, level, text, None);
-                    let goal = (edge.least()..=edge.most())
-                        .find(|level| scene.allowed(other, *level))
-                        .unwrap_or(edge.least());
+                    let goal = self.next_of(other, edge.least()..=edge.most());
                     self.follow(other, goal);
                 } else {
                     let there = bound(there).unwrap_or_default();
@@ -597,6 +599,22 @@ impl<'a, 'b> Teller<'a, 'b> {
             }
         }
         met
+    }
+
+    /// The level that another product would be taken to in a range: the newest that nothing holds now, else the one that
+    /// is planned, so that nobody is sent after a version that will not come.
+    fn next_of(&self, other: usize, range: RangeInclusive<Level>) -> Level {
+        let scene = self.scene;
+        let allowed = |level: &Level| scene.allowed(other, *level);
+        let free = |level: &Level| allowed(level) && scene.holds(other, *level, Scope::Moment).is_empty();
+        let planned = || {
+            let target = self.target.get_or_init(|| reach_in(scene));
+            Some(target[other]).filter(|level| range.contains(level))
+        };
+        (range.clone().rev().find(free))
+            .or_else(planned)
+            .or_else(|| range.clone().find(allowed))
+            .unwrap_or(*range.start())
     }
 
     /// It needs a range of another product in which nothing was released.

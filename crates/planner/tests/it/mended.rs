@@ -294,6 +294,26 @@ fn what_is_not_there_says_what_it_waits_for() {
 }
 
 #[test]
+fn what_another_waits_for_is_the_version_that_is_planned_or_that_can_come_now() {
+    let world = || {
+        World::new()
+            .publish("bar", &[release("1.0.0", &[]), release("1.1.0", &[])])
+            .publish("foo", &[release("1.0.0", &[("bar", "1.0.0", "")])])
+            .install("bar", "")
+            .install("foo", "")
+    };
+    let needs = "foo is not there yet: 1.0.0 needs bar ≥ 1.0.0";
+    assert_eq!(
+        world().hold("bar", approval(&[])).why("foo", "1.0.0"),
+        format!("{needs}; bar 1.1.0 waits for approval by security")
+    );
+    assert_eq!(
+        world().hold("bar", approval(&["1.0.0"])).why("foo", "1.0.0"),
+        format!("{needs}; bar 1.0.0 can be put there now")
+    );
+}
+
+#[test]
 fn minima_that_fall_are_planned_without_a_search() {
     // The newest asks for less: no warning, and the target is the newest.
     let world = World::new()
