@@ -276,8 +276,11 @@ impl Server {
             },
             notices::config(config, &url)?,
         );
-        let insights = Insights::new(database.clone(), ledger.clone(), projects)
-            .with_waits(Arc::new(ports::Waits(delivery.clone())));
+        let insights =
+            Insights::new(database.clone(), ledger.clone(), projects).with_waits(Arc::new(ports::Waits {
+                delivery: delivery.clone(),
+                notices: notices.clone(),
+            }));
         Ok(Self {
             url,
             listener,

@@ -11,6 +11,7 @@ use bascule_forge::{FileToCommit, Forge, Signature, Visible as SeenProjects};
 use bascule_identity::Identity;
 use bascule_insights::ports::Wait;
 use bascule_ledger::facts::forge::CommitStamp;
+use bascule_notices::{Notices, todo::Filter};
 use bascule_store::{Blobs, Error as StoreError};
 use bascule_supplychain::Releases;
 use bascule_telemetry::Telemetry;
@@ -687,14 +688,20 @@ impl bascule_supplychain::ports::Sight for Projects {
     }
 }
 
-/// What waits for people in deliveries, for the first page.
-pub struct Waits(pub Delivery);
+/// What waits for people in deliveries, and how much was given them to do, for the first page.
+pub struct Waits {
+    pub delivery: Delivery,
+    pub notices: Notices,
+}
+
+/// To-dos that the first page names.
+const TODOS: i64 = 5;
 
 #[async_trait]
 impl bascule_insights::ports::Waits for Waits {
     async fn waits(&self, caller: &Caller) -> Result<Vec<Wait>> {
         let mut all: Vec<Wait> = Vec::new();
-        if let Some(refused) = self.0.refused_commit(caller).await? {
+        if let Some(refused) = self.delivery.refused_commit(caller).await? {
             all.push(Wait {
                 icon: "alert-triangle",
                 text: refused.sentence,
@@ -703,7 +710,7 @@ impl bascule_insights::ports::Waits for Waits {
                 since: refused.at,
             });
         }
-        let waiting = self.0.waiting(caller).await?.into_iter();
+        let waiting = self.delivery.waiting(caller).await?.into_iter();
         all.extend(waiting.map(|wait| Wait {
             icon: "rocket",
             text: format!("In {}, {}", wait.environment, wait.rollout.why),
@@ -711,6 +718,31 @@ impl bascule_insights::ports::Waits for Waits {
             project: wait.product,
             since: wait.rollout.since,
         }));
+        if caller.user.is_some() {
+            let filter = Filter {
+                limit: Some(TODOS),
+                ..Filter::default()
+            };
+            let todos = self.notices.todos(caller, &filter).await?;
+            let more = todos.waiting - i64::try_from(todos.items.len()).unwrap_or(TODOS);
+            let oldest = todos.items.last().map(|todo| todo.at);
+            all.extend(todos.items.into_iter().map(|todo| Wait {
+                icon: "bell",
+                text: format!("{} {}: {}", todo.actor, todo.told, todo.title),
+                href: todo.href,
+                project: todo.project,
+                since: todo.at,
+            }));
+            if let (1.., Some(since)) = (more, oldest) {
+                all.push(Wait {
+                    icon: "bell",
+                    text: format!("{more} more to-dos"),
+                    href: "/-/todos".to_owned(),
+                    project: String::new(),
+                    since,
+                });
+            }
+        }
         Ok(all)
     }
 }
