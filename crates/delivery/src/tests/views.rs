@@ -186,6 +186,24 @@ async fn a_developer_sees_which_release_runs_where_and_what_it_waits_for() {
 }
 
 #[tokio::test]
+async fn an_approval_is_asked_for_although_another_product_has_to_move_first() {
+    let mut world = two_products().await;
+    world.declare("c1", &[("site-7", SITE)]).await;
+    let asked = format!("{SITE}approvals: [security]\n");
+    world.declare("c2", &[("site-7", &asked)]).await;
+    let needs = "dependencies: [{product: health/auth, minimum: 2.1.0, maximum: 2.x.x}]\n";
+    world.publish_of("health/auth", "2.1.0", "").await;
+    world.publish_of("health/clinic", "1.1.0", needs).await;
+    world.turns(4).await;
+    let page = world.page("/products/health/clinic", false).await;
+    assert!(page.contains("s-blocked"), "{page}");
+    assert!(
+        page.contains("Approve 1.1.0 for site-7 in the name of security?"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
 async fn a_commit_is_found_in_its_releases_and_environments() {
     let world = Box::pin(waiting()).await;
     let old = format!("{:0>40}", "1.0.0");

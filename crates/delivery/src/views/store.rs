@@ -400,10 +400,11 @@ row! {
     }
 }
 
-/// A product's plans that wait.
+/// A product's plans that wait, also those that wait for another product first: an approval is asked for all the same.
 pub(crate) async fn held(db: &impl Query, project: ProjectId) -> Result<Vec<Held>> {
     let sql = "SELECT e.name, p.step, p.target, p.verdicts FROM environment e JOIN plan p ON p.environment_id = e.id
-               WHERE e.project_id = $1 AND e.pruned_at IS NULL AND p.state = 'held' ORDER BY e.name LIMIT 500";
+               WHERE e.project_id = $1 AND e.pruned_at IS NULL AND p.state IN ('held', 'blocked', 'coupled')
+               ORDER BY e.name LIMIT 500";
     db.all(sql, args![project]).await
 }
 
