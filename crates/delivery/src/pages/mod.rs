@@ -5,7 +5,8 @@ mod chart;
 mod forms;
 
 use crate::{
-    Delivery, deployment::create::permission, environment::Environment as Row, rollout, views::tone,
+    Delivery, catalogue::store as catalogue, deployment::create::permission, environment::Environment as Row,
+    rollout, views::tone,
 };
 use askama::Template;
 use axum::{
@@ -13,7 +14,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use bascule_core::{DeploymentId, Permission, ProjectScope, RolloutId, limits};
+use bascule_core::{DeploymentId, EnvironmentId, Permission, ProjectScope, RolloutId, limits};
 use bascule_web::{
     Access, Answer, Crumb, InProject, Markup, Params, PathOf, Routes, Tab, Ui, commas, duration, icon, when,
 };
@@ -22,7 +23,7 @@ use bascule_wire::{
     delivery::{Deployment, Environment, Instance, Rollout},
 };
 use serde::Deserialize;
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 pub(crate) fn routes() -> Routes<Delivery> {
     let read = Access::Project(Permission::EnvironmentRead);
@@ -156,6 +157,15 @@ impl Card {
             .filter(|i| i.weight > 0)
             .find(|i| i.state != InstanceState::Healthy)
             .or_else(|| instances.clone().next());
+        if let (None, Some(told)) = (serving, &self.environment.told) {
+            return match told.health.as_str() {
+                "" => "empty",
+                "healthy" => "healthy",
+                "crashed" | "failed" => "crashed",
+                "starting" | "fetching" => "starting",
+                _ => "unhealthy",
+            };
+        }
         match (serving, found.map(|i| i.state)) {
             (None, _) => "empty",
             (_, Some(InstanceState::Healthy)) => "healthy",
@@ -181,9 +191,48 @@ struct Cards {
 #[template(path = "pages/environments.html")]
 struct Environments {
     parts: Cards,
-    versions: Vec<String>,
+    versions: Vec<Choice>,
     environments: Vec<String>,
     may_deploy: bool,
+}
+
+/// A release that the form offers.
+struct Choice {
+    version: String,
+    /// Why it is none that one would put anywhere; empty: nothing speaks against it.
+    note: &'static str,
+    /// Whether it is chosen unless someone chooses another: the newest that nothing speaks against.
+    usual: bool,
+}
+
+/// What the form offers, newest first.
+fn choices(
+    versions: impl Iterator<Item = String>,
+    recalled: &HashSet<String>,
+    recent: &[Deployment],
+) -> Vec<Choice> {
+    let mut chosen = false;
+    versions
+        .map(|version| {
+            // Newest first: the first that ended in an environment is how it ended there last.
+            let mut places = HashSet::new();
+            let ends: Vec<&str> = recent
+                .iter()
+                .filter(|d| d.version == version && d.finished_at.is_some())
+                .filter(|d| places.insert(d.environment))
+                .map(|d| d.status.as_str())
+                .collect();
+            let note = match () {
+                () if recalled.contains(&version) => "recalled",
+                () if ends.contains(&"rolled_back") => "was undone",
+                () if ends.contains(&"failed") => "failed",
+                () => "",
+            };
+            let usual = note.is_empty() && !chosen;
+            chosen |= usual;
+            Choice { version, note, usual }
+        })
+        .collect()
 }
 
 async fn environments(State(delivery): State<Delivery>, project: InProject, ui: Ui) -> Answer {
@@ -219,9 +268,22 @@ async fn environments(State(delivery): State<Delivery>, project: InProject, ui: 
     } else {
         Vec::new()
     };
-    let open = |row: &&Row| row.tier() == Tier::Staging || production;
+    let apart: HashSet<EnvironmentId> = parts
+        .cards
+        .iter()
+        .filter(|card| card.environment.apart)
+        .map(|card| card.environment.id)
+        .collect();
+    let open = |row: &&Row| (row.tier() == Tier::Staging || production) && !apart.contains(&row.id);
+    let recalled: HashSet<String> = catalogue::of_project(&delivery.db, project.id)
+        .await?
+        .into_iter()
+        .filter(|listed| listed.recall_reason.is_some())
+        .map(|listed| listed.version)
+        .collect();
+    let releases = releases.into_iter().map(|release| release.version);
     let page = Environments {
-        versions: releases.into_iter().map(|release| release.version).collect(),
+        versions: choices(releases, &recalled, &recent),
         // Production first: staging is filled by itself.
         environments: rows
             .iter()

@@ -381,6 +381,26 @@ async fn what_a_site_without_a_network_reported_is_shown_as_such_everywhere() {
     for part in ["no agent runs these", "nothing serves", "no edge reports"] {
         assert!(!page.contains(part), "{part}: {page}");
     }
+    // So does the project's own page, which offers nothing that no network would carry.
+    let page = world.seen("/health/clinic/-/environments").await;
+    for part in ["as reported <time", "by bundle 12", "No network reaches it"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    for part in ["no agent is enrolled", "<option>outpost"] {
+        assert!(!page.contains(part), "{part}: {page}");
+    }
+    let views = world.read("/api/v1/projects/health/clinic/environments").await;
+    let outpost = views
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|view| view["name"] == "outpost");
+    let outpost = outpost.unwrap();
+    assert_eq!(outpost["told"]["version"], "1.0.0", "{outpost}");
+    assert_eq!(
+        (&outpost["url"], &outpost["apart"]),
+        (&serde_json::Value::Null, &true.into())
+    );
     let map = world.read("/api/v1/environments?q=outpost").await;
     assert_eq!(map["items"][0]["health"], "healthy", "{map}");
     assert_eq!(map["items"][0]["reported"]["sequence"], 12, "{map}");

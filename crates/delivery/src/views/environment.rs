@@ -245,7 +245,7 @@ pub(super) async fn machines(
             moving: place.moving.clone().unwrap_or_default(),
             moving_status: place.moving_status.clone().unwrap_or_default(),
             moving_deployment: place.moving_id,
-            url: place.url.clone().unwrap_or_default(),
+            url: place.url.clone().filter(|_| !machine.apart).unwrap_or_default(),
             instances: leaves.remove(&place.id).unwrap_or_default(),
         });
     }
