@@ -162,6 +162,22 @@ async fn a_rollout_that_waits_for_a_person_is_found_by_whoever_looks_for_what_wa
     );
     let fleet = world.read("/api/v1/fleet?q=production").await;
     assert_eq!(fleet["items"][0]["rollout"]["next"], verb, "{fleet}");
+    // It is counted as such, not among those that move by themselves.
+    for place in ["/environments", "/products", "/plans/production", "/plans"] {
+        let page = world.seen(place).await;
+        assert!(page.contains("1 waits for a person"), "{place}: {page}");
+        assert!(!page.contains("1 moving"), "{place}: {page}");
+    }
+    let count = |state: &str| format!("/api/v1/fleet?state={state}");
+    assert_eq!(world.read(&count("waiting")).await["found"], 1);
+    assert_eq!(world.read(&count("moving")).await["found"], 0);
+    let map = world.read("/api/v1/environments?state=waiting").await;
+    assert_eq!(map["items"].as_array().unwrap().len(), 1, "{map}");
+    let counts = &map["items"][0]["counts"];
+    assert_eq!(
+        (&counts[0]["state"], &counts[0]["count"]),
+        (&"waiting".into(), &1.into())
+    );
     // Paused by a person, another verb lets it go on.
     world
         .delivery

@@ -204,6 +204,24 @@ async fn an_approval_is_asked_for_although_another_product_has_to_move_first() {
 }
 
 #[tokio::test]
+async fn a_product_that_does_not_exist_yet_counts_everywhere_and_leads_nowhere() {
+    let mut world = two_products().await;
+    let file = format!("{SITE}  - product: health/billing\n");
+    world.declare("c1", &[("site-7", &file)]).await;
+    for path in ["/plans?q=billing", "/plans/site-7", "/environments?q=site-7"] {
+        let page = world.page(path, false).await;
+        assert!(page.contains("unknown product"), "{path}: {page}");
+        assert!(!page.contains("/products/health/billing"), "{path}: {page}");
+    }
+    let page = world.page("/environments?q=site-7", true).await;
+    for part in ["1 unknown product", "3 products"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let page = world.page("/environments?state=unknown_product", true).await;
+    assert_eq!(page.matches("data-environment").count(), 1, "{page}");
+}
+
+#[tokio::test]
 async fn a_commit_is_found_in_its_releases_and_environments() {
     let world = Box::pin(waiting()).await;
     let old = format!("{:0>40}", "1.0.0");

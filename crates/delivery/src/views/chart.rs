@@ -1,6 +1,6 @@
 //! Charts as SVG in the page itself: they need no script, follow the theme by their classes, and print.
 
-use super::words;
+use super::many;
 use bascule_core::Timestamp;
 use bascule_web::Markup;
 use bascule_wire::views::StateCount;
@@ -22,7 +22,7 @@ pub(super) fn parts(counts: &[StateCount]) -> Vec<Part> {
         .iter()
         .map(|counted| Part {
             class: format!("fill s-{}", counted.state),
-            label: words(&counted.state),
+            label: many(&counted.state, counted.count),
             count: counted.count,
         })
         .collect()

@@ -102,6 +102,8 @@ struct Tree {
     edges: i64,
     behind: i64,
     machines: Vec<TreeMachine>,
+    /// Products that its file names and that do not exist.
+    missing: Vec<String>,
 }
 
 /// A product that differs from its declaration, and the version that would be put there anew.
@@ -258,17 +260,23 @@ async fn tree(
     places: &[store::Place],
     counted: &[store::Counted],
     apart: bool,
+    missing: Vec<String>,
 ) -> Result<Tree> {
     let since = delivery.now().minus(EDGE_SILENCE);
     let revision = fleet::revision(&delivery.db, crate::fleet::Channel::Edge).await?;
-    let counts = in_order(|state| counted.iter().find(|c| c.state == state).map_or(0, |c| c.n));
-    let installs: i64 = counted.iter().map(|c| c.n).sum();
+    let absent = i64::try_from(missing.len()).unwrap_or(0);
+    let counts = in_order(|state| match state {
+        site::UNKNOWN_PRODUCT => absent,
+        state => counted.iter().find(|c| c.state == state).map_or(0, |c| c.n),
+    });
+    let known: i64 = counted.iter().map(|c| c.n).sum();
     Ok(Tree {
         name: name.to_owned(),
         bar: chart::bar("Products by state", &chart::parts(&counts)),
         counts,
-        hidden: installs - i64::try_from(places.len()).unwrap_or(0),
-        installs,
+        hidden: known - i64::try_from(places.len()).unwrap_or(0),
+        installs: known + absent,
+        missing,
         apart,
         edges: store::edges(&delivery.db, since).await?,
         behind: fleet::edges_behind(&delivery.db, revision, since).await?,
@@ -305,7 +313,9 @@ async fn environment(
     let (places, counted) = places(&delivery, &sight, &name).await?;
     let site = delivery.site(&name).await?;
     let disconnected = site.as_ref().is_some_and(|site| site.disconnected);
-    let tree = tree(&delivery, &name, &places, &counted, disconnected).await?;
+    let unknown = delivery.unknown_entries(ui.caller(), Some(&name)).await?;
+    let missing = unknown.iter().map(|entry| entry.product.clone()).collect();
+    let tree = tree(&delivery, &name, &places, &counted, disconnected, missing).await?;
     if ui.is_fragment() {
         return ui.fragment(&tree);
     }
@@ -321,22 +331,16 @@ async fn environment(
         .into_iter()
         .map(|place| line(place, &mut verdicts, &waits, &leaving))
         .collect();
-    lines.extend(
-        delivery
-            .unknown_entries(ui.caller(), Some(&name))
-            .await?
-            .into_iter()
-            .map(|entry| Line {
-                id: EnvironmentId::new(),
-                rollout: None,
-                product: entry.product,
-                runs: String::new(),
-                target: String::new(),
-                state: entry.state,
-                why: entry.why,
-                verdicts: Vec::new(),
-            }),
-    );
+    lines.extend(unknown.into_iter().map(|entry| Line {
+        id: EnvironmentId::new(),
+        rollout: None,
+        product: entry.product,
+        runs: String::new(),
+        target: String::new(),
+        state: entry.state,
+        why: entry.why,
+        verdicts: Vec::new(),
+    }));
     let mut texts: Vec<&mut String> = Vec::new();
     for line in &mut lines {
         texts.push(&mut line.why);

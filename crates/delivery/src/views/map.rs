@@ -2,7 +2,7 @@
 //! when windows open.
 
 use super::{
-    Ask, STATES, Sight, chart, in_order,
+    Ask, STATES, Sight, chart, in_order, many,
     reported::Told,
     sign, store, tone,
     waits::{self, Waits},
@@ -10,11 +10,11 @@ use super::{
 };
 use crate::{
     Delivery,
-    site::{service::BY_HAND, store as sites},
+    site::{UNKNOWN_PRODUCT, service::BY_HAND, store as sites},
 };
 use askama::Template;
 use axum::{extract::State, routing::get};
-use bascule_core::{Permission, Result, Timestamp};
+use bascule_core::{Caller, Permission, Result, Timestamp};
 use bascule_web::{Access, Answer, Markup, Params, Routes, Section, Ui, commas, icon, url_encode, when};
 use bascule_wire::{
     environments::RefusedCommit,
@@ -96,7 +96,7 @@ struct Kind {
 struct Page {
     q: String,
     state: String,
-    states: [&'static str; 8],
+    states: [&'static str; 9],
     empty: bool,
     /// A commit of the environments project that is not in force.
     refused: Option<RefusedCommit>,
@@ -120,15 +120,17 @@ struct Coming {
     at: Markup,
 }
 
-fn tile(row: store::Tile, held: bool, told: Told) -> EnvironmentTile {
+fn tile(row: store::Tile, held: bool, told: Told, missing: i64) -> EnvironmentTile {
     let counts = in_order(|state| match state {
         "up_to_date" => row.up_to_date,
         "moving" => row.moving,
+        waits::STATE => row.waiting,
         "ready" => row.ready,
         "held" => row.held,
         "blocked" => row.blocked,
         "coupled" => row.coupled,
         "drifted" => row.drifted,
+        UNKNOWN_PRODUCT => missing,
         _ => 0,
     });
     let serving = row.serving + told.serving;
@@ -144,7 +146,7 @@ fn tile(row: store::Tile, held: bool, told: Told) -> EnvironmentTile {
         health: health.to_owned(),
         production: row.production > 0,
         declared: row.declared > 0,
-        installs: row.installs,
+        installs: row.installs + missing,
         first: row.first,
         ill,
         silent: row.silent,
@@ -156,9 +158,19 @@ fn tile(row: store::Tile, held: bool, told: Told) -> EnvironmentTile {
 
 impl Delivery {
     /// A page of the map, of what the caller may read.
-    pub(super) async fn board(&self, sight: &Sight, query: &MapQuery) -> Result<EnvironmentPage> {
+    pub(super) async fn board(
+        &self,
+        caller: &Caller,
+        sight: &Sight,
+        query: &MapQuery,
+    ) -> Result<EnvironmentPage> {
         let ask = Ask::new(&query.q, &query.state, "");
-        let mut rows = store::tiles(&self.db, sight, &ask, &query.from, TILES + 1).await?;
+        let mut missing: BTreeMap<String, i64> = BTreeMap::new();
+        for entry in self.unknown_entries(caller, None).await? {
+            *missing.entry(entry.environment).or_default() += 1;
+        }
+        let without: Vec<String> = missing.keys().cloned().collect();
+        let mut rows = store::tiles(&self.db, sight, &ask, &without, &query.from, TILES + 1).await?;
         let most = usize::try_from(TILES).unwrap_or(0);
         let more = rows.len() > most;
         rows.truncate(most);
@@ -174,14 +186,15 @@ impl Delivery {
                 .map(|row| {
                     let held = suppressed.iter().any(|open| open.site == row.name);
                     let told = told.get(&row.name).copied().unwrap_or_default();
-                    tile(row, held, told)
+                    let missing = missing.get(&row.name).copied().unwrap_or(0);
+                    tile(row, held, told, missing)
                 })
                 .collect(),
         })
     }
 
-    async fn tiles(&self, sight: &Sight, query: &MapQuery) -> Result<Tiles> {
-        let page = self.board(sight, query).await?;
+    async fn tiles(&self, caller: &Caller, sight: &Sight, query: &MapQuery) -> Result<Tiles> {
+        let page = self.board(caller, sight, query).await?;
         let suppressed = sites::suppressed(&self.db, self.now()).await?;
         Ok(Tiles {
             next: page.next,
@@ -347,7 +360,7 @@ fn longest(plans: Vec<store::Waiting>, rollouts: &Waits, most: usize) -> Vec<Wai
 
 async fn map(State(delivery): State<Delivery>, Params(query): Params<MapQuery>, ui: Ui) -> Answer {
     let sight = delivery.sight(ui.caller()).await?;
-    let tiles = delivery.tiles(&sight, &query).await?;
+    let tiles = delivery.tiles(ui.caller(), &sight, &query).await?;
     if ui.is_fragment() {
         return ui.fragment(&tiles);
     }
@@ -357,7 +370,11 @@ async fn map(State(delivery): State<Delivery>, Params(query): Params<MapQuery>, 
         store::waiting(&delivery.db, &sight, most),
     )
     .map_err(bascule_core::Problem::from)?;
-    let counts = in_order(|state| counted.iter().find(|c| c.state == state).map_or(0, |c| c.n));
+    let missing = delivery.unknown_entries(ui.caller(), None).await?.len();
+    let counts = in_order(|state| match state {
+        UNKNOWN_PRODUCT => i64::try_from(missing).unwrap_or(0),
+        state => counted.iter().find(|c| c.state == state).map_or(0, |c| c.n),
+    });
     let rollouts = delivery.waits(&sight).await?;
     let kinds = kinds(&waiting, &rollouts);
     let mut waits = longest(waiting, &rollouts, shown);
