@@ -125,7 +125,8 @@ fn plan(row: &Rollout) -> Vec<dto::RolloutStep> {
                 _ if step < row.step() => "done",
                 ended if ended.ended() && step > row.step() => "never",
                 _ if step > row.step() => "ahead",
-                ended if ended.ended() => "done",
+                rollout::Status::Aborted => "undone",
+                rollout::Status::Superseded => "left",
                 _ => "now",
             };
             dto::RolloutStep {

@@ -196,7 +196,7 @@ pub struct RolloutStep {
     pub time_ms: u64,
     /// Whether a person is waited for after it.
     pub pause: bool,
-    /// `done`, `now`, `ahead`, `never`.
+    /// `done`, `now`, `ahead`; of a rollout that was undone or left before its end `undone` or `left`, and `never`.
     pub state: String,
 }
 

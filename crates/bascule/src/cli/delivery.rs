@@ -321,7 +321,13 @@ impl Rollout {
                 }
                 context.out.record(&rollout, ROLLOUT);
                 if !context.out.is_json() {
-                    context.out.record(&rollout["numbers"], NUMBERS);
+                    let mut numbers = rollout["numbers"].take();
+                    for name in ["error_evidence", "slow_evidence"] {
+                        if let Some(evidence) = numbers[name].as_f64() {
+                            numbers[name] = format!("{evidence:.2}").into();
+                        }
+                    }
+                    context.out.record(&numbers, NUMBERS);
                 }
                 if wait && rollout["status"] != "promoted" {
                     return Ok(code::FAILED);

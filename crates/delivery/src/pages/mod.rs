@@ -101,6 +101,7 @@ pub(crate) fn base(project: &ProjectScope) -> String {
 fn step_tone(state: &str) -> &'static str {
     match state {
         "done" => "state s-healthy",
+        "undone" => "state s-failed",
         "now" => "state s-moving",
         _ => "state",
     }
@@ -410,7 +411,6 @@ struct Line {
 struct Progress {
     base: String,
     rollout: Rollout,
-    lines: Vec<Line>,
     may_abort: bool,
     may_decide: bool,
     step_seconds: String,
@@ -420,13 +420,45 @@ impl Progress {
     fn open(&self) -> bool {
         self.rollout.finished_at.is_none()
     }
+
+    /// What the present step waits for.
+    fn pace(&self) -> String {
+        let who = if self.may_decide { "you" } else { "a person" };
+        match self.rollout.status.as_str() {
+            "running" => format!(", at least {} at this step", self.step_seconds),
+            "paused" => format!("; it waits for {who} to resume it"),
+            "waiting" => format!("; it waits for {who} to decide"),
+            _ => String::new(),
+        }
+    }
+}
+
+/// Judged slices, newest first.
+#[derive(Template)]
+#[template(path = "pages/slices.html")]
+struct Slices {
+    lines: Vec<Line>,
 }
 
 #[derive(Template)]
 #[template(path = "pages/rollout.html")]
 struct RolloutPage {
     progress: Progress,
+    last: Slices,
+    earlier: Slices,
 }
+
+/// What changes by itself on that page; the slices stand below the charts.
+#[derive(Template)]
+#[template(path = "pages/rollout_part.html")]
+struct RolloutPart {
+    progress: Progress,
+    last: Slices,
+    earlier: Slices,
+}
+
+/// Slices in the table, and how many of them stand there unfolded.
+const SLICES: (i64, usize) = (20, 5);
 
 async fn rollout_page(
     State(delivery): State<Delivery>,
@@ -435,24 +467,27 @@ async fn rollout_page(
     ui: Ui,
 ) -> Answer {
     let view = delivery.rollout_view(project.id, id).await?;
-    let lines = rollout::store::points(&delivery.db, id, 20)
-        .await?
-        .iter()
-        .rev()
-        .map(line)
-        .collect();
+    let (most, unfolded) = SLICES;
+    let points = rollout::store::points(&delivery.db, id, most).await?;
+    let mut lines: Vec<Line> = points.iter().rev().map(line).collect();
+    let earlier = lines.split_off(unfolded.min(lines.len()));
+    let (last, earlier) = (Slices { lines }, Slices { lines: earlier });
     let title = format!("Rollout of {} to {}", view.version, view.environment_name);
     let progress = Progress {
         base: base(&project),
-        lines,
         may_abort: project.holds(Permission::RolloutAbort),
         may_decide: project.holds(Permission::DeployProduction),
         step_seconds: duration(Duration::from_millis(view.step_ms)),
         rollout: view,
     };
     if ui.is_fragment() {
-        let mut answer = ui.fragment(&progress)?;
-        if !progress.open() {
+        let part = RolloutPart {
+            progress,
+            last,
+            earlier,
+        };
+        let mut answer = ui.fragment(&part)?;
+        if !part.progress.open() {
             // htmx takes this status as: show it, and ask no more.
             *answer.status_mut() = http::StatusCode::from_u16(286).unwrap_or_default();
         }
@@ -462,7 +497,11 @@ async fn rollout_page(
         Tab::Environments,
         &title,
         &crumbs(&project, &title),
-        &RolloutPage { progress },
+        &RolloutPage {
+            progress,
+            last,
+            earlier,
+        },
     )
 }
 

@@ -70,6 +70,12 @@ async fn what_was_undone_is_offered_and_not_chosen() {
     let (status, body) = call(&app, post(&path, "reason=it+loses+appointments")).await;
     assert_eq!(status, StatusCode::SEE_OTHER, "{body}");
     world.turns(4).await;
+    let (_, page) = call(&app, get(&format!("/health/clinic/-/rollouts/{}", rollout.id))).await;
+    assert!(
+        page.contains("data-step=\"undone\"") && page.contains("s-failed"),
+        "{page}"
+    );
+    assert!(!page.contains("data-step=\"done\""), "{page}");
     let (_, page) = call(&app, get("/health/clinic/-/environments")).await;
     for part in [
         "<option value=\"1.1.0\">1.1.0 (was undone)</option>",
