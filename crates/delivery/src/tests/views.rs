@@ -129,7 +129,7 @@ async fn the_fleet_is_filtered_by_words_and_state_and_read_page_by_page() {
     assert_eq!(found, 10, "the bar counts what matches");
     assert_eq!(world.json("/api/v1/fleet?q=100%25").await["found"], 0);
     let part = world.page("/plans?q=site-03+clinic", true).await;
-    assert!(part.contains("1 installs") && !part.contains("<html"), "{part}");
+    assert!(part.contains(">1 install<") && !part.contains("<html"), "{part}");
     assert!(part.contains("site-03") && !part.contains("site-04"), "{part}");
     let page = world.page("/environments?q=site-0", true).await;
     assert_eq!(page.matches("data-environment").count(), 10, "{page}");
@@ -219,6 +219,32 @@ async fn a_product_that_does_not_exist_yet_counts_everywhere_and_leads_nowhere()
     }
     let page = world.page("/environments?state=unknown_product", true).await;
     assert_eq!(page.matches("data-environment").count(), 1, "{page}");
+}
+
+#[tokio::test]
+async fn nothing_is_missing_where_nobody_declared_a_product() {
+    let mut world = two_products().await;
+    world.declare("c1", &[("site-7", SITE)]).await;
+    let parity = world.json("/api/v1/parity?product=health/clinic").await;
+    let lines = parity["items"][0]["lines"].as_array().unwrap();
+    let version = lines.iter().find(|line| line["name"] == "version").unwrap();
+    assert!(
+        version["cells"]
+            .as_array()
+            .unwrap()
+            .contains(&"nothing runs".into()),
+        "{version}"
+    );
+    assert_eq!(
+        version["differs"], false,
+        "production is filled by people: {version}"
+    );
+    let page = world.page("/parity?product=health/clinic", false).await;
+    assert!(page.contains("data-label=\"site-7\""), "{page}");
+    assert!(
+        !page.contains("fw-normal\">production<"),
+        "its name says it: {page}"
+    );
 }
 
 #[tokio::test]

@@ -276,6 +276,7 @@ async fn list(State(delivery): State<Delivery>, Params(query): Params<ProductQue
 
 /// A cell of the matrix: what a version is to an environment.
 struct Cell {
+    version: String,
     /// Classes, by what it is.
     tone: &'static str,
     icon: Markup,
@@ -516,6 +517,7 @@ fn columns(view: &ProductView) -> Vec<Column> {
 fn cell(place: &ProductPlace, version: &str) -> Option<Cell> {
     let cell = |tone, name, word| {
         Some(Cell {
+            version: version.to_owned(),
             tone,
             icon: icon(name),
             word,
