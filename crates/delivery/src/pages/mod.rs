@@ -5,8 +5,12 @@ mod chart;
 mod forms;
 
 use crate::{
-    Delivery, catalogue::store as catalogue, deployment::create::permission, environment::Environment as Row,
-    rollout, views::tone,
+    Delivery,
+    catalogue::store as catalogue,
+    deployment::create::permission,
+    environment::Environment as Row,
+    rollout,
+    views::{say, tone},
 };
 use askama::Template;
 use axum::{
@@ -16,7 +20,7 @@ use axum::{
 };
 use bascule_core::{DeploymentId, EnvironmentId, Permission, ProjectScope, RolloutId, limits};
 use bascule_web::{
-    Access, Answer, Crumb, InProject, Markup, Params, PathOf, Routes, Tab, Ui, commas, duration, icon, when,
+    Access, Answer, Crumb, InProject, Markup, Params, PathOf, Routes, Tab, Ui, commas, icon, when,
 };
 use bascule_wire::{
     agent::{InstanceState, Tier},
@@ -108,7 +112,7 @@ fn step_tone(state: &str) -> &'static str {
 }
 
 fn span(milliseconds: u64) -> String {
-    duration(Duration::from_millis(milliseconds))
+    say::span(Duration::from_millis(milliseconds))
 }
 
 /// The icon of a status, so that colour alone never tells.
@@ -477,7 +481,7 @@ async fn rollout_page(
         base: base(&project),
         may_abort: project.holds(Permission::RolloutAbort),
         may_decide: project.holds(Permission::DeployProduction),
-        step_seconds: duration(Duration::from_millis(view.step_ms)),
+        step_seconds: span(view.step_ms),
         rollout: view,
     };
     if ui.is_fragment() {

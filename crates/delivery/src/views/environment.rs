@@ -6,6 +6,7 @@ use super::{
     leaving::{self, Leaving},
     map, or_dash,
     products::health,
+    say::{reason, span, until},
     sign, store, told, tone, waits, words,
 };
 use crate::{
@@ -19,8 +20,7 @@ use axum::{extract::State, response::Response, routing::get};
 use bascule_core::{Caller, DeploymentId, EnvironmentId, Permission, Result, Timestamp};
 use bascule_planner::calendar::{Calendar, Opening};
 use bascule_web::{
-    Access, Answer, Crumb, Markup, Params, PathOf, Routes, Section, Ui, commas, duration, icon, url_encode,
-    when,
+    Access, Answer, Crumb, Markup, Params, PathOf, Routes, Section, Ui, commas, icon, url_encode, when,
 };
 use bascule_wire::{
     bundle::ObservedSite,
@@ -484,7 +484,7 @@ fn next_windows(calendar: &Calendar, now: Timestamp, to: Timestamp) -> Vec<Next>
         let next = Next {
             label: opening.label,
             from: when(opening.from),
-            span: duration(opening.to.since(opening.from)),
+            span: span(opening.to.since(opening.from)),
         };
         (opening.from, next)
     }));

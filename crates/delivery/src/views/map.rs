@@ -4,6 +4,7 @@
 use super::{
     Ask, STATES, Sight, chart, in_order, many,
     reported::Told,
+    say::cause,
     sign, store, tone,
     waits::{self, Waits},
     words,
@@ -313,7 +314,7 @@ fn kinds(rows: &[store::Waiting], rollouts: &Waits) -> Vec<Kind> {
                 label: label.to_owned(),
                 count,
             };
-            let label = words(&kind);
+            let label = cause(&kind);
             Kind {
                 bar: chart::bar(
                     &label,

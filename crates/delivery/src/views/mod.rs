@@ -15,6 +15,7 @@ mod leaving;
 mod map;
 mod products;
 mod reported;
+pub(crate) mod say;
 mod store;
 mod waits;
 

@@ -4,7 +4,9 @@
 use super::{
     Ask, chart,
     commit::newest_first,
-    in_order, many, or_dash, sign, store, tier, tone,
+    in_order, many, or_dash,
+    say::until,
+    sign, store, tier, tone,
     waits::{self, Waits},
     words,
 };
