@@ -302,11 +302,18 @@ async fn an_environment_shows_its_tree_its_windows_and_each_verdict() {
         "Saturday 17 January 22:00 (UTC)",
         "each constraint",
         "approval: waits for approval by security",
+        "staging; follows the channel dev; changes are approved by security",
+        "class=\"now\"",
+        "open for 4 h",
         "agent local",
         "with the newest routes",
         "100 % of traffic",
     ] {
         assert!(page.contains(part), "{part}: {page}");
+    }
+    // An end is neither said twice nor as a machine writes it.
+    for part in ["(until approval by security)", "(until 1970", "open for 4h 0m"] {
+        assert!(!page.contains(part), "{part}: {page}");
     }
     let part = world.page("/plans/site-7", true).await;
     assert!(
@@ -318,12 +325,18 @@ async fn an_environment_shows_its_tree_its_windows_and_each_verdict() {
     let map = world.page("/environments", false).await;
     for part in [
         "What plans wait for",
+        "a maintenance window",
         "Windows of the next seven days",
         "data-environment=\"site-7\"",
         "Waiting longest",
     ] {
         assert!(map.contains(part), "{part}: {map}");
     }
+    let place = |name: &str| map.find(&format!("data-environment=\"{name}\"")).unwrap();
+    assert!(
+        place("site-7") < place("production"),
+        "what is held comes first: {map}"
+    );
     world
         .delivery
         .suppress(&ana(), "*", "the auditors are here", None)

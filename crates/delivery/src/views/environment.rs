@@ -166,6 +166,9 @@ struct Page {
     disconnected: bool,
     observed: Option<ObservedSite>,
     calendar: Option<Markup>,
+    zone: String,
+    /// Its tier, and what its file asks of changes.
+    rules: String,
     openings: Vec<Next>,
     /// What can only switch together.
     groups: Vec<GroupStep>,
@@ -319,6 +322,7 @@ async fn environment(
     if ui.is_fragment() {
         return ui.fragment(&tree);
     }
+    let tier = places.first().map(|place| place.tier.clone()).unwrap_or_default();
     let ids: Vec<EnvironmentId> = places.iter().map(|place| place.id).collect();
     let mut verdicts: HashMap<EnvironmentId, Vec<PlanVerdict>> = store::verdicts(&delivery.db, &ids)
         .await?
@@ -378,6 +382,8 @@ async fn environment(
         open: windows.open,
         held: windows.held,
         calendar: windows.calendar,
+        zone: windows.zone,
+        rules: windows.rules.unwrap_or(tier),
         openings: windows.openings,
         refused: delivery.refused_commit(ui.caller()).await?,
         disconnected,
@@ -460,7 +466,35 @@ struct Windows {
     held: Vec<String>,
     by_hand: bool,
     calendar: Option<Markup>,
+    /// The time zone of its days.
+    zone: String,
+    /// What the file asks of changes.
+    rules: Option<String>,
     openings: Vec<Next>,
+}
+
+/// What a file asks of changes, in a line.
+fn rules(site: &site::Site) -> String {
+    let mut all = vec![site.tier.clone(), format!("follows the channel {}", site.channel)];
+    if !site.approvals.is_empty() {
+        all.push(format!(
+            "changes are approved by {}",
+            site.approvals.join(" and ")
+        ));
+    }
+    if site.budget_percent > 0 {
+        all.push(format!(
+            "a change needs {} % of the error budget to be left",
+            site.budget_percent
+        ));
+    }
+    if let Some(severity) = site.findings {
+        all.push(format!("no release with findings from {} on", severity.as_str()));
+    }
+    if !site.heal {
+        all.push("drift is shown, not put right".to_owned());
+    }
+    all.join("; ")
 }
 
 /// The next windows, and between them the holidays on which one would have opened.
@@ -503,6 +537,10 @@ async fn windows(delivery: &Delivery, name: &str) -> Result<Windows> {
         .unwrap_or_default();
     let suppressed = sites::suppressed(&delivery.db, now).await?;
     let openings: Vec<Opening> = calendar.openings_between(now, to, most);
+    let zone = declared
+        .as_ref()
+        .and_then(|site| site.windows.first())
+        .map_or("UTC", |window| window.timezone.as_str());
     let spans = map::spans(&openings, &suppressed, name, to);
     let row = chart::Row {
         label: "windows".to_owned(),
@@ -513,7 +551,10 @@ async fn windows(delivery: &Delivery, name: &str) -> Result<Windows> {
     let month = now.plus(Duration::from_secs(62 * 86_400));
     Ok(Windows {
         declared: declared.is_some(),
-        channel: declared.map(|site| site.channel).unwrap_or_default(),
+        channel: declared
+            .as_ref()
+            .map(|site| site.channel.clone())
+            .unwrap_or_default(),
         always: calendar.is_always(),
         open: calendar.is_open(now),
         by_hand: suppressed
@@ -525,7 +566,9 @@ async fn windows(delivery: &Delivery, name: &str) -> Result<Windows> {
             .map(|open| open.reason.clone())
             .collect(),
         calendar: (!calendar.is_always() || !row.spans.is_empty())
-            .then(|| chart::timeline(&title, &[row], now, to)),
+            .then(|| chart::timeline(&title, &[row], &chart::Frame::ahead(now, to, zone))),
+        zone: zone.to_owned(),
+        rules: declared.as_ref().map(rules),
         openings: next_windows(&calendar, now, month),
     })
 }

@@ -4,7 +4,7 @@
 use super::{
     Ask, STATES, Sight, chart, in_order, many,
     reported::Told,
-    say::cause,
+    say::{cause, span},
     sign, store, tone,
     waits::{self, Waits},
     words,
@@ -22,7 +22,10 @@ use bascule_wire::{
     views::{EnvironmentPage, EnvironmentTile, StateCount},
 };
 use serde::Deserialize;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 pub(super) fn routes() -> Routes<Delivery> {
     Routes::new().page("GET", "/environments", Access::Insider, get(map))
@@ -110,7 +113,8 @@ struct Page {
     /// Whether a person holds changes everywhere.
     stopped: bool,
     waiting: i64,
-    calendar: Option<Markup>,
+    /// When windows open, and the time zone of its days.
+    calendar: Option<(Markup, String)>,
     openings: Vec<Coming>,
 }
 
@@ -157,6 +161,23 @@ fn tile(row: store::Tile, held: bool, told: Told, missing: i64) -> EnvironmentTi
     }
 }
 
+/// Where an environment stands among those that need a look: the lower, the sooner.
+fn trouble(tile: &EnvironmentTile) -> u8 {
+    let some = |states: &[&str]| {
+        tile.counts
+            .iter()
+            .any(|counted| states.contains(&counted.state.as_str()))
+    };
+    match () {
+        () if tile.ill > 0 || tile.silent > 0 => 0,
+        () if some(&[waits::STATE]) => 1,
+        () if tile.held || some(&["held", "coupled", "drifted"]) => 2,
+        () if some(&["blocked", UNKNOWN_PRODUCT]) => 3,
+        () if some(&["moving", "ready"]) => 4,
+        () => 5,
+    }
+}
+
 impl Delivery {
     /// A page of the map, of what the caller may read.
     pub(super) async fn board(
@@ -197,10 +218,11 @@ impl Delivery {
     async fn tiles(&self, caller: &Caller, sight: &Sight, query: &MapQuery) -> Result<Tiles> {
         let page = self.board(caller, sight, query).await?;
         let suppressed = sites::suppressed(&self.db, self.now()).await?;
+        let mut items = page.items;
+        items.sort_by_cached_key(|tile| (trouble(tile), tile.environment.clone()));
         Ok(Tiles {
             next: page.next,
-            tiles: page
-                .items
+            tiles: items
                 .into_iter()
                 .map(|tile| Tile {
                     bar: chart::bar(&tile.environment, &chart::parts(&tile.counts)),
@@ -221,11 +243,12 @@ impl Delivery {
     }
 
     /// When windows open within days, of environments that have any.
-    async fn calendar(&self, names: &[String]) -> Result<(Option<Markup>, Vec<Coming>)> {
+    async fn calendar(&self, names: &[String]) -> Result<(Option<(Markup, String)>, Vec<Coming>)> {
         let (days, most) = AHEAD;
         let now = self.now();
         let to = now.plus(Duration::from_secs(days * 86_400));
         let suppressed = sites::suppressed(&self.db, now).await?;
+        let mut zones: BTreeSet<String> = BTreeSet::new();
         let mut rows = Vec::new();
         let mut coming: Vec<(Timestamp, Coming)> = Vec::new();
         for store::Body { name, body } in store::bodies(&self.db, names).await? {
@@ -235,6 +258,7 @@ impl Delivery {
             if rows.len() == LINES {
                 break;
             }
+            zones.extend(body.0.windows.iter().map(|window| window.timezone.clone()));
             let openings = calendar.openings_between(now, to, most);
             if let Some(next) = openings.first() {
                 coming.push((
@@ -254,8 +278,16 @@ impl Delivery {
         }
         coming.sort_by_key(|(at, _)| *at);
         let title = format!("When windows open within {days} days; the list holds the next of each");
+        // Where they keep several zones, none of them is everyone's.
+        let mut zones = zones.into_iter();
+        let zone = match (zones.next(), zones.next()) {
+            (Some(zone), None) => zone,
+            _ => "UTC".to_owned(),
+        };
+        let frame = chart::Frame::ahead(now, to, &zone);
+        let calendar = (!rows.is_empty()).then(|| chart::timeline(&title, &rows, &frame));
         Ok((
-            (!rows.is_empty()).then(|| chart::timeline(&title, &rows, now, to)),
+            calendar.map(|calendar| (calendar, zone)),
             coming.into_iter().map(|(_, coming)| coming).take(LINES).collect(),
         ))
     }
@@ -272,7 +304,11 @@ pub(super) fn spans(
         from: opening.from,
         to: opening.to,
         class: "window",
-        label: format!("window {}, until {}", opening.label, opening.to),
+        label: format!(
+            "window {}, open for {}",
+            opening.label,
+            span(opening.to.since(opening.from))
+        ),
     });
     let holds = suppressed
         .iter()
