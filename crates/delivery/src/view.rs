@@ -125,7 +125,8 @@ fn plan(row: &Rollout) -> Vec<dto::RolloutStep> {
                 _ if step < row.step() => "done",
                 ended if ended.ended() && step > row.step() => "never",
                 _ if step > row.step() => "ahead",
-                ended if ended.ended() => "done",
+                rollout::Status::Aborted => "undone",
+                rollout::Status::Superseded => "left",
                 _ => "now",
             };
             dto::RolloutStep {
@@ -162,6 +163,19 @@ impl Delivery {
             .collect();
         let rollouts = self.rollouts_of(&wanted).await?;
         let agents = fleet::store::agents(&self.db).await?;
+        let apart = self.apart(environments).await?;
+        let reports = self.reports(apart.clone()).await?;
+        let told = |e: &Environment| {
+            let reported = reports.get(&e.name).filter(|_| e.agent_id.is_none())?;
+            let mut installs = reported.body.0.installs.iter();
+            let install = installs.find(|install| install.product == e.project_path);
+            Some(dto::ToldServing {
+                version: install.map(|i| i.version.clone()).unwrap_or_default(),
+                health: install.map(|i| i.health.clone()).unwrap_or_default(),
+                at: reported.body.0.at,
+                sequence: reported.sequence,
+            })
+        };
         let view = |d: &Deployment| deployment(d, &names, rollouts.get(&d.id).copied());
         let version = |id: &DeploymentId| known.get(id).map_or("", |d| d.version.as_str());
         Ok(environments
@@ -169,12 +183,14 @@ impl Delivery {
             .map(|e| {
                 let agent = agents.iter().find(|agent| Some(agent.id) == e.agent_id);
                 let mine = instances.iter().filter(|i| i.environment_id == e.id);
+                let apart = e.agent_id.is_none() && apart.contains(&e.name);
                 dto::Environment {
                     id: e.id,
                     project: e.project_path.clone(),
                     name: e.name.clone(),
                     tier: e.tier(),
-                    url: e.url.clone(),
+                    // An address of ours leads to nothing that no network reaches.
+                    url: e.url.clone().filter(|_| !apart),
                     agent: agent.map(|agent| agent.name.clone()),
                     agent_online: agent.is_some_and(|agent| agent.online),
                     serving: e.serving_id.and_then(|id| known.get(&id)).map(view),
@@ -182,6 +198,8 @@ impl Delivery {
                     instances: mine
                         .map(|i| instance(i, version(&i.deployment_id), &instances))
                         .collect(),
+                    told: if apart { told(e) } else { None },
+                    apart,
                 }
             })
             .collect())

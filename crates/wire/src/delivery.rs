@@ -29,6 +29,25 @@ pub struct Environment {
     pub active: Option<Deployment>,
     /// Instances that are not gone.
     pub instances: Vec<Instance>,
+    /// Whether no network reaches it: bundles are carried there, and `told` is all that is known of it.
+    #[serde(default)]
+    pub apart: bool,
+    /// What runs by the last report that was carried back, where one was.
+    #[serde(default)]
+    pub told: Option<ToldServing>,
+}
+
+/// What runs in an environment that no network reaches, by its last report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ToldServing {
+    /// The version; empty: nothing runs.
+    pub version: String,
+    /// How it is: `healthy`, `crashed`, …; empty where nothing runs.
+    pub health: String,
+    /// When the site told it, by its clock.
+    pub at: Timestamp,
+    /// The number of the report.
+    pub sequence: i64,
 }
 
 /// One release put in one environment.
@@ -177,7 +196,7 @@ pub struct RolloutStep {
     pub time_ms: u64,
     /// Whether a person is waited for after it.
     pub pause: bool,
-    /// `done`, `now`, `ahead`, `never`.
+    /// `done`, `now`, `ahead`; of a rollout that was undone or left before its end `undone` or `left`, and `never`.
     pub state: String,
 }
 

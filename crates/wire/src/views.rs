@@ -9,7 +9,7 @@ use crate::{agent::Tier, environments::RefusedCommit};
 /// How many installs stand so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct StateCount {
-    /// The state of a plan, as in `up_to_date`.
+    /// The state of a plan, as in `up_to_date`; `waiting`: what moves there waits for a person.
     pub state: String,
     /// How many.
     pub count: i64,

@@ -109,18 +109,21 @@ impl Environment {
             Self::Tree { environment } => return views::tree(context, &environment).await,
             Self::List { project } => {
                 output::project(&project)?;
-                context.out.table(
-                    &context
-                        .get(&format!("/api/v1/projects/{project}/environments"))
-                        .await?,
-                    ENVIRONMENT,
-                );
+                let path = format!("/api/v1/projects/{project}/environments");
+                let mut all = context.get(&path).await?;
+                if !context.out.is_json() {
+                    all.as_array_mut().into_iter().flatten().for_each(tell_apart);
+                }
+                context.out.table(&all, ENVIRONMENT);
             }
             Self::Show { project, environment } => {
                 output::project(&project)?;
-                let shown = context
+                let mut shown = context
                     .get(&format!("/api/v1/projects/{project}/environments/{environment}"))
                     .await?;
+                if !context.out.is_json() {
+                    tell_apart(&mut shown);
+                }
                 context.out.record(&shown, ENVIRONMENT);
                 if !context.out.is_json() {
                     let columns = [
@@ -153,6 +156,26 @@ impl Environment {
         }
         Ok(code::DONE)
     }
+}
+
+/// What is known of an environment that no network reaches, in the columns of one that is seen.
+fn tell_apart(environment: &mut Value) {
+    if environment["apart"] != true {
+        return;
+    }
+    let told = environment["told"].take();
+    environment["url"] = match told["at"].as_str() {
+        Some(at) => format!("(as reported {at})"),
+        None => "(no network reaches it)".to_owned(),
+    }
+    .into();
+    if told["version"]
+        .as_str()
+        .is_some_and(|version| !version.is_empty())
+    {
+        environment["serving"] = json!({ "version": told["version"] });
+    }
+    environment["agent_online"] = Value::Null;
 }
 
 /// `bascule deploy …`
@@ -298,7 +321,13 @@ impl Rollout {
                 }
                 context.out.record(&rollout, ROLLOUT);
                 if !context.out.is_json() {
-                    context.out.record(&rollout["numbers"], NUMBERS);
+                    let mut numbers = rollout["numbers"].take();
+                    for name in ["error_evidence", "slow_evidence"] {
+                        if let Some(evidence) = numbers[name].as_f64() {
+                            numbers[name] = format!("{evidence:.2}").into();
+                        }
+                    }
+                    context.out.record(&numbers, NUMBERS);
                 }
                 if wait && rollout["status"] != "promoted" {
                     return Ok(code::FAILED);

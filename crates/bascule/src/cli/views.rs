@@ -111,7 +111,11 @@ fn show(context: &Context, mut items: Vec<Value>, columns: &[output::Column]) {
         let told: Vec<String> = counts
             .iter()
             .map(|counted| {
-                let state = counted["state"].as_str().unwrap_or_default().replace('_', " ");
+                let state = match (counted["state"].as_str().unwrap_or_default(), &counted["count"]) {
+                    ("waiting", count) if count == 1 => "waits for a person".to_owned(),
+                    ("waiting", _) => "wait for a person".to_owned(),
+                    (state, _) => state.replace('_', " "),
+                };
                 format!("{} {state}", counted["count"])
             })
             .collect();

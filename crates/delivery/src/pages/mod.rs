@@ -5,7 +5,12 @@ mod chart;
 mod forms;
 
 use crate::{
-    Delivery, deployment::create::permission, environment::Environment as Row, rollout, views::tone,
+    Delivery,
+    catalogue::store as catalogue,
+    deployment::create::permission,
+    environment::Environment as Row,
+    rollout,
+    views::{say, tone},
 };
 use askama::Template;
 use axum::{
@@ -13,16 +18,16 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
-use bascule_core::{DeploymentId, Permission, ProjectScope, RolloutId, limits};
+use bascule_core::{DeploymentId, EnvironmentId, Permission, ProjectScope, RolloutId, limits};
 use bascule_web::{
-    Access, Answer, Crumb, InProject, Markup, Params, PathOf, Routes, Tab, Ui, commas, duration, icon, when,
+    Access, Answer, Crumb, InProject, Markup, Params, PathOf, Routes, Tab, Ui, commas, icon, when,
 };
 use bascule_wire::{
     agent::{InstanceState, Tier},
     delivery::{Deployment, Environment, Instance, Rollout},
 };
 use serde::Deserialize;
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
 pub(crate) fn routes() -> Routes<Delivery> {
     let read = Access::Project(Permission::EnvironmentRead);
@@ -100,13 +105,14 @@ pub(crate) fn base(project: &ProjectScope) -> String {
 fn step_tone(state: &str) -> &'static str {
     match state {
         "done" => "state s-healthy",
+        "undone" => "state s-failed",
         "now" => "state s-moving",
         _ => "state",
     }
 }
 
 fn span(milliseconds: u64) -> String {
-    duration(Duration::from_millis(milliseconds))
+    say::span(Duration::from_millis(milliseconds))
 }
 
 /// The icon of a status, so that colour alone never tells.
@@ -156,6 +162,15 @@ impl Card {
             .filter(|i| i.weight > 0)
             .find(|i| i.state != InstanceState::Healthy)
             .or_else(|| instances.clone().next());
+        if let (None, Some(told)) = (serving, &self.environment.told) {
+            return match told.health.as_str() {
+                "" => "empty",
+                "healthy" => "healthy",
+                "crashed" | "failed" => "crashed",
+                "starting" | "fetching" => "starting",
+                _ => "unhealthy",
+            };
+        }
         match (serving, found.map(|i| i.state)) {
             (None, _) => "empty",
             (_, Some(InstanceState::Healthy)) => "healthy",
@@ -181,9 +196,48 @@ struct Cards {
 #[template(path = "pages/environments.html")]
 struct Environments {
     parts: Cards,
-    versions: Vec<String>,
+    versions: Vec<Choice>,
     environments: Vec<String>,
     may_deploy: bool,
+}
+
+/// A release that the form offers.
+struct Choice {
+    version: String,
+    /// Why it is none that one would put anywhere; empty: nothing speaks against it.
+    note: &'static str,
+    /// Whether it is chosen unless someone chooses another: the newest that nothing speaks against.
+    usual: bool,
+}
+
+/// What the form offers, newest first.
+fn choices(
+    versions: impl Iterator<Item = String>,
+    recalled: &HashSet<String>,
+    recent: &[Deployment],
+) -> Vec<Choice> {
+    let mut chosen = false;
+    versions
+        .map(|version| {
+            // Newest first: the first that ended in an environment is how it ended there last.
+            let mut places = HashSet::new();
+            let ends: Vec<&str> = recent
+                .iter()
+                .filter(|d| d.version == version && d.finished_at.is_some())
+                .filter(|d| places.insert(d.environment))
+                .map(|d| d.status.as_str())
+                .collect();
+            let note = match () {
+                () if recalled.contains(&version) => "recalled",
+                () if ends.contains(&"rolled_back") => "was undone",
+                () if ends.contains(&"failed") => "failed",
+                () => "",
+            };
+            let usual = note.is_empty() && !chosen;
+            chosen |= usual;
+            Choice { version, note, usual }
+        })
+        .collect()
 }
 
 async fn environments(State(delivery): State<Delivery>, project: InProject, ui: Ui) -> Answer {
@@ -219,9 +273,22 @@ async fn environments(State(delivery): State<Delivery>, project: InProject, ui: 
     } else {
         Vec::new()
     };
-    let open = |row: &&Row| row.tier() == Tier::Staging || production;
+    let apart: HashSet<EnvironmentId> = parts
+        .cards
+        .iter()
+        .filter(|card| card.environment.apart)
+        .map(|card| card.environment.id)
+        .collect();
+    let open = |row: &&Row| (row.tier() == Tier::Staging || production) && !apart.contains(&row.id);
+    let recalled: HashSet<String> = catalogue::of_project(&delivery.db, project.id)
+        .await?
+        .into_iter()
+        .filter(|listed| listed.recall_reason.is_some())
+        .map(|listed| listed.version)
+        .collect();
+    let releases = releases.into_iter().map(|release| release.version);
     let page = Environments {
-        versions: releases.into_iter().map(|release| release.version).collect(),
+        versions: choices(releases, &recalled, &recent),
         // Production first: staging is filled by itself.
         environments: rows
             .iter()
@@ -348,7 +415,6 @@ struct Line {
 struct Progress {
     base: String,
     rollout: Rollout,
-    lines: Vec<Line>,
     may_abort: bool,
     may_decide: bool,
     step_seconds: String,
@@ -358,13 +424,45 @@ impl Progress {
     fn open(&self) -> bool {
         self.rollout.finished_at.is_none()
     }
+
+    /// What the present step waits for.
+    fn pace(&self) -> String {
+        let who = if self.may_decide { "you" } else { "a person" };
+        match self.rollout.status.as_str() {
+            "running" => format!(", at least {} at this step", self.step_seconds),
+            "paused" => format!("; it waits for {who} to resume it"),
+            "waiting" => format!("; it waits for {who} to decide"),
+            _ => String::new(),
+        }
+    }
+}
+
+/// Judged slices, newest first.
+#[derive(Template)]
+#[template(path = "pages/slices.html")]
+struct Slices {
+    lines: Vec<Line>,
 }
 
 #[derive(Template)]
 #[template(path = "pages/rollout.html")]
 struct RolloutPage {
     progress: Progress,
+    last: Slices,
+    earlier: Slices,
 }
+
+/// What changes by itself on that page; the slices stand below the charts.
+#[derive(Template)]
+#[template(path = "pages/rollout_part.html")]
+struct RolloutPart {
+    progress: Progress,
+    last: Slices,
+    earlier: Slices,
+}
+
+/// Slices in the table, and how many of them stand there unfolded.
+const SLICES: (i64, usize) = (20, 5);
 
 async fn rollout_page(
     State(delivery): State<Delivery>,
@@ -373,24 +471,27 @@ async fn rollout_page(
     ui: Ui,
 ) -> Answer {
     let view = delivery.rollout_view(project.id, id).await?;
-    let lines = rollout::store::points(&delivery.db, id, 20)
-        .await?
-        .iter()
-        .rev()
-        .map(line)
-        .collect();
+    let (most, unfolded) = SLICES;
+    let points = rollout::store::points(&delivery.db, id, most).await?;
+    let mut lines: Vec<Line> = points.iter().rev().map(line).collect();
+    let earlier = lines.split_off(unfolded.min(lines.len()));
+    let (last, earlier) = (Slices { lines }, Slices { lines: earlier });
     let title = format!("Rollout of {} to {}", view.version, view.environment_name);
     let progress = Progress {
         base: base(&project),
-        lines,
         may_abort: project.holds(Permission::RolloutAbort),
         may_decide: project.holds(Permission::DeployProduction),
-        step_seconds: duration(Duration::from_millis(view.step_ms)),
+        step_seconds: span(view.step_ms),
         rollout: view,
     };
     if ui.is_fragment() {
-        let mut answer = ui.fragment(&progress)?;
-        if !progress.open() {
+        let part = RolloutPart {
+            progress,
+            last,
+            earlier,
+        };
+        let mut answer = ui.fragment(&part)?;
+        if !part.progress.open() {
             // htmx takes this status as: show it, and ask no more.
             *answer.status_mut() = http::StatusCode::from_u16(286).unwrap_or_default();
         }
@@ -400,7 +501,11 @@ async fn rollout_page(
         Tab::Environments,
         &title,
         &crumbs(&project, &title),
-        &RolloutPage { progress },
+        &RolloutPage {
+            progress,
+            last,
+            earlier,
+        },
     )
 }
 

@@ -356,15 +356,19 @@ impl Waits {
     }
 }
 
-/// The same version anew, and what differs from the declaration, are no move to the planner.
+/// Says which version is under way. The same version anew, and what differs from the declaration, are no move to the
+/// planner.
 pub(super) fn say_drift(stored: &mut Stored, scene: &Scene, planned: &Planned, place: &store::Place) {
+    if let (State::Moving, Some(moving)) = (planned.state, &place.moving_version) {
+        stored.why = format!("{moving} is being put here");
+    }
     if planned.state != State::UpToDate {
         return;
     }
     let drift = drift(scene, place);
-    if place.moving_version.is_some() {
+    if let Some(moving) = &place.moving_version {
         state_name(State::Moving).clone_into(&mut stored.state);
-        "a deployment is under way".clone_into(&mut stored.why);
+        stored.why = format!("{moving} is being put here anew");
     } else if !drift.is_empty() {
         let heals = scene.site.as_ref().is_some_and(|site| site.heal);
         let then = if heals {

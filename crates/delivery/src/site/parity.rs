@@ -107,18 +107,19 @@ fn compare(product: String, group: &[Environment], runs: &HashMap<EnvironmentId,
         .iter()
         .map(|runs| runs.is_some_and(|runs| runs.version.is_some()))
         .collect();
-    let mut lines = vec![line("version", "version", &columns, &serving, true, |runs| {
+    // Where nobody declared it and nothing runs, nothing is missing: every product has a staging and a production.
+    let belongs: Vec<bool> = columns
+        .iter()
+        .zip(&serving)
+        .map(|(runs, serves)| *serves || runs.is_some_and(|runs| runs.declared))
+        .collect();
+    let mut lines = vec![line("version", "version", &columns, &belongs, |runs| {
         runs.version.clone().unwrap_or_else(|| NOTHING.to_owned())
     })];
-    lines.push(line(
-        "service",
-        "agent's version",
-        &columns,
-        &serving,
-        false,
-        |runs| or_none(runs.agent_version.clone()),
-    ));
-    lines.push(line("service", "drivers", &columns, &serving, false, |runs| {
+    lines.push(line("service", "agent's version", &columns, &serving, |runs| {
+        or_none(runs.agent_version.clone())
+    }));
+    lines.push(line("service", "drivers", &columns, &serving, |runs| {
         let drivers = runs
             .drivers
             .as_ref()
@@ -133,7 +134,7 @@ fn compare(product: String, group: &[Environment], runs: &HashMap<EnvironmentId,
                 .join(", "),
         ))
     }));
-    lines.push(line("service", "machine", &columns, &serving, false, |runs| {
+    lines.push(line("service", "machine", &columns, &serving, |runs| {
         let text = runs.machine.as_ref().map(|machine| {
             format!("{} {}", machine.0.os, machine.0.architecture)
                 .trim()
@@ -141,7 +142,7 @@ fn compare(product: String, group: &[Environment], runs: &HashMap<EnvironmentId,
         });
         or_none(text)
     }));
-    lines.push(line("service", "traffic", &columns, &serving, false, |runs| {
+    lines.push(line("service", "traffic", &columns, &serving, |runs| {
         if runs.url.is_some() { "an edge" } else { "no edge" }.to_owned()
     }));
     lines.extend(variables(&columns, &serving, group));
@@ -175,34 +176,33 @@ fn or_none(text: Option<String>) -> String {
         .unwrap_or_else(|| "none".to_owned())
 }
 
-/// One line; where nothing runs there is nothing to compare, save that it does not run.
+/// One line, of the environments that are compared; versions also where nothing runs that should.
 fn line(
     kind: &str,
     name: &str,
     columns: &[Option<&Runs>],
-    serving: &[bool],
-    always: bool,
+    compared: &[bool],
     cell: impl Fn(&Runs) -> String,
 ) -> dto::ParityLine {
     let cells: Vec<String> = columns
         .iter()
-        .zip(serving)
-        .map(|(runs, serves)| match runs {
-            Some(runs) if !always && *serves && runs.reported_at.is_some() => UNTOLD.to_owned(),
-            Some(runs) if *serves || always => cell(runs),
+        .zip(compared)
+        .map(|(runs, compared)| match runs {
+            Some(runs) if kind != "version" && *compared && runs.reported_at.is_some() => UNTOLD.to_owned(),
+            Some(runs) if *compared => cell(runs),
             _ => NOTHING.to_owned(),
         })
         .collect();
-    let compared: BTreeSet<&String> = cells
+    let unlike: BTreeSet<&String> = cells
         .iter()
-        .zip(serving)
-        .filter(|(cell, serves)| (**serves || always) && *cell != UNTOLD)
+        .zip(compared)
+        .filter(|(cell, compared)| **compared && *cell != UNTOLD)
         .map(|(cell, _)| cell)
         .collect();
     dto::ParityLine {
         kind: kind.to_owned(),
         name: name.to_owned(),
-        differs: compared.len() > 1,
+        differs: unlike.len() > 1,
         cells,
     }
 }

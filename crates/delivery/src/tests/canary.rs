@@ -1,7 +1,11 @@
 //! Canaries: a time of its own for each step, pauses that wait for a person, and the budget's hard limit.
 
-use super::*;
+use super::{
+    web::{app, call, get},
+    *,
+};
 use crate::rollout::service::Act;
+use bascule_core::Role;
 use bascule_ledger::facts::delivery::RolloutStarted;
 
 const CANARY: &str = "\
@@ -100,6 +104,15 @@ async fn a_pause_of_the_policy_can_be_promoted_or_aborted_as_well() {
         }
         let rollout = world.rollout().await;
         assert_eq!(rollout.status, "paused");
+        let path = format!("/health/clinic/-/rollouts/{}", rollout.id);
+        let (_, page) = call(&app(&world, Role::Maintainer), get(&path)).await;
+        assert!(page.contains("it waits for you to resume it"), "{page}");
+        let (_, resume) = page.split_once("/resume\"").unwrap();
+        let (button, _) = resume.split_once("</form>").unwrap();
+        assert!(
+            button.contains("btn-primary"),
+            "what lets it go on stands out: {page}"
+        );
         world
             .delivery
             .act_on_rollout(&ana(), world.project, rollout.id, act, "")

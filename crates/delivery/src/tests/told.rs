@@ -162,6 +162,22 @@ async fn a_rollout_that_waits_for_a_person_is_found_by_whoever_looks_for_what_wa
     );
     let fleet = world.read("/api/v1/fleet?q=production").await;
     assert_eq!(fleet["items"][0]["rollout"]["next"], verb, "{fleet}");
+    // It is counted as such, not among those that move by themselves.
+    for place in ["/environments", "/products", "/plans/production", "/plans"] {
+        let page = world.seen(place).await;
+        assert!(page.contains("1 waits for a person"), "{place}: {page}");
+        assert!(!page.contains("1 moving"), "{place}: {page}");
+    }
+    let count = |state: &str| format!("/api/v1/fleet?state={state}");
+    assert_eq!(world.read(&count("waiting")).await["found"], 1);
+    assert_eq!(world.read(&count("moving")).await["found"], 0);
+    let map = world.read("/api/v1/environments?state=waiting").await;
+    assert_eq!(map["items"].as_array().unwrap().len(), 1, "{map}");
+    let counts = &map["items"][0]["counts"];
+    assert_eq!(
+        (&counts[0]["state"], &counts[0]["count"]),
+        (&"waiting".into(), &1.into())
+    );
     // Paused by a person, another verb lets it go on.
     world
         .delivery
@@ -381,6 +397,26 @@ async fn what_a_site_without_a_network_reported_is_shown_as_such_everywhere() {
     for part in ["no agent runs these", "nothing serves", "no edge reports"] {
         assert!(!page.contains(part), "{part}: {page}");
     }
+    // So does the project's own page, which offers nothing that no network would carry.
+    let page = world.seen("/health/clinic/-/environments").await;
+    for part in ["as reported <time", "by bundle 12", "No network reaches it"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    for part in ["no agent is enrolled", "<option>outpost"] {
+        assert!(!page.contains(part), "{part}: {page}");
+    }
+    let views = world.read("/api/v1/projects/health/clinic/environments").await;
+    let outpost = views
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|view| view["name"] == "outpost");
+    let outpost = outpost.unwrap();
+    assert_eq!(outpost["told"]["version"], "1.0.0", "{outpost}");
+    assert_eq!(
+        (&outpost["url"], &outpost["apart"]),
+        (&serde_json::Value::Null, &true.into())
+    );
     let map = world.read("/api/v1/environments?q=outpost").await;
     assert_eq!(map["items"][0]["health"], "healthy", "{map}");
     assert_eq!(map["items"][0]["reported"]["sequence"], 12, "{map}");

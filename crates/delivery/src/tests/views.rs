@@ -129,7 +129,7 @@ async fn the_fleet_is_filtered_by_words_and_state_and_read_page_by_page() {
     assert_eq!(found, 10, "the bar counts what matches");
     assert_eq!(world.json("/api/v1/fleet?q=100%25").await["found"], 0);
     let part = world.page("/plans?q=site-03+clinic", true).await;
-    assert!(part.contains("1 installs") && !part.contains("<html"), "{part}");
+    assert!(part.contains(">1 install<") && !part.contains("<html"), "{part}");
     assert!(part.contains("site-03") && !part.contains("site-04"), "{part}");
     let page = world.page("/environments?q=site-0", true).await;
     assert_eq!(page.matches("data-environment").count(), 10, "{page}");
@@ -183,6 +183,68 @@ async fn a_developer_sees_which_release_runs_where_and_what_it_waits_for() {
         .unwrap();
     assert_eq!(site["runs"], "1.1.0", "{view}");
     assert!(view["approvals"].as_array().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn an_approval_is_asked_for_although_another_product_has_to_move_first() {
+    let mut world = two_products().await;
+    world.declare("c1", &[("site-7", SITE)]).await;
+    let asked = format!("{SITE}approvals: [security]\n");
+    world.declare("c2", &[("site-7", &asked)]).await;
+    let needs = "dependencies: [{product: health/auth, minimum: 2.1.0, maximum: 2.x.x}]\n";
+    world.publish_of("health/auth", "2.1.0", "").await;
+    world.publish_of("health/clinic", "1.1.0", needs).await;
+    world.turns(4).await;
+    let page = world.page("/products/health/clinic", false).await;
+    assert!(page.contains("s-blocked"), "{page}");
+    assert!(
+        page.contains("Approve 1.1.0 for site-7 in the name of security?"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn a_product_that_does_not_exist_yet_counts_everywhere_and_leads_nowhere() {
+    let mut world = two_products().await;
+    let file = format!("{SITE}  - product: health/billing\n");
+    world.declare("c1", &[("site-7", &file)]).await;
+    for path in ["/plans?q=billing", "/plans/site-7", "/environments?q=site-7"] {
+        let page = world.page(path, false).await;
+        assert!(page.contains("unknown product"), "{path}: {page}");
+        assert!(!page.contains("/products/health/billing"), "{path}: {page}");
+    }
+    let page = world.page("/environments?q=site-7", true).await;
+    for part in ["1 unknown product", "3 products"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    let page = world.page("/environments?state=unknown_product", true).await;
+    assert_eq!(page.matches("data-environment").count(), 1, "{page}");
+}
+
+#[tokio::test]
+async fn nothing_is_missing_where_nobody_declared_a_product() {
+    let mut world = two_products().await;
+    world.declare("c1", &[("site-7", SITE)]).await;
+    let parity = world.json("/api/v1/parity?product=health/clinic").await;
+    let lines = parity["items"][0]["lines"].as_array().unwrap();
+    let version = lines.iter().find(|line| line["name"] == "version").unwrap();
+    assert!(
+        version["cells"]
+            .as_array()
+            .unwrap()
+            .contains(&"nothing runs".into()),
+        "{version}"
+    );
+    assert_eq!(
+        version["differs"], false,
+        "production is filled by people: {version}"
+    );
+    let page = world.page("/parity?product=health/clinic", false).await;
+    assert!(page.contains("data-label=\"site-7\""), "{page}");
+    assert!(
+        !page.contains("fw-normal\">production<"),
+        "its name says it: {page}"
+    );
 }
 
 #[tokio::test]
@@ -240,11 +302,18 @@ async fn an_environment_shows_its_tree_its_windows_and_each_verdict() {
         "Saturday 17 January 22:00 (UTC)",
         "each constraint",
         "approval: waits for approval by security",
+        "staging; follows the channel dev; changes are approved by security",
+        "class=\"now\"",
+        "open for 4 h",
         "agent local",
         "with the newest routes",
         "100 % of traffic",
     ] {
         assert!(page.contains(part), "{part}: {page}");
+    }
+    // An end is neither said twice nor as a machine writes it.
+    for part in ["(until approval by security)", "(until 1970", "open for 4h 0m"] {
+        assert!(!page.contains(part), "{part}: {page}");
     }
     let part = world.page("/plans/site-7", true).await;
     assert!(
@@ -256,12 +325,18 @@ async fn an_environment_shows_its_tree_its_windows_and_each_verdict() {
     let map = world.page("/environments", false).await;
     for part in [
         "What plans wait for",
+        "a maintenance window",
         "Windows of the next seven days",
         "data-environment=\"site-7\"",
         "Waiting longest",
     ] {
         assert!(map.contains(part), "{part}: {map}");
     }
+    let place = |name: &str| map.find(&format!("data-environment=\"{name}\"")).unwrap();
+    assert!(
+        place("site-7") < place("production"),
+        "what is held comes first: {map}"
+    );
     world
         .delivery
         .suppress(&ana(), "*", "the auditors are here", None)

@@ -61,6 +61,31 @@ fn post(path: &str, body: &str) -> Request<Body> {
 }
 
 #[tokio::test]
+async fn what_was_undone_is_offered_and_not_chosen() {
+    let mut world = World::rolling().await;
+    world.second(0).await;
+    let rollout = world.rollout().await;
+    let app = app(&world, Role::Maintainer);
+    let path = format!("/health/clinic/-/rollouts/{}/abort", rollout.id);
+    let (status, body) = call(&app, post(&path, "reason=it+loses+appointments")).await;
+    assert_eq!(status, StatusCode::SEE_OTHER, "{body}");
+    world.turns(4).await;
+    let (_, page) = call(&app, get(&format!("/health/clinic/-/rollouts/{}", rollout.id))).await;
+    assert!(
+        page.contains("data-step=\"undone\"") && page.contains("s-failed"),
+        "{page}"
+    );
+    assert!(!page.contains("data-step=\"done\""), "{page}");
+    let (_, page) = call(&app, get("/health/clinic/-/environments")).await;
+    for part in [
+        "<option value=\"1.1.0\">1.1.0 (was undone)</option>",
+        "<option value=\"1.0.0\" selected>1.0.0</option>",
+    ] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+}
+
+#[tokio::test]
 async fn pages_show_what_serves_and_how_the_rollout_goes() {
     let mut world = World::rolling().await;
     for _ in 0..5 {

@@ -41,7 +41,7 @@ async fn map(
     Params(query): Params<MapQuery>,
 ) -> Answer<Json<EnvironmentPage>> {
     let sight = delivery.sight(&who).await?;
-    Ok(Json(delivery.board(&sight, &query).await?))
+    Ok(Json(delivery.board(&who, &sight, &query).await?))
 }
 
 /// When changes may happen in an environment, and why they are held now.

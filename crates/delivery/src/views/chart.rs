@@ -1,6 +1,6 @@
 //! Charts as SVG in the page itself: they need no script, follow the theme by their classes, and print.
 
-use super::words;
+use super::many;
 use bascule_core::Timestamp;
 use bascule_web::Markup;
 use bascule_wire::views::StateCount;
@@ -22,7 +22,7 @@ pub(super) fn parts(counts: &[StateCount]) -> Vec<Part> {
         .iter()
         .map(|counted| Part {
             class: format!("fill s-{}", counted.state),
-            label: words(&counted.state),
+            label: many(&counted.state, counted.count),
             count: counted.count,
         })
         .collect()
@@ -82,16 +82,58 @@ pub(super) struct Row {
     pub spans: Vec<Span>,
 }
 
-const DAY: i64 = 86_400;
 /// Heights in pixels: of the days' names, of a row.
 const HEAD: usize = 22;
 const HIGH: usize = 26;
 /// Where the lines begin, in percent of the width; the names stand before.
 const LEFT: f64 = 18.0;
 
-/// Rows of stretches of time between two moments, with a mark for each day (UTC).
-pub(super) fn timeline(title: &str, rows: &[Row], from: Timestamp, to: Timestamp) -> Markup {
+/// What a calendar shows.
+pub(super) struct Frame<'a> {
+    /// From.
+    pub from: Timestamp,
+    /// To.
+    pub to: Timestamp,
+    /// The present, within it.
+    pub now: Timestamp,
+    /// The time zone of its days.
+    pub zone: &'a str,
+}
+
+impl<'a> Frame<'a> {
+    /// The days ahead, with a little of what was, so that the present is seen.
+    pub fn ahead(now: Timestamp, to: Timestamp, zone: &'a str) -> Self {
+        Self {
+            from: now.minus(to.since(now) / 28),
+            to,
+            now,
+            zone,
+        }
+    }
+}
+
+/// When the days between two moments begin in a time zone, and what they are called; in UTC where there is no such zone.
+fn midnights(frame: &Frame<'_>) -> Vec<(Timestamp, String)> {
+    let from = frame.from.to_jiff();
+    let mut all = Vec::new();
+    let Ok(mut day) = from.in_tz(frame.zone).or_else(|_| from.in_tz("UTC")) else {
+        return all;
+    };
+    while let Ok(next) = day.tomorrow().and_then(|next| next.start_of_day()) {
+        let at = Timestamp::from_seconds(next.timestamp().as_second());
+        if at >= frame.to {
+            break;
+        }
+        all.push((at, next.strftime("%a %-d").to_string()));
+        day = next;
+    }
+    all
+}
+
+/// Rows of stretches of time between two moments, with a mark for each day and for the present.
+pub(super) fn timeline(title: &str, rows: &[Row], frame: &Frame<'_>) -> Markup {
     let height = HEAD + HIGH * rows.len();
+    let Frame { from, to, now, .. } = *frame;
     let x = |at: Timestamp| {
         let share = percent(at.micros() - from.micros(), to.micros() - from.micros());
         LEFT + share.clamp(0.0, 100.0) * (100.0 - LEFT) / 100.0
@@ -100,18 +142,15 @@ pub(super) fn timeline(title: &str, rows: &[Row], from: Timestamp, to: Timestamp
         "<svg class=\"timeline\" role=\"img\" aria-label=\"{}\" height=\"{height}\">",
         Markup::text(title)
     );
-    let days = (to.seconds() - from.seconds()) / DAY;
-    let mut at = from.seconds() - from.seconds().rem_euclid(DAY) + DAY;
-    let mut day = 0_usize;
-    while at < to.seconds() {
-        let moment = Timestamp::from_seconds(at);
-        let left = x(moment);
+    let midnights = midnights(frame);
+    // Names of days that would stand on each other are left out, on a phone more of them.
+    let every = if midnights.len() > 10 { 2 } else { 1 };
+    for (day, (at, name)) in midnights.iter().enumerate() {
+        let left = x(*at);
         let _ = write!(
             svg,
             "<line class=\"tick\" x1=\"{left:.3}%\" x2=\"{left:.3}%\" y1=\"0\" y2=\"100%\"/>"
         );
-        // Names of days that would stand on each other are left out, on a phone more of them.
-        let every = if days > 10 { 2 } else { 1 };
         if day.is_multiple_of(every) && left < 95.0 {
             let sparse = if day.is_multiple_of(every * 3) {
                 ""
@@ -120,12 +159,9 @@ pub(super) fn timeline(title: &str, rows: &[Row], from: Timestamp, to: Timestamp
             };
             let _ = write!(
                 svg,
-                "<text class=\"day{sparse}\" x=\"{left:.3}%\" dx=\"4\" y=\"14\">{}</text>",
-                moment.to_jiff().strftime("%a %-d")
+                "<text class=\"day{sparse}\" x=\"{left:.3}%\" dx=\"4\" y=\"14\">{name}</text>"
             );
         }
-        at += DAY;
-        day += 1;
     }
     for (index, row) in rows.iter().enumerate() {
         let top = HEAD + HIGH * index;
@@ -155,7 +191,11 @@ pub(super) fn timeline(title: &str, rows: &[Row], from: Timestamp, to: Timestamp
             );
         }
     }
-    svg.push_str("</svg>");
+    let left = x(now);
+    let _ = write!(
+        svg,
+        "<line class=\"now\" x1=\"{left:.3}%\" x2=\"{left:.3}%\" y1=\"0\" y2=\"100%\"><title>now</title></line></svg>"
+    );
     Markup::trusted(svg)
 }
 
@@ -204,11 +244,26 @@ mod tests {
             href: "/plans/site-7".into(),
             spans: vec![span(-10, -5), span(10, 20), span(90, 100)],
         };
-        let svg = timeline("Windows", &[row], at(0), at(72)).to_string();
+        let frame = Frame {
+            from: at(0),
+            to: at(72),
+            now: at(36),
+            zone: "UTC",
+        };
+        let svg = timeline("Windows", &[row], &frame).to_string();
         assert!(
             svg.contains("10 to 20") && !svg.contains("-10 to") && !svg.contains("90 to"),
             "{svg}"
         );
         assert_eq!(svg.matches("class=\"tick\"").count(), 2, "{svg}");
+        // Half-way between the names' end and the right edge.
+        assert!(svg.contains("class=\"now\" x1=\"59.000%\""), "{svg}");
+        // A day of Paris begins an hour before one of UTC.
+        let paris = Frame {
+            zone: "Europe/Paris",
+            ..frame
+        };
+        assert_eq!(midnights(&frame)[0], (at(24), "Fri 2".to_owned()));
+        assert_eq!(midnights(&paris)[0], (at(23), "Fri 2".to_owned()));
     }
 }

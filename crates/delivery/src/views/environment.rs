@@ -6,6 +6,7 @@ use super::{
     leaving::{self, Leaving},
     map, or_dash,
     products::health,
+    say::{reason, span, until},
     sign, store, told, tone, waits, words,
 };
 use crate::{
@@ -20,8 +21,7 @@ use axum::{extract::State, response::Response, routing::get};
 use bascule_core::{Caller, DeploymentId, EnvironmentId, Permission, Result, Timestamp};
 use bascule_planner::calendar::{Calendar, Opening};
 use bascule_web::{
-    Access, Answer, Crumb, Markup, Params, PathOf, Routes, Section, Ui, commas, duration, icon, url_encode,
-    when,
+    Access, Answer, Crumb, Markup, Params, PathOf, Routes, Section, Ui, commas, icon, url_encode, when,
 };
 use bascule_wire::{
     bundle::ObservedSite,
@@ -103,6 +103,8 @@ struct Tree {
     edges: i64,
     behind: i64,
     machines: Vec<TreeMachine>,
+    /// Products that its file names and that do not exist.
+    missing: Vec<String>,
 }
 
 /// A product that differs from its declaration, and the version that would be put there anew.
@@ -167,6 +169,9 @@ struct Page {
     disconnected: bool,
     observed: Option<ObservedSite>,
     calendar: Option<Markup>,
+    zone: String,
+    /// Its tier, and what its file asks of changes.
+    rules: String,
     openings: Vec<Next>,
     /// What can only switch together.
     groups: Vec<GroupStep>,
@@ -248,7 +253,7 @@ pub(super) async fn machines(
             moving: place.moving.clone().unwrap_or_default(),
             moving_status: place.moving_status.clone().unwrap_or_default(),
             moving_deployment: place.moving_id,
-            url: place.url.clone().unwrap_or_default(),
+            url: place.url.clone().filter(|_| !machine.apart).unwrap_or_default(),
             instances: leaves.remove(&place.id).unwrap_or_default(),
         });
     }
@@ -261,17 +266,23 @@ async fn tree(
     places: &[store::Place],
     counted: &[store::Counted],
     apart: bool,
+    missing: Vec<String>,
 ) -> Result<Tree> {
     let since = delivery.now().minus(EDGE_SILENCE);
     let revision = fleet::revision(&delivery.db, crate::fleet::Channel::Edge).await?;
-    let counts = in_order(|state| counted.iter().find(|c| c.state == state).map_or(0, |c| c.n));
-    let installs: i64 = counted.iter().map(|c| c.n).sum();
+    let absent = i64::try_from(missing.len()).unwrap_or(0);
+    let counts = in_order(|state| match state {
+        site::UNKNOWN_PRODUCT => absent,
+        state => counted.iter().find(|c| c.state == state).map_or(0, |c| c.n),
+    });
+    let known: i64 = counted.iter().map(|c| c.n).sum();
     Ok(Tree {
         name: name.to_owned(),
         bar: chart::bar("Products by state", &chart::parts(&counts)),
         counts,
-        hidden: installs - i64::try_from(places.len()).unwrap_or(0),
-        installs,
+        hidden: known - i64::try_from(places.len()).unwrap_or(0),
+        installs: known + absent,
+        missing,
         apart,
         edges: store::edges(&delivery.db, since).await?,
         behind: fleet::edges_behind(&delivery.db, revision, since).await?,
@@ -308,10 +319,13 @@ async fn environment(
     let (places, counted) = places(&delivery, &sight, &name).await?;
     let site = delivery.site(&name).await?;
     let disconnected = site.as_ref().is_some_and(|site| site.disconnected);
-    let tree = tree(&delivery, &name, &places, &counted, disconnected).await?;
+    let unknown = delivery.unknown_entries(ui.caller(), Some(&name)).await?;
+    let missing = unknown.iter().map(|entry| entry.product.clone()).collect();
+    let tree = tree(&delivery, &name, &places, &counted, disconnected, missing).await?;
     if ui.is_fragment() {
         return ui.fragment(&tree);
     }
+    let tier = places.first().map(|place| place.tier.clone()).unwrap_or_default();
     let ids: Vec<EnvironmentId> = places.iter().map(|place| place.id).collect();
     let mut verdicts: HashMap<EnvironmentId, Vec<PlanVerdict>> = store::verdicts(&delivery.db, &ids)
         .await?
@@ -324,22 +338,16 @@ async fn environment(
         .into_iter()
         .map(|place| line(place, &mut verdicts, &waits, &leaving))
         .collect();
-    lines.extend(
-        delivery
-            .unknown_entries(ui.caller(), Some(&name))
-            .await?
-            .into_iter()
-            .map(|entry| Line {
-                id: EnvironmentId::new(),
-                rollout: None,
-                product: entry.product,
-                runs: String::new(),
-                target: String::new(),
-                state: entry.state,
-                why: entry.why,
-                verdicts: Vec::new(),
-            }),
-    );
+    lines.extend(unknown.into_iter().map(|entry| Line {
+        id: EnvironmentId::new(),
+        rollout: None,
+        product: entry.product,
+        runs: String::new(),
+        target: String::new(),
+        state: entry.state,
+        why: entry.why,
+        verdicts: Vec::new(),
+    }));
     let mut texts: Vec<&mut String> = Vec::new();
     for line in &mut lines {
         texts.push(&mut line.why);
@@ -382,6 +390,8 @@ async fn environment(
         open: windows.open,
         held: windows.held,
         calendar: windows.calendar,
+        zone: windows.zone,
+        rules: windows.rules.unwrap_or(tier),
         openings: windows.openings,
         refused: delivery.refused_commit(ui.caller()).await?,
         misnamed,
@@ -465,7 +475,35 @@ struct Windows {
     held: Vec<String>,
     by_hand: bool,
     calendar: Option<Markup>,
+    /// The time zone of its days.
+    zone: String,
+    /// What the file asks of changes.
+    rules: Option<String>,
     openings: Vec<Next>,
+}
+
+/// What a file asks of changes, in a line.
+fn rules(site: &site::Site) -> String {
+    let mut all = vec![site.tier.clone(), format!("follows the channel {}", site.channel)];
+    if !site.approvals.is_empty() {
+        all.push(format!(
+            "changes are approved by {}",
+            site.approvals.join(" and ")
+        ));
+    }
+    if site.budget_percent > 0 {
+        all.push(format!(
+            "a change needs {} % of the error budget to be left",
+            site.budget_percent
+        ));
+    }
+    if let Some(severity) = site.findings {
+        all.push(format!("no release with findings from {} on", severity.as_str()));
+    }
+    if !site.heal {
+        all.push("drift is shown, not put right".to_owned());
+    }
+    all.join("; ")
 }
 
 /// The next windows, and between them the holidays on which one would have opened.
@@ -489,7 +527,7 @@ fn next_windows(calendar: &Calendar, now: Timestamp, to: Timestamp) -> Vec<Next>
         let next = Next {
             label: opening.label,
             from: when(opening.from),
-            span: duration(opening.to.since(opening.from)),
+            span: span(opening.to.since(opening.from)),
         };
         (opening.from, next)
     }));
@@ -508,6 +546,10 @@ async fn windows(delivery: &Delivery, name: &str) -> Result<Windows> {
         .unwrap_or_default();
     let suppressed = sites::suppressed(&delivery.db, now).await?;
     let openings: Vec<Opening> = calendar.openings_between(now, to, most);
+    let zone = declared
+        .as_ref()
+        .and_then(|site| site.windows.first())
+        .map_or("UTC", |window| window.timezone.as_str());
     let spans = map::spans(&openings, &suppressed, name, to);
     let row = chart::Row {
         label: "windows".to_owned(),
@@ -518,7 +560,10 @@ async fn windows(delivery: &Delivery, name: &str) -> Result<Windows> {
     let month = now.plus(Duration::from_secs(62 * 86_400));
     Ok(Windows {
         declared: declared.is_some(),
-        channel: declared.map(|site| site.channel).unwrap_or_default(),
+        channel: declared
+            .as_ref()
+            .map(|site| site.channel.clone())
+            .unwrap_or_default(),
         always: calendar.is_always(),
         open: calendar.is_open(now),
         by_hand: suppressed
@@ -530,7 +575,9 @@ async fn windows(delivery: &Delivery, name: &str) -> Result<Windows> {
             .map(|open| open.reason.clone())
             .collect(),
         calendar: (!calendar.is_always() || !row.spans.is_empty())
-            .then(|| chart::timeline(&title, &[row], now, to)),
+            .then(|| chart::timeline(&title, &[row], &chart::Frame::ahead(now, to, zone))),
+        zone: zone.to_owned(),
+        rules: declared.as_ref().map(rules),
         openings: next_windows(&calendar, now, month),
     })
 }

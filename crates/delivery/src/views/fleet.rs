@@ -148,7 +148,7 @@ struct Table {
 struct Page {
     q: String,
     state: String,
-    states: [&'static str; 8],
+    states: [&'static str; 9],
     /// A commit of the environments project that is not in force.
     refused: Option<RefusedCommit>,
     table: Table,

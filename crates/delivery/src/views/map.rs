@@ -2,26 +2,30 @@
 //! when windows open.
 
 use super::{
-    Ask, STATES, Sight, chart, in_order,
+    Ask, STATES, Sight, chart, in_order, many,
     reported::Told,
+    say::{cause, span},
     sign, store, tone,
     waits::{self, Waits},
     words,
 };
 use crate::{
     Delivery,
-    site::{service::BY_HAND, store as sites},
+    site::{UNKNOWN_PRODUCT, service::BY_HAND, store as sites},
 };
 use askama::Template;
 use axum::{extract::State, routing::get};
-use bascule_core::{Permission, Result, Timestamp};
+use bascule_core::{Caller, Permission, Result, Timestamp};
 use bascule_web::{Access, Answer, Markup, Params, Routes, Section, Ui, commas, icon, url_encode, when};
 use bascule_wire::{
     environments::RefusedCommit,
     views::{EnvironmentPage, EnvironmentTile, StateCount},
 };
 use serde::Deserialize;
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 pub(super) fn routes() -> Routes<Delivery> {
     Routes::new().page("GET", "/environments", Access::Insider, get(map))
@@ -96,7 +100,7 @@ struct Kind {
 struct Page {
     q: String,
     state: String,
-    states: [&'static str; 8],
+    states: [&'static str; 9],
     empty: bool,
     /// A commit of the environments project that is not in force.
     refused: Option<RefusedCommit>,
@@ -109,7 +113,8 @@ struct Page {
     /// Whether a person holds changes everywhere.
     stopped: bool,
     waiting: i64,
-    calendar: Option<Markup>,
+    /// When windows open, and the time zone of its days.
+    calendar: Option<(Markup, String)>,
     openings: Vec<Coming>,
 }
 
@@ -120,15 +125,17 @@ struct Coming {
     at: Markup,
 }
 
-fn tile(row: store::Tile, held: bool, told: Told) -> EnvironmentTile {
+fn tile(row: store::Tile, held: bool, told: Told, missing: i64) -> EnvironmentTile {
     let counts = in_order(|state| match state {
         "up_to_date" => row.up_to_date,
         "moving" => row.moving,
+        waits::STATE => row.waiting,
         "ready" => row.ready,
         "held" => row.held,
         "blocked" => row.blocked,
         "coupled" => row.coupled,
         "drifted" => row.drifted,
+        UNKNOWN_PRODUCT => missing,
         _ => 0,
     });
     let serving = row.serving + told.serving;
@@ -144,7 +151,7 @@ fn tile(row: store::Tile, held: bool, told: Told) -> EnvironmentTile {
         health: health.to_owned(),
         production: row.production > 0,
         declared: row.declared > 0,
-        installs: row.installs,
+        installs: row.installs + missing,
         first: row.first,
         ill,
         silent: row.silent,
@@ -154,11 +161,38 @@ fn tile(row: store::Tile, held: bool, told: Told) -> EnvironmentTile {
     }
 }
 
+/// Where an environment stands among those that need a look: the lower, the sooner.
+fn trouble(tile: &EnvironmentTile) -> u8 {
+    let some = |states: &[&str]| {
+        tile.counts
+            .iter()
+            .any(|counted| states.contains(&counted.state.as_str()))
+    };
+    match () {
+        () if tile.ill > 0 || tile.silent > 0 => 0,
+        () if some(&[waits::STATE]) => 1,
+        () if tile.held || some(&["held", "coupled", "drifted"]) => 2,
+        () if some(&["blocked", UNKNOWN_PRODUCT]) => 3,
+        () if some(&["moving", "ready"]) => 4,
+        () => 5,
+    }
+}
+
 impl Delivery {
     /// A page of the map, of what the caller may read.
-    pub(super) async fn board(&self, sight: &Sight, query: &MapQuery) -> Result<EnvironmentPage> {
+    pub(super) async fn board(
+        &self,
+        caller: &Caller,
+        sight: &Sight,
+        query: &MapQuery,
+    ) -> Result<EnvironmentPage> {
         let ask = Ask::new(&query.q, &query.state, "");
-        let mut rows = store::tiles(&self.db, sight, &ask, &query.from, TILES + 1).await?;
+        let mut missing: BTreeMap<String, i64> = BTreeMap::new();
+        for entry in self.unknown_entries(caller, None).await? {
+            *missing.entry(entry.environment).or_default() += 1;
+        }
+        let without: Vec<String> = missing.keys().cloned().collect();
+        let mut rows = store::tiles(&self.db, sight, &ask, &without, &query.from, TILES + 1).await?;
         let most = usize::try_from(TILES).unwrap_or(0);
         let more = rows.len() > most;
         rows.truncate(most);
@@ -174,19 +208,21 @@ impl Delivery {
                 .map(|row| {
                     let held = suppressed.iter().any(|open| open.site == row.name);
                     let told = told.get(&row.name).copied().unwrap_or_default();
-                    tile(row, held, told)
+                    let missing = missing.get(&row.name).copied().unwrap_or(0);
+                    tile(row, held, told, missing)
                 })
                 .collect(),
         })
     }
 
-    async fn tiles(&self, sight: &Sight, query: &MapQuery) -> Result<Tiles> {
-        let page = self.board(sight, query).await?;
+    async fn tiles(&self, caller: &Caller, sight: &Sight, query: &MapQuery) -> Result<Tiles> {
+        let page = self.board(caller, sight, query).await?;
         let suppressed = sites::suppressed(&self.db, self.now()).await?;
+        let mut items = page.items;
+        items.sort_by_cached_key(|tile| (trouble(tile), tile.environment.clone()));
         Ok(Tiles {
             next: page.next,
-            tiles: page
-                .items
+            tiles: items
                 .into_iter()
                 .map(|tile| Tile {
                     bar: chart::bar(&tile.environment, &chart::parts(&tile.counts)),
@@ -207,11 +243,12 @@ impl Delivery {
     }
 
     /// When windows open within days, of environments that have any.
-    async fn calendar(&self, names: &[String]) -> Result<(Option<Markup>, Vec<Coming>)> {
+    async fn calendar(&self, names: &[String]) -> Result<(Option<(Markup, String)>, Vec<Coming>)> {
         let (days, most) = AHEAD;
         let now = self.now();
         let to = now.plus(Duration::from_secs(days * 86_400));
         let suppressed = sites::suppressed(&self.db, now).await?;
+        let mut zones: BTreeSet<String> = BTreeSet::new();
         let mut rows = Vec::new();
         let mut coming: Vec<(Timestamp, Coming)> = Vec::new();
         for store::Body { name, body } in store::bodies(&self.db, names).await? {
@@ -221,6 +258,7 @@ impl Delivery {
             if rows.len() == LINES {
                 break;
             }
+            zones.extend(body.0.windows.iter().map(|window| window.timezone.clone()));
             let openings = calendar.openings_between(now, to, most);
             if let Some(next) = openings.first() {
                 coming.push((
@@ -240,8 +278,16 @@ impl Delivery {
         }
         coming.sort_by_key(|(at, _)| *at);
         let title = format!("When windows open within {days} days; the list holds the next of each");
+        // Where they keep several zones, none of them is everyone's.
+        let mut zones = zones.into_iter();
+        let zone = match (zones.next(), zones.next()) {
+            (Some(zone), None) => zone,
+            _ => "UTC".to_owned(),
+        };
+        let frame = chart::Frame::ahead(now, to, &zone);
+        let calendar = (!rows.is_empty()).then(|| chart::timeline(&title, &rows, &frame));
         Ok((
-            (!rows.is_empty()).then(|| chart::timeline(&title, &rows, now, to)),
+            calendar.map(|calendar| (calendar, zone)),
             coming.into_iter().map(|(_, coming)| coming).take(LINES).collect(),
         ))
     }
@@ -258,7 +304,11 @@ pub(super) fn spans(
         from: opening.from,
         to: opening.to,
         class: "window",
-        label: format!("window {}, until {}", opening.label, opening.to),
+        label: format!(
+            "window {}, open for {}",
+            opening.label,
+            span(opening.to.since(opening.from))
+        ),
     });
     let holds = suppressed
         .iter()
@@ -300,7 +350,7 @@ fn kinds(rows: &[store::Waiting], rollouts: &Waits) -> Vec<Kind> {
                 label: label.to_owned(),
                 count,
             };
-            let label = words(&kind);
+            let label = cause(&kind);
             Kind {
                 bar: chart::bar(
                     &label,
@@ -347,7 +397,7 @@ fn longest(plans: Vec<store::Waiting>, rollouts: &Waits, most: usize) -> Vec<Wai
 
 async fn map(State(delivery): State<Delivery>, Params(query): Params<MapQuery>, ui: Ui) -> Answer {
     let sight = delivery.sight(ui.caller()).await?;
-    let tiles = delivery.tiles(&sight, &query).await?;
+    let tiles = delivery.tiles(ui.caller(), &sight, &query).await?;
     if ui.is_fragment() {
         return ui.fragment(&tiles);
     }
@@ -357,7 +407,11 @@ async fn map(State(delivery): State<Delivery>, Params(query): Params<MapQuery>, 
         store::waiting(&delivery.db, &sight, most),
     )
     .map_err(bascule_core::Problem::from)?;
-    let counts = in_order(|state| counted.iter().find(|c| c.state == state).map_or(0, |c| c.n));
+    let missing = delivery.unknown_entries(ui.caller(), None).await?.len();
+    let counts = in_order(|state| match state {
+        UNKNOWN_PRODUCT => i64::try_from(missing).unwrap_or(0),
+        state => counted.iter().find(|c| c.state == state).map_or(0, |c| c.n),
+    });
     let rollouts = delivery.waits(&sight).await?;
     let kinds = kinds(&waiting, &rollouts);
     let mut waits = longest(waiting, &rollouts, shown);

@@ -15,6 +15,7 @@ mod leaving;
 mod map;
 mod products;
 mod reported;
+pub(crate) mod say;
 mod store;
 mod waits;
 
@@ -34,10 +35,11 @@ pub(crate) fn routes() -> Routes<Delivery> {
         .merge(products::routes())
 }
 
-/// The states of a plan, as stored and shown.
-const STATES: [&str; 8] = [
+/// The states of a plan, as stored and shown; of those that move, the ones that wait for a person apart.
+const STATES: [&str; 9] = [
     "up_to_date",
     "moving",
+    waits::STATE,
     "ready",
     "held",
     "blocked",
@@ -69,7 +71,7 @@ pub(crate) enum Sight {
 pub(crate) struct Ask {
     /// Each stands somewhere in a row.
     pub words: Vec<String>,
-    /// In this state alone; empty: in any.
+    /// In this state alone, one of [`STATES`]; empty: in any.
     pub state: String,
     /// After this environment and product.
     pub after: Option<(String, String)>,
@@ -124,6 +126,14 @@ fn words(state: &str) -> String {
         waits::STATE => "waits for a person".to_owned(),
         state => state.replace('_', " "),
     }
+}
+
+/// The state of so many, for people.
+fn many(state: &str, count: i64) -> String {
+    if state == waits::STATE && count != 1 {
+        return "wait for a person".to_owned();
+    }
+    words(state)
 }
 
 fn or_dash(text: &str) -> &str {

@@ -4,7 +4,9 @@
 use super::{
     Ask, chart,
     commit::newest_first,
-    in_order, or_dash, sign, store, tier, tone,
+    in_order, many, or_dash,
+    say::until,
+    sign, store, tier, tone,
     waits::{self, Waits},
     words,
 };
@@ -108,10 +110,22 @@ impl Delivery {
     }
 }
 
+impl Delivery {
+    /// Whether a commit is in the project's repository here.
+    async fn has_commit(&self, project: ProjectId, sha: &str) -> Result<bool> {
+        match self.ports.history.find(project, sha).await {
+            Ok(found) => Ok(found.is_some()),
+            Err(problem) if problem.status < 500 => Ok(false),
+            Err(problem) => Err(problem),
+        }
+    }
+}
+
 fn listed(row: store::ProductRow) -> Product {
     let counts = in_order(|state| match state {
         "up_to_date" => row.up_to_date,
         "moving" => row.moving,
+        waits::STATE => row.waiting,
         "ready" => row.ready,
         "held" => row.held,
         "blocked" => row.blocked,
@@ -264,6 +278,7 @@ async fn list(State(delivery): State<Delivery>, Params(query): Params<ProductQue
 
 /// A cell of the matrix: what a version is to an environment.
 struct Cell {
+    version: String,
     /// Classes, by what it is.
     tone: &'static str,
     icon: Markup,
@@ -306,6 +321,8 @@ struct Reason {
 struct ProductTemplate {
     path: String,
     may_recall: bool,
+    /// Whether its code is here too; a site gets releases alone, and a link to a commit would lead nowhere.
+    has_code: bool,
     newest: String,
     installs: usize,
     shares: Markup,
@@ -374,7 +391,12 @@ async fn product(
             Err(refused) => return Err(refused.into()),
         }
     }
+    let has_code = match view.releases.first() {
+        Some(release) => delivery.has_commit(project.id, &release.sha).await?,
+        None => true,
+    };
     let mut page = shown(view, asked, found, problem, why, why_problem);
+    page.has_code = has_code;
     page.may_recall = project.holds(Permission::DeployProduction);
     let crumbs = [Crumb::to("Products", "/products"), Crumb::here(path.clone())];
     ui.page(Section::Products, &path, &crumbs, &page)
@@ -458,6 +480,7 @@ fn shown(
         short: found.iter().flat_map(|is| is.commit.chars().take(8)).collect(),
         path: view.project,
         may_recall: false,
+        has_code: true,
         commit: asked.commit,
         environment: asked.environment,
         version: asked.version,
@@ -496,6 +519,7 @@ fn columns(view: &ProductView) -> Vec<Column> {
 fn cell(place: &ProductPlace, version: &str) -> Option<Cell> {
     let cell = |tone, name, word| {
         Some(Cell {
+            version: version.to_owned(),
             tone,
             icon: icon(name),
             word,

@@ -2,7 +2,7 @@
 //! all that anybody knows of what runs there.
 
 use super::{Sight, store};
-use crate::{Delivery, carry::store as carry};
+use crate::{Delivery, carry::store as carry, environment::Environment};
 use bascule_core::Result;
 use bascule_wire::views::Reported;
 use std::collections::{BTreeSet, HashMap};
@@ -47,6 +47,16 @@ impl Delivery {
             }
         }
         Ok(())
+    }
+
+    /// The names among some environments that no network reaches.
+    pub(crate) async fn apart(&self, environments: &[Environment]) -> Result<BTreeSet<String>> {
+        let unlinked = environments.iter().filter(|e| e.agent_id.is_none());
+        let names: BTreeSet<String> = unlinked.map(|e| e.name.clone()).collect();
+        let names: Vec<String> = names.into_iter().collect();
+        let bodies = store::bodies(&self.db, &names).await?;
+        let apart = bodies.into_iter().filter(|site| site.body.0.disconnected);
+        Ok(apart.map(|site| site.name).collect())
     }
 
     /// The newest report of each of some sites that has one.

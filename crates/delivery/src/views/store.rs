@@ -1,7 +1,7 @@
 //! The queries of the views. Each reads a page or one environment's worth, whatever the size of the fleet.
 
-use super::{Ask, Sight};
-use crate::plan::store::WORST;
+use super::{Ask, Sight, waits};
+use crate::{plan::store::WORST, site::UNKNOWN_PRODUCT};
 use bascule_core::{DeploymentId, EnvironmentId, ProjectId, ReleaseId, RolloutId, Timestamp};
 use bascule_planner::Verdict;
 use bascule_store::{Json, Query, Result, ToSql, Value, args, bind, bind_all, row};
@@ -81,6 +81,19 @@ fn pattern(word: &str) -> String {
     text
 }
 
+/// Whether the rollout under way waits for a person.
+const WAITS: &str = "EXISTS (SELECT 1 FROM rollout r WHERE r.environment_id = e.id AND r.finished_at IS NULL
+     AND r.status IN ('waiting', 'paused'))";
+
+/// The condition that an install stands in one of the known states. What waits for a person is moving to the planner.
+fn stands(state: &str) -> String {
+    match state {
+        "moving" => format!("p.state = 'moving' AND NOT {WAITS}"),
+        waits::STATE => format!("p.state = 'moving' AND {WAITS}"),
+        known => format!("p.state = '{known}'"),
+    }
+}
+
 row! { struct Id { id: ProjectId } }
 
 /// Projects that have an environment: what a caller sees is never more.
@@ -126,8 +139,7 @@ pub(crate) async fn fleet(db: &impl Query, sight: &Sight, ask: &Ask, limit: i64)
     let mut clause = Clause::new();
     clause.ask(sight, &ask.words);
     if !ask.state.is_empty() {
-        let place = clause.bind(ask.state.as_str());
-        clause.and(&format!("p.state = {place}"));
+        clause.and(&stands(&ask.state));
     }
     if let Some((name, path)) = &ask.after {
         let (name, path) = (clause.bind(name.as_str()), clause.bind(path.as_str()));
@@ -155,16 +167,41 @@ pub(crate) async fn counts(db: &impl Query, sight: &Sight, words: &[String]) -> 
     if words.is_empty() && matches!(sight, Sight::All) {
         // Answered from the index on states alone.
         let sql = "SELECT state, COUNT(*) AS n FROM plan GROUP BY state LIMIT 100";
-        return db.all(sql, args![]).await;
+        let counted = db.all(sql, args![]).await?;
+        return apart(db, counted, Clause::new()).await;
     }
-    let mut clause = Clause::new();
-    clause.ask(sight, words);
+    let ask = || {
+        let mut clause = Clause::new();
+        clause.ask(sight, words);
+        clause
+    };
+    let clause = ask();
     let sql = format!(
         "SELECT p.state, COUNT(*) AS n FROM environment e JOIN plan p ON p.environment_id = e.id WHERE {}
          GROUP BY p.state LIMIT 100",
         clause.sql
     );
-    db.all(&sql, clause.args).await
+    let counted = db.all(&sql, clause.args).await?;
+    apart(db, counted, ask()).await
+}
+
+/// Takes those that wait for a person out of those that move.
+async fn apart(db: &impl Query, mut counted: Vec<Counted>, clause: Clause) -> Result<Vec<Counted>> {
+    let Some(moving) = counted.iter_mut().find(|counted| counted.state == "moving") else {
+        return Ok(counted);
+    };
+    let sql = format!(
+        "SELECT COUNT(*) AS n FROM environment e JOIN plan p ON p.environment_id = e.id WHERE {} AND {}",
+        clause.sql,
+        stands(waits::STATE)
+    );
+    let n = db.count(&sql, clause.args).await?;
+    moving.n -= n;
+    counted.push(Counted {
+        state: waits::STATE.to_owned(),
+        n,
+    });
+    Ok(counted)
 }
 
 row! {
@@ -176,6 +213,7 @@ row! {
         pub recalled: i64,
         pub up_to_date: i64,
         pub moving: i64,
+        pub waiting: i64,
         pub ready: i64,
         pub held: i64,
         pub blocked: i64,
@@ -231,7 +269,7 @@ pub(crate) async fn products(
 fn by_state() -> String {
     let all: Vec<String> = super::STATES
         .iter()
-        .map(|state| format!("SUM(CASE WHEN p.state = '{state}' THEN 1 ELSE 0 END) AS {state}"))
+        .map(|state| format!("SUM(CASE WHEN {} THEN 1 ELSE 0 END) AS {state}", stands(state)))
         .collect();
     all.join(", ")
 }
@@ -364,8 +402,11 @@ pub(crate) async fn site_counts(db: &impl Query, sight: &Sight, name: &str) -> R
     clause.and(&format!("e.name = {place}"));
     clause.seen(sight);
     let sql = format!(
-        "SELECT COALESCE(p.state, '') AS state, COUNT(*) AS n FROM environment e
-         LEFT JOIN plan p ON p.environment_id = e.id WHERE {} GROUP BY COALESCE(p.state, '') LIMIT 100",
+        "SELECT s.state, COUNT(*) AS n FROM (
+           SELECT CASE WHEN {} THEN '{}' ELSE COALESCE(p.state, '') END AS state FROM environment e
+           LEFT JOIN plan p ON p.environment_id = e.id WHERE {}) s GROUP BY s.state LIMIT 100",
+        stands(waits::STATE),
+        waits::STATE,
         clause.sql
     );
     db.all(&sql, clause.args).await
@@ -400,10 +441,11 @@ row! {
     }
 }
 
-/// A product's plans that wait.
+/// A product's plans that wait, also those that wait for another product first: an approval is asked for all the same.
 pub(crate) async fn held(db: &impl Query, project: ProjectId) -> Result<Vec<Held>> {
     let sql = "SELECT e.name, p.step, p.target, p.verdicts FROM environment e JOIN plan p ON p.environment_id = e.id
-               WHERE e.project_id = $1 AND e.pruned_at IS NULL AND p.state = 'held' ORDER BY e.name LIMIT 500";
+               WHERE e.project_id = $1 AND e.pruned_at IS NULL AND p.state IN ('held', 'blocked', 'coupled')
+               ORDER BY e.name LIMIT 500";
     db.all(sql, args![project]).await
 }
 
@@ -481,6 +523,7 @@ row! {
         pub silent: i64,
         pub up_to_date: i64,
         pub moving: i64,
+        pub waiting: i64,
         pub ready: i64,
         pub held: i64,
         pub blocked: i64,
@@ -491,11 +534,13 @@ row! {
 
 row! { struct Name { name: String } }
 
-/// Environments by name, after one; with at least one product in a state where one is named.
+/// Environments by name, after one; with at least one product in a state where one is named. In those of `missing` a
+/// product does not exist.
 pub(crate) async fn tiles(
     db: &impl Query,
     sight: &Sight,
     ask: &Ask,
+    missing: &[String],
     after: &str,
     limit: i64,
 ) -> Result<Vec<Tile>> {
@@ -505,10 +550,16 @@ pub(crate) async fn tiles(
     let after = clause.bind(after);
     clause.and(&format!("e.name > {after}"));
     let mut join = "";
-    if !ask.state.is_empty() {
+    if ask.state == UNKNOWN_PRODUCT {
+        // No plan stands so: there is nothing yet that could be planned for.
+        if missing.is_empty() {
+            return Ok(Vec::new());
+        }
+        let places = clause.bind_all(missing);
+        clause.and(&format!("e.name IN ({places})"));
+    } else if !ask.state.is_empty() {
         join = "JOIN plan p ON p.environment_id = e.id";
-        let state = clause.bind(ask.state.as_str());
-        clause.and(&format!("p.state = {state}"));
+        clause.and(&stands(&ask.state));
     }
     let limit = clause.bind(&limit);
     let sql = format!(
