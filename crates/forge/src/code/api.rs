@@ -326,7 +326,7 @@ async fn file(
 ) -> Answer {
     let PathOf((_, _, path)) = place;
     let tip = start(&forge, scope.id, at.reference).await?;
-    raw::respond(&forge, scope.id, tip, path.into_bytes()).await
+    raw::respond(&forge, scope.id, tip, path.into_bytes(), raw::Asked::Else).await
 }
 
 /// Which lines.

@@ -12,7 +12,7 @@ use std::{collections::HashMap, ffi::OsStr, os::unix::ffi::OsStrExt as _, sync::
 /// Lines on one page.
 pub(crate) const PAGE: usize = 1_000;
 /// Largest file that is blamed, in bytes.
-const LARGEST: u64 = 16 * 1024 * 1024;
+pub(crate) const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// A commit that wrote lines.
 #[derive(Clone, Debug, PartialEq, Eq)]

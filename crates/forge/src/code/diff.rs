@@ -62,6 +62,14 @@ pub(crate) struct Row {
 }
 
 impl FileDiff {
+    /// Adds a sentence to what is said beside the lines.
+    fn say(&mut self, sentence: &str) {
+        if !self.note.is_empty() {
+            self.note.push(' ');
+        }
+        self.note.push_str(sentence);
+    }
+
     /// The rows as a unified diff, without the file's header.
     pub(crate) fn unified(&self) -> String {
         let mut text = String::new();
@@ -93,6 +101,17 @@ pub(crate) fn changes(repo: &Repository, old: Option<ObjectId>, new: ObjectId) -
     let mut changes: Vec<Changed> = recorder.records.into_iter().filter_map(file_change).collect();
     changes.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(pair_moves(&changes))
+}
+
+/// What an entry is, and git's mode of it.
+const fn called(kind: EntryKind) -> &'static str {
+    match kind {
+        EntryKind::Blob => "100644 (a plain file)",
+        EntryKind::BlobExecutable => "100755 (executable)",
+        EntryKind::Link => "120000 (a symbolic link)",
+        EntryKind::Commit => "160000 (a submodule)",
+        EntryKind::Tree => "040000 (a folder)",
+    }
 }
 
 fn file_change(change: Change) -> Option<Changed> {
@@ -218,13 +237,18 @@ fn file(
         removed: 0,
         exists: change.new.is_some(),
     };
+    if let (Some((old, _)), Some((new, _))) = (&change.old, &change.new)
+        && old != new
+    {
+        diff.note = format!("The mode changed from {} to {}.", called(*old), called(*new));
+    }
     let same = change.old.map(|(_, id)| id) == change.new.map(|(_, id)| id);
     if same {
-        "The content is the same.".clone_into(&mut diff.note);
+        diff.say("The content is the same.");
         return Ok(Some(diff));
     }
     let (Some(old), Some(new)) = (text(repo, change.old)?, text(repo, change.new)?) else {
-        "The file is too large or no text, so its lines are not shown.".clone_into(&mut diff.note);
+        diff.say("The file is too large or no text, so its lines are not shown.");
         return Ok(Some(diff));
     };
     let lines = TextDiff::configure()
@@ -286,7 +310,10 @@ fn file(
         if !first {
             return Ok(None);
         }
-        diff.note = format!("Only the first {room} of {} lines are shown.", diff.rows.len());
+        diff.say(&format!(
+            "Only the first {room} of {} lines are shown.",
+            diff.rows.len()
+        ));
         diff.rows.truncate(room);
     }
     Ok(Some(diff))

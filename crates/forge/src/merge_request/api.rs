@@ -393,8 +393,6 @@ async fn set_settings(
     InProject(scope): InProject,
     Body(change): Body<wire::MergeSettingsChange>,
 ) -> Answer {
-    let settings = forge
-        .change_merge_settings(&caller.actor, scope.id, &change)
-        .await?;
+    let settings = forge.change_merge_settings(&caller, scope.id, &change).await?;
     Ok(axum::Json(wire::MergeSettings::from(settings)).into_response())
 }

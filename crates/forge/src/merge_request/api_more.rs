@@ -6,15 +6,17 @@ use super::{
 };
 use crate::Forge;
 use axum::{extract::State, response::IntoResponse as _};
-use bascule_core::{Caller, Permission, ProjectScope};
+use bascule_core::{Caller, Permission, Problem, ProjectScope};
 use bascule_web::{Access, Answer, Body, InProject, Params, PathOf, Routes, Who, routes};
 use bascule_wire::merge_request as wire;
+use http::header;
 use serde::Deserialize;
 use utoipa::IntoParams;
 
 pub(crate) fn routes() -> Routes<Forge> {
     Routes::new()
         .api(Access::Project(Permission::CodeRead), routes!(range_diff))
+        .api(Access::Project(Permission::CodeRead), routes!(raw_diff))
         .api(Access::Project(Permission::CodePush), routes!(restore))
         .api(Access::Project(Permission::CodePush), routes!(revert))
         .api(Access::Project(Permission::CodePush), routes!(cherry_pick))
@@ -51,6 +53,67 @@ async fn range_diff(
         text,
     })
     .into_response())
+}
+
+/// Which version.
+#[derive(Clone, Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct AsOf {
+    /// As of this version; the present one if left out.
+    #[serde(default)]
+    version: Option<i64>,
+}
+
+/// Reads what a merge request changes as a patch, which `git apply` takes. An answer that breaks off is not whole.
+#[utoipa::path(get, path = "/api/v1/projects/{group}/{project}/merge-requests/{iid}/raw.diff", tag = "merge requests",
+    params(("group" = String, Path), ("project" = String, Path), ("iid" = i64, Path), AsOf),
+    responses((status = 200, body = String, content_type = "text/plain")))]
+async fn raw_diff(
+    State(forge): State<Forge>,
+    InProject(scope): InProject,
+    place: Place,
+    Params(as_of): Params<AsOf>,
+) -> Answer {
+    let PathOf((_, _, iid)) = place;
+    let request = forge.merge_request(scope.id, iid).await?;
+    let (base, head) = match as_of.version {
+        None => (request.base, request.head),
+        Some(number) => {
+            let version = forge.version(&request, number).await?;
+            (version.base, version.head)
+        }
+    };
+    let mut command = forge.git().within(&forge.repositories().path(scope.id));
+    // Whoever reads it applies it: nothing of this machine's settings may change how it looks.
+    command.args([
+        "diff",
+        "--no-color",
+        "--no-ext-diff",
+        "--no-textconv",
+        "--binary",
+        "--full-index",
+    ]);
+    command.args([
+        "--find-renames",
+        "--src-prefix=a/",
+        "--dst-prefix=b/",
+        &base,
+        &head,
+        "--",
+    ]);
+    let body = forge
+        .git()
+        .stream(command, forge.config().timeout)
+        .map_err(|error| {
+            tracing::error!(%error, "git could not be started");
+            Problem::internal()
+        })?;
+    let headers = [
+        (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
+    ];
+    Ok((headers, body).into_response())
 }
 
 async fn replay(

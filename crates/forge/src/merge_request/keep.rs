@@ -2,13 +2,18 @@
 //! of garbage respects and nobody can push to.
 
 use crate::{Forge, code::disk};
-use bascule_core::{Problem, ProjectId, Result};
+use bascule_core::{MergeRequestId, Problem, ProjectId, Result};
 use std::{io, process::Stdio};
 use tokio::io::AsyncWriteExt as _;
 
 /// Where the present commit of a request is kept.
 pub(crate) fn head(iid: i64) -> String {
     format!("refs/merge-requests/{iid}/head")
+}
+
+/// Where the commits of a fork are kept until their request has a number.
+pub(crate) fn opening(id: MergeRequestId) -> String {
+    format!("refs/merge-requests/opening-{id}/head")
 }
 
 fn version(iid: i64, number: i64) -> String {

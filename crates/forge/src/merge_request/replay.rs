@@ -3,7 +3,7 @@
 
 use super::{
     MergeRequest, State,
-    merge::{Tried, build_commit, in_conflict},
+    merge::{build_commit, in_conflict},
 };
 use crate::{Forge, code::read as objects, push::Update};
 use bascule_core::{Caller, Permission, Problem, ProjectScope, Result};
@@ -119,9 +119,9 @@ impl Forge {
             Problem::invalid("no_such_branch", format!("There is no branch `{target}`."))
                 .next("Choose one that is there.")
         })?;
-        let tree = match self.try_pick(scope.id, from, to, &tip).await? {
-            Tried::Clean(tree) => tree,
-            Tried::Conflicts { files, .. } => {
+        let tree = match self.try_pick(scope.id, from, to, &tip).await?.clean() {
+            Ok(tree) => tree,
+            Err(files) => {
                 let mut told = request.clone();
                 told.target_branch.clone_from(&target);
                 return Err(in_conflict(&told, &files)

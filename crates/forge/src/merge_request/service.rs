@@ -69,7 +69,7 @@ impl Forge {
     pub async fn merge_result(&self, request: &MergeRequest) -> Result<Option<String>> {
         Ok(match self.tried(request).await?.as_deref() {
             Some(Tried::Clean(tree)) => Some(tree.clone()),
-            Some(Tried::Conflicts { .. }) | None => None,
+            Some(Tried::Conflicts { .. } | Tried::Unrelated) | None => None,
         })
     }
 
@@ -130,33 +130,34 @@ impl Forge {
                 known.iid
             )));
         }
+        let id = MergeRequestId::new();
+        let opening = (source.id != project.id).then(|| keep::opening(id));
+        if let Some(opening) = &opening {
+            self.bring(source.id, &source_branch, project.id, opening).await?;
+        }
+        let begun = self
+            .begun(
+                &project,
+                (&source_branch, &target_branch),
+                opening.clone(),
+                &new.title,
+            )
+            .await;
+        let (standing, title, draft) = match begun {
+            Ok(begun) => begun,
+            Err(problem) => {
+                self.end_opening(project.id, opening).await;
+                return Err(problem);
+            }
+        };
+        let settings = self.merge_settings(project.id).await?;
+        let now = self.now();
+        // Only what was found good takes a number, so that none is missing.
         let tx = self.db().begin().await?;
         let iid = store::next_iid(&tx, project.id).await?;
         tx.commit().await?;
-        if source.id != project.id {
-            self.bring(source.id, &source_branch, project.id, &keep::head(iid))
-                .await?;
-        }
-        let standing = self
-            .standing(&project, &source, &source_branch, &target_branch, keep::head(iid))
-            .await?;
-        if standing.head == standing.base {
-            return Err(Problem::invalid(
-                "nothing_to_merge",
-                format!("`{target_branch}` has every commit of `{source_branch}` already."),
-            )
-            .why("A request without commits changes nothing.")
-            .next("Commit something to the branch and push it first."));
-        }
-        let (title, draft) = text::title(if new.title.trim().is_empty() {
-            &standing.title
-        } else {
-            &new.title
-        })?;
-        let settings = self.merge_settings(project.id).await?;
-        let now = self.now();
         let request = MergeRequest {
-            id: MergeRequestId::new(),
+            id,
             project_id: project.id,
             iid,
             title,
@@ -190,6 +191,7 @@ impl Forge {
             ended_at: None,
         };
         self.keep_version(project.id, iid, 1, &request.head).await?;
+        self.end_opening(project.id, opening).await;
         let version = Version {
             number: 1,
             head: standing.head,
@@ -217,6 +219,42 @@ impl Forge {
         self.ledger().append(&tx, &caller.actor, &fact).await?;
         tx.commit().await?;
         Ok(request)
+    }
+
+    /// What a new request would bring, its title, and whether that says that it is a draft.
+    async fn begun(
+        &self,
+        project: &ProjectInfo,
+        (source_branch, target_branch): (&str, &str),
+        opening: Option<String>,
+        title: &str,
+    ) -> Result<(Standing, String, bool)> {
+        let standing = self
+            .standing(project, source_branch, target_branch, opening)
+            .await?;
+        if standing.head == standing.base {
+            return Err(Problem::invalid(
+                "nothing_to_merge",
+                format!("`{target_branch}` has every commit of `{source_branch}` already."),
+            )
+            .why("A request without commits changes nothing.")
+            .next("Commit something to the branch and push it first."));
+        }
+        let (title, draft) = text::title(if title.trim().is_empty() {
+            &standing.title
+        } else {
+            title
+        })?;
+        Ok((standing, title, draft))
+    }
+
+    /// Lets go of what was brought from a fork for a request that has a number by now, or never will.
+    async fn end_opening(&self, project: ProjectId, opening: Option<String>) {
+        if let Some(opening) = opening
+            && let Err(problem) = self.set_references(project, &[(opening, None)]).await
+        {
+            tracing::warn!(%problem, "what was brought for a merge request is kept without need");
+        }
     }
 
     /// The project that the commits come from; the caller must be allowed to push there, or anybody could make
@@ -263,20 +301,15 @@ impl Forge {
         Ok(source.as_ref().clone())
     }
 
-    /// Where the branches stand. Commits of a fork must have been brought under `kept` before.
-    pub(super) async fn standing(
+    /// Where the branches stand. Commits of a fork have been brought under `kept` before.
+    async fn standing(
         &self,
         project: &ProjectInfo,
-        source: &ProjectInfo,
         source_branch: &str,
         target_branch: &str,
-        kept: String,
+        kept: Option<String>,
     ) -> Result<Standing> {
-        let name = if source.id == project.id {
-            format!("refs/heads/{source_branch}")
-        } else {
-            kept
-        };
+        let name = kept.unwrap_or_else(|| format!("refs/heads/{source_branch}"));
         let (source_branch, target_branch) = (source_branch.to_owned(), target_branch.to_owned());
         self.repositories()
             .read(project.id, move |repo| {

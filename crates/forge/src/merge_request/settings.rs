@@ -1,8 +1,8 @@
 //! How a project merges.
 
 use super::store;
-use crate::Forge;
-use bascule_core::{Actor, Problem, ProjectId, Result};
+use crate::{Forge, project::only_a_person};
+use bascule_core::{Caller, Problem, ProjectId, Result};
 use bascule_store::{Column, Row, ToSql, Value, row};
 use bascule_wire::merge_request as wire;
 
@@ -147,13 +147,14 @@ impl Forge {
     /// Changes how a project merges.
     ///
     /// # Errors
-    /// A value is bad, or the database refused.
+    /// The caller is a program, a value is bad, or the database refused.
     pub async fn change_merge_settings(
         &self,
-        actor: &Actor,
+        caller: &Caller,
         project: ProjectId,
         change: &wire::MergeSettingsChange,
     ) -> Result<Settings> {
+        only_a_person(caller, "changes how a project merges")?;
         let before = self.merge_settings(project).await?;
         let mut after = before.clone();
         if let Some(strategy) = &change.strategy {
@@ -227,7 +228,7 @@ impl Forge {
         .collect();
         let tx = self.db().begin().await?;
         store::set_settings(&tx, project, &after).await?;
-        self.tell_changes(&tx, actor, project, changes).await?;
+        self.tell_changes(&tx, &caller.actor, project, changes).await?;
         tx.commit().await?;
         Ok(after)
     }

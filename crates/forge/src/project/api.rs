@@ -140,7 +140,7 @@ async fn change(
     InProject(scope): InProject,
     Body(change): Body<ProjectChange>,
 ) -> Answer {
-    let project = forge.change(&caller.actor, scope.id, &change).await?;
+    let project = forge.change(&caller, scope.id, &change).await?;
     Ok(axum::Json(forge.to_wire(&project)).into_response())
 }
 
@@ -177,7 +177,7 @@ async fn protect(
     InProject(scope): InProject,
     Body(branch): Body<ProtectedBranch>,
 ) -> Answer {
-    forge.protect(&caller.actor, scope.id, &branch.pattern).await?;
+    forge.protect(&caller, scope.id, &branch.pattern).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -192,6 +192,6 @@ async fn unprotect(
     place: PathOf<(String, String, String)>,
 ) -> Answer {
     let PathOf((_, _, pattern)) = place;
-    forge.unprotect(&caller.actor, scope.id, &pattern).await?;
+    forge.unprotect(&caller, scope.id, &pattern).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

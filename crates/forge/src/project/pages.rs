@@ -298,7 +298,7 @@ async fn save(
         // Left alone where it stays: a project that is empty has no such branch yet.
         default_branch: (form.default_branch != before.default_branch).then_some(form.default_branch),
     };
-    let project = forge.change(&caller.actor, scope.id, &change).await?;
+    let project = forge.change(&caller, scope.id, &change).await?;
     Ok(Redirect::to(&format!("/{}/-/settings", project.path())).into_response())
 }
 
@@ -317,7 +317,7 @@ async fn protect(
     InProject(scope): InProject,
     FormBody(form): FormBody<PatternForm>,
 ) -> Answer {
-    forge.protect(&caller.actor, scope.id, &form.pattern).await?;
+    forge.protect(&caller, scope.id, &form.pattern).await?;
     Ok(back(&scope))
 }
 
@@ -327,7 +327,7 @@ async fn unprotect(
     InProject(scope): InProject,
     FormBody(form): FormBody<PatternForm>,
 ) -> Answer {
-    forge.unprotect(&caller.actor, scope.id, &form.pattern).await?;
+    forge.unprotect(&caller, scope.id, &form.pattern).await?;
     Ok(back(&scope))
 }
 

@@ -1,8 +1,8 @@
 //! What is done to projects: each change and its fact in one transaction.
 
-use super::{ProjectInfo, Visible, branch_name, pattern_name, store};
+use super::{ProjectInfo, Visible, branch_name, only_a_person, pattern_name, store};
 use crate::Forge;
-use bascule_core::{Actor, GroupScope, Name, Problem, ProjectId, Result, Visibility};
+use bascule_core::{Actor, Caller, GroupScope, Name, Problem, ProjectId, Result, Visibility};
 use bascule_ledger::facts::forge::{ProjectChanged, ProjectCreated, ProjectDeleted};
 use bascule_store::Tx;
 use bascule_wire::forge::{NewProject, ProjectChange};
@@ -127,8 +127,17 @@ impl Forge {
     /// Changes a project's settings.
     ///
     /// # Errors
-    /// A value is bad, the name is taken, or the database refused.
-    pub async fn change(&self, actor: &Actor, id: ProjectId, change: &ProjectChange) -> Result<ProjectInfo> {
+    /// A value is bad, the name is taken, a program changes the default branch, or the database refused.
+    pub async fn change(
+        &self,
+        caller: &Caller,
+        id: ProjectId,
+        change: &ProjectChange,
+    ) -> Result<ProjectInfo> {
+        // Which branch is protected, and whose owners count, hangs on it.
+        if change.default_branch.is_some() {
+            only_a_person(caller, "changes the default branch")?;
+        }
         let mut project = self
             .project_by_id(id)
             .await?
@@ -175,7 +184,7 @@ impl Forge {
             if before.default_branch != project.default_branch {
                 store::protect(&tx, id, &project.default_branch).await?;
             }
-            self.tell_changes(&tx, actor, id, changes).await?;
+            self.tell_changes(&tx, &caller.actor, id, changes).await?;
             let forge = self.clone();
             tx.after_commit(move || forge.forget(id));
             tx.commit().await
@@ -265,8 +274,9 @@ impl Forge {
     /// Protects a branch or a pattern of branches.
     ///
     /// # Errors
-    /// The pattern is bad, there are too many, or the database refused.
-    pub async fn protect(&self, actor: &Actor, id: ProjectId, pattern: &str) -> Result<()> {
+    /// The caller is a program, the pattern is bad, there are too many, or the database refused.
+    pub async fn protect(&self, caller: &Caller, id: ProjectId, pattern: &str) -> Result<()> {
+        only_a_person(caller, "changes which branches are protected")?;
         let pattern = pattern_name(pattern.trim())?;
         if self.protected_branches(id).await?.len() >= PROTECTED {
             return Err(Problem::invalid(
@@ -277,7 +287,7 @@ impl Forge {
         }
         let tx = self.db().begin().await?;
         if store::protect(&tx, id, &pattern).await? > 0 {
-            self.tell_changes(&tx, actor, id, [("protected_branch", pattern)])
+            self.tell_changes(&tx, &caller.actor, id, [("protected_branch", pattern)])
                 .await?;
         }
         Ok(tx.commit().await?)
@@ -286,8 +296,9 @@ impl Forge {
     /// Takes protection off a branch or pattern. The default branch keeps its own.
     ///
     /// # Errors
-    /// It is the default branch, or the database refused.
-    pub async fn unprotect(&self, actor: &Actor, id: ProjectId, pattern: &str) -> Result<()> {
+    /// The caller is a program, it is the default branch, or the database refused.
+    pub async fn unprotect(&self, caller: &Caller, id: ProjectId, pattern: &str) -> Result<()> {
+        only_a_person(caller, "changes which branches are protected")?;
         let project = self
             .project_by_id(id)
             .await?
@@ -301,7 +312,7 @@ impl Forge {
         }
         let tx = self.db().begin().await?;
         if store::unprotect(&tx, id, pattern).await? > 0 {
-            self.tell_changes(&tx, actor, id, [("unprotected_branch", pattern)])
+            self.tell_changes(&tx, &caller.actor, id, [("unprotected_branch", pattern)])
                 .await?;
         }
         Ok(tx.commit().await?)

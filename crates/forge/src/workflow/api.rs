@@ -35,9 +35,7 @@ async fn set_project(
     Body(change): Body<WorkflowChange>,
 ) -> Answer<Json<Workflow>> {
     let project = forge.project_of(&scope).await?;
-    forge
-        .change_project_workflow(&caller.actor, &project, &change)
-        .await?;
+    forge.change_project_workflow(&caller, &project, &change).await?;
     Ok(Json(forge.project_workflow(&project).await?))
 }
 
@@ -58,8 +56,6 @@ async fn set_group(
     InGroup(group): InGroup,
     Body(change): Body<WorkflowChange>,
 ) -> Answer<Json<Workflow>> {
-    forge
-        .change_group_workflow(&caller.actor, group.id, &change)
-        .await?;
+    forge.change_group_workflow(&caller, group.id, &change).await?;
     Ok(Json(forge.group_workflow(group.id).await?))
 }

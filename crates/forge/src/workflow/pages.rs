@@ -190,7 +190,7 @@ async fn set_project(
 ) -> Answer {
     let project = forge.project_of(&scope).await?;
     forge
-        .change_project_workflow(&caller.actor, &project, &read(&fields)?)
+        .change_project_workflow(&caller, &project, &read(&fields)?)
         .await?;
     Ok(Redirect::to(&format!("/{}/-/settings/workflow", scope.path())).into_response())
 }
@@ -205,8 +205,6 @@ async fn set_group(
         locked: Some(fields.iter().any(|(name, _)| name == "locked")),
         ..read(&fields)?
     };
-    forge
-        .change_group_workflow(&caller.actor, group.id, &change)
-        .await?;
+    forge.change_group_workflow(&caller, group.id, &change).await?;
     Ok(Redirect::to(&format!("/{}/-/workflow", group.name)).into_response())
 }

@@ -1,8 +1,8 @@
 //! What groups and projects ask for, read and changed.
 
 use super::{Flow, Level, Own, Policy, Rule, store};
-use crate::{Forge, ProjectInfo, project, storage::store::Scope};
-use bascule_core::{Actor, GroupId, Problem, ProjectId, Result};
+use crate::{Forge, ProjectInfo, project, project::only_a_person, storage::store::Scope};
+use bascule_core::{Caller, GroupId, Problem, ProjectId, Result};
 use bascule_ledger::facts::workflow::GroupWorkflowChanged;
 use bascule_wire::workflow as wire;
 
@@ -43,10 +43,11 @@ impl Forge {
     /// Changes what a project has set.
     pub(crate) async fn change_project_workflow(
         &self,
-        actor: &Actor,
+        caller: &Caller,
         project: &ProjectInfo,
         change: &wire::WorkflowChange,
     ) -> Result<()> {
+        only_a_person(caller, "changes a project's workflow")?;
         let (group, before) = self.own(project.group_id, Some(project.id)).await?;
         if group.locked {
             return Err(Problem::new(
@@ -75,7 +76,7 @@ impl Forge {
         }
         let tx = self.db().begin().await?;
         store::set(&tx, Scope::Project(project.id), &after).await?;
-        self.tell_changes(&tx, actor, project.id, [("workflow", summary(&after))])
+        self.tell_changes(&tx, &caller.actor, project.id, [("workflow", summary(&after))])
             .await?;
         tx.commit().await?;
         self.wake_merges();
@@ -85,10 +86,11 @@ impl Forge {
     /// Changes what a group has set.
     pub(crate) async fn change_group_workflow(
         &self,
-        actor: &Actor,
+        caller: &Caller,
         group: GroupId,
         change: &wire::WorkflowChange,
     ) -> Result<()> {
+        only_a_person(caller, "changes a group's workflow")?;
         let (before, _) = self.own(group, None).await?;
         let after = changed(&before, change)?;
         if after == before {
@@ -100,7 +102,7 @@ impl Forge {
         };
         let tx = self.db().begin().await?;
         store::set(&tx, Scope::Group(group), &after).await?;
-        self.ledger().append(&tx, actor, &fact).await?;
+        self.ledger().append(&tx, &caller.actor, &fact).await?;
         tx.commit().await?;
         self.wake_merges();
         Ok(())

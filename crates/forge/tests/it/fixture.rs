@@ -2,8 +2,8 @@
 
 use async_trait::async_trait;
 use bascule_core::{
-    Actor, ActorKind, Caller, GroupId, GroupScope, InstanceRole, Problem, ProjectScope, Role, SystemClock,
-    UserId,
+    Actor, ActorKind, Caller, GroupId, GroupScope, InstanceRole, Problem, ProjectId, ProjectScope, Role,
+    Scope, SystemClock, UserId,
 };
 use bascule_forge::{
     Config, Forge, ProjectInfo, Visible,
@@ -146,7 +146,8 @@ pub fn account(name: &str) -> UserId {
     *people.entry(name.to_owned()).or_insert_with(UserId::new)
 }
 
-/// People are named by their role, with a number behind where there are several: `developer`, `developer-2`.
+/// People are named by their role, with a number behind where there are several: `developer`, `developer-2`. Project
+/// tokens end in `-bot`.
 fn role(caller: &Caller) -> Option<Role> {
     role_of(&caller.actor.name)
 }
@@ -167,6 +168,15 @@ impl Gate for ByRole {
             .unwrap_or_default();
         let name = String::from_utf8(text).unwrap_or_default();
         let name = name.split(':').next().unwrap_or_default().to_owned();
+        // A project's token: it holds a role, and no account stands behind it.
+        if let (true, Some(role)) = (name.ends_with("-bot"), role_of(&name)) {
+            return Ok(Caller {
+                actor: Actor::new(ActorKind::Token, &name, name.clone()),
+                only_project: Some((ProjectId::new(), role)),
+                scopes: Some(vec![Scope::Api]),
+                ..Caller::anonymous()
+            });
+        }
         let user = account(&name);
         Ok(Caller {
             actor: Actor::new(ActorKind::User, user, name),

@@ -15,6 +15,7 @@ mod forks;
 mod merge_requests;
 mod merging;
 mod pages;
+mod programs;
 mod protocol;
 mod push;
 mod ssh;

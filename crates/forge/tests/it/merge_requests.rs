@@ -330,3 +330,102 @@ async fn a_push_opens_a_request_when_it_says_so() {
     let told = String::from_utf8_lossy(&done.stderr).into_owned();
     assert!(done.status.success() && told.contains("!1 is open"), "{told}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_refused_takes_no_number() {
+    let server = Server::start().await;
+    let (_, work) = server.seeded("web").await;
+    git_ok(&work, &["push", "--quiet", "origin", "main:empty"]).await;
+    for branch in ["nowhere", "empty"] {
+        let body = json!({ "source_branch": branch });
+        let (status, problem) = server.call("developer", "POST", "web/merge-requests", body).await;
+        assert_eq!(status, 422, "{problem}");
+    }
+    server.branch(&work, "topic", "a.txt", "one\n").await;
+    assert_eq!(server.open_request("web", "topic").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_branch_that_was_begun_anew_from_nothing_is_told_as_unrelated() {
+    let server = Server::start().await;
+    let (_, work) = server.seeded("web").await;
+    server.branch(&work, "topic", "a.txt", "one\n").await;
+    server.open_request("web", "topic").await;
+    git_ok(&work, &["switch", "--quiet", "--orphan", "fresh"]).await;
+    write(&work, "b.txt", "two\n");
+    commit(&work, "From nothing").await;
+    git_ok(&work, &["push", "--quiet", "--force", "origin", "fresh:topic"]).await;
+    let request = server
+        .request_until("web", 1, "version 2", |r| r["version"] == 2)
+        .await;
+    let check = request["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|check| check["name"] == "unrelated")
+        .unwrap_or_else(|| panic!("{request}"));
+    assert_eq!(check["state"], "failed");
+    assert_eq!(check["what"], "`topic` has no commit in common with `main`.");
+    let (status, problem) = server
+        .call("maintainer", "POST", "web/merge-requests/1/merge", json!({}))
+        .await;
+    assert_eq!(
+        (status, problem["code"].as_str()),
+        (409, Some("held_by_unrelated")),
+        "{problem}"
+    );
+    for page in ["", "/changes", "/commits"] {
+        let page = server
+            .page("reporter", &format!("/acme/web/-/merge-requests/1{page}"))
+            .await;
+        assert!(page.contains("!1"));
+    }
+    let page = server.page("reporter", "/acme/web/-/merge-requests/1").await;
+    assert!(page.contains("has no commit in common with"), "{page}");
+    for (act, state) in [("close", "closed"), ("reopen", "open")] {
+        let path = format!("web/merge-requests/1/{act}");
+        let request = server.ok("developer", "POST", &path, json!({})).await;
+        assert_eq!(request["state"], state, "{request}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_request_changes_is_a_patch_that_git_applies() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let server = Server::start().await;
+    let (_, work) = server.seeded("web").await;
+    let moved: String = (1..=40).map(|n| format!("line {n}\n")).collect();
+    write(&work, "old name.txt", &moved);
+    write(&work, "run.sh", "true\n");
+    commit(&work, "More files").await;
+    git_ok(&work, &["push", "--quiet", "origin", "main"]).await;
+    git_ok(&work, &["switch", "--quiet", "--create", "topic"]).await;
+    git_ok(&work, &["mv", "old name.txt", "new näme.txt"]).await;
+    write(&work, "new näme.txt", &moved.replace("line 7", "line seven"));
+    write(&work, "new.txt", "no newline at the end");
+    std::fs::write(work.join("picture.bin"), [0_u8, 159, 146, 150, 255, 10, 0, 1]).unwrap();
+    std::fs::set_permissions(work.join("run.sh"), std::fs::Permissions::from_mode(0o755)).unwrap();
+    commit(&work, "Change everything").await;
+    git_ok(&work, &["push", "--quiet", "origin", "topic"]).await;
+    server.open_request("web", "topic").await;
+    let path = "/api/v1/projects/acme/web/merge-requests/1/raw.diff";
+    for path in [path.to_owned(), format!("{path}?version=1")] {
+        let answer = server.get("reporter", &path).await;
+        assert_eq!(answer.headers()["content-type"], "text/plain; charset=utf-8");
+        let patch = answer.bytes().await.unwrap();
+        std::fs::write(work.join("../topic.patch"), &patch).unwrap();
+        git_ok(&work, &["switch", "--quiet", "--detach", "main"]).await;
+        git_ok(&work, &["apply", "--check", "--index", "../topic.patch"]).await;
+        git_ok(&work, &["apply", "--index", "../topic.patch"]).await;
+        // All of it: what came of it is the branch.
+        git_ok(&work, &["diff", "--cached", "--exit-code", "topic"]).await;
+        git_ok(&work, &["reset", "--quiet", "--hard"]).await;
+    }
+    let page = server
+        .page("reporter", "/acme/web/-/merge-requests/1/changes")
+        .await;
+    assert!(
+        page.contains("The mode changed from 100644 (a plain file) to 100755 (executable)."),
+        "{page}"
+    );
+}

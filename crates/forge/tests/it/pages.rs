@@ -341,3 +341,157 @@ async fn a_change_of_many_lines_is_shown_in_parts() {
     }
     assert_eq!(seen, 8_000);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_file_is_shown_page_by_page_and_every_number_leads_to_its_line() {
+    let server = Server::start().await;
+    let (_, work) = server.seeded("web").await;
+    let long: String = (1..=2_500).map(|n| format!("line {n}\n")).collect();
+    write(&work, "long.txt", &long);
+    // Above what is shown at once: 1.5 MiB.
+    let wide: String = (1..=3_000)
+        .map(|n| format!("{n} {}\n", "x".repeat(512)))
+        .collect();
+    write(&work, "wide.txt", &wide);
+    commit(&work, "Add long files").await;
+    git_ok(&work, &["push", "--quiet", "origin", "main"]).await;
+    for name in ["long.txt", "wide.txt"] {
+        let path = format!("/acme/web/-/blob/main/{name}");
+        let (mut at, mut seen) = (path.clone(), Vec::new());
+        loop {
+            let page = server.page("reporter", &at).await;
+            let numbers = texts(&page, "table.code td.no");
+            assert!(numbers.len() <= 1_000 && page.len() < 3 * 1024 * 1024, "{at}");
+            let places = attributes(&page, "table.code tr", "id");
+            assert_eq!(places[0], format!("L{}", numbers[0]));
+            assert!(page.contains("Blame"), "{at}");
+            seen.extend(numbers);
+            match attributes(&page, "a[rel=next]", "href").pop() {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        let lines = if name == "long.txt" { 2_500 } else { 3_000 };
+        assert!(
+            seen.iter()
+                .enumerate()
+                .all(|(at, number)| *number == (at + 1).to_string())
+        );
+        assert_eq!(seen.len(), lines, "{name}");
+        let second = server.page("reporter", &format!("{path}?from=1001")).await;
+        assert_eq!(
+            attributes(&second, "a[rel=prev]", "href"),
+            [format!("{path}?from=1")]
+        );
+        assert_eq!(
+            server
+                .get("reporter", &format!("{path}?from=9999"))
+                .await
+                .status(),
+            404
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drawing_is_shown_as_an_image_and_never_opened_as_a_page() {
+    let server = Server::start().await;
+    let (_, work) = server.seeded("web").await;
+    write(
+        &work,
+        "logo.svg",
+        "<?xml version=\"1.0\"?>\n<svg xmlns=\"http://www.w3.org/2000/svg\" onload=\"alert(1)\"/>\n",
+    );
+    write(&work, "page.html", "<html><svg></svg></html>\n");
+    commit(&work, "Draw").await;
+    git_ok(&work, &["push", "--quiet", "origin", "main"]).await;
+    let ask = async |path: &str, dest: &str| {
+        let answer = server
+            .http
+            .get(format!("{}{path}", server.url))
+            .basic_auth("reporter", Some("x"))
+            .header("sec-fetch-dest", dest)
+            .send()
+            .await
+            .unwrap();
+        let header = |name: &str| answer.headers()[name].to_str().unwrap().to_owned();
+        assert!(header("content-security-policy").contains("sandbox"));
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        let how = header("content-disposition");
+        (header("content-type"), how.split(';').next().unwrap().to_owned())
+    };
+    let shown = ("image/svg+xml".to_owned(), "inline".to_owned());
+    let saved = ("application/octet-stream".to_owned(), "attachment".to_owned());
+    for (path, dest, expected) in [
+        ("/acme/web/-/raw/main/logo.svg", "image", &shown),
+        ("/acme/web/-/blob/main/logo.svg", "image", &shown),
+        ("/acme/web/-/raw/main/logo.svg", "document", &saved),
+        ("/acme/web/-/raw/main/logo.svg", "iframe", &saved),
+        ("/acme/web/-/raw/main/page.html", "image", &saved),
+    ] {
+        assert_eq!(&ask(path, dest).await, expected, "{path} as {dest}");
+    }
+    let page = server.page("reporter", "/acme/web/-/blob/main/logo.svg").await;
+    assert_eq!(
+        attributes(&page, "main img", "src"),
+        ["/acme/web/-/raw/main/logo.svg"]
+    );
+    assert_eq!(
+        texts(&page, "table.code td.no"),
+        ["1", "2"],
+        "its source is below"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn to_suggest_a_change_keeps_what_was_typed() {
+    let server = Server::start().await;
+    let (_, work) = server.seeded("web").await;
+    server.branch(&work, "topic", "a.txt", "one\ntwo\n").await;
+    server.open_request("web", "topic").await;
+    let base = "/acme/web/-/merge-requests/1";
+    let form = server
+        .page("developer", &format!("{base}/comment?path=a.txt&side=new&line=2"))
+        .await;
+    let to = attributes(&form, "form[method=post] button[formaction]", "formaction");
+    assert_eq!(to, [format!("{base}/comment/suggest")]);
+    let answer = server
+        .http
+        .post(format!("{}{}", server.url, to[0]))
+        .basic_auth("developer", Some("x"))
+        .header("accept", "text/html")
+        .form(&[
+            ("path", "a.txt"),
+            ("side", "new"),
+            ("line", "2"),
+            ("to", "2"),
+            ("body", "Better so:"),
+        ])
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 200);
+    let page = answer.text().await.unwrap();
+    let typed = texts(&page, "textarea[name=body]");
+    assert_eq!(typed, ["Better so:\n\n```suggestion:-0+0\ntwo\n```"]);
+
+    // Kept back for a review, nothing has changed since.
+    let answer = server
+        .http
+        .post(format!("{}{base}/comment", server.url))
+        .basic_auth("developer", Some("x"))
+        .form(&[
+            ("path", "a.txt"),
+            ("side", "new"),
+            ("line", "2"),
+            ("body", typed[0].as_str()),
+            ("draft", "yes"),
+        ])
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(answer.status(), 303);
+    let page = server.page("developer", base).await;
+    assert!(page.contains("Suggested change"), "{page}");
+    assert!(!page.contains("The lines have changed since"), "{page}");
+}

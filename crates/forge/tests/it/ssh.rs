@@ -558,10 +558,13 @@ async fn a_renamed_project_is_found_by_its_old_path_until_that_is_taken_anew() {
         name: Some("site".to_owned()),
         ..Default::default()
     };
-    let actor = Actor::new(ActorKind::User, "u", "maintainer");
+    let caller = bascule_core::Caller {
+        actor: Actor::new(ActorKind::User, "u", "maintainer"),
+        ..bascule_core::Caller::anonymous()
+    };
     ssh.server
         .forge
-        .change(&actor, project.id, &change)
+        .change(&caller, project.id, &change)
         .await
         .unwrap();
     let (with, old) = (ssh.with("developer"), ssh.address("web"));
@@ -603,7 +606,7 @@ async fn a_renamed_project_is_found_by_its_old_path_until_that_is_taken_anew() {
         visibility: Some(Visibility::Private),
         default_branch: None,
     };
-    ssh.server.forge.create(&actor, &gate, &new).await.unwrap();
+    ssh.server.forge.create(&caller.actor, &gate, &new).await.unwrap();
     let told = git(&work, &["-c", &with, "ls-remote", &old]).await;
     assert!(told.status.success() && told.stdout.is_empty(), "{told:?}");
 }

@@ -4,7 +4,7 @@ use super::{Line, base, crumbs, line, raw, tree};
 use crate::{
     Forge,
     code::{
-        history,
+        blame, history,
         paths::{base_name, is_misleading, shown, to_url},
         read,
     },
@@ -32,6 +32,8 @@ struct Page {
     lines: usize,
     note: String,
     warning: bool,
+    /// Where the drawing that the file is, is shown from.
+    drawing: bool,
     raw: String,
     history: String,
     blame: Option<String>,
@@ -39,15 +41,63 @@ struct Page {
     other: Option<(String, &'static str)>,
     last: Option<Line>,
     view: View,
+    earlier: Option<String>,
+    later: Option<String>,
     icons: [Markup; 4],
 }
 
 enum View {
-    Lines(Arc<Vec<Markup>>),
+    Lines(Lines),
     Rendered(Markup),
     Table(Table),
     Picture,
     Nothing(&'static str),
+}
+
+/// A page of lines.
+struct Lines {
+    /// The number of the first.
+    first: usize,
+    lines: Vec<Markup>,
+    /// Whether one of them is cut off.
+    cut: bool,
+}
+
+/// A page of a text: a page's number of lines, and no more than is shown at once.
+#[derive(Debug, PartialEq, Eq)]
+struct Part {
+    text: String,
+    lines: usize,
+    cut: bool,
+}
+
+impl Part {
+    fn of(text: &str, from: usize) -> Self {
+        let most = usize::try_from(limits::SHOWN_FILE_BYTES).unwrap_or(usize::MAX);
+        let mut part = Self {
+            text: String::new(),
+            lines: 0,
+            cut: false,
+        };
+        for line in text
+            .split_inclusive('\n')
+            .skip(from.saturating_sub(1))
+            .take(blame::PAGE)
+        {
+            if part.text.len() + line.len() > most {
+                if part.lines == 0 {
+                    part.text
+                        .push_str(line.get(..line.floor_char_boundary(most)).unwrap_or_default());
+                    part.lines = 1;
+                    part.cut = true;
+                }
+                break;
+            }
+            part.text.push_str(line);
+            part.lines += 1;
+        }
+        part
+    }
 }
 
 /// Rows and columns of a table that are shown.
@@ -101,6 +151,8 @@ impl Table {
 #[derive(Deserialize)]
 pub(super) struct Wish {
     plain: Option<String>,
+    /// The first line that is shown.
+    from: Option<usize>,
 }
 
 pub(super) async fn blob(
@@ -112,9 +164,10 @@ pub(super) async fn blob(
     ui: Ui,
 ) -> Answer {
     let place = forge.place(&scope, text).await?;
-    if headers.get("sec-fetch-dest").is_some_and(|dest| dest == "image") {
+    let asked = raw::Asked::of(&headers);
+    if asked == raw::Asked::AsImage {
         // A README's picture, addressed as the README writes it.
-        return raw::respond(&forge, scope.id, place.found.id, place.path).await;
+        return raw::respond(&forge, scope.id, place.found.id, place.path, asked).await;
     }
     let (tip, path) = (place.found.id, place.path.clone());
     let read = forge
@@ -123,7 +176,7 @@ pub(super) async fn blob(
             Some((EntryKind::Tree, _)) => Ok(None),
             Some((kind @ (EntryKind::Blob | EntryKind::BlobExecutable | EntryKind::Link), id)) => {
                 let size = read::size(repo, id)?;
-                let bytes = read::bytes(repo, id, limits::SHOWN_FILE_BYTES)?;
+                let bytes = read::bytes(repo, id, blame::LARGEST)?;
                 Ok(Some((
                     kind,
                     id,
@@ -157,12 +210,15 @@ pub(super) async fn blob(
             String::new()
         },
         warning: false,
+        drawing: false,
         raw: here("raw"),
         history: here("commits"),
         blame: None,
         other: None,
         last: last.as_ref().map(|commit| line(&scope, commit)),
         view: View::Nothing("The file is too large to be shown here."),
+        earlier: None,
+        later: None,
         icons: [
             icon("download"),
             icon("history"),
@@ -182,8 +238,11 @@ pub(super) async fn blob(
             page.warning = text
                 .chars()
                 .any(|c| is_misleading(c) && !c.is_control() && c != '\u{feff}');
-            let markdown = tree::is_markdown(&name);
-            let table = Table::read(&name, &text);
+            page.drawing = raw::is_svg(&content) && size <= raw::HELD;
+            // What is not shown line by line is shown as a whole.
+            let whole = size <= limits::SHOWN_FILE_BYTES;
+            let markdown = whole && tree::is_markdown(&name);
+            let table = whole.then(|| Table::read(&name, &text)).flatten();
             let tabular = table.is_some();
             if markdown && wish.plain.is_none() {
                 let parent = place
@@ -208,7 +267,23 @@ pub(super) async fn blob(
                 } else if tabular {
                     page.other = Some((here("blob"), "Table"));
                 }
-                page.view = View::Lines(coloured(&forge, id, &shown(&name), text).await);
+                let from = wish.from.unwrap_or(1).max(1);
+                if from > page.lines.max(1) {
+                    let next = format!("The file has {} lines.", page.lines);
+                    return Err(Problem::not_found("line").next(next).into());
+                }
+                let part = Part::of(&text, from);
+                let to = |at: usize| {
+                    let plain = if wish.plain.is_some() { "&plain=1" } else { "" };
+                    format!("{}?from={at}{plain}", here("blob"))
+                };
+                page.earlier = (from > 1).then(|| to(from.saturating_sub(blame::PAGE).max(1)));
+                page.later = (from + part.lines <= page.lines).then(|| to(from + part.lines));
+                page.view = View::Lines(Lines {
+                    first: from,
+                    cut: part.cut,
+                    lines: coloured(&forge, id, &shown(&name), text, from, part).await,
+                });
             }
         }
     }
@@ -221,20 +296,43 @@ pub(super) async fn blob(
     )
 }
 
-/// Lines with colours; made aside, because long files take their time.
-async fn coloured(forge: &Forge, id: gix::ObjectId, name: &str, text: String) -> Arc<Vec<Markup>> {
-    let key = (id, name.to_owned());
-    if let Some(known) = forge.cache().lines.get(&key) {
-        return known;
-    }
-    let name = name.to_owned();
-    let made = tokio::task::spawn_blocking(move || highlight::lines(&name, &text))
-        .await
-        .unwrap_or_default();
-    let made = Arc::new(made);
-    let weight = made.iter().map(|line| line.as_str().len() + 32).sum();
-    forge.cache().lines.put(key, made.clone(), weight);
-    made
+/// Most bytes of a file that is coloured as a whole, so that what began on an earlier page is known on a later one.
+const WHOLE: usize = 256 * 1024;
+
+/// A page's lines with colours; made aside, because long files take their time.
+async fn coloured(
+    forge: &Forge,
+    id: gix::ObjectId,
+    name: &str,
+    text: String,
+    from: usize,
+    part: Part,
+) -> Vec<Markup> {
+    let whole = text.len() <= WHOLE;
+    let key = (
+        id,
+        if whole {
+            name.to_owned()
+        } else {
+            format!("{name}\n{from}")
+        },
+    );
+    let lines = match forge.cache().lines.get(&key) {
+        Some(known) => known,
+        None => {
+            let name = name.to_owned();
+            let text = if whole { text } else { part.text };
+            let made = tokio::task::spawn_blocking(move || highlight::lines(&name, &text))
+                .await
+                .unwrap_or_default();
+            let made = Arc::new(made);
+            let weight = made.iter().map(|line| line.as_str().len() + 32).sum();
+            forge.cache().lines.put(key, made.clone(), weight);
+            made
+        }
+    };
+    let skipped = if whole { from - 1 } else { 0 };
+    lines.iter().skip(skipped).take(part.lines).cloned().collect()
 }
 
 #[cfg(test)]
@@ -251,6 +349,20 @@ mod tests {
         let long = "a,b\n".repeat(ROWS + 5);
         let table = Table::read(b"a.csv", &long).unwrap();
         assert!(table.more && table.rows.len() == ROWS);
+    }
+
+    #[test]
+    fn a_page_holds_so_many_lines_and_bytes_and_none_is_left_out() {
+        let text = "line\n".repeat(blame::PAGE * 2 + 5);
+        assert_eq!(Part::of(&text, 1).lines, blame::PAGE);
+        assert_eq!(Part::of(&text, blame::PAGE * 2 + 1).lines, 5);
+        let half = "x".repeat(600 * 1024);
+        let text = format!("{half}\n{half}\n");
+        assert_eq!((Part::of(&text, 1).lines, Part::of(&text, 2).lines), (1, 1));
+        let long = "ä".repeat(1024 * 1024);
+        let part = Part::of(&long, 1);
+        assert!(part.cut && part.lines == 1 && part.text.len() <= 1024 * 1024);
+        assert_eq!(Part::of("", 1).lines, 0);
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use crate::{
     code::{Reading, read as objects, shown},
     merge_request::{
         MergeRequest, State,
-        merge::{Conflict, Tried, build_commit, side},
+        merge::{Conflict, Tried, build_commit, side, unrelated},
         read, service,
     },
     push::Update,
@@ -77,6 +77,9 @@ impl Forge {
             .await?
             .ok_or_else(|| service::source_gone(request))?;
         let tried = self.try_merge(request.project_id, &ours, &theirs).await?;
+        if *tried == Tried::Unrelated {
+            return Err(unrelated(request));
+        }
         let Tried::Conflicts { tree, files } = tried.as_ref() else {
             return Err(
                 Problem::conflict("no_conflicts", "There is nothing in conflict.").next("Merge the request.")

@@ -3,6 +3,7 @@
 use super::{
     Approver, Conflict, Tried,
     message::{self, Words, Writer},
+    unrelated,
 };
 use crate::{
     Forge, ProjectInfo, Signature,
@@ -54,6 +55,7 @@ impl Forge {
         let tree = match tried.as_ref() {
             Tried::Clean(tree) => tree.clone(),
             Tried::Conflicts { files, .. } => return Ok(Err(files.clone())),
+            Tried::Unrelated => return Err(unrelated(request)),
         };
         let (onto, head) = (build.onto.to_owned(), request.head.clone());
         let listed = self
@@ -175,9 +177,9 @@ async fn pick(
     by: &Signature,
     message: Option<String>,
 ) -> Result<Result<Option<String>, Vec<Conflict>>> {
-    let tree = match forge.try_pick(project, parent, commit, onto).await? {
-        Tried::Clean(tree) => tree,
-        Tried::Conflicts { files, .. } => return Ok(Err(files)),
+    let tree = match forge.try_pick(project, parent, commit, onto).await?.clean() {
+        Ok(tree) => tree,
+        Err(files) => return Ok(Err(files)),
     };
     let (onto, commit) = (onto.to_owned(), commit.to_owned());
     let (by, now) = (by.clone(), forge.now());

@@ -13,7 +13,7 @@ pub(crate) mod store;
 mod tree;
 
 pub(crate) use build::{Build, write as build_commit};
-pub(crate) use service::{Landing, held, in_conflict};
+pub(crate) use service::{Landing, held, in_conflict, unrelated};
 pub(crate) use tree::{Conflict, Tried, parse, side};
 
 use bascule_core::UserId;

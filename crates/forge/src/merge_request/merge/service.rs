@@ -570,6 +570,16 @@ impl Forge {
                     problem.next,
                 )
             }
+            Tried::Unrelated => {
+                let problem = unrelated(request);
+                Check::holds(
+                    "unrelated",
+                    CheckState::Failed,
+                    problem.what,
+                    problem.why,
+                    problem.next,
+                )
+            }
         })
     }
 }
@@ -603,6 +613,19 @@ pub(crate) fn held(request: &MergeRequest, checks: &[Check]) -> Problem {
     )
     .why(why.join(" "))
     .next(next.join(" "))
+}
+
+/// Branches without a common past, as a refusal.
+pub(crate) fn unrelated(request: &MergeRequest) -> Problem {
+    let (source, target) = (&request.source_branch, &request.target_branch);
+    Problem::conflict(
+        "unrelated",
+        format!("`{source}` has no commit in common with `{target}`."),
+    )
+    .why("Without a common beginning nobody can say what would change.")
+    .next(format!(
+        "Put your commits on top of `{target}` (`git rebase --onto origin/{target} --root`) and push by force, or close the request."
+    ))
 }
 
 /// Files that two changes meet in, as a refusal.

@@ -29,6 +29,19 @@ pub(crate) enum Tried {
         /// In which files.
         files: Vec<Conflict>,
     },
+    /// The two have no commit in common, so that nobody can say what changed.
+    Unrelated,
+}
+
+impl Tried {
+    /// The tree of a clean merge, else the files in conflict.
+    pub(crate) fn clean(self) -> std::result::Result<String, Vec<Conflict>> {
+        match self {
+            Self::Clean(tree) => Ok(tree),
+            Self::Conflicts { files, .. } => Err(files),
+            Self::Unrelated => Err(Vec::new()),
+        }
+    }
 }
 
 /// A file in which two changes meet.
@@ -126,7 +139,7 @@ impl Forge {
         let tried = Arc::new(self.merge_tree(project, ours, theirs).await?);
         let weight = 200
             + match tried.as_ref() {
-                Tried::Clean(_) => 0,
+                Tried::Clean(_) | Tried::Unrelated => 0,
                 Tried::Conflicts { files, .. } => files.iter().map(|c| c.path.len() + 300).sum(),
             };
         self.cache().merges.put(key, tried.clone(), weight);
@@ -148,6 +161,9 @@ impl Forge {
         let code = said.end.as_ref().map(|(status, _)| status.code());
         // Cut short, what was read still names the first of many conflicts.
         let (None | Some(Some(0 | 1)), Some((tree, conflicts))) = (code, parse(&said.bytes)) else {
+            if !self.have_common_past(project, ours, theirs).await? {
+                return Ok(Tried::Unrelated);
+            }
             let complaint = said.end.map(|(_, complaint)| complaint).unwrap_or_default();
             return Err(disk(&std::io::Error::other(complaint), "a merge"));
         };
@@ -158,6 +174,20 @@ impl Forge {
             tree,
             files: conflicts,
         })
+    }
+
+    /// Whether two commits have one in common. Git refuses to merge where they have none.
+    async fn have_common_past(&self, project: ProjectId, one: &str, other: &str) -> Result<bool> {
+        let (one, other) = (one.to_owned(), other.to_owned());
+        self.repositories()
+            .read(project, move |repo| {
+                let (one, other) = (
+                    crate::merge_request::read::id(repo, &one)?,
+                    crate::merge_request::read::id(repo, &other)?,
+                );
+                Ok(repo.merge_base(one, other).map_err(ReadError::git)?.is_some())
+            })
+            .await
     }
 
     /// What putting the change from `before` to `after` on top of `onto` comes to: a cherry-pick, or a revert with

@@ -134,9 +134,7 @@ pub(super) async fn save_settings(
         merge_message: Some(form.merge_message),
         squash_message: Some(form.squash_message),
     };
-    forge
-        .change_merge_settings(&caller.actor, scope.id, &change)
-        .await?;
+    forge.change_merge_settings(&caller, scope.id, &change).await?;
     let to = format!("{}/-/settings/merging", super::project_base(&scope));
     Ok(Redirect::to(&to).into_response())
 }

@@ -210,8 +210,6 @@ async fn set_settings(
     InProject(scope): InProject,
     Body(change): Body<wire::ReviewSettingsChange>,
 ) -> Answer {
-    forge
-        .change_review_settings(&caller.actor, scope.id, &change)
-        .await?;
+    forge.change_review_settings(&caller, scope.id, &change).await?;
     Ok(axum::Json(forge.review_settings_wire(scope.id).await?).into_response())
 }

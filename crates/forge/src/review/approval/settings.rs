@@ -1,8 +1,8 @@
 //! What a project asks of reviews: changed by maintainers, each change a fact.
 
 use super::{Settings, Team, store};
-use crate::Forge;
-use bascule_core::{Actor, Problem, ProjectId, Result};
+use crate::{Forge, project::only_a_person};
+use bascule_core::{Caller, Problem, ProjectId, Result};
 use bascule_wire::review as wire;
 use std::collections::BTreeSet;
 
@@ -37,10 +37,11 @@ impl Forge {
     /// Changes what a project asks of reviews.
     pub(crate) async fn change_review_settings(
         &self,
-        actor: &Actor,
+        caller: &Caller,
         project: ProjectId,
         change: &wire::ReviewSettingsChange,
     ) -> Result<()> {
+        only_a_person(caller, "changes what a project asks of reviews")?;
         let before = self.review_settings(project).await?;
         let mut after = before;
         if let Some(count) = change.approvals {
@@ -71,7 +72,7 @@ impl Forge {
         if let Some((teams, _)) = &teams {
             store::set_teams(&tx, project, teams).await?;
         }
-        self.tell_changes(&tx, actor, project, changes).await?;
+        self.tell_changes(&tx, &caller.actor, project, changes).await?;
         tx.commit().await?;
         self.wake_merges();
         Ok(())

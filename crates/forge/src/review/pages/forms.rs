@@ -62,8 +62,6 @@ pub(super) struct On {
     to: Option<u32>,
     #[serde(default)]
     from: Option<usize>,
-    #[serde(default)]
-    suggest: Option<String>,
 }
 
 #[derive(Template)]
@@ -80,7 +78,8 @@ struct CommentForm {
     place: String,
     lines: Vec<(u32, String, bool)>,
     body: String,
-    suggest_href: Option<String>,
+    /// Whether the lines can be suggested anew.
+    may_suggest: bool,
     inline: bool,
 }
 
@@ -95,7 +94,7 @@ pub(super) async fn comment_form(
 ) -> Answer {
     let request = forge.merge_request(scope.id, iid).await?;
     let inline = headers.contains_key("hx-request");
-    let form = form(&forge, &scope, &request, &on, inline).await?;
+    let form = form(&forge, &scope, &request, &on, None, inline).await?;
     if inline {
         let answer = ui.fragment(&form)?;
         return Ok(([(header::VARY, "HX-Request")], answer).into_response());
@@ -109,11 +108,39 @@ pub(super) async fn comment_form(
     )
 }
 
+/// The same form with the lines as a suggestion below what was typed already, of which nothing is lost.
+pub(super) async fn suggest(
+    State(forge): State<Forge>,
+    InProject(scope): InProject,
+    PathOf((_, _, iid)): Place,
+    ui: Ui,
+    FormBody(typed): FormBody<NewComment>,
+) -> Answer {
+    let request = forge.merge_request(scope.id, iid).await?;
+    let on = On {
+        path: typed.path,
+        side: typed.side,
+        line: typed.line,
+        to: typed.to,
+        from: typed.from,
+    };
+    let form = form(&forge, &scope, &request, &on, Some(&typed.body), false).await?;
+    let title = format!("Comment on !{iid} · {}", scope.path());
+    ui.project_page(
+        Tab::MergeRequests,
+        &title,
+        &request_pages::crumbs(&scope, iid),
+        &form,
+    )
+}
+
+/// The form on lines; `typed`: what stands in it already, where a suggestion is to be added.
 async fn form(
     forge: &Forge,
     scope: &ProjectScope,
     request: &MergeRequest,
     on: &On,
+    typed: Option<&str>,
     inline: bool,
 ) -> Result<CommentForm> {
     let side = Side::parse(&on.side);
@@ -137,22 +164,13 @@ async fn form(
         .map(|(number, line)| (number, line.to_owned(), lines.holds(number)))
         .collect();
     let base = request_pages::base(scope, request.iid);
-    let suggest = on.suggest.is_some() && side == Side::New;
+    let body = match typed {
+        Some(typed) if side == Side::New => with_block(typed, &block(lines, &own)),
+        typed => typed.unwrap_or_default().to_owned(),
+    };
     Ok(CommentForm {
-        body: if suggest {
-            block(lines, &own)
-        } else {
-            String::new()
-        },
-        suggest_href: (side == Side::New && !suggest).then(|| {
-            format!(
-                "{base}/comment?path={}&side=new&line={}&to={}&from={}&suggest=yes",
-                bascule_web::url_encode(&on.path),
-                lines.start,
-                lines.end,
-                on.from.unwrap_or(0)
-            )
-        }),
+        may_suggest: side == Side::New && typed.is_none(),
+        body,
         base,
         iid: request.iid,
         path: on.path.clone(),
@@ -169,6 +187,14 @@ async fn form(
         lines: shown,
         inline,
     })
+}
+
+/// What was typed, and a block below it.
+fn with_block(typed: &str, block: &str) -> String {
+    match typed.trim_end() {
+        "" => block.to_owned(),
+        typed => format!("{typed}\n\n{block}"),
+    }
 }
 
 /// A suggestion that changes nothing yet. Its fence is longer than any in the text.

@@ -24,6 +24,7 @@ pub(crate) fn routes() -> Routes<Forge> {
             write,
             get(forms::comment_form).post(forms::comment),
         )
+        .page("POST", &under("comment/suggest"), write, post(forms::suggest))
         .page(
             "POST",
             &under("threads/{thread}/reply"),

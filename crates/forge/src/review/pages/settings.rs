@@ -82,8 +82,6 @@ pub(super) async fn save(
         resolve_threads: Some(has("resolve_threads")),
         teams: Some(teams),
     };
-    forge
-        .change_review_settings(&caller.actor, scope.id, &change)
-        .await?;
+    forge.change_review_settings(&caller, scope.id, &change).await?;
     Ok(Redirect::to(&format!("/{}/-/settings/reviews", scope.path())).into_response())
 }
