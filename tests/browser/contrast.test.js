@@ -9,7 +9,8 @@ const ASSETS = new URL('../../crates/web/assets/', import.meta.url);
 const STYLES = ['node_modules/@tabler/core/dist/css/tabler.min.css', 'bascule.css'];
 const STATES = ['up_to_date', 'moving', 'ready', 'held', 'blocked', 'coupled', 'drifted', 'unknown_product', 'waiting',
   'healthy', 'unhealthy', 'silent', 'empty', 'crashed', 'failed', 'starting', 'draining', 'paused'];
-const TINTS = ['green', 'blue', 'azure', 'yellow', 'orange', 'red', 'purple', 'secondary'];
+const TINTS = ['green', 'blue', 'azure', 'yellow', 'orange', 'red', 'purple', 'secondary', 'lime', 'indigo',
+  'cyan', 'teal', 'pink'];
 const LEAST = 4.5;
 
 let browser;

@@ -131,7 +131,15 @@
     if (next) { event.preventDefault(); next.focus(); }
   });
 
+  // --- Tabs: on a narrow page the row scrolls; the tab one is on is in sight ------------------------------------
+  function tabs() {
+    document.querySelectorAll('.subnav a[aria-current], .topbar nav a[aria-current]').forEach(function (tab) {
+      var row = tab.parentElement;
+      row.scrollLeft = tab.offsetLeft - row.offsetLeft - (row.clientWidth - tab.offsetWidth) / 2;
+    });
+  }
+
   function enhance(root) { times(root); streams(root); draw(root); }
-  document.addEventListener('DOMContentLoaded', function () { enhance(document); });
+  document.addEventListener('DOMContentLoaded', function () { enhance(document); tabs(); });
   document.addEventListener('htmx:afterSwap', function (event) { enhance(event.target); });
 })();

@@ -8,7 +8,10 @@ use axum::{
 };
 use bascule_core::Problem;
 use http::header;
-use std::sync::LazyLock;
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    sync::LazyLock,
+};
 
 struct Asset {
     name: &'static str,
@@ -20,6 +23,18 @@ struct Asset {
 const ASSETS: &[Asset] = include!(concat!(env!("OUT_DIR"), "/assets.rs"));
 
 static HIGHLIGHT: LazyLock<String> = LazyLock::new(highlight::stylesheet);
+
+/// The address of the colours of code, which changes with them.
+static HIGHLIGHT_HREF: LazyLock<String> = LazyLock::new(|| {
+    let mut hasher = DefaultHasher::new();
+    HIGHLIGHT.hash(&mut hasher);
+    format!("/assets/{:016x}/highlight.css", hasher.finish())
+});
+
+/// The address of the stylesheet for code.
+pub(crate) fn highlight_href() -> String {
+    HIGHLIGHT_HREF.clone()
+}
 
 /// The address of an embedded file.
 #[must_use]

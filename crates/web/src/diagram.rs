@@ -91,7 +91,7 @@ pub(crate) fn draw(html: String) -> String {
 }
 
 /// The text behind what the cleaner has escaped.
-fn unescape(html: &str) -> String {
+pub(crate) fn unescape(html: &str) -> String {
     html.replace("&lt;", "<")
         .replace("&gt;", ">")
         .replace("&quot;", "\"")

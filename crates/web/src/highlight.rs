@@ -1,11 +1,11 @@
 //! Source code with colours, as classes that the stylesheet gives a light and a dark meaning.
 
-use crate::{Markup, convert::escape};
+use crate::{Markup, contrast, convert::escape};
 use std::sync::LazyLock;
 use syntect::{
     highlighting::ThemeSet,
     html::{ClassStyle, ClassedHTMLGenerator, css_for_theme_with_class_style},
-    parsing::SyntaxSet,
+    parsing::{SyntaxReference, SyntaxSet},
     util::LinesWithEndings,
 };
 
@@ -22,33 +22,52 @@ const TEXT_BYTES: usize = 256 * 1024;
 pub fn lines(file_name: &str, text: &str) -> Vec<Markup> {
     let name = file_name.rsplit('/').next().unwrap_or(file_name);
     let ending = name.rsplit('.').next().unwrap_or(name);
-    let plain = || text.lines().map(Markup::text).collect();
-    if text.len() > TEXT_BYTES || text.lines().any(|line| line.len() > LINE_BYTES) {
-        return plain();
-    }
-    let ending = match ending {
-        "toml" | "lock" => "ini",
-        "ts" | "tsx" | "mjs" | "cjs" | "jsx" => "js",
+    let syntax = SYNTAXES
+        .find_syntax_by_extension(known_as(ending))
+        .or_else(|| SYNTAXES.find_syntax_by_extension(name));
+    syntax
+        .and_then(|syntax| coloured(syntax, text))
+        .unwrap_or_else(|| text.lines().map(Markup::text).collect())
+}
+
+/// A text as HTML, highlighted by the name of its language, as people write it above a block of code. `None` where
+/// there is no syntax for it or it is too long.
+#[must_use]
+pub fn fenced(language: &str, text: &str) -> Option<Markup> {
+    let language = language.to_ascii_lowercase();
+    let syntax = SYNTAXES.find_syntax_by_token(known_as(&language))?;
+    let body: String = coloured(syntax, text)?
+        .iter()
+        .map(|line| format!("{line}\n"))
+        .collect();
+    Some(Markup::trusted(body))
+}
+
+/// The ending by which the syntaxes know what has another name.
+fn known_as(ending: &str) -> &str {
+    match ending {
+        // The nearest there is: comments, keys and values.
+        "toml" | "lock" | "ini" | "cfg" | "conf" => "properties",
+        "ts" | "tsx" | "mjs" | "cjs" | "jsx" | "typescript" => "js",
+        "shell" | "console" | "zsh" | "ksh" => "sh",
+        "csharp" => "cs",
+        "golang" => "go",
+        "jsonc" | "json5" => "json",
         other => other,
-    };
-    let Some(syntax) = SYNTAXES
-        .find_syntax_by_extension(ending)
-        .or_else(|| SYNTAXES.find_syntax_by_extension(name))
-    else {
-        return plain();
-    };
+    }
+}
+
+fn coloured(syntax: &SyntaxReference, text: &str) -> Option<Vec<Markup>> {
+    if text.len() > TEXT_BYTES || text.lines().any(|line| line.len() > LINE_BYTES) {
+        return None;
+    }
     // A generator per line would lose state over lines; one for all must be cut into lines with open spans
     // closed and opened again.
     let mut generator = ClassedHTMLGenerator::new_with_class_style(syntax, &SYNTAXES, STYLE);
     for line in LinesWithEndings::from(text) {
-        if generator
-            .parse_html_for_line_which_includes_newline(line)
-            .is_err()
-        {
-            return plain();
-        }
+        generator.parse_html_for_line_which_includes_newline(line).ok()?;
     }
-    split(&generator.finalize())
+    Some(split(&generator.finalize()))
 }
 
 /// Cuts HTML with nested spans into lines that each are well-formed.
@@ -103,13 +122,13 @@ fn strip_tags(html: &str) -> bool {
 
 /// The stylesheet for both modes.
 pub(crate) fn stylesheet() -> String {
-    let themes = ThemeSet::load_defaults();
-    let css = |name: &str| {
-        themes
-            .themes
-            .get(name)
-            .and_then(|theme| css_for_theme_with_class_style(theme, STYLE).ok())
-            .unwrap_or_default()
+    let mut themes = ThemeSet::load_defaults();
+    let mut css = |name: &str, grounds: &[[u8; 3]], towards: u8| {
+        let theme = themes.themes.get_mut(name).and_then(|theme| {
+            contrast::mend(theme, grounds, towards);
+            css_for_theme_with_class_style(theme, STYLE).ok()
+        });
+        theme.unwrap_or_default()
     };
     // The theme's own page colours are left out: the page has its own.
     let scoped = |css: &str, scope: &str| {
@@ -126,8 +145,9 @@ pub(crate) fn stylesheet() -> String {
             })
             .collect::<String>()
     };
-    scoped(&css("InspiredGitHub"), "[data-bs-theme=light]")
-        + &scoped(&css("base16-ocean.dark"), "[data-bs-theme=dark]")
+    let light = css("InspiredGitHub", &contrast::LIGHT, 0);
+    let dark = css("base16-ocean.dark", &contrast::DARK, 255);
+    scoped(&light, "[data-bs-theme=light]") + &scoped(&dark, "[data-bs-theme=dark]")
 }
 
 /// A block of code as one piece of HTML.
@@ -174,5 +194,34 @@ mod tests {
             &css[..300.min(css.len())]
         );
         assert!(css.contains("[data-bs-theme=light] .hl-"));
+    }
+
+    #[test]
+    fn every_colour_of_code_can_be_read_on_every_row() {
+        let css = stylesheet();
+        let colours = |scope: &str| {
+            css.split('}')
+                .filter(|rule| rule.trim_start().starts_with(scope))
+                .filter_map(|rule| {
+                    let hex = rule.split_once("{color: #").or(rule.split_once(" color: #"))?.1;
+                    let part = |at: usize| u8::from_str_radix(hex.get(at..at + 2)?, 16).ok();
+                    Some(([part(0)?, part(2)?, part(4)?], rule))
+                })
+                .collect::<Vec<_>>()
+        };
+        for (scope, grounds) in [
+            ("[data-bs-theme=light]", contrast::LIGHT),
+            ("[data-bs-theme=dark]", contrast::DARK),
+        ] {
+            let colours = colours(scope);
+            assert!(colours.len() > 15, "{}", colours.len());
+            for (colour, rule) in colours {
+                for ground in grounds {
+                    let ratio = contrast::ratio(colour, ground);
+                    assert!(ratio >= 4.5, "{ratio:.2} on {ground:?}: {rule}");
+                }
+            }
+        }
+        assert!(!css.contains("background-color"));
     }
 }

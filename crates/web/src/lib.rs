@@ -7,10 +7,12 @@
 
 pub mod access;
 pub mod assets;
+mod contrast;
 mod convert;
 mod diagram;
 pub mod extract;
 mod failure;
+mod fence;
 mod fmt;
 pub mod highlight;
 mod kept;

@@ -1,6 +1,6 @@
 //! Markdown (CommonMark and GFM) from people we do not trust: rendered, then cleaned.
 
-use crate::{Markup, diagram, reference, url_path};
+use crate::{Markup, diagram, fence, reference, url_path};
 use ammonia::{Builder, UrlRelative, UrlRelativeEvaluate};
 use std::{borrow::Cow, collections::HashSet, sync::LazyLock};
 
@@ -13,6 +13,18 @@ fn cleaner() -> Builder<'static> {
         .add_tag_attributes("input", ["type", "checked", "disabled"])
         .add_tag_attributes("code", ["class"])
         .add_tag_attributes("li", ["class"])
+        .add_allowed_classes(
+            "div",
+            [
+                "markdown-alert",
+                "markdown-alert-note",
+                "markdown-alert-tip",
+                "markdown-alert-important",
+                "markdown-alert-warning",
+                "markdown-alert-caution",
+            ],
+        )
+        .add_allowed_classes("p", ["markdown-alert-title"])
         .add_generic_attributes(["id"])
         .url_schemes(HashSet::from(["http", "https", "mailto"]))
         .id_prefix(Some("md-"))
@@ -20,9 +32,22 @@ fn cleaner() -> Builder<'static> {
     builder
 }
 
-/// Renders Markdown; blocks of Mermaid become pictures. `base` is put before relative links and images, such as `/group/project/-/blob/main/`.
+/// Renders Markdown; blocks of Mermaid become pictures, blocks of code are coloured. `base` is put before relative
+/// links and images, such as `/group/project/-/blob/main/`.
 #[must_use]
 pub fn render(source: &str, base: Option<&str>) -> Markup {
+    rendered(source, base.map(|top| (top, "")))
+}
+
+/// Renders a file of a repository: relative links and images lead to what is beside it, those that begin with `/` to
+/// the repository's top. `top` is its address, such as `/group/project/-/blob/main/`; `folder` is where the file lies
+/// under it, such as `docs/`, or empty.
+#[must_use]
+pub fn of_file(source: &str, top: &str, folder: &str) -> Markup {
+    rendered(source, Some((top, folder)))
+}
+
+fn rendered(source: &str, base: Option<(&str, &str)>) -> Markup {
     let mut options = comrak::Options::default();
     options.extension.strikethrough = true;
     options.extension.table = true;
@@ -33,12 +58,18 @@ pub fn render(source: &str, base: Option<&str>) -> Markup {
     let html = comrak::markdown_to_html(source, &options);
     let clean = match base {
         None => CLEANER.clean(&html).to_string(),
-        Some(base) => cleaner()
-            .url_relative(UrlRelative::Custom(Box::new(Base(base.to_owned()))))
+        Some((top, folder)) => cleaner()
+            .url_relative(UrlRelative::Custom(Box::new(Base {
+                top: top.to_owned(),
+                folder: folder.to_owned(),
+            })))
             .clean(&html)
             .to_string(),
     };
-    Markup::trusted(format!("<div class=\"markdown\">{}</div>", diagram::draw(clean)))
+    Markup::trusted(format!(
+        "<div class=\"markdown\">{}</div>",
+        fence::colour(diagram::draw(clean))
+    ))
 }
 
 /// Renders Markdown that belongs to a project: relative addresses lead to its files at `branch`, and what it names
@@ -94,17 +125,29 @@ pub fn tag_end(html: &str) -> usize {
 }
 
 /// Puts a base before relative addresses.
-struct Base(String);
+struct Base {
+    top: String,
+    folder: String,
+}
 
 impl<'a> UrlRelativeEvaluate<'a> for Base {
     fn evaluate<'url>(&self, url: &'url str) -> Option<Cow<'url, str>> {
-        let kept = url.starts_with('/') || url.starts_with('#');
-        Some(if kept {
-            Cow::Borrowed(url)
-        } else {
-            Cow::Owned(format!("{}{url}", self.0))
-        })
+        if url.starts_with('#') || of_instance(url) {
+            return Some(Cow::Borrowed(url));
+        }
+        Some(Cow::Owned(match url.strip_prefix('/') {
+            Some(from_top) => format!("{}{from_top}", self.top),
+            None => format!("{}{}{url}", self.top, self.folder),
+        }))
     }
+}
+
+/// Whether an address that begins with `/` means a page of the instance, or another host, rather than the
+/// repository's top: `/-/todos`, `/group/-/board`, `/group/project/-/issues/1`, `//host`.
+fn of_instance(url: &str) -> bool {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    path.starts_with("//")
+        || (path.starts_with('/') && path.split('/').skip(1).take(3).any(|part| part == "-"))
 }
 
 #[cfg(test)]
@@ -146,5 +189,47 @@ mod tests {
         .to_string();
         assert!(html.contains("<table>") && html.contains("checkbox"), "{html}");
         assert!(html.contains("/g/p/-/blob/main/docs/a.md"), "{html}");
+    }
+
+    #[test]
+    fn links_lead_beside_the_file_to_the_top_or_to_the_instance() {
+        let top = "/g/p/-/blob/main/";
+        for (written, leads) in [
+            ("other.md", "/g/p/-/blob/main/docs/other.md"),
+            ("../README.md", "/g/p/-/blob/main/docs/../README.md"),
+            ("/docs/other.md#part", "/g/p/-/blob/main/docs/other.md#part"),
+            ("/README.md", "/g/p/-/blob/main/README.md"),
+            ("#here", "#here"),
+            ("/-/todos", "/-/todos"),
+            ("/g/-/board", "/g/-/board"),
+            ("/g/p/-/issues/1", "/g/p/-/issues/1"),
+            ("/a/b/c/-/d.md", "/g/p/-/blob/main/a/b/c/-/d.md"),
+            ("https://example.org/x", "https://example.org/x"),
+        ] {
+            let html = of_file(&format!("[x]({written})"), top, "docs/").to_string();
+            assert!(html.contains(&format!("href=\"{leads}\"")), "{written}: {html}");
+        }
+        let picture = of_file("![](/docs/img/pic.png)", top, "docs/").to_string();
+        assert!(
+            picture.contains("src=\"/g/p/-/blob/main/docs/img/pic.png\""),
+            "{picture}"
+        );
+        let issue = of_project("[x](/docs/a.md)", "g/p", "HEAD").to_string();
+        assert!(issue.contains("href=\"/g/p/-/blob/HEAD/docs/a.md\""), "{issue}");
+    }
+
+    #[test]
+    fn notes_are_told_apart_and_no_other_class_comes_through() {
+        for kind in ["Note", "Tip", "Important", "Warning", "Caution"] {
+            let html = render(&format!("> [!{}]\n> Mind this.", kind.to_uppercase()), None).to_string();
+            let class = format!("markdown-alert markdown-alert-{}", kind.to_lowercase());
+            assert!(html.contains(&class), "{html}");
+            assert!(
+                html.contains(&format!("<p class=\"markdown-alert-title\">{kind}</p>")),
+                "{html}"
+            );
+        }
+        let html = render("<div class=\"modal\">x</div>\n\n<p class=\"btn\">x</p>", None).to_string();
+        assert!(!html.contains("modal") && !html.contains("btn"), "{html}");
     }
 }

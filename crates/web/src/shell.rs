@@ -1,6 +1,10 @@
 //! The one shell around every page: top bar, the project's tabs, breadcrumbs, content.
 
-use crate::{Answer, Failure, Markup, access, assets::href, fmt::icon};
+use crate::{
+    Answer, Failure, Markup, access,
+    assets::{highlight_href, href},
+    fmt::icon,
+};
 use askama::Template;
 use axum::{
     extract::FromRequestParts,
@@ -273,11 +277,7 @@ impl Shell {
             crumbs,
             content,
             theme: [icon("moon"), icon("sun")],
-            styles: [
-                href("tabler.css"),
-                href("bascule.css"),
-                "/assets/1/highlight.css".to_owned(),
-            ],
+            styles: [href("tabler.css"), href("bascule.css"), highlight_href()],
             scripts: [
                 href("theme.js"),
                 href("htmx.js"),

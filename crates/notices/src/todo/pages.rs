@@ -10,7 +10,7 @@ use axum::{
 };
 use bascule_core::TodoId;
 use bascule_web::{
-    Access, Answer, FormBody, Markup, Params, PathOf, Routes, Section, Ui, Who, icon, url_encode, when,
+    Access, Answer, FormBody, Markup, Params, PathOf, Routes, Ui, Who, icon, url_encode, when,
 };
 use bascule_wire::notices::Todo;
 
@@ -99,7 +99,7 @@ async fn list(State(notices): State<Notices>, who: Who, ui: Ui, Params(filter): 
         filter,
         check: icon("check"),
     };
-    ui.page(Section::Home, "To-dos", &[], &page)
+    ui.plain("To-dos", &page)
 }
 
 fn back(filter: &Filter) -> Redirect {

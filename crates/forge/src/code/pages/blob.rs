@@ -250,14 +250,10 @@ pub(super) async fn blob(
                     .iter()
                     .rposition(|b| *b == b'/')
                     .and_then(|at| place.path.get(..=at));
-                let base = format!(
-                    "{}/-/blob/{}/{}",
-                    base(&scope),
-                    url_path(&place.name),
-                    to_url(parent.unwrap_or_default())
-                );
+                let top = format!("{}/-/blob/{}/", base(&scope), url_path(&place.name));
+                let folder = to_url(parent.unwrap_or_default());
                 page.other = Some((format!("{}?plain=1", here("blob")), "Source"));
-                page.view = View::Rendered(tree::render(&forge, &name, id, &text, &base));
+                page.view = View::Rendered(tree::render(&forge, &name, id, &text, (&top, &folder)));
             } else if let (Some(table), None) = (table, &wish.plain) {
                 page.other = Some((format!("{}?plain=1", here("blob")), "Source"));
                 page.view = View::Table(table);

@@ -271,8 +271,12 @@ async fn page(forge: &Forge, scope: &ProjectScope, place: &Place) -> Result<Page
         })
         .collect();
     let readme = directory.readme.and_then(|(name, id, text)| {
-        let base = format!("{}/", to("blob", b"").trim_end_matches('/'));
-        text.map(|text| (shown(&name), render(forge, &name, id, &text, &base)))
+        let top = format!("{}/", here.replace("{}", "blob"));
+        let mut folder = to_url(&place.path);
+        if !folder.is_empty() {
+            folder.push('/');
+        }
+        text.map(|text| (shown(&name), render(forge, &name, id, &text, (&top, &folder))))
     });
     let up = (!place.path.is_empty()).then(|| {
         let parent = place
@@ -324,14 +328,21 @@ fn readme_of(entries: &[Entry]) -> Option<&Entry> {
     files.filter(|entry| rank(entry).is_some()).min_by_key(rank)
 }
 
-/// Text as people read it: Markdown rendered, anything else as it stands.
-pub(super) fn render(forge: &Forge, name: &[u8], id: ObjectId, text: &str, base: &str) -> Markup {
+/// Text as people read it: Markdown rendered, anything else as it stands. `place` is the address of the repository's
+/// top, and the folder under it.
+pub(super) fn render(
+    forge: &Forge,
+    name: &[u8],
+    id: ObjectId,
+    text: &str,
+    (top, folder): (&str, &str),
+) -> Markup {
     if !is_markdown(name) {
         return highlight::block(&shown(name), text);
     }
-    let key = (id, base.to_owned());
+    let key = (id, format!("{top}\n{folder}"));
     forge.cache().markdown.get(&key).unwrap_or_else(|| {
-        let rendered = markdown::render(text, Some(base));
+        let rendered = markdown::of_file(text, top, folder);
         forge
             .cache()
             .markdown
