@@ -130,7 +130,9 @@ async fn open(platform: &Platform, folder: &Path) -> Result<(), Error> {
         .collect();
     order.sort();
     let told: Vec<String> = order.into_iter().map(|(_, summary)| summary).collect();
-    tell::output(&told.join("\n"));
+    for (product, said) in ["appointments", "reminders"].iter().zip(&told) {
+        tell::output(&format!("{product}: {said}"));
+    }
     check(
         told == ["deploys 1.1.0 to site-7", "deploys 1.0.0 to site-7"],
         "appointments 1.1.0 went first, reminders 1.0.0 after it; 1.2.0 was not taken",

@@ -59,6 +59,7 @@ pub async fn play(hub: &Platform, environments: &Path) -> Result<(), Error> {
     .await?;
     site.bascule(&site.admin_token, &["plan", "--in", CLINIC])?;
     let again = site.run(&site.admin_token, &["bundle", "import", &bundle], "")?;
+    tell::output(String::from_utf8_lossy(&again.stderr).trim());
     check(
         again.status.code() == Some(3),
         "both products run in the clinic; the same bundle brought again is refused",

@@ -130,7 +130,8 @@ impl Plan {
         let planned = all(context, &environment).await?;
         say_refused(context).await?;
         let nothing = planned.as_array().is_some_and(Vec::is_empty);
-        if nothing && !environment.is_empty() {
+        // Programs get an empty list.
+        if nothing && !environment.is_empty() && !context.out.is_json() {
             let what = format!(
                 "There is nothing in an environment `{}` that you may see.",
                 output::printable(&environment)
