@@ -22,7 +22,10 @@ fn main() -> ExitCode {
         return ExitCode::from(server::hook(args));
     }
     if let Verb::Completion { shell } = cli.verb {
-        clap_complete::generate(shell, &mut Cli::command(), "bascule", &mut std::io::stdout());
+        // Into memory first: a reader that goes away (`| head`) is no error.
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut Cli::command(), "bascule", &mut script);
+        output::raw(&String::from_utf8_lossy(&script));
         return ExitCode::SUCCESS;
     }
     let mut builder = if cli.verb.serves() {

@@ -115,6 +115,7 @@ now on. The code names that authority, so that the first connection is sure alre
         code: String,
     },
     /// Say whether this machine's agent could work: sandbox, certificate, server
+    #[command(after_help = "Example:\n  bascule agent check --data /var/lib/bascule-agent")]
     Check {
         /// The form in which another version would hand over what runs
         #[arg(long, hide = true)]

@@ -96,6 +96,17 @@ pub trait Projects: Send + Sync {
     async fn id_of(&self, path: &str) -> Result<Option<(ProjectId, GroupId)>>;
 }
 
+/// A merge request that says that it closes an issue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosingRequest {
+    /// Its number within the project.
+    pub number: i64,
+    /// Its title.
+    pub title: String,
+    /// `open`, `merged` or `closed`.
+    pub state: &'static str,
+}
+
 /// What is in the repository (forge).
 #[async_trait]
 pub trait Code: Send + Sync {
@@ -105,4 +116,8 @@ pub trait Code: Send + Sync {
     /// Markdown files directly in a folder on the default branch, by name, at most 50 of 64 KiB each; empty where
     /// there is no such folder.
     async fn templates(&self, project: ProjectId, folder: &str) -> Result<Vec<IssueTemplate>>;
+
+    /// Merge requests of a project whose title or description says that they close one of its issues, newest first,
+    /// at most 20.
+    async fn closing(&self, project: ProjectId, issue: i64) -> Result<Vec<ClosingRequest>>;
 }

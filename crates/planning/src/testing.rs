@@ -194,12 +194,16 @@ impl ports::Projects for Places {
 }
 
 #[derive(Default)]
-struct Repository(Mutex<HashMap<String, String>>);
+struct Repository(Mutex<HashMap<String, String>>, Mutex<Vec<ports::ClosingRequest>>);
 
 #[async_trait]
 impl ports::Code for Repository {
     async fn message(&self, _: ProjectId, sha: &str) -> Result<Option<String>> {
         Ok(self.0.lock().unwrap().get(sha).cloned())
+    }
+
+    async fn closing(&self, _: ProjectId, _: i64) -> Result<Vec<ports::ClosingRequest>> {
+        Ok(self.1.lock().unwrap().clone())
     }
 
     async fn templates(&self, _: ProjectId, folder: &str) -> Result<Vec<IssueTemplate>> {
@@ -276,7 +280,9 @@ impl World {
         let crowd = Arc::new(Crowd {
             users: EVERYONE
                 .iter()
-                .map(|name| ((*name).to_owned(), UserId::new()))
+                .map(|name| (*name).to_owned())
+                .chain((1..=12).map(|n| format!("nurse{n}")))
+                .map(|name| (name, UserId::new()))
                 .collect(),
             group,
             roles: Mutex::new(roles.map(|(name, role)| (name.to_owned(), role)).to_vec()),

@@ -24,6 +24,8 @@ pub enum Access {
     Public,
     /// Any account, also those of outside partners.
     SignedIn,
+    /// Any account, and the holder of a project's own token: what says who that is.
+    Holder,
     /// Any account of the institution: what stands above single projects is no business of outside partners.
     Insider,
     /// Callers who hold the permission on the whole instance.
@@ -127,8 +129,9 @@ pub(crate) async fn enforce(
     }
     let Weighed { found, denied } = weigh(gate.as_ref(), access, &caller, (&group, project)).await;
     let denied = denied.or_else(|| {
-        let personal = matches!(access, Access::SignedIn | Access::Insider);
-        (personal && !token_suffices(&caller, &parts)).then(scope_missing)
+        let of_projects = access == Access::Holder;
+        let personal = of_projects || matches!(access, Access::SignedIn | Access::Insider);
+        (personal && !token_suffices(&caller, &parts, of_projects)).then(scope_missing)
     });
     match found {
         Found::Nothing => {}
@@ -202,7 +205,7 @@ pub(crate) async fn weigh(
         {
             Some(for_insiders())
         }
-        Access::SignedIn | Access::Insider => None,
+        Access::SignedIn | Access::Holder | Access::Insider => None,
         Access::Instance(permission) => (!caller.holds(permission)).then(|| instance_denied(permission)),
         Access::Group(permission) => match gate.group(caller, group).await {
             Err(problem) => Some(problem),
@@ -256,12 +259,12 @@ fn moved(parts: &Parts, (group, project): (&str, &str), scope: &ProjectScope) ->
     Some(Redirect::temporary(&place).into_response())
 }
 
-/// Whether the token used, if any, is one for what is a person's own.
-fn token_suffices(caller: &Caller, parts: &Parts) -> bool {
+/// Whether the token used, if any, is one for what is a person's own; `of_projects` lets those of projects count too.
+fn token_suffices(caller: &Caller, parts: &Parts, of_projects: bool) -> bool {
     let holds = |scope| caller.scopes.as_ref().is_some_and(|s| s.contains(&scope));
     let enough = parts.method.is_safe() && holds(Scope::ReadApi);
     let full = caller.scopes.is_none() || holds(Scope::Api);
-    (enough || full) && caller.only_project.is_none()
+    (enough || full) && (of_projects || caller.only_project.is_none())
 }
 
 fn access_ended() -> Problem {

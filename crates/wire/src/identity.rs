@@ -1,7 +1,8 @@
 //! People, groups, members, tokens and keys, as the JSON API tells of them and the command line reads them.
 
 use bascule_core::{
-    DeployKeyId, GroupId, InstanceRole, KeyId, Name, Role, Scope, Timestamp, TokenId, UserId, Visibility,
+    DeployKeyId, GroupId, InstanceRole, KeyId, Name, ProjectId, Role, Scope, Timestamp, TokenId, UserId,
+    Visibility,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -28,6 +29,29 @@ pub struct User {
     /// When an outside partner's account ends by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ends_at: Option<Timestamp>,
+}
+
+/// A project's own token, which has no account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ProjectToken {
+    /// As the ledger names it: `token:` and what it is called.
+    pub username: String,
+    /// The one project that it reaches.
+    pub project: ProjectId,
+    /// The role that it has there.
+    pub role: Role,
+    /// What it may be used for.
+    pub scopes: Vec<Scope>,
+}
+
+/// Who a token or session belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum Holder {
+    /// An account.
+    Account(User),
+    /// A project's own token.
+    Project(ProjectToken),
 }
 
 /// An account to be created.

@@ -223,11 +223,25 @@ pub struct IssueDetails {
     pub closed_how: Option<String>,
     /// Links to other issues that the caller may see.
     pub links: Vec<IssueLink>,
+    /// Merge requests that say that they close it, newest first; none where the caller may not read the code.
+    #[serde(default)]
+    pub merge_requests: Vec<IssueRequest>,
     /// Comments and what happened, oldest first.
     pub history: Vec<HistoryEntry>,
     /// What to mind about the last change, such as a limit that was passed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+}
+
+/// A merge request that says that it closes an issue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct IssueRequest {
+    /// Its number within the project.
+    pub number: i64,
+    /// Its title.
+    pub title: String,
+    /// `open`, `merged` or `closed`.
+    pub state: String,
 }
 
 /// A link from one issue to another.

@@ -79,13 +79,17 @@ The file is what `bascule release key` prints on the other instance.")]
         of: Option<String>,
     },
     /// List the keys that are believed
+    #[command(after_help = "Example:\n  bascule bundle keys")]
     Keys,
     /// Believe a key no longer
+    #[command(after_help = "Example:
+  bascule bundle distrust 3f2a91c0      as `bascule bundle keys` names it")]
     Distrust {
         /// Its name, from `bascule bundle keys`
         key: String,
     },
     /// The sites that no network reaches: what was made for them, and what they reported
+    #[command(after_help = "Example:\n  bascule bundle status")]
     Status,
 }
 

@@ -32,6 +32,7 @@ const JOB: &[(&str, &str)] = &[
 #[derive(Debug, Subcommand)]
 pub enum Pipeline {
     /// List a project's pipelines, newest first
+    #[command(after_help = "Example:\n  bascule pipeline list demo/appointments")]
     List {
         /// group/project
         project: String,
@@ -40,6 +41,7 @@ pub enum Pipeline {
         reference: Option<String>,
     },
     /// Show a pipeline and its jobs
+    #[command(after_help = "Example:\n  bascule pipeline show demo/appointments 12")]
     Show {
         /// group/project
         project: String,
@@ -50,6 +52,7 @@ pub enum Pipeline {
         wait: bool,
     },
     /// Start a pipeline
+    #[command(after_help = "Example:\n  bascule pipeline run demo/appointments")]
     Run {
         /// group/project
         project: String,
@@ -61,6 +64,7 @@ pub enum Pipeline {
         variables: Vec<String>,
     },
     /// Cancel a pipeline
+    #[command(after_help = "Example:\n  bascule pipeline cancel demo/appointments 12")]
     Cancel {
         /// group/project
         project: String,
@@ -196,6 +200,7 @@ impl Pipeline {
 #[derive(Debug, Subcommand)]
 pub enum Job {
     /// Show a job
+    #[command(after_help = "Example:\n  bascule job show demo/appointments 12")]
     Show {
         /// group/project
         project: String,
@@ -214,6 +219,7 @@ pub enum Job {
         follow: bool,
     },
     /// Run a job again
+    #[command(after_help = "Example:\n  bascule job retry demo/appointments 12")]
     Retry {
         /// group/project
         project: String,
@@ -221,6 +227,7 @@ pub enum Job {
         id: i64,
     },
     /// Cancel a job
+    #[command(after_help = "Example:\n  bascule job cancel demo/appointments 12")]
     Cancel {
         /// group/project
         project: String,
@@ -228,6 +235,7 @@ pub enum Job {
         id: i64,
     },
     /// Start a manual job
+    #[command(after_help = "Example:\n  bascule job play demo/appointments 12")]
     Play {
         /// group/project
         project: String,

@@ -31,6 +31,7 @@ pub enum Code {
         line: usize,
     },
     /// What changed a file (through its renames) or a directory, newest first
+    #[command(after_help = "Example:\n  bascule code log demo/appointments src/server.py")]
     Log {
         /// group/project
         project: String,
@@ -64,18 +65,20 @@ pub enum Code {
         #[arg(long = "ref", default_value = "")]
         reference: String,
         /// tar.gz, zip or tar
-        #[arg(long, default_value = "tar.gz")]
+        #[arg(long, default_value = "tar.gz", value_parser = ["tar.gz", "zip", "tar"])]
         format: String,
         /// Where to save it
         #[arg(long, short)]
         output: PathBuf,
     },
     /// Branches that were deleted in the last 30 days
+    #[command(after_help = "Example:\n  bascule code deleted demo/appointments")]
     Deleted {
         /// group/project
         project: String,
     },
     /// Bring a deleted branch back where it stood
+    #[command(after_help = "Example:\n  bascule code restore demo/appointments feature/print")]
     Restore {
         /// group/project
         project: String,

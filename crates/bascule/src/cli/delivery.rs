@@ -44,11 +44,13 @@ const ROLLOUT: &[(&str, &str)] = &[
 #[derive(Debug, Subcommand)]
 pub enum Environment {
     /// List a project's environments
+    #[command(after_help = "Example:\n  bascule environment list demo/appointments")]
     List {
         /// group/project
         project: String,
     },
     /// Show an environment and its instances
+    #[command(after_help = "Example:\n  bascule environment show demo/appointments production")]
     Show {
         /// group/project
         project: String,
@@ -56,6 +58,7 @@ pub enum Environment {
         environment: String,
     },
     /// List deployments, newest first
+    #[command(after_help = "Example:\n  bascule environment deployments demo/appointments")]
     Deployments {
         /// group/project
         project: String,
@@ -258,11 +261,13 @@ fn tell(context: &Context, rollout: &Value, told: &mut String) {
 #[derive(Debug, Subcommand)]
 pub enum Rollout {
     /// List rollouts, newest first
+    #[command(after_help = "Example:\n  bascule rollout list demo/appointments")]
     List {
         /// group/project
         project: String,
     },
     /// Show a rollout and the numbers it is judged by
+    #[command(after_help = "Example:\n  bascule rollout show demo/appointments 0199c2d4-…")]
     Show {
         /// group/project
         project: String,
@@ -273,10 +278,15 @@ pub enum Rollout {
         wait: bool,
     },
     /// Give the new version all traffic now
+    #[command(after_help = "Example:
+  bascule rollout promote demo/appointments 0199c2d4-… --reason \"the numbers are good\"")]
     Promote(Act),
     /// Hold the present share of traffic
+    #[command(after_help = "Example:
+  bascule rollout pause demo/appointments 0199c2d4-… --reason \"the help desk looks at it\"")]
     Pause(Act),
     /// Go on after a pause
+    #[command(after_help = "Example:\n  bascule rollout resume demo/appointments 0199c2d4-…")]
     Resume(Act),
     /// Put all traffic back to the old version now
     #[command(

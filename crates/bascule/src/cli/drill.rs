@@ -45,6 +45,7 @@ pub enum Drill {
         number: i64,
     },
     /// List drills, newest first
+    #[command(after_help = "Example:\n  bascule drill list")]
     List {
         /// Only those with a smaller number
         #[arg(long, value_name = "NUMBER")]

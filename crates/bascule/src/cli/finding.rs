@@ -57,6 +57,7 @@ pub enum Finding {
         after: String,
     },
     /// Show a finding, the releases that have it, and where they run
+    #[command(after_help = "Example:\n  bascule finding show demo/appointments 0199c2d4-…")]
     Show {
         /// group/project
         project: String,

@@ -42,6 +42,7 @@ const CODE: &[Column] = &[
 #[derive(Debug, Subcommand)]
 pub enum Members {
     /// List them, with health, clock skew and what is left of disk and memory
+    #[command(after_help = "Examples:\n  bascule agents list\n  bascule edges list")]
     List,
     /// Make a code with which a machine enrols once, within 15 minutes
     #[command(after_help = "Example:
@@ -53,6 +54,7 @@ then on that machine:
         name: String,
     },
     /// Remove one; its token counts no more at once
+    #[command(after_help = "Examples:\n  bascule agents remove ward-7\n  bascule edges remove edge-1")]
     Remove {
         /// Its name
         name: String,

@@ -3,6 +3,7 @@
 use super::{
     context::{Context, Login, Remote},
     output::{Output, code, usage},
+    values::{ROLES, SCOPES, VISIBILITIES},
 };
 use bascule_core::{Clock as _, Result, SystemClock};
 use clap::Subcommand;
@@ -14,6 +15,11 @@ use std::{
 
 pub async fn login(address: &str, remote: &Remote) -> Result<u8> {
     let token = match &remote.token {
+        // What is piped in was meant for this call, what stands in the environment for all.
+        Some(token) if std::env::var("BASCULE_TOKEN").is_ok_and(|kept| kept == *token) && is_fed() => {
+            let given = read_token()?;
+            if given.is_empty() { token.clone() } else { given }
+        }
         Some(token) => token.clone(),
         None if std::io::stdin().is_terminal() => {
             return Err(usage(
@@ -21,14 +27,7 @@ pub async fn login(address: &str, remote: &Remote) -> Result<u8> {
                 "Create one under Settings, then pass --token, or pipe it in: `bascule login URL < file`.",
             ));
         }
-        None => {
-            let mut text = String::new();
-            std::io::stdin()
-                .take(4096)
-                .read_to_string(&mut text)
-                .map_err(|_| usage("The token cannot be read.", "Pipe a text."))?;
-            text.trim().to_owned()
-        }
+        None => read_token()?,
     };
     let context = Context::new(&Remote {
         url: Some(address.to_owned()),
@@ -49,6 +48,21 @@ pub async fn login(address: &str, remote: &Remote) -> Result<u8> {
     Ok(code::DONE)
 }
 
+/// Whether standard input is a pipe or a file, from which something may come.
+fn is_fed() -> bool {
+    use std::os::unix::fs::FileTypeExt as _;
+    std::fs::metadata("/dev/stdin").is_ok_and(|it| it.is_file() || it.file_type().is_fifo())
+}
+
+fn read_token() -> Result<String> {
+    let mut text = String::new();
+    std::io::stdin()
+        .take(4096)
+        .read_to_string(&mut text)
+        .map_err(|_| usage("The token cannot be read.", "Pipe a text."))?;
+    Ok(text.trim().to_owned())
+}
+
 pub async fn whoami(context: &Context) -> Result<u8> {
     let me = context.get("/api/v1/user").await?;
     context.out.record(&me, USER);
@@ -61,6 +75,8 @@ const USER: &[(&str, &str)] = &[
     ("ROLE", "role"),
     ("ACTIVE", "active"),
     ("ENDS", "ends_at"),
+    ("PROJECT", "project"),
+    ("SCOPES", "scopes"),
     ("ID", "id"),
 ];
 
@@ -68,6 +84,7 @@ const USER: &[(&str, &str)] = &[
 #[derive(Debug, Subcommand)]
 pub enum User {
     /// List accounts
+    #[command(after_help = "Example:\n  bascule user list")]
     List,
     /// Create an account
     #[command(after_help = "Example:\n  bascule user create developer --password-stdin < password.txt")]
@@ -78,7 +95,7 @@ pub enum User {
         #[arg(long)]
         display_name: Option<String>,
         /// Standing: external, member, auditor or admin
-        #[arg(long, default_value = "member")]
+        #[arg(long, default_value = "member", value_parser = ["external", "member", "auditor", "admin"])]
         role: String,
         /// When the account of an outside partner (external) ends; a year from now if left out
         #[arg(long)]
@@ -88,6 +105,7 @@ pub enum User {
         password_stdin: bool,
     },
     /// Close an account: ends its sessions, tokens and keys at once
+    #[command(after_help = "Example:\n  bascule user deactivate developer")]
     Deactivate {
         /// User name
         username: String,
@@ -148,6 +166,7 @@ const TOKEN: &[(&str, &str)] = &[
 #[derive(Debug, Subcommand)]
 pub enum Token {
     /// List your own tokens
+    #[command(after_help = "Example:\n  bascule token list")]
     List,
     /// Create a token; its secret is shown once
     #[command(after_help = "Examples:
@@ -160,16 +179,18 @@ pub enum Token {
         #[arg(long, value_name = "GROUP/PROJECT")]
         project: Option<String>,
         /// Role of a project token
-        #[arg(long, default_value = "developer")]
+        #[arg(long, default_value = "developer", value_parser = ROLES)]
         role: String,
         /// api, read_api, read_repository, write_repository or read_registry
-        #[arg(long = "scope", default_value = "api")]
+        #[arg(long = "scope", default_value = "api", value_parser = SCOPES)]
         scopes: Vec<String>,
         /// Days until it ends
         #[arg(long, default_value_t = 90)]
         days: u32,
     },
     /// Revoke one of your own tokens
+    #[command(after_help = "Example:
+  bascule token revoke 0199c2d4-…      its id is in `bascule token list`")]
     Revoke {
         /// Its id
         id: String,
@@ -227,19 +248,23 @@ const GROUP: &[(&str, &str)] = &[
 #[derive(Debug, Subcommand)]
 pub enum Group {
     /// List groups you may see
+    #[command(after_help = "Example:\n  bascule group list")]
     List,
     /// Create a group
+    #[command(after_help = "Example:
+  bascule group create demo --visibility internal --description \"What we show to others\"")]
     Create {
         /// Its name
         name: String,
         /// private (members only) or internal (every account reads)
-        #[arg(long, default_value = "private")]
+        #[arg(long, default_value = "private", value_parser = VISIBILITIES)]
         visibility: String,
         /// What it is for
         #[arg(long, default_value = "")]
         description: String,
     },
     /// List members
+    #[command(after_help = "Example:\n  bascule group members demo")]
     Members {
         /// The group
         group: String,
@@ -252,10 +277,11 @@ pub enum Group {
         /// User name
         username: String,
         /// guest, reporter, developer, maintainer or owner
-        #[arg(long)]
+        #[arg(long, value_parser = ROLES)]
         role: String,
     },
     /// Show what a group's projects take on disk together, and what they may
+    #[command(after_help = "Example:\n  bascule group storage demo")]
     Storage {
         /// The group
         group: String,
@@ -269,6 +295,7 @@ pub enum Group {
         limits: super::storage::Limits,
     },
     /// Take someone's role away
+    #[command(after_help = "Example:\n  bascule group remove-member demo developer")]
     RemoveMember {
         /// The group
         group: String,

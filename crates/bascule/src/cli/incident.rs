@@ -24,11 +24,13 @@ const INCIDENT: &[(&str, &str)] = &[
 #[derive(Debug, Subcommand)]
 pub enum Incident {
     /// List incidents: of a project, or of all you may see
+    #[command(after_help = "Examples:\n  bascule incident list\n  bascule incident list demo/appointments")]
     List {
         /// group/project
         project: Option<String>,
     },
     /// Show an incident with its timeline
+    #[command(after_help = "Example:\n  bascule incident show demo/appointments 2")]
     Show {
         /// group/project
         project: String,
@@ -45,10 +47,11 @@ pub enum Incident {
         /// What users notice
         title: String,
         /// critical, major or minor
-        #[arg(long, default_value = "major")]
+        #[arg(long, default_value = "major", value_parser = ["critical", "major", "minor"])]
         severity: String,
     },
     /// Take an incident
+    #[command(after_help = "Example:\n  bascule incident acknowledge demo/appointments 2")]
     Acknowledge {
         /// group/project
         project: String,
@@ -56,6 +59,8 @@ pub enum Incident {
         number: i64,
     },
     /// Say that the cause is known
+    #[command(after_help = "Example:
+  bascule incident identify demo/appointments 2 \"The certificate has ended\"")]
     Identify {
         /// group/project
         project: String,
@@ -65,6 +70,8 @@ pub enum Incident {
         cause: String,
     },
     /// Add a comment
+    #[command(after_help = "Example:
+  bascule incident comment demo/appointments 2 \"The other ward sees it too\"")]
     Comment {
         /// group/project
         project: String,
@@ -74,6 +81,7 @@ pub enum Incident {
         text: String,
     },
     /// Say that service is back; the post-mortem's draft follows
+    #[command(after_help = "Example:\n  bascule incident resolve demo/appointments 2")]
     Resolve {
         /// group/project
         project: String,

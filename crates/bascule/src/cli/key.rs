@@ -31,6 +31,7 @@ const DEPLOY: &[(&str, &str)] = &[
 #[derive(Debug, Subcommand)]
 pub enum Key {
     /// List your SSH keys, or a project's deploy keys
+    #[command(after_help = "Examples:\n  bascule key list\n  bascule key list --project demo/appointments")]
     List {
         /// group/project
         #[arg(long)]
@@ -54,6 +55,8 @@ pub enum Key {
         writes: bool,
     },
     /// Remove a key, at once
+    #[command(after_help = "Example:
+  bascule key remove 0199c2d4-…      its id is in `bascule key list`")]
     Remove {
         /// Its id, as `bascule key list` shows it
         key: String,
@@ -62,6 +65,7 @@ pub enum Key {
         project: Option<String>,
     },
     /// Show where git over SSH is served, and the server's fingerprint
+    #[command(after_help = "Example:\n  bascule key server")]
     Server,
 }
 

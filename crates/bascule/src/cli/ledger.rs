@@ -43,6 +43,7 @@ pub enum Ledger {
         before: Option<i64>,
     },
     /// Show one fact
+    #[command(after_help = "Example:\n  bascule ledger show 1204")]
     Show {
         /// Its number
         number: i64,

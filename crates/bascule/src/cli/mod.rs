@@ -9,6 +9,8 @@ mod context;
 mod delivery;
 mod drill;
 mod environments;
+#[cfg(test)]
+mod examples;
 mod finding;
 mod fleet;
 mod flow;
@@ -31,6 +33,7 @@ mod release;
 mod review;
 mod storage;
 mod task;
+mod values;
 mod views;
 
 use crate::config::ServerOptions;
@@ -72,6 +75,8 @@ Prints `ready URL` once it serves. The first administrator's token is in DIR/adm
 DIR/admin.password. SIGTERM stops it gracefully.")]
     Up(ServerOptions),
     /// Run the server alone
+    #[command(after_help = "Example:
+  bascule server --data /var/lib/bascule --listen 0.0.0.0:8080 --external-url https://bascule.example.org")]
     Server(ServerOptions),
     /// Run a job runner against a server
     #[command(after_help = "Example:
@@ -88,6 +93,7 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
   bascule edge --routes routes.json --shared 127.0.0.1:8000    without a server")]
     Edge(crate::roles::EdgeOptions),
     /// Say what is missing on this machine, and how to get it
+    #[command(after_help = "Example:\n  bascule doctor")]
     Doctor,
     /// Keep a server's address and an access token for later verbs
     #[command(after_help = "Examples:
@@ -98,6 +104,7 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
         address: String,
     },
     /// Who the token belongs to
+    #[command(after_help = "Example:\n  bascule whoami")]
     Whoami,
     /// Accounts
     #[command(subcommand)]

@@ -111,7 +111,7 @@ pub enum Mr {
         #[command(flatten)]
         place: Place,
         /// open, merged, closed or all
-        #[arg(long, default_value = "open")]
+        #[arg(long, default_value = "open", value_parser = ["open", "merged", "closed", "all"])]
         state: String,
         /// Looked for in title and source branch
         #[arg(long, default_value = "")]
@@ -163,7 +163,7 @@ Exit code 3 when a check holds it; the checks are named.")]
         #[command(flatten)]
         place: Place,
         /// merge, squash, rebase or fast_forward; as the project has it if left out
-        #[arg(long)]
+        #[arg(long, value_parser = ["merge", "squash", "rebase", "fast_forward"])]
         strategy: Option<String>,
         /// The commit that was looked at; refused if there is another by now
         #[arg(long)]

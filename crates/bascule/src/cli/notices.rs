@@ -4,6 +4,7 @@ use super::{
     context::Context,
     output::{code, usage},
     planning::{place, query},
+    values::EVENTS,
 };
 use bascule_core::Result;
 use clap::Subcommand;
@@ -135,6 +136,7 @@ impl Todo {
 #[derive(Debug, Subcommand)]
 pub enum Webhook {
     /// List webhooks
+    #[command(after_help = "Example:\n  bascule webhook list demo/appointments")]
     List {
         /// group/project, or a group
         place: String,
@@ -149,13 +151,14 @@ pub enum Webhook {
         /// Where events are sent
         address: String,
         /// push, tag_push, merge_request, note, issue, confidential_issue, pipeline, job, release or deployment
-        #[arg(long = "event", required = true, value_name = "EVENT")]
+        #[arg(long = "event", required = true, value_name = "EVENT", value_parser = EVENTS)]
         events: Vec<String>,
         /// A file with the secret; without it one is made
         #[arg(long, value_name = "FILE")]
         secret_file: Option<std::path::PathBuf>,
     },
     /// Show a webhook
+    #[command(after_help = "Example:\n  bascule webhook show demo/appointments 0199c2d4-…")]
     Show {
         /// group/project, or a group
         place: String,
@@ -176,7 +179,7 @@ pub enum Webhook {
         #[arg(long, value_name = "URL")]
         address: Option<String>,
         /// Events; all of them, those not named are told no more
-        #[arg(long = "event", value_name = "EVENT")]
+        #[arg(long = "event", value_name = "EVENT", value_parser = EVENTS)]
         events: Option<Vec<String>>,
         /// Turn it on
         #[arg(long)]
@@ -189,6 +192,7 @@ pub enum Webhook {
         new_secret: bool,
     },
     /// Remove a webhook and its deliveries
+    #[command(after_help = "Example:\n  bascule webhook delete demo/appointments 0199c2d4-…")]
     Delete {
         /// group/project, or a group
         place: String,
@@ -196,6 +200,7 @@ pub enum Webhook {
         id: String,
     },
     /// Send a push of nothing, marked as a test
+    #[command(after_help = "Example:\n  bascule webhook test demo/appointments 0199c2d4-…")]
     Test {
         /// group/project, or a group
         place: String,
@@ -211,8 +216,8 @@ pub enum Webhook {
         /// Its identifier
         id: String,
         /// waiting, delivered or failed
-        #[arg(long, default_value = "")]
-        state: String,
+        #[arg(long, value_parser = ["waiting", "delivered", "failed"])]
+        state: Option<String>,
         /// The last of the page before
         #[arg(long, default_value = "")]
         before: String,
@@ -308,6 +313,7 @@ impl Webhook {
                 state,
                 before,
             } => {
+                let state = state.unwrap_or_default();
                 let query = query(&[("state", &state), ("before", &before)]);
                 let found = context
                     .get(&format!("{}/deliveries{query}", one(&place, &id)?))

@@ -43,7 +43,7 @@ A partner who has an account already: bascule project set-member demo/other supp
         #[arg(long, value_name = "GROUP/PROJECT")]
         project: String,
         /// guest, reporter or developer
-        #[arg(long, default_value = "reporter")]
+        #[arg(long, default_value = "reporter", value_parser = ["guest", "reporter", "developer"])]
         role: String,
         /// The last day (2027-01-31, in UTC), or an instant; at most a year from now
         #[arg(long)]

@@ -117,6 +117,7 @@ Exit code 0 while it runs, 3 otherwise.")]
 #[derive(Debug, Subcommand)]
 pub enum Secret {
     /// Their names; values are never shown
+    #[command(after_help = "Example:\n  bascule preview secret list -p demo/appointments")]
     List {
         #[command(flatten)]
         place: Place,
@@ -136,6 +137,7 @@ Previews that start from then on have it as the variable TEST_KEY; those of fork
         file: Option<PathBuf>,
     },
     /// Forget a secret
+    #[command(after_help = "Example:\n  bascule preview secret remove API_KEY -p demo/appointments")]
     Remove {
         /// Its name
         name: String,

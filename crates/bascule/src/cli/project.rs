@@ -5,6 +5,7 @@ use super::{
     identity::done,
     output::{self, code},
     storage,
+    values::{ROLES, VISIBILITIES},
 };
 use bascule_core::Result;
 use clap::Subcommand;
@@ -23,6 +24,7 @@ const PROJECT: &[(&str, &str)] = &[
 #[derive(Debug, Subcommand)]
 pub enum Project {
     /// List projects you may see
+    #[command(after_help = "Example:\n  bascule project list")]
     List {
         /// Only those whose path contains this
         #[arg(long, default_value = "")]
@@ -39,20 +41,23 @@ pub enum Project {
         #[arg(long, default_value = "")]
         description: String,
         /// private or internal
-        #[arg(long, default_value = "private")]
+        #[arg(long, default_value = "private", value_parser = VISIBILITIES)]
         visibility: String,
     },
     /// Show a project
+    #[command(after_help = "Example:\n  bascule project show demo/appointments")]
     Show {
         /// group/project
         project: String,
     },
     /// List branches
+    #[command(after_help = "Example:\n  bascule project branches demo/appointments")]
     Branches {
         /// group/project
         project: String,
     },
     /// List commits
+    #[command(after_help = "Example:\n  bascule project commits demo/appointments")]
     Commits {
         /// group/project
         project: String,
@@ -70,6 +75,7 @@ pub enum Project {
         name: String,
     },
     /// Show what a project takes on disk, and what it may
+    #[command(after_help = "Example:\n  bascule project storage demo/appointments")]
     Storage {
         /// group/project
         project: String,
@@ -84,6 +90,7 @@ pub enum Project {
         limits: storage::Limits,
     },
     /// Pack a project's repository now, and wait for the end
+    #[command(after_help = "Example:\n  bascule project upkeep demo/appointments")]
     Upkeep {
         /// group/project
         project: String,
@@ -112,6 +119,7 @@ Exit code 1 where something is damaged.")]
         name: Option<String>,
     },
     /// List members, those of the group included
+    #[command(after_help = "Example:\n  bascule project members demo/appointments")]
     Members {
         /// group/project
         project: String,
@@ -126,13 +134,14 @@ Exit code 1 where something is damaged.")]
         /// User name
         username: String,
         /// guest, reporter, developer, maintainer or owner; outside partners are developer at most
-        #[arg(long)]
+        #[arg(long, value_parser = ROLES)]
         role: String,
         /// The last day (2027-01-31, in UTC), or an instant
         #[arg(long)]
         until: Option<String>,
     },
     /// Take someone's role in this project away
+    #[command(after_help = "Example:\n  bascule project remove-member demo/appointments developer")]
     RemoveMember {
         /// group/project
         project: String,
@@ -140,6 +149,8 @@ Exit code 1 where something is damaged.")]
         username: String,
     },
     /// Delete a project with all its history
+    #[command(after_help = "Example:
+  bascule project delete demo/appointments --confirm demo/appointments")]
     Delete {
         /// group/project
         project: String,

@@ -27,11 +27,13 @@ const RELEASE: &[(&str, &str)] = &[
 #[derive(Debug, Subcommand)]
 pub enum Release {
     /// List a project's releases, newest first
+    #[command(after_help = "Example:\n  bascule release list demo/appointments")]
     List {
         /// group/project
         project: String,
     },
     /// Show a release and its parts
+    #[command(after_help = "Example:\n  bascule release show demo/appointments 1.1.0")]
     Show {
         /// group/project
         project: String,

@@ -64,6 +64,7 @@ An approval is for the head that the request has now, or for --sha. Exit code 3 
         sha: Option<String>,
     },
     /// Take your approval, or your wish for changes, back
+    #[command(after_help = "Example:\n  bascule mr unapprove 12")]
     Unapprove {
         #[command(flatten)]
         which: Which,
@@ -104,6 +105,7 @@ Exit code 3 while something is missing.")]
         assignee: Option<Vec<String>>,
     },
     /// Show what programs found
+    #[command(after_help = "Example:\n  bascule mr findings 12")]
     Findings {
         #[command(flatten)]
         which: Which,

@@ -40,11 +40,13 @@ up to 4 MiB. The exit code is the command's own; where it has none (cancelled, l
 leaves the task running: `bascule task cancel` ends it.")]
     Run(Run),
     /// List a project's tasks, newest first
+    #[command(after_help = "Example:\n  bascule task list demo/appointments")]
     List {
         /// group/project
         project: String,
     },
     /// Show a task
+    #[command(after_help = "Example:\n  bascule task show demo/appointments 0199c2d4-…")]
     Show {
         /// group/project
         project: String,
@@ -52,6 +54,7 @@ leaves the task running: `bascule task cancel` ends it.")]
         id: String,
     },
     /// Print what a task wrote
+    #[command(after_help = "Example:\n  bascule task output demo/appointments 0199c2d4-…")]
     Output {
         /// group/project
         project: String,
@@ -73,6 +76,7 @@ leaves the task running: `bascule task cancel` ends it.")]
         team: String,
     },
     /// End a task, or have it not begun
+    #[command(after_help = "Example:\n  bascule task cancel demo/appointments 0199c2d4-…")]
     Cancel {
         /// group/project
         project: String,

@@ -160,6 +160,18 @@ impl ports::Code for Code {
         self.0.commit_message(project, sha).await
     }
 
+    async fn closing(&self, project: ProjectId, issue: i64) -> Result<Vec<ports::ClosingRequest>> {
+        let found = self.0.requests_closing(project, issue).await?;
+        Ok(found
+            .into_iter()
+            .map(|request| ports::ClosingRequest {
+                number: request.iid,
+                title: request.title,
+                state: request.state.as_str(),
+            })
+            .collect())
+    }
+
     async fn templates(&self, project: ProjectId, folder: &str) -> Result<Vec<IssueTemplate>> {
         let Some(info) = self.0.project_by_id(project).await? else {
             return Ok(Vec::new());

@@ -68,15 +68,10 @@ async fn through(app: &TestApp) {
         ["A hole", "Nobody can sign in", "Print a list"]
     );
 
-    // Moving to Doing needs someone; one member is there, so one issue may be done.
-    let (code, said) = cli.refused(&["issue", "move", PROJECT, "1", "doing"]);
-    assert!(
-        code == 3 && said.contains("Nobody has issue #1 yet") && said.contains("Assign it first"),
-        "{code}: {said}"
-    );
-    drop(cli.ok(&["issue", "assign", PROJECT, "1", "admin"]));
+    // What nobody has goes to whoever moves it; one member is there, so one issue may be done.
+    let moved = cli.json(&["issue", "move", PROJECT, "1", "doing"]);
+    assert_eq!(moved["assignees"][0], "admin");
     drop(cli.ok(&["issue", "assign", PROJECT, "2", "admin"]));
-    drop(cli.ok(&["issue", "move", PROJECT, "1", "doing"]));
     let (code, said) = cli.refused(&["issue", "move", PROJECT, "2", "doing"]);
     assert!(
         code == 3 && said.contains("1 issue is in Doing already, and 1 member is there"),
@@ -96,6 +91,37 @@ async fn through(app: &TestApp) {
     assert_eq!(
         cli.json(&["issue", "list", "demo", "--state", "all"])["items"][0]["title"],
         "Print a list"
+    );
+
+    // What is wrongly called ends with 2, and says what there is.
+    for (args, said) in [
+        (&["board", "limit", PROJECT, "maybe"][..], "refuse, warn, off"),
+        (
+            &["issue", "list", PROJECT, "--state", "bogus"],
+            "open, closed, all",
+        ),
+        (
+            &["issue", "move", PROJECT, "1", "sideways"],
+            "open, todo, doing or done",
+        ),
+        (
+            &["issue", "create", PROJECT, "x", "--due", "tomorrow"],
+            "write it as 2026-03-31",
+        ),
+        (
+            &["issue", "create", PROJECT, "x", "--template", "Nope"],
+            "The project has none",
+        ),
+        (&["mr", "merge", "1", "--strategy", "foo"], "fast_forward"),
+    ] {
+        let (code, text) = cli.refused(args);
+        assert!(code == 2 && text.contains(said), "{args:?}: {code}: {text}");
+    }
+    drop(cli.ok(&["issue", "link", PROJECT, "1", "blocked_by", "2"]));
+    let (code, said) = cli.refused(&["issue", "link", PROJECT, "2", "blocked_by", "1"]);
+    assert!(
+        code == 3 && said.contains("Issue #2 blocks #1 already"),
+        "{code}: {said}"
     );
 
     // A guest sees what is not confidential, opens and comments, and plans nothing.
@@ -118,6 +144,7 @@ async fn through(app: &TestApp) {
     );
     let (code, _) = guest.refused(&["issue", "show", PROJECT, "3"]);
     assert_eq!(code, 1);
+    assert!(guest.ok(&["whoami"]).contains("token:g"));
     drop(guest.ok(&["issue", "comment", PROJECT, "1", "Here too"]));
     assert_eq!(guest.refused(&["issue", "move", PROJECT, "1", "done"]).0, 3);
 
@@ -126,6 +153,7 @@ async fn through(app: &TestApp) {
     git.write(".bascule/issue_templates/Bug.md", "## What happens\n");
     git.write(".gitlab/issue_templates/Bug.md", "theirs");
     git.write(".gitlab/issue_templates/Idea.md", "## What for\n");
+    git.write(".bascule/issue_templates/Default.md", "## Why\n");
     git.commit("Begin\n\nCloses #1, and fixes #99");
     git.ok(&["push", "-q", &app.remote(PROJECT, app.token()), "main"]);
     until("issue 1 to be closed", Duration::from_secs(20), async || {
@@ -138,13 +166,42 @@ async fn through(app: &TestApp) {
     })
     .await;
     let templates = cli.json(&["issue", "templates", PROJECT]);
-    assert_eq!(templates["items"].as_array().unwrap().len(), 2);
+    assert_eq!(templates["items"].as_array().unwrap().len(), 3);
+    let (code, said) = cli.refused(&["issue", "create", PROJECT, "x", "--template", "Nope"]);
+    assert!(
+        code == 2 && said.contains("`Bug`, `Default`, `Idea`"),
+        "{code}: {said}"
+    );
+    let made = cli.json(&["issue", "create", PROJECT, "From what is taken by itself"]);
+    assert_eq!(made["description"], "## Why");
     let made = cli.json(&["issue", "create", PROJECT, "From a template", "--template", "Bug"]);
     assert_eq!(made["description"], "## What happens");
     git.ok(&["checkout", "-q", "-b", "topic"]);
     git.write("a", "b");
     git.commit("Closes #2");
     git.ok(&["push", "-q", &app.remote(PROJECT, app.token()), "topic"]);
+    let request = [
+        "mr",
+        "create",
+        "--project",
+        PROJECT,
+        "--source",
+        "topic",
+        "--title",
+        "Closes #2",
+    ];
+    drop(cli.ok(&request));
+    let request = &cli.json(&["issue", "show", PROJECT, "2"])["merge_requests"];
+    assert_eq!(
+        (&request[0]["number"], &request[0]["state"]),
+        (&1.into(), &"open".into())
+    );
+    assert!(
+        cli.json(&["issue", "show", PROJECT, "1"])["merge_requests"]
+            .as_array()
+            .unwrap()
+            .is_empty()
+    );
 
     // Milestones, lists from and to spreadsheets.
     drop(cli.ok(&["milestone", "create", PROJECT, "1.0", "--due", "2099-01-01"]));
@@ -159,6 +216,9 @@ async fn through(app: &TestApp) {
         "priority::low",
     ]));
     let milestone = cli.json(&["milestone", "show", PROJECT, "1"]);
+    assert_eq!(cli.json(&["milestone", "show", PROJECT, "1.0"]), milestone);
+    let (_, said) = cli.refused(&["milestone", "show", PROJECT, "2.0"]);
+    assert!(said.contains("`1.0`"), "{said}");
     assert_eq!(
         (milestone["total"].as_i64(), milestone["closed"].as_i64()),
         (Some(1), Some(1))

@@ -1,7 +1,7 @@
 //! What those ask who tell people and programs of merge requests. Nothing here asks for permission: who may hear of a
 //! request is decided by the one who asks.
 
-use super::{MergeRequest, State, merge::Tried, store};
+use super::{MergeRequest, State, merge::Tried, store, text};
 use crate::{Forge, ProjectInfo, code::read as objects};
 use bascule_core::{CommentId, MergeRequestId, ProjectId, Result, Timestamp, UserId};
 
@@ -102,6 +102,20 @@ impl Forge {
         let mut all = store::open_to(self.db(), project, branch).await?;
         all.reverse();
         all.truncate(LOOKED_AT);
+        Ok(all)
+    }
+
+    /// Requests of a project whose title or description says that they close an issue of it, the newest 20.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn requests_closing(&self, project: ProjectId, issue: i64) -> Result<Vec<MergeRequest>> {
+        let mut all = store::naming(self.db(), project, issue).await?;
+        all.retain(|request| {
+            text::closes(&request.title).contains(&issue)
+                || text::closes(&request.description).contains(&issue)
+        });
+        all.truncate(20);
         Ok(all)
     }
 

@@ -160,6 +160,16 @@ pub(crate) async fn list(
     on.all(&sql, args![project, before, like, limit, state]).await
 }
 
+/// Those whose title or description has an issue's number in it, newest first, at most 200; what follows the number is
+/// not looked at.
+pub(crate) async fn naming(on: &impl Query, project: ProjectId, issue: i64) -> Result<Vec<MergeRequest>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM merge_request WHERE project_id = $1 AND (title LIKE $2 OR description LIKE $2)
+         ORDER BY iid DESC LIMIT 200"
+    );
+    on.all(&sql, args![project, format!("%#{issue}%")]).await
+}
+
 /// How many are open.
 pub(crate) async fn count(on: &impl Query, project: ProjectId, state: State) -> Result<i64> {
     let sql = "SELECT COUNT(*) AS n FROM merge_request WHERE project_id = $1 AND state = $2";

@@ -5,23 +5,31 @@ use crate::{Identity, paging};
 use axum::{Json, extract::State};
 use bascule_core::{Permission, Problem};
 use bascule_web::{Access, Answer, Body, Params, PathOf, Routes, Who, routes};
-use bascule_wire::identity::{CreatedUser, NewUser, User, UserChange, UserPage};
+use bascule_wire::identity::{CreatedUser, Holder, NewUser, ProjectToken, User, UserChange, UserPage};
 use http::StatusCode;
 
 pub(crate) fn routes() -> Routes<Identity> {
     let manage = Access::Instance(Permission::InstanceManage);
     Routes::new()
-        .api(Access::SignedIn, routes!(who_am_i))
+        .api(Access::Holder, routes!(who_am_i))
         .api(manage, routes!(list, create))
         .api(manage, routes!(show, change))
         .api(manage, routes!(deactivate))
         .api(manage, routes!(activate))
 }
 
-/// The account that the token or session belongs to.
-#[utoipa::path(get, path = "/api/v1/user", tag = "users", responses((status = 200, body = User), (status = 401, body = Problem)))]
-async fn who_am_i(State(identity): State<Identity>, who: Who) -> Answer<Json<User>> {
-    Ok(Json(identity.holder_account(&who).await?.into()))
+/// The account that the token or session belongs to; for a project's own token, what it is.
+#[utoipa::path(get, path = "/api/v1/user", tag = "users", responses((status = 200, body = Holder), (status = 401, body = Problem)))]
+async fn who_am_i(State(identity): State<Identity>, who: Who) -> Answer<Json<Holder>> {
+    Ok(Json(match who.only_project {
+        Some((project, role)) => Holder::Project(ProjectToken {
+            username: who.actor.name.clone(),
+            project,
+            role,
+            scopes: who.scopes.clone().unwrap_or_default(),
+        }),
+        None => Holder::Account(identity.holder_account(&who).await?.into()),
+    }))
 }
 
 /// Lists the accounts, by user name. For administrators.

@@ -220,6 +220,21 @@ async fn a_project_token_reaches_its_project_alone() {
         app.get("/api/v1/user").bearer(&bot).send().await.status,
         StatusCode::FORBIDDEN
     );
+    // One for the API may ask what it is; what is a person's own it may not.
+    let made = app
+        .post("/api/v1/projects/clinic/site/tokens")
+        .bearer(&max)
+        .json(&json!({"name": "asker", "scopes": ["api"], "role": "reporter"}));
+    let asker = made.send().await.json()["secret"].as_str().unwrap().to_owned();
+    let said = app.get("/api/v1/user").bearer(&asker).send().await.json();
+    assert_eq!(
+        (&said["username"], &said["role"], &said["scopes"]),
+        (&json!("token:asker"), &json!("reporter"), &json!(["api"]))
+    );
+    assert_eq!(
+        app.get("/api/v1/user/tokens").bearer(&asker).send().await.status,
+        StatusCode::FORBIDDEN
+    );
 
     // Whoever saw its secret and leaves the project takes it along to no use.
     let out = app

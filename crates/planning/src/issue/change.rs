@@ -1,14 +1,16 @@
 //! Editing issues: texts, labels, people, milestone, day.
 
 use super::{
-    Issue, relabelled,
+    Assignee, Issue, relabelled,
     service::{Spot, chosen, named, no_milestone, pairs, people},
     settled, store, urgency,
 };
 use crate::{
     Planning,
     label::{LabelRow, store as labels, store::Owner},
-    milestone, text,
+    milestone,
+    ports::Member,
+    text,
 };
 use bascule_core::{Caller, Problem, ProjectScope, Result, UserId};
 use bascule_ledger::facts::planning::{IssueAssigned, IssueEdited, IssueLabeled};
@@ -229,6 +231,37 @@ impl Planning {
             self.tell_moved(tx, &caller.actor, issue, to, 0).await?;
         }
         Ok(true)
+    }
+
+    /// Gives an issue that nobody has to whoever takes it on the board; it is moved by the one who calls.
+    pub(super) async fn give(
+        &self,
+        tx: &Tx,
+        caller: &Caller,
+        issue: &mut Issue,
+        member: &Member,
+    ) -> Result<()> {
+        store::assign(tx, issue.row.id, member.user, &member.username).await?;
+        let fact = IssueAssigned {
+            project: issue.row.project_id,
+            issue: issue.row.id,
+            number: issue.row.number,
+            assignees: vec![member.user],
+            added: vec![member.user],
+            removed: Vec::new(),
+            names: if issue.row.confidential {
+                Vec::new()
+            } else {
+                vec![member.username.clone()]
+            },
+        };
+        self.ledger.append(tx, &caller.actor, &fact).await?;
+        issue.assignees.push(Assignee {
+            issue_id: issue.row.id,
+            user_id: member.user,
+            username: member.username.clone(),
+        });
+        Ok(())
     }
 
     /// Puts an issue where it was dropped in the order: before or after another of the group.

@@ -1,6 +1,6 @@
 //! Moving issues over the board, closing them and opening them again: by people, by commits, by merge requests.
 
-use super::{Issue, reopened, store};
+use super::{Assignee, Issue, reopened, store};
 use crate::{Planning, board, ports::Member, sight::Sight};
 use bascule_core::{Actor, Caller, GroupId, Problem, ProjectId, ProjectScope, Result, Role};
 use bascule_ledger::facts::planning::{IssueClosed, IssueMoved, IssueReopened};
@@ -58,11 +58,18 @@ impl Planning {
             .await?;
         let members = self.people.members(project.id, project.group_id).await?;
         let tx = self.db.begin().await?;
-        let issue = self.hold(&tx, project, &sight, number).await?;
+        let mut issue = self.hold(&tx, project, &sight, number).await?;
         let from = issue.column();
         let to = wanted.to.unwrap_or(from);
         let mut warnings = Vec::new();
         if from != to {
+            if matches!(to, Column::Todo | Column::Doing) && issue.assignees.is_empty() {
+                let me = members
+                    .iter()
+                    .find(|member| member.active && Some(member.user) == caller.user)
+                    .ok_or_else(|| nobody_assigned(number))?;
+                self.give(&tx, caller, &mut issue, me).await?;
+            }
             let mut beyond = 0;
             if to == Column::Doing {
                 beyond = self
@@ -90,16 +97,6 @@ impl Planning {
         members: &[Member],
         warnings: &mut Vec<String>,
     ) -> Result<i64> {
-        let number = issue.row.number;
-        if issue.assignees.is_empty() {
-            return Err(
-                Problem::conflict("nobody_assigned", format!("Nobody has issue #{number} yet."))
-                    .why(
-                        "What is being done is done by someone: whoever asks about it must know whom to ask.",
-                    )
-                    .next("Assign it first; it goes to To do by that."),
-            );
-        }
         for link in store::links(tx, issue.row.id).await? {
             if link.outward || link.kind != "blocks" {
                 continue;
@@ -114,15 +111,10 @@ impl Planning {
                 });
             }
         }
-        for busy in store::busy(tx, &[project.id]).await? {
-            let has = issue
-                .assignees
-                .iter()
-                .find(|someone| someone.user_id == busy.user_id);
-            if let Some(someone) = has {
-                warnings.push(format!("{} works on #{} already.", someone.username, busy.number));
-            }
-        }
+        warnings.extend(works_already(
+            &issue.assignees,
+            &store::busy(tx, &[project.id]).await?,
+        ));
         let away = board::store::away(tx, &self.today()).await?;
         let limit = limit(members, &away);
         let doing = store::doing(tx, project.id).await?;
@@ -271,6 +263,36 @@ impl Planning {
         }
         Ok(tx.commit().await?)
     }
+}
+
+fn nobody_assigned(number: i64) -> Problem {
+    Problem::conflict("nobody_assigned", format!("Nobody has issue #{number} yet."))
+        .why("What is to be done is done by someone: whoever asks about it must know whom to ask. Who moves it gets it if they are a member here; you are none.")
+        .next("Assign it to a member first; it goes to To do by that.")
+}
+
+/// Most issues that one person is said to work on.
+const NAMED: usize = 3;
+
+/// Who of those that have an issue works on others, in one line.
+fn works_already(assignees: &[Assignee], busy: &[store::Busy]) -> Option<String> {
+    let told: Vec<String> = assignees
+        .iter()
+        .filter_map(|someone| {
+            let all: Vec<String> = busy
+                .iter()
+                .filter(|busy| busy.user_id == someone.user_id)
+                .map(|busy| format!("#{}", busy.number))
+                .collect();
+            let named = all.get(..NAMED).unwrap_or(&all);
+            let more = match all.len() - named.len() {
+                0 => String::new(),
+                more => format!(" and {more} more"),
+            };
+            (!all.is_empty()).then(|| format!("{} works on {}{more}", someone.username, named.join(", ")))
+        })
+        .collect();
+    (!told.is_empty()).then(|| format!("{} already.", told.join("; ")))
 }
 
 /// Whether someone may close an issue: its author, and reporters.

@@ -12,7 +12,9 @@ use super::{
 use crate::{
     Planning,
     label::{LabelRow, store as labels, store::Owner},
-    milestone, text,
+    milestone,
+    ports::ClosingRequest,
+    text,
 };
 use askama::Template;
 use axum::{
@@ -294,6 +296,9 @@ struct Choice {
     options: Vec<(String, String, bool)>,
 }
 
+/// Most members that are shown with a check box each.
+const CHECKED_MEMBERS: usize = 12;
+
 /// A check box.
 struct Check {
     name: String,
@@ -304,7 +309,10 @@ struct Check {
 struct Fields {
     choices: Vec<Choice>,
     others: Vec<Check>,
+    /// Members with a check box each: all where there are few, else those who have it.
     members: Vec<Check>,
+    /// The others, to be named in a field, where there are many.
+    names: Vec<String>,
     milestones: Vec<(String, bool)>,
     due: String,
     confidential: bool,
@@ -366,6 +374,12 @@ async fn fields(planning: &Planning, project: &ProjectScope, issue: Option<&Issu
             });
         }
     }
+    let mut names = Vec::new();
+    if members.len() > CHECKED_MEMBERS {
+        let (have, rest): (Vec<Check>, Vec<Check>) = members.into_iter().partition(|member| member.on);
+        members = have;
+        names = rest.into_iter().map(|member| member.name).collect();
+    }
     let chosen = issue.and_then(|issue| issue.row.milestone.clone());
     let milestones = milestone::store::list(&planning.db, owner)
         .await?
@@ -380,6 +394,7 @@ async fn fields(planning: &Planning, project: &ProjectScope, issue: Option<&Issu
         choices,
         others,
         members,
+        names,
         milestones,
         due: issue
             .and_then(|issue| issue.row.due_on.clone())
@@ -468,6 +483,16 @@ fn all(pairs: &[(String, String)], keep: impl Fn(&str) -> bool) -> Vec<String> {
         .collect()
 }
 
+/// The people of a form: check boxes, and a field with names between commas or spaces.
+fn assignees(pairs: &[(String, String)]) -> Vec<String> {
+    all(pairs, |key| key == "assignee")
+        .iter()
+        .flat_map(|names| names.split([',', ';', ' ']))
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
+        .collect()
+}
+
 fn chosen_labels(pairs: &[(String, String)]) -> Vec<String> {
     all(pairs, |key| key == "label" || key.starts_with("family-"))
 }
@@ -482,7 +507,7 @@ async fn open(
         title: one(&pairs, "title"),
         description: one(&pairs, "description"),
         labels: chosen_labels(&pairs),
-        assignees: all(&pairs, |key| key == "assignee"),
+        assignees: assignees(&pairs),
         milestone: Some(one(&pairs, "milestone")),
         due_on: Some(one(&pairs, "due_on")),
         confidential: !one(&pairs, "confidential").is_empty(),
@@ -551,6 +576,8 @@ struct One {
     due: Option<String>,
     late: bool,
     links: Vec<(String, String, IssueLink)>,
+    /// Merge requests that close it, with where they are.
+    requests: Vec<(String, ClosingRequest)>,
     lines: Vec<Line>,
     fields: Option<Fields>,
     columns: Vec<(&'static str, &'static str, bool)>,
@@ -621,6 +648,12 @@ async fn issue(
                 let href = format!("/{}/-/issues/{}", link.project, link.number);
                 (told(&link.kind).to_owned(), href, link)
             })
+            .collect(),
+        requests: planning
+            .closing(&project, number)
+            .await?
+            .into_iter()
+            .map(|request| (format!("{base}/merge-requests/{}", request.number), request))
             .collect(),
         lines: planning
             .history(&found)

@@ -5,7 +5,7 @@ use crate::{
     Planning, board,
     label::{LabelRow, store as labels, store::Owner},
     milestone,
-    ports::Member,
+    ports::{ClosingRequest, Member},
     references::{self, Reference},
     sight::{Among, Sight},
     text,
@@ -17,7 +17,8 @@ use bascule_core::{
 use bascule_ledger::facts::planning::{IssueCommented, IssueLinked, IssueOpened, IssueRanked};
 use bascule_store::Tx;
 use bascule_wire::planning::{
-    Column, IssueDetails, IssueLink, IssuePage, IssueTemplate, LinkIssue, NewIssue, NewIssueComment,
+    Column, IssueDetails, IssueLink, IssuePage, IssueRequest, IssueTemplate, LinkIssue, NewIssue,
+    NewIssueComment,
 };
 use std::collections::HashSet;
 
@@ -197,9 +198,27 @@ impl Planning {
             closed_by: issue.row.closed_by.clone(),
             closed_how: issue.row.closed_how.clone(),
             links: self.links(caller, &issue).await?,
+            merge_requests: self
+                .closing(project, number)
+                .await?
+                .into_iter()
+                .map(|request| IssueRequest {
+                    number: request.number,
+                    title: request.title,
+                    state: request.state.to_owned(),
+                })
+                .collect(),
             history: self.history(&issue).await?,
             warnings: Vec::new(),
         })
+    }
+
+    /// Merge requests that say that they close an issue; none for who may not read the code.
+    pub(crate) async fn closing(&self, project: &ProjectScope, number: i64) -> Result<Vec<ClosingRequest>> {
+        if !project.holds(Permission::CodeRead) {
+            return Ok(Vec::new());
+        }
+        self.code.closing(project.id, number).await
     }
 
     /// Templates for new issues: Markdown files of the project. Ours stand before GitLab's of the same name.
@@ -480,11 +499,18 @@ impl Planning {
                     .next("Name another issue."),
             );
         }
-        let before = store::unlink(&tx, issue.row.id, other.row.id).await?;
-        if part && before == 0 {
-            return Err(Problem::not_found("link"));
-        }
-        if !part {
+        if part {
+            if store::unlink(&tx, issue.row.id, other.row.id).await? == 0 {
+                return Err(Problem::not_found("link"));
+            }
+        } else {
+            let mut all = store::links(&tx, issue.row.id).await?.into_iter();
+            if let Some(stands) = all.find(|link| link.other == other.row.id) {
+                return match stands.told() {
+                    told if told == link.kind => Ok(()),
+                    told => Err(linked_otherwise(number, told, &link.to)),
+                };
+            }
             let (from, to, kind) = match link.kind.as_str() {
                 "blocked_by" => (other.row.id, issue.row.id, "blocks"),
                 kind => (issue.row.id, other.row.id, kind),
@@ -536,12 +562,7 @@ impl Planning {
                 continue;
             };
             all.push(IssueLink {
-                kind: match (link.kind.as_str(), link.outward) {
-                    ("blocks", true) => "blocks",
-                    ("blocks", false) => "blocked_by",
-                    _ => "relates",
-                }
-                .to_owned(),
+                kind: link.told().to_owned(),
                 project: scope.path(),
                 number: other.row.number,
                 title: other.row.title.clone(),
@@ -630,6 +651,27 @@ pub(crate) fn people(members: &[Member], names: &[String]) -> Result<Vec<(UserId
         );
     }
     Ok(found)
+}
+
+/// Two issues have one link; which one stands between them is said, and how to take it away.
+fn linked_otherwise(number: i64, stands: &str, to: &str) -> Problem {
+    let words = match stands {
+        "blocks" => "blocks",
+        "blocked_by" => "is blocked by",
+        _ => "relates to",
+    };
+    let to = text::cut(to, 130);
+    let other = if to.bytes().all(|b| b.is_ascii_digit()) {
+        format!("#{to}")
+    } else {
+        to
+    };
+    Problem::conflict(
+        "linked_otherwise",
+        format!("Issue #{number} {words} {other} already."),
+    )
+    .why("Two issues have one link: they cannot wait for each other.")
+    .next("Take that link away first (`bascule issue unlink`), then set the other.")
 }
 
 /// People as pairs.

@@ -76,6 +76,17 @@ row! {
     }
 }
 
+impl Link {
+    /// What the issue that was asked about does to the other: `blocks`, `blocked_by` or `relates`.
+    pub(crate) fn told(&self) -> &'static str {
+        match (self.kind.as_str(), self.outward) {
+            ("blocks", true) => "blocks",
+            ("blocks", false) => "blocked_by",
+            _ => "relates",
+        }
+    }
+}
+
 impl IssueRow {
     pub(crate) fn column(&self) -> Column {
         Column::parse(&self.place).unwrap_or(Column::Open)

@@ -9,7 +9,8 @@ const HIGH: f64 = 220.0;
 const LEFT: f64 = 36.0;
 const FOOT: f64 = 24.0;
 
-/// Two lines over the days: how much there was, and how much was done. `due` is drawn where it lies within.
+/// Two lines over the days: how much there was, and how much was done. `due` is drawn where it lies within. The first
+/// day alone is drawn as it goes from nothing to what there is.
 #[allow(clippy::cast_precision_loss, reason = "counts of issues and days")]
 pub(super) fn burn_up(days: &[BurnUpDay], due: Option<&str>) -> Markup {
     let (Some(first), Some(last)) = (days.first(), days.last()) else {
@@ -20,12 +21,15 @@ pub(super) fn burn_up(days: &[BurnUpDay], due: Option<&str>) -> Markup {
         let share = if days.len() > 1 {
             at as f64 / (days.len() - 1) as f64
         } else {
-            0.0
+            1.0
         };
         LEFT + share * (WIDE - LEFT - 8.0)
     };
     let y = |count: i64| 8.0 + (1.0 - count as f64 / most as f64) * (HIGH - FOOT - 8.0);
     let line = |of: fn(&BurnUpDay) -> i64| {
+        if days.len() == 1 {
+            return format!("M{LEFT:.1} {:.1}L{:.1} {:.1}", y(0), x(0), y(of(first)));
+        }
         let mut path = String::new();
         for (at, day) in days.iter().enumerate() {
             // Steps: a count holds for the whole day.
@@ -87,4 +91,25 @@ pub(super) fn burn_up(days: &[BurnUpDay], due: Option<&str>) -> Markup {
         }
     );
     Markup::trusted(svg)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_day_is_a_line_too() {
+        let day = BurnUpDay {
+            day: "2024-03-01".to_owned(),
+            scope: 4,
+            done: 1,
+        };
+        let svg = burn_up(&[day], Some("2024-03-01")).to_string();
+        let drawn = |class: &str| {
+            let (_, rest) = svg.split_once(&format!("class=\"{class}\" d=\"")).unwrap();
+            rest.split_once('"').unwrap().0.to_owned()
+        };
+        assert_eq!(drawn("scope"), "M36.0 196.0L632.0 8.0");
+        assert_eq!(drawn("done"), "M36.0 196.0L632.0 149.0");
+    }
 }

@@ -84,8 +84,9 @@ async fn the_limit_is_one_issue_for_each_member_who_is_there() {
     }
     let doing = json!({ "to": "doing" });
     assert_eq!(
-        world.no("developer", "POST", "app/issues/1/move", &doing).await,
-        (409, "nobody_assigned".to_owned())
+        world.no("admin", "POST", "app/issues/1/move", &doing).await,
+        (409, "nobody_assigned".to_owned()),
+        "who is no member takes nothing"
     );
     for (number, who) in [
         (1, "developer"),
@@ -223,14 +224,14 @@ async fn the_board_is_moved_by_forms_and_says_why_not() {
     assert_eq!(world.column("open").await, ["second", "first"]);
     assert_eq!(
         world
-            .form("reporter", "/ward/app/-/issues/1/move", "view=project&to=doing")
+            .form("admin", "/ward/app/-/issues/1/move", "view=project&to=doing")
             .await,
         StatusCode::CONFLICT
     );
     let kind = "application/x-www-form-urlencoded";
     let (status, html) = world
         .send(
-            "reporter",
+            "admin",
             "POST",
             "/ward/app/-/issues/1/move",
             kind,
@@ -330,5 +331,54 @@ async fn one_order_runs_through_a_group() {
     assert_eq!(
         shown(&world.ok("reporter", "GET", group, &Value::Null).await),
         ["lab 1", "app 1", "app 2"]
+    );
+}
+
+#[tokio::test]
+async fn who_moves_what_nobody_has_gets_it() {
+    let world = World::new().await;
+    for number in 1..=7 {
+        world.issue(&format!("issue {number}")).await;
+    }
+    for (number, to) in [(1, "todo"), (2, "doing")] {
+        let path = format!("app/issues/{number}/move");
+        let moved = world.ok("developer", "POST", &path, &json!({ "to": to })).await;
+        assert_eq!(moved["column"], to);
+        assert_eq!(moved["assignees"][0], "developer");
+    }
+    assert!(world.kinds().await.contains(&"issue.assigned".to_owned()));
+    // Someone who has it keeps it.
+    let moved = world
+        .ok(
+            "maintainer",
+            "POST",
+            "app/issues/1/move",
+            &json!({ "to": "doing" }),
+        )
+        .await;
+    assert_eq!(moved["assignees"].as_array().unwrap().len(), 1);
+    assert_eq!(moved["assignees"][0], "developer");
+    assert_eq!(moved["warnings"], json!(["developer works on #2 already."]));
+    // However many there are, they are told in one line.
+    world
+        .ok("maintainer", "PUT", "app/board", &json!({ "wip": "off" }))
+        .await;
+    for number in 3..=6 {
+        let path = format!("app/issues/{number}/move");
+        world
+            .ok("developer", "POST", &path, &json!({ "to": "doing" }))
+            .await;
+    }
+    let moved = world
+        .ok(
+            "developer",
+            "POST",
+            "app/issues/7/move",
+            &json!({ "to": "doing" }),
+        )
+        .await;
+    assert_eq!(
+        moved["warnings"],
+        json!(["developer works on #1, #2, #3 and 3 more already."])
     );
 }

@@ -309,6 +309,19 @@ async fn links_are_seen_from_both_ends_and_only_by_who_sees_both() {
         1,
         "the confidential one is not told of"
     );
+    // What stands is said, and stays; the same again is no change.
+    let path = format!("app/issues/{two}/links");
+    let contrary = json!({ "kind": "blocked_by", "to": one.to_string() });
+    let (status, problem) = world.call("reporter", "POST", &path, &contrary).await;
+    assert_eq!(
+        (status, problem["code"].as_str()),
+        (409, Some("linked_otherwise"))
+    );
+    assert_eq!(problem["title"], format!("Issue #{two} blocks #{one} already."));
+    let same = json!({ "kind": "blocks", "to": one.to_string() });
+    let other = world.ok("reporter", "POST", &path, &same).await;
+    assert_eq!(other["links"].as_array().unwrap().len(), 1);
+    assert_eq!(other["links"][0]["kind"], "blocks");
     let itself = json!({ "kind": "blocks", "to": one.to_string() });
     assert_eq!(
         world
@@ -590,4 +603,62 @@ async fn pages_do_all_without_script() {
             .await
             .contains("ward/app#1")
     );
+}
+
+#[tokio::test]
+async fn an_issue_shows_the_merge_requests_that_close_it() {
+    let world = World::new().await;
+    let number = world.issue("one").await;
+    let here = format!("/ward/app/-/issues/{number}");
+    assert!(!world.page("developer", &here).await.contains("that close it"));
+    for (number, state) in [(4, "open"), (2, "closed")] {
+        world.code.1.lock().unwrap().push(crate::ports::ClosingRequest {
+            number,
+            title: "Mend <it>".to_owned(),
+            state,
+        });
+    }
+    let html = world.page("developer", &here).await;
+    assert!(
+        html.contains("href=\"/ward/app/-/merge-requests/4\">!4</a>"),
+        "{html}"
+    );
+    assert!(
+        html.contains(">open</span>") && html.contains(">closed</span>"),
+        "{html}"
+    );
+    assert!(!html.contains("<it>"), "{html}");
+    let path = format!("app/issues/{number}");
+    let shown = world.ok("developer", "GET", &path, &Value::Null).await;
+    assert_eq!(shown["merge_requests"][0]["state"], "open");
+    assert_eq!(shown["merge_requests"][0]["number"], 4);
+    // Guests read no code, so they hear of no request.
+    assert!(!world.page("guest", &here).await.contains("merge-requests/4"));
+}
+
+#[tokio::test]
+async fn where_members_are_many_they_are_named_in_a_field() {
+    let world = World::new().await;
+    let number = world.issue("one").await;
+    let here = format!("/ward/app/-/issues/{number}");
+    let html = world.page("reporter", &here).await;
+    assert!(html.contains("type=\"checkbox\" name=\"assignee\" value=\"developer\""));
+    assert!(!html.contains("<datalist"));
+    let many = (1..=12).map(|n| (format!("nurse{n}"), Role::Developer));
+    world.crowd.roles.lock().unwrap().extend(many);
+    let form = "assignee=nurse3%2C+nurse12&milestone=&due_on=";
+    assert_eq!(
+        world.form("reporter", &format!("{here}/plan"), form).await,
+        StatusCode::SEE_OTHER
+    );
+    let html = world.page("reporter", &here).await;
+    assert!(
+        html.contains("<option value=\"nurse4\">") && html.contains("list=\"members\""),
+        "{html}"
+    );
+    for name in ["nurse3", "nurse12"] {
+        let box_on = format!("type=\"checkbox\" name=\"assignee\" value=\"{name}\" checked");
+        assert!(html.contains(&box_on), "{name}: {html}");
+    }
+    assert!(!html.contains("type=\"checkbox\" name=\"assignee\" value=\"nurse4\""));
 }

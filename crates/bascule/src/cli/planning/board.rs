@@ -1,7 +1,7 @@
 //! `board`.
 
 use super::{place, project, segment};
-use crate::cli::{context::Context, output::code};
+use crate::cli::{context::Context, output::code, values::day};
 use bascule_core::Result;
 use clap::Subcommand;
 use serde_json::{Value, json};
@@ -24,6 +24,7 @@ pub enum Board {
         /// group/project
         project: String,
         /// refuse, warn or off
+        #[arg(value_parser = ["refuse", "warn", "off"])]
         rule: String,
     },
     /// Say that a member is away, so that nobody counts on them
@@ -35,10 +36,11 @@ pub enum Board {
         /// The user name
         username: String,
         /// The last day away, YYYY-MM-DD
-        #[arg(long)]
+        #[arg(long, value_parser = day)]
         until: Option<String>,
     },
     /// Say that a member is back
+    #[command(after_help = "Example:\n  bascule board back demo/appointments developer")]
     Back {
         /// group/project
         project: String,

@@ -5,9 +5,10 @@ use crate::cli::{
     context::Context,
     output::{self, code, usage},
     read_file,
+    values::day,
 };
 use bascule_client::Method;
-use bascule_core::{Problem, Result};
+use bascule_core::Result;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
@@ -39,6 +40,7 @@ pub enum Issue {
   bascule issue list demo/appointments --state all --search login --sort updated")]
     List(List),
     /// Show an issue with its links, comments and history
+    #[command(after_help = "Example:\n  bascule issue show demo/appointments 3")]
     Show {
         /// group/project
         project: String,
@@ -87,6 +89,7 @@ A label of a family replaces the other of that family. An empty text takes miles
         after: Option<String>,
     },
     /// Close an issue
+    #[command(after_help = "Example:\n  bascule issue close demo/appointments 3")]
     Close {
         /// group/project
         project: String,
@@ -94,6 +97,7 @@ A label of a family replaces the other of that family. An empty text takes miles
         number: i64,
     },
     /// Open a closed issue again
+    #[command(after_help = "Example:\n  bascule issue reopen demo/appointments 3")]
     Reopen {
         /// group/project
         project: String,
@@ -120,11 +124,13 @@ A label of a family replaces the other of that family. An empty text takes miles
         /// Its number
         number: i64,
         /// relates, blocks or blocked_by
+        #[arg(value_parser = ["relates", "blocks", "blocked_by"])]
         kind: String,
         /// The other: a number, or group/project#number
         to: String,
     },
     /// Take a link away
+    #[command(after_help = "Example:\n  bascule issue unlink demo/appointments 3 demo/clinic#7")]
     Unlink {
         /// group/project
         project: String,
@@ -150,11 +156,13 @@ confidential, state. Exit code 3 where rows are wrong; each is named, and nothin
         dry_run: bool,
     },
     /// Print issues as CSV that the import reads
+    #[command(after_help = "Example:\n  bascule issue export demo/appointments > list.csv")]
     Export {
         /// group/project
         project: String,
     },
     /// List the project's templates for issues
+    #[command(after_help = "Example:\n  bascule issue templates demo/appointments")]
     Templates {
         /// group/project
         project: String,
@@ -167,11 +175,11 @@ pub struct List {
     /// group/project, or a group
     place: String,
     /// open, closed or all
-    #[arg(long, default_value = "")]
-    state: String,
+    #[arg(long, value_parser = ["open", "closed", "all"])]
+    state: Option<String>,
     /// open, todo, doing or done
-    #[arg(long, default_value = "")]
-    column: String,
+    #[arg(long)]
+    column: Option<String>,
     /// With this label; may be given more than once
     #[arg(long = "label")]
     labels: Vec<String>,
@@ -188,8 +196,8 @@ pub struct List {
     #[arg(long, default_value = "")]
     search: String,
     /// priority, created, updated or due
-    #[arg(long, default_value = "")]
-    sort: String,
+    #[arg(long, value_parser = ["priority", "created", "updated", "due"])]
+    sort: Option<String>,
     /// The mark of a page before
     #[arg(long, default_value = "")]
     after: String,
@@ -203,12 +211,12 @@ pub struct Create {
     /// What is to be done, in a few words
     title: String,
     /// Markdown
-    #[arg(long, default_value = "")]
-    description: String,
+    #[arg(long)]
+    description: Option<String>,
     /// Markdown, from a file
     #[arg(long, value_name = "FILE", conflicts_with = "description")]
     description_file: Option<PathBuf>,
-    /// A template of the project, for the description
+    /// A template of the project, for the description; without any, the one named Default is taken where there is one
     #[arg(long, conflicts_with_all = ["description", "description_file"])]
     template: Option<String>,
     /// A label; may be given more than once
@@ -221,7 +229,7 @@ pub struct Create {
     #[arg(long)]
     milestone: Option<String>,
     /// The day it is due, YYYY-MM-DD
-    #[arg(long)]
+    #[arg(long, value_parser = day)]
     due: Option<String>,
     /// Seen by members from reporter up, its author and its assignees alone
     #[arg(long)]
@@ -251,7 +259,7 @@ pub struct Edit {
     #[arg(long)]
     milestone: Option<String>,
     /// The day it is due, YYYY-MM-DD
-    #[arg(long)]
+    #[arg(long, value_parser = day)]
     due: Option<String>,
     /// true or false
     #[arg(long)]
@@ -383,15 +391,16 @@ fn column_of(text: &str) -> Result<&'static str> {
 impl List {
     async fn run(&self, context: &Context) -> Result<u8> {
         let labels = self.labels.join(",");
+        let column = self.column.as_deref().map(column_of).transpose()?;
         let query = query(&[
-            ("state", &self.state),
-            ("column", &self.column),
+            ("state", self.state.as_deref().unwrap_or_default()),
+            ("column", column.unwrap_or_default()),
             ("labels", &labels),
             ("assignee", &self.assignee),
             ("author", &self.author),
             ("milestone", &self.milestone),
             ("search", &self.search),
-            ("sort", &self.sort),
+            ("sort", self.sort.as_deref().unwrap_or_default()),
             ("after", &self.after),
         ]);
         let found = context
@@ -410,21 +419,10 @@ impl List {
 impl Create {
     async fn run(self, context: &Context) -> Result<Value> {
         let base = project(&self.project)?;
-        let description = match (&self.description_file, &self.template) {
-            (Some(file), _) => read_file(file)?,
-            (None, Some(name)) => {
-                let templates = context.get(&format!("{base}/issue-templates")).await?;
-                let found = templates["items"]
-                    .as_array()
-                    .into_iter()
-                    .flatten()
-                    .find(|template| template["name"] == **name)
-                    .and_then(|template| template["text"].as_str());
-                found
-                    .map(str::to_owned)
-                    .ok_or_else(|| Problem::not_found("template"))?
-            }
-            (None, None) => self.description,
+        let description = match (self.description, &self.description_file) {
+            (Some(text), _) => text,
+            (None, Some(file)) => read_file(file)?,
+            (None, None) => template(context, &base, self.template.as_deref()).await?,
         };
         let new = json!({
             "title": self.title, "description": description, "labels": self.labels, "assignees": self.assignees,
@@ -432,6 +430,32 @@ impl Create {
         });
         context.post(&format!("{base}/issues"), &new).await
     }
+}
+
+/// A template's text: the named one, or the one that is taken by itself; empty where there is none.
+async fn template(context: &Context, base: &str, wanted: Option<&str>) -> Result<String> {
+    let found = match context.get(&format!("{base}/issue-templates")).await {
+        Err(problem) if wanted.is_none() && matches!(problem.status, 403 | 404) => return Ok(String::new()),
+        found => found?,
+    };
+    let all = found["items"].as_array().cloned().unwrap_or_default();
+    let name = |one: &Value| one["name"].as_str().unwrap_or_default().to_owned();
+    let chosen = all.iter().find(|one| match wanted {
+        Some(wanted) => name(one) == wanted,
+        None => name(one).eq_ignore_ascii_case("default"),
+    });
+    if let (None, Some(wanted)) = (chosen, wanted) {
+        let names: Vec<String> = all.iter().map(|one| format!("`{}`", name(one))).collect();
+        let next = if names.is_empty() {
+            "The project has none; templates are files in .bascule/issue_templates/ on its default branch."
+                .to_owned()
+        } else {
+            format!("There are {}.", names.join(", "))
+        };
+        return Err(usage(&format!("There is no template `{wanted}`."), &next));
+    }
+    let text = chosen.and_then(|one| one["text"].as_str());
+    Ok(text.unwrap_or_default().to_owned())
 }
 
 impl Edit {
@@ -485,6 +509,17 @@ async fn show(context: &Context, address: &str) -> Result<u8> {
     ];
     if issue["links"].as_array().is_some_and(|links| !links.is_empty()) {
         context.out.table(&issue["links"], &links);
+    }
+    if issue["merge_requests"]
+        .as_array()
+        .is_some_and(|all| !all.is_empty())
+    {
+        let requests = [
+            ("CLOSED BY REQUEST", "number"),
+            ("STATE", "state"),
+            ("TITLE", "title"),
+        ];
+        context.out.table(&issue["merge_requests"], &requests);
     }
     context.out.table(
         &issue["history"],

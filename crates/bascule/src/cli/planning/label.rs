@@ -21,6 +21,7 @@ const LABEL: &[(&str, &str)] = &[
 #[derive(Debug, Subcommand)]
 pub enum Label {
     /// List labels of a project (its group's too) or a group
+    #[command(after_help = "Example:\n  bascule label list demo/appointments")]
     List {
         /// group/project, or a group
         place: String,
@@ -38,10 +39,11 @@ pub enum Label {
         #[arg(long, default_value = "")]
         description: String,
         /// blue, azure, indigo, purple, pink, red, orange, yellow, lime, green, teal or cyan
-        #[arg(long)]
+        #[arg(long, value_parser = bascule_planning::label::PALETTE)]
         colour: Option<String>,
     },
     /// Change a label
+    #[command(after_help = "Example:\n  bascule label edit demo/appointments area::printing --colour teal")]
     Edit {
         /// group/project, or a group
         place: String,
@@ -54,10 +56,11 @@ pub enum Label {
         #[arg(long)]
         description: Option<String>,
         /// Another colour
-        #[arg(long)]
+        #[arg(long, value_parser = bascule_planning::label::PALETTE)]
         colour: Option<String>,
     },
     /// Remove a label, also from issues that have it
+    #[command(after_help = "Example:\n  bascule label delete demo/appointments area::printing")]
     Delete {
         /// group/project, or a group
         place: String,
@@ -65,6 +68,7 @@ pub enum Label {
         name: String,
     },
     /// Hear of issues that get a label
+    #[command(after_help = "Example:\n  bascule label subscribe demo/appointments priority::critical")]
     Subscribe {
         /// group/project
         project: String,
@@ -72,6 +76,7 @@ pub enum Label {
         name: String,
     },
     /// Hear of them no longer
+    #[command(after_help = "Example:\n  bascule label unsubscribe demo/appointments priority::critical")]
     Unsubscribe {
         /// group/project
         project: String,

@@ -3,9 +3,10 @@
 use super::place;
 use crate::cli::{
     context::Context,
-    output::{code, usage},
+    output::{self, code, usage},
+    values::day,
 };
-use bascule_core::Result;
+use bascule_core::{Problem, Result};
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
 
@@ -24,16 +25,20 @@ const MILESTONE: &[(&str, &str)] = &[
 #[derive(Debug, Subcommand)]
 pub enum Milestone {
     /// List milestones of a project (its group's too) or a group
+    #[command(after_help = "Example:\n  bascule milestone list demo/appointments")]
     List {
         /// group/project, or a group
         place: String,
     },
     /// Show a milestone with its days and issues
+    #[command(after_help = "Examples:
+  bascule milestone show demo/appointments 1.2
+  bascule milestone show demo/appointments 3")]
     Show {
         /// group/project, or a group
         place: String,
-        /// Its number
-        number: i64,
+        /// Its number or its title
+        milestone: String,
     },
     /// Make a milestone
     #[command(after_help = "Examples:
@@ -48,18 +53,19 @@ pub enum Milestone {
         #[arg(long, default_value = "")]
         description: String,
         /// The day it begins, YYYY-MM-DD
-        #[arg(long)]
+        #[arg(long, value_parser = day)]
         starts: Option<String>,
         /// The day it is due, YYYY-MM-DD
-        #[arg(long)]
+        #[arg(long, value_parser = day)]
         due: Option<String>,
     },
     /// Change a milestone
+    #[command(after_help = "Example:\n  bascule milestone edit demo/appointments 1.2 --due 2026-04-30")]
     Edit {
         /// group/project, or a group
         place: String,
-        /// Its number
-        number: i64,
+        /// Its number or its title
+        milestone: String,
         /// Another title
         #[arg(long)]
         title: Option<String>,
@@ -67,40 +73,69 @@ pub enum Milestone {
         #[arg(long)]
         description: Option<String>,
         /// The day it begins; empty for none
-        #[arg(long)]
+        #[arg(long, value_parser = day)]
         starts: Option<String>,
         /// The day it is due; empty for none
-        #[arg(long)]
+        #[arg(long, value_parser = day)]
         due: Option<String>,
     },
     /// Close a milestone
+    #[command(after_help = "Example:\n  bascule milestone close demo/appointments 1.2")]
     Close {
         /// group/project, or a group
         place: String,
-        /// Its number
-        number: i64,
+        /// Its number or its title
+        milestone: String,
     },
     /// Open a closed milestone again
+    #[command(after_help = "Example:\n  bascule milestone reopen demo/appointments 1.2")]
     Reopen {
         /// group/project, or a group
         place: String,
-        /// Its number
-        number: i64,
+        /// Its number or its title
+        milestone: String,
     },
+}
+
+/// The address of a milestone, by its number in the place, or by its title there or in the project's group.
+async fn one(context: &Context, of: &str, wanted: &str) -> Result<String> {
+    let found = context.get(&format!("{}/milestones", place(of)?)).await?;
+    let all = output::rows_of(&found).cloned().unwrap_or_default();
+    let inherited = |one: &Value| of.contains('/') && one["group"] == true;
+    let number = wanted.parse::<i64>().ok();
+    let chosen = all
+        .iter()
+        .find(|one| number.is_some() && one["number"].as_i64() == number && !inherited(one))
+        .or_else(|| all.iter().find(|one| one["title"] == wanted));
+    let Some(chosen) = chosen else {
+        let titles: Vec<String> = all
+            .iter()
+            .filter_map(|one| Some(format!("`{}`", one["title"].as_str()?)))
+            .collect();
+        let next = if titles.is_empty() {
+            "There are none yet; make one with `bascule milestone create`.".to_owned()
+        } else {
+            format!("There are {}.", titles.join(", "))
+        };
+        return Err(Problem::not_found("milestone").next(next));
+    };
+    let of = match of.split_once('/') {
+        Some((group, _)) if inherited(chosen) => group,
+        _ => of,
+    };
+    Ok(format!("{}/milestones/{}", place(of)?, chosen["number"]))
 }
 
 impl Milestone {
     pub async fn run(self, context: &Context) -> Result<u8> {
-        let one =
-            |of: &str, number: i64| -> Result<String> { Ok(format!("{}/milestones/{number}", place(of)?)) };
         let milestone: Value = match self {
             Self::List { place: of } => {
                 let found = context.get(&format!("{}/milestones", place(&of)?)).await?;
                 context.out.table(&found, MILESTONE);
                 return Ok(code::DONE);
             }
-            Self::Show { place: of, number } => {
-                let found = context.get(&one(&of, number)?).await?;
+            Self::Show { place: of, milestone } => {
+                let found = context.get(&one(context, &of, &milestone).await?).await?;
                 context.out.record(&found, MILESTONE);
                 if !context.out.is_json() {
                     let issues = [
@@ -126,7 +161,7 @@ impl Milestone {
             }
             Self::Edit {
                 place: of,
-                number,
+                milestone,
                 title,
                 description,
                 starts,
@@ -152,19 +187,22 @@ impl Milestone {
                 }
                 context
                     .client
-                    .patch(&one(&of, number)?, &Value::Object(change))
+                    .patch(&one(context, &of, &milestone).await?, &Value::Object(change))
                     .await?
             }
-            Self::Close { place: of, number } => {
+            Self::Close { place: of, milestone } => {
                 context
                     .client
-                    .patch(&one(&of, number)?, &json!({ "state": "closed" }))
+                    .patch(
+                        &one(context, &of, &milestone).await?,
+                        &json!({ "state": "closed" }),
+                    )
                     .await?
             }
-            Self::Reopen { place: of, number } => {
+            Self::Reopen { place: of, milestone } => {
                 context
                     .client
-                    .patch(&one(&of, number)?, &json!({ "state": "open" }))
+                    .patch(&one(context, &of, &milestone).await?, &json!({ "state": "open" }))
                     .await?
             }
         };

@@ -1,6 +1,6 @@
 //! What forms on an issue's page do.
 
-use super::{Pairs, all, base, chosen_labels, one};
+use super::{Pairs, assignees, base, chosen_labels, one};
 use crate::{Planning, issue::api::NumberPath};
 use axum::{
     extract::State,
@@ -47,7 +47,7 @@ pub(super) async fn plan(
 ) -> Answer {
     let change = IssueChange {
         labels: Some(chosen_labels(&pairs)),
-        assignees: Some(all(&pairs, |key| key == "assignee")),
+        assignees: Some(assignees(&pairs)),
         milestone: Some(one(&pairs, "milestone")),
         due_on: Some(one(&pairs, "due_on")),
         confidential: Some(!one(&pairs, "confidential").is_empty()),
