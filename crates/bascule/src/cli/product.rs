@@ -52,9 +52,9 @@ With --check: exit code 1 when the file says otherwise, naming what differs.")]
 /// `bascule product check …`
 #[derive(Debug, Args)]
 pub struct Check {
-    /// group/project
+    /// group/project; left out in a clone: where its `origin` leads
     #[arg(env = "CI_PROJECT_PATH")]
-    project: String,
+    project: Option<String>,
     /// The version that is to be published; in a pipeline for a tag, the tag
     #[arg(long, env = "CI_COMMIT_TAG")]
     version: String,
@@ -69,9 +69,9 @@ pub struct Check {
 /// `bascule product lock …`
 #[derive(Debug, Args)]
 pub struct Lock {
-    /// group/project
+    /// group/project; left out in a clone: where its `origin` leads
     #[arg(env = "CI_PROJECT_PATH")]
-    project: String,
+    project: Option<String>,
     /// The product's file; the lock is written beside it
     #[arg(long, value_name = "FILE", default_value = "bascule.yaml")]
     file: PathBuf,
@@ -104,10 +104,11 @@ impl Product {
 
 impl Check {
     async fn run(self, context: &Context) -> Result<u8> {
-        output::project(&self.project)?;
+        let project = self.project.clone().map_or_else(super::views::of_clone, Ok)?;
+        output::project(&project)?;
         let version = self.version.trim().trim_start_matches('v');
         let body = json!({ "version": version, "file": read(&self.file)? });
-        let path = format!("/api/v1/projects/{}/publish-check", self.project);
+        let path = format!("/api/v1/projects/{project}/publish-check");
         let found = context.post(&path, &body).await?;
         let stranded = list(&found, "stranded");
         if context.out.is_json() {
@@ -137,8 +138,9 @@ impl Check {
 
 impl Lock {
     async fn run(self, context: &Context) -> Result<u8> {
-        output::project(&self.project)?;
-        let path = format!("/api/v1/projects/{}/product-lock", self.project);
+        let project = self.project.clone().map_or_else(super::views::of_clone, Ok)?;
+        output::project(&project)?;
+        let path = format!("/api/v1/projects/{project}/product-lock");
         let found = context.post(&path, &json!({ "file": read(&self.file)? })).await?;
         let text = lock_text(&found);
         let place = self.file.with_file_name(LOCK);
