@@ -237,7 +237,7 @@ test('HTML and SVG out of a repository never run where the forge does', async ()
     assert.match(headers['content-disposition'], /^attachment/, name);
     assert.equal(headers['x-content-type-options'], 'nosniff', name);
     assert.match(headers['content-security-policy'], /sandbox/, name);
-    // Opened directly it is saved, not shown; embedded it is not even loaded.
+    // Opened directly it is saved, not shown; embedded it is not even loaded, save a drawing as an image, of which no script runs.
     const saved = page.waitForEvent('download');
     await page.evaluate((address) => { window.location = address; }, address);
     await (await saved).cancel();

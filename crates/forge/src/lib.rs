@@ -23,6 +23,7 @@ mod queue;
 mod review;
 pub mod ssh;
 mod storage;
+mod told;
 mod upkeep;
 mod workflow;
 

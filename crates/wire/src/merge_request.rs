@@ -79,6 +79,18 @@ pub struct MergeRequestDetail {
     pub checks: Vec<MergeCheck>,
     /// Whether all conditions are met.
     pub mergeable: bool,
+    /// Its place in the merge queue, where it is in one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueuePlace>,
+}
+
+/// A place in a merge queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct QueuePlace {
+    /// Counted from 1, which is merged first.
+    pub number: i64,
+    /// The branch whose queue it is.
+    pub target_branch: String,
 }
 
 /// A page of merge requests.
@@ -291,6 +303,9 @@ pub struct QueueEntry {
     pub head: String,
     /// Who asked for the merge.
     pub by: String,
+    /// How its trial stands: `waiting` (not begun), `running`, `passed` or `failed`.
+    #[serde(default)]
+    pub state: String,
     /// The merge that is tried.
     pub trial: Option<String>,
     /// Its pipeline.
@@ -304,8 +319,14 @@ pub struct QueueEntry {
 pub struct QueueLeft {
     /// Its number within the project.
     pub iid: i64,
+    /// Its title.
+    #[serde(default)]
+    pub title: String,
     /// Why.
     pub detail: String,
+    /// The pipeline that failed, if that was why.
+    #[serde(default)]
+    pub pipeline: Option<i64>,
     /// When.
     pub at: Timestamp,
 }

@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 /// Where a thread stands in a change.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct Position {
     /// The file's path; on the old side the path before the change.
     pub path: String,
@@ -96,6 +97,7 @@ pub struct ThreadList {
 
 /// A thread to begin.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
 pub struct NewThread {
     /// Markdown.
     pub body: String,

@@ -1,6 +1,6 @@
 //! Merge requests as JSON.
 
-use super::{CheckState, MergeRequest, State as Life, Version, read, settings::Settings, store};
+use super::{MergeRequest, State as Life, Version, read, settings::Settings, store};
 use crate::{Forge, ProjectInfo, code::shown};
 use axum::{extract::State, response::IntoResponse as _};
 use bascule_core::{Permission, Problem, ProjectId, ProjectScope, Result, limits};
@@ -134,8 +134,8 @@ impl Forge {
         let forks = self.fork_paths(std::slice::from_ref(request)).await?;
         Ok(wire::MergeRequestDetail {
             request: self.request_to_wire(project, request, &forks),
-            mergeable: request.state == Life::Open
-                && checks.iter().all(|check| check.state == CheckState::Passed),
+            mergeable: request.state == Life::Open && !checks.iter().any(|check| check.state.holds()),
+            queue: self.place_in_queue(request).await?,
             checks: checks.into_iter().map(Into::into).collect(),
         })
     }

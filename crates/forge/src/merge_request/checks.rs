@@ -139,6 +139,7 @@ impl Forge {
         checks.extend(self.pipeline(&looked).await?);
         checks.extend(self.review_checks(&looked, weighed).await?);
         checks.extend(self.workflow_checks(&looked).await?);
+        checks.extend(self.queue_check(request).await?);
         // Each further room adds a line of its own here.
         Ok(checks)
     }

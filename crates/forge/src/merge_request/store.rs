@@ -358,6 +358,19 @@ pub(crate) async fn open_numbers(on: &impl Query, project: ProjectId) -> Result<
     Ok(rows.into_iter().map(|row| row.iid).collect())
 }
 
+/// Numbers of requests that were merged into a branch since a time, in that order.
+pub(crate) async fn merged_since(
+    on: &impl Query,
+    project: ProjectId,
+    target: &str,
+    since: Timestamp,
+) -> Result<Vec<i64>> {
+    let sql = "SELECT iid FROM merge_request WHERE project_id = $1 AND target_branch = $2 AND state = 'merged' \
+               AND ended_at >= $3 ORDER BY ended_at, iid LIMIT 1000";
+    let rows: Vec<Numbered> = on.all(sql, args![project, target, since]).await?;
+    Ok(rows.into_iter().map(|row| row.iid).collect())
+}
+
 /// Newest first.
 pub(crate) async fn versions(on: &impl Query, id: MergeRequestId, limit: i64) -> Result<Vec<Version>> {
     on.all(

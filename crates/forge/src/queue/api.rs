@@ -20,22 +20,31 @@ pub(crate) fn routes() -> Routes<Forge> {
 async fn list(State(forge): State<Forge>, InProject(scope): InProject) -> Answer {
     let entries = store::of_project(forge.db(), scope.id, limits::API_PAGE_ENTRIES).await?;
     let out = store::all_left(forge.db(), scope.id, limits::PAGE_ENTRIES).await?;
+    let settings = forge.merge_settings(scope.id).await?;
+    let mut waiting = Vec::new();
+    for entry in entries {
+        waiting.push(wire::QueueEntry {
+            state: forge.stands(&settings, &entry).await?.to_owned(),
+            iid: entry.iid,
+            target_branch: entry.target_branch,
+            head: entry.head,
+            by: entry.actor_name,
+            trial: entry.sha,
+            pipeline: entry.pipeline,
+            at: entry.at,
+        });
+    }
     Ok(axum::Json(wire::MergeQueue {
-        entries: entries
-            .into_iter()
-            .map(|entry| wire::QueueEntry {
-                iid: entry.iid,
-                target_branch: entry.target_branch,
-                head: entry.head,
-                by: entry.actor_name,
-                trial: entry.sha,
-                pipeline: entry.pipeline,
-                at: entry.at,
-            })
-            .collect(),
+        entries: waiting,
         taken_out: out
             .into_iter()
-            .map(|(iid, detail, at)| wire::QueueLeft { iid, detail, at })
+            .map(|gone| wire::QueueLeft {
+                iid: gone.iid,
+                title: gone.title,
+                detail: gone.detail,
+                pipeline: gone.pipeline,
+                at: gone.at,
+            })
             .collect(),
     })
     .into_response())

@@ -40,6 +40,9 @@ row! {
     }
 }
 
+/// The condition that tells of a request which the queue found to break its branch.
+pub(crate) const CONDITION: &str = "merge_queue";
+
 row! {
     /// Why a request was last taken out of a queue.
     #[derive(Clone, Debug)]

@@ -1,7 +1,7 @@
 //! The page of a project's merge queues.
 
 use super::store;
-use crate::{Forge, code::shown, merge_request::store as requests};
+use crate::{Forge, code::shown, merge_request::store as requests, told::told};
 use askama::Template;
 use axum::{extract::State, routing::get};
 use bascule_core::{Permission, limits};
@@ -24,14 +24,15 @@ struct Row {
     target: String,
     by: String,
     pipeline: Option<(String, i64)>,
-    tried: bool,
+    state: &'static str,
     since: Markup,
 }
 
 struct Gone {
     href: String,
     iid: i64,
-    detail: String,
+    title: String,
+    detail: Markup,
     at: Markup,
 }
 
@@ -60,6 +61,7 @@ async fn queue(State(forge): State<Forge>, InProject(scope): InProject, ui: Ui) 
             .map(|request| shown(request.title.as_bytes()))
             .unwrap_or_default();
         rows.push(Row {
+            state: forge.stands(&settings, &entry).await?,
             place,
             href: format!("{base}/-/merge-requests/{}", entry.iid),
             iid: entry.iid,
@@ -67,7 +69,6 @@ async fn queue(State(forge): State<Forge>, InProject(scope): InProject, ui: Ui) 
             target: entry.target_branch,
             by: entry.actor_name,
             pipeline: entry.pipeline.map(|id| (format!("{base}/-/pipelines/{id}"), id)),
-            tried: entry.sha.is_some(),
             since: when(entry.at),
         });
     }
@@ -78,11 +79,12 @@ async fn queue(State(forge): State<Forge>, InProject(scope): InProject, ui: Ui) 
         rows,
         gone: gone
             .into_iter()
-            .map(|(iid, detail, at)| Gone {
-                href: format!("{base}/-/merge-requests/{iid}"),
-                iid,
-                detail,
-                at: when(at),
+            .map(|gone| Gone {
+                href: format!("{base}/-/merge-requests/{}", gone.iid),
+                iid: gone.iid,
+                title: shown(gone.title.as_bytes()),
+                detail: told(&gone.detail, &base),
+                at: when(gone.at),
             })
             .collect(),
         icons: [icon("git-merge"), icon("circle-x")],

@@ -1,10 +1,10 @@
 //! Entering and leaving a queue, and what a round does.
 
-use super::{Entry, store};
+use super::{CONDITION, Entry, store};
 use crate::{
     Forge, ProjectInfo,
     merge_request::{
-        MergeRequest, Settings, State, Strategy,
+        Check, CheckState, MergeRequest, Settings, State, Strategy,
         merge::{Build, Landing, in_conflict},
         service::{self, may_edit},
         store as requests,
@@ -13,9 +13,14 @@ use crate::{
 };
 use bascule_core::{Actor, ActorKind, Caller, Problem, ProjectId, ProjectScope, Result};
 use bascule_ledger::facts::merge_request::{MergeQueued, MergeSpeculated, MergeUnqueued};
+use bascule_wire::merge_request::QueuePlace;
 
 /// Most requests in one queue.
 const LONGEST: i64 = 500;
+/// Requests named that were before another.
+const NAMED: usize = 5;
+/// The reason of those that a pipeline found to break the branch.
+const FAILED: &str = "pipeline_failed";
 /// Most rounds in a row; another wake-up goes on.
 const ROUNDS: usize = 100;
 
@@ -388,19 +393,67 @@ impl Forge {
         }
         if let Some(entry) = failed {
             let detail = match entry.pipeline {
-                Some(id) => format!(
-                    "Its pipeline #{id} failed: merged with what was before it in the queue, `{target}` would be broken."
-                ),
+                Some(id) => {
+                    let before = requests::merged_since(self.db(), project.id, target, entry.at).await?;
+                    broken(id, target, &before)
+                }
                 None => "No pipeline ran for its trial, and the project asks for a green one.".to_owned(),
             };
             let out = Out {
-                reason: "pipeline_failed",
+                reason: FAILED,
                 detail,
                 pipeline: entry.pipeline,
             };
             self.take_out(entry, &Actor::system(), out).await?;
         }
         Ok(Step::Again)
+    }
+
+    /// What a request has to know that was taken out because it breaks the branch; until it has new commits.
+    pub(crate) async fn queue_check(&self, request: &MergeRequest) -> Result<Option<Check>> {
+        let Some(left) = store::left(self.db(), request.id).await? else {
+            return Ok(None);
+        };
+        let version = self.present_version(request).await?;
+        let mended = version.is_some_and(|version| version.at > left.at);
+        if left.reason != FAILED || mended || store::find(self.db(), request.id).await?.is_some() {
+            return Ok(None);
+        }
+        Ok(Some(Check::holds(
+            CONDITION,
+            CheckState::Warned,
+            format!("It was taken out of the merge queue. {}", left.detail),
+            "Each change is tried with all that comes before it, so that the branch stays whole.",
+            format!(
+                "Bring `{}` into it, mend what the pipeline found, and push; put it into the queue again if the pipeline failed for another reason.",
+                request.target_branch
+            ),
+        )))
+    }
+
+    /// Where a request stands in its queue; `None` where it is in none.
+    pub(crate) async fn place_in_queue(&self, request: &MergeRequest) -> Result<Option<QueuePlace>> {
+        let Some(entry) = store::find(self.db(), request.id).await? else {
+            return Ok(None);
+        };
+        Ok(Some(QueuePlace {
+            number: store::before(self.db(), &entry).await? + 1,
+            target_branch: entry.target_branch,
+        }))
+    }
+
+    /// How a trial stands, for people: `waiting`, `running`, `passed` or `failed`.
+    pub(super) async fn stands(&self, settings: &Settings, entry: &Entry) -> Result<&'static str> {
+        let (Some(sha), true) = (&entry.sha, entry.started) else {
+            return Ok("waiting");
+        };
+        Ok(
+            match self.trial_outcome(entry.project_id, settings, entry, sha).await? {
+                Outcome::Running => "running",
+                Outcome::Passed => "passed",
+                Outcome::Failed => "failed",
+            },
+        )
     }
 
     async fn trial_outcome(
@@ -451,5 +504,43 @@ impl Forge {
             self.cancel_trial(entry.project_id, entry.pipeline).await;
         }
         Ok(())
+    }
+}
+
+/// Why a branch would be broken: by the request alone, or with those that came before it.
+fn broken(pipeline: i64, target: &str, before: &[i64]) -> String {
+    let mut names: Vec<String> = before.iter().take(NAMED).map(|iid| format!("!{iid}")).collect();
+    if before.len() > NAMED {
+        names.push(format!("{} more", before.len() - NAMED));
+    }
+    let failed = format!("Its pipeline #{pipeline} failed");
+    match (names.pop(), names.as_slice()) {
+        (None, _) => format!("{failed}: with it, `{target}` would be broken."),
+        (Some(one), []) => {
+            format!("{failed}: with {one}, which was before it in the queue, `{target}` would be broken.")
+        }
+        (Some(last), others) => format!(
+            "{failed}: with {} and {last}, which were before it in the queue, `{target}` would be broken.",
+            others.join(", ")
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_before_is_named_and_nothing_else() {
+        assert_eq!(
+            broken(7, "main", &[]),
+            "Its pipeline #7 failed: with it, `main` would be broken."
+        );
+        assert_eq!(
+            broken(7, "main", &[2]),
+            "Its pipeline #7 failed: with !2, which was before it in the queue, `main` would be broken."
+        );
+        assert!(broken(7, "main", &[1, 2, 3]).contains("with !1, !2 and !3, which were before"));
+        assert!(broken(7, "main", &[1, 2, 3, 4, 5, 6, 7]).contains("!4, !5 and 2 more, which were"));
     }
 }

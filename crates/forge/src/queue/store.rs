@@ -185,25 +185,27 @@ pub(crate) async fn left(on: &impl Query, id: MergeRequestId) -> Result<Option<L
     .await
 }
 
+row! {
+    /// A request that was taken out.
+    pub(crate) struct Gone {
+        pub(crate) iid: i64,
+        pub(crate) title: String,
+        pub(crate) detail: String,
+        pub(crate) pipeline: Option<i64>,
+        pub(crate) at: Timestamp,
+    }
+}
+
 /// Who was taken out of a project's queues, the newest first.
-pub(crate) async fn all_left(
-    on: &impl Query,
-    project: ProjectId,
-    limit: i64,
-) -> Result<Vec<(i64, String, Timestamp)>> {
-    row! { struct OfRequest { iid: i64, detail: String, at: Timestamp } }
-    let rows: Vec<OfRequest> = on
-        .all(
-            "SELECT merge_request.iid AS iid, merge_queue_left.detail AS detail, merge_queue_left.at AS at
+pub(crate) async fn all_left(on: &impl Query, project: ProjectId, limit: i64) -> Result<Vec<Gone>> {
+    on.all(
+        "SELECT merge_request.iid AS iid, merge_request.title AS title, merge_queue_left.detail AS detail,
+                    merge_queue_left.pipeline AS pipeline, merge_queue_left.at AS at
              FROM merge_queue_left JOIN merge_request ON merge_request.id = merge_queue_left.merge_request_id
              WHERE merge_queue_left.project_id = $1 ORDER BY merge_queue_left.at DESC LIMIT $2",
-            args![project, limit],
-        )
-        .await?;
-    Ok(rows
-        .into_iter()
-        .map(|row| (row.iid, row.detail, row.at))
-        .collect())
+        args![project, limit],
+    )
+    .await
 }
 
 /// Forgets all of a project that is deleted.

@@ -429,3 +429,25 @@ async fn what_a_request_changes_is_a_patch_that_git_applies() {
         "{page}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thread_with_a_field_that_nobody_knows_is_refused() {
+    let server = Server::start().await;
+    let (_, work) = server.seeded("web").await;
+    server.branch(&work, "topic", "a.txt", "one\n").await;
+    server.open_request("web", "topic").await;
+    for body in [
+        json!({ "body": "Here", "path": "a.txt", "line": 1 }),
+        json!({ "body": "Here", "position": { "path": "a.txt", "start": 1, "end": 1, "line": 1 } }),
+    ] {
+        let (status, problem) = server
+            .call("developer", "POST", "web/merge-requests/1/threads", body)
+            .await;
+        assert!(status == 400 || status == 422, "{status} {problem}");
+    }
+    let position = json!({ "path": "a.txt", "start": 1, "end": 1 });
+    let body = json!({ "body": "Here", "position": position });
+    server
+        .ok("developer", "POST", "web/merge-requests/1/threads", body)
+        .await;
+}

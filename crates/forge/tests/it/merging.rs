@@ -12,7 +12,10 @@ use serde_json::{Value, json};
 use std::{
     collections::{BTreeMap, HashMap},
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 async fn settings(server: &Server, body: Value) {
@@ -56,6 +59,8 @@ async fn a_merge_commit_names_the_request_and_the_branch_goes() {
         "{merged}"
     );
     assert_eq!(merged["merged_by"], "developer-2");
+    let page = server.page("reporter", "/acme/web/-/merge-requests/1").await;
+    assert!(!page.contains("wants to merge"), "{page}");
 
     let message = git_ok(
         &server.repository(&project),
@@ -317,6 +322,8 @@ struct Pairs {
     root: PathBuf,
     pipelines: Mutex<HashMap<String, (i64, Outcome)>>,
     tried: Mutex<BTreeMap<String, usize>>,
+    /// Nothing has ended yet.
+    held: AtomicBool,
 }
 
 impl Pairs {
@@ -339,7 +346,10 @@ impl Pipelines for Pairs {
         let known = self.pipelines.lock().unwrap();
         Ok(known.get(sha).map(|(id, outcome)| Pipeline {
             id: PipelineId(*id),
-            outcome: *outcome,
+            outcome: match self.held.load(Ordering::SeqCst) {
+                true => Outcome::Running,
+                false => *outcome,
+            },
         }))
     }
 
@@ -369,6 +379,7 @@ async fn of_twenty_in_the_queue_the_three_that_break_the_branch_together_with_ot
         root: server.dir.path().join("data/repositories"),
         pipelines: Mutex::default(),
         tried: Mutex::default(),
+        held: Default::default(),
     });
     server.forge.set_pipelines(pairs.clone());
     let (project, work) = server.seeded("web").await;
@@ -432,9 +443,121 @@ async fn of_twenty_in_the_queue_the_three_that_break_the_branch_together_with_ot
     assert_eq!(queue["taken_out"].as_array().unwrap().len(), 3);
     let page = server.page("reporter", "/acme/web/-/merge-queue").await;
     assert!(page.contains("!20") && page.contains("would be broken"), "{page}");
+    assert!(page.contains("Change z-right"), "by its title: {page}");
+    let of = |iid: i64| {
+        let all = queue["taken_out"].as_array().unwrap();
+        all.iter().find(|out| out["iid"] == iid).unwrap().clone()
+    };
+    let pipeline = of(6)["pipeline"].as_i64().unwrap();
+    assert!(
+        page.contains(&format!("/acme/web/-/pipelines/{pipeline}")),
+        "{page}"
+    );
     let page = server.page("reporter", "/acme/web/-/merge-requests/20").await;
     assert!(page.contains("would be broken"), "{page}");
     git_ok(&server.repository(&project), &["fsck", "--strict"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_breaks_the_branch_by_itself_blames_nothing_before_it_and_is_not_called_ready() {
+    let server = Server::start().await;
+    let pairs = Arc::new(Pairs {
+        root: server.dir.path().join("data/repositories"),
+        pipelines: Mutex::default(),
+        tried: Mutex::default(),
+        held: Default::default(),
+    });
+    server.forge.set_pipelines(pairs);
+    let (_, work) = server.seeded("web").await;
+    write(&work, "x-left", "x\n");
+    commit(&work, "Left").await;
+    git_ok(&work, &["push", "--quiet", "origin", "main"]).await;
+    settings(&server, json!({ "queue": true })).await;
+    server.branch(&work, "topic", "x-right", "x\n").await;
+    server.open_request("web", "topic").await;
+    let (status, queued) = merge(&server, "maintainer", 1, json!({})).await;
+    assert_eq!(status, 200, "{queued}");
+    let find = |request: &Value| {
+        let checks = request["checks"].as_array().unwrap();
+        checks
+            .iter()
+            .find(|check| check["name"] == "merge_queue")
+            .cloned()
+    };
+    let request = server
+        .request_until("web", 1, "the queue's word", |r| find(r).is_some())
+        .await;
+    let check = find(&request).unwrap();
+    assert_eq!(check["state"], "warned");
+    let what = check["what"].as_str().unwrap();
+    assert!(
+        what.contains("failed: with it, `main` would be broken") && !what.contains("before it"),
+        "{what}"
+    );
+    // It holds nothing: whoever thinks that the pipeline was at fault asks again.
+    assert_eq!(request["mergeable"], true, "{request}");
+    let page = server.page("reporter", "/acme/web/-/merge-requests/1").await;
+    assert!(!page.contains("Ready to be merged"), "{page}");
+    assert!(page.contains("/acme/web/-/pipelines/1\">#1</a>"), "{page}");
+    assert!(page.contains("<code>main</code>"), "{page}");
+    // Mended, it is as any other.
+    write(&work, "x-right", "");
+    git_ok(&work, &["rm", "--quiet", "--force", "x-right"]).await;
+    write(&work, "other", "x\n");
+    commit(&work, "Mend").await;
+    git_ok(&work, &["push", "--quiet", "origin", "topic"]).await;
+    server
+        .request_until("web", 1, "no word of the queue", |r| {
+            r["version"] == 2 && find(r).is_none()
+        })
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_breaks_the_branch_with_another_names_the_other() {
+    let server = Server::start().await;
+    let pairs = Arc::new(Pairs {
+        root: server.dir.path().join("data/repositories"),
+        pipelines: Mutex::default(),
+        tried: Mutex::default(),
+        held: AtomicBool::new(true),
+    });
+    server.forge.set_pipelines(pairs.clone());
+    let (_, work) = server.seeded("web").await;
+    settings(&server, json!({ "queue": true })).await;
+    for (n, file) in [(1, "x-left"), (2, "x-right")] {
+        server.branch(&work, &format!("topic-{n}"), file, "x\n").await;
+        server.open_request("web", &format!("topic-{n}")).await;
+        let (status, queued) = merge(&server, "maintainer", n, json!({})).await;
+        assert_eq!(status, 200, "{queued}");
+    }
+    pairs.held.store(false, Ordering::SeqCst);
+    // As when a pipeline ends: the queue looks again.
+    server
+        .ok("owner", "PATCH", "web/review-settings", json!({}))
+        .await;
+    server
+        .request_until("web", 1, "the merge", |r| r["state"] == "merged")
+        .await;
+    let out = |queue: &Value| queue["taken_out"].as_array().unwrap().first().cloned();
+    let mut found = None;
+    for _ in 0..400 {
+        found = out(&server.ok("reporter", "GET", "web/merge-queue", Value::Null).await);
+        if found.is_some() {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    let found = found.unwrap();
+    assert_eq!(
+        (&found["iid"], &found["title"]),
+        (&json!(2), &json!("Change x-right"))
+    );
+    let detail = found["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("with !1, which was before it in the queue, `main` would be broken"),
+        "{detail}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -468,7 +591,25 @@ async fn whoever_changes_after_entering_the_queue_is_taken_out() {
             (200, Some("open")),
             "{queued}"
         );
+        assert_eq!(
+            queued["queue"],
+            json!({ "number": n, "target_branch": "main" }),
+            "{queued}"
+        );
     }
+    for _ in 0..400 {
+        let queue = server.ok("reporter", "GET", "web/merge-queue", Value::Null).await;
+        let entries = queue["entries"].as_array().unwrap();
+        if entries.iter().all(|entry| entry["state"] == "running") {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    let page = server.page("reporter", "/acme/web/-/merge-queue").await;
+    assert!(
+        page.contains("running: <a href=\"/acme/web/-/pipelines/1\">"),
+        "{page}"
+    );
     write(&work, "more", "x\n");
     commit(&work, "More").await;
     git_ok(&work, &["push", "--quiet", "origin", "topic-2"]).await;

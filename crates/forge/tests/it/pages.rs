@@ -495,3 +495,18 @@ async fn to_suggest_a_change_keeps_what_was_typed() {
     assert!(page.contains("Suggested change"), "{page}");
     assert!(!page.contains("The lines have changed since"), "{page}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_comparison_with_what_is_not_there_keeps_its_form() {
+    let server = Server::start().await;
+    server.seeded("web").await;
+    let answer = server
+        .get("reporter", "/acme/web/-/compare?from=main&to=nowhere")
+        .await;
+    assert_eq!(answer.status(), 404);
+    let page = answer.text().await.unwrap();
+    assert_eq!(attributes(&page, "main input[name=to]", "value"), ["nowhere"]);
+    assert_eq!(texts(&page, "main [role=alert] code"), ["nowhere"]);
+    let home = server.page("reporter", "/acme/web").await;
+    assert!(attributes(&home, "main a", "href").contains(&"/acme/web/-/fork".to_owned()));
+}

@@ -9,11 +9,13 @@ use super::{
 use crate::{
     Forge,
     code::{api, branches, diff},
+    told::told,
 };
 use askama::Template;
 use axum::extract::State;
 use bascule_core::limits;
 use bascule_web::{Answer, InProject, Markup, Params, Tab, Ui, icon, url_encode};
+use http::StatusCode;
 use serde::Deserialize;
 
 /// Commits on one page.
@@ -37,6 +39,8 @@ struct Page {
     old: String,
     new: String,
     turned: String,
+    /// Said where a name leads nowhere.
+    unknown: Option<Markup>,
     found: Option<Found>,
     icons: [Markup; 3],
 }
@@ -72,10 +76,21 @@ pub(super) async fn compare(
             url_encode(to)
         )
     };
-    let mut found = None;
+    let (mut found, mut unknown, mut ends) = (None, None, Vec::new());
     if !forge.is_empty(scope.id).await? && old_name != new_name {
-        let old = api::start(&forge, scope.id, Some(old_name.clone())).await?;
-        let new = api::start(&forge, scope.id, Some(new_name.clone())).await?;
+        for name in [&old_name, &new_name] {
+            match api::start(&forge, scope.id, Some(name.clone())).await {
+                Ok(id) => ends.push(id),
+                Err(problem) if problem.status < 500 => {
+                    let name = crate::code::shown(name.as_bytes());
+                    let text = format!("There is no branch or tag `{name}`, nor a commit of that name.");
+                    unknown = unknown.or(Some(told(&text, &base(&scope))));
+                }
+                Err(problem) => return Err(problem.into()),
+            }
+        }
+    }
+    if let [old, new] = *ends.as_slice() {
         let (page, from) = (asked.page.unwrap_or(1).max(1), asked.file.unwrap_or(0));
         let kept = forge.clone();
         let (between, files, next) = forge
@@ -111,18 +126,23 @@ pub(super) async fn compare(
             changes,
         });
     }
+    let missing = unknown.is_some();
     let page = Page {
         turned: address(&new_name, &old_name),
         old: old_name,
         new: new_name,
+        unknown,
         found,
         icons: [icon("git-compare"), icon("arrows-exchange"), icon("git-commit")],
     };
-    let answer = ui.project_page(
+    let mut answer = ui.project_page(
         Tab::Code,
         &format!("Compare · {}", scope.path()),
         &trail(&scope, "Compare"),
         &page,
     )?;
+    if missing {
+        *answer.status_mut() = StatusCode::NOT_FOUND;
+    }
     Ok(view.remember(answer))
 }

@@ -59,6 +59,8 @@ struct Head {
     clone_url: String,
     ssh_url: Option<String>,
     copy: Markup,
+    /// Where it is forked, with its icon.
+    fork: (Markup, String),
     /// What it is a fork of, where the reader may see that.
     parent: Option<String>,
     /// Where a merge request there begins.
@@ -97,6 +99,7 @@ async fn head(forge: &Forge, caller: &Caller, project: &ProjectInfo) -> Result<H
         clone_url: forge.clone_url(project),
         ssh_url: forge.ssh_url(project),
         copy: icon("copy"),
+        fork: (icon("git-fork"), format!("/{path}/-/fork")),
         request: parent
             .as_ref()
             .map(|parent| format!("/{parent}/-/merge-requests/new?from={}", url_encode(&path)))

@@ -8,6 +8,7 @@ use crate::{
         Check, CheckState, MergeRequest, Settings, State, Strategy, service, store as requests, text,
     },
     push::Update,
+    told::sentences,
 };
 use bascule_core::{
     Actor, Caller, MergeRequestId, Permission, Problem, ProjectId, ProjectScope, Result, UserId,
@@ -609,10 +610,10 @@ pub(crate) fn held(request: &MergeRequest, checks: &[Check]) -> Problem {
     let code = open.first().map_or("checks", |check| check.name);
     Problem::conflict(
         &format!("held_by_{code}"),
-        format!("!{} cannot be merged yet: {}", request.iid, what.join(" ")),
+        format!("!{} cannot be merged yet: {}", request.iid, sentences(what)),
     )
-    .why(why.join(" "))
-    .next(next.join(" "))
+    .why(sentences(why))
+    .next(sentences(next))
 }
 
 /// Branches without a common past, as a refusal.

@@ -8,7 +8,7 @@ mod more;
 mod show;
 
 use super::{CheckState, MergeRequest, State, store};
-use crate::{Forge, ProjectInfo, code::shown, review::Weighed, workflow};
+use crate::{Forge, ProjectInfo, code::shown, review::Weighed, told::told, workflow};
 use axum::routing::{get, post};
 use bascule_core::{Permission, ProjectScope, Result};
 use bascule_web::{Access, Crumb, Markup, Routes, icon, url_path};
@@ -74,6 +74,8 @@ pub(crate) struct Head {
     pub(crate) title: String,
     pub(crate) state: &'static str,
     pub(crate) class: &'static str,
+    /// What its author is said to do with the two branches.
+    pub(crate) wish: &'static str,
     pub(crate) author: String,
     pub(crate) from: String,
     pub(crate) from_href: String,
@@ -89,9 +91,9 @@ pub(crate) struct Condition {
     pub(crate) name: &'static str,
     pub(crate) icon: Markup,
     pub(crate) class: &'static str,
-    pub(crate) what: String,
-    pub(crate) why: String,
-    pub(crate) next: String,
+    pub(crate) what: Markup,
+    pub(crate) why: Markup,
+    pub(crate) next: Markup,
     /// Whether a maintainer may let it by.
     pub(crate) by_policy: bool,
 }
@@ -135,6 +137,11 @@ impl Forge {
     ) -> Result<Head> {
         let here = base(scope, request.iid);
         let (state, class, picture) = badge(request);
+        let wish = match request.state {
+            State::Open => "wants to merge",
+            State::Merged => "merged",
+            State::Closed => "wanted to merge",
+        };
         let branch = |project: &str, name: &str| format!("/{project}/-/tree/{}", url_path(name));
         let source = if request.is_fork() {
             self.project_by_id(request.source_project_id)
@@ -153,6 +160,7 @@ impl Forge {
             title: shown(request.title.as_bytes()),
             state,
             class,
+            wish,
             author: request.author_name.clone(),
             from,
             from_href: source
@@ -180,7 +188,14 @@ impl Forge {
     ) -> Result<(Vec<Condition>, bool)> {
         let checks = self.checks_with(project, request, weighed).await?;
         let free = !checks.iter().any(|check| check.state.holds());
+        let here = format!("/{}", project.path());
+        // The pipeline of a fork's commit runs in the fork.
+        let source = match self.project_by_id(request.source_project_id).await? {
+            Some(source) if request.is_fork() => format!("/{}", source.path()),
+            _ => here.clone(),
+        };
         let conditions = checks.into_iter().map(|check| {
+            let place = if check.name == "pipeline" { &source } else { &here };
             let (picture, class) = match check.state {
                 CheckState::Passed => ("circle-check", "text-green"),
                 CheckState::Pending => ("clock", "text-yellow"),
@@ -192,9 +207,9 @@ impl Forge {
                 name: check.name,
                 icon: icon(picture),
                 class,
-                what: check.what,
-                why: check.why,
-                next: check.next,
+                what: told(&check.what, place),
+                why: told(&check.why, place),
+                next: told(&check.next, place),
             }
         });
         Ok((conditions.collect(), free))

@@ -6,6 +6,7 @@ use crate::{
     code::pages::{Line, line},
     merge_request::{State as Life, Strategy, api::Place, read, store},
     ports::Shown,
+    told::told,
 };
 use askama::Template;
 use axum::{
@@ -55,7 +56,9 @@ struct Overview {
     queue: bool,
     auto: Option<String>,
     queued: Option<(i64, String)>,
-    left: Option<(String, Markup)>,
+    left: Option<(Markup, Markup)>,
+    /// Whether the queue found it to break the branch, as it is now.
+    thrown_out: bool,
     may_edit: bool,
     draft: bool,
     versions: Vec<VersionRow>,
@@ -95,6 +98,9 @@ pub(super) async fn overview(
     let project = super::project_base(&scope);
     let settings = forge.merge_settings(scope.id).await?;
     let entry = crate::queue::store::find(forge.db(), request.id).await?;
+    let thrown_out = conditions
+        .iter()
+        .any(|condition| condition.name == crate::queue::CONDITION);
     let own = caller.user.is_some() && caller.user == request.author_id;
     let versions = store::versions(forge.db(), request.id, limits::PAGE_ENTRIES).await?;
     let page = Overview {
@@ -132,8 +138,10 @@ pub(super) async fn overview(
         },
         left: crate::queue::store::left(forge.db(), request.id)
             .await?
-            .filter(|_| request.state == Life::Open && entry.is_none())
-            .map(|left| (left.detail, when(left.at))),
+            // Where a condition says it, it is not said twice.
+            .filter(|_| request.state == Life::Open && entry.is_none() && !thrown_out)
+            .map(|left| (told(&left.detail, &project), when(left.at))),
+        thrown_out,
         may_edit: own || scope.holds(Permission::CodePush),
         draft: request.draft,
         versions: versions

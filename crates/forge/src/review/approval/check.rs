@@ -5,6 +5,7 @@ use crate::{
     Forge,
     merge_request::{Check, CheckState, checks::Looked},
     review::{rules::APPROVER, thread},
+    told::sentences,
 };
 use bascule_core::Result;
 
@@ -66,7 +67,7 @@ fn approvals(weighed: &Weighed) -> Option<Check> {
         CheckState::Pending,
         format!("Approval is missing: {}.{stale}", names.join(", ")),
         whys.join(" "),
-        next.join(". "),
+        sentences(next.iter().map(String::as_str)),
     ))
 }
 

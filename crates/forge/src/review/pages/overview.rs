@@ -11,6 +11,7 @@ use crate::{
         approval::{CHANGES, Weighed, store as approvals},
         thread::{me, store},
     },
+    told::told,
 };
 use askama::Template;
 use axum::extract::State;
@@ -29,9 +30,10 @@ struct Rule {
     met: bool,
     optional: bool,
     name: String,
-    why: String,
+    why: Markup,
     count: String,
-    next: String,
+    /// Said of optional rules alone: what must be there is said where it holds the merge.
+    next: Markup,
     icon: Markup,
 }
 
@@ -197,13 +199,21 @@ fn approvals_part(
     mine: bool,
     barred: Option<bascule_core::Problem>,
 ) -> Approvals {
+    let project = format!("/{}", scope.path());
     let rules = weighed.verdict.outcomes.iter().map(|outcome| Rule {
         met: outcome.missing == 0,
         optional: outcome.optional,
         name: outcome.name.clone(),
-        why: outcome.why.clone(),
+        why: told(&outcome.why, &project),
         count: format!("{} of {}", outcome.given.len(), outcome.required),
-        next: outcome.next(),
+        next: told(
+            &if outcome.optional {
+                outcome.next()
+            } else {
+                String::new()
+            },
+            &project,
+        ),
         icon: icon(if outcome.missing == 0 {
             "circle-check"
         } else {
