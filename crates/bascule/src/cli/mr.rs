@@ -5,25 +5,27 @@ use super::{
     output::{self, code},
     views::{git, of_clone},
 };
+use bascule_client::Method;
 use bascule_core::Result;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
+use std::io::IsTerminal as _;
 
 const LIST: &[output::Column] = &[
     ("NUMBER", "iid"),
     ("STATE", "state"),
     ("TITLE", "title"),
     ("AUTHOR", "author"),
-    ("FROM", "source_branch"),
+    ("FROM", "from"),
     ("INTO", "target_branch"),
 ];
-pub(super) const SHOW: &[output::Column] = &[
+const SHOW: &[output::Column] = &[
     ("NUMBER", "iid"),
     ("TITLE", "title"),
     ("STATE", "state"),
     ("DRAFT", "draft"),
     ("AUTHOR", "author"),
-    ("FROM", "source_branch"),
+    ("FROM", "from"),
     ("INTO", "target_branch"),
     ("COMMIT", "head"),
     ("VERSION", "version"),
@@ -41,10 +43,16 @@ const QUEUE: &[output::Column] = &[
     ("NUMBER", "iid"),
     ("INTO", "target_branch"),
     ("BY", "by"),
+    ("STATE", "state"),
     ("TRIAL", "trial"),
     ("PIPELINE", "pipeline"),
 ];
-const OUT: &[output::Column] = &[("TAKEN OUT", "iid"), ("WHY", "detail"), ("AT", "at")];
+const OUT: &[output::Column] = &[
+    ("TAKEN OUT", "iid"),
+    ("TITLE", "title"),
+    ("WHY", "detail"),
+    ("AT", "at"),
+];
 
 /// Which project.
 #[derive(Debug, Args)]
@@ -227,7 +235,7 @@ impl Mr {
                     "title": title, "description": description, "draft": draft,
                 });
                 let path = format!("{}/merge-requests", place.path()?);
-                context.out.record(&context.post(&path, &body).await?, SHOW);
+                show(context, context.post(&path, &body).await?);
             }
             Self::List { place, state, search } => {
                 let path = format!(
@@ -236,11 +244,17 @@ impl Mr {
                     bascule_web::url_encode(&state),
                     bascule_web::url_encode(&search)
                 );
-                context.out.table(&context.get(&path).await?, LIST);
+                let mut found = context.get(&path).await?;
+                if !context.out.is_json() {
+                    for one in found["merge_requests"].as_array_mut().into_iter().flatten() {
+                        name_source(one);
+                    }
+                }
+                context.out.table(&found, LIST);
             }
             Self::Show { iid, place } => {
                 let found = context.get(&place.one(iid)?).await?;
-                context.out.record(&found, SHOW);
+                show(context, found.clone());
                 if !context.out.is_json() && found["state"] == "open" {
                     context.out.say("");
                     context.out.table(&found["checks"], CHECKS);
@@ -265,13 +279,13 @@ impl Mr {
                     "bypass": bypass,
                 });
                 let done = context.post(&format!("{}/merge", place.one(iid)?), &body).await?;
-                context.out.record(&done, SHOW);
+                show(context, done);
             }
             Self::Close { iid, place } => {
                 let done = context
                     .post(&format!("{}/close", place.one(iid)?), &json!({}))
                     .await?;
-                context.out.record(&done, SHOW);
+                show(context, done);
             }
             Self::Queue {
                 place,
@@ -281,7 +295,8 @@ impl Mr {
                     .client
                     .delete(&format!("{}/queue", place.one(iid)?))
                     .await?;
-                context.out.record(&done, SHOW);
+                show(context, done);
+                context.out.say(&format!("!{iid} left the merge queue."));
             }
             Self::Queue { place, leave: None } => {
                 let queue = context.get(&format!("{}/merge-queue", place.path()?)).await?;
@@ -296,6 +311,38 @@ impl Mr {
         }
         Ok(code::DONE)
     }
+}
+
+/// A request as a record, and what becomes of it by itself.
+pub(super) fn show(context: &Context, mut request: Value) {
+    if context.out.is_json() {
+        return context.out.record(&request, &[]);
+    }
+    name_source(&mut request);
+    context.out.record(&request, SHOW);
+    let queue = &request["queue"];
+    if let (Some(number), Some(branch)) = (queue["number"].as_i64(), queue["target_branch"].as_str()) {
+        let branch = output::printable(branch);
+        context
+            .out
+            .say(&format!("Number {number} in the merge queue of `{branch}`."));
+    } else if request["state"] == "open" && request["auto_merge_by"].is_string() {
+        context.out.say("It will merge when its checks pass.");
+    }
+}
+
+/// Where the commits come from: the branch, of a fork with the fork.
+fn name_source(request: &mut Value) {
+    let text = |name: &str| request[name].as_str().unwrap_or_default().to_owned();
+    let (source, project) = (text("source_project"), text("project"));
+    let branch = text("source_branch");
+    request["from"] = Value::from(if source == project {
+        branch
+    } else if source.is_empty() {
+        format!("(a fork that is gone):{branch}")
+    } else {
+        format!("{source}:{branch}")
+    });
 }
 
 fn checkout(context: &Context, iid: i64, remote: &str) -> Result<()> {
@@ -327,37 +374,35 @@ fn checkout(context: &Context, iid: i64, remote: &str) -> Result<()> {
     Ok(())
 }
 
+/// Prints the patch byte for byte as git made it, so that `git apply` takes it.
 async fn diff(context: &Context, request: &str, version: Option<i64>) -> Result<()> {
+    let of = |path: String, sign: char| match version {
+        Some(version) => format!("{path}{sign}version={version}"),
+        None => path,
+    };
+    if !context.out.is_json() {
+        let path = of(format!("{request}/raw.diff"), '?');
+        let answer = context.client.request(Method::GET, &path).send().await?;
+        if std::io::stdout().is_terminal() {
+            // Whoever reads it there reads it; nothing in it moves their cursor.
+            let mut lines = answer.lines();
+            while let Some(line) = lines.next().await? {
+                output::line(&output::printable(&line));
+            }
+            return Ok(());
+        }
+        let mut chunks = answer.chunks();
+        while let Some(chunk) = chunks.next().await? {
+            output::bytes(&chunk);
+        }
+        return Ok(());
+    }
     let mut from = Some(0);
     while let Some(at) = from {
-        let mut path = format!("{request}/changes?from={at}");
-        if let Some(version) = version {
-            path.push_str(&format!("&version={version}"));
-        }
-        let page = context.get(&path).await?;
-        if context.out.is_json() {
-            context.out.record(&page, &[]);
-        } else {
-            for file in page["files"].as_array().into_iter().flatten() {
-                let path = output::printable(file["path"].as_str().unwrap_or_default());
-                let old = file["old_path"]
-                    .as_str()
-                    .map_or_else(|| path.clone(), output::printable);
-                context.out.say(&format!("diff --git a/{old} b/{path}"));
-                match file["change"].as_str() {
-                    Some("added") => context.out.say(&format!("--- /dev/null\n+++ b/{path}")),
-                    Some("deleted") => context.out.say(&format!("--- a/{old}\n+++ /dev/null")),
-                    _ => context.out.say(&format!("--- a/{old}\n+++ b/{path}")),
-                }
-                let note = file["note"].as_str().unwrap_or_default();
-                if !note.is_empty() {
-                    context.out.say(note);
-                }
-                for line in file["diff"].as_str().unwrap_or_default().lines() {
-                    context.out.say(&output::printable(line));
-                }
-            }
-        }
+        let page = context
+            .get(&of(format!("{request}/changes?from={at}"), '&'))
+            .await?;
+        context.out.record(&page, &[]);
         from = page["next_from"].as_u64();
     }
     Ok(())

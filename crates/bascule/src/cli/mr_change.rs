@@ -2,7 +2,7 @@
 
 use super::{
     context::Context,
-    mr::{Place, SHOW},
+    mr::{Place, show},
     output::{self, code, usage},
 };
 use bascule_core::Result;
@@ -219,7 +219,7 @@ impl Verbs {
             }
             Self::Settings { place, set } => return settings(context, &place.path()?, &set).await,
         };
-        context.out.record(&done, SHOW);
+        show(context, done);
         Ok(code::DONE)
     }
 }

@@ -146,8 +146,13 @@ pub fn warn(text: &str) {
 
 /// Prints text as it is, for logs.
 pub fn raw(text: &str) {
+    bytes(text.as_bytes());
+}
+
+/// Prints bytes as they are, for what other programs read.
+pub fn bytes(bytes: &[u8]) {
     let mut out = std::io::stdout().lock();
-    drop(out.write_all(text.as_bytes()));
+    drop(out.write_all(bytes));
     drop(out.flush());
 }
 

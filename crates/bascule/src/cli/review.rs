@@ -300,7 +300,14 @@ fn approvals(context: &Context, answer: &Value) {
         .as_str(),
     );
     if answer["rules"].as_array().is_some_and(|rules| !rules.is_empty()) {
-        context.out.table(&answer["rules"], RULES);
+        let mut rules = answer["rules"].clone();
+        for rule in rules.as_array_mut().into_iter().flatten() {
+            if rule["optional"] == true {
+                let name = rule["name"].as_str().unwrap_or_default();
+                rule["name"] = Value::from(format!("{name} (optional)"));
+            }
+        }
+        context.out.table(&rules, RULES);
     }
     for one in answer["ignored"].as_array().into_iter().flatten() {
         let text = |key: &str| printable(one[key].as_str().unwrap_or_default());

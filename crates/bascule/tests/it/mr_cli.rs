@@ -79,3 +79,88 @@ async fn a_request_is_changed_discussed_merged_and_taken_back_by_the_command_lin
     assert_eq!(picked["target_branch"], "release/1", "{picked}");
     assert_eq!(picked["state"], "open", "{picked}");
 }
+
+/// Runs until it is stopped, so that what waits for it waits.
+const ENDLESS: &str = "
+wait:
+  script: [ 'sleep 600' ]
+  rules:
+    - if: $CI_PIPELINE_SOURCE == \"merge_request_event\"
+";
+
+#[tokio::test]
+async fn the_command_line_says_what_becomes_of_a_request_and_prints_patches_that_apply() {
+    let app = TestApp::start(BIN);
+    let cli = app.cli();
+    drop(cli.ok(&["group", "create", "demo"]));
+    drop(cli.ok(&["project", "create", PROJECT]));
+    let git = Git::init();
+    git.ok(&["remote", "add", "origin", &app.remote(PROJECT, app.token())]);
+    git.write(".gitlab-ci.yml", ENDLESS);
+    git.write("CODEOWNERS", "^[Docs] @admin\n*.md\n");
+    git.write("README.md", "one\n");
+    git.commit("Begin");
+    git.ok(&["push", "-q", "origin", "main"]);
+    git.ok(&["switch", "-q", "-c", "topic"]);
+    git.write("README.md", "one\r\n\u{1b}[31mtwo");
+    git.write("blank.txt", " \n\t\n");
+    git.commit("Change");
+    git.ok(&["push", "-q", "origin", "topic"]);
+    let here = ["--project", PROJECT];
+    let mr = |words: &[&str]| cli.ok(&[&["mr"], words, &here[..]].concat());
+    let made = mr(&["create", "--source", "topic"]);
+    assert!(made.contains("FROM") && made.contains("topic"), "{made}");
+
+    let patch = cli.run(&["mr", "diff", "1", "--project", PROJECT]).stdout;
+    git.ok(&["switch", "-q", "main"]);
+    let file = git.path().join(".git/topic.patch");
+    std::fs::write(&file, patch).unwrap();
+    let file = file.to_string_lossy().into_owned();
+    git.ok(&["apply", "--index", &file]);
+    git.ok(&["diff", "--cached", "--exit-code", "topic"]);
+
+    let approvals = mr(&["approvals", "1"]);
+    assert!(approvals.contains("Docs: *.md (optional)"), "{approvals}");
+
+    drop(mr(&["settings", "--set", "resolve_threads=true"]));
+    let path = format!("/api/v1/projects/{PROJECT}/merge-requests/1/threads");
+    let thread = json!({ "body": "Why?" });
+    let made = app.request("POST", &path).json(&thread).send().await.unwrap();
+    assert!(made.status().is_success(), "{}", made.text().await.unwrap());
+    let wished = mr(&["merge", "1", "--when-checks-pass"]);
+    assert!(wished.contains("It will merge when its checks pass."), "{wished}");
+    drop(mr(&[
+        "settings",
+        "--set",
+        "resolve_threads=false",
+        "--set",
+        "queue=true",
+    ]));
+    let queued = mr(&["merge", "1"]);
+    let place = "Number 1 in the merge queue of `main`.";
+    assert!(queued.contains(place), "{queued}");
+    assert!(mr(&["show", "1"]).contains(place));
+    let json = cli.json(&["mr", "show", "1", "--project", PROJECT]);
+    assert_eq!(
+        json["queue"],
+        json!({ "number": 1, "target_branch": "main" }),
+        "{json}"
+    );
+    let left = mr(&["queue", "--leave", "1"]);
+    assert!(left.contains("!1 left the merge queue."), "{left}");
+
+    // A fork's branch is named with the fork.
+    let fork = ["project", "fork", PROJECT, "--group", "demo", "--name", "copy"];
+    drop(cli.ok(&fork));
+    let opened = mr(&[
+        "create",
+        "--from",
+        "demo/copy",
+        "--source",
+        "topic",
+        "--target",
+        "main",
+    ]);
+    assert!(opened.contains("demo/copy:topic"), "{opened}");
+    assert!(mr(&["list"]).contains("demo/copy:topic"));
+}
