@@ -195,6 +195,8 @@ test('at phone width: nothing is cut off, buttons suit fingers, a card is dragge
     await page.goto(`/${PROJECT}/-/${address}`);
     const width = await page.evaluate(() => document.documentElement.scrollWidth);
     assert.ok(width <= 376, `${address} is ${width} px wide on a phone`);
+    const tab = await page.locator('.subnav a[aria-current]').boundingBox();
+    assert.ok(tab.x >= 0 && tab.x + tab.width <= 376, `the tab one is on is in sight: ${JSON.stringify(tab)}`);
   }
   await page.goto('/demo/-/board');
   assert.ok((await page.evaluate(() => document.documentElement.scrollWidth)) <= 376);
@@ -214,6 +216,27 @@ test('without script the board moves all the same', async () => {
   assert.match(await page.textContent('[role=alert]'), /1 issue is in Doing already/);
   assert.match(await page.textContent('[data-column=todo]'), /admin/, 'who moves what nobody has gets it');
   assert.deepEqual(await shown(page, 'todo'), ['plain'], 'the refusal is told on the board');
+  await context.close();
+});
+
+test('on a desk all tabs stand in one row, and the way past them can be read', async () => {
+  const { page, context } = await openPage(browser, platform.url, { viewport: { width: 1280, height: 800 }, colorScheme: 'light' });
+  await signIn(page, 'admin', platform.password);
+  await page.goto(`/${PROJECT}/-/issues`);
+  const row = await page.evaluate(() => {
+    const tops = [...document.querySelectorAll('.subnav a')].map((tab) => tab.offsetTop);
+    const box = document.querySelector('.subnav .container-xl');
+    return { rows: new Set(tops).size, hidden: box.scrollWidth - box.clientWidth };
+  });
+  assert.deepEqual(row, { rows: 1, hidden: 0 });
+  await page.keyboard.press('Tab');
+  const [words, ground] = await page.evaluate(() => {
+    const style = getComputedStyle(document.activeElement);
+    return [style.color, style.backgroundColor];
+  });
+  assert.notEqual(words, ground);
+  await page.goto('/-/todos');
+  assert.equal(await page.locator('.topbar [aria-current=page]').getAttribute('href'), '/-/todos', 'To-dos, not Home');
   await context.close();
 });
 

@@ -134,7 +134,8 @@ async fn branches_are_compared_and_counted_ahead_and_behind() {
     );
     let branches = server.page("reporter", "/acme/web/-/branches").await;
     assert!(
-        branches.contains("1 ahead of the default branch, 1 behind it"),
+        branches.contains("1 ahead of the default branch, 1 behind it")
+            && branches.contains(">1 ahead, 1 behind</a>"),
         "{branches}"
     );
     let same = server.page("reporter", "/acme/web/-/compare").await;
