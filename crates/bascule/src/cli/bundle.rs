@@ -263,7 +263,7 @@ mod tests {
         assert_eq!(run(&file, Some(&right)), Ok(code::DONE));
         assert_eq!(run(&file, Some(&wrong)).unwrap_err().code, "bundle_untrusted_key");
         assert_eq!(run(&file, Some(&file)).unwrap_err().code, "usage");
-        assert_eq!(run(&right, None).unwrap_err().code, "bundle_truncated");
+        assert_eq!(run(&right, None).unwrap_err().code, "bundle_not_a_bundle");
 
         let mut bytes = std::fs::read(&file).unwrap();
         let last = bytes.len() - 1;
