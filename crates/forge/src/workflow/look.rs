@@ -19,7 +19,7 @@ const LARGEST: u64 = 5 << 20;
 const ALL: u64 = 2 << 30;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What each thread keeps of what others are told as differences to, in bytes.
-const KEPT: usize = 32 << 20;
+const KEPT: usize = 4 << 20;
 /// Bytes at a file's beginning in which a zero says that it is no text, as git has it.
 const BEGINNING: usize = 8_000;
 /// Most threads.

@@ -159,16 +159,17 @@ impl Forge {
         }
         let tips = tips(&place, &made).await?;
         let trunk = self.trunk(project, &made).await?;
-        let mut found = judge_versions(policy, &place, &trunk, &tips).await?;
+        let versions = judge_versions(policy, &place, &trunk, &tips);
         if policy.asks(OF_COMMITS) {
-            found.extend(
-                self.judge_commits(policy, project, user, &place, &trunk, &tips)
-                    .await?,
-            );
-        } else {
-            for tip in &tips {
-                found.extend(judged(policy, tip, &change(&trunk, tip)));
-            }
+            // At once, since both walk through the history.
+            let commits = self.judge_commits(policy, project, user, &place, &trunk, &tips);
+            let (mut found, more) = tokio::try_join!(versions, commits)?;
+            found.extend(more);
+            return Ok(found);
+        }
+        let mut found = versions.await?;
+        for tip in &tips {
+            found.extend(judged(policy, tip, &change(&trunk, tip)));
         }
         Ok(found)
     }
