@@ -102,7 +102,7 @@ pub fn peek<R: Read>(file: R, trust: &Trust, now: Timestamp) -> Result<(Summary,
         taken: Vec::new(),
     };
     let bytes = Unpack::new(&mut tee).envelope()?;
-    let (manifest, signature) = unproven(&bytes).map_err(|problem| match trust.open(&bytes) {
+    let (manifest, signature) = unproven(&envelope(&bytes)?).map_err(|problem| match trust.open(&bytes) {
         Err(proven) => proven,
         Ok(_) => problem,
     })?;
@@ -127,12 +127,12 @@ impl<R: Read> Read for Tee<R> {
 
 fn manifest<R: Read>(archive: &mut Unpack<R>, trust: &Trust) -> Result<(Manifest, Signature)> {
     let bytes = archive.envelope()?;
-    let envelope = Envelope::from_json(&bytes).map_err(|error| refuse::not_a_bundle(&error))?;
+    let envelope = envelope(&bytes)?;
     let key_id = key_of(&envelope);
     if trust.key(&key_id).is_some() {
         return Ok((trust.open(&bytes)?, Signature::Trusted { key_id }));
     }
-    unproven(&bytes).map_err(|problem| {
+    unproven(&envelope).map_err(|problem| {
         if problem.code == refuse::BAD_MANIFEST {
             refuse::unproven_manifest(problem)
         } else {
@@ -141,14 +141,17 @@ fn manifest<R: Read>(archive: &mut Unpack<R>, trust: &Trust) -> Result<(Manifest
     })
 }
 
+fn envelope(bytes: &[u8]) -> Result<Envelope> {
+    Envelope::from_json(bytes).map_err(|error| refuse::not_a_bundle(&error))
+}
+
 fn key_of(envelope: &Envelope) -> String {
     let first = envelope.signatures.first();
     first.map(|signature| signature.keyid.clone()).unwrap_or_default()
 }
 
 /// What a manifest says, whoever signed it.
-fn unproven(bytes: &[u8]) -> Result<(Manifest, Signature)> {
-    let envelope = Envelope::from_json(bytes).map_err(|error| refuse::not_a_bundle(&error))?;
+fn unproven(envelope: &Envelope) -> Result<(Manifest, Signature)> {
     if envelope.payload_type != PAYLOAD_TYPE {
         return Err(refuse::not_a_bundle(&format!(
             "it holds `{}`",
@@ -158,7 +161,7 @@ fn unproven(bytes: &[u8]) -> Result<(Manifest, Signature)> {
     let payload = envelope
         .unverified()
         .ok_or_else(|| refuse::not_a_bundle("its manifest is not base64"))?;
-    let key_id = key_of(&envelope);
+    let key_id = key_of(envelope);
     Ok((validate::parse(&payload)?, Signature::Untrusted { key_id }))
 }
 

@@ -206,6 +206,12 @@ impl Caller {
         self.actor.kind == ActorKind::Anonymous
     }
 
+    /// The person who calls; none for programs, such as the holder of a project's own token.
+    #[must_use]
+    pub fn person(&self) -> Option<UserId> {
+        self.user.filter(|_| self.only_project.is_none())
+    }
+
     /// Whether the token used, if any, has a scope for `permission`.
     #[must_use]
     pub fn scope_allows(&self, permission: Permission) -> bool {

@@ -98,7 +98,7 @@ impl Identity {
         visibility: Visibility,
     ) -> Result<Option<Role>> {
         let mut reach = Reach::of_standing(caller);
-        if let Some(user) = caller.user.filter(|_| caller.only_project.is_none())
+        if let Some(user) = caller.person()
             && let Some(role) = group::store::role_in_group(self.db(), user, group).await?
         {
             reach.groups.insert(group, role);

@@ -14,7 +14,7 @@ const STYLE: ClassStyle = ClassStyle::SpacedPrefixed { prefix: "hl-" };
 /// Longest line that is highlighted; longer ones (minified files) are shown plain.
 const LINE_BYTES: usize = 2_000;
 /// Longest text that is highlighted, in bytes.
-const TEXT_BYTES: usize = 256 * 1024;
+pub const TEXT_BYTES: usize = 256 * 1024;
 
 /// Each line of `text` as HTML, highlighted by the file name's ending, or plain where there is no syntax for
 /// it or it is too long.

@@ -51,6 +51,14 @@ pub(super) fn choose<'a, 'b>(
     }
 }
 
+/// Leaves out what is newer than what runs: an open incident holds it here.
+pub(super) fn hold_back(chosen: &mut Vec<&Offered<'_>>, runs: &Version) {
+    chosen.retain(|offer| {
+        let version = offer.listed.version.parse::<Version>();
+        version.is_ok_and(|version| version <= *runs)
+    });
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +123,22 @@ mod tests {
         assert_eq!(chosen(&all, "*", None), ["1.8.0", "1.9.0", "1.10.0"]);
         assert_eq!(chosen(&all, "*", Some("1.9.0")), ["1.9.0", "1.10.0"]);
         assert_eq!(chosen(&all, "1.9.x", Some("1.8.0")), ["1.9.0"]);
+    }
+
+    #[test]
+    fn what_an_incident_holds_is_left_out_and_what_runs_is_not() {
+        let all = [listed("1.9.0", false, false), listed("1.10.0", false, false)];
+        let offered: Vec<Offered<'_>> = all
+            .iter()
+            .map(|listed| Offered {
+                listed,
+                channels: BTreeSet::new(),
+            })
+            .collect();
+        let mut chosen = offered.iter().collect();
+        hold_back(&mut chosen, &"1.9.0".parse().unwrap());
+        let left: Vec<&str> = chosen.iter().map(|offer| offer.listed.version.as_str()).collect();
+        assert_eq!(left, ["1.9.0"]);
     }
 
     #[test]

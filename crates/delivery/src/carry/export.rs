@@ -3,7 +3,7 @@
 
 use super::{
     Carry, Kept, RECALL_FORMAT, RELEASE_FORMAT, RecallDocument, ReleaseDocument, Way,
-    choose::{Offered, choose},
+    choose::{Offered, choose, hold_back},
     count, expiry, number, site_name, store,
 };
 use crate::{
@@ -197,11 +197,7 @@ impl Carry {
                 .push(Offered { listed, channels });
         }
         let mut notes = Vec::new();
-        let incidents: HashMap<ProjectId, i64> = plan::store::incidents(db)
-            .await?
-            .into_iter()
-            .map(|open| (open.project_id, open.number))
-            .collect();
+        let incidents = plan::store::incidents(db).await?;
         let mut wanted: BTreeMap<ReleaseId, &BTreeSet<String>> = BTreeMap::new();
         for install in &body.installs {
             let Some(project) = projects.get(&install.product) else {
@@ -217,13 +213,7 @@ impl Carry {
             // The site cannot know of it, so what would wait here does not set out either.
             if let (Some(number), Some(runs)) = (incidents.get(project), &runs) {
                 let before = chosen.len();
-                chosen.retain(|offer| {
-                    offer
-                        .listed
-                        .version
-                        .parse::<Version>()
-                        .is_ok_and(|version| version <= *runs)
-                });
+                hold_back(&mut chosen, runs);
                 if chosen.len() < before {
                     notes.push(format!(
                         "{} stays at {runs} there: incident {number} is open, so its newer releases are left out; export \

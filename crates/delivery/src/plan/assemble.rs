@@ -208,11 +208,7 @@ impl Delivery {
             failures,
             agents: agents.into_iter().map(|agent| (agent.id, agent)).collect(),
             budgets,
-            incidents: store::incidents(&self.db)
-                .await?
-                .into_iter()
-                .map(|open| (open.project_id, open.number))
-                .collect(),
+            incidents: store::incidents(&self.db).await?,
             promotions: Promotions::new(),
             channels: Arc::default(),
             nobody,

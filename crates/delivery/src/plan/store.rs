@@ -3,7 +3,10 @@
 use super::{Change, Stored};
 use bascule_core::{AgentId, DeploymentId, EnvironmentId, IncidentId, ProjectId, Timestamp};
 use bascule_store::{FromRow, Json, Query, Result, Row, ToSql as _, Tx, args, bind_all, row};
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 const COLUMNS: &str = "environment_id, state, current, target, step, why, verdicts, at";
 
@@ -378,9 +381,11 @@ row! {
     }
 }
 
-pub(crate) async fn incidents(db: &impl Query) -> Result<Vec<OpenIncident>> {
+/// The number of an open incident of each product that has one.
+pub(crate) async fn incidents(db: &impl Query) -> Result<HashMap<ProjectId, i64>> {
     let sql = "SELECT project_id, number FROM open_incident ORDER BY number LIMIT 100000";
-    db.all(sql, args![]).await
+    let open: Vec<OpenIncident> = db.all(sql, args![]).await?;
+    Ok(open.into_iter().map(|one| (one.project_id, one.number)).collect())
 }
 
 pub(crate) async fn incident_opened(

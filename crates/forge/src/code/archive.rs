@@ -56,13 +56,7 @@ pub(crate) async fn respond(forge: &Forge, scope: &ProjectScope, file: &str) -> 
         &format!("--prefix={folder}/"),
         &id.to_string(),
     ]);
-    let body = forge
-        .git()
-        .stream(command, forge.config().timeout)
-        .map_err(|error| {
-            tracing::error!(%error, "git could not be started");
-            Problem::internal()
-        })?;
+    let body = forge.git().stream(command, forge.config().timeout)?;
     let mut response: Response = body.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

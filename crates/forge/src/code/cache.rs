@@ -49,6 +49,14 @@ impl Default for Cache {
     }
 }
 
+/// Keeps coloured lines, and hands them back to be used.
+pub(crate) fn keep_lines(kept: &Lines, key: (ObjectId, String), made: Vec<Markup>) -> Arc<Vec<Markup>> {
+    let made = Arc::new(made);
+    let weight = made.iter().map(|line| line.as_str().len() + 32).sum();
+    kept.put(key, made.clone(), weight);
+    made
+}
+
 impl Cache {
     /// Whether the caller is the first to look through this directory.
     pub(crate) fn begin(&self, place: &Place) -> bool {

@@ -2,7 +2,7 @@
 
 use super::{
     ReadError, Reading,
-    cache::Lines,
+    cache::{Lines, keep_lines},
     paths::{base_name, shown},
     read,
 };
@@ -346,10 +346,7 @@ impl Colours<'_> {
             return Some(known);
         }
         self.left = self.left.checked_sub(text.len())?;
-        let made = Arc::new(highlight::lines(name, text));
-        let weight = made.iter().map(|line| line.as_str().len() + 32).sum();
-        kept.put(key, made.clone(), weight);
-        Some(made)
+        Some(keep_lines(kept, key, highlight::lines(name, text)))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::Git;
 use axum::body::{Body, BodyDataStream};
+use bascule_core::Problem;
 use bytes::{Bytes, BytesMut};
 use flate2::write::GzDecoder;
 use futures::{Stream, StreamExt as _};
@@ -297,8 +298,11 @@ pub(crate) async fn ask(command: Command, most: usize, patience: Duration) -> io
 
 impl Git {
     /// The output of a command, streamed; for objects too large to be held.
-    pub(crate) fn stream(&self, command: Command, deadline: Duration) -> io::Result<Body> {
-        let running = Running::start(command, None, deadline, ())?;
+    pub(crate) fn stream(&self, command: Command, deadline: Duration) -> Result<Body, Problem> {
+        let running = Running::start(command, None, deadline, ()).map_err(|error| {
+            tracing::error!(%error, "git could not be started");
+            Problem::internal()
+        })?;
         Ok(Body::from_stream(output(Bytes::new(), running)))
     }
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::Forge;
 use axum::{extract::State, response::IntoResponse as _};
-use bascule_core::{Caller, Permission, Problem, ProjectScope};
+use bascule_core::{Caller, Permission, ProjectScope};
 use bascule_web::{Access, Answer, Body, InProject, Params, PathOf, Routes, Who, routes};
 use bascule_wire::merge_request as wire;
 use http::header;
@@ -101,13 +101,7 @@ async fn raw_diff(
         &head,
         "--",
     ]);
-    let body = forge
-        .git()
-        .stream(command, forge.config().timeout)
-        .map_err(|error| {
-            tracing::error!(%error, "git could not be started");
-            Problem::internal()
-        })?;
+    let body = forge.git().stream(command, forge.config().timeout)?;
     let headers = [
         (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -5,7 +5,7 @@ use bascule_core::{Caller, Problem, Result};
 /// Refuses programs what would take the need for a person's word away. Programs do not approve, so they must not be
 /// able to say either that nobody has to. `what` completes "Only a person …".
 pub(crate) fn only_a_person(caller: &Caller, what: &str) -> Result<()> {
-    if caller.user.is_some() && caller.only_project.is_none() {
+    if caller.person().is_some() {
         return Ok(());
     }
     Err(

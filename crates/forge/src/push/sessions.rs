@@ -159,7 +159,7 @@ impl Pushes {
             secret: hex::encode(rand::random::<[u8; 32]>()),
             project,
             actor: caller.actor.clone(),
-            user: caller.user.filter(|_| caller.only_project.is_none()),
+            user: caller.person(),
             may_protected,
             options: OnceLock::new(),
             branches: OnceLock::new(),

@@ -411,12 +411,13 @@ impl Forge {
 
     /// What a request has to know that was taken out because it breaks the branch; until it has new commits.
     pub(crate) async fn queue_check(&self, request: &MergeRequest) -> Result<Option<Check>> {
-        let Some(left) = store::left(self.db(), request.id).await? else {
+        let left = store::left(self.db(), request.id).await?;
+        let Some(left) = left.filter(|left| left.reason == FAILED) else {
             return Ok(None);
         };
         let version = self.present_version(request).await?;
         let mended = version.is_some_and(|version| version.at > left.at);
-        if left.reason != FAILED || mended || store::find(self.db(), request.id).await?.is_some() {
+        if mended || store::find(self.db(), request.id).await?.is_some() {
             return Ok(None);
         }
         Ok(Some(Check::holds(

@@ -87,8 +87,8 @@ impl<'a> Place<'a> {
             return false;
         };
         let quarantine = quarantine.to_owned();
-        match tokio::task::spawn_blocking(move || look::through(&quarantine, &files)).await {
-            Ok(Ok(looked)) => looked == look::Looked::Clean,
+        match tokio::task::spawn_blocking(move || look::is_clean(&quarantine, &files)).await {
+            Ok(Ok(clean)) => clean,
             Ok(Err(error)) => {
                 tracing::warn!(
                     ?error,

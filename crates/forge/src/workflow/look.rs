@@ -25,25 +25,17 @@ const BEGINNING: usize = 8_000;
 /// Most threads.
 const THREADS: usize = 4;
 
-/// What a look came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Looked {
-    /// All was looked at, and there is no secret.
-    Clean,
-    /// There is one, or it is too much to be looked at so.
-    Unsure,
-}
-
-/// Looks through the files of a push.
+/// Whether all files of a push were looked at and there is no secret; `false` also where it is too much to be looked
+/// at so.
 ///
 /// # Errors
 /// An object cannot be read.
-pub(super) fn through(quarantine: &Path, files: &Files) -> Reading<Looked> {
+pub(super) fn is_clean(quarantine: &Path, files: &Files) -> Reading<bool> {
     let begun = Instant::now();
     let small = files.ids.iter().filter(|(_, size)| *size <= LARGEST);
     let all: u64 = small.clone().map(|(_, size)| size).sum();
     if files.cut || all > ALL {
-        return Ok(Looked::Unsure);
+        return Ok(false);
     }
     let objects = pack::open(quarantine)?;
     let ids: Vec<ObjectId> = small.map(|(id, _)| *id).collect();
@@ -69,11 +61,7 @@ pub(super) fn through(quarantine: &Path, files: &Files) -> Reading<Looked> {
                 .map_err(|_| ReadError::git(std::io::Error::other("a thread ended early")))?
         })
     })?;
-    Ok(if unsure.into_inner() {
-        Looked::Unsure
-    } else {
-        Looked::Clean
-    })
+    Ok(!unsure.into_inner())
 }
 
 fn share_through(

@@ -210,19 +210,7 @@ impl Planning {
         for (user, name) in has.iter().filter(|(user, _)| added.contains(user)) {
             store::assign(tx, issue.row.id, *user, name).await?;
         }
-        let fact = IssueAssigned {
-            project: issue.row.project_id,
-            issue: issue.row.id,
-            number: issue.row.number,
-            assignees: has.iter().map(|(user, _)| *user).collect(),
-            added,
-            removed,
-            names: if issue.row.confidential {
-                Vec::new()
-            } else {
-                has.iter().map(|(_, name)| name.clone()).collect()
-            },
-        };
+        let fact = assigned(issue, has, added, removed);
         self.ledger.append(tx, &caller.actor, &fact).await?;
         let from = issue.column();
         let to = settled(from, !had.is_empty(), !has.is_empty());
@@ -242,19 +230,8 @@ impl Planning {
         member: &Member,
     ) -> Result<()> {
         store::assign(tx, issue.row.id, member.user, &member.username).await?;
-        let fact = IssueAssigned {
-            project: issue.row.project_id,
-            issue: issue.row.id,
-            number: issue.row.number,
-            assignees: vec![member.user],
-            added: vec![member.user],
-            removed: Vec::new(),
-            names: if issue.row.confidential {
-                Vec::new()
-            } else {
-                vec![member.username.clone()]
-            },
-        };
+        let has = [(member.user, member.username.clone())];
+        let fact = assigned(issue, &has, vec![member.user], Vec::new());
         self.ledger.append(tx, &caller.actor, &fact).await?;
         issue.assignees.push(Assignee {
             issue_id: issue.row.id,
@@ -291,6 +268,28 @@ impl Planning {
             );
         }
         Ok(Some(spot(other.row.id)))
+    }
+}
+
+/// Who has an issue now, and who came and went; nobody is named where it is confidential.
+fn assigned(
+    issue: &Issue,
+    has: &[(UserId, String)],
+    added: Vec<UserId>,
+    removed: Vec<UserId>,
+) -> IssueAssigned {
+    IssueAssigned {
+        project: issue.row.project_id,
+        issue: issue.row.id,
+        number: issue.row.number,
+        assignees: has.iter().map(|(user, _)| *user).collect(),
+        added,
+        removed,
+        names: if issue.row.confidential {
+            Vec::new()
+        } else {
+            has.iter().map(|(_, name)| name.clone()).collect()
+        },
     }
 }
 

@@ -4,7 +4,9 @@ use super::{Line, base, crumbs, line, raw, tree};
 use crate::{
     Forge,
     code::{
-        blame, history,
+        blame,
+        cache::keep_lines,
+        history,
         paths::{base_name, is_misleading, shown, to_url},
         read,
     },
@@ -19,7 +21,7 @@ use bascule_web::{Answer, InProject, Markup, Params, PathOf, Tab, Ui, bytes, hig
 use gix::objs::tree::EntryKind;
 use http::HeaderMap;
 use serde::Deserialize;
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 /// How long the page may look for the file's last change.
 const NOW: Duration = Duration::from_millis(25);
@@ -292,9 +294,6 @@ pub(super) async fn blob(
     )
 }
 
-/// Most bytes of a file that is coloured as a whole, so that what began on an earlier page is known on a later one.
-const WHOLE: usize = 256 * 1024;
-
 /// A page's lines with colours; made aside, because long files take their time.
 async fn coloured(
     forge: &Forge,
@@ -304,7 +303,8 @@ async fn coloured(
     from: usize,
     part: Part,
 ) -> Vec<Markup> {
-    let whole = text.len() <= WHOLE;
+    // What began on an earlier page is known on a later one, as long as all of it is coloured.
+    let whole = text.len() <= highlight::TEXT_BYTES;
     let key = (
         id,
         if whole {
@@ -321,10 +321,7 @@ async fn coloured(
             let made = tokio::task::spawn_blocking(move || highlight::lines(&name, &text))
                 .await
                 .unwrap_or_default();
-            let made = Arc::new(made);
-            let weight = made.iter().map(|line| line.as_str().len() + 32).sum();
-            forge.cache().lines.put(key, made.clone(), weight);
-            made
+            keep_lines(&forge.cache().lines, key, made)
         }
     };
     let skipped = if whole { from - 1 } else { 0 };

@@ -125,13 +125,7 @@ pub(crate) async fn respond(
         None => {
             let mut command = forge.git().within(&forge.repositories().path(project));
             command.args(["cat-file", "blob", &id.to_string()]);
-            forge
-                .git()
-                .stream(command, forge.config().timeout)
-                .map_err(|error| {
-                    tracing::error!(%error, "git could not be started");
-                    Problem::internal()
-                })?
+            forge.git().stream(command, forge.config().timeout)?
         }
     };
     let mut response: Response = body.into_response();

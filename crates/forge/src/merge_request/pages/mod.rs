@@ -190,10 +190,12 @@ impl Forge {
         let free = !checks.iter().any(|check| check.state.holds());
         let here = format!("/{}", project.path());
         // The pipeline of a fork's commit runs in the fork.
-        let source = match self.project_by_id(request.source_project_id).await? {
-            Some(source) if request.is_fork() => format!("/{}", source.path()),
-            _ => here.clone(),
+        let source = if request.is_fork() {
+            self.project_by_id(request.source_project_id).await?
+        } else {
+            None
         };
+        let source = source.map_or_else(|| here.clone(), |source| format!("/{}", source.path()));
         let conditions = checks.into_iter().map(|check| {
             let place = if check.name == "pipeline" { &source } else { &here };
             let (picture, class) = match check.state {

@@ -328,7 +328,7 @@ fn unbarred(
 
 /// The person who reviews. Programs do not: an approval is someone's word.
 pub(crate) fn reviewer(caller: &Caller, scope: &ProjectScope) -> Result<UserId> {
-    let Some(user) = caller.user.filter(|_| caller.only_project.is_none()) else {
+    let Some(user) = caller.person() else {
         return Err(Problem::new(403, "not_a_person", "Only a person approves or asks for changes.")
             .why("An approval is someone's word that they have looked at the change; no account stands behind this token.")
             .next("Sign in, or use a personal token with the scope `api`. A program may comment and post findings."));

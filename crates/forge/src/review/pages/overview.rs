@@ -125,7 +125,7 @@ impl Forge {
         let beside = approvals_part(
             caller, scope, request, weighed, &suggested, may_edit, mine, barred,
         );
-        let person = caller.user.is_some() && caller.only_project.is_none();
+        let person = caller.person().is_some();
         let below = self
             .discussion(caller, scope, request, after, open && beside.may_approve, person)
             .await?;

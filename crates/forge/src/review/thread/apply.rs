@@ -161,7 +161,7 @@ impl Forge {
         if request.state != State::Open {
             return Err(ended(request));
         }
-        let Some(user) = caller.user.filter(|_| caller.only_project.is_none()) else {
+        let Some(user) = caller.person() else {
             return Err(
                 Problem::new(403, "not_a_person", "Only a person applies suggestions.")
                     .why("The commit is made in the name of whoever applies them.")

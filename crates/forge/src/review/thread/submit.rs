@@ -52,7 +52,7 @@ impl Forge {
         let verdict = Verdict::parse(&review.verdict)?;
         let sha = review.sha.as_deref().map(str::trim).filter(|sha| !sha.is_empty());
         let user = match verdict {
-            Verdict::Comment => caller.user.filter(|_| caller.only_project.is_none()),
+            Verdict::Comment => caller.person(),
             Verdict::Approve => {
                 let sha = sha.ok_or_else(|| {
                     Problem::invalid("no_head", "An approval names the commit that was looked at.")
