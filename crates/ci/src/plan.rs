@@ -2,7 +2,7 @@
 //! in as values, so the lint page and the real pipeline cannot differ.
 
 use crate::{
-    config::{AllowFailure, Config, Job, JobSpec, Need, Parallel, Variable, When},
+    config::{AllowFailure, AutoCancel, Config, Job, JobSpec, Need, Parallel, Variable, When},
     fault::{Fault, Faults, did_you_mean, name_files, shown},
     rules::{Rule, Surroundings},
     variables::{expand, of_file, resolve},
@@ -27,6 +27,8 @@ pub struct Context<'a> {
 pub struct Plan {
     /// The pipeline's name, if the file gives one.
     pub name: Option<String>,
+    /// What is cancelled when.
+    pub auto_cancel: AutoCancel,
     /// Stages that have jobs, in order.
     pub stages: Vec<String>,
     /// The jobs, by stage and then in the order of the file.
@@ -74,6 +76,7 @@ pub enum Dependencies {
 
 struct Chosen {
     when: When,
+    start_in: Option<u64>,
     allow_failure: Option<AllowFailure>,
     variables: Vec<Variable>,
     needs: Option<Vec<Need>>,
@@ -86,7 +89,10 @@ struct Chosen {
 /// # Errors
 /// What can only be seen for this commit: a needed job that is left out, a circle, too many jobs.
 pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
-    let mut plan = Plan::default();
+    let mut plan = Plan {
+        auto_cancel: config.workflow.auto_cancel,
+        ..Plan::default()
+    };
     let globals: Vec<runner::Variable> = config.variables.iter().map(of_file).collect();
     let mut base = context.predefined.clone();
     base.extend(globals.iter().cloned());
@@ -100,6 +106,7 @@ pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
         {
             Some(rule) if rule.when != Some(When::Never) => {
                 workflow_variables = rule.variables.iter().map(of_file).collect();
+                plan.auto_cancel = rule.auto_cancel.unwrap_or(plan.auto_cancel);
             }
             Some(rule) => plan.none = Some(format!("the workflow rule at {} says never", rule.pos)),
             None => plan.none = Some("no workflow rule matches".to_owned()),
@@ -177,6 +184,7 @@ fn too_many(config: &Config, job: &Job) -> Faults {
 fn choose(job: &Job, context: &Context<'_>, values: &BTreeMap<String, String>) -> Result<Chosen, String> {
     let chosen = |when, reason: &str| Chosen {
         when,
+        start_in: job.spec.start_in,
         allow_failure: None,
         variables: Vec::new(),
         needs: None,
@@ -229,6 +237,10 @@ fn by_rule(job: &Job, rule: &Rule) -> Result<Chosen, String> {
     }
     Ok(Chosen {
         when,
+        start_in: rule
+            .start_in
+            .or(job.spec.start_in)
+            .filter(|_| when == When::Delayed),
         allow_failure: rule.allow_failure.clone(),
         variables: rule.variables.clone(),
         needs: rule.needs.clone(),
@@ -271,6 +283,7 @@ fn copies(job: &Job) -> Vec<(String, Vec<runner::Variable>)> {
 
 fn planned(job: &Job, name: String, variables: Vec<runner::Variable>, chosen: &Chosen) -> PlannedJob {
     let mut spec = job.spec.clone();
+    spec.start_in = chosen.start_in;
     if let Some(interruptible) = chosen.interruptible {
         spec.interruptible = interruptible;
     }

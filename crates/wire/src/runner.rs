@@ -394,6 +394,39 @@ pub struct Image {
     /// Replaces the image's command.
     #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub command: Vec<String>,
+    /// When it is pulled: `always`, `if-not-present`, `never`; tried in order.
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    pub pull_policy: Vec<String>,
+    /// More of what some executors know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub executor_opts: Option<ExecutorOptions>,
+    /// Variables of a service alone.
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    pub variables: Vec<Variable>,
+}
+
+/// What only some executors know of an image.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct ExecutorOptions {
+    /// For executors that run containers on their own machine.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub docker: Option<UserOptions>,
+    /// For executors that run pods.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<UserOptions>,
+}
+
+/// As whom, and as what, a container runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct UserOptions {
+    /// User, or `user:group`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// Platform, such as `linux/arm64`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
 }
 
 /// Files to keep of a job.

@@ -1,9 +1,16 @@
 //! One job.
 
 use super::{
-    AllowFailure, Environment, Inherit, Job, JobSpec, Release, Retry, When, needs,
+    AllowFailure, Hooks, Inherit, Job, JobSpec, Pages, Retry, When,
+    artifacts::{artifacts, keep},
+    cache::caches,
+    image::{image, services},
+    needs,
+    outcome::{environment, pages, publish, release},
     reader::Reader,
-    top::{self, Defaults, variables},
+    secrets::{id_tokens, secrets},
+    top::{Defaults, variables},
+    trigger,
 };
 use crate::{
     fault::{Pos, did_you_mean, shown},
@@ -32,29 +39,59 @@ const KEYS: &[&str] = &[
     "only",
     "pages",
     "parallel",
+    "publish",
     "release",
     "resource_group",
     "retry",
     "rules",
     "script",
+    "secrets",
     "services",
     "stage",
+    "start_in",
     "tags",
     "timeout",
+    "trigger",
     "variables",
     "when",
 ];
-/// Keys of GitLab's language that a later version serves; better refused than half done.
-const LATER: &[&str] = &[
-    "trigger",
-    "secrets",
-    "start_in",
-    "run",
-    "inputs",
-    "identity",
-    "dast_configuration",
+/// Keys of GitLab's language that are read, but for which there is nothing here that would act on them.
+const IDLE: &[(&str, &str)] = &[
+    (
+        "dast_configuration",
+        "no scanner of running sites is part of this platform",
+    ),
+    ("identity", "take an `id_tokens` token to the cloud instead"),
 ];
-const WHEN: &[&str] = &["on_success", "on_failure", "always", "manual", "never"];
+/// Keys that would change what runs, and are not served: refused, as a job without them would do less.
+const REFUSED: &[(&str, &str)] = &[
+    ("run", "write the steps as a `script`"),
+    ("inputs", "use `variables` with `value` and `options`"),
+];
+/// Keys that a job which only starts or mirrors a pipeline cannot have.
+const NOT_IN_BRIDGE: &[&str] = &[
+    "script",
+    "before_script",
+    "after_script",
+    "image",
+    "services",
+    "artifacts",
+    "cache",
+    "coverage",
+    "dependencies",
+    "hooks",
+    "id_tokens",
+    "pages",
+    "publish",
+    "release",
+    "retry",
+    "secrets",
+    "tags",
+    "timeout",
+];
+/// Longest `start_in`, in seconds (GitLab's limit).
+const DELAY: u64 = 7 * 86_400;
+const WHEN: &[&str] = &["on_success", "on_failure", "always", "manual", "delayed", "never"];
 
 /// Reads a job whose `extends` is resolved.
 pub(super) fn read(
@@ -93,12 +130,15 @@ pub(super) fn read(
     let faults_before = reader.faults.len();
     for entry in entries {
         let place = format!("{name}:{}", entry.key);
-        if LATER.contains(&entry.key.as_str()) {
-            reader.fault(
-                entry.key_pos,
-                format!("`{}` is not served yet", entry.key),
-                "remove it",
-            );
+        let listed = |list: &[(&str, &'static str)]| {
+            list.iter()
+                .find(|(key, _)| *key == entry.key)
+                .map(|(_, why)| *why)
+        };
+        if let Some(instead) = listed(REFUSED) {
+            reader.fault(entry.key_pos, format!("`{}` is not served", entry.key), instead);
+        } else if let Some(why) = listed(IDLE) {
+            reader.warn(entry.key_pos, format!("`{}` has no effect", entry.key), why);
         } else if !KEYS.contains(&entry.key.as_str()) {
             reader.unknown_key(&entry.key, entry.key_pos, name, KEYS);
         } else if entry.key == "inherit" {
@@ -115,27 +155,34 @@ pub(super) fn read(
     defaults.fill(&mut job.spec, entries, &inherit_default);
     // A misspelt key was told already; that the script is then missing would only distract.
     let told = reader.faults.len() > faults_before;
-    if job.spec.script.is_empty() && !entries.iter().any(|entry| entry.key == "script") {
-        if told {
-            return Some(job);
-        }
-        let hint = did_you_mean(name, ["variables", "stages", "default", "workflow", "include"])
-            .map_or_else(String::new, |word| {
-                format!("did you mean the top-level key `{word}`? ")
-            });
-        reader.fault(
-            pos,
-            format!("the job `{}` has no `script`", shown(name)),
-            format!("{hint}Give it a `script`, or hide it by a dot before its name"),
-        );
-    } else if job.spec.script.is_empty() && !told {
-        let place = node.get("script").map_or(pos, |script| script.pos);
-        reader.fault(
-            place,
-            format!("the `script` of `{}` is empty", shown(name)),
-            "write at least one line",
-        );
+    if job.spec.is_bridge() {
+        bridge(&job, entries, reader);
+        // Scripts and all that goes with them are not inherited by a job that has none.
+        job.spec = JobSpec {
+            trigger: job.spec.trigger,
+            outside_needs: job.spec.outside_needs,
+            resource_group: job.spec.resource_group,
+            environment: job.spec.environment,
+            interruptible: job.spec.interruptible,
+            manual_confirmation: job.spec.manual_confirmation,
+            start_in: job.spec.start_in,
+            ..JobSpec::default()
+        };
+    } else if !told {
+        script(&job, node, reader);
     }
+    if name == "pages" && job.spec.pages.is_none() && node.get("pages").is_none() {
+        // The old way: the job's name makes it one.
+        job.spec.pages = Some(Pages {
+            publish: "public".to_owned(),
+            ..Pages::default()
+        });
+    }
+    if let Some(pages) = &job.spec.pages {
+        let folder = pages.publish.clone();
+        keep(&mut job.spec, &folder);
+    }
+    delay(&job, node, reader);
     if let (Some(_), Some(at)) = (&job.rules, node.get("only").or_else(|| node.get("except"))) {
         reader.fault(
             at.pos,
@@ -149,6 +196,84 @@ pub(super) fn read(
     Some(job)
 }
 
+fn script(job: &Job, node: &Node, reader: &mut Reader) {
+    if !job.spec.script.is_empty() {
+        return;
+    }
+    let name = &job.name;
+    if let Some(script) = node.get("script") {
+        reader.fault(
+            script.pos,
+            format!("the `script` of `{}` is empty", shown(name)),
+            "write at least one line",
+        );
+        return;
+    }
+    let hint = did_you_mean(name, ["variables", "stages", "default", "workflow", "include"])
+        .map_or_else(String::new, |word| {
+            format!("did you mean the top-level key `{word}`? ")
+        });
+    reader.fault(
+        job.pos,
+        format!("the job `{}` has no `script`", shown(name)),
+        format!("{hint}Give it a `script` or a `trigger`, or hide it by a dot before its name"),
+    );
+}
+
+/// A job that starts or mirrors a pipeline runs nothing of its own.
+fn bridge(job: &Job, entries: &[Entry], reader: &mut Reader) {
+    for entry in entries {
+        if NOT_IN_BRIDGE.contains(&entry.key.as_str()) {
+            reader.fault(
+                entry.key_pos,
+                format!(
+                    "`{}` cannot stand in the job `{}`, which {} a pipeline",
+                    entry.key,
+                    shown(&job.name),
+                    if job.spec.trigger.is_some() {
+                        "starts"
+                    } else {
+                        "mirrors"
+                    },
+                ),
+                "move it to a job of its own",
+            );
+        }
+    }
+}
+
+/// `when: delayed` and `start_in` go together.
+fn delay(job: &Job, node: &Node, reader: &mut Reader) {
+    let start_in = node.get("start_in");
+    match (job.when, start_in) {
+        (When::Delayed, None) => reader.fault(
+            node.get("when").map_or(job.pos, |when| when.pos),
+            format!("the job `{}` is delayed but has no `start_in`", shown(&job.name)),
+            "say after how long it starts, such as `start_in: 30 minutes`",
+        ),
+        (When::Delayed, Some(_)) | (_, None) => {}
+        (_, Some(at)) => reader.fault(
+            at.pos,
+            format!("the job `{}` has `start_in` but is not delayed", shown(&job.name)),
+            "write `when: delayed`",
+        ),
+    }
+}
+
+/// Seconds of a `start_in`.
+pub(crate) fn start_in(node: &Node, place: &str, reader: &mut Reader) -> Option<u64> {
+    let seconds = reader.seconds(node, place)?;
+    if seconds > DELAY {
+        reader.fault(
+            node.pos,
+            format!("`{place}` is longer than a week"),
+            "at most 1 week is allowed",
+        );
+        return None;
+    }
+    Some(seconds)
+}
+
 /// Keys that `default` may hold too. Whether it was one.
 pub(super) fn shared_key(entry: &Entry, place: &str, spec: &mut JobSpec, reader: &mut Reader) -> bool {
     let value = &entry.value;
@@ -159,12 +284,22 @@ pub(super) fn shared_key(entry: &Entry, place: &str, spec: &mut JobSpec, reader:
         "timeout" => spec.timeout = reader.seconds(value, place),
         "interruptible" => spec.interruptible = reader.boolean(value, place).unwrap_or_default(),
         "retry" => spec.retry = retry(value, place, reader),
-        "hooks" | "id_tokens" => {
-            if reader.entries(value, place).is_some() {
-                reader.warn(entry.key_pos, format!("`{}` has no effect yet", entry.key), "");
+        "hooks" => {
+            spec.hooks = Hooks::default();
+            for hook in reader
+                .map(value, place, &["pre_get_sources_script"])
+                .unwrap_or_default()
+            {
+                spec.hooks.pre_get_sources_script =
+                    reader.script(&hook.value, &format!("{place}:{}", hook.key));
             }
         }
-        _ => return top::shared(entry, place, spec, reader),
+        "id_tokens" => spec.id_tokens = id_tokens(value, place, reader),
+        "image" => spec.image = image(value, place, reader),
+        "services" => spec.services = services(value, place, reader),
+        "artifacts" => artifacts(value, place, spec, reader),
+        "cache" => (spec.cache, spec.cache_rules) = caches(value, place, reader),
+        _ => return false,
     }
     true
 }
@@ -184,7 +319,13 @@ fn job_key(entry: &Entry, place: &str, job: &mut Job, reader: &mut Reader) {
         "rules" => job.rules = Some(rules::read(value, place, rules::Place::Job, reader)),
         "only" => job.only = rules::read_refs(value, place, reader),
         "except" => job.except = rules::read_refs(value, place, reader),
-        "needs" => job.needs = Some(needs::needs(value, place, reader)),
+        "needs" => {
+            let needs = needs::needs(value, place, reader);
+            // Who only mirrors a pipeline waits like any job of its stage.
+            let mirrors = needs.outside.iter().any(|need| need.job.is_none());
+            job.needs = (!mirrors || !needs.jobs.is_empty()).then_some(needs.jobs);
+            job.spec.outside_needs = needs.outside;
+        }
         "dependencies" => job.dependencies = Some(reader.placed_texts(value, place)),
         "parallel" => job.parallel = needs::parallel(value, place, reader),
         "variables" => job.variables = variables(value, place, reader),
@@ -203,22 +344,23 @@ fn job_key(entry: &Entry, place: &str, job: &mut Job, reader: &mut Reader) {
         "resource_group" => job.spec.resource_group = reader.text(value, place),
         "environment" => job.spec.environment = environment(value, place, reader),
         "release" => job.spec.release = release(value, place, reader),
-        "manual_confirmation" => drop(reader.text(value, place)),
-        "pages" => reader.warn(entry.key_pos, "`pages` has no effect yet", ""),
+        "manual_confirmation" => job.spec.manual_confirmation = reader.text(value, place),
+        "start_in" => job.spec.start_in = start_in(value, place, reader),
+        "secrets" => job.spec.secrets = secrets(value, place, reader),
+        "trigger" => job.spec.trigger = trigger::read(value, place, reader),
+        "pages" => job.spec.pages = pages(value, place, reader),
+        "publish" => {
+            if let Some(publish) = publish(value, place, reader) {
+                let pages = job.spec.pages.get_or_insert_with(Pages::default);
+                pages.publish = publish;
+            }
+        }
         _ => {}
     }
 }
 
-/// `when`, with a special word for what is not served yet.
+/// `when`, one of these words.
 pub(crate) fn when(node: &Node, place: &str, allowed: &[&str], reader: &mut Reader) -> Option<When> {
-    if node.scalar() == Some("delayed") {
-        reader.fault(
-            node.pos,
-            "`when: delayed` is not served yet",
-            format!("use one of: {}", allowed.join(", ")),
-        );
-        return None;
-    }
     reader
         .word(node, place, allowed)
         .and_then(|word| When::parse(&word))
@@ -313,116 +455,5 @@ fn inherit(node: &Node, default: &mut Inherit, variables: &mut Inherit, reader: 
         } else {
             *variables = value;
         }
-    }
-}
-
-const ENVIRONMENT: &[&str] = &[
-    "name",
-    "url",
-    "on_stop",
-    "action",
-    "auto_stop_in",
-    "deployment_tier",
-    "kubernetes",
-];
-const ACTIONS: &[&str] = &["start", "prepare", "stop", "verify", "access"];
-const TIERS: &[&str] = &["production", "staging", "testing", "development", "other"];
-
-fn environment(node: &Node, place: &str, reader: &mut Reader) -> Option<Environment> {
-    let mut environment = Environment {
-        action: "start".to_owned(),
-        ..Environment::default()
-    };
-    if let Some(name) = node.scalar() {
-        name.clone_into(&mut environment.name);
-        return Some(environment);
-    }
-    for entry in reader.map(node, place, ENVIRONMENT)? {
-        let value = &entry.value;
-        match entry.key.as_str() {
-            "name" => environment.name = reader.text(value, "environment:name")?,
-            "url" => environment.url = reader.text(value, "environment:url"),
-            "action" => environment.action = reader.word(value, "environment:action", ACTIONS)?,
-            "on_stop" => drop(reader.text(value, "environment:on_stop")),
-            "auto_stop_in" => drop(reader.text(value, "environment:auto_stop_in")),
-            "deployment_tier" => drop(reader.word(value, "environment:deployment_tier", TIERS)),
-            _ => {}
-        }
-    }
-    if environment.name.is_empty() {
-        reader.fault(node.pos, "this environment has no `name`", "name it");
-        return None;
-    }
-    Some(environment)
-}
-
-const RELEASE: &[&str] = &[
-    "tag_name",
-    "tag_message",
-    "name",
-    "description",
-    "ref",
-    "milestones",
-    "released_at",
-    "assets",
-];
-
-fn release(node: &Node, place: &str, reader: &mut Reader) -> Option<Release> {
-    let mut release = Release::default();
-    for entry in reader.map(node, place, RELEASE)? {
-        let value = &entry.value;
-        match entry.key.as_str() {
-            "tag_name" => release.tag_name = reader.text(value, "release:tag_name").unwrap_or_default(),
-            "name" => release.name = reader.text(value, "release:name").unwrap_or_default(),
-            "description" => {
-                release.description = reader.text(value, "release:description").unwrap_or_default();
-            }
-            "assets" => {
-                for links in reader
-                    .map(value, "release:assets", &["links"])
-                    .unwrap_or_default()
-                {
-                    let Some(items) = links.value.items() else {
-                        reader.wrong(&links.value, "release:assets:links", "a list of maps");
-                        continue;
-                    };
-                    for item in items {
-                        link(item, &mut release, reader);
-                    }
-                }
-            }
-            "milestones" => drop(reader.texts(value, "release:milestones")),
-            _ => drop(reader.text(value, &entry.key)),
-        }
-    }
-    for (value, key) in [
-        (&release.tag_name, "tag_name"),
-        (&release.description, "description"),
-    ] {
-        if value.is_empty() {
-            reader.fault(
-                node.pos,
-                format!("this release has no `{key}`"),
-                "`tag_name` and `description` are needed",
-            );
-        }
-    }
-    Some(release)
-}
-
-fn link(node: &Node, release: &mut Release, reader: &mut Reader) {
-    let place = "release:assets:links";
-    if reader
-        .map(node, place, &["name", "url", "filepath", "link_type"])
-        .is_none()
-    {
-        return;
-    }
-    match (
-        node.get("name").and_then(Node::scalar),
-        node.get("url").and_then(Node::scalar),
-    ) {
-        (Some(name), Some(url)) => drop(release.links.insert(name.to_owned(), url.to_owned())),
-        _ => reader.fault(node.pos, "this link has no `name` or no `url`", "both are needed"),
     }
 }

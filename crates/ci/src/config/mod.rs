@@ -3,28 +3,39 @@
 
 mod artifacts;
 mod assemble;
+mod cache;
 mod expand;
+mod image;
+mod include;
 mod job;
 mod needs;
+mod outcome;
 mod reader;
+mod secrets;
+mod spec;
 mod top;
+mod trigger;
 
 use crate::{
     fault::{Fault, Faults, Pos},
     rules::{Refs, Rule},
 };
-use bascule_wire::runner::{Artifact, Cache, Image};
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 pub use assemble::Assembly;
+pub use include::{Include, Source};
 pub use reader::duration;
+pub use spec::{
+    ArtifactAccess, AutoCancel, CacheRule, Environment, Forward, Hooks, IdToken, JobSpec, OnJobFailure,
+    OnNewCommit, OutsideNeed, Pages, Release, ReleaseLink, Retry, Secret, Strategy, Trigger, tier_of,
+};
 pub use top::{POST, PRE, variable_name};
 
-pub(crate) use job::{allow_failure, when};
+pub(crate) use job::{allow_failure, start_in, when};
 pub(crate) use needs::needs;
 pub(crate) use reader::Reader;
-pub(crate) use top::variables;
+pub(crate) use top::{auto_cancel, variables};
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -50,6 +61,8 @@ pub struct Workflow {
     pub name: Option<String>,
     /// When a pipeline is made.
     pub rules: Option<Vec<Rule>>,
+    /// What is cancelled when.
+    pub auto_cancel: AutoCancel,
 }
 
 /// A variable as written in the file.
@@ -64,6 +77,9 @@ pub struct Variable {
     pub description: String,
     /// Whether `$` in the value is expanded.
     pub expand: bool,
+    /// The values to choose from, for who runs a pipeline by hand; empty is any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
 }
 
 /// When a job runs.
@@ -79,6 +95,8 @@ pub enum When {
     Always,
     /// When a person starts it.
     Manual,
+    /// Some time after all before it succeeded (`start_in`).
+    Delayed,
     /// Not at all.
     Never,
 }
@@ -92,6 +110,7 @@ impl When {
             Self::OnFailure => "on_failure",
             Self::Always => "always",
             Self::Manual => "manual",
+            Self::Delayed => "delayed",
             Self::Never => "never",
         }
     }
@@ -99,15 +118,7 @@ impl When {
     /// Reads the word.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [
-            Self::OnSuccess,
-            Self::OnFailure,
-            Self::Always,
-            Self::Manual,
-            Self::Never,
-        ]
-        .into_iter()
-        .find(|when| when.as_str() == word)
+        Self::ALL.iter().copied().find(|when| when.as_str() == word)
     }
 }
 
@@ -213,10 +224,16 @@ pub struct Need {
     pub artifacts: bool,
     /// Whether it may be absent from the pipeline.
     pub optional: bool,
+    /// Of a `parallel:matrix`, only the jobs with these values; `None` is all. Each row is names and values.
+    #[serde(default, skip_serializing)]
+    pub matrix: Option<Vec<MatrixRow>>,
     /// Where it stands.
     #[serde(skip)]
     pub pos: Pos,
 }
+
+/// Names and values of one combination of a `parallel:matrix`.
+pub type MatrixRow = Vec<(String, String)>;
 
 /// `parallel`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -224,91 +241,7 @@ pub enum Parallel {
     /// As many equal jobs.
     Count(u32),
     /// One job for each combination, as names and values.
-    Matrix(Vec<Vec<(String, String)>>),
-}
-
-/// What the runner is told of a job, and what the server does with its result. Kept with the job.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct JobSpec {
-    /// Lines before the script.
-    pub before_script: Vec<String>,
-    /// The script.
-    pub script: Vec<String>,
-    /// Lines that run in any case.
-    pub after_script: Vec<String>,
-    /// Container image.
-    pub image: Option<Image>,
-    /// Containers beside it.
-    pub services: Vec<Image>,
-    /// What to keep, archive and reports.
-    pub artifacts: Vec<Artifact>,
-    /// What to carry from job to job.
-    pub cache: Vec<Cache>,
-    /// What a runner must offer.
-    pub tags: Vec<String>,
-    /// Longest run, in seconds; `None` is the platform's default.
-    pub timeout: Option<u64>,
-    /// Trying again.
-    pub retry: Retry,
-    /// Whether a newer pipeline may cancel it.
-    pub interruptible: bool,
-    /// Jobs of one resource group run one at a time.
-    pub resource_group: Option<String>,
-    /// Pattern of the coverage in the log.
-    pub coverage: Option<String>,
-    /// Where it deploys to.
-    pub environment: Option<Environment>,
-    /// The release it makes when it succeeds.
-    pub release: Option<Release>,
-}
-
-/// `retry`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Retry {
-    /// How often, at most twice.
-    pub max: u32,
-    /// For which failure reasons; empty or `always` is for all.
-    pub when: Vec<String>,
-    /// For which exit codes; empty is for all.
-    pub exit_codes: Vec<i64>,
-}
-
-impl Retry {
-    /// Whether a failure is one to try again for.
-    #[must_use]
-    pub fn covers(&self, reason: &str, exit_code: Option<i64>) -> bool {
-        let any = self.when.is_empty() && self.exit_codes.is_empty();
-        any || self.when.iter().any(|when| when == "always" || when == reason)
-            || exit_code.is_some_and(|code| self.exit_codes.contains(&code))
-    }
-}
-
-/// `environment`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Environment {
-    /// Its name, with variables.
-    pub name: String,
-    /// Where it answers, with variables.
-    pub url: Option<String>,
-    /// `start`, `prepare`, `stop`, `verify`, `access`.
-    pub action: String,
-}
-
-/// `release`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Release {
-    /// The tag, with variables.
-    pub tag_name: String,
-    /// Its name, with variables; empty is the tag.
-    pub name: String,
-    /// Its description, Markdown, with variables.
-    pub description: String,
-    /// Links to show, as name and address.
-    pub links: BTreeMap<String, String>,
+    Matrix(Vec<MatrixRow>),
 }
 
 /// Reads and checks a CI file that includes no others.

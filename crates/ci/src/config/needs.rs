@@ -1,6 +1,6 @@
 //! `needs` and `parallel`.
 
-use super::{Need, Parallel, reader::Reader, top::variable_name};
+use super::{Need, OutsideNeed, Parallel, reader::Reader, top::variable_name};
 use crate::{
     fault::shown,
     yaml::{Node, Value},
@@ -10,70 +10,116 @@ use crate::{
 pub const PARALLEL: i64 = 200;
 /// Most entries of `needs` (GitLab's limit).
 pub const NEEDS: usize = 50;
+/// Most entries of `needs` that lie outside the pipeline (GitLab's limit).
+pub const OUTSIDE: usize = 5;
 
-pub(crate) fn needs(node: &Node, place: &str, reader: &mut Reader) -> Vec<Need> {
-    let items = match node.items() {
-        Some(items) => items,
-        None if node.scalar().is_some() => std::slice::from_ref(node),
-        None => {
-            reader.wrong(node, place, "a list of jobs");
-            return Vec::new();
-        }
-    };
-    if items.len() > NEEDS {
-        reader.fault(
-            node.pos,
-            format!("`{place}` names {} jobs", items.len()),
-            format!("at most {NEEDS} are allowed"),
-        );
-    }
-    items
-        .iter()
-        .filter_map(|item| need(item, place, reader))
-        .collect()
+/// What `needs` asks for: jobs of this pipeline, and what lies outside it.
+#[derive(Debug, Default)]
+pub(crate) struct Needs {
+    pub jobs: Vec<Need>,
+    pub outside: Vec<OutsideNeed>,
 }
 
-fn need(node: &Node, place: &str, reader: &mut Reader) -> Option<Need> {
-    if let Some(job) = node.scalar() {
-        return Some(Need {
-            job: job.to_owned(),
+pub(crate) fn needs(node: &Node, place: &str, reader: &mut Reader) -> Needs {
+    let mut needs = Needs::default();
+    read_into(node, place, 0, &mut needs, reader);
+    for (count, allowed, what) in [
+        (needs.jobs.len(), NEEDS, "jobs"),
+        (needs.outside.len(), OUTSIDE, "jobs of other pipelines"),
+    ] {
+        if count > allowed {
+            reader.fault(
+                node.pos,
+                format!("`{place}` names {count} {what}"),
+                format!("at most {allowed} are allowed"),
+            );
+        }
+    }
+    needs
+}
+
+/// References and anchors leave lists in lists; a single need stands for a list of one.
+fn read_into(node: &Node, place: &str, depth: usize, needs: &mut Needs, reader: &mut Reader) {
+    match &node.value {
+        Value::Sequence(items) if depth < 10 => {
+            for item in items {
+                read_into(item, place, depth + 1, needs, reader);
+            }
+        }
+        Value::Mapping(_) => need(node, place, needs, reader),
+        Value::Scalar { .. } if !node.is_null() => needs.jobs.push(Need {
+            job: node.scalar().unwrap_or_default().to_owned(),
             artifacts: true,
             optional: false,
+            matrix: None,
             pos: node.pos,
-        });
+        }),
+        _ => reader.wrong(node, place, "a list of jobs"),
     }
-    let entries = node.entries();
-    if let Some(entry) = entries
-        .unwrap_or_default()
-        .iter()
-        .find(|entry| matches!(entry.key.as_str(), "pipeline" | "project" | "parallel" | "ref"))
-    {
-        reader.fault(
-            entry.key_pos,
-            format!("`needs: {}` is not served yet", entry.key),
-            "name jobs of this pipeline: job, artifacts, optional",
-        );
-        return None;
-    }
-    let mut need = Need {
+}
+
+fn need(node: &Node, place: &str, needs: &mut Needs, reader: &mut Reader) {
+    let outside = ["project", "pipeline"].iter().any(|key| node.get(key).is_some());
+    let keys: &[&str] = if node.get("project").is_some() {
+        &["project", "ref", "job", "artifacts"]
+    } else if outside {
+        &["pipeline", "job", "artifacts"]
+    } else {
+        &["job", "artifacts", "optional", "parallel"]
+    };
+    let Some(entries) = reader.map(node, place, keys) else {
+        return;
+    };
+    let mut own = Need {
         job: String::new(),
         artifacts: true,
         optional: false,
+        matrix: None,
         pos: node.pos,
     };
-    for entry in reader.map(node, place, &["job", "artifacts", "optional"])? {
+    let mut other = OutsideNeed::default();
+    for entry in entries {
+        let value = &entry.value;
+        let place = format!("{place}:{}", entry.key);
         match entry.key.as_str() {
-            "job" => need.job = reader.text(&entry.value, place)?,
-            "artifacts" => need.artifacts = reader.boolean(&entry.value, place)?,
-            "optional" => need.optional = reader.boolean(&entry.value, place)?,
+            "job" => own.job = reader.text(value, &place).unwrap_or_default(),
+            "artifacts" => own.artifacts = reader.boolean(value, &place).unwrap_or(true),
+            "optional" => own.optional = reader.boolean(value, &place).unwrap_or_default(),
+            "parallel" => {
+                own.matrix = match self::parallel(value, &place, reader) {
+                    Some(Parallel::Matrix(rows)) => Some(rows),
+                    Some(Parallel::Count(_)) => {
+                        reader.wrong(value, &place, "a map with `matrix`");
+                        None
+                    }
+                    None => None,
+                };
+            }
+            "project" => other.project = reader.text(value, &place),
+            "ref" => other.reference = reader.text(value, &place),
+            "pipeline" => other.pipeline = reader.text(value, &place),
             _ => {}
         }
     }
-    if need.job.is_empty() {
-        reader.fault(node.pos, "this need names no `job`", "name the job to wait for");
-        return None;
+    if !outside {
+        if own.job.is_empty() {
+            reader.fault(node.pos, "this need names no `job`", "name the job to wait for");
+        } else {
+            needs.jobs.push(own);
+        }
+        return;
     }
-    Some(need)
+    other.artifacts = own.artifacts;
+    other.job = Some(own.job).filter(|job| !job.is_empty());
+    if other.project.is_some() && (other.job.is_none() || other.reference.is_none()) {
+        reader.fault(
+            node.pos,
+            "this need of another project has no `job` or no `ref`",
+            "`project`, `ref` and `job` are needed",
+        );
+        return;
+    }
+    needs.outside.push(other);
 }
 
 pub(super) fn parallel(node: &Node, place: &str, reader: &mut Reader) -> Option<Parallel> {

@@ -82,7 +82,8 @@ release:
     let release = job(&config, "release");
     assert_eq!(release.spec.release.as_ref().unwrap().tag_name, "$CI_COMMIT_TAG");
     assert_eq!(release.spec.environment.as_ref().unwrap().name, "production");
-    assert!(config.warnings.iter().any(|w| w.what.contains("id_tokens")));
+    assert_eq!(test.spec.id_tokens["T"].aud, ["x"]);
+    assert!(config.warnings.is_empty());
 }
 
 #[test]
@@ -199,7 +200,7 @@ fn faults_say_where_what_and_what_is_allowed() {
             "3:78",
             "at most 200",
         ),
-        ("job: {script: x, trigger: other}\n", "1:18", "not served yet"),
+        ("job: {script: x, trigger: other}\n", "1:7", "starts a pipeline"),
         (
             "include: {remote: 'https://x/y.yml'}\njob: {script: x}\n",
             "1:11",

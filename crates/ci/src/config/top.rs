@@ -1,11 +1,8 @@
 //! The top level of the file: stages, variables, workflow, defaults, and which keys are jobs.
 
 use super::{
-    Config, Inherit, JobSpec, Variable, Workflow,
-    artifacts::{artifacts, caches, image, services},
-    expand::Extends,
-    job,
-    reader::Reader,
+    AutoCancel, Config, Inherit, JobSpec, OnJobFailure, OnNewCommit, Variable, Workflow, expand::Extends,
+    job, reader::Reader,
 };
 use crate::{
     fault::{Fault, Pos, did_you_mean, shown},
@@ -156,8 +153,17 @@ impl Defaults {
                 "services" => spec.services.clone_from(&from.services),
                 "before_script" => spec.before_script.clone_from(&from.before_script),
                 "after_script" => spec.after_script.clone_from(&from.after_script),
-                "artifacts" => spec.artifacts.clone_from(&from.artifacts),
-                "cache" => spec.cache.clone_from(&from.cache),
+                "artifacts" => {
+                    spec.artifacts.clone_from(&from.artifacts);
+                    spec.artifacts_access = from.artifacts_access;
+                    spec.artifacts_expose_as.clone_from(&from.artifacts_expose_as);
+                }
+                "cache" => {
+                    spec.cache.clone_from(&from.cache);
+                    spec.cache_rules.clone_from(&from.cache_rules);
+                }
+                "hooks" => spec.hooks.clone_from(&from.hooks),
+                "id_tokens" => spec.id_tokens.clone_from(&from.id_tokens),
                 "tags" => spec.tags.clone_from(&from.tags),
                 "timeout" => spec.timeout = from.timeout,
                 "retry" => spec.retry.clone_from(&from.retry),
@@ -239,6 +245,7 @@ pub(crate) fn variables(node: &Node, place: &str, reader: &mut Reader) -> Vec<Va
             value: String::new(),
             description: String::new(),
             expand: true,
+            options: Vec::new(),
         };
         match &entry.value.value {
             Value::Scalar { .. } => entry
@@ -256,7 +263,7 @@ pub(crate) fn variables(node: &Node, place: &str, reader: &mut Reader) -> Vec<Va
                                 reader.text(&inner.value, "description").unwrap_or_default();
                         }
                         "expand" => variable.expand = reader.boolean(&inner.value, "expand").unwrap_or(true),
-                        "options" => drop(reader.texts(&inner.value, "options")),
+                        "options" => variable.options = reader.texts(&inner.value, "options"),
                         _ => {}
                     }
                 }
@@ -297,22 +304,39 @@ fn workflow(node: &Node, reader: &mut Reader) -> Workflow {
                     reader,
                 ));
             }
-            "auto_cancel" => reader.warn(entry.key_pos, "`workflow:auto_cancel` has no effect yet", ""),
+            "auto_cancel" => workflow.auto_cancel = auto_cancel(&entry.value, "workflow:auto_cancel", reader),
             _ => {}
         }
     }
     workflow
 }
 
-/// Keys whose reading `default` and jobs share.
-pub(super) fn shared(entry: &Entry, place: &str, spec: &mut JobSpec, reader: &mut Reader) -> bool {
-    let value = &entry.value;
-    match entry.key.as_str() {
-        "image" => spec.image = image(value, place, reader),
-        "services" => spec.services = services(value, place, reader),
-        "artifacts" => spec.artifacts = artifacts(value, place, reader),
-        "cache" => spec.cache = caches(value, place, reader),
-        _ => return false,
+/// `auto_cancel` of the workflow or of one of its rules.
+pub(crate) fn auto_cancel(node: &Node, place: &str, reader: &mut Reader) -> AutoCancel {
+    let mut auto_cancel = AutoCancel::default();
+    for entry in reader
+        .map(node, place, &["on_new_commit", "on_job_failure"])
+        .unwrap_or_default()
+    {
+        let name = format!("{place}:{}", entry.key);
+        match entry.key.as_str() {
+            "on_new_commit" => {
+                let words = &["conservative", "interruptible", "none"];
+                auto_cancel.on_new_commit = match reader.word(&entry.value, &name, words).as_deref() {
+                    Some("interruptible") => OnNewCommit::Interruptible,
+                    Some("none") => OnNewCommit::None,
+                    _ => OnNewCommit::Conservative,
+                };
+            }
+            "on_job_failure" => {
+                auto_cancel.on_job_failure =
+                    match reader.word(&entry.value, &name, &["none", "all"]).as_deref() {
+                        Some("all") => OnJobFailure::All,
+                        _ => OnJobFailure::None,
+                    };
+            }
+            _ => {}
+        }
     }
-    true
+    auto_cancel
 }

@@ -83,11 +83,11 @@ fn next_status(jobs: &[JobState], index: usize, by_name: &HashMap<String, usize>
             .any(|other| matches!(other.status, JobStatus::Skipped | JobStatus::Manual));
     let good = !failed && !canceled && !absent;
     Some(match job.when {
-        When::OnSuccess if good => JobStatus::Pending,
+        When::OnSuccess | When::Delayed if good => JobStatus::Pending,
         When::Manual if good => JobStatus::Manual,
         When::OnFailure if failed => JobStatus::Pending,
         When::Always => JobStatus::Pending,
-        When::OnSuccess | When::Manual | When::OnFailure | When::Never => JobStatus::Skipped,
+        When::OnSuccess | When::Manual | When::Delayed | When::OnFailure | When::Never => JobStatus::Skipped,
     })
 }
 

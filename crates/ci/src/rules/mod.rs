@@ -4,7 +4,10 @@ mod expression;
 mod glob;
 
 use crate::{
-    config::{AllowFailure, Need, Reader, Variable, When, allow_failure, needs, variables, when},
+    config::{
+        AllowFailure, AutoCancel, Need, Reader, Variable, When, allow_failure, auto_cancel, needs, start_in,
+        variables, when,
+    },
     fault::{Pos, shown},
     variables::expand,
     yaml::{Node, Value},
@@ -25,11 +28,13 @@ pub struct Rule {
     /// `if`.
     pub condition: Option<Expression>,
     /// `changes`: patterns of which one must match a changed file.
-    pub changes: Option<Vec<String>>,
+    pub changes: Option<Changes>,
     /// `exists`: patterns of which one must match a file.
-    pub exists: Option<Vec<String>>,
+    pub exists: Option<Exists>,
     /// `when`, where written.
     pub when: Option<When>,
+    /// With `when: delayed`: after how many seconds.
+    pub start_in: Option<u64>,
     /// `allow_failure`, where written.
     pub allow_failure: Option<AllowFailure>,
     /// Variables that the job gets if this rule matches.
@@ -38,6 +43,32 @@ pub struct Rule {
     pub needs: Option<Vec<Need>>,
     /// Replaces the job's `interruptible`.
     pub interruptible: Option<bool>,
+    /// Of a workflow: replaces its `auto_cancel`.
+    pub auto_cancel: Option<AutoCancel>,
+}
+
+/// `rules:changes`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changes {
+    /// Patterns, with variables.
+    pub paths: Vec<String>,
+    /// The branch, tag or commit to compare with, with variables; `None` is what the push replaced.
+    pub compare_to: Option<String>,
+    /// Where it stands.
+    pub pos: Pos,
+}
+
+/// `rules:exists`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Exists {
+    /// Patterns, with variables.
+    pub paths: Vec<String>,
+    /// `group/project` to look in, with variables; `None` is the project of the file.
+    pub project: Option<String>,
+    /// Branch, tag or commit to look in, with variables; `None` is the commit, or that project's default branch.
+    pub reference: Option<String>,
+    /// Where it stands.
+    pub pos: Pos,
 }
 
 /// Where rules stand, which decides what they may hold.
@@ -47,6 +78,8 @@ pub(crate) enum Place {
     Workflow,
     /// In a job.
     Job,
+    /// In an `include`.
+    Include,
 }
 
 const JOB_KEYS: &[&str] = &[
@@ -54,12 +87,14 @@ const JOB_KEYS: &[&str] = &[
     "changes",
     "exists",
     "when",
+    "start_in",
     "allow_failure",
     "variables",
     "needs",
     "interruptible",
 ];
 const WORKFLOW_KEYS: &[&str] = &["if", "changes", "exists", "when", "variables", "auto_cancel"];
+const INCLUDE_KEYS: &[&str] = &["if", "changes", "exists", "when"];
 /// Most patterns of one `changes` or `exists` (GitLab's limit).
 pub const PATTERNS: usize = 50;
 
@@ -87,9 +122,10 @@ fn rule(node: &Node, place: &str, kind: Place, reader: &mut Reader) -> Option<Ru
     let (keys, words): (_, &[&str]) = match kind {
         Place::Job => (
             JOB_KEYS,
-            &["on_success", "on_failure", "always", "manual", "never"],
+            &["on_success", "on_failure", "always", "manual", "delayed", "never"],
         ),
         Place::Workflow => (WORKFLOW_KEYS, &["always", "never"]),
+        Place::Include => (INCLUDE_KEYS, &["always", "on_success", "never"]),
     };
     let mut rule = Rule {
         pos: node.pos,
@@ -97,10 +133,12 @@ fn rule(node: &Node, place: &str, kind: Place, reader: &mut Reader) -> Option<Ru
         changes: None,
         exists: None,
         when: None,
+        start_in: None,
         allow_failure: None,
         variables: Vec::new(),
         needs: None,
         interruptible: None,
+        auto_cancel: None,
     };
     for entry in reader.map(node, place, keys)? {
         let value = &entry.value;
@@ -117,16 +155,41 @@ fn rule(node: &Node, place: &str, kind: Place, reader: &mut Reader) -> Option<Ru
                 }
             }
             "changes" => {
-                rule.changes = Some(patterns(value, "rules:changes", &["paths", "compare_to"], reader));
+                rule.changes = Some(changes(value, "rules:changes", &["paths", "compare_to"], reader));
             }
-            "exists" => rule.exists = Some(patterns(value, "rules:exists", &["paths"], reader)),
+            "exists" => rule.exists = Some(exists(value, "rules:exists", reader)),
             "when" => rule.when = when(value, "rules:when", words, reader),
+            "start_in" => rule.start_in = start_in(value, "rules:start_in", reader),
             "allow_failure" => rule.allow_failure = allow_failure(value, "rules:allow_failure", reader),
             "variables" => rule.variables = variables(value, "rules:variables", reader),
-            "needs" => rule.needs = Some(needs(value, "rules:needs", reader)),
+            "needs" => {
+                let needs = needs(value, "rules:needs", reader);
+                if !needs.outside.is_empty() {
+                    reader.fault(
+                        value.pos,
+                        "`rules:needs` names jobs of other pipelines",
+                        "such needs stand in the job's own `needs`",
+                    );
+                }
+                rule.needs = Some(needs.jobs);
+            }
             "interruptible" => rule.interruptible = reader.boolean(value, "rules:interruptible"),
+            "auto_cancel" => rule.auto_cancel = Some(auto_cancel(value, "rules:auto_cancel", reader)),
             _ => {}
         }
+    }
+    match (rule.when, rule.start_in, node.get("start_in")) {
+        (Some(When::Delayed), None, None) => reader.fault(
+            node.get("when").map_or(node.pos, |when| when.pos),
+            "this rule delays the job but has no `start_in`",
+            "say after how long it starts, such as `start_in: 30 minutes`",
+        ),
+        (when, _, Some(at)) if when != Some(When::Delayed) => reader.fault(
+            at.pos,
+            "this rule has `start_in` but does not delay the job",
+            "write `when: delayed`",
+        ),
+        _ => {}
     }
     Some(rule)
 }
@@ -139,21 +202,45 @@ fn inside(node: &Node, at: usize) -> Pos {
     }
 }
 
+fn changes(node: &Node, place: &str, keys: &[&str], reader: &mut Reader) -> Changes {
+    let paths = patterns(node, place, keys, reader);
+    let mut text = |key: &str| {
+        let value = node.get(key).filter(|_| keys.contains(&key))?;
+        reader.text(value, &format!("{place}:{key}"))
+    };
+    Changes {
+        paths,
+        compare_to: text("compare_to"),
+        pos: node.pos,
+    }
+}
+
+fn exists(node: &Node, place: &str, reader: &mut Reader) -> Exists {
+    let paths = patterns(node, place, &["paths", "project", "ref"], reader);
+    let mut text = |key: &str| {
+        node.get(key)
+            .and_then(|value| reader.text(value, &format!("{place}:{key}")))
+    };
+    let (project, reference) = (text("project"), text("ref"));
+    if let (None, Some(at)) = (&project, node.get("ref")) {
+        reader.fault(
+            at.pos,
+            format!("`{place}:ref` needs a `project`"),
+            "name the project to look in",
+        );
+    }
+    Exists {
+        paths,
+        project,
+        reference,
+        pos: node.pos,
+    }
+}
+
 fn patterns(node: &Node, place: &str, keys: &[&str], reader: &mut Reader) -> Vec<String> {
     let list = match &node.value {
         Value::Mapping(_) => {
-            if let Some(entry) = reader
-                .map(node, place, keys)
-                .unwrap_or_default()
-                .iter()
-                .find(|entry| entry.key == "compare_to")
-            {
-                reader.warn(
-                    entry.key_pos,
-                    "`compare_to` has no effect yet",
-                    "changes count against the push before",
-                );
-            }
+            reader.map(node, place, keys);
             node.get("paths").unwrap_or(node)
         }
         _ => node,
@@ -291,13 +378,13 @@ impl Rule {
         self.condition
             .as_ref()
             .is_none_or(|condition| condition.holds(variables))
-            && self.changes.as_ref().is_none_or(|patterns| {
-                around.changed.is_none() || around.any_matches(patterns, true, variables)
+            && self.changes.as_ref().is_none_or(|changes| {
+                around.changed.is_none() || around.any_matches(&changes.paths, true, variables)
             })
             && self
                 .exists
                 .as_ref()
-                .is_none_or(|patterns| around.any_matches(patterns, false, variables))
+                .is_none_or(|exists| around.any_matches(&exists.paths, false, variables))
     }
 }
 

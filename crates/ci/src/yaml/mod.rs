@@ -125,6 +125,40 @@ impl Node {
             .map(|entry| &entry.value)
     }
 
+    /// As JSON: words without quotes are read as null, truth values and numbers where they are such.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match &self.value {
+            Value::Scalar { .. } if self.is_null() => Json::Null,
+            Value::Scalar { text, quoted } => {
+                let plain = !quoted;
+                if let Some(truth) = self.boolean() {
+                    Json::Bool(truth)
+                } else if let Some(number) = self.integer() {
+                    Json::from(number)
+                } else if let Some(number) = text
+                    .parse::<f64>()
+                    .ok()
+                    .filter(|_| plain && text.bytes().all(|b| b.is_ascii_digit() || b"+-.eE".contains(&b)))
+                    .and_then(serde_json::Number::from_f64)
+                {
+                    Json::Number(number)
+                } else {
+                    Json::String(text.clone())
+                }
+            }
+            Value::Sequence(items) => items.iter().map(Self::to_json).collect(),
+            Value::Mapping(entries) => Json::Object(
+                entries
+                    .iter()
+                    .map(|entry| (entry.key.clone(), entry.value.to_json()))
+                    .collect(),
+            ),
+            Value::Reference(path) => path.iter().map(String::as_str).collect(),
+        }
+    }
+
     /// What it is, for messages: "the list", "`abc`".
     #[must_use]
     pub fn describe(&self) -> String {
