@@ -68,6 +68,7 @@ pub struct Inner {
     pub(crate) code: Arc<dyn ports::Code>,
     pub(crate) options: Options,
     pub(crate) signals: signals::Signals,
+    pub(crate) names: runner::queue::Names,
     pub(crate) started: Timestamp,
 }
 
@@ -92,6 +93,7 @@ impl Ci {
             code,
             options,
             signals: signals::Signals::default(),
+            names: runner::queue::Names::default(),
             started,
         }))
     }
@@ -104,6 +106,7 @@ impl Ci {
             .merge(job::api::routes())
             .merge(lint::routes())
             .merge(runner::api::routes())
+            .merge(runner::queue::api::routes())
             .merge(runner::protocol_routes())
             .merge(variable::routes())
             .with_state(self.clone())
@@ -123,6 +126,10 @@ impl Ci {
 
     /// Gives up what runners lost and what takes too long, until the server stops.
     pub async fn run(self) {
+        tokio::join!(self.sweep_on(), self.watch_replicas());
+    }
+
+    async fn sweep_on(&self) {
         let every = (self.options.lost_after / 10).clamp(Duration::from_millis(100), Duration::from_secs(5));
         loop {
             tokio::select! {

@@ -1,13 +1,15 @@
-//! Waking those who wait: runners for a job, pages for news. Within one process; who must also hear of other
-//! replicas looks again now and then.
+//! Waking those who wait: runners for a job, pages for news. Within one process; what other replicas do is looked for
+//! by [`crate::Ci::run`], once for all who wait here.
 
+use crate::runner::Capability;
 use bascule_core::{JobId, PipelineId};
 use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
+    time::{Duration, Instant},
 };
 use tokio::sync::{Notify, broadcast};
 
@@ -33,7 +35,22 @@ pub(crate) struct Inner {
     watched: Mutex<HashMap<JobId, usize>>,
     /// Jobs whose log was asked for again once; twice would be without end.
     asked_again: Mutex<HashSet<JobId>>,
+    /// Who looks through the queue; within one process one does at a time, so that each sees what the one before took.
+    pub turn: tokio::sync::Mutex<()>,
+    /// Where the next look at the queue begins, where one look does not see all of it.
+    cursor: Mutex<String>,
+    /// For what kinds of runners there was nothing, at which generation, and when that was found.
+    nothing: Mutex<HashMap<Capability, (u64, Instant)>>,
+    /// Runners that wait for a job.
+    waiters: AtomicUsize,
+    /// Tells this process's generations from those of other replicas.
+    boot: String,
 }
+
+/// How long it is believed that there is nothing for a kind of runner, if nobody says otherwise.
+const BELIEVED: Duration = Duration::from_secs(4);
+/// Most kinds of runners remembered.
+const KINDS: usize = 1024;
 
 impl std::ops::Deref for Signals {
     type Target = Inner;
@@ -50,6 +67,11 @@ impl Default for Signals {
             generation: AtomicU64::new(1),
             watched: Mutex::default(),
             asked_again: Mutex::default(),
+            turn: tokio::sync::Mutex::default(),
+            cursor: Mutex::default(),
+            nothing: Mutex::default(),
+            waiters: AtomicUsize::new(0),
+            boot: bascule_core::FactId::new().to_string(),
         }))
     }
 }
@@ -68,6 +90,48 @@ impl Signals {
     /// Changes whenever a job became ready.
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Relaxed)
+    }
+
+    /// The generation, as runners are told it and say it again.
+    pub fn ticket(&self, generation: u64) -> String {
+        format!("{}-{generation}", self.boot)
+    }
+
+    /// Whether it is known that nothing waits for this kind of runner.
+    pub fn has_nothing(&self, kind: &Capability, generation: u64) -> bool {
+        lock(&self.nothing)
+            .get(kind)
+            .is_some_and(|(at, when)| *at == generation && when.elapsed() < BELIEVED)
+    }
+
+    /// Nothing waited for this kind of runner, as of a generation.
+    pub fn found_nothing(&self, kind: Capability, generation: u64) {
+        let mut nothing = lock(&self.nothing);
+        if nothing.len() >= KINDS {
+            nothing.clear();
+        }
+        nothing.insert(kind, (generation, Instant::now()));
+    }
+
+    /// Where the next look at the queue begins.
+    pub fn cursor(&self) -> String {
+        lock(&self.cursor).clone()
+    }
+
+    /// Sets it.
+    pub fn set_cursor(&self, at: String) {
+        *lock(&self.cursor) = at;
+    }
+
+    /// A runner waits for a job, until the result is dropped.
+    pub fn waits(&self) -> Waiter {
+        self.waiters.fetch_add(1, Ordering::Relaxed);
+        Waiter(self.clone())
+    }
+
+    /// Whether any runner waits here.
+    pub fn anyone_waits(&self) -> bool {
+        self.waiters.load(Ordering::Relaxed) > 0
     }
 
     /// Something changed.
@@ -103,6 +167,16 @@ impl Signals {
     /// The job ended; nothing need be kept about it.
     pub fn forget(&self, job: JobId) {
         lock(&self.asked_again).remove(&job);
+    }
+}
+
+/// A runner waits for a job.
+#[derive(Debug)]
+pub(crate) struct Waiter(Signals);
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        self.0.waiters.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -54,6 +54,8 @@ statuses! {
         Pending = "pending",
         /// A runner has it.
         Running = "running",
+        /// Someone stopped it, and its runner still lets `after_script` run.
+        Canceling = "canceling",
         /// It ended well.
         Success = "success",
         /// It ended badly.
@@ -101,7 +103,7 @@ impl JobStatus {
     /// Whether the job waits for a runner or has one.
     #[must_use]
     pub const fn is_active(self) -> bool {
-        matches!(self, Self::Pending | Self::Running)
+        matches!(self, Self::Pending | Self::Running | Self::Canceling)
     }
 }
 

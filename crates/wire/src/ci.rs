@@ -213,6 +213,30 @@ pub struct Runner {
     pub run_untagged: bool,
     /// Whether it takes no jobs for now.
     pub paused: bool,
+    /// Whether it takes jobs of protected branches and tags only.
+    #[serde(default)]
+    pub protected: bool,
+    /// Whether it stays with the projects that it has.
+    #[serde(default)]
+    pub locked: bool,
+    /// Whom it serves: `instance`, `group` or `project`.
+    #[serde(default)]
+    pub scope: String,
+    /// The group that it serves, where it is a group's.
+    #[serde(default)]
+    pub group: Option<String>,
+    /// Longest job it takes, in seconds; `null` for as long as jobs say.
+    #[serde(default)]
+    pub maximum_timeout: Option<i64>,
+    /// How it runs jobs, in its own word.
+    #[serde(default)]
+    pub executor: String,
+    /// How many jobs it has at the moment.
+    #[serde(default)]
+    pub held: i64,
+    /// What it runs at the moment, as far as the caller may see it.
+    #[serde(default)]
+    pub jobs: Vec<HeldJob>,
     /// The program's version.
     pub version: String,
     /// Operating system and architecture.
@@ -237,6 +261,90 @@ pub struct CreateRunner {
     /// Whether it takes jobs without tags.
     #[serde(default = "yes")]
     pub run_untagged: bool,
+    /// Whether it takes jobs of protected branches and tags only.
+    #[serde(default)]
+    pub protected: bool,
+    /// Whether it stays with the project that it is made for.
+    #[serde(default)]
+    pub locked: bool,
+    /// Whether it takes no jobs at first.
+    #[serde(default)]
+    pub paused: bool,
+    /// Longest job it takes, in seconds, at least 600.
+    #[serde(default)]
+    pub maximum_timeout: Option<i64>,
+}
+
+/// A job that a runner has.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct HeldJob {
+    /// The job.
+    pub id: JobId,
+    /// `group/project`.
+    pub project: String,
+    /// Its name.
+    pub name: String,
+    /// `pending` while it is only offered, `running`, or `canceling`.
+    pub status: String,
+    /// When it started.
+    pub started_at: Option<Timestamp>,
+}
+
+/// A job that waits for a runner.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct QueuedJob {
+    /// The job.
+    pub id: JobId,
+    /// Its pipeline.
+    pub pipeline: PipelineId,
+    /// `group/project`.
+    pub project: String,
+    /// Its name.
+    pub name: String,
+    /// Its stage.
+    pub stage: String,
+    /// Branch or tag name.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// What a runner must offer.
+    pub tags: Vec<String>,
+    /// Whether its branch or tag is protected.
+    pub protected: bool,
+    /// Since when it waits.
+    pub queued_at: Option<Timestamp>,
+    /// Its place among all that wait, from one, if nothing else were to come: the project with the fewest running jobs
+    /// first.
+    pub place: i64,
+    /// Why it waits, for programs: `runners_busy`, `no_runner_with_tags`, `group_limit`, `resource_group`, …
+    pub why: String,
+    /// The same in words, with what would let it go on.
+    pub reason: String,
+    /// Seconds it will probably wait yet, by the pace of the last quarter of an hour; `null` where that cannot be told.
+    pub estimate: Option<i64>,
+}
+
+/// A part of the queue, in the order in which jobs are to start.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Queue {
+    /// The jobs.
+    pub jobs: Vec<QueuedJob>,
+    /// All jobs that wait and that the caller may see.
+    pub waiting: i64,
+    /// Jobs that runners have.
+    pub held: i64,
+    /// Runners that were heard of lately and are not paused.
+    pub runners_online: i64,
+    /// Ask with `offset` this for the rest; `null` when there is none.
+    pub next: Option<i64>,
+}
+
+/// How many jobs of a group's projects may run at once.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CiLimit {
+    /// The most; `null` for no limit.
+    #[serde(default)]
+    pub running: Option<i64>,
 }
 
 fn yes() -> bool {
@@ -252,10 +360,28 @@ pub struct CreatedRunner {
     pub token: String,
 }
 
-/// Changes a runner.
+/// Changes a runner; what is absent stays as it is.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ChangeRunner {
+    /// What people call it.
+    #[serde(default)]
+    pub description: Option<String>,
+    /// Its tags.
+    #[serde(default)]
+    pub tags: Option<Vec<String>>,
+    /// Whether it takes jobs without tags.
+    #[serde(default)]
+    pub run_untagged: Option<bool>,
+    /// Whether it takes jobs of protected branches and tags only.
+    #[serde(default)]
+    pub protected: Option<bool>,
+    /// Whether it stays with the projects that it has.
+    #[serde(default)]
+    pub locked: Option<bool>,
+    /// Longest job it takes, in seconds, at least 600; 0 for as long as jobs say.
+    #[serde(default)]
+    pub maximum_timeout: Option<i64>,
     /// Whether it takes no jobs for now.
     #[serde(default)]
     pub paused: Option<bool>,

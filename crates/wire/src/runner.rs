@@ -51,6 +51,12 @@ pub struct RegisterRequest {
     pub run_untagged: Option<bool>,
     /// Whether it is bound to its project.
     pub locked: Option<bool>,
+    /// `ref_protected`: it takes jobs of protected branches and tags only; else `not_protected`.
+    #[serde(deserialize_with = "nullable", skip_serializing_if = "String::is_empty")]
+    pub access_level: String,
+    /// An older word for `paused`, turned round.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub active: Option<bool>,
     /// Longest job it takes, in seconds.
     pub maximum_timeout: Option<i64>,
     /// Whether it takes no jobs for now.
@@ -58,6 +64,20 @@ pub struct RegisterRequest {
     /// About the program.
     #[serde(deserialize_with = "nullable")]
     pub info: RunnerInfo,
+}
+
+impl RegisterRequest {
+    /// Whether it asks for jobs of protected branches and tags only.
+    #[must_use]
+    pub fn is_protected(&self) -> bool {
+        self.access_level == "ref_protected"
+    }
+
+    /// Whether it asks for no jobs at first.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.paused.unwrap_or(self.active == Some(false))
+    }
 }
 
 /// Tags; GitLab's runner sends them as one comma separated text, other clients as a list.

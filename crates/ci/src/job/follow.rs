@@ -47,7 +47,9 @@ impl Ci {
     /// # Errors
     /// The store cannot be reached.
     pub async fn job_for_token(&self, token: &str) -> Result<Option<JobIdentity>> {
-        let Some(job) = self.job_by_token(token).await? else {
+        let job = self.job_by_token(token).await?;
+        // What was only offered opens nothing yet.
+        let Some(job) = job.filter(|job| job.status != crate::status::JobStatus::Pending) else {
             return Ok(None);
         };
         Ok(Some(JobIdentity {
@@ -142,7 +144,7 @@ impl Ci {
 
     async fn piece(&self, job: JobId, from: u64) -> Result<Piece> {
         // The status is read first: what was stored before it became final is then read for sure.
-        let sql = "SELECT COUNT(*) AS n FROM job WHERE id = $1 AND status IN ('created', 'pending', 'running', 'manual')";
+        let sql = "SELECT COUNT(*) AS n FROM job WHERE id = $1 AND status IN ('created', 'pending', 'running', 'canceling', 'manual')";
         let open = self.db.count(sql, bascule_store::args![job]).await? > 0;
         let bytes = log::read(&self.db, job, from, CHUNK).await?;
         let last = !open && bytes.len() < CHUNK;

@@ -90,6 +90,12 @@ async fn write(tx: &Tx, job: JobId, head: &Head, new: &[u8]) -> Result<u64> {
 /// Forgets a log whose checksum is wrong, so that the runner sends it again from the beginning.
 pub async fn clear(db: &Db, job: JobId) -> Result<()> {
     let tx = db.begin().await?;
+    clear_in(&tx, job).await?;
+    tx.commit().await
+}
+
+/// The same in someone's transaction.
+pub async fn clear_in(tx: &Tx, job: JobId) -> Result<()> {
     tx.run("DELETE FROM job_trace WHERE job_id = $1", args![job])
         .await?;
     tx.run(
@@ -97,7 +103,7 @@ pub async fn clear(db: &Db, job: JobId) -> Result<()> {
         args![job],
     )
     .await?;
-    tx.commit().await
+    Ok(())
 }
 
 /// At most about `most` bytes from `from` on.

@@ -193,27 +193,17 @@ impl Ci {
             JobStatus::Pending => {}
             _ => return Ok(String::new()),
         }
-        let now = self.clock.now();
-        let runners = self.runners().await?;
-        let fitting: Vec<_> = runners
-            .iter()
-            .filter(|runner| runner.matches(&job.tags.0))
-            .collect();
-        let tags = job.tags.0.join(", ");
-        Ok(if runners.is_empty() {
-            "There is no runner on this instance; an administrator can add one.".to_owned()
-        } else if fitting.is_empty() && tags.is_empty() {
-            "No runner takes jobs without tags.".to_owned()
-        } else if fitting.is_empty() {
-            format!("No runner offers the tags {tags}.")
-        } else if fitting.iter().all(|runner| runner.paused) {
-            "All runners that could take it are paused.".to_owned()
-        } else if !fitting.iter().any(|runner| runner.is_online(now)) {
-            "No runner that could take it is online.".to_owned()
-        } else {
-            let ahead = super::store::queue_length(&self.db).await?.saturating_sub(1);
-            format!("It waits for a free runner; {ahead} other jobs wait too.")
-        })
+        let Some(waits) = self.why_job_waits(job).await? else {
+            return Ok("A runner was offered it and starts it now.".to_owned());
+        };
+        let mut text = format!("{} Place {} in the queue", waits.reason, waits.place);
+        if waits.estimate.is_some() {
+            text = format!(
+                "{text}, starts in {}",
+                crate::runner::queue::in_words(waits.estimate)
+            );
+        }
+        Ok(text + ".")
     }
 }
 

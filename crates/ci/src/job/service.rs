@@ -2,7 +2,7 @@
 
 use super::{Job, artifact, log, store};
 use crate::{
-    Ci,
+    Change, Ci,
     pipeline::{self, Pipeline, state},
     status::JobStatus,
     variables::{expand, resolve},
@@ -68,17 +68,37 @@ impl Ci {
         };
         let tx = self.db.begin().await?;
         pipeline::store::lock(&tx, pipeline.id).await?;
-        if !store::finish(&tx, id, &[JobStatus::Running], status, reason, exit_code, now).await? {
+        // However a job ends that someone stopped, it is canceled.
+        let stopped = store::finish(
+            &tx,
+            id,
+            &[JobStatus::Canceling],
+            JobStatus::Canceled,
+            None,
+            exit_code,
+            now,
+        )
+        .await?;
+        let (status, reason) = if stopped {
+            (JobStatus::Canceled, None)
+        } else {
+            (status, reason)
+        };
+        if !stopped && !store::finish(&tx, id, &[JobStatus::Running], status, reason, exit_code, now).await? {
             return Ok(false);
         }
+        // Also others may go on now: a place came free in its group and its resource group.
+        let signals = self.signals.clone();
+        tx.after_commit(move || signals.job_waits());
         self.tell_finished(&tx, &job, status, reason, actor).await?;
-        if let Outcome::Failed(failure) = &outcome
+        if !stopped
+            && let Outcome::Failed(failure) = &outcome
             && tries_again(&job, failure)
         {
             self.try_again(&tx, &job, &failure.reason, &Actor::system())
                 .await?;
         }
-        if let Some(mut request) = release {
+        if let Some(mut request) = release.filter(|_| !stopped) {
             request.artifacts = archives(&tx, &pipeline).await?;
             request.finished_at = now;
             self.ledger.append(&tx, actor, &request).await?;
@@ -230,28 +250,41 @@ impl Ci {
         self.job(project, id).await
     }
 
-    /// Stops a job that has not ended; its runner learns of it with its next word to us.
+    /// Stops a job that has not ended; its runner learns of it with its next word to us. If the runner can, it lets
+    /// `after_script` run first, and the job is `canceling` until then; stopped once more, it ends at once.
     ///
     /// # Errors
     /// It ended already.
     pub async fn cancel_job(&self, project: ProjectId, id: JobId, actor: &Actor) -> Result<Job> {
         let (job, pipeline) = self.job_and_pipeline(project, id).await?;
-        let open = [
-            JobStatus::Created,
-            JobStatus::Pending,
-            JobStatus::Running,
-            JobStatus::Manual,
-        ];
         let tx = self.db.begin().await?;
         pipeline::store::lock(&tx, pipeline.id).await?;
-        if !store::finish(&tx, id, &open, JobStatus::Canceled, None, None, self.clock.now()).await? {
+        if !self.stop_job(&tx, &job, actor).await? {
             return Err(Problem::conflict("ended", "The job ended already.").next("Look at its log."));
         }
-        self.tell_finished(&tx, &job, JobStatus::Canceled, None, actor)
-            .await?;
         self.settle(&tx, &pipeline, actor).await?;
         tx.commit().await?;
         self.job(project, id).await
+    }
+
+    /// Stops a job in the transaction of whoever stops it, who settles the pipeline; `false` if it ended already.
+    pub(crate) async fn stop_job(&self, tx: &Tx, job: &Job, actor: &Actor) -> Result<bool> {
+        let (signals, change) = (self.signals.clone(), Change::Job(job.id));
+        tx.after_commit(move || {
+            signals.changed(change);
+            signals.job_waits();
+        });
+        if store::set_canceling(tx, job.id).await? {
+            return Ok(true);
+        }
+        let open = store::OPEN;
+        let now = self.clock.now();
+        if !store::finish(tx, job.id, open, JobStatus::Canceled, None, None, now).await? {
+            return Ok(false);
+        }
+        self.tell_finished(tx, job, JobStatus::Canceled, None, actor)
+            .await?;
+        Ok(true)
     }
 
     /// Fails a running job as the platform's own fault and says so in its log; it is tried again once.
@@ -275,7 +308,12 @@ impl Ci {
     pub async fn fail_jobs_of_runner(&self, runner: RunnerId, why: &str) -> Result<usize> {
         let jobs = store::running_on(&self.db, runner).await?;
         for job in &jobs {
-            self.fail_by_platform(job, SYSTEM_FAILURE, why).await?;
+            if job.status == JobStatus::Pending {
+                // It was only offered, and nothing of it ran.
+                self.take_back_now(job.id).await?;
+            } else {
+                self.fail_by_platform(job, SYSTEM_FAILURE, why).await?;
+            }
         }
         Ok(jobs.len())
     }
@@ -285,6 +323,7 @@ impl Ci {
     /// # Errors
     /// The store cannot be reached.
     pub async fn sweep(&self) -> Result<()> {
+        self.take_back_offers().await?;
         let now = self.clock.now();
         let silent = now.minus(self.options.lost_after);
         // A runner could not reach a server that was not there: silence counts from our own start.

@@ -14,10 +14,15 @@ const COLUMNS: &str = "id, pipeline_id, project_id, name, stage, stage_index, po
     exit_code, retried, attempt, created_at, queued_at, started_at, finished_at, heard_at, trace_bytes, trace_crc";
 
 pub async fn insert(tx: &Tx, job: &Job) -> Result<()> {
+    // What it asks of a runner, for the queue: see `runner::fair::Demand`.
     let sql = format!(
-        "INSERT INTO job ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16,
-         $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29)"
+        "INSERT INTO job ({COLUMNS}, queue_key) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+         $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29,
+         $30 || COALESCE((SELECT CASE WHEN p.protected THEN 'p' ELSE '-' END FROM pipeline p WHERE p.id = $2), '-') || $31)"
     );
+    let tags = serde_json::to_string(&job.tags.0)?;
+    let before = format!("{}\t", job.project_id);
+    let behind = format!("\t{tags}\t{}", job.resource_group.as_deref().unwrap_or_default());
     let needs = job
         .needs
         .as_ref()
@@ -57,7 +62,9 @@ pub async fn insert(tx: &Tx, job: &Job) -> Result<()> {
             job.finished_at,
             job.heard_at,
             job.trace_bytes,
-            job.trace_crc
+            job.trace_crc,
+            before,
+            behind
         ],
     )
     .await?;
@@ -122,32 +129,88 @@ pub async fn by_token(on: &impl Query, hash: &str) -> Result<Option<Job>> {
     .await
 }
 
-/// Jobs that wait for a runner, longest waiting first, behind a given place in the queue.
-pub async fn pending(on: &impl Query, after: (Timestamp, JobId), limit: i64) -> Result<Vec<Job>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM job WHERE status = 'pending' AND (queued_at > $1 OR (queued_at = $1 AND id > $2))
-         ORDER BY queued_at, id LIMIT $3"
-    );
-    on.all(&sql, args![after.0, after.1, limit]).await
+/// How a waiting job is given to a runner.
+pub struct Offer {
+    pub runner: RunnerId,
+    pub token_hash: String,
+    pub timeout: i64,
+    /// Whether the runner can let `after_script` run when the job is stopped.
+    pub graceful: bool,
+    /// Whether the job stays pending until the runner says that it runs.
+    pub two_phase: bool,
+    pub now: Timestamp,
 }
 
 /// Gives a waiting job to a runner; `false` if someone else was quicker or its resource group is in use.
-pub async fn take(
-    tx: &Tx,
-    job: &Job,
-    runner: RunnerId,
-    token_hash: &str,
-    timeout: i64,
-    now: Timestamp,
-) -> Result<bool> {
+pub async fn take(tx: &Tx, job: JobId, offer: &Offer) -> Result<bool> {
+    const FREE: &str = "status = 'pending' AND runner_id IS NULL AND (resource_group IS NULL OR NOT EXISTS (
+        SELECT 1 FROM job other WHERE other.project_id = job.project_id AND other.runner_id IS NOT NULL
+        AND other.finished_at IS NULL AND other.resource_group = job.resource_group))";
+    let rows = if offer.two_phase {
+        tx.run(
+            &format!(
+                "UPDATE job SET runner_id = $2, token_hash = $3, heard_at = $4, graceful = $5 WHERE id = $1 AND {FREE}"
+            ),
+            args![job, offer.runner, offer.token_hash, offer.now, offer.graceful],
+        )
+        .await?
+    } else {
+        tx.run(
+            &format!(
+                "UPDATE job SET status = 'running', runner_id = $2, token_hash = $3, timeout = $6, started_at = $4,
+                     heard_at = $4, graceful = $5 WHERE id = $1 AND {FREE}"
+            ),
+            args![job, offer.runner, offer.token_hash, offer.now, offer.graceful, offer.timeout],
+        )
+        .await?
+    };
+    Ok(rows == 1)
+}
+
+/// The runner to which a job was offered runs it.
+pub async fn accept(tx: &Tx, job: JobId, runner: RunnerId, timeout: i64, now: Timestamp) -> Result<bool> {
     let rows = tx
         .run(
-            "UPDATE job SET status = 'running', runner_id = $2, token_hash = $3, timeout = $4, started_at = $5,
-                 heard_at = $5
-             WHERE id = $1 AND status = 'pending' AND (resource_group IS NULL OR NOT EXISTS (
-                 SELECT 1 FROM job other WHERE other.project_id = job.project_id AND other.status = 'running'
-                 AND other.resource_group = job.resource_group))",
-            args![job.id, runner, token_hash, timeout, now],
+            "UPDATE job SET status = 'running', timeout = $3, started_at = $4, heard_at = $4
+             WHERE id = $1 AND status = 'pending' AND runner_id = $2",
+            args![job, runner, timeout, now],
+        )
+        .await?;
+    Ok(rows == 1)
+}
+
+row! { struct IdRow { id: JobId } }
+
+/// Jobs that were offered and neither taken nor kept alive since.
+pub async fn unanswered(on: &impl Query, silent_since: Timestamp) -> Result<Vec<JobId>> {
+    let rows: Vec<IdRow> = on
+        .all(
+            "SELECT id FROM job WHERE runner_id IS NOT NULL AND finished_at IS NULL AND status = 'pending'
+             AND heard_at < $1 ORDER BY id LIMIT 100",
+            args![silent_since],
+        )
+        .await?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
+/// Ends an offer, so that the job is in the queue again, where it was.
+pub async fn take_back(tx: &Tx, job: JobId, silent_since: Timestamp) -> Result<bool> {
+    let rows = tx
+        .run(
+            "UPDATE job SET runner_id = NULL, token_hash = NULL, heard_at = NULL
+             WHERE id = $1 AND status = 'pending' AND runner_id IS NOT NULL AND heard_at < $2",
+            args![job, silent_since],
+        )
+        .await?;
+    Ok(rows == 1)
+}
+
+/// Lets a job that was stopped run its `after_script`, if its runner can do so.
+pub async fn set_canceling(tx: &Tx, id: JobId) -> Result<bool> {
+    let rows = tx
+        .run(
+            "UPDATE job SET status = 'canceling' WHERE id = $1 AND status = 'running' AND graceful = TRUE",
+            args![id],
         )
         .await?;
     Ok(rows == 1)
@@ -164,6 +227,15 @@ pub async fn set_waiting(tx: &Tx, id: JobId, status: JobStatus, now: Timestamp) 
     .await?;
     Ok(())
 }
+
+/// How jobs stand that have not ended.
+pub const OPEN: &[JobStatus] = &[
+    JobStatus::Created,
+    JobStatus::Pending,
+    JobStatus::Running,
+    JobStatus::Canceling,
+    JobStatus::Manual,
+];
 
 /// Ends a job if it stands as expected; its token ends with it.
 pub async fn finish(
@@ -196,33 +268,36 @@ pub async fn mark_retried(tx: &Tx, id: JobId) -> Result<bool> {
 
 pub async fn heard(tx: &Tx, id: JobId, now: Timestamp) -> Result<()> {
     tx.run(
-        "UPDATE job SET heard_at = $2 WHERE id = $1 AND status = 'running'",
+        "UPDATE job SET heard_at = $2 WHERE id = $1 AND runner_id IS NOT NULL AND finished_at IS NULL",
         args![id, now],
     )
     .await?;
     Ok(())
 }
 
-/// Running jobs whose runner was not heard of since, or which took longer than allowed.
+/// Jobs that run or are being stopped whose runner was not heard of since, or which took longer than allowed.
 pub async fn overdue(on: &impl Query, silent_since: Timestamp, now: Timestamp) -> Result<Vec<Job>> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM job WHERE status = 'running'
-         AND (heard_at < $1 OR started_at + (timeout + 60) * 1000000 < $2) ORDER BY id LIMIT 100"
+        "SELECT {COLUMNS} FROM job WHERE runner_id IS NOT NULL AND finished_at IS NULL
+         AND status IN ('running', 'canceling') AND (heard_at < $1 OR started_at + (timeout + 60) * 1000000 < $2) ORDER BY id LIMIT 100"
     );
     on.all(&sql, args![silent_since, now]).await
 }
 
 pub async fn running_on(on: &impl Query, runner: RunnerId) -> Result<Vec<Job>> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM job WHERE status = 'running' AND runner_id = $1 ORDER BY id LIMIT 1000"
+        "SELECT {COLUMNS} FROM job WHERE runner_id = $1 AND runner_id IS NOT NULL AND finished_at IS NULL ORDER BY id LIMIT 1000"
     );
     on.all(&sql, args![runner]).await
 }
 
 /// How many jobs wait for a runner.
 pub async fn queue_length(on: &impl Query) -> Result<i64> {
-    on.count("SELECT COUNT(*) AS n FROM job WHERE status = 'pending'", args![])
-        .await
+    on.count(
+        "SELECT COUNT(*) AS n FROM job WHERE status = 'pending' AND runner_id IS NULL",
+        args![],
+    )
+    .await
 }
 
 /// A job of a project, if it is that project's.

@@ -109,21 +109,11 @@ impl Ci {
         actor: &Actor,
     ) -> Result<Pipeline> {
         let pipeline = self.pipeline(project, id).await?;
-        let now = self.clock.now();
         let tx = self.db.begin().await?;
         store::lock(&tx, id).await?;
-        let open = [
-            JobStatus::Created,
-            JobStatus::Pending,
-            JobStatus::Running,
-            JobStatus::Manual,
-        ];
         for job in job::store::of_pipeline(&tx, id).await? {
-            if open.contains(&job.status)
-                && job::store::finish(&tx, job.id, &open, JobStatus::Canceled, None, None, now).await?
-            {
-                self.tell_finished(&tx, &job, JobStatus::Canceled, None, actor)
-                    .await?;
+            if job::store::OPEN.contains(&job.status) {
+                self.stop_job(&tx, &job, actor).await?;
             }
         }
         self.settle(&tx, &pipeline, actor).await?;

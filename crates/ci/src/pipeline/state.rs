@@ -94,7 +94,7 @@ fn next_status(jobs: &[JobState], index: usize, by_name: &HashMap<String, usize>
 /// Whether those behind must wait for this job.
 fn waits(job: &JobState) -> bool {
     match job.status {
-        JobStatus::Created | JobStatus::Pending | JobStatus::Running => true,
+        JobStatus::Created | JobStatus::Pending | JobStatus::Running | JobStatus::Canceling => true,
         JobStatus::Manual => !job.allow_failure,
         JobStatus::Success | JobStatus::Failed | JobStatus::Canceled | JobStatus::Skipped => false,
     }
@@ -107,10 +107,14 @@ pub fn summarize(jobs: &[JobState]) -> PipelineStatus {
     let begun = jobs.iter().any(|job| {
         matches!(
             job.status,
-            JobStatus::Success | JobStatus::Failed | JobStatus::Canceled | JobStatus::Running
+            JobStatus::Success
+                | JobStatus::Failed
+                | JobStatus::Canceled
+                | JobStatus::Running
+                | JobStatus::Canceling
         )
     });
-    if any(JobStatus::Running) {
+    if any(JobStatus::Running) || any(JobStatus::Canceling) {
         return PipelineStatus::Running;
     }
     if any(JobStatus::Pending) {

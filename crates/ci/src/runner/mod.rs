@@ -1,18 +1,24 @@
 //! Runners: programs that ask for jobs. The protocol they speak is GitLab's.
 
 pub mod api;
+pub(crate) mod fair;
+mod migrations;
 mod pages;
 mod protocol;
+pub(crate) mod queue;
 mod request;
 mod service;
 pub(crate) mod store;
 
-use bascule_core::{RunnerId, Timestamp};
+use bascule_core::{ProjectId, RunnerId, Timestamp};
 use bascule_store::{Json, row};
 use bascule_wire::ci as wire;
 use std::time::Duration;
 
+pub use migrations::QUEUE;
 pub(crate) use protocol::routes as protocol_routes;
+pub(crate) use request::Capability;
+pub use service::NewRunner;
 
 row! {
     /// A runner as stored.
@@ -30,6 +36,16 @@ row! {
         pub run_untagged: bool,
         /// Whether it takes no jobs for now.
         pub paused: bool,
+        /// Whether it takes jobs of protected branches and tags only.
+        pub protected: bool,
+        /// Whether it stays with the projects that it has.
+        pub locked: bool,
+        /// Whom it serves: `instance`, `group` or `project`.
+        pub scope: String,
+        /// The group that it serves, where it is a group's.
+        pub group_name: Option<String>,
+        /// How it runs jobs, in its own word.
+        pub executor: String,
         /// Longest job it takes, in seconds.
         pub maximum_timeout: Option<i64>,
         /// The program's version.
@@ -45,6 +61,29 @@ row! {
 
 /// A runner that was not heard of for so long is told as offline.
 const OFFLINE_AFTER: Duration = Duration::from_secs(120);
+
+/// Whose jobs a runner takes.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Reach {
+    /// Everyone's.
+    Instance,
+    /// Those of a group's projects.
+    Group(String),
+    /// Those of some projects.
+    Projects(Vec<ProjectId>),
+}
+
+impl Reach {
+    /// Whether a project of a group is served.
+    #[must_use]
+    pub fn covers(&self, project: ProjectId, group: &str) -> bool {
+        match self {
+            Self::Instance => true,
+            Self::Group(name) => name == group,
+            Self::Projects(list) => list.contains(&project),
+        }
+    }
+}
 
 impl Runner {
     /// Whether it was heard of lately.
@@ -63,6 +102,12 @@ impl Runner {
         }
     }
 
+    /// Whether it may take a job with these tags of a branch or tag that is protected or not.
+    #[must_use]
+    pub fn takes(&self, tags: &[String], protected: bool) -> bool {
+        self.matches(tags) && (protected || !self.protected)
+    }
+
     /// As the API tells it.
     #[must_use]
     pub fn to_wire(&self, now: Timestamp) -> wire::Runner {
@@ -73,6 +118,14 @@ impl Runner {
             tags: self.tags.0.clone(),
             run_untagged: self.run_untagged,
             paused: self.paused,
+            protected: self.protected,
+            locked: self.locked,
+            scope: self.scope.clone(),
+            group: self.group_name.clone(),
+            maximum_timeout: self.maximum_timeout,
+            executor: self.executor.clone(),
+            held: 0,
+            jobs: Vec::new(),
             version: self.version.clone(),
             platform: self.platform.clone(),
             online: self.is_online(now),

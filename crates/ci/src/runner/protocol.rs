@@ -1,6 +1,6 @@
 //! The server side of GitLab's runner protocol, under `/api/v4`.
 
-use super::Runner;
+use super::{Runner, request::Can};
 use crate::{
     Change, Ci,
     job::{self, Failure, Job, Outcome, log::Appended, runner_actor},
@@ -108,7 +108,8 @@ async fn unregister(
     let runner = ci
         .runner_of(either(&headers, wire::RUNNER_TOKEN, &request.token))
         .await?;
-    ci.delete_runner(runner.id).await?;
+    let actor = runner_actor(runner.id, &runner.description);
+    ci.delete_runner(runner.id, &actor).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
@@ -152,14 +153,15 @@ async fn request(State(ci): State<Ci>, headers: HeaderMap, Body(request): Body<w
         .and_then(|seconds| seconds.parse().ok())
         .map_or(limits::LONG_POLL, Duration::from_secs)
         .min(limits::LONG_POLL);
-    let before = ci.signals.generation();
-    match ci.request_job(&runner, wait).await? {
+    let before = ci.signals.ticket(ci.signals.generation());
+    let can = Can::of(&request.info);
+    match ci.request_job(&runner, can, &request.last_update, wait).await? {
         Some(job) => Ok((StatusCode::CREATED, Json(job)).into_response()),
-        None => Ok((StatusCode::NO_CONTENT, [(wire::LAST_UPDATE, before.to_string())]).into_response()),
+        None => Ok((StatusCode::NO_CONTENT, [(wire::LAST_UPDATE, before)]).into_response()),
     }
 }
 
-/// The running job that shows its token; otherwise a refusal that tells the runner how the job stands.
+/// The job that shows its token, running or offered; otherwise a refusal that tells the runner how the job stands.
 async fn job_of(ci: &Ci, id: &str, token: &str) -> std::result::Result<Job, Response> {
     let gone = |problem: Problem| Refusal::from(problem).into_response();
     let id: JobId = id.parse().map_err(|_| gone(Problem::not_found("job")))?;
@@ -192,12 +194,20 @@ async fn update(
 ) -> Answer {
     let job = match job_of(&ci, &id, either(&headers, wire::JOB_TOKEN, &update.token)).await {
         Ok(job) => job,
-        Err(response) => return Ok(response),
+        Err(response) => return offer_ended(&ci, &id, update.state, response).await,
     };
+    // Also a runner that ends what it never said that it runs has taken the offer.
+    if job.status == JobStatus::Pending && update.state != wire::JobState::Pending {
+        ci.accept_job(&job).await?;
+    }
     let outcome = match update.state {
         wire::JobState::Pending | wire::JobState::Running => {
             ci.heard_of(job.id).await?;
-            return Ok(stands(StatusCode::OK, JobStatus::Running, &ci, job.id));
+            let now = match job.status {
+                JobStatus::Pending if update.state == wire::JobState::Running => JobStatus::Running,
+                other => other,
+            };
+            return Ok(stands(StatusCode::OK, now, &ci, job.id));
         }
         wire::JobState::Success => Outcome::Success,
         wire::JobState::Failed => Outcome::Failed(Failure {
@@ -209,17 +219,12 @@ async fn update(
         }),
     };
     if !ci.log_is_whole(&job, &update).await? {
-        return Ok(stands(
-            StatusCode::PRECONDITION_FAILED,
-            JobStatus::Running,
-            &ci,
-            job.id,
-        ));
+        return Ok(stands(StatusCode::PRECONDITION_FAILED, job.status, &ci, job.id));
     }
-    let status = if outcome == Outcome::Success {
-        JobStatus::Success
-    } else {
-        JobStatus::Failed
+    let status = match (&outcome, job.status) {
+        (_, JobStatus::Canceling) => JobStatus::Canceled,
+        (Outcome::Success, _) => JobStatus::Success,
+        (Outcome::Failed(_), _) => JobStatus::Failed,
     };
     let actor = match job.runner_id {
         Some(id) => {
@@ -232,6 +237,26 @@ async fn update(
     };
     ci.end_job(job.id, outcome, &actor).await?;
     Ok(stands(StatusCode::OK, status, &ci, job.id))
+}
+
+/// A runner speaks of a job that it was offered and that went back to the queue meanwhile: 409 says so, where 403 would
+/// mean that its token is wrong.
+async fn offer_ended(ci: &Ci, id: &str, state: wire::JobState, refusal: Response) -> Answer {
+    let speaks_of_offer = matches!(state, wire::JobState::Pending | wire::JobState::Running);
+    if speaks_of_offer
+        && let Ok(id) = id.parse::<JobId>()
+        && job::store::find(&ci.db, id)
+            .await?
+            .is_some_and(|job| job.status == JobStatus::Pending)
+    {
+        return Err(
+            Problem::conflict("offer_ended", "The job is not offered to this runner any more.")
+                .why("An offer that is not taken goes back to the queue.")
+                .next("Ask for another job.")
+                .into(),
+        );
+    }
+    Ok(refusal)
 }
 
 fn stands(code: StatusCode, status: JobStatus, ci: &Ci, job: JobId) -> Response {
@@ -274,7 +299,7 @@ async fn trace(State(ci): State<Ci>, PathOf(id): PathOf<String>, headers: Header
         }
     };
     ci.signals.changed(Change::Job(job.id));
-    let mut response = stands(code, JobStatus::Running, &ci, job.id);
+    let mut response = stands(code, job.status, &ci, job.id);
     if let Ok(value) = http::HeaderValue::from_str(&wire::stored_range(stored)) {
         response.headers_mut().insert(header::RANGE, value);
     }
@@ -388,7 +413,8 @@ fn cut(error: &axum::extract::multipart::MultipartError) -> Problem {
 async fn download(State(ci): State<Ci>, PathOf(id): PathOf<String>, headers: HeaderMap) -> Answer {
     let id: JobId = id.parse().map_err(|_| Problem::not_found("artifact"))?;
     let token = header_of(&headers, wire::JOB_TOKEN);
-    let Some(job) = ci.job_by_token(token).await? else {
+    let job = ci.job_by_token(token).await?;
+    let Some(job) = job.filter(|job| job.status != JobStatus::Pending) else {
         return Err(Problem::new(401, "bad_job_token", "This job token is not valid.").into());
     };
     if !ci.may_download(&job, id).await? {

@@ -231,6 +231,49 @@ fact!(
     |f| format!("asked for the release {}", f.tag)
 );
 
+/// A runner was made, changed or removed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RunnerChanged {
+    /// The runner.
+    pub runner: RunnerId,
+    /// Its number.
+    pub number: i64,
+    /// What people call it.
+    pub description: String,
+    /// Whom it serves: `instance`, `group`, `project`.
+    pub scope: String,
+    /// The project that it serves, where it is one's.
+    pub project: Option<ProjectId>,
+    /// `created`, `changed`, `paused`, `resumed`, `enabled`, `disabled`, `removed`.
+    pub change: String,
+}
+fact!(
+    RunnerChanged,
+    "runner.changed",
+    |f| f.project,
+    |f| format!("runner:{}", f.runner),
+    |f| format!("{} the runner #{} {}", f.change, f.number, f.description)
+);
+
+/// How many jobs of a group may run at once was set.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CiLimitSet {
+    /// The group's name.
+    pub group: String,
+    /// The most; `None` for no limit.
+    pub running: Option<i64>,
+}
+fact!(
+    CiLimitSet,
+    "ci.limit_set",
+    |_| None,
+    |f| format!("group:{}", f.group),
+    |f| match f.running {
+        Some(running) => format!("limited group {} to {running} running jobs", f.group),
+        None => format!("lifted the limit of running jobs from group {}", f.group),
+    }
+);
+
 #[allow(clippy::cast_precision_loss, reason = "durations stay far below 2^52 ms")]
 fn seconds(milliseconds: i64) -> f64 {
     milliseconds as f64 / 1000.0
