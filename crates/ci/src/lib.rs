@@ -9,6 +9,7 @@ mod migrations;
 pub mod pipeline;
 pub mod plan;
 pub mod ports;
+pub mod results;
 pub mod rules;
 pub mod runner;
 mod signals;
@@ -23,7 +24,10 @@ use bascule_core::{Clock, Timestamp};
 use bascule_ledger::{Ledger, Subscriber};
 use bascule_store::{Blobs, Db};
 use bascule_web::Routes;
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio_util::sync::CancellationToken;
 
 pub use job::JobIdentity;
@@ -70,6 +74,7 @@ pub struct Inner {
     pub(crate) signals: signals::Signals,
     pub(crate) names: runner::queue::Names,
     pub(crate) started: Timestamp,
+    pub(crate) findings: OnceLock<Arc<dyn ports::Findings>>,
 }
 
 impl std::ops::Deref for Ci {
@@ -95,7 +100,13 @@ impl Ci {
             signals: signals::Signals::default(),
             names: runner::queue::Names::default(),
             started,
+            findings: OnceLock::new(),
         }))
+    }
+
+    /// Wires the port that shows what jobs' reports find. Later calls change nothing.
+    pub fn set_findings(&self, findings: Arc<dyn ports::Findings>) {
+        drop(self.findings.set(findings));
     }
 
     /// All routes: pages, JSON API and runner protocol.
@@ -104,6 +115,7 @@ impl Ci {
         Routes::new()
             .merge(pipeline::api::routes())
             .merge(job::api::routes())
+            .merge(results::api::routes())
             .merge(lint::routes())
             .merge(runner::api::routes())
             .merge(runner::queue::api::routes())
@@ -115,7 +127,10 @@ impl Ci {
     /// What reacts to others' facts.
     #[must_use]
     pub fn subscribers(&self) -> Vec<Arc<dyn Subscriber>> {
-        vec![Arc::new(Pushes(self.clone()))]
+        vec![
+            Arc::new(Pushes(self.clone())),
+            Arc::new(results::Results(self.clone())),
+        ]
     }
 
     /// Hears of changes of pipelines and jobs in this process.

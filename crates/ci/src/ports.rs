@@ -1,7 +1,7 @@
 //! What this crate asks of others. The binary wires it to the forge.
 
 use async_trait::async_trait;
-use bascule_core::{ProjectId, Result};
+use bascule_core::{Actor, ProjectId, Result};
 
 /// A commit and the name it was found under.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,4 +63,19 @@ pub trait Code: Send + Sync {
 
     /// Whether the branch or tag is protected, so that jobs may see protected variables.
     async fn is_protected(&self, project: ProjectId, reference: &str, tag: bool) -> Result<bool>;
+}
+
+/// Who shows what programs find about commits.
+#[async_trait]
+pub trait Findings: Send + Sync {
+    /// Takes a report about a commit, in SARIF or another format that it knows, and says how many findings it took.
+    /// `tool` names the program where the report does not.
+    async fn take(
+        &self,
+        project: ProjectId,
+        sha: &str,
+        report: Vec<u8>,
+        tool: &str,
+        actor: &Actor,
+    ) -> Result<usize>;
 }

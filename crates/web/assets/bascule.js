@@ -139,6 +139,39 @@
     });
   }
 
+  // --- Graphs: the lines of the card that one points at or is on stand out --------------------------------------
+  function lit(event) {
+    var card = event.target.closest && event.target.closest('[data-card]');
+    document.querySelectorAll('.graph').forEach(function (graph) {
+      var inside = card && graph.contains(card);
+      graph.classList.toggle('has-lit', !!inside);
+      graph.querySelectorAll('.graph-lines path').forEach(function (path) {
+        var number = inside ? card.getAttribute('data-card') : null;
+        path.classList.toggle('lit', number !== null && (path.getAttribute('data-from') === number || path.getAttribute('data-to') === number));
+      });
+    });
+  }
+  document.addEventListener('focusin', lit);
+  document.addEventListener('mouseover', function (event) { if (document.querySelector('.graph')) lit(event); });
+
+  // --- What is open stays open when a part of the page is replaced: <details id data-kept> ----------------------
+  var opened = [];
+  document.addEventListener('htmx:beforeSwap', function () {
+    opened = Array.prototype.map.call(document.querySelectorAll('details[data-kept][open]'), function (element) { return element.id; });
+  });
+  document.addEventListener('htmx:afterSwap', function () {
+    opened.forEach(function (id) { var element = document.getElementById(id); if (element) element.open = true; });
+  });
+  // One list at a time; Escape closes it.
+  document.addEventListener('toggle', function (event) {
+    if (!event.target.matches('.job-group details') || !event.target.open) return;
+    document.querySelectorAll('.job-group details[open]').forEach(function (other) { if (other !== event.target) other.open = false; });
+  }, true);
+  document.addEventListener('keydown', function (event) {
+    if (event.key !== 'Escape') return;
+    document.querySelectorAll('.job-group details[open]').forEach(function (element) { element.open = false; element.querySelector('summary').focus(); });
+  });
+
   function enhance(root) { times(root); streams(root); draw(root); }
   document.addEventListener('DOMContentLoaded', function () { enhance(document); tabs(); });
   document.addEventListener('htmx:afterSwap', function (event) { enhance(event.target); });

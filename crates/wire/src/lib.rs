@@ -5,6 +5,7 @@ pub mod advisory;
 pub mod agent;
 pub mod bundle;
 pub mod ci;
+pub mod ci_results;
 pub mod delivery;
 pub mod drill;
 pub mod edge;

@@ -89,6 +89,8 @@ async fn insert(tx: &Tx, artifact: &Artifact, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
+/// Variables for the jobs behind.
+const DOTENV: &str = "dotenv";
 /// How long artifacts are kept whose job does not say.
 const KEEP: &str = "30 days";
 
@@ -121,8 +123,21 @@ impl Ci {
             size: i64::try_from(blob.size).unwrap_or(i64::MAX),
             expires_at,
         };
+        let made = if kind == DOTENV {
+            let read = self.read_dotenv(&artifact).await?;
+            Some(read.map_err(|why| {
+                Problem::bad_request("bad_dotenv", format!("The dotenv report cannot be read: {why}."))
+                    .why("Jobs behind this one would run without the variables that it makes.")
+                    .next("Write one `NAME=value` on a line.")
+            })?)
+        } else {
+            None
+        };
         let tx = self.db.begin().await?;
         insert(&tx, &artifact, now).await?;
+        if let Some(made) = &made {
+            crate::results::store::put_dotenv(&tx, job, made).await?;
+        }
         tx.commit().await?;
         Ok(artifact)
     }

@@ -27,6 +27,7 @@ impl Ci {
         let mut list = pipeline::predefined_of_pipeline(pipeline, project, &self.options.base_url);
         list.extend(pipeline::predefined_of_job(job, project, &self.options.base_url));
         list.extend(job.variables.0.iter().cloned());
+        list.extend(self.inherited(job).await?);
         list.extend(variable::for_jobs(&self.db, job.project_id, pipeline.protected).await?);
         list.extend(pipeline.variables.0.iter().cloned());
         if let Some(environment) = &job.spec.0.environment {

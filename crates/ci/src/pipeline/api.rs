@@ -1,6 +1,6 @@
 //! Pipelines in the JSON API, and the pages' routes.
 
-use super::{pages, store};
+use super::{pages, show, store};
 use crate::{Ci, job};
 use axum::{
     Json,
@@ -33,7 +33,7 @@ pub(crate) fn routes() -> Routes<Ci> {
             "GET",
             "/{group}/{project}/-/pipelines/{id}",
             read,
-            get(pages::show),
+            get(show::show),
         )
         .page(
             "POST",

@@ -2,10 +2,12 @@
 
 pub mod api;
 mod create;
+pub mod graph;
 mod pages;
 mod predefined;
 mod prepare;
 mod service;
+pub(crate) mod show;
 pub mod state;
 pub(crate) mod store;
 

@@ -5,12 +5,7 @@ use super::{
     api::{ListQuery, Numbered},
     store,
 };
-use crate::{
-    Ci,
-    fault::Fault,
-    job::{self, Job},
-    status::JobStatus,
-};
+use crate::Ci;
 use askama::Template;
 use axum::{
     extract::State,
@@ -23,7 +18,6 @@ use bascule_web::{
 };
 use bascule_wire::ci::RunPipeline;
 use serde::Deserialize;
-use std::time::Duration;
 
 /// A status as a coloured word with an icon, so that colour alone tells nothing.
 pub(crate) fn status_badge(status: &str) -> Markup {
@@ -36,16 +30,16 @@ pub(crate) fn status_badge(status: &str) -> Markup {
 }
 
 /// Colour and icon of a status.
-fn look(status: &str) -> (&'static str, &'static str) {
+pub(crate) fn look(status: &str) -> (&'static str, &'static str) {
     match status {
         "success" => ("green", "circle-check"),
         "failed" => ("red", "circle-x"),
         "warning" => ("yellow", "alert-triangle"),
         "running" => ("blue", "loader"),
-        "pending" => ("yellow", "clock"),
+        "pending" => ("secondary", "clock"),
         "canceled" => ("secondary", "ban"),
         "skipped" => ("secondary", "player-skip-forward"),
-        "manual" => ("purple", "player-play"),
+        "manual" => ("secondary", "player-play"),
         _ => ("secondary", "circle-dashed"),
     }
 }
@@ -150,142 +144,6 @@ pub(super) async fn list(
         &[Crumb::to(&path, format!("/{path}")), Crumb::here("Pipelines")],
         &page,
     )
-}
-
-/// One job in the graph.
-struct JobCell {
-    name: String,
-    href: String,
-    badge: Markup,
-    took: String,
-    needs: String,
-    allowed: bool,
-    manual: bool,
-    attempt: i64,
-}
-
-struct StageColumn {
-    name: String,
-    jobs: Vec<JobCell>,
-}
-
-struct Notice {
-    place: String,
-    message: String,
-    href: String,
-}
-
-#[derive(Template)]
-#[template(path = "pipeline/show.html")]
-struct ShowPage {
-    base: String,
-    line: PipelineLine,
-    stages: Vec<StageColumn>,
-    faults: Vec<Notice>,
-    warnings: Vec<Notice>,
-    earlier: Vec<JobCell>,
-    live: bool,
-    may_cancel: bool,
-    may_retry: bool,
-    may_run: bool,
-    running_for: String,
-}
-
-fn cell(job: &Job, project: &str, now: bascule_core::Timestamp) -> JobCell {
-    let took = match (job.started_at, job.finished_at) {
-        (Some(start), Some(end)) => duration(end.since(start)),
-        (Some(start), None) => duration(whole_seconds(now.since(start))),
-        _ => String::new(),
-    };
-    JobCell {
-        name: job.name.clone(),
-        href: format!("/{project}/-/jobs/{}", job.id),
-        badge: status_badge(job.status.as_str()),
-        took,
-        needs: job
-            .need_names()
-            .filter(|needs| !needs.is_empty())
-            .map(|needs| needs.join(", "))
-            .unwrap_or_default(),
-        allowed: job.failure_allowed(),
-        manual: job.status == JobStatus::Manual,
-        attempt: job.attempt,
-    }
-}
-
-fn whole_seconds(span: Duration) -> Duration {
-    Duration::from_secs(span.as_secs())
-}
-
-fn notices(faults: &[Fault], project: &str, sha: &str) -> Vec<Notice> {
-    faults
-        .iter()
-        .map(|fault| Notice {
-            place: format!("{}:{}", fault.file_name(), fault.pos),
-            message: fault.reason(),
-            href: format!(
-                "/{project}/-/blob/{}/{}#L{}",
-                url_encode(sha),
-                bascule_web::url_path(fault.file_name()),
-                fault.pos.line
-            ),
-        })
-        .collect()
-}
-
-pub(super) async fn show(
-    State(ci): State<Ci>,
-    project: InProject,
-    ui: Ui,
-    PathOf(Numbered { id }): PathOf<Numbered>,
-) -> Answer {
-    let path = project.path();
-    let pipeline = ci.pipeline(project.id, PipelineId(id)).await?;
-    let jobs = job::store::of_pipeline(&ci.db, pipeline.id).await?;
-    let now = ci.clock.now();
-    let stages = pipeline
-        .stages
-        .0
-        .iter()
-        .map(|stage| StageColumn {
-            name: stage.clone(),
-            jobs: jobs
-                .iter()
-                .filter(|j| !j.retried && &j.stage == stage)
-                .map(|j| cell(j, &path, now))
-                .collect(),
-        })
-        .collect();
-    let open = !pipeline.status.is_final();
-    let may_run = project.holds(Permission::PipelineRun);
-    let again = |job: &&Job| !job.retried && matches!(job.status, JobStatus::Failed | JobStatus::Canceled);
-    let page = ShowPage {
-        base: format!("/{path}/-"),
-        line: line(&pipeline, &path),
-        stages,
-        faults: notices(&pipeline.faults.0, &path, &pipeline.sha),
-        warnings: notices(&pipeline.warnings.0, &path, &pipeline.sha),
-        earlier: jobs
-            .iter()
-            .filter(|j| j.retried)
-            .map(|j| cell(j, &path, now))
-            .collect(),
-        live: open,
-        may_cancel: may_run && open,
-        may_retry: may_run && jobs.iter().any(|job| again(&job)),
-        may_run,
-        running_for: match (pipeline.started_at, open) {
-            (Some(start), true) => duration(whole_seconds(now.since(start))),
-            _ => String::new(),
-        },
-    };
-    let title = format!("Pipeline {id}");
-    let crumbs = [
-        Crumb::to(&path, format!("/{path}")),
-        Crumb::to("Pipelines", format!("/{path}/-/pipelines")),
-        Crumb::here(&title),
-    ];
-    ui.project_page(Tab::Pipelines, &title, &crumbs, &page)
 }
 
 #[derive(Debug, Default, Deserialize)]

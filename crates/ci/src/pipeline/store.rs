@@ -162,6 +162,7 @@ pub async fn of_commit(on: &impl Query, project: ProjectId, sha: &str) -> Result
 }
 
 pub async fn delete_project(tx: &Tx, project: ProjectId) -> Result<()> {
+    crate::results::store::delete_project(tx, project).await?;
     for sql in [
         "DELETE FROM job_trace WHERE job_id IN (SELECT id FROM job WHERE project_id = $1)",
         "DELETE FROM job_artifact WHERE job_id IN (SELECT id FROM job WHERE project_id = $1)",

@@ -8,7 +8,10 @@ use axum::{
     response::{IntoResponse, Redirect},
 };
 use bascule_web::{Answer, Crumb, FormBody, InProject, Markup, PathOf, Tab, Ui, Who, url_encode, when};
-use bascule_wire::ci::{CiVariable, SetCiVariable};
+use bascule_wire::{
+    ci::{CiVariable, SetCiVariable},
+    ci_results::CiSettings,
+};
 use serde::Deserialize;
 
 struct Line {
@@ -22,6 +25,7 @@ struct Line {
 struct Page {
     href: String,
     lines: Vec<Line>,
+    results: CiSettings,
 }
 
 pub(super) async fn list(State(ci): State<Ci>, project: InProject, ui: Ui) -> Answer {
@@ -42,7 +46,9 @@ pub(super) async fn list(State(ci): State<Ci>, project: InProject, ui: Ui) -> An
         Crumb::to("Settings", format!("/{path}/-/settings")),
         Crumb::here("CI variables"),
     ];
-    ui.project_page(Tab::Settings, "CI variables", &crumbs, &Page { href, lines })
+    let results = ci.ci_settings(project.id).await?;
+    let page = Page { href, lines, results };
+    ui.project_page(Tab::Settings, "CI variables", &crumbs, &page)
 }
 
 #[derive(Debug, Deserialize)]

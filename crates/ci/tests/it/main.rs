@@ -11,4 +11,5 @@ mod harness;
 mod outside;
 mod pages;
 mod protocol;
+mod results;
 mod service;

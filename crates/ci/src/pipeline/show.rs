@@ -1,0 +1,331 @@
+//! The page of one pipeline: its graph, and the head that all its pages share.
+
+use super::{
+    Pipeline, PipelineLine,
+    api::Numbered,
+    graph::{self, Column, Node, View, together},
+    line,
+    pages::look,
+};
+use crate::{
+    Ci,
+    fault::Fault,
+    results::store::{self as results, Cell},
+    status::JobStatus,
+};
+use askama::Template;
+use axum::{extract::State, response::IntoResponse as _};
+use bascule_core::{Permission, PipelineId, ProjectScope, Result, Timestamp};
+use bascule_web::{Answer, Crumb, InProject, Markup, Params, PathOf, Tab, Ui, duration, icon, url_encode};
+use http::StatusCode;
+use serde::Deserialize;
+use std::{
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+    time::Duration,
+};
+
+/// Which of a pipeline's pages is lit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Page {
+    Jobs,
+    Tests,
+    Timing,
+}
+
+/// What stands above all pages of a pipeline.
+pub(crate) struct Head {
+    pub line: PipelineLine,
+    pub running_for: String,
+    pub coverage: String,
+    pub may_cancel: bool,
+    pub may_retry: bool,
+    /// Address, name, how many, whether it is lit.
+    pub tabs: Vec<(String, &'static str, String, bool)>,
+}
+
+impl Ci {
+    pub(crate) async fn pipeline_head(
+        &self,
+        scope: &ProjectScope,
+        pipeline: &Pipeline,
+        page: Page,
+        cells: &[Cell],
+    ) -> Result<Head> {
+        let line = line(pipeline, &scope.path());
+        let open = !pipeline.status.is_final();
+        let may_run = scope.holds(Permission::PipelineRun);
+        let again =
+            |cell: &Cell| !cell.retried && matches!(cell.status, JobStatus::Failed | JobStatus::Canceled);
+        let tests = self.test_counts(pipeline.id).await?;
+        let coverage = self.coverage_of(&[pipeline.id]).await?;
+        let count = cells.iter().filter(|cell| !cell.retried).count();
+        let tests = tests.map(|tests| tests.total.to_string()).unwrap_or_default();
+        let tabs = [
+            (Page::Jobs, "", "Jobs", count.to_string()),
+            (Page::Tests, "/tests", "Tests", tests),
+            (Page::Timing, "/timing", "Timing", String::new()),
+        ];
+        Ok(Head {
+            tabs: tabs
+                .into_iter()
+                .map(|(of, path, label, count)| (format!("{}{path}", line.href), label, count, of == page))
+                .collect(),
+            running_for: match (pipeline.started_at, open) {
+                (Some(start), true) => duration(whole_seconds(self.clock.now().since(start))),
+                _ => String::new(),
+            },
+            coverage: coverage
+                .get(&pipeline.id)
+                .map(ToString::to_string)
+                .unwrap_or_default(),
+            may_cancel: may_run && open,
+            may_retry: may_run && cells.iter().any(again),
+            line,
+        })
+    }
+}
+
+/// The way to one of a pipeline's pages.
+pub(crate) fn crumbs(project: &str, pipeline: &Pipeline, here: &str) -> Vec<Crumb> {
+    let mut crumbs = vec![
+        Crumb::to(project, format!("/{project}")),
+        Crumb::to("Pipelines", format!("/{project}/-/pipelines")),
+    ];
+    let name = format!("Pipeline {}", pipeline.id);
+    if here.is_empty() {
+        crumbs.push(Crumb::here(name));
+    } else {
+        crumbs.push(Crumb::to(name, format!("/{project}/-/pipelines/{}", pipeline.id)));
+        crumbs.push(Crumb::here(here));
+    }
+    crumbs
+}
+
+/// A status as a coloured icon, with its word for those who do not see it.
+pub(crate) fn status_icon(status: &str) -> Markup {
+    let (color, picture) = look(status);
+    Markup::trusted(format!(
+        "<span class=\"status-icon text-{color}\">{}<span class=\"visually-hidden\">{}: </span></span>",
+        icon(picture),
+        Markup::text(status)
+    ))
+}
+
+/// One job in the graph.
+struct JobCell {
+    id: i64,
+    name: String,
+    href: String,
+    status: &'static str,
+    icon: Markup,
+    took: String,
+    needs: String,
+    attempt: i64,
+    /// What a person can do with it: the verb of its address, its name.
+    action: Option<(&'static str, &'static str, Markup)>,
+}
+
+/// One card of the graph: a job, or several.
+struct CardView {
+    number: usize,
+    name: String,
+    icon: Markup,
+    jobs: Vec<JobCell>,
+}
+
+struct ColumnView {
+    title: String,
+    cards: Vec<CardView>,
+}
+
+#[derive(Template)]
+#[template(path = "pipeline/show.html")]
+struct ShowPage {
+    base: String,
+    head: Head,
+    columns: Vec<ColumnView>,
+    lines: Vec<graph::Line>,
+    size: (usize, usize),
+    left_out: usize,
+    /// Address, name, whether it is lit.
+    views: Vec<(String, &'static str, bool)>,
+    faults: Vec<Notice>,
+    warnings: Vec<Notice>,
+    earlier: Vec<JobCell>,
+    poll: Option<String>,
+}
+
+struct Notice {
+    place: String,
+    message: String,
+    href: String,
+}
+
+fn notices(faults: &[Fault], project: &str, sha: &str) -> Vec<Notice> {
+    faults
+        .iter()
+        .map(|fault| Notice {
+            place: format!("{}:{}", fault.file_name(), fault.pos),
+            message: fault.reason(),
+            href: format!(
+                "/{project}/-/blob/{}/{}#L{}",
+                url_encode(sha),
+                bascule_web::url_path(fault.file_name()),
+                fault.pos.line
+            ),
+        })
+        .collect()
+}
+
+fn whole_seconds(span: Duration) -> Duration {
+    Duration::from_secs(span.as_secs())
+}
+
+fn cell_view(cell: &Cell, project: &str, may_run: bool, now: Timestamp) -> JobCell {
+    let took = match (cell.started_at, cell.finished_at) {
+        (Some(start), Some(end)) => duration(end.since(start)),
+        (Some(start), None) => duration(whole_seconds(now.since(start))),
+        _ => String::new(),
+    };
+    let action = match cell.status {
+        _ if !may_run || cell.retried => None,
+        JobStatus::Manual => Some(("play", "Start", icon("player-play"))),
+        JobStatus::Failed | JobStatus::Canceled => Some(("retry", "Retry", icon("refresh"))),
+        JobStatus::Created | JobStatus::Pending | JobStatus::Running => Some(("cancel", "Cancel", icon("x"))),
+        _ => None,
+    };
+    let status = node(cell).shown();
+    JobCell {
+        id: cell.id.0,
+        name: cell.name.clone(),
+        href: format!("/{project}/-/jobs/{}", cell.id),
+        icon: status_icon(status),
+        status,
+        took,
+        needs: cell
+            .need_names()
+            .filter(|needs| !needs.is_empty())
+            .map(|needs| needs.join(", "))
+            .unwrap_or_default(),
+        attempt: cell.attempt,
+        action,
+    }
+}
+
+fn node(cell: &Cell) -> Node {
+    Node {
+        id: cell.id,
+        name: cell.name.clone(),
+        stage: usize::try_from(cell.stage_index).unwrap_or_default(),
+        status: cell.status,
+        allowed: cell.failure_allowed(),
+        when: cell.run_when.0,
+        needs: cell.need_names(),
+    }
+}
+
+/// Changes whenever the page would look different, but for the time that passes.
+fn stamp(pipeline: &Pipeline, cells: &[Cell]) -> String {
+    let mut hasher = DefaultHasher::new();
+    pipeline.status.as_str().hash(&mut hasher);
+    for cell in cells {
+        (cell.id.0, cell.status.as_str(), cell.retried).hash(&mut hasher);
+    }
+    format!("{:016x}", hasher.finish())
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ShowQuery {
+    /// `needs` puts jobs behind what they wait for.
+    #[serde(default)]
+    view: String,
+    /// What the asking page shows already.
+    #[serde(default)]
+    seen: String,
+}
+
+pub(super) async fn show(
+    State(ci): State<Ci>,
+    project: InProject,
+    ui: Ui,
+    PathOf(Numbered { id }): PathOf<Numbered>,
+    Params(query): Params<ShowQuery>,
+) -> Answer {
+    let path = project.path();
+    let pipeline = ci.pipeline(project.id, PipelineId(id)).await?;
+    let all = results::cells(&ci.db, pipeline.id).await?;
+    let stamp = stamp(&pipeline, &all);
+    if query.seen == stamp {
+        // htmx leaves the page as it is.
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let head = ci.pipeline_head(&project, &pipeline, Page::Jobs, &all).await?;
+    let may_run = project.holds(Permission::PipelineRun);
+    let now = ci.clock.now();
+    let (earlier, cells): (Vec<Cell>, Vec<Cell>) = all.into_iter().partition(|cell| cell.retried);
+    let view = if query.view == "needs" {
+        View::Needs
+    } else {
+        View::Stages
+    };
+    let nodes: Vec<Node> = cells.iter().map(node).collect();
+    let drawing = graph::draw(&nodes, view);
+    let mut number = 0;
+    let mut card = |card: &graph::Card| {
+        let jobs: Vec<JobCell> = card
+            .jobs
+            .iter()
+            .filter_map(|at| cells.get(*at))
+            .map(|cell| cell_view(cell, &path, may_run, now))
+            .collect();
+        number += 1;
+        CardView {
+            number: number - 1,
+            name: card.name.clone(),
+            icon: status_icon(together(jobs.iter().map(|job| job.status))),
+            jobs,
+        }
+    };
+    let title_of = |at: usize, column: &Column| match column.stage {
+        Some(stage) => pipeline.stages.0.get(stage).cloned().or_else(|| {
+            let job = column.cards.first()?.jobs.first()?;
+            Some(cells.get(*job)?.stage.clone())
+        }),
+        None => Some(format!("Step {}", at + 1)),
+    };
+    let columns = drawing
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(at, column)| ColumnView {
+            title: title_of(at, column).unwrap_or_default(),
+            cards: column.cards.iter().map(&mut card).collect(),
+        })
+        .collect();
+    let href = head.line.href.clone();
+    let words = if view == View::Needs { "view=needs&" } else { "" };
+    let page = ShowPage {
+        base: format!("/{path}/-"),
+        views: match nodes.iter().any(|node| node.needs.is_some()) {
+            true => vec![
+                (href.clone(), "By stage", view == View::Stages),
+                (format!("{href}?view=needs"), "By needs", view == View::Needs),
+            ],
+            false => Vec::new(),
+        },
+        columns,
+        lines: drawing.lines,
+        size: drawing.size,
+        left_out: drawing.left_out,
+        faults: notices(&pipeline.faults.0, &path, &pipeline.sha),
+        warnings: notices(&pipeline.warnings.0, &path, &pipeline.sha),
+        earlier: earlier
+            .iter()
+            .map(|cell| cell_view(cell, &path, may_run, now))
+            .collect(),
+        poll: (!pipeline.status.is_final()).then(|| format!("{href}?{words}seen={stamp}")),
+        head,
+    };
+    let title = format!("Pipeline {id}");
+    ui.project_page(Tab::Pipelines, &title, &crumbs(&path, &pipeline, ""), &page)
+}

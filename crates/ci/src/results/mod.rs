@@ -1,0 +1,16 @@
+//! What pipelines found out: tests, coverage, findings, variables for later jobs, and where the time went. A job's
+//! reports are read once it has ended, from the fact that says so.
+
+pub(crate) mod api;
+mod badge;
+pub mod coverage;
+mod pages;
+pub mod read;
+mod service;
+pub(crate) mod store;
+mod take;
+pub mod timing;
+
+pub use service::{Gate, Weighed};
+pub(crate) use store::RESULTS as MIGRATION;
+pub use take::Results;

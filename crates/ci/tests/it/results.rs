@@ -1,0 +1,323 @@
+//! What jobs report, and what people see of it.
+
+use crate::harness::{FakeRunner, Taken, World};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::io::Write as _;
+
+const FILE: &str = "test:\n  script: x\n  coverage: '/TOTAL .* (\\d+(?:\\.\\d+)?)%/'\n  artifacts: {reports: {junit: r.xml}}\n";
+
+fn junit(cases: &[(&str, bool)]) -> Vec<u8> {
+    let mut text = String::from("<testsuites><testsuite name=\"unit\">");
+    for (name, passed) in cases {
+        let inner = if *passed {
+            ""
+        } else {
+            "<failure message=\"expected 1\">at <![CDATA[<line>]]> 7</failure>"
+        };
+        text += &format!("<testcase classname=\"app\" name=\"{name}\" time=\"0.25\">{inner}</testcase>");
+    }
+    text += "</testsuite></testsuites>";
+    let mut out = flate2::GzBuilder::new()
+        .filename("r.xml")
+        .write(Vec::new(), flate2::Compression::fast());
+    out.write_all(text.as_bytes()).unwrap();
+    out.finish().unwrap()
+}
+
+/// Pushes a change to a branch and takes its job.
+async fn started(world: &World, runner: &FakeRunner, branch: &str) -> Taken {
+    world.push(branch, &[(".gitlab-ci.yml", FILE)]).await;
+    runner.ask().await.expect("a job")
+}
+
+async fn ended(world: &World, runner: &FakeRunner, job: &Taken, report: &[u8], passed: bool) {
+    assert_eq!(runner.upload(job, "junit", report).await.status(), 201);
+    if passed {
+        runner.succeed(job).await;
+    } else {
+        runner.fail(job, 1).await;
+    }
+    world.settle().await;
+}
+
+async fn newest(world: &World) -> i64 {
+    world.pipeline().await["id"].as_i64().unwrap()
+}
+
+async fn tests(world: &World) -> Value {
+    let id = newest(world).await;
+    world
+        .get(&format!("/api/v1/projects/clinic/app/pipelines/{id}/tests"))
+        .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn failures_are_new_against_the_default_branch() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    let trunk = started(&world, &runner, "main").await;
+    ended(
+        &world,
+        &runner,
+        &trunk,
+        &junit(&[("old", false), ("good", true), ("mine", true)]),
+        false,
+    )
+    .await;
+    let first = tests(&world).await;
+    assert_eq!((&first["total"], &first["failed"]), (&json!(3), &json!(1)));
+    assert_eq!(
+        first["new_failures"],
+        Value::Null,
+        "there is nothing to compare with"
+    );
+    let branch = started(&world, &runner, "feature").await;
+    ended(
+        &world,
+        &runner,
+        &branch,
+        &junit(&[("old", false), ("good", true), ("mine", false)]),
+        false,
+    )
+    .await;
+    let report = tests(&world).await;
+    assert_eq!(report["new_failures"], 1);
+    let names: Vec<(&str, bool)> = report["failures"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| (one["name"].as_str().unwrap(), one["new"].as_bool().unwrap()))
+        .collect();
+    assert_eq!(names, [("mine", true), ("old", false)], "new ones first");
+    assert_eq!(report["failures"][0]["output"], "at <line> 7");
+    let id = newest(&world).await;
+    let page = world
+        .page(&format!("/clinic/app/-/pipelines/{id}/tests"), "reporter")
+        .await;
+    assert!(page.contains("at &#60;line&#62; 7") && page.contains(">new</span>"));
+    assert!(page.contains("1 new"));
+    let all = format!("/clinic/app/-/pipelines/{id}/tests?job={}", branch.id);
+    let page = world.page(&all, "reporter").await;
+    assert!(page.contains("1 to 3 of 3") && page.contains("good"));
+    let searched = world.page(&format!("{all}&search=GOO"), "reporter").await;
+    assert!(searched.contains("1 to 1 of 1"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_that_failed_and_passed_on_one_commit_is_flaky() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    let job = started(&world, &runner, "main").await;
+    ended(
+        &world,
+        &runner,
+        &job,
+        &junit(&[("shaky", false), ("good", true)]),
+        false,
+    )
+    .await;
+    let path = format!("/api/v1/projects/clinic/app/jobs/{}/retry", job.id);
+    assert_eq!(world.post(&path, "developer", json!({})).await.status(), 200);
+    let again = runner.ask().await.unwrap();
+    ended(
+        &world,
+        &runner,
+        &again,
+        &junit(&[("shaky", true), ("good", true)]),
+        true,
+    )
+    .await;
+    let flaky = world.ci.flaky_tests(world.project, 10).await.unwrap();
+    let names: Vec<&str> = flaky.iter().map(|one| one.name.as_str()).collect();
+    assert_eq!(names, ["shaky"]);
+    // The other way round: it passed, and fails when it is run once more.
+    let third = {
+        let path = format!("/api/v1/projects/clinic/app/jobs/{}/retry", again.id);
+        world.post(&path, "developer", json!({})).await;
+        runner.ask().await.unwrap()
+    };
+    ended(
+        &world,
+        &runner,
+        &third,
+        &junit(&[("shaky", true), ("good", false)]),
+        false,
+    )
+    .await;
+    let flaky = world.ci.flaky_tests(world.project, 10).await.unwrap();
+    assert_eq!(flaky.len(), 2, "{flaky:?}");
+    let report = tests(&world).await;
+    assert_eq!(report["failures"][0]["flaky"], true);
+    assert_eq!(
+        report["runs"].as_array().unwrap().len(),
+        1,
+        "tries before do not count"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn coverage_comes_from_log_or_report_and_is_compared() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    let trunk = started(&world, &runner, "main").await;
+    runner
+        .patch(&trunk, 0, b"TOTAL 100 20 \x1b[32m80.5%\x1b[0m\n")
+        .await;
+    runner.succeed(&trunk).await;
+    world.settle().await;
+    let branch = started(&world, &runner, "feature").await;
+    let report = br#"<coverage><packages><package><classes><class filename="a.py"><lines>
+        <line number="1" hits="1"/><line number="2" hits="0"/><line number="3" hits="0"/><line number="4" hits="1"/>
+        </lines></class></classes></package></packages></coverage>"#;
+    assert_eq!(
+        runner.upload(&branch, "coverage_report", report).await.status(),
+        201
+    );
+    runner.succeed(&branch).await;
+    world.settle().await;
+    let id = newest(&world).await;
+    let path = format!("/api/v1/projects/clinic/app/pipelines/{id}/results");
+    let found = world.get(&path).await;
+    assert_eq!(
+        found["coverage"],
+        json!({"percent": "50.00", "change": "−30.50", "compared_with": id - 1, "floor": "80.00", "gate": "warn", "below": true})
+    );
+    let missed = world.ci.lines_missed(bascule_core::PipelineId(id)).await.unwrap();
+    assert_eq!(missed["a.py"], [(2, 3)]);
+    let settings = "/api/v1/projects/clinic/app/ci/settings";
+    let set = |who: &str, floor: &str| {
+        world
+            .request(Method::PUT, settings, who)
+            .json(&json!({"coverage_floor": floor, "coverage_gate": "fail"}))
+            .send()
+    };
+    assert_eq!(set("developer", "40").await.unwrap().status(), 403);
+    assert_eq!(set("admin", "400").await.unwrap().status(), 422);
+    assert_eq!(set("admin", "40.5").await.unwrap().status(), 200);
+    assert_eq!(world.get(&path).await["coverage"]["below"], false);
+    let form = [("floor", "75"), ("gate", "off")];
+    let page = world
+        .request(Method::POST, "/clinic/app/-/settings/ci/results", "admin")
+        .form(&form)
+        .send()
+        .await
+        .unwrap();
+    assert!(page.text().await.unwrap().contains("value=\"75.00\""));
+    let badge = |file: &str| {
+        world
+            .request(
+                Method::GET,
+                &format!("/clinic/app/badges/feature/{file}"),
+                "reporter",
+            )
+            .send()
+    };
+    let svg = badge("coverage.svg").await.unwrap();
+    assert_eq!(svg.headers()["content-type"], "image/svg+xml");
+    assert!(svg.text().await.unwrap().contains("50.00 %"));
+    assert!(
+        badge("pipeline.svg")
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap()
+            .contains("success")
+    );
+    assert_eq!(badge("other.svg").await.unwrap().status(), 404);
+    let guest = world
+        .request(Method::GET, "/clinic/app/badges/feature/pipeline.svg", "guest")
+        .send();
+    assert_eq!(guest.await.unwrap().status(), 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_report_that_cannot_be_read_is_told_and_holds_nothing_up() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    let job = started(&world, &runner, "main").await;
+    ended(&world, &runner, &job, b"<html>", true).await;
+    let report = tests(&world).await;
+    assert!(report["runs"][0]["fault"].as_str().unwrap().contains("`html`"));
+    assert_eq!(world.pipeline().await["status"], "success");
+    let id = newest(&world).await;
+    let page = world
+        .page(&format!("/clinic/app/-/pipelines/{id}/tests"), "reporter")
+        .await;
+    assert!(page.contains("Its report cannot be read"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn variables_of_a_dotenv_report_reach_the_jobs_behind() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    let ci = "build: {stage: build, script: x, artifacts: {reports: {dotenv: e}}}\n\
+              test: {stage: test, script: x}\n\
+              alone: {stage: test, script: x, needs: []}\n";
+    world.push("main", &[(".gitlab-ci.yml", ci)]).await;
+    let mut jobs = vec![runner.ask().await.unwrap(), runner.ask().await.unwrap()];
+    jobs.sort_by_key(|job| job.id);
+    let build = &jobs[0];
+    let refused = runner.upload(build, "dotenv", b"no variable").await;
+    assert_eq!(refused.status(), 400);
+    assert!(refused.text().await.unwrap().contains("line 1"));
+    assert_eq!(
+        runner
+            .upload(build, "dotenv", b"VERSION=1.2.3\nDOLLAR=$HOME\n")
+            .await
+            .status(),
+        201
+    );
+    runner.succeed(build).await;
+    let test = runner.ask().await.unwrap();
+    let value = |job: &Taken, key: &str| {
+        let variables = job.body["variables"].as_array().unwrap().clone();
+        variables
+            .into_iter()
+            .find(|v| v["key"] == key)
+            .map(|v| (v["value"].as_str().unwrap().to_owned(), v["raw"].clone()))
+    };
+    assert_eq!(value(&test, "VERSION"), Some(("1.2.3".to_owned(), json!(true))));
+    assert_eq!(
+        value(&jobs[1], "VERSION"),
+        None,
+        "it needs no job, so it takes nothing over"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_graph_draws_needs_and_groups_and_answers_nothing_when_nothing_changed() {
+    let world = World::new().await;
+    let ci = "build: {stage: build, script: x}\n\
+              test: {script: x, needs: [build], parallel: 3}\n\
+              lint: {script: x, needs: []}\n\
+              ship: {stage: deploy, script: x, when: manual, needs: [test]}\n";
+    world.push("main", &[(".gitlab-ci.yml", ci)]).await;
+    let id = newest(&world).await;
+    let path = format!("/clinic/app/-/pipelines/{id}?view=needs");
+    let page = world.page(&path, "developer").await;
+    assert_eq!(
+        page.matches("class=\"stage\"").count(),
+        3,
+        "three steps of waiting"
+    );
+    assert!(page.contains("job-group") && page.contains("test 2/3"));
+    assert!(page.matches("<path d=").count() >= 2);
+    let seen = page.split("seen=").nth(1).unwrap().split('"').next().unwrap();
+    let poll = world
+        .request(Method::GET, &format!("{path}&seen={seen}"), "developer")
+        .header("hx-request", "true")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(poll.status(), 204);
+    let runner = world.runner().await;
+    runner.ask().await.unwrap();
+    let poll = world.page(&format!("{path}&seen={seen}"), "developer").await;
+    assert!(poll.contains("running"));
+    let timing = world
+        .page(&format!("/clinic/app/-/pipelines/{id}/timing"), "reporter")
+        .await;
+    assert!(timing.contains("No job has ended yet"));
+}
