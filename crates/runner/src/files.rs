@@ -3,7 +3,7 @@
 use crate::{
     archive,
     glob::{self, Pattern},
-    job::{Execution, applies},
+    job::{Ground, applies},
 };
 use bascule_core::{Problem, Result, limits};
 use bascule_wire::runner::{ARTIFACT_ARCHIVE, Artifact, ArtifactFormat, Cache, CachePolicy};
@@ -26,7 +26,7 @@ fn io(what: &'static str) -> impl Fn(std::io::Error) -> Problem {
 }
 
 /// Brings in what the job's dependencies made.
-pub(crate) async fn download_dependencies(e: &Execution<'_>) -> Result<()> {
+pub(crate) async fn download_dependencies(e: &Ground<'_>) -> Result<()> {
     for (number, dependency) in e.job.dependencies.iter().enumerate() {
         if dependency.artifacts_file.is_none() {
             continue;
@@ -63,7 +63,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn new(e: &Execution<'_>, paths: &[String], exclude: &[String], untracked: bool) -> Self {
+    fn new(e: &Ground<'_>, paths: &[String], exclude: &[String], untracked: bool) -> Self {
         let read = |p: &String| {
             let text = e.vars.expand(p);
             let pattern = Pattern::new(&text, &e.project_dir);
@@ -133,7 +133,7 @@ impl Wanted {
     }
 }
 
-fn tell(e: &Execution<'_>, remarks: Vec<Result<String, String>>) {
+fn tell(e: &Ground<'_>, remarks: Vec<Result<String, String>>) {
     for remark in remarks {
         match remark {
             Ok(text) => e.trace.line(&text),
@@ -143,7 +143,7 @@ fn tell(e: &Execution<'_>, remarks: Vec<Result<String, String>>) {
 }
 
 /// Sends what the job is to keep.
-pub(crate) async fn upload_artifacts(e: &Execution<'_>, success: bool) -> Result<()> {
+pub(crate) async fn upload_artifacts(e: &Ground<'_>, success: bool) -> Result<()> {
     for (number, artifact) in e
         .job
         .artifacts
@@ -176,7 +176,7 @@ pub(crate) async fn upload_artifacts(e: &Execution<'_>, success: bool) -> Result
 }
 
 async fn upload(
-    e: &Execution<'_>,
+    e: &Ground<'_>,
     artifact: &Artifact,
     kind: &str,
     files: Vec<String>,
@@ -243,13 +243,13 @@ async fn upload(
     Ok(())
 }
 
-fn key(e: &Execution<'_>, key: &str) -> String {
+fn key(e: &Ground<'_>, key: &str) -> String {
     let key = e.vars.expand(key);
     if key.is_empty() { "default".to_owned() } else { key }
 }
 
 /// Brings back caches. A cache that cannot be had is no failure.
-pub(crate) async fn restore_caches(e: &Execution<'_>) {
+pub(crate) async fn restore_caches(e: &Ground<'_>) {
     for cache in e.job.cache.iter().filter(|c| c.policy != CachePolicy::Push) {
         let keys: Vec<String> = std::iter::once(&cache.key)
             .chain(&cache.fallback_keys)
@@ -268,7 +268,7 @@ pub(crate) async fn restore_caches(e: &Execution<'_>) {
 }
 
 /// Stores caches. One that cannot be stored is no failure.
-pub(crate) async fn store_caches(e: &Execution<'_>, success: bool) {
+pub(crate) async fn store_caches(e: &Ground<'_>, success: bool) {
     let due = |c: &&Cache| c.policy != CachePolicy::Pull && applies(c.when, success);
     for cache in e.job.cache.iter().filter(due) {
         let key = key(e, &cache.key);

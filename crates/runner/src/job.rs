@@ -3,23 +3,22 @@
 use crate::{
     Shared,
     api::JobRef,
-    archive::Bounds,
-    cache::Caches,
     context::{masker, project_dir, variables},
+    executor::{self, Executor},
     files, git,
+    quota::{self, Quota},
     report::Reporter,
-    script,
     stop::{Reason, Stop},
     trace::Trace,
-    vars::Vars,
     workspace::{self, Workspace},
 };
 use bascule_core::{Problem, Result};
-use bascule_sandbox::{Exit, Network, Sandbox, Spec};
+use bascule_sandbox::Exit;
 use bascule_wire::runner::{
-    CachePolicy, FailureReason, Job, JobState, JobUpdate, STEP_AFTER_SCRIPT, Step, Variable, When,
+    CachePolicy, FailureReason, HOOK_POST_GET_SOURCES, HOOK_PRE_GET_SOURCES, Job, JobState, JobUpdate,
+    STEP_AFTER_SCRIPT, Step, Variable, When,
 };
-use std::{collections::HashSet, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 use tokio::{io::AsyncReadExt, time::Instant};
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +28,8 @@ const AFTER_SCRIPT: Duration = Duration::from_secs(5 * 60);
 const GRACE: Duration = Duration::from_secs(2);
 /// Time for the result of a job that nobody waits for.
 const SHORT_PATIENCE: Duration = Duration::from_secs(10);
-/// Where rendered scripts lie inside the sandbox.
-const SCRIPTS: &str = "/run/bascule";
+
+pub(crate) use crate::ground::{Ground, Reach};
 
 /// Why a job did not succeed.
 #[derive(Debug)]
@@ -41,8 +40,10 @@ pub(crate) enum Failure {
     Stopped(Reason),
     /// The runner could not do its part.
     System(Problem),
-    /// The job asks for what cannot be.
-    Configuration(String),
+    /// The job asks for what cannot be, or is not to be had here.
+    Refused(FailureReason, String),
+    /// It used more than it may.
+    Limit(String),
 }
 
 impl From<Problem> for Failure {
@@ -95,7 +96,7 @@ pub(crate) async fn run(shared: Arc<Shared>, job: Job, halt: CancellationToken) 
 
     let result = match Workspace::create(&config.builds_dir, &job_ref) {
         Ok(space) => {
-            let mut execution = Execution {
+            let on = Ground {
                 shared: &shared,
                 job: &job,
                 job_ref: &job_ref,
@@ -105,9 +106,11 @@ pub(crate) async fn run(shared: Arc<Shared>, job: Job, halt: CancellationToken) 
                 space: space.clone(),
                 project_dir,
                 tracked: HashSet::new(),
-                scripts: 0,
             };
-            let result = Box::pin(execution.run()).await;
+            let result = match executor::choose(&shared, &job, &space.name()) {
+                Ok(executor) => Box::pin(work(on, executor)).await,
+                Err(failure) => Err(failure),
+            };
             space.wipe().await;
             result
         }
@@ -153,9 +156,13 @@ fn conclude(trace: &Trace, job: &Job, timeout: Duration, result: &Result<(), Fai
             trace.error(&format!("Job failed: exit code {code}"));
             failed(FailureReason::ScriptFailure, Some(*code))
         }
-        Err(Failure::Configuration(what)) => {
+        Err(Failure::Refused(reason, what)) => {
             trace.error(&format!("Job failed: {what}"));
-            failed(FailureReason::ConfigurationError, None)
+            failed(*reason, None)
+        }
+        Err(Failure::Limit(what)) => {
+            trace.error(&format!("Job failed: {what}"));
+            failed(FailureReason::ScriptFailure, None)
         }
         Err(Failure::System(problem)) => {
             trace.error(&format!("Job failed (system failure): {problem}"));
@@ -188,25 +195,23 @@ fn conclude(trace: &Trace, job: &Job, timeout: Duration, result: &Result<(), Fai
     update
 }
 
-pub(crate) struct Execution<'a> {
-    pub(crate) shared: &'a Shared,
-    pub(crate) job: &'a Job,
-    pub(crate) job_ref: &'a JobRef,
-    pub(crate) vars: Vars,
-    pub(crate) trace: &'a Trace,
-    stop: &'a Stop,
-    pub(crate) space: Workspace,
-    pub(crate) project_dir: String,
-    /// Paths that git tracks; read only where `untracked` is asked for.
-    pub(crate) tracked: HashSet<String>,
-    scripts: u32,
+async fn work(on: Ground<'_>, executor: Box<dyn Executor>) -> Result<(), Failure> {
+    let mut execution = Execution { on, executor };
+    let result = Box::pin(execution.run()).await;
+    execution.executor.clean().await;
+    result
+}
+
+struct Execution<'a> {
+    on: Ground<'a>,
+    executor: Box<dyn Executor>,
 }
 
 impl Execution<'_> {
     async fn run(&mut self) -> Result<(), Failure> {
         let prepared = tokio::select! {
             biased;
-            reason = self.stop.at_least(Reason::Timeout) => Err(Failure::Stopped(reason)),
+            reason = self.on.stop.at_least(Reason::Timeout) => Err(Failure::Stopped(reason)),
             prepared = Box::pin(prepare(self)) => prepared,
         };
         prepared?;
@@ -218,36 +223,25 @@ impl Execution<'_> {
             return result;
         }
         let success = result.is_ok();
+        // Nothing of the job's may change its files while they are read.
+        self.executor.settle().await;
         let kept = tokio::select! {
             biased;
-            reason = self.stop.at_least(Reason::Canceling) => Err(Failure::Stopped(reason)),
-            kept = Box::pin(keep(self, success)) => kept,
+            reason = self.on.stop.at_least(Reason::Canceling) => Err(Failure::Stopped(reason)),
+            kept = Box::pin(keep(&self.on, success)) => kept,
         };
         // The script's own failure says more than what came after it.
         if result.is_ok() {
             result = kept;
         } else if let Err(Failure::System(problem)) = kept {
-            self.trace.warn(&problem.to_string());
+            self.on.trace.warn(&problem.to_string());
         }
         result
     }
 
-    pub(crate) fn section_start(&self, name: &str, title: &str) {
-        let now = self.shared.config.clock.now().seconds();
-        self.trace.line(&format!(
-            "section_start:{now}:{name}\r\x1b[0K\x1b[0K\x1b[36;1m{title}\x1b[0;m"
-        ));
-    }
-
-    pub(crate) fn section_end(&self, name: &str) {
-        let now = self.shared.config.clock.now().seconds();
-        // The marker's line is empty to the eye.
-        self.trace.line(&format!("section_end:{now}:{name}\r\x1b[0K"));
-    }
-
     /// All steps but `after_script`, one after the other.
     async fn steps(&mut self) -> Result<(), Failure> {
-        let job = self.job;
+        let job = self.on.job;
         let mut result = Ok(());
         let mut any = false;
         for step in job.steps.iter().filter(|s| s.name != STEP_AFTER_SCRIPT) {
@@ -259,15 +253,15 @@ impl Execution<'_> {
                 continue;
             }
             let section = format!("step_{}", step.name);
-            self.section_start(
+            self.on.section_start(
                 &section,
                 &format!("Executing \"step_{}\" stage of the job script", step.name),
             );
             let ended = self.step(step, None).await;
-            self.section_end(&section);
+            self.on.section_end(&section);
             match ended {
                 Err(Failure::Script(code)) if step.allow_failure => {
-                    self.trace.warn(&format!(
+                    self.on.trace.warn(&format!(
                         "The step `{}` failed with {code}, which is allowed.",
                         step.name
                     ));
@@ -277,7 +271,8 @@ impl Execution<'_> {
             }
         }
         if !any {
-            return Err(Failure::Configuration(
+            return Err(Failure::Refused(
+                FailureReason::ConfigurationError,
                 "it has no script this runner can run".to_owned(),
             ));
         }
@@ -285,7 +280,7 @@ impl Execution<'_> {
     }
 
     async fn after_script(&mut self, result: &Result<(), Failure>) {
-        let job = self.job;
+        let job = self.on.job;
         let Some(step) = job
             .steps
             .iter()
@@ -298,60 +293,69 @@ impl Execution<'_> {
             Err(Failure::Stopped(Reason::Canceling)) => "canceled",
             Err(_) => "failed",
         };
-        self.vars.set(Variable::public("CI_JOB_STATUS", status));
-        self.section_start(STEP_AFTER_SCRIPT, "Running after_script");
+        self.on.vars.set(Variable::public("CI_JOB_STATUS", status));
+        self.on.section_start(STEP_AFTER_SCRIPT, "Running after_script");
         match self.step(step, Some(AFTER_SCRIPT)).await {
             Ok(()) => {}
             Err(Failure::Script(code)) => {
-                self.trace.warn(&format!(
+                self.on.trace.warn(&format!(
                     "after_script ended with {code}; the job's result stays."
                 ));
             }
             Err(Failure::Stopped(Reason::Timeout)) => {
-                self.trace
+                self.on
+                    .trace
                     .warn("after_script took longer than 5 minutes and was ended; the job's result stays.");
             }
             Err(Failure::System(problem)) => {
-                self.trace.warn(&format!("after_script could not run: {problem}"));
+                self.on
+                    .trace
+                    .warn(&format!("after_script could not run: {problem}"));
             }
-            Err(Failure::Stopped(_) | Failure::Configuration(_)) => {}
+            Err(Failure::Limit(what)) => self.on.trace.warn(&format!("after_script was ended: {what}")),
+            Err(Failure::Stopped(_) | Failure::Refused(..)) => {}
         }
-        self.section_end(STEP_AFTER_SCRIPT);
+        self.on.section_end(STEP_AFTER_SCRIPT);
     }
 
     /// Runs one step; `own_time` in place of the job's time, and then only a hard stop ends it.
     async fn step(&mut self, step: &Step, own_time: Option<Duration>) -> Result<(), Failure> {
-        self.scripts += 1;
-        let bash = Path::new("/usr/bin/bash").exists() || Path::new("/bin/bash").exists();
-        let name = format!("{}-{}", self.scripts, if bash { "bash" } else { "sh" });
-        let file = self.space.scripts().join(&name);
-        let text = script::render(bash, &self.project_dir, &step.script);
-        workspace::write_private(&file, text.as_bytes()).map_err(|e| workspace::unwritable(&file, &e))?;
-        let mut running = self.spec(bash, &format!("{SCRIPTS}/{name}")).spawn().await?;
+        let on = &self.on;
+        let mut running = self.executor.start(on, &step.script).await?;
         let mut pump = tokio::spawn({
-            let trace = self.trace.clone();
-            let stdout = running.stdout.take();
+            let trace = on.trace.clone();
+            let output = running.output();
             async move {
-                let Some(mut stdout) = stdout else { return };
+                let Some(mut output) = output else { return };
                 let mut buffer = vec![0; 32 * 1024];
-                while let Ok(read @ 1..) = stdout.read(&mut buffer).await {
+                while let Ok(read @ 1..) = output.read(&mut buffer).await {
                     trace.write(buffer.get(..read).unwrap_or_default());
                 }
             }
         });
         let stopped = async {
             match own_time {
-                None => self.stop.at_least(Reason::Timeout).await,
+                None => on.stop.at_least(Reason::Timeout).await,
                 Some(time) => tokio::select! {
-                    reason = self.stop.at_least(Reason::Canceled) => reason,
+                    reason = on.stop.at_least(Reason::Canceled) => reason,
                     () = tokio::time::sleep(time) => Reason::Timeout,
                 },
             }
         };
+        let limits = &on.shared.config.limits;
+        let quota = Quota {
+            bytes: limits.disk_bytes,
+            entries: limits.disk_entries,
+        };
+        let mut folders = self.executor.folders();
+        folders.push(on.space.root().to_owned());
         let ended = tokio::select! {
             biased;
             exit = running.wait() => exit.map(Ok),
-            reason = stopped => running.terminate(GRACE).await.map(|_| Err(reason)),
+            reason = stopped => running.terminate(GRACE).await.map(|_| Err(Failure::Stopped(reason))),
+            exceeded = quota::exceeded(quota, folders) => {
+                running.terminate(Duration::ZERO).await.map(|_| Err(Failure::Limit(exceeded)))
+            }
         };
         // All who could write are gone by now, so the end of the output is near.
         if tokio::time::timeout(Duration::from_secs(5), &mut pump)
@@ -360,86 +364,27 @@ impl Execution<'_> {
         {
             pump.abort();
         }
-        match ended? {
-            Err(reason) => Err(Failure::Stopped(reason)),
-            Ok(exit) => self.judge(exit),
-        }
+        ended??.judge(on)
     }
+}
 
-    fn judge(&self, exit: Exit) -> Result<(), Failure> {
-        if exit.oom_killed {
-            self.trace.warn(&format!(
-                "The job used more memory than the {} MiB it is allowed, and a process of it was killed.",
-                self.shared.config.limits.memory_bytes >> 20
+trait Judge {
+    fn judge(self, on: &Ground<'_>) -> Result<(), Failure>;
+}
+
+impl Judge for Exit {
+    /// What an exit means for the job.
+    fn judge(self, on: &Ground<'_>) -> Result<(), Failure> {
+        let allowed = on.shared.config.limits.memory_bytes >> 20;
+        if self.oom_killed {
+            on.trace.warn(&format!(
+                "The job used more memory than the {allowed} MiB it is allowed, and a process of it was killed."
             ));
         }
-        if !exit.started {
-            let problem = Problem::new(503, "sandbox_failed", "The sandbox could not be set up.")
-                .why("bubblewrap's own message is above.")
-                .next("Run `bascule doctor` on the runner's machine.");
-            return Err(Failure::System(problem));
+        match self.code {
+            0 => Ok(()),
+            code => Err(Failure::Script(code)),
         }
-        if exit.code == 0 {
-            Ok(())
-        } else {
-            Err(Failure::Script(exit.code))
-        }
-    }
-
-    fn spec(&self, bash: bool, script: &str) -> Spec {
-        let config = &self.shared.config;
-        let limits = &config.limits;
-        let mut spec = Sandbox::command(if bash { "bash" } else { "sh" })
-            .arg(script)
-            .merge_stderr()
-            .hostname("runner")
-            .bind(self.space.build(), &self.project_dir)
-            .bind(self.space.files(), format!("{}.tmp", self.project_dir))
-            .bind(self.space.home(), "/home/job")
-            .bind(self.space.tmp(), "/tmp")
-            .ro_bind(self.space.scripts(), SCRIPTS)
-            .directory(&self.project_dir)
-            .network(if self.network() {
-                Network::Host
-            } else {
-                Network::None
-            })
-            .memory_bytes(limits.memory_bytes)
-            .pids(limits.pids)
-            .open_files(limits.open_files)
-            .file_bytes(limits.file_bytes);
-        for bind in &config.binds {
-            spec = if bind.writable {
-                spec.bind(&bind.from, &bind.to)
-            } else {
-                spec.ro_bind(&bind.from, &bind.to)
-            };
-        }
-        spec.envs(self.vars.environment())
-    }
-
-    pub(crate) fn network(&self) -> bool {
-        use crate::NetworkPolicy::{Always, Never, OnRequest};
-        match self.shared.config.network_policy {
-            Never => false,
-            OnRequest => self.vars.is_on("BASCULE_NETWORK"),
-            Always => true,
-        }
-    }
-
-    pub(crate) fn bounds(&self) -> Bounds {
-        let limits = &self.shared.config.limits;
-        Bounds {
-            bytes: limits.unpacked_bytes,
-            entries: limits.unpacked_entries,
-        }
-    }
-
-    pub(crate) fn caches(&self) -> Caches {
-        let config = &self.shared.config;
-        let project = &self.job.job_info.project_full_path;
-        let protected = self.job.git_info.protected;
-        Caches::new(&config.cache_dir, project, protected, config.limits.cache_bytes)
     }
 }
 
@@ -462,50 +407,86 @@ pub(crate) fn applies(when: When, success: bool) -> bool {
 }
 
 /// All that comes before the script.
-async fn prepare(e: &mut Execution<'_>) -> Result<(), Failure> {
-    let config = &e.shared.config;
+async fn prepare(execution: &mut Execution<'_>) -> Result<(), Failure> {
+    let (e, config) = (&execution.on, &execution.on.shared.config);
     e.trace.line(&format!(
         "Running with bascule-runner {} on {}",
         env!("CARGO_PKG_VERSION"),
         config.name
     ));
-    e.section_start("prepare_executor", "Preparing the sandbox");
-    let network = if e.network() { "on" } else { "off" };
+    e.section_start("prepare_executor", "Preparing the executor");
     e.trace.line(&format!(
-        "bubblewrap, network {network}, {} MiB of memory, {} processes",
+        "{}, network {}, {} MiB of memory, {} processes",
+        execution.executor.title(),
+        e.reach().as_str(),
         config.limits.memory_bytes >> 20,
         config.limits.pids
     ));
-    if e.vars.is_on("BASCULE_NETWORK") && !e.network() {
+    if e.vars.is_on("BASCULE_NETWORK") && e.reach() == Reach::Nothing {
         e.trace
             .warn("The job asks for a network (BASCULE_NETWORK), and this runner gives none.");
-    }
-    if let Some(image) = e.job.image.as_ref().filter(|i| !i.name.is_empty()) {
-        e.trace.warn(&format!(
-            "The image `{}` is not used: this runner runs jobs with the programs of its own machine.",
-            image.name
-        ));
-    }
-    if !e.job.services.is_empty() {
-        e.trace
-            .warn("Services are not started: this runner runs no containers.");
     }
     for (name, content) in e.vars.files() {
         let file = e.space.files().join(&name);
         workspace::write_private(&file, content.as_bytes())
             .map_err(|err| workspace::unwritable(&file, &err))?;
     }
+    execution.executor.prepare(e).await?;
     e.section_end("prepare_executor");
 
     let strategy = e.vars.get("GIT_STRATEGY").unwrap_or_default();
     if !matches!(strategy.as_str(), "none" | "empty") && !e.job.git_info.repo_url.is_empty() {
+        execution.hook(HOOK_PRE_GET_SOURCES).await?;
+        execution.sources().await?;
+        execution.hook(HOOK_POST_GET_SOURCES).await?;
+    }
+    let e = &execution.on;
+    if e.job.cache.iter().any(|c| c.policy != CachePolicy::Push) {
+        e.section_start("restore_cache", "Restoring cache");
+        files::restore_caches(e).await;
+        e.section_end("restore_cache");
+    }
+    if e.job.dependencies.iter().any(|d| d.artifacts_file.is_some()) {
+        e.section_start("download_artifacts", "Downloading artifacts");
+        files::download_dependencies(e).await?;
+        e.section_end("download_artifacts");
+    }
+    Ok(())
+}
+
+impl Execution<'_> {
+    /// Runs a script at a point of the runner's own work, where the job has one.
+    async fn hook(&mut self, name: &str) -> Result<(), Failure> {
+        let Some(hook) = self
+            .on
+            .job
+            .hooks
+            .iter()
+            .find(|hook| hook.name == name && !hook.script.is_empty())
+        else {
+            return Ok(());
+        };
+        let step = Step {
+            name: name.to_owned(),
+            script: hook.script.clone(),
+            ..Step::default()
+        };
+        self.on.section_start(name, &format!("Running {name}"));
+        let ended = self.step(&step, None).await;
+        self.on.section_end(name);
+        ended
+    }
+
+    /// Fetches the sources.
+    async fn sources(&mut self) -> Result<(), Failure> {
+        let e = &mut self.on;
         e.section_start("get_sources", "Getting source from Git repository");
         let home = e.space.meta();
         git::checkout(
             &e.job.git_info,
             &e.space.build(),
             &home,
-            &config.git_protocols,
+            &e.shared.config.git_protocols,
             e.trace,
             e.stop,
         )
@@ -520,22 +501,12 @@ async fn prepare(e: &mut Execution<'_>) -> Result<(), Failure> {
             e.tracked = git::tracked(&e.space.build(), &home).await?.into_iter().collect();
         }
         e.section_end("get_sources");
+        Ok(())
     }
-    if e.job.cache.iter().any(|c| c.policy != CachePolicy::Push) {
-        e.section_start("restore_cache", "Restoring cache");
-        files::restore_caches(e).await;
-        e.section_end("restore_cache");
-    }
-    if e.job.dependencies.iter().any(|d| d.artifacts_file.is_some()) {
-        e.section_start("download_artifacts", "Downloading artifacts");
-        files::download_dependencies(e).await?;
-        e.section_end("download_artifacts");
-    }
-    Ok(())
 }
 
 /// All that comes after the script.
-async fn keep(e: &mut Execution<'_>, success: bool) -> Result<(), Failure> {
+async fn keep(e: &Ground<'_>, success: bool) -> Result<(), Failure> {
     if e.job
         .cache
         .iter()

@@ -1,6 +1,6 @@
-//! Takes jobs from any server of the GitLab runner protocol and runs them under bubblewrap.
+//! Takes jobs from any server of the GitLab runner protocol and runs them under bubblewrap or podman.
 //!
-//! A job sees its sources, a home and a temporary directory of its own, the machine's programs read-only, and
+//! Under bubblewrap a job sees its sources, a home and a temporary directory of its own, the machine's programs read-only, and
 //! no network unless it may and asks. Its log is masked, bounded and sent while it grows. When the server is
 //! away, jobs go on and report afterwards; when the runner was killed, the next start tells the server.
 
@@ -8,17 +8,22 @@ mod api;
 mod archive;
 mod cache;
 mod context;
+mod executor;
 mod files;
 mod git;
 mod glob;
+mod ground;
 mod job;
 mod mask;
+mod quota;
 mod report;
 mod script;
 mod stop;
 mod trace;
 mod vars;
 mod workspace;
+
+pub use executor::{ExecutorKind, podman::PullPolicy};
 
 use api::{Api, JobRef};
 use bascule_client::{Client, Retry};
@@ -67,8 +72,14 @@ pub struct Bind {
 pub struct Limits {
     /// Memory, in bytes.
     pub memory_bytes: u64,
+    /// Processors, in parts of one; all of the machine's if unset.
+    pub cpus: Option<f64>,
     /// Processes and threads.
     pub pids: u64,
+    /// Space on disk for all that a job writes, its sources included, in bytes.
+    pub disk_bytes: u64,
+    /// Files, folders and links that a job has, its sources included.
+    pub disk_entries: u64,
     /// Open files of each process.
     pub open_files: u64,
     /// Size of each file, in bytes.
@@ -89,7 +100,10 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             memory_bytes: 4 << 30,
+            cpus: None,
             pids: 1024,
+            disk_bytes: 20 << 30,
+            disk_entries: 1_000_000,
             open_files: 8192,
             file_bytes: 8 << 30,
             timeout: Duration::from_secs(6 * 3600),
@@ -98,6 +112,39 @@ impl Default for Limits {
             unpacked_bytes: 4 << 30,
             unpacked_entries: 200_000,
             cache_bytes: 10 << 30,
+        }
+    }
+}
+
+/// How jobs run in containers.
+#[derive(Clone, Debug)]
+pub struct PodmanConfig {
+    /// The image of jobs that name none, where all jobs run in containers.
+    pub default_image: Option<String>,
+    /// When images are pulled, best first; a job's own word counts over it.
+    pub pull_policy: Vec<PullPolicy>,
+    /// Registries and what to ask in their place, as in `docker.io` and `http://mirror.example.org:5000`.
+    pub mirrors: Vec<(String, String)>,
+    /// Patterns of images that jobs may name; all if empty.
+    pub allowed_images: Vec<String>,
+    /// Patterns of images that services may name; all if empty.
+    pub allowed_services: Vec<String>,
+    /// Time that services have until they listen.
+    pub service_wait: Duration,
+    /// Podman's configuration; else the machine's own, or one written where that does not work.
+    pub settings: Option<PathBuf>,
+}
+
+impl Default for PodmanConfig {
+    fn default() -> Self {
+        Self {
+            default_image: None,
+            pull_policy: vec![PullPolicy::IfNotPresent],
+            mirrors: Vec::new(),
+            allowed_images: Vec::new(),
+            allowed_services: Vec::new(),
+            service_wait: Duration::from_secs(30),
+            settings: None,
         }
     }
 }
@@ -119,6 +166,10 @@ pub struct Config {
     pub builds_dir: PathBuf,
     /// Where caches are kept.
     pub cache_dir: PathBuf,
+    /// Where jobs run.
+    pub executor: ExecutorKind,
+    /// How they run in containers.
+    pub podman: PodmanConfig,
     /// Whether jobs get a network.
     pub network_policy: NetworkPolicy,
     /// Variables for every job, such as package registries' addresses; a job's own count over them.
@@ -151,6 +202,8 @@ impl Config {
             concurrency: 2,
             builds_dir: dir.join("builds"),
             cache_dir: dir.join("cache"),
+            executor: ExecutorKind::default(),
+            podman: PodmanConfig::default(),
             network_policy: NetworkPolicy::OnRequest,
             job_variables: Vec::new(),
             binds: Vec::new(),
@@ -169,6 +222,8 @@ impl Config {
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) api: Arc<Api>,
+    /// Podman, where this runner may use it and it is here.
+    pub(crate) containers: Option<executor::podman::Host>,
 }
 
 /// A runner. Make it, then [`Runner::run`] it.
@@ -185,14 +240,32 @@ impl Runner {
     /// # Errors
     /// If bubblewrap is missing or not allowed, or another runner uses the directories.
     pub async fn new(config: Config) -> Result<Self> {
-        Sandbox::available().await?;
+        if config.executor != ExecutorKind::Podman {
+            Sandbox::available().await?;
+        }
         let lock = workspace::lock(&config.builds_dir)?;
         std::fs::create_dir_all(&config.cache_dir)
             .map_err(|e| workspace::unwritable(&config.cache_dir, &e))?;
         let client = Client::new(&config.url, None)?;
         let api = Arc::new(Api::new(client, config.token.clone(), config.system_id.clone()));
+        let containers = match config.executor {
+            ExecutorKind::Bubblewrap => None,
+            ExecutorKind::Auto | ExecutorKind::Podman => executor::podman::Host::find(&config).await?,
+        };
+        if containers.is_none() && config.executor == ExecutorKind::Podman {
+            return Err(
+                Problem::new(503, "podman_missing", "Podman is not installed on this machine.")
+                    .why("The runner was set up to run all jobs in containers.")
+                    .next("Install it: `apt install podman runc netavark`."),
+            );
+        }
+        let shared = Shared {
+            config,
+            api,
+            containers,
+        };
         Ok(Self {
-            shared: Arc::new(Shared { config, api }),
+            shared: Arc::new(shared),
             _lock: lock,
         })
     }

@@ -28,6 +28,22 @@ pub(crate) fn render(bash: bool, project_dir: &str, entries: &[String]) -> Strin
     script
 }
 
+/// Whether a shell can set a variable of this name.
+pub(crate) fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && !name.starts_with(|c: char| c.is_ascii_digit())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// Sets variables, for a container that was made with others.
+pub(crate) fn exports(variables: &[(String, String)]) -> String {
+    let mut script = String::new();
+    for (name, value) in variables.iter().filter(|(name, _)| is_name(name)) {
+        let _ = writeln!(script, "export {name}={}", quote(value));
+    }
+    script
+}
+
 /// Quotes a word for any POSIX shell.
 pub(crate) fn quote(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))

@@ -63,6 +63,14 @@ impl Vars {
             .collect()
     }
 
+    /// What anyone may know, as names and values. File variables are none of it: their files lie with the job.
+    pub(crate) fn public(&self) -> Vec<(String, String)> {
+        let public = self.all.values().filter(|v| v.public && !v.masked && !v.file);
+        public
+            .filter_map(|v| Some((v.key.clone(), self.get(&v.key)?)))
+            .collect()
+    }
+
     /// File variables, as names and contents.
     pub(crate) fn files(&self) -> Vec<(String, String)> {
         let files = self.all.values().filter(|v| v.file);

@@ -49,11 +49,23 @@ impl Workspace {
         ] {
             private.create(dir)?;
         }
+        fs::set_permissions(self.scripts(), fs::Permissions::from_mode(0o755))?;
         let mark = serde_json::to_vec(&Mark {
             id: job.id,
             token: job.token.clone(),
         })?;
         write_private(&self.meta().join("job.json"), &mark)
+    }
+
+    /// All of it.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// A name that no other job of this machine's life has.
+    pub(crate) fn name(&self) -> String {
+        let name = self.root.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
     }
 
     /// The sources, and where scripts run.
@@ -105,6 +117,12 @@ pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
         .mode(0o600)
         .open(path)?;
     io::Write::write_all(&mut file, content)
+}
+
+/// Writes a file that the job reads, whoever it runs as: the folder that all lies in is this user's alone.
+pub(crate) fn write_readable(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_private(path, content)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644))
 }
 
 /// Directories left behind by a runner that was killed, with the jobs they were of.

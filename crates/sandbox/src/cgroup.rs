@@ -341,7 +341,7 @@ mod tests {
         let group = tempfile::tempdir().unwrap();
         let procs = group.path().join("cgroup.procs");
         let left = std::process::Command::new("/bin/sh")
-            .args(["-c", "sleep 60 >/dev/null & echo $!"])
+            .args(["-c", "sleep 60 >/dev/null 2>&1 & echo $!"])
             .output()
             .unwrap();
         let left: i32 = String::from_utf8(left.stdout).unwrap().trim().parse().unwrap();

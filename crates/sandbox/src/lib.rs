@@ -1,4 +1,4 @@
-//! Runs untrusted commands under bubblewrap with limits.
+//! Runs untrusted commands under bubblewrap with limits, and calls podman for those who run images.
 //!
 //! A command sees a read-only `/usr`, a few files of `/etc`, its own `/proc`, `/dev` and `/tmp`, what the
 //! caller binds, and nothing else of the machine. It has no capability, no network unless asked for, no view
@@ -14,10 +14,11 @@
 
 mod cgroup;
 pub mod handover;
+pub mod podman;
 mod process;
 mod spec;
 
-pub use process::{Exit, Running};
+pub use process::{Exit, Running, ask_to_end};
 pub use spec::{Network, Spec};
 
 use bascule_core::{Problem, Result};

@@ -453,6 +453,13 @@ fn descendants(root: i32) -> Vec<i32> {
     all
 }
 
+/// Asks a process and all below it to end (SIGTERM).
+pub fn ask_to_end(root: i32) {
+    for pid in std::iter::once(root).chain(descendants(root)) {
+        signal(pid, Signal::TERM);
+    }
+}
+
 /// What bubblewrap tells of the sandbox: JSON lines behind its own words.
 #[derive(Debug)]
 pub(crate) enum StatusFile {

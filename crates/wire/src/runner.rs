@@ -241,6 +241,26 @@ pub struct Job {
     /// What the server asks of the runner.
     #[serde(default, deserialize_with = "nullable")]
     pub features: JobFeatures,
+    /// Scripts at points of the runner's own work.
+    #[serde(default, deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
+    pub hooks: Vec<Hook>,
+}
+
+/// Name of the hook that runs before the sources are fetched.
+pub const HOOK_PRE_GET_SOURCES: &str = "pre_get_sources_script";
+/// Name of the hook that runs after the sources were fetched.
+pub const HOOK_POST_GET_SOURCES: &str = "post_get_sources_script";
+
+/// A script at a point of the runner's own work.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct Hook {
+    /// [`HOOK_PRE_GET_SOURCES`] or [`HOOK_POST_GET_SOURCES`].
+    #[serde(deserialize_with = "nullable")]
+    pub name: String,
+    /// Shell lines.
+    #[serde(deserialize_with = "nullable")]
+    pub script: Vec<String>,
 }
 
 /// What a job is called and where it belongs.

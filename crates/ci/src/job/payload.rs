@@ -107,6 +107,7 @@ impl Ci {
                     .map(|reason| (*reason).to_owned())
                     .collect(),
             },
+            hooks: hooks(job),
         })
     }
 
@@ -248,6 +249,17 @@ fn steps(job: &Job) -> Vec<wire::Step> {
         });
     }
     steps
+}
+
+fn hooks(job: &Job) -> Vec<wire::Hook> {
+    let script = &job.spec.0.hooks.pre_get_sources_script;
+    if script.is_empty() {
+        return Vec::new();
+    }
+    vec![wire::Hook {
+        name: wire::HOOK_PRE_GET_SOURCES.to_owned(),
+        script: script.clone(),
+    }]
 }
 
 /// The protocol wants a number for a project; ours have none, so this is one that stays the same.

@@ -1,13 +1,10 @@
 //! One container that runs.
 
-use super::{
-    SOON,
-    command::{Failed, Podman},
-    log,
-};
+use super::{SOON, log};
 use crate::driver::{Ended, Process, only};
 use async_trait::async_trait;
 use bascule_core::Problem;
+use bascule_sandbox::podman::{Failed, Podman};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Deserialize;
 use std::{os::fd::OwnedFd, path::PathBuf, time::Duration};

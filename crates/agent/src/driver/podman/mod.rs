@@ -4,8 +4,6 @@
 //! instance's name: the next agent finds its own, goes on with those that are still wanted, removes the others,
 //! and touches nothing that it did not make.
 
-mod command;
-mod conf;
 mod container;
 mod log;
 
@@ -13,7 +11,7 @@ use super::{Driver, Job, Process, Seal, TASK, bad_artifact};
 use crate::artifacts::Missing;
 use async_trait::async_trait;
 use bascule_core::{Digest, Problem};
-use command::{Failed, Podman};
+use bascule_sandbox::podman::{Failed, Podman, write_settings};
 use container::Container;
 use serde::Deserialize;
 use std::{
@@ -101,7 +99,7 @@ impl Containers {
     pub(crate) fn new(data_dir: &Path, settings: Option<PathBuf>) -> io::Result<Self> {
         let settings = match settings {
             Some(settings) => Some(settings),
-            None => conf::write(data_dir)?,
+            None => write_settings(data_dir)?,
         };
         let path = data_dir.canonicalize()?;
         let mark = Digest::of(path.to_string_lossy().as_bytes())
@@ -110,7 +108,10 @@ impl Containers {
             .take(16)
             .collect();
         Ok(Self {
-            podman: Podman { settings },
+            podman: Podman {
+                settings,
+                ..Podman::default()
+            },
             mark,
             images: tokio::sync::Mutex::default(),
         })

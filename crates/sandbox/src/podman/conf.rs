@@ -72,7 +72,7 @@ impl Found {
             return None;
         }
         Some(format!(
-            "# Written by the agent at each start, as podman's own settings do not work on this machine.\n\
+            "# Written at each start, as podman's own settings do not work on this machine.\n\
              [containers]\n{}\n[engine]\n{}\n",
             containers.join("\n"),
             engine.join("\n")
@@ -80,8 +80,12 @@ impl Found {
     }
 }
 
-/// The file that podman is to be given as `CONTAINERS_CONF`; `None` where its own settings work.
-pub(super) fn write(data_dir: &Path) -> io::Result<Option<PathBuf>> {
+/// Writes the file that podman is to be given as `CONTAINERS_CONF` into `data_dir`; `None` where podman's own settings
+/// work.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn write(data_dir: &Path) -> io::Result<Option<PathBuf>> {
     let Some(settings) = Found::here().settings() else {
         return Ok(None);
     };

@@ -1,19 +1,25 @@
-//! Calls podman.
+//! Calls podman: for agents that run images, and for jobs that name one.
+
+mod conf;
+
+pub use conf::write as write_settings;
 
 use bascule_core::Problem;
 use std::{fmt, path::PathBuf, process::Stdio, time::Duration};
 use tokio::process::Command;
 
 /// How to call it.
-#[derive(Clone, Debug)]
-pub(super) struct Podman {
-    /// Its configuration, where not the machine's own.
-    pub(super) settings: Option<PathBuf>,
+#[derive(Clone, Debug, Default)]
+pub struct Podman {
+    /// Its configuration (`CONTAINERS_CONF`), where not the machine's own.
+    pub settings: Option<PathBuf>,
+    /// Its registries (`CONTAINERS_REGISTRIES_CONF`), where not the machine's own.
+    pub registries: Option<PathBuf>,
 }
 
 /// A call that failed.
 #[derive(Debug)]
-pub(super) struct Failed {
+pub struct Failed {
     /// Podman's exit code, if it ran.
     code: Option<i32>,
     missing: bool,
@@ -27,7 +33,9 @@ impl fmt::Display for Failed {
 }
 
 impl Failed {
-    pub(super) fn other(said: String) -> Self {
+    /// A failure that podman did not tell itself.
+    #[must_use]
+    pub fn other(said: String) -> Self {
         Self {
             code: None,
             missing: false,
@@ -35,14 +43,28 @@ impl Failed {
         }
     }
 
+    /// What podman said.
+    #[must_use]
+    pub fn said(&self) -> &str {
+        &self.said
+    }
+
+    /// Whether podman is not installed.
+    #[must_use]
+    pub fn missing(&self) -> bool {
+        self.missing
+    }
+
     /// Whether the machine is at fault and not what podman was given.
-    pub(super) fn machine(&self) -> bool {
+    #[must_use]
+    pub fn machine(&self) -> bool {
         self.code.is_none() || self.said.contains("no space left on device")
     }
 
     /// Whether the runtime says that there is no such program in the image. The codes alone do not tell it:
     /// they also stand for what the machine does not allow.
-    pub(super) fn bad_command(&self) -> bool {
+    #[must_use]
+    pub fn bad_command(&self) -> bool {
         matches!(self.code, Some(126 | 127))
             && ["exec: ", "executable file"]
                 .iter()
@@ -50,18 +72,20 @@ impl Failed {
     }
 
     /// In words for people.
-    pub(super) fn problem(&self, what: &str) -> Problem {
+    #[must_use]
+    pub fn problem(&self, what: &str) -> Problem {
         let problem = Problem::new(503, "podman", what).why(self.said.clone());
         if self.missing {
-            return problem.next("Install it on the agent's machine: `apt install podman runc netavark`.");
+            return problem.next("Install it: `apt install podman runc netavark`.");
         }
-        problem.next("See podman's message, and `podman info` on the agent's machine.")
+        problem.next("See podman's message, and `podman info` on that machine.")
     }
 }
 
 impl Podman {
-    /// Runs it to its end and gives what it printed.
-    pub(super) async fn run(&self, arguments: &[&str], within: Duration) -> Result<String, Failed> {
+    /// A call, with nothing of this process's environment but what podman needs.
+    #[must_use]
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("podman");
         command
             .args(arguments)
@@ -80,6 +104,18 @@ impl Podman {
         if let Some(settings) = &self.settings {
             command.env("CONTAINERS_CONF", settings);
         }
+        if let Some(registries) = &self.registries {
+            command.env("CONTAINERS_REGISTRIES_CONF", registries);
+        }
+        command
+    }
+
+    /// Runs it to its end and gives what it printed.
+    ///
+    /// # Errors
+    /// What podman said, or that it did not end in time.
+    pub async fn run(&self, arguments: &[&str], within: Duration) -> Result<String, Failed> {
+        let mut command = self.command(arguments);
         let verb = arguments.first().copied().unwrap_or_default();
         let output = match tokio::time::timeout(within, command.output()).await {
             Ok(Ok(output)) => output,
