@@ -186,7 +186,7 @@ pub async fn unanswered(on: &impl Query, silent_since: Timestamp) -> Result<Vec<
     let rows: Vec<IdRow> = on
         .all(
             "SELECT id FROM job WHERE runner_id IS NOT NULL AND finished_at IS NULL AND status = 'pending'
-             AND heard_at < $1 ORDER BY id LIMIT 100",
+             AND heard_at < $1 LIMIT 100",
             args![silent_since],
         )
         .await?;
@@ -279,14 +279,14 @@ pub async fn heard(tx: &Tx, id: JobId, now: Timestamp) -> Result<()> {
 pub async fn overdue(on: &impl Query, silent_since: Timestamp, now: Timestamp) -> Result<Vec<Job>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM job WHERE runner_id IS NOT NULL AND finished_at IS NULL
-         AND status IN ('running', 'canceling') AND (heard_at < $1 OR started_at + (timeout + 60) * 1000000 < $2) ORDER BY id LIMIT 100"
+         AND status IN ('running', 'canceling') AND (heard_at < $1 OR started_at + (timeout + 60) * 1000000 < $2) LIMIT 100"
     );
     on.all(&sql, args![silent_since, now]).await
 }
 
 pub async fn running_on(on: &impl Query, runner: RunnerId) -> Result<Vec<Job>> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM job WHERE runner_id = $1 AND runner_id IS NOT NULL AND finished_at IS NULL ORDER BY id LIMIT 1000"
+        "SELECT {COLUMNS} FROM job WHERE runner_id = $1 AND runner_id IS NOT NULL AND finished_at IS NULL LIMIT 1000"
     );
     on.all(&sql, args![runner]).await
 }

@@ -12,4 +12,5 @@ mod outside;
 mod pages;
 mod protocol;
 mod results;
+mod queue;
 mod service;

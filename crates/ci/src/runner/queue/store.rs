@@ -72,10 +72,12 @@ pub async fn firsts(on: &impl Query, from: &str) -> Result<Vec<First>> {
                     AND j.queue_key > kind.queue_key ORDER BY j.queue_key LIMIT 1)
             FROM kind WHERE kind.queue_key IS NOT NULL
         )
-        SELECT job.id, job.queue_key, job.queued_at
-        FROM (SELECT queue_key FROM kind WHERE queue_key IS NOT NULL LIMIT {KINDS}) AS k
-        JOIN job ON job.id = (SELECT w.id FROM job w WHERE w.status = 'pending' AND w.runner_id IS NULL
-            AND w.queue_key = k.queue_key ORDER BY w.queued_at, w.id LIMIT 1)"
+        SELECT k.queue_key,
+            (SELECT w.id FROM job w WHERE w.status = 'pending' AND w.runner_id IS NULL
+             AND w.queue_key = k.queue_key ORDER BY w.queued_at, w.id LIMIT 1) AS id,
+            (SELECT w.queued_at FROM job w WHERE w.status = 'pending' AND w.runner_id IS NULL
+             AND w.queue_key = k.queue_key ORDER BY w.queued_at, w.id LIMIT 1) AS queued_at
+        FROM (SELECT queue_key FROM kind WHERE queue_key IS NOT NULL LIMIT {KINDS}) AS k"
     );
     on.all(&sql, args![from]).await
 }
@@ -83,8 +85,8 @@ pub async fn firsts(on: &impl Query, from: &str) -> Result<Vec<First>> {
 /// Those that wait longest, whatever they ask for.
 pub async fn longest(on: &impl Query, limit: i64) -> Result<Vec<First>> {
     on.all(
-        "SELECT id, queue_key, queued_at FROM job WHERE status = 'pending' AND runner_id IS NULL AND queue_key IS NOT NULL
-         ORDER BY queued_at, id LIMIT $1",
+        "SELECT id, queue_key, queued_at FROM job WHERE status = 'pending' AND runner_id IS NULL
+         AND queued_at IS NOT NULL AND queue_key IS NOT NULL ORDER BY queued_at, id LIMIT $1",
         args![limit],
     )
     .await
@@ -101,12 +103,15 @@ pub async fn held(on: &impl Query) -> Result<Vec<HeldRow>> {
 
 /// The same job by job, for pages.
 pub async fn held_jobs(on: &impl Query) -> Result<Vec<HeldJobRow>> {
-    on.all(
-        "SELECT id, project_id, runner_id, name, status, started_at FROM job
-         WHERE runner_id IS NOT NULL AND finished_at IS NULL ORDER BY id LIMIT 1000",
-        args![],
-    )
-    .await
+    let mut rows: Vec<HeldJobRow> = on
+        .all(
+            "SELECT id, project_id, runner_id, name, status, started_at FROM job
+             WHERE runner_id IS NOT NULL AND finished_at IS NULL LIMIT 1000",
+            args![],
+        )
+        .await?;
+    rows.sort_by_key(|row| row.id);
+    Ok(rows)
 }
 
 /// Changes whenever another replica made something happen that may concern a waiting runner.
@@ -114,7 +119,7 @@ pub async fn pulse(on: &impl Query) -> Result<(i64, i64)> {
     row! { struct Pulse { newest: Option<i64>, held: i64 } }
     let found: Option<Pulse> = on
         .one(
-            "SELECT (SELECT queued_at FROM job WHERE status = 'pending' AND runner_id IS NULL
+            "SELECT (SELECT queued_at FROM job WHERE status = 'pending' AND runner_id IS NULL AND queued_at IS NOT NULL
                      ORDER BY queued_at DESC, id DESC LIMIT 1) AS newest,
                     (SELECT COUNT(*) FROM job WHERE runner_id IS NOT NULL AND finished_at IS NULL) AS held",
             args![],
@@ -191,8 +196,8 @@ pub async fn lock_resource(tx: &Tx, project: ProjectId, name: &str) -> Result<()
 pub async fn projects(on: &impl Query) -> Result<Vec<ProjectId>> {
     let rows: Vec<ProjectRow> = on
         .all(
-            "SELECT DISTINCT project_id FROM job WHERE status = 'pending' AND runner_id IS NULL
-             ORDER BY project_id LIMIT 10000",
+            "SELECT project_id FROM job WHERE status = 'pending' AND runner_id IS NULL
+             GROUP BY project_id || '' , project_id LIMIT 10000",
             args![],
         )
         .await?;
@@ -211,10 +216,11 @@ pub enum Only {
 }
 
 impl Only {
+    // With `|| ''` the engines do not walk all jobs that the project ever had, but those that wait.
     fn condition(&self, values: &mut Vec<Value>) -> String {
         match self {
             Self::All => "TRUE".to_owned(),
-            Self::Projects(list) => format!("j.project_id IN ({})", bind_all(values, list)),
+            Self::Projects(list) => format!("(j.project_id || '') IN ({})", bind_all(values, list)),
             Self::Job(id) => format!("j.id = {}", bind(values, id)),
         }
     }
