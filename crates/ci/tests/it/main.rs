@@ -11,6 +11,6 @@ mod harness;
 mod outside;
 mod pages;
 mod protocol;
-mod results;
 mod queue;
+mod results;
 mod service;
