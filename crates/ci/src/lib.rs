@@ -15,6 +15,7 @@ pub mod runner;
 mod signals;
 pub mod status;
 mod subscriptions;
+pub mod templates;
 mod token;
 pub mod variable;
 pub mod variables;

@@ -63,6 +63,50 @@ pub trait Code: Send + Sync {
 
     /// Whether the branch or tag is protected, so that jobs may see protected variables.
     async fn is_protected(&self, project: ProjectId, reference: &str, tag: bool) -> Result<bool>;
+
+    /// A project by its path, if that actor may read its code. A project that is not there and one that may
+    /// not be read look alike. Without an answer of one's own: no project may be read.
+    async fn readable(&self, actor: &Actor, path: &str) -> Result<Option<ProjectId>> {
+        let _ = (actor, path);
+        Ok(None)
+    }
+
+    /// The commit that a branch, tag, commit or component's version (`~latest`, `1`, `1.2`) means.
+    async fn version(&self, project: ProjectId, text: &str) -> Result<Option<String>> {
+        Ok(self.resolve(project, text).await?.map(|commit| commit.sha))
+    }
+
+    /// Files that differ between a commit and what it has in common with another.
+    async fn changed_since(&self, project: ProjectId, other: &str, sha: &str) -> Result<Vec<String>> {
+        self.changed_paths(project, Some(other), sha).await
+    }
+
+    /// Digests of files' content, in the order of the paths; `None` where there is no such file.
+    async fn digests(&self, project: ProjectId, sha: &str, paths: &[String]) -> Result<Vec<Option<String>>> {
+        let mut digests = Vec::with_capacity(paths.len());
+        for path in paths {
+            let bytes = self.read_file(project, sha, path).await?;
+            digests.push(bytes.map(|bytes| bascule_core::Digest::of(&bytes).to_string()));
+        }
+        Ok(digests)
+    }
+
+    /// The text at an address, where the instance allows it.
+    async fn fetch(&self, url: &str) -> Result<Fetched> {
+        let _ = url;
+        Ok(Fetched::NotAllowed)
+    }
+}
+
+/// What became of fetching an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fetched {
+    /// Its text.
+    Text(String),
+    /// The instance's settings do not name it.
+    NotAllowed,
+    /// It could not be had, and why.
+    Failed(String),
 }
 
 /// Who shows what programs find about commits.

@@ -11,9 +11,11 @@ pub const JOB_LOG_BYTES: u64 = 16 * 1024 * 1024;
 /// Largest `.gitlab-ci.yml`, in bytes.
 pub const CI_FILE_BYTES: usize = 1024 * 1024;
 /// Most jobs in one pipeline.
-pub const PIPELINE_JOBS: usize = 500;
+pub const PIPELINE_JOBS: usize = 2_000;
+/// Most jobs that one CI configuration may describe, of which each pipeline has some.
+pub const CI_FILE_JOBS: usize = 5_000;
 /// Most nodes a YAML document may hold after aliases are expanded.
-pub const YAML_NODES: usize = 100_000;
+pub const YAML_NODES: usize = 200_000;
 /// Deepest nesting of a YAML document.
 pub const YAML_DEPTH: usize = 64;
 /// Largest file shown on a page, in bytes; larger ones are offered as a download.

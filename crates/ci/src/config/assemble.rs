@@ -1,178 +1,792 @@
 //! Putting the files of one configuration together. The files come from the caller one by one, so that this
 //! stays free of I/O: ask [`Assembly::wanted`], answer with [`Assembly::supply`], then [`Assembly::finish`].
 
-use super::{Config, expand, reader::Reader, top};
+use super::{
+    Config, Include, Source, expand,
+    include::{self, Asked, For},
+    inputs::{self, Inputs},
+    reader::Reader,
+    top,
+};
 use crate::{
     fault::{CI_FILE, Fault, Faults, Pos, name_files, shown},
+    rules::{Glob, Surroundings},
+    templates,
+    variables::{Values, expand as expand_text},
     yaml::{self, Budget, Entry, Node, Value, too_deep},
 };
 use bascule_core::limits;
-use std::collections::HashMap;
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    rc::Rc,
+};
 
 /// Most files that one configuration may be made of (GitLab's limit).
 pub const FILES: usize = 150;
+/// Deepest chain of files that include files (GitLab's limit).
+pub const DEPTH: usize = 100;
+
+/// What includes are judged and named by.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// Variables that are known before the file is read: predefined, the project's, those of who starts.
+    pub variables: Values,
+    /// The same without what must not be written into a configuration: masked ones and files.
+    pub open_variables: Values,
+    /// This server's name, with its port if that is not the usual one: components come from here.
+    pub host: String,
+    /// Branch or tag name.
+    pub reference: String,
+    /// Whether it is a tag.
+    pub tag: bool,
+    /// What started the pipeline.
+    pub source: String,
+    /// Values for the file's own `spec:inputs`.
+    pub inputs: Inputs,
+}
+
+/// A project at a commit, where files lie.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Tree {
+    /// The project and the commit that the pipeline is for.
+    #[default]
+    Own,
+    /// Another, or another commit.
+    Project {
+        /// `group/project`.
+        project: String,
+        /// Branch, tag, commit, or a component's version (`~latest`, `1`, `1.2`); `None` is the default branch.
+        reference: Option<String>,
+    },
+    /// None: the file came from an address, a template or an artifact.
+    Nowhere,
+}
+
+/// What an [`Assembly`] needs to know next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Wanted {
+    /// The first of these files that exists.
+    File {
+        /// Where.
+        tree: Tree,
+        /// Paths to try in order.
+        paths: Vec<String>,
+    },
+    /// All files there are.
+    Paths(Tree),
+    /// The files that differ from a branch, tag or commit, or from what the push replaced.
+    Changes(Option<String>),
+    /// The text at an address.
+    Remote(String),
+    /// A file that a job of the parent pipeline left.
+    Artifact {
+        /// The job.
+        job: String,
+        /// The file's path in its archive.
+        file: String,
+    },
+}
+
+/// What is said to a [`Wanted`].
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// The text.
+    Text(String),
+    /// Paths; of changes `None` means that there is nothing to compare with.
+    Paths(Option<Vec<String>>),
+    /// There is no such thing, or it may not be seen. Why, and the next step.
+    No(String, String),
+}
+
+impl Answer {
+    /// The usual refusal of a file that is not there.
+    #[must_use]
+    pub fn missing(path: &str) -> Self {
+        Self::No(
+            format!("the included file `{}` does not exist", shown(path)),
+            "name a file of this project at this commit".to_owned(),
+        )
+    }
+}
 
 /// A configuration while its files are being gathered.
-#[derive(Debug)]
 pub struct Assembly {
-    files: Vec<String>,
-    parsed: HashMap<String, File>,
-    root: File,
-    waiting: Vec<(String, Pos)>,
+    facts: Facts,
+    names: Vec<String>,
+    files: Vec<File>,
+    known: HashMap<Wanted, Answer>,
+    /// Where a file stands in `files`, by what it is and the inputs it was given.
+    index: HashMap<(Identity, String), usize>,
+    texts: HashMap<Identity, String>,
+    waiting: VecDeque<Waiting>,
     budget: Budget,
     reader: Reader,
 }
 
-#[derive(Clone, Debug)]
+impl fmt::Debug for Assembly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Assembly")
+            .field("files", &self.names)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which text a file is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Identity {
+    In(Tree, String),
+    Remote(String),
+    Template(String),
+    Artifact(String, String),
+}
+
 struct File {
     node: Node,
-    includes: Vec<(String, Pos)>,
+    tree: Tree,
+    /// For each `include`, the files it stands for.
+    children: Vec<Vec<usize>>,
+}
+
+struct Waiting {
+    parent: usize,
+    slot: usize,
+    asked: Asked,
+}
+
+/// A text found for an include.
+struct Found {
+    identity: Identity,
+    name: String,
+    tree: Tree,
+}
+
+enum Step {
+    Ask(Wanted),
+    Found(Vec<Found>),
 }
 
 impl Assembly {
+    /// Starts from the text of the project's CI file, for a branch that nothing is known of.
+    ///
+    /// # Errors
+    /// The text is not YAML, not a map, over a limit, or includes what cannot be included.
+    pub fn new(text: &str) -> Result<Self, Faults> {
+        Self::with(text, Facts::default())
+    }
+
     /// Starts from the text of the project's CI file.
     ///
     /// # Errors
-    /// The text is not YAML, not a map, over a limit, or includes what is not served.
-    pub fn new(text: &str) -> Result<Self, Faults> {
-        let mut assembly = Self {
-            files: vec![CI_FILE.to_owned()],
-            parsed: HashMap::new(),
-            root: File {
-                node: Node::text(Pos::default(), ""),
-                includes: Vec::new(),
-            },
-            waiting: Vec::new(),
-            budget: Budget::default(),
-            reader: Reader::default(),
-        };
-        assembly.root = assembly.read(text, 0)?;
+    /// The text is not YAML, not a map, over a limit, or includes what cannot be included.
+    pub fn with(text: &str, facts: Facts) -> Result<Self, Faults> {
+        let mut assembly = Self::empty(facts);
+        let given = std::mem::take(&mut assembly.facts.inputs);
+        let result = assembly.read(text, CI_FILE, Tree::Own, &given, Pos::default());
+        assembly.named(result)?;
         Ok(assembly)
     }
 
-    /// The path of a file that is still needed, relative to the project's root.
-    pub fn wanted(&mut self) -> Option<String> {
-        self.waiting.retain(|(path, _)| !self.parsed.contains_key(path));
-        self.waiting.first().map(|(path, _)| path.clone())
-    }
-
-    /// Answers [`Assembly::wanted`]: the file's text, or `None` if there is no such file.
+    /// Starts from what a child pipeline includes.
     ///
     /// # Errors
-    /// The file is missing, or is wrong by itself.
-    pub fn supply(&mut self, path: &str, text: Option<&str>) -> Result<(), Faults> {
-        let at = self
-            .waiting
-            .iter()
-            .find(|(p, _)| p == path)
-            .map(|(_, pos)| *pos)
-            .unwrap_or_default();
-        let Some(text) = text else {
-            return Err(self.name(Faults::one(
-                at,
-                format!("the included file `{}` does not exist", shown(path)),
-                "name a file of this project at this commit",
-            )));
+    /// It includes what cannot be included.
+    pub fn child(includes: &[Include], facts: Facts) -> Result<Self, Faults> {
+        let mut assembly = Self::empty(facts);
+        let start = Pos {
+            file: 0,
+            line: 1,
+            column: 1,
         };
-        if self.files.len() >= FILES {
-            return Err(self.name(Faults::one(
-                at,
-                "too many files are included",
-                format!("at most {FILES} are allowed"),
-            )));
+        assembly.names.push(CI_FILE.to_owned());
+        assembly.files.push(File {
+            node: Node {
+                pos: start,
+                value: Value::Mapping(Vec::new()),
+            },
+            tree: Tree::Own,
+            children: vec![Vec::new(); includes.len()],
+        });
+        for (slot, include) in includes.iter().enumerate() {
+            assembly.waiting.push_back(Waiting {
+                parent: 0,
+                slot,
+                asked: Asked {
+                    include: include.clone(),
+                    pos: start,
+                    rules: None,
+                },
+            });
         }
-        let number = u16::try_from(self.files.len()).unwrap_or(u16::MAX);
-        self.files.push(path.to_owned());
-        let file = self.read(text, number)?;
-        self.parsed.insert(path.to_owned(), file);
-        Ok(())
+        Ok(assembly)
+    }
+
+    fn empty(facts: Facts) -> Self {
+        Self {
+            facts,
+            names: Vec::new(),
+            files: Vec::new(),
+            known: HashMap::new(),
+            index: HashMap::new(),
+            texts: HashMap::new(),
+            waiting: VecDeque::new(),
+            budget: Budget::default(),
+            reader: Reader::default(),
+        }
+    }
+
+    /// What is needed next; `None` once all is there.
+    ///
+    /// # Errors
+    /// A file is missing, may not be included, or is wrong by itself.
+    pub fn wanted(&mut self) -> Result<Option<Wanted>, Faults> {
+        while let Some(waiting) = self.waiting.front() {
+            let (parent, slot, asked) = (waiting.parent, waiting.slot, waiting.asked.clone());
+            let step = self.step(parent, &asked);
+            let found = match self.named(step.map_err(Faults::from))? {
+                Step::Ask(wanted) => return Ok(Some(wanted)),
+                Step::Found(found) => found,
+            };
+            self.waiting.pop_front();
+            for found in found {
+                let file = self.take(found, &asked);
+                let file = self.named(file)?;
+                if let Some(children) = self.files.get_mut(parent).and_then(|f| f.children.get_mut(slot)) {
+                    children.push(file);
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Answers [`Assembly::wanted`].
+    pub fn supply(&mut self, wanted: Wanted, answer: Answer) {
+        self.known.insert(wanted, answer);
     }
 
     /// Merges the files and checks the whole.
     ///
     /// # Errors
     /// All that is wrong, in order of place.
-    pub fn finish(mut self) -> Result<Config, Faults> {
-        let root = self.root.clone();
-        let result = self
-            .merged(&root, &mut Vec::new())
-            .map_err(Faults::from)
-            .and_then(|merged| {
-                let tree = expand::references(&merged, &mut self.budget)?;
-                let config = top::read(&tree, &mut self.budget, &mut self.reader);
-                if self.reader.faults.is_empty() {
-                    config.ok_or_else(|| Faults::one(tree.pos, "the file holds no configuration", ""))
-                } else {
-                    Err(Faults(std::mem::take(&mut self.reader.faults)))
-                }
-            });
+    pub fn finish(self) -> Result<Config, Faults> {
+        self.finish_with_tree().map(|(config, _)| config)
+    }
+
+    /// As [`Assembly::finish`], with the merged file as YAML: includes, `extends`, references and anchors
+    /// resolved.
+    ///
+    /// # Errors
+    /// All that is wrong, in order of place.
+    pub fn finish_with_tree(mut self) -> Result<(Config, Node), Faults> {
+        let result = self.whole();
         match result {
-            Ok(mut config) => {
+            Ok((mut config, tree)) => {
                 config.warnings = std::mem::take(&mut self.reader.warnings);
-                name_files(&mut config.warnings, &self.files);
-                config.files = self.files;
-                Ok(config)
+                name_files(&mut config.warnings, &self.names);
+                config.files = self.names;
+                Ok((config, tree))
             }
-            Err(faults) => Err(self.name(faults)),
+            Err(faults) => Err(faults.named(&self.names)),
         }
     }
 
-    fn name(&self, faults: Faults) -> Faults {
-        faults.named(&self.files)
+    fn whole(&mut self) -> Result<(Config, Node), Faults> {
+        let mut done = HashMap::new();
+        let merged = self.merged(0, Pos::default(), &mut Vec::new(), &mut done)?;
+        let merged = Rc::try_unwrap(merged).unwrap_or_else(|shared| (*shared).clone());
+        let tree = expand::references(merged, &mut self.budget)?;
+        let config = top::read(&tree, &mut self.budget, &mut self.reader);
+        if !self.reader.faults.is_empty() {
+            return Err(Faults(std::mem::take(&mut self.reader.faults)));
+        }
+        match config {
+            Some(config) => Ok((config, tree)),
+            None => Err(Faults::one(tree.pos, "the file holds no configuration", "")),
+        }
     }
 
-    fn read(&mut self, text: &str, file: u16) -> Result<File, Faults> {
-        let node = yaml::read(text, file, &mut self.budget, &mut self.reader.warnings)
-            .map_err(|fault| self.name(fault.into()))?;
+    fn named<T>(&mut self, result: Result<T, Faults>) -> Result<T, Faults> {
+        let result = match result {
+            Ok(_) if !self.reader.faults.is_empty() => Err(Faults(std::mem::take(&mut self.reader.faults))),
+            other => other,
+        };
+        result.map_err(|faults| faults.named(&self.names))
+    }
+
+    /// Reads one text into `files`.
+    fn read(&mut self, text: &str, name: &str, tree: Tree, given: &Inputs, at: Pos) -> Result<usize, Faults> {
+        let number = u16::try_from(self.names.len()).unwrap_or(u16::MAX);
+        self.names.push(name.to_owned());
+        let document = yaml::read_file(text, number, &mut self.budget, &mut self.reader.warnings)?;
+        let mut node = document.body;
+        if let Some(header) = &document.header {
+            let declared = inputs::declared(header, &mut self.reader);
+            let values = inputs::settle(&declared, given, at, &mut self.reader);
+            if !self.reader.faults.is_empty() {
+                return Err(Faults(std::mem::take(&mut self.reader.faults)));
+            }
+            node = inputs::interpolate(node, &values, &self.facts.open_variables, &mut self.budget)?;
+        } else if !given.is_empty() {
+            inputs::settle(&[], given, at, &mut self.reader);
+            return Err(Faults(std::mem::take(&mut self.reader.faults)));
+        }
         if node.entries().is_none() {
             let what = if node.is_null() {
                 "the file is empty".to_owned()
             } else {
                 format!("the file is {}", node.describe())
             };
-            return Err(self.name(Faults::one(
+            return Err(Faults::one(
                 node.pos,
                 what,
                 "a map of jobs and settings is expected",
-            )));
+            ));
         }
         let includes = match node.get("include") {
             None => Vec::new(),
-            Some(include) => includes(include).map_err(|fault| self.name(fault.into()))?,
+            Some(include) => include::read(include, "include", For::File, &mut self.reader),
         };
-        self.waiting.extend(includes.iter().cloned());
-        Ok(File { node, includes })
+        let parent = self.files.len();
+        for (slot, asked) in includes.iter().enumerate() {
+            self.waiting.push_back(Waiting {
+                parent,
+                slot,
+                asked: asked.clone(),
+            });
+        }
+        self.files.push(File {
+            node,
+            tree,
+            children: vec![Vec::new(); includes.len()],
+        });
+        Ok(parent)
+    }
+
+    /// What one include stands for, or what must be known to tell.
+    fn step(&self, parent: usize, asked: &Asked) -> Result<Step, Fault> {
+        if let Some(step) = self.judge(parent, asked)? {
+            return Ok(step);
+        }
+        let expanded = |text: &str| expand_text(text, &self.facts.variables);
+        let tree = self
+            .files
+            .get(parent)
+            .map(|file| file.tree.clone())
+            .unwrap_or_default();
+        match &asked.include.source {
+            Source::Local(path) => {
+                let path = checked(&expanded(path), asked.pos, tree == Tree::Nowhere)?;
+                if path.contains(['*', '?', '[', '{']) {
+                    return self.pattern(&path, tree, asked);
+                }
+                Ok(self.file(tree, vec![path], asked)?)
+            }
+            Source::Project {
+                project,
+                reference,
+                file,
+            } => {
+                let tree = Tree::Project {
+                    project: project_path(&expanded(project), asked.pos)?,
+                    reference: reference.as_deref().map(expanded),
+                };
+                let path = checked(&expanded(file), asked.pos, false)?;
+                Ok(self.file(tree, vec![path], asked)?)
+            }
+            Source::Component(address) => {
+                let (tree, paths) = component(&expanded(address), &self.facts.host, asked.pos)?;
+                Ok(self.file(tree, paths, asked)?)
+            }
+            Source::Remote { url, integrity } => {
+                let url = expanded(url);
+                let wanted = Wanted::Remote(url.clone());
+                match self.known.get(&wanted) {
+                    None => Ok(Step::Ask(wanted)),
+                    Some(Answer::Text(text)) => {
+                        if let Some(digest) = integrity {
+                            genuine(text, digest, asked.pos)?;
+                        }
+                        Ok(Step::Found(vec![Found {
+                            identity: Identity::Remote(url.clone()),
+                            name: url,
+                            tree: Tree::Nowhere,
+                        }]))
+                    }
+                    Some(answer) => Err(refused(answer, asked.pos)),
+                }
+            }
+            Source::Template(name) => match templates::find(name) {
+                Some(_) => Ok(Step::Found(vec![Found {
+                    identity: Identity::Template(name.clone()),
+                    name: format!("template {name}"),
+                    tree: Tree::Nowhere,
+                }])),
+                None => Err(Fault::new(
+                    asked.pos,
+                    format!("there is no template `{}`", shown(name)),
+                    format!(
+                        "templates are: {}",
+                        templates::names().collect::<Vec<_>>().join(", ")
+                    ),
+                )),
+            },
+            Source::Artifact { job, file } => {
+                let wanted = Wanted::Artifact {
+                    job: job.clone(),
+                    file: file.clone(),
+                };
+                match self.known.get(&wanted) {
+                    None => Ok(Step::Ask(wanted)),
+                    Some(Answer::Text(_)) => Ok(Step::Found(vec![Found {
+                        identity: Identity::Artifact(job.clone(), file.clone()),
+                        name: format!("{file} of {job}"),
+                        tree: Tree::Own,
+                    }])),
+                    Some(answer) => Err(refused(answer, asked.pos)),
+                }
+            }
+        }
+    }
+
+    /// `include:rules`: a step to ask for more, an empty step where no rule matches, `None` to go on.
+    fn judge(&self, parent: usize, asked: &Asked) -> Result<Option<Step>, Fault> {
+        let Some(rules) = &asked.rules else {
+            return Ok(None);
+        };
+        let tree = self
+            .files
+            .get(parent)
+            .map(|file| file.tree.clone())
+            .unwrap_or_default();
+        let nothing: &[String] = &[];
+        for rule in rules {
+            let (mut files, mut changed) = (nothing, Some(nothing));
+            if rule.exists.is_some() {
+                let wanted = Wanted::Paths(tree.clone());
+                match self.known.get(&wanted) {
+                    None => return Ok(Some(Step::Ask(wanted))),
+                    Some(Answer::Paths(paths)) => files = paths.as_deref().unwrap_or_default(),
+                    Some(answer) => return Err(refused(answer, rule.pos)),
+                }
+            }
+            if let Some(changes) = &rule.changes {
+                let to = changes
+                    .compare_to
+                    .as_ref()
+                    .map(|to| expand_text(to, &self.facts.variables));
+                let wanted = Wanted::Changes(to);
+                match self.known.get(&wanted) {
+                    None => return Ok(Some(Step::Ask(wanted))),
+                    Some(Answer::Paths(paths)) => changed = paths.as_deref(),
+                    Some(answer) => return Err(refused(answer, rule.pos)),
+                }
+            }
+            let around = Surroundings::new(
+                &self.facts.reference,
+                self.facts.tag,
+                &self.facts.source,
+                changed,
+                files,
+            );
+            // What `compare_to` names was asked for above, so that here one list is all there is.
+            if rule.plain().matches(&around, &self.facts.variables) {
+                let never = rule.when == Some(super::When::Never);
+                return Ok(never.then(|| Step::Found(Vec::new())));
+            }
+        }
+        Ok(Some(Step::Found(Vec::new())))
+    }
+
+    fn pattern(&self, path: &str, tree: Tree, asked: &Asked) -> Result<Step, Fault> {
+        let wanted = Wanted::Paths(tree.clone());
+        let paths = match self.known.get(&wanted) {
+            None => return Ok(Step::Ask(wanted)),
+            Some(Answer::Paths(paths)) => paths.as_deref().unwrap_or_default(),
+            Some(answer) => return Err(refused(answer, asked.pos)),
+        };
+        let glob = Glob::new(path)
+            .map_err(|why| Fault::new(asked.pos, format!("`{}` is no pattern: {why}", shown(path)), ""))?;
+        let mut chosen: Vec<&String> = paths
+            .iter()
+            .filter(|path| glob.matches(path) && is_yaml(path))
+            .collect();
+        chosen.sort();
+        if chosen.len() > FILES {
+            return Err(too_many(asked.pos));
+        }
+        let mut found = Vec::new();
+        for path in chosen {
+            match self.file(tree.clone(), vec![path.clone()], asked)? {
+                Step::Found(one) => found.extend(one),
+                ask @ Step::Ask(_) => return Ok(ask),
+            }
+        }
+        if found.is_empty() {
+            return Err(Fault::new(
+                asked.pos,
+                format!("no file matches `{}`", shown(path)),
+                "`*` stays within a folder, `**` crosses folders; the files end in .yml or .yaml",
+            ));
+        }
+        Ok(Step::Found(found))
+    }
+
+    fn file(&self, tree: Tree, paths: Vec<String>, asked: &Asked) -> Result<Step, Fault> {
+        let wanted = Wanted::File { tree, paths };
+        let answer = match self.known.get(&wanted) {
+            None => return Ok(Step::Ask(wanted)),
+            Some(answer) => answer,
+        };
+        let Wanted::File { tree, mut paths } = wanted else {
+            return Ok(Step::Found(Vec::new()));
+        };
+        match answer {
+            Answer::Text(_) => {
+                let path = paths.swap_remove(0);
+                Ok(Step::Found(vec![Found {
+                    name: match &tree {
+                        Tree::Project { project, .. } => format!("{project}:{path}"),
+                        _ => path.clone(),
+                    },
+                    identity: Identity::In(tree.clone(), path),
+                    tree,
+                }]))
+            }
+            answer => Err(refused(answer, asked.pos)),
+        }
+    }
+
+    /// Reads what was found, unless the same file with the same inputs was read before.
+    fn take(&mut self, found: Found, asked: &Asked) -> Result<usize, Faults> {
+        let given = &asked.include.inputs;
+        let key = (
+            found.identity.clone(),
+            serde_json::to_string(given).unwrap_or_default(),
+        );
+        if let Some(file) = self.index.get(&key) {
+            return Ok(*file);
+        }
+        if self.files.len() >= FILES {
+            return Err(too_many(asked.pos).into());
+        }
+        let text = match &found.identity {
+            Identity::Template(name) => templates::find(name).unwrap_or_default().to_owned(),
+            identity => self.text_of(identity).unwrap_or_default(),
+        };
+        let file = self.read(&text, &found.name, found.tree, given, asked.pos)?;
+        self.index.insert(key, file);
+        Ok(file)
+    }
+
+    fn text_of(&mut self, identity: &Identity) -> Option<String> {
+        if let Some(text) = self.texts.get(identity) {
+            return Some(text.clone());
+        }
+        let text = self.known.iter().find_map(|(wanted, answer)| {
+            let same = match (wanted, identity) {
+                (Wanted::File { tree, paths }, Identity::In(of, path)) => {
+                    tree == of && paths.first() == Some(path)
+                }
+                (Wanted::Remote(url), Identity::Remote(of)) => url == of,
+                (Wanted::Artifact { job, file }, Identity::Artifact(of_job, of_file)) => {
+                    job == of_job && file == of_file
+                }
+                _ => false,
+            };
+            match answer {
+                Answer::Text(text) if same => Some(text.clone()),
+                _ => None,
+            }
+        })?;
+        self.texts.insert(identity.clone(), text.clone());
+        Some(text)
     }
 
     /// The file merged over all that it includes.
-    fn merged(&mut self, file: &File, stack: &mut Vec<String>) -> Result<Node, Fault> {
+    fn merged(
+        &mut self,
+        file: usize,
+        at: Pos,
+        stack: &mut Vec<usize>,
+        done: &mut HashMap<usize, Rc<Node>>,
+    ) -> Result<Rc<Node>, Fault> {
+        if let Some(node) = done.get(&file) {
+            return Ok(node.clone());
+        }
+        if stack.contains(&file) {
+            let names: Vec<String> = stack
+                .iter()
+                .chain([&file])
+                .filter_map(|file| self.names.get(*file))
+                .map(|name| shown(name))
+                .collect();
+            return Err(Fault::new(
+                at,
+                format!(
+                    "`{}` includes itself, through {}",
+                    names.last().map_or("", String::as_str),
+                    names.join(" → ")
+                ),
+                "remove one of these includes",
+            ));
+        }
+        if stack.len() >= DEPTH {
+            return Err(Fault::new(
+                at,
+                "files include files too deeply",
+                format!("at most {DEPTH} levels are allowed"),
+            ));
+        }
+        let Some(File { node, children, .. }) = self.files.get_mut(file) else {
+            return Err(Fault::new(at, "an included file was lost", ""));
+        };
+        let children: Vec<usize> = children.iter().flatten().copied().collect();
+        let mut own = std::mem::replace(
+            node,
+            Node {
+                pos: Pos::default(),
+                value: Value::Mapping(Vec::new()),
+            },
+        );
+        let place = own.get("include").map_or(own.pos, |node| node.pos);
+        if let Value::Mapping(entries) = &mut own.value {
+            entries.retain(|entry| entry.key != "include");
+        }
+        if children.is_empty() {
+            let node = Rc::new(own);
+            done.insert(file, node.clone());
+            return Ok(node);
+        }
+        stack.push(file);
         let mut whole = Node {
-            pos: file.node.pos,
+            pos: own.pos,
             value: Value::Mapping(Vec::new()),
         };
-        for (path, pos) in &file.includes {
-            if stack.contains(path) {
-                return Err(Fault::new(
-                    *pos,
-                    format!(
-                        "`{}` includes itself, through {}",
-                        shown(path),
-                        shown(&stack.join(" → "))
-                    ),
-                    "",
-                ));
-            }
-            let Some(included) = self.parsed.get(path).cloned() else {
-                continue;
-            };
-            stack.push(path.clone());
-            let node = self.merged(&included, stack)?;
-            stack.pop();
-            merge(&mut whole, &node, &mut self.budget, *pos, 0)?;
+        for child in children {
+            let node = self.merged(child, place, stack, done)?;
+            merge(&mut whole, &node, &mut self.budget, place, 0)?;
         }
-        merge(&mut whole, &file.node, &mut self.budget, file.node.pos, 0)?;
-        Ok(whole)
+        stack.pop();
+        merge(&mut whole, &own, &mut self.budget, own.pos, 0)?;
+        let node = Rc::new(whole);
+        done.insert(file, node.clone());
+        Ok(node)
     }
+}
+
+fn too_many(pos: Pos) -> Fault {
+    Fault::new(
+        pos,
+        "too many files are included",
+        format!("at most {FILES} are allowed"),
+    )
+}
+
+fn refused(answer: &Answer, pos: Pos) -> Fault {
+    match answer {
+        Answer::No(what, next) => Fault::new(pos, what.clone(), next.clone()),
+        _ => Fault::new(pos, "this include cannot be read", ""),
+    }
+}
+
+fn is_yaml(path: &str) -> bool {
+    path.ends_with(".yml") || path.ends_with(".yaml")
+}
+
+/// A path inside a project, without its leading slash.
+fn checked(text: &str, pos: Pos, nowhere: bool) -> Result<String, Fault> {
+    if nowhere {
+        return Err(Fault::new(
+            pos,
+            format!("`{}` is a path, but this file belongs to no project", shown(text)),
+            "a remote file or a template includes files by `project`, `component` or `template`",
+        ));
+    }
+    let path = text.trim_start_matches('/');
+    let good = !path.is_empty()
+        && path
+            .split('/')
+            .all(|part| !part.is_empty() && part != "." && part != "..")
+        && is_yaml(path)
+        && !path.contains(['\\', '\0', '\n']);
+    if good {
+        return Ok(path.to_owned());
+    }
+    Err(Fault::new(
+        pos,
+        format!("`{}` cannot be included", shown(text)),
+        "a path inside the project that ends in .yml or .yaml; `*` and `**` choose several",
+    ))
+}
+
+fn project_path(text: &str, pos: Pos) -> Result<String, Fault> {
+    let path = text.trim_matches('/');
+    let good = path.split('/').count() >= 2
+        && path.split('/').all(|part| {
+            !part.is_empty() && part != "." && part != ".." && !part.contains(char::is_whitespace)
+        });
+    if good {
+        return Ok(path.to_owned());
+    }
+    Err(Fault::new(
+        pos,
+        format!("`{}` is no project", shown(text)),
+        "write `group/project`",
+    ))
+}
+
+/// `host/group/project/name@version`.
+fn component(address: &str, host: &str, pos: Pos) -> Result<(Tree, Vec<String>), Fault> {
+    let wrong = || {
+        Fault::new(
+            pos,
+            format!("`{}` is no component", shown(address)),
+            "write `$CI_SERVER_FQDN/group/project/name@version`",
+        )
+    };
+    let (path, version) = address.rsplit_once('@').ok_or_else(wrong)?;
+    let (server, rest) = path.split_once('/').ok_or_else(wrong)?;
+    let (project, name) = rest.rsplit_once('/').ok_or_else(wrong)?;
+    let named = !name.is_empty()
+        && !version.is_empty()
+        && !name.contains(char::is_whitespace)
+        && !name.starts_with('.');
+    if !named {
+        return Err(wrong());
+    }
+    if server != host {
+        return Err(Fault::new(
+            pos,
+            format!("the component `{}` is on another server", shown(address)),
+            format!("components come from this server, `{host}`; mirror the project here"),
+        ));
+    }
+    let tree = Tree::Project {
+        project: project_path(project, pos)?,
+        reference: Some(version.to_owned()),
+    };
+    Ok((
+        tree,
+        vec![
+            format!("templates/{name}.yml"),
+            format!("templates/{name}/template.yml"),
+        ],
+    ))
+}
+
+/// Whether a text has the digest that the include promises.
+fn genuine(text: &str, integrity: &str, pos: Pos) -> Result<(), Fault> {
+    use base64::Engine as _;
+    use sha2::Digest as _;
+    let digest = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(text.as_bytes()));
+    if integrity.strip_prefix("sha256-") == Some(&digest) {
+        return Ok(());
+    }
+    Err(Fault::new(
+        pos,
+        "the remote file is not the one that `integrity` names",
+        format!("it has `sha256-{digest}`; look at what changed before you take it over"),
+    ))
 }
 
 /// Deep merge: maps join, everything else is replaced.
@@ -190,20 +804,26 @@ pub(super) fn merge(
         *into = budget.copy(from, pos)?;
         return Ok(());
     };
-    let mut index: HashMap<String, usize> = ours
-        .iter()
-        .enumerate()
-        .map(|(i, entry)| (entry.key.clone(), i))
-        .collect();
+    // Most maps are small; looking through them is quicker than an index.
+    let index: Option<HashMap<String, usize>> = (ours.len().saturating_mul(theirs.len()) > 256).then(|| {
+        ours.iter()
+            .enumerate()
+            .map(|(i, entry)| (entry.key.clone(), i))
+            .collect()
+    });
+    let known = ours.len();
     for entry in theirs {
-        match index.get(&entry.key).and_then(|i| ours.get_mut(*i)) {
+        let found = match &index {
+            Some(index) => index.get(&entry.key).copied(),
+            None => ours[..known].iter().position(|mine| mine.key == entry.key),
+        };
+        match found.and_then(|i| ours.get_mut(i)) {
             Some(mine) => {
                 mine.key_pos = entry.key_pos;
                 merge(&mut mine.value, &entry.value, budget, pos, depth + 1)?;
             }
             None => {
                 let value = budget.copy(&entry.value, pos)?;
-                index.insert(entry.key.clone(), ours.len());
                 ours.push(Entry {
                     key: entry.key.clone(),
                     key_pos: entry.key_pos,
@@ -213,60 +833,4 @@ pub(super) fn merge(
         }
     }
     Ok(())
-}
-
-const SERVED: &str = "write the path of a file of this project, or `local: path`";
-
-fn includes(node: &Node) -> Result<Vec<(String, Pos)>, Fault> {
-    match &node.value {
-        Value::Sequence(items) => items.iter().map(one_include).collect(),
-        _ => Ok(vec![one_include(node)?]),
-    }
-}
-
-fn one_include(node: &Node) -> Result<(String, Pos), Fault> {
-    let target = match &node.value {
-        Value::Scalar { .. } if !node.is_null() => node,
-        Value::Mapping(entries) => {
-            if let Some(entry) = entries.iter().find(|entry| entry.key != "local") {
-                return Err(Fault::new(
-                    entry.key_pos,
-                    format!("`include: {}` is not served yet", shown(&entry.key)),
-                    SERVED,
-                ));
-            }
-            node.get("local")
-                .ok_or_else(|| Fault::new(node.pos, "this include names nothing", SERVED))?
-        }
-        _ => {
-            return Err(Fault::new(
-                node.pos,
-                format!("`include` holds {}", node.describe()),
-                SERVED,
-            ));
-        }
-    };
-    let text = target.scalar().unwrap_or_default();
-    if text.contains("://") {
-        return Err(Fault::new(
-            target.pos,
-            "`include: remote` is not served yet",
-            SERVED,
-        ));
-    }
-    let path = text.trim_start_matches('/');
-    let good = !path.is_empty()
-        && path
-            .split('/')
-            .all(|part| !part.is_empty() && part != "." && part != "..")
-        && (path.ends_with(".yml") || path.ends_with(".yaml"))
-        && !path.contains(['*', '$', '\\', '\0']);
-    if !good {
-        return Err(Fault::new(
-            target.pos,
-            format!("`{}` cannot be included", shown(text)),
-            "a plain path inside the project that ends in .yml or .yaml",
-        ));
-    }
-    Ok((path.to_owned(), target.pos))
 }

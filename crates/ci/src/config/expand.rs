@@ -6,7 +6,7 @@ use crate::{
     yaml::{Budget, Entry, Node, Value, too_deep},
 };
 use bascule_core::limits;
-use std::collections::HashMap;
+use std::{collections::HashMap, rc::Rc};
 
 /// How deep `extends` may chain (GitLab's limit).
 pub const EXTENDS_DEPTH: usize = 11;
@@ -14,8 +14,21 @@ pub const EXTENDS_DEPTH: usize = 11;
 pub const REFERENCE_DEPTH: usize = 10;
 
 /// The tree with every `!reference` replaced by what it names.
-pub(super) fn references(root: &Node, budget: &mut Budget) -> Result<Node, Fault> {
-    walk(root, root, budget, 0, 0)
+pub(super) fn references(root: Node, budget: &mut Budget) -> Result<Node, Fault> {
+    if has_reference(&root) {
+        walk(&root, &root, budget, 0, 0)
+    } else {
+        Ok(root)
+    }
+}
+
+fn has_reference(node: &Node) -> bool {
+    match &node.value {
+        Value::Scalar { .. } => false,
+        Value::Sequence(items) => items.iter().any(has_reference),
+        Value::Mapping(entries) => entries.iter().any(|entry| has_reference(&entry.value)),
+        Value::Reference(_) => true,
+    }
 }
 
 fn walk(node: &Node, root: &Node, budget: &mut Budget, hops: usize, depth: usize) -> Result<Node, Fault> {
@@ -83,7 +96,7 @@ fn walk(node: &Node, root: &Node, budget: &mut Budget, hops: usize, depth: usize
 /// Resolves `extends` of jobs and hidden jobs, each once.
 pub(super) struct Extends<'a> {
     jobs: HashMap<&'a str, &'a Entry>,
-    done: HashMap<String, Node>,
+    done: HashMap<String, Rc<Node>>,
 }
 
 impl<'a> Extends<'a> {
@@ -95,7 +108,7 @@ impl<'a> Extends<'a> {
     }
 
     /// The job with all that it extends merged in, without the key `extends`.
-    pub fn resolve(&mut self, name: &str, budget: &mut Budget) -> Result<Node, Fault> {
+    pub fn resolve(&mut self, name: &str, budget: &mut Budget) -> Result<Rc<Node>, Fault> {
         self.resolve_within(name, Pos::default(), budget, &mut Vec::new())
     }
 
@@ -105,9 +118,9 @@ impl<'a> Extends<'a> {
         from: Pos,
         budget: &mut Budget,
         stack: &mut Vec<String>,
-    ) -> Result<Node, Fault> {
+    ) -> Result<Rc<Node>, Fault> {
         if let Some(node) = self.done.get(name) {
-            return budget.copy(node, from);
+            return Ok(node.clone());
         }
         let Some(entry) = self.jobs.get(name).copied() else {
             let hint = did_you_mean(name, self.jobs.keys().copied())
@@ -158,7 +171,7 @@ impl<'a> Extends<'a> {
         } else {
             merge(&mut result, &mine, budget, entry.value.pos, 0)?;
         }
-        // Not paid for: at most as much again as what was paid for already.
+        let result = Rc::new(result);
         self.done.insert(name.to_owned(), result.clone());
         Ok(result)
     }

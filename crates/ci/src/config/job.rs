@@ -331,7 +331,7 @@ fn job_key(entry: &Entry, place: &str, job: &mut Job, reader: &mut Reader) {
         "variables" => job.variables = variables(value, place, reader),
         "coverage" => {
             if let Some(text) = reader.text(value, place) {
-                if let Err(why) = rules::pattern(&text) {
+                if let Err(why) = reader.pattern(&text) {
                     reader.fault(
                         value.pos,
                         format!("`{}` is no pattern: {why}", shown(&text)),

@@ -7,6 +7,7 @@ mod cache;
 mod expand;
 mod image;
 mod include;
+mod inputs;
 mod job;
 mod needs;
 mod outcome;
@@ -23,8 +24,9 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-pub use assemble::Assembly;
+pub use assemble::{Answer, Assembly, Facts, Tree, Wanted};
 pub use include::{Include, Source};
+pub use inputs::Inputs;
 pub use reader::duration;
 pub use spec::{
     ArtifactAccess, AutoCancel, CacheRule, Environment, Forward, Hooks, IdToken, JobSpec, OnJobFailure,
@@ -250,8 +252,13 @@ pub enum Parallel {
 /// All that is wrong, in order of place.
 pub fn parse(text: &str) -> Result<Config, Faults> {
     let mut assembly = Assembly::new(text)?;
-    while let Some(path) = assembly.wanted() {
-        assembly.supply(&path, None)?;
+    while let Some(wanted) = assembly.wanted()? {
+        let answer = match &wanted {
+            Wanted::Paths(_) | Wanted::Changes(_) => Answer::Paths(None),
+            Wanted::File { paths, .. } => Answer::missing(paths.first().map_or("", String::as_str)),
+            Wanted::Remote(name) | Wanted::Artifact { file: name, .. } => Answer::missing(name),
+        };
+        assembly.supply(wanted, answer);
     }
     assembly.finish()
 }

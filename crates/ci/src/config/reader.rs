@@ -2,15 +2,21 @@
 
 use crate::{
     fault::{Fault, Pos, did_you_mean, shown},
+    rules::{Expression, ExpressionError, Glob, pattern},
     yaml::{Entry, Node, Value},
 };
-use std::time::Duration;
+use regex::Regex;
+use std::{collections::HashMap, time::Duration};
 
 /// Collects faults and warnings.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     pub faults: Vec<Fault>,
     pub warnings: Vec<Fault>,
+    /// A thousand jobs have few different conditions and patterns, and compiling one takes long.
+    conditions: HashMap<String, Expression>,
+    patterns: HashMap<String, Regex>,
+    globs: HashMap<String, Option<String>>,
 }
 
 impl Reader {
@@ -20,6 +26,35 @@ impl Reader {
 
     pub fn warn(&mut self, pos: Pos, what: impl Into<String>, allowed: impl Into<String>) {
         self.warnings.push(Fault::new(pos, what, allowed));
+    }
+
+    /// Reads a condition; the same text is read once.
+    pub fn condition(&mut self, text: &str) -> Result<Expression, ExpressionError> {
+        if let Some(known) = self.conditions.get(text) {
+            return Ok(known.clone());
+        }
+        let read = Expression::parse(text)?;
+        self.conditions.insert(text.to_owned(), read.clone());
+        Ok(read)
+    }
+
+    /// Reads a pattern between slashes; the same text is read once.
+    pub fn pattern(&mut self, text: &str) -> Result<Regex, String> {
+        if let Some(known) = self.patterns.get(text) {
+            return Ok(known.clone());
+        }
+        let read = pattern(text)?;
+        self.patterns.insert(text.to_owned(), read.clone());
+        Ok(read)
+    }
+
+    /// Whether a text is a pattern of paths, and why not; the same text is read once.
+    pub fn glob(&mut self, text: &str) -> Result<(), String> {
+        let known = self
+            .globs
+            .entry(text.to_owned())
+            .or_insert_with(|| Glob::new(text).err());
+        known.clone().map_or(Ok(()), Err)
     }
 
     /// "`stage` is 5; it must be …".

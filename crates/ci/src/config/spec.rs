@@ -99,8 +99,6 @@ pub enum ArtifactAccess {
 pub struct CacheRule {
     /// The key is made of these files' content; at most two.
     pub files: Vec<String>,
-    /// The key is made of the last commits that touched these files.
-    pub by_commit: bool,
     /// Put before such a key, with variables.
     pub prefix: String,
     /// A policy that a variable names.

@@ -203,13 +203,13 @@ fn faults_say_where_what_and_what_is_allowed() {
         ("job: {script: x, trigger: other}\n", "1:7", "starts a pipeline"),
         (
             "include: {remote: 'https://x/y.yml'}\njob: {script: x}\n",
-            "1:11",
-            "not served yet",
+            "1:19",
+            "does not exist",
         ),
         (
             "include: ../secrets.yml\njob: {script: x}\n",
             "1:10",
-            "plain path",
+            "inside the project",
         ),
         (
             "variables: {A-B: 1}\njob: {script: x}\n",
@@ -250,50 +250,118 @@ fn all_faults_are_told_at_once() {
     assert_eq!(faults.0.len(), 3, "{faults}");
 }
 
+/// Puts a file together with others that lie beside it.
+fn together(text: &str, files: &[(&str, &str)]) -> Result<Config, Faults> {
+    let mut assembly = Assembly::new(text)?;
+    while let Some(wanted) = assembly.wanted()? {
+        let find = |path: &String| files.iter().find(|(name, _)| name == path);
+        let answer = match &wanted {
+            Wanted::File { paths, .. } => match paths.iter().find_map(find) {
+                Some((_, text)) => Answer::Text((*text).to_owned()),
+                None => Answer::missing(&paths[0]),
+            },
+            Wanted::Paths(_) => {
+                Answer::Paths(Some(files.iter().map(|(name, _)| (*name).to_owned()).collect()))
+            }
+            _ => Answer::Paths(None),
+        };
+        assembly.supply(wanted, answer);
+    }
+    assembly.finish()
+}
+
 #[test]
 fn included_files_are_merged_under_the_project_s_own() {
-    let mut assembly =
-        Assembly::new("include: [ci/a.yml, {local: /ci/b.yml}]\njob: {script: own}\n").unwrap();
-    let mut asked = Vec::new();
-    while let Some(path) = assembly.wanted() {
-        let text = match path.as_str() {
-            "ci/a.yml" => "include: ci/b.yml\njob: {script: a, tags: [t]}\nother: {script: a}\n",
-            _ => "other: {script: b}\nthird: {script: b}\n",
-        };
-        assembly.supply(&path, Some(text)).unwrap();
-        asked.push(path);
-    }
-    assert_eq!(asked, ["ci/a.yml", "ci/b.yml"]);
-    let config = assembly.finish().unwrap();
+    let config = together(
+        "include: [ci/a.yml, {local: /ci/b.yml}]\njob: {script: own}\n",
+        &[
+            (
+                "ci/a.yml",
+                "include: ci/b.yml\njob: {script: a, tags: [t]}\nother: {script: a}\n",
+            ),
+            ("ci/b.yml", "other: {script: b}\nthird: {script: b}\n"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.files, [".gitlab-ci.yml", "ci/a.yml", "ci/b.yml"]);
     assert_eq!(job(&config, "job").spec.script, ["own"]);
     assert_eq!(job(&config, "job").spec.tags, ["t"]);
     assert_eq!(job(&config, "third").spec.script, ["b"]);
+    assert_eq!(job(&config, "other").spec.script, ["b"]);
 }
 
 #[test]
 fn a_fault_in_an_included_file_names_that_file() {
-    let mut assembly = Assembly::new("include: a.yml\n").unwrap();
-    assembly
-        .supply("a.yml", Some("\njob: {script: x, nonsense: 1}\n"))
-        .unwrap();
-    assert_eq!(assembly.finish().unwrap_err().first().position(), "a.yml:2:18");
-    let mut circle = Assembly::new("include: a.yml\njob: {script: x}\n").unwrap();
-    circle.supply("a.yml", Some("include: a.yml\n")).unwrap();
-    assert!(
-        circle
-            .finish()
-            .unwrap_err()
-            .to_string()
-            .contains("includes itself")
-    );
-    let mut missing = Assembly::new("include: a.yml\njob: {script: x}\n").unwrap();
-    assert!(
-        missing
-            .supply("a.yml", None)
-            .unwrap_err()
-            .to_string()
-            .contains("does not exist")
-    );
+    let file = |text| [("a.yml", text)];
+    let fault = together("include: a.yml\n", &file("\njob: {script: x, nonsense: 1}\n")).unwrap_err();
+    assert_eq!(fault.first().position(), "a.yml:2:18");
+    let circle = together("include: a.yml\njob: {script: x}\n", &file("include: a.yml\n")).unwrap_err();
+    assert!(circle.to_string().contains("includes itself"), "{circle}");
+    let missing = together("include: a.yml\njob: {script: x}\n", &[]).unwrap_err();
+    assert!(missing.to_string().contains("does not exist"), "{missing}");
+}
+
+#[test]
+fn files_that_include_each_other_twice_do_not_multiply() {
+    let names: Vec<String> = (0..100).map(|i| format!("f{i}.yml")).collect();
+    let texts: Vec<String> = (0..100)
+        .map(|i| match names.get(i + 1) {
+            Some(next) => format!("include: [{next}, {next}]\n"),
+            None => "job: {script: x}\n".to_owned(),
+        })
+        .collect();
+    let files: Vec<(&str, &str)> = names
+        .iter()
+        .map(String::as_str)
+        .zip(texts.iter().map(String::as_str))
+        .collect();
+    let fault = together("include: f0.yml\n", &files).unwrap_err();
+    assert!(fault.to_string().contains("at most 100 levels"), "{fault}");
+    let config = together("include: f5.yml\n", &files).unwrap();
+    assert_eq!(config.jobs.len(), 1);
+}
+
+#[test]
+fn inputs_are_typed_checked_and_put_in() {
+    let template = "\
+spec:
+  inputs:
+    name: {description: what it is called, regex: '^[a-z]+$'}
+    tags: {type: array, default: [linux]}
+    times: {type: number, default: 2}
+    gate: {type: boolean, default: false}
+    level: {default: low, options: [low, high]}
+---
+\"$[[ inputs.name ]]-job\":
+  script: [echo $[[ inputs.name | truncate(0, 3) ]] $[[ inputs.level ]]]
+  tags: $[[ inputs.tags ]]
+  retry: $[[ inputs.times ]]
+  interruptible: $[[ inputs.gate ]]
+";
+    let run = |inputs: &str| {
+        together(
+            &format!("include: {{local: t.yml, inputs: {inputs}}}\n"),
+            &[("t.yml", template)],
+        )
+    };
+    let config = run("{name: build, tags: [a, b], gate: true}").unwrap();
+    let job = job(&config, "build-job");
+    assert_eq!(job.spec.script, ["echo bui low"]);
+    assert_eq!(job.spec.tags, ["a", "b"]);
+    assert_eq!(job.spec.retry.max, 2);
+    assert!(job.spec.interruptible);
+    for (inputs, part) in [
+        ("{}", "`name` (what it is called) is needed"),
+        ("{name: UP}", "must match"),
+        ("{name: a, nmae: b}", "did you mean `name`"),
+        ("{name: a, level: middle}", "one of: low, high"),
+        ("{name: a, times: many}", "must be a number"),
+        ("{name: a, tags: x}", "must be a list"),
+    ] {
+        let fault = run(inputs).unwrap_err().first();
+        assert!(fault.to_string().contains(part), "{inputs}: {fault}");
+        assert_eq!(fault.pos.line, 1, "{inputs}: {fault}");
+    }
 }
 
 #[test]
@@ -304,8 +372,8 @@ fn extends_cannot_multiply_without_end() {
     }
     let fault = parse(&text).unwrap_err().first();
     assert!(fault.allowed.contains("bytes of text"), "{fault}");
-    let many: String = (0..600).map(|i| format!("j{i}: {{script: x}}\n")).collect();
-    assert!(parse(&many).unwrap_err().to_string().contains("at most 500"));
+    let many: String = (0..10_000).map(|i| format!("j{i}: {{script: x}}\n")).collect();
+    assert!(parse(&many).unwrap_err().to_string().contains("at most 5000"));
 }
 
 proptest::proptest! {

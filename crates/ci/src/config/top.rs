@@ -84,7 +84,11 @@ pub(super) fn read(tree: &Node, budget: &mut Budget, reader: &mut Reader) -> Opt
                     reader,
                 );
             }
-            "spec" => reader.fault(*key_pos, "`spec` is not served yet", "remove it"),
+            "spec" => reader.fault(
+                *key_pos,
+                "`spec` stands among the jobs",
+                "it is the file's header: put it at the top, and `---` between it and the rest",
+            ),
             _ if key.starts_with('.') => {}
             _ if !matches!(value.value, Value::Mapping(_)) => not_a_job(key, *key_pos, value, reader),
             _ => {}
@@ -96,19 +100,25 @@ pub(super) fn read(tree: &Node, budget: &mut Budget, reader: &mut Reader) -> Opt
         if hidden || entry.value.entries().is_none() {
             continue;
         }
-        if config.jobs.len() >= limits::PIPELINE_JOBS {
-            let allowed = format!("at most {} are allowed", limits::PIPELINE_JOBS);
+        if config.jobs.len() >= limits::CI_FILE_JOBS {
+            let allowed = format!("at most {} are allowed", limits::CI_FILE_JOBS);
             reader.fault(entry.key_pos, "the file has too many jobs", allowed);
             break;
         }
-        match extends.resolve(&entry.key, budget) {
-            Err(fault) => reader.faults.push(fault),
-            Ok(node) => {
-                if let Some(job) = job::read(&entry.key, entry.key_pos, &node, &defaults, reader) {
-                    check_stage(&job, &config.stages, reader);
-                    config.jobs.push(job);
+        let resolved = match entry.value.get("extends") {
+            None => None,
+            Some(_) => match extends.resolve(&entry.key, budget) {
+                Ok(node) => Some(node),
+                Err(fault) => {
+                    reader.faults.push(fault);
+                    continue;
                 }
-            }
+            },
+        };
+        let node = resolved.as_deref().unwrap_or(&entry.value);
+        if let Some(job) = job::read(&entry.key, entry.key_pos, node, &defaults, reader) {
+            check_stage(&job, &config.stages, reader);
+            config.jobs.push(job);
         }
     }
     if config.jobs.is_empty() && reader.faults.is_empty() {

@@ -2,8 +2,9 @@
 
 use crate::{
     Ci,
+    config::Inputs,
     fault::CI_FILE,
-    pipeline::{Start, wire_faults},
+    pipeline::{Ask, Start, Text, wire_faults},
     plan::PlannedJob,
 };
 use askama::Template;
@@ -13,7 +14,7 @@ use axum::{
     routing::get,
 };
 use bascule_core::{Actor, Permission, Problem, ProjectScope, Result, limits};
-use bascule_web::{Access, Answer, Body, Crumb, FormBody, InProject, Params, Routes, Tab, Ui, routes};
+use bascule_web::{Access, Answer, Body, Crumb, FormBody, InProject, Params, Routes, Tab, Ui, Who, routes};
 use bascule_wire::ci::{LintJob, LintRequest, LintResult};
 use serde::Deserialize;
 
@@ -35,7 +36,12 @@ impl Ci {
     ///
     /// # Errors
     /// There is no such branch or tag, or no file.
-    pub async fn lint(&self, scope: &ProjectScope, request: &LintRequest) -> Result<LintResult> {
+    pub async fn lint(
+        &self,
+        scope: &ProjectScope,
+        request: &LintRequest,
+        actor: &Actor,
+    ) -> Result<LintResult> {
         let project = scope.id;
         let info = self
             .code
@@ -75,7 +81,7 @@ impl Ci {
             source: "push",
             fact: None,
             variables: Vec::new(),
-            actor: Actor::system(),
+            actor: actor.clone(),
         };
         let message = match start.sha.as_str() {
             "" => String::new(),
@@ -85,7 +91,14 @@ impl Ci {
         // Who cannot run jobs, or not on protected branches, must not learn variables by asking about rules.
         let secrets = scope.holds(Permission::PipelineRun);
         draft.protected &= scope.holds(Permission::ProtectedPush);
-        Ok(match self.prepare(&mut draft, &info, &bytes, secrets).await? {
+        let ask = Ask {
+            info: &info,
+            text: Text::File(&bytes),
+            actor,
+            secrets,
+            inputs: &Inputs::new(),
+        };
+        Ok(match self.prepare(&mut draft, &ask).await? {
             Err(faults) => LintResult {
                 faults: wire_faults(&faults.0),
                 ..LintResult::default()
@@ -133,9 +146,10 @@ fn to_wire(job: &PlannedJob) -> LintJob {
 async fn lint(
     State(ci): State<Ci>,
     project: InProject,
+    who: Who,
     Body(request): Body<LintRequest>,
 ) -> Answer<Json<LintResult>> {
-    Ok(Json(ci.lint(&project, &request).await?))
+    Ok(Json(ci.lint(&project, &request, &who.actor).await?))
 }
 
 #[derive(Template)]
@@ -162,7 +176,13 @@ struct Form {
     reference: String,
 }
 
-async fn page(State(ci): State<Ci>, project: InProject, ui: Ui, Params(query): Params<Query>) -> Answer {
+async fn page(
+    State(ci): State<Ci>,
+    project: InProject,
+    who: Who,
+    ui: Ui,
+    Params(query): Params<Query>,
+) -> Answer {
     // The project's own file is code; who may not read code starts with an empty field.
     let mut content = String::new();
     if project.holds(Permission::CodeRead)
@@ -179,13 +199,20 @@ async fn page(State(ci): State<Ci>, project: InProject, ui: Ui, Params(query): P
             content = String::from_utf8_lossy(&bytes).into_owned();
         }
     }
-    show(&ci, &project, &ui, content, query.reference).await
+    show(&ci, &project, &who.actor, &ui, content, query.reference).await
 }
 
-async fn check(State(ci): State<Ci>, project: InProject, ui: Ui, FormBody(form): FormBody<Form>) -> Answer {
+async fn check(
+    State(ci): State<Ci>,
+    project: InProject,
+    who: Who,
+    ui: Ui,
+    FormBody(form): FormBody<Form>,
+) -> Answer {
     show(
         &ci,
         &project,
+        &who.actor,
         &ui,
         form.content.replace("\r\n", "\n"),
         form.reference.trim().to_owned(),
@@ -193,7 +220,14 @@ async fn check(State(ci): State<Ci>, project: InProject, ui: Ui, FormBody(form):
     .await
 }
 
-async fn show(ci: &Ci, project: &InProject, ui: &Ui, content: String, reference: String) -> Answer {
+async fn show(
+    ci: &Ci,
+    project: &InProject,
+    actor: &Actor,
+    ui: &Ui,
+    content: String,
+    reference: String,
+) -> Answer {
     let path = project.path();
     let (mut result, mut told) = (None, String::new());
     if !content.trim().is_empty() {
@@ -201,7 +235,7 @@ async fn show(ci: &Ci, project: &InProject, ui: &Ui, content: String, reference:
             content: Some(content.clone()),
             reference: reference.clone(),
         };
-        match ci.lint(project, &request).await {
+        match ci.lint(project, &request, actor).await {
             Ok(found) => result = Some(found),
             Err(problem) if !problem.is_server_fault() => told = problem.what,
             Err(problem) => return Err(problem.into()),

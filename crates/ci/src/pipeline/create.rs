@@ -1,9 +1,9 @@
 //! Making a pipeline: read the file at the commit, plan, store.
 
-use super::{Pipeline, Prepared, store};
+use super::{Ask, Pipeline, Prepared, Text, store};
 use crate::{
     Ci,
-    config::{JobSpec, When},
+    config::{Inputs, JobSpec, When},
     fault::{CI_FILE, Faults},
     job::{self, Job},
     plan::{Dependencies, Plan, PlannedJob},
@@ -77,7 +77,14 @@ impl Ci {
         }
         let mut pipeline = self.draft(&start, message).await?;
         pipeline.ci_file_digest = Some(Digest::of(&bytes));
-        match self.prepare(&mut pipeline, &info, &bytes, true).await? {
+        let ask = Ask {
+            info: &info,
+            text: Text::File(&bytes),
+            actor: &start.actor,
+            secrets: true,
+            inputs: &Inputs::new(),
+        };
+        match self.prepare(&mut pipeline, &ask).await? {
             Err(faults) => self.refuse(pipeline, &start, faults).await,
             Ok(Prepared {
                 plan: Plan { none: Some(why), .. },

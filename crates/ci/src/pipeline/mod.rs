@@ -19,7 +19,7 @@ use bascule_wire::ci as wire;
 pub use create::{Created, Start};
 pub(crate) use pages::{PipelineLine, line, status_badge};
 pub(crate) use predefined::{ZERO, of_job as predefined_of_job, of_pipeline as predefined_of_pipeline, slug};
-pub(crate) use prepare::Prepared;
+pub(crate) use prepare::{Ask, Prepared, Text};
 pub(crate) use service::milliseconds;
 
 row! {

@@ -3,80 +3,352 @@
 use super::{Pipeline, predefined};
 use crate::{
     Ci,
-    config::{Assembly, Config},
-    fault::{Fault, Faults, Pos},
-    plan::{Context, Plan, plan},
-    ports::ProjectInfo,
-    rules::Surroundings,
+    config::{Answer, Assembly, Config, Facts, Include, Inputs, Tree, Wanted},
+    fault::{Fault, Faults, Pos, shown},
+    plan::{Context, FileKeys, Plan, plan},
+    ports::{Fetched, ProjectInfo},
+    rules::{Elsewhere, Glob, Surroundings},
     variable,
+    variables::{Values, expand, resolve},
+    yaml::Node,
 };
-use bascule_core::Result;
+use bascule_core::{Actor, ProjectId, Result};
+use bascule_wire::runner::Variable;
+use std::collections::BTreeMap;
 
 /// A file that was read and planned for a commit.
 pub(crate) struct Prepared {
     pub config: Config,
     pub plan: Plan,
+    /// The file with all that it includes, extends and references.
+    pub merged: Node,
+}
+
+/// What a pipeline is made of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Text<'a> {
+    /// The bytes of the project's CI file.
+    File(&'a [u8]),
+    /// What a child pipeline includes; and the files that jobs of its parent left, by job and path, that are
+    /// among it.
+    Child(&'a [Include], &'a BTreeMap<(String, String), String>),
+}
+
+/// How a configuration is read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ask<'a> {
+    pub info: &'a ProjectInfo,
+    pub text: Text<'a>,
+    /// Whose right counts for files of other projects.
+    pub actor: &'a Actor,
+    /// Whether rules may see the project's variables; whoever may ask which rules match could otherwise guess
+    /// them letter by letter.
+    pub secrets: bool,
+    /// Values for the file's `spec:inputs`.
+    pub inputs: &'a Inputs,
 }
 
 impl Ci {
-    /// Reads a file and all it includes, and plans it. `secrets`: whether rules may see the project's
-    /// variables; whoever may ask which rules match could otherwise guess them letter by letter.
+    /// Reads a file and all it includes, and plans it.
     pub(crate) async fn prepare(
         &self,
         pipeline: &mut Pipeline,
-        info: &ProjectInfo,
-        bytes: &[u8],
-        secrets: bool,
+        ask: &Ask<'_>,
     ) -> Result<Result<Prepared, Faults>> {
-        let (project, sha) = (pipeline.project_id, pipeline.sha.clone());
-        let Some(text) = text_of(bytes) else {
-            return Ok(Err(not_text()));
-        };
-        let mut assembly = match Assembly::new(text) {
-            Ok(assembly) => assembly,
-            Err(faults) => return Ok(Err(faults)),
-        };
-        while let Some(path) = assembly.wanted() {
-            let included = self.code.read_file(project, &sha, &path).await?;
-            let text = included.as_deref().map(|bytes| text_of(bytes).unwrap_or("\u{0}"));
-            if let Err(faults) = assembly.supply(&path, text) {
-                return Ok(Err(faults));
-            }
-        }
-        let config = match assembly.finish() {
-            Ok(config) => config,
-            Err(faults) => return Ok(Err(faults)),
-        };
-        let (by_changes, by_files) = config.asks_for();
-        let changed = match &pipeline.before_sha {
-            Some(before) if by_changes && !pipeline.tag => {
-                Some(self.code.changed_paths(project, Some(before), &sha).await?)
-            }
-            _ => None,
-        };
-        let files = if by_files {
-            self.code.list_paths(project, &sha).await?
-        } else {
-            Vec::new()
-        };
-        let mut over = match secrets {
+        let project = pipeline.project_id;
+        let mut over = match ask.secrets {
             true => variable::for_jobs(&self.db, project, pipeline.protected).await?,
             false => Vec::new(),
         };
         over.extend(pipeline.variables.0.iter().cloned());
-        let context = Context {
-            around: Surroundings::new(
-                &pipeline.reference,
-                pipeline.tag,
-                &pipeline.source,
-                changed.as_deref(),
-                &files,
-            ),
-            predefined: predefined::of_pipeline(pipeline, info, &self.options.base_url),
-            over,
+        let predefined = predefined::of_pipeline(pipeline, ask.info, &self.options.base_url);
+        let (config, merged) = match self.gather(pipeline, ask, &predefined, &over).await? {
+            Ok(gathered) => gathered,
+            Err(faults) => return Ok(Err(faults)),
         };
-        Ok(plan(&config, &context).map(|plan| Prepared { config, plan }))
+        let values = known_values(&config, &predefined, &over);
+        let asks = config.asks(&values);
+        let changed = match &pipeline.before_sha {
+            Some(before) if asks.changes && !pipeline.tag => Some(
+                self.code
+                    .changed_paths(project, Some(before), &pipeline.sha)
+                    .await?,
+            ),
+            _ => None,
+        };
+        let keys = config.key_files();
+        let patterned = keys.iter().any(|key| is_pattern(key));
+        let files = if asks.files || patterned {
+            self.code.list_paths(project, &pipeline.sha).await?
+        } else {
+            Vec::new()
+        };
+        let elsewhere = match self.elsewhere(pipeline, ask, &asks).await? {
+            Ok(elsewhere) => elsewhere,
+            Err(fault) => return Ok(Err(Faults::from(fault).named(&config.files))),
+        };
+        let path = ask.info.path();
+        let mut around = Surroundings::new(
+            &pipeline.reference,
+            pipeline.tag,
+            &pipeline.source,
+            changed.as_deref(),
+            &files,
+        );
+        around.project = &path;
+        around.elsewhere = Some(&elsewhere);
+        // What the queue tries is what the trunk will be, so all jobs are part of it.
+        around.merge_request = pipeline.source == "merge_request_event"
+            && values.get("CI_MERGE_REQUEST_EVENT_TYPE").map(String::as_str) != Some("merge_train");
+        let mut context = Context::new(around, predefined, over);
+        context.file_keys = self.file_keys(pipeline, &keys, &files).await?;
+        Ok(plan(&config, &context).map(|plan| Prepared { config, plan, merged }))
     }
+
+    /// Reads a file and all it includes.
+    async fn gather(
+        &self,
+        pipeline: &Pipeline,
+        ask: &Ask<'_>,
+        predefined: &[Variable],
+        over: &[Variable],
+    ) -> Result<Result<(Config, Node), Faults>> {
+        let facts = Facts {
+            variables: resolve(&[predefined, over].concat()),
+            open_variables: resolve(
+                &predefined
+                    .iter()
+                    .chain(over)
+                    .filter(|variable| !variable.masked && !variable.file)
+                    .cloned()
+                    .collect::<Vec<_>>(),
+            ),
+            host: host(&self.options.base_url).to_owned(),
+            reference: pipeline.reference.clone(),
+            tag: pipeline.tag,
+            source: pipeline.source.clone(),
+            inputs: ask.inputs.clone(),
+        };
+        let begun = match ask.text {
+            Text::File(bytes) => match text_of(bytes) {
+                Some(text) => Assembly::with(text, facts),
+                None => Err(not_text()),
+            },
+            Text::Child(includes, _) => Assembly::child(includes, facts),
+        };
+        let mut assembly = match begun {
+            Ok(assembly) => assembly,
+            Err(faults) => return Ok(Err(faults)),
+        };
+        loop {
+            match assembly.wanted() {
+                Err(faults) => return Ok(Err(faults)),
+                Ok(None) => break,
+                Ok(Some(wanted)) => {
+                    let answer = self.answer(pipeline, ask, &wanted).await?;
+                    assembly.supply(wanted, answer);
+                }
+            }
+        }
+        Ok(assembly.finish_with_tree())
+    }
+
+    async fn answer(&self, pipeline: &Pipeline, ask: &Ask<'_>, wanted: &Wanted) -> Result<Answer> {
+        let (own, sha) = (pipeline.project_id, &pipeline.sha);
+        Ok(match wanted {
+            Wanted::File { tree, paths } => {
+                let (project, sha) = match self.place(pipeline, ask, tree).await? {
+                    Ok(place) => place,
+                    Err(no) => return Ok(no),
+                };
+                for path in paths {
+                    if let Some(bytes) = self.code.read_file(project, &sha, path).await? {
+                        return Ok(match text_of(&bytes) {
+                            Some(text) => Answer::Text(text.to_owned()),
+                            None => Answer::No(
+                                format!("the included file `{}` is not UTF-8 text", shown(path)),
+                                "save it as UTF-8".to_owned(),
+                            ),
+                        });
+                    }
+                }
+                let path = paths.join("` or `");
+                match tree {
+                    Tree::Project { project, reference } => Answer::No(
+                        format!(
+                            "the project `{}` has no file `{}` at {}",
+                            shown(project),
+                            shown(&path),
+                            reference.as_deref().map_or("its default branch".to_owned(), |r| format!("`{}`", shown(r)))
+                        ),
+                        "name a file that is there".to_owned(),
+                    ),
+                    _ => Answer::missing(&path),
+                }
+            }
+            Wanted::Paths(tree) => match self.place(pipeline, ask, tree).await? {
+                Ok((project, sha)) => Answer::Paths(Some(self.code.list_paths(project, &sha).await?)),
+                Err(no) => no,
+            },
+            Wanted::Changes(None) => match &pipeline.before_sha {
+                Some(before) if !pipeline.tag => {
+                    Answer::Paths(Some(self.code.changed_paths(own, Some(before), sha).await?))
+                }
+                _ => Answer::Paths(None),
+            },
+            Wanted::Changes(Some(to)) => match self.code.version(own, to).await? {
+                Some(base) => Answer::Paths(Some(self.code.changed_since(own, &base, sha).await?)),
+                None => no_such_ref(to),
+            },
+            Wanted::Remote(url) => match self.code.fetch(url).await? {
+                Fetched::Text(text) => Answer::Text(text),
+                Fetched::NotAllowed => Answer::No(
+                    format!("this instance does not allow files from `{}`", shown(url)),
+                    "ask the administrator to name the address in `ci_remote_includes`, or keep the file in a project here"
+                        .to_owned(),
+                ),
+                Fetched::Failed(why) => Answer::No(
+                    format!("`{}` cannot be fetched: {}", shown(url), shown(&why)),
+                    "try again, or keep the file in a project here".to_owned(),
+                ),
+            },
+            Wanted::Artifact { job, file } => {
+                let known = match ask.text {
+                    Text::Child(_, artifacts) => artifacts.get(&(job.clone(), file.clone())),
+                    Text::File(_) => None,
+                };
+                match known {
+                    Some(text) => Answer::Text(text.clone()),
+                    None => Answer::No(
+                        format!("the job `{}` left no file `{}`", shown(job), shown(file)),
+                        "name it under `artifacts:paths` of a job that the trigger needs".to_owned(),
+                    ),
+                }
+            }
+        })
+    }
+
+    /// The project and commit that a tree means, for who starts the pipeline.
+    async fn place(
+        &self,
+        pipeline: &Pipeline,
+        ask: &Ask<'_>,
+        tree: &Tree,
+    ) -> Result<Result<(ProjectId, String), Answer>> {
+        let Tree::Project { project, reference } = tree else {
+            return Ok(Ok((pipeline.project_id, pipeline.sha.clone())));
+        };
+        let own = project.eq_ignore_ascii_case(&ask.info.path());
+        let found = if own {
+            Some(pipeline.project_id)
+        } else {
+            self.code.readable(ask.actor, project).await?
+        };
+        let Some(id) = found else {
+            return Ok(Err(Answer::No(
+                format!(
+                    "there is no project `{}` that {} may read",
+                    shown(project),
+                    shown(&ask.actor.name)
+                ),
+                "who starts the pipeline needs the right to read that project's code".to_owned(),
+            )));
+        };
+        let name = match reference {
+            Some(reference) => reference.clone(),
+            None => match self.code.project(id).await? {
+                Some(info) => info.default_branch,
+                None => return Ok(Err(no_such_ref("HEAD"))),
+            },
+        };
+        Ok(match self.code.version(id, &name).await? {
+            Some(sha) => Ok((id, sha)),
+            None => Err(no_such_ref(&name)),
+        })
+    }
+
+    /// What rules ask of other commits and projects.
+    async fn elsewhere(
+        &self,
+        pipeline: &Pipeline,
+        ask: &Ask<'_>,
+        asks: &Asks,
+    ) -> Result<Result<Elsewhere, Fault>> {
+        let mut elsewhere = Elsewhere::default();
+        for (to, pos) in &asks.compare_to {
+            match self
+                .answer(pipeline, ask, &Wanted::Changes(Some(to.clone())))
+                .await?
+            {
+                Answer::Paths(paths) => drop(elsewhere.changes.insert(to.clone(), paths.unwrap_or_default())),
+                answer => return Ok(Err(fault_of(answer, *pos))),
+            }
+        }
+        for ((project, reference), pos) in &asks.exists_in {
+            let tree = Tree::Project {
+                project: project.clone(),
+                reference: reference.clone(),
+            };
+            match self.answer(pipeline, ask, &Wanted::Paths(tree)).await? {
+                Answer::Paths(paths) => {
+                    let place = (project.clone(), reference.clone());
+                    elsewhere.files.insert(place, paths.unwrap_or_default());
+                }
+                answer => return Ok(Err(fault_of(answer, *pos))),
+            }
+        }
+        Ok(Ok(elsewhere))
+    }
+
+    async fn file_keys(
+        &self,
+        pipeline: &Pipeline,
+        keys: &std::collections::BTreeSet<&str>,
+        files: &[String],
+    ) -> Result<FileKeys> {
+        let mut known = FileKeys::new();
+        for key in keys {
+            let mut paths: Vec<String> = match Glob::new(key) {
+                Ok(glob) if is_pattern(key) => {
+                    files.iter().filter(|path| glob.matches(path)).cloned().collect()
+                }
+                _ => vec![(*key).to_owned()],
+            };
+            paths.sort();
+            let digests = self
+                .code
+                .digests(pipeline.project_id, &pipeline.sha, &paths)
+                .await?;
+            let joined = digests.into_iter().flatten().collect::<Vec<_>>().join(" ");
+            if !joined.is_empty() {
+                known.insert((*key).to_owned(), joined);
+            }
+        }
+        Ok(known)
+    }
+}
+
+fn is_pattern(text: &str) -> bool {
+    text.contains(['*', '?', '[', '{'])
+}
+
+fn fault_of(answer: Answer, pos: Pos) -> Fault {
+    match answer {
+        Answer::No(what, next) => Fault::new(pos, what, next),
+        _ => Fault::new(pos, "this cannot be looked up", ""),
+    }
+}
+
+fn no_such_ref(name: &str) -> Answer {
+    Answer::No(
+        format!("there is no branch, tag or commit `{}`", shown(name)),
+        "name one that is there".to_owned(),
+    )
+}
+
+/// The server's name as `CI_SERVER_FQDN` tells it.
+pub(super) fn host(base_url: &str) -> &str {
+    base_url.split_once("://").map_or(base_url, |(_, rest)| rest)
 }
 
 fn text_of(bytes: &[u8]) -> Option<&str> {
@@ -97,21 +369,62 @@ fn not_text() -> Faults {
     )])
 }
 
+/// Values that what a rule looks up elsewhere is named with.
+fn known_values(config: &Config, predefined: &[Variable], over: &[Variable]) -> Values {
+    let globals = config.variables.iter().map(crate::variables::of_file);
+    resolve(
+        &predefined
+            .iter()
+            .cloned()
+            .chain(globals)
+            .chain(over.iter().cloned())
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// What rules ask of the repository. Finding it out takes time that most pipelines need not spend.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Asks {
+    /// Whether any asks for what the push changed.
+    pub changes: bool,
+    /// Whether any asks for the files there are.
+    pub files: bool,
+    /// What else changes are compared with.
+    pub compare_to: BTreeMap<String, Pos>,
+    /// Where else files are looked for.
+    pub exists_in: BTreeMap<(String, Option<String>), Pos>,
+}
+
 impl Config {
-    /// Whether any rule asks for changed files, and whether any asks for the files there are: finding them
-    /// out takes time that most pipelines need not spend.
-    #[must_use]
-    pub fn asks_for(&self) -> (bool, bool) {
-        let rules = || {
-            let of_jobs = self.jobs.iter().filter_map(|job| job.rules.as_ref()).flatten();
-            self.workflow.rules.iter().flatten().chain(of_jobs)
-        };
-        let refs = self
+    pub(crate) fn asks(&self, values: &Values) -> Asks {
+        let mut asks = Asks::default();
+        let of_jobs = self.jobs.iter().filter_map(|job| job.rules.as_ref()).flatten();
+        for rule in self.workflow.rules.iter().flatten().chain(of_jobs) {
+            if let Some(changes) = &rule.changes {
+                match &changes.compare_to {
+                    None => asks.changes = true,
+                    Some(to) => {
+                        asks.compare_to.entry(expand(to, values)).or_insert(changes.pos);
+                    }
+                }
+            }
+            if let Some(exists) = &rule.exists {
+                match &exists.project {
+                    None => asks.files = true,
+                    Some(project) => {
+                        let reference = exists.reference.as_ref().map(|text| expand(text, values));
+                        asks.exists_in
+                            .entry((expand(project, values), reference))
+                            .or_insert(exists.pos);
+                    }
+                }
+            }
+        }
+        asks.changes |= self
             .jobs
             .iter()
-            .flat_map(|job| job.only.iter().chain(&job.except));
-        let changes =
-            rules().any(|rule| rule.changes.is_some()) || refs.into_iter().any(|r| r.changes.is_some());
-        (changes, rules().any(|rule| rule.exists.is_some()))
+            .flat_map(|job| job.only.iter().chain(&job.except))
+            .any(|refs| refs.changes.is_some());
+        asks
     }
 }

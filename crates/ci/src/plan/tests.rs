@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::parse;
+use crate::{config::parse, variables::resolve};
 
 fn run(
     text: &str,
@@ -12,19 +12,16 @@ fn run(
     let changed: Option<Vec<String>> = changed.map(|list| list.iter().map(|s| (*s).to_owned()).collect());
     let files: Vec<String> = files.iter().map(|s| (*s).to_owned()).collect();
     let mut variables = vec![
-        runner::Variable::public("CI_DEFAULT_BRANCH", "main"),
-        runner::Variable::public("CI_COMMIT_REF_NAME", reference),
-        runner::Variable::public("CI_PIPELINE_SOURCE", "push"),
+        Variable::public("CI_DEFAULT_BRANCH", "main"),
+        Variable::public("CI_COMMIT_REF_NAME", reference),
+        Variable::public("CI_PIPELINE_SOURCE", "push"),
     ];
-    variables.push(runner::Variable::public(
+    variables.push(Variable::public(
         if tag { "CI_COMMIT_TAG" } else { "CI_COMMIT_BRANCH" },
         reference,
     ));
-    let context = Context {
-        around: Surroundings::new(reference, tag, "push", changed.as_deref(), &files),
-        predefined: variables,
-        over: Vec::new(),
-    };
+    let around = Surroundings::new(reference, tag, "push", changed.as_deref(), &files);
+    let context = Context::new(around, variables, Vec::new());
     plan(&config, &context)
 }
 
@@ -207,7 +204,10 @@ fn needs_find_parallel_jobs_and_skip_optional_ones() {
     assert_eq!(needs, [("a 1/2", true), ("a 2/2", true), ("d", false)]);
     assert_eq!(
         plan.left_out,
-        [("b".to_owned(), "none of its rules matches".to_owned())]
+        [(
+            "b".to_owned(),
+            "none of its rules matches: 2:24 (`$NO`) does not hold".to_owned()
+        )]
     );
 }
 
@@ -241,9 +241,11 @@ fn what_cannot_be_planned_says_where_and_why() {
             "unknown job `nix`",
         ),
         (
-            "a: {script: x, parallel: 200}\nb: {script: x, parallel: 200}\nc: {script: x, parallel: 200}\n",
-            "3:1",
-            "at most 500",
+            &(0..11)
+                .map(|i| format!("j{i}: {{script: x, parallel: 200}}\n"))
+                .collect::<String>(),
+            "11:1",
+            "at most 2000",
         ),
     ] {
         let fault = run(text, "main", false, None, &[]).unwrap_err().first();
@@ -257,13 +259,13 @@ fn variables_come_in_gitlabs_order_of_precedence() {
     let text = "variables: {A: global, B: global}\n\
                 a:\n  script: x\n  variables: {A: job, C: job}\n  rules: [{if: '$B == \"person\"', variables: {C: rule}}]\n";
     let config = parse(text).unwrap();
-    let mut context = Context {
-        around: Surroundings::new("main", false, "web", None, &[]),
-        predefined: vec![runner::Variable::public("B", "predefined")],
-        over: vec![runner::Variable::public("B", "project")],
-    };
+    let mut context = Context::new(
+        Surroundings::new("main", false, "web", None, &[]),
+        vec![Variable::public("B", "predefined")],
+        vec![Variable::public("B", "project")],
+    );
     assert!(plan(&config, &context).unwrap().none.is_some());
-    context.over.push(runner::Variable::public("B", "person"));
+    context.over.push(Variable::public("B", "person"));
     let values = resolve(&plan(&config, &context).unwrap().jobs[0].variables);
     assert_eq!(
         (&*values["A"], &*values["B"], &*values["C"]),

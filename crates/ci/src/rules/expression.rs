@@ -7,8 +7,9 @@
 //! operand := "(" or ")" | $VARIABLE | "text" | 'text' | /pattern/flags | null
 //! ```
 
+use crate::variables::Lookup;
 use regex::{Regex, RegexBuilder};
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 
 /// Deepest nesting of parentheses.
 const DEPTH: usize = 32;
@@ -17,7 +18,10 @@ const LENGTH: usize = 16 * 1024;
 
 /// A condition.
 #[derive(Clone, Debug)]
-pub struct Expression(Tree);
+pub struct Expression {
+    tree: Tree,
+    text: String,
+}
 
 #[derive(Clone, Debug)]
 enum Tree {
@@ -126,7 +130,10 @@ impl Expression {
         };
         let tree = parser.or(0)?;
         match parser.peek() {
-            None => Ok(Self(tree)),
+            None => Ok(Self {
+                tree,
+                text: text.to_owned(),
+            }),
             Some((at, _)) => error(
                 *at,
                 "the condition goes on where it should end",
@@ -137,13 +144,19 @@ impl Expression {
 
     /// Whether the condition holds, given the variables' values.
     #[must_use]
-    pub fn holds(&self, variables: &BTreeMap<String, String>) -> bool {
-        self.0.truth(variables)
+    pub fn holds(&self, variables: &dyn Lookup) -> bool {
+        self.tree.truth(variables)
+    }
+
+    /// The condition as written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
     }
 }
 
 impl Tree {
-    fn truth(&self, variables: &BTreeMap<String, String>) -> bool {
+    fn truth(&self, variables: &dyn Lookup) -> bool {
         match self {
             Self::Or(list) => list.iter().any(|tree| tree.truth(variables)),
             Self::And(list) => list.iter().all(|tree| tree.truth(variables)),
@@ -158,25 +171,29 @@ impl Tree {
         }
     }
 
-    fn value<'a>(&'a self, variables: &'a BTreeMap<String, String>) -> Option<&'a str> {
+    fn value<'a>(&'a self, variables: &'a dyn Lookup) -> Option<Cow<'a, str>> {
         match self {
-            Self::Variable(name) => variables.get(name).map(String::as_str),
-            Self::Text(text) => Some(text),
-            Self::Pattern(regex) => Some(regex.as_str()),
+            Self::Variable(name) => variables.value(name),
+            Self::Text(text) => Some(Cow::Borrowed(text)),
+            Self::Pattern(regex) => Some(Cow::Borrowed(regex.as_str())),
             Self::Null => None,
-            tree => Some(if tree.truth(variables) { "true" } else { "false" }),
+            tree => Some(Cow::Borrowed(if tree.truth(variables) {
+                "true"
+            } else {
+                "false"
+            })),
         }
     }
 
     /// The pattern may come from a variable; one that is none matches nothing.
-    fn matches(&self, right: &Self, variables: &BTreeMap<String, String>) -> bool {
+    fn matches(&self, right: &Self, variables: &dyn Lookup) -> bool {
         let text = self.value(variables).unwrap_or_default();
         match right {
-            Self::Pattern(regex) => regex.is_match(text),
+            Self::Pattern(regex) => regex.is_match(&text),
             other => other
                 .value(variables)
-                .and_then(|value| pattern(value).ok())
-                .is_some_and(|regex| regex.is_match(text)),
+                .and_then(|value| pattern(&value).ok())
+                .is_some_and(|regex| regex.is_match(&text)),
         }
     }
 }
@@ -381,6 +398,7 @@ impl Parser {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
 
     fn holds(text: &str) -> bool {
         let variables: BTreeMap<String, String> = [
@@ -459,7 +477,7 @@ mod tests {
         #[test]
         fn no_text_makes_it_panic(text in "[$a-zA\"'/&|=~!() \\\\{}é]{0,40}") {
             if let Ok(expression) = Expression::parse(&text) {
-                let _ = expression.holds(&BTreeMap::new());
+                let _ = expression.holds(&BTreeMap::<String, String>::new());
             }
         }
     }

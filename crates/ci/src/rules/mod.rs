@@ -1,7 +1,9 @@
 //! `rules`, `only` and `except`: whether a job is in a pipeline, and how.
 
+mod around;
 mod expression;
 mod glob;
+mod refs;
 
 use crate::{
     config::{
@@ -9,16 +11,14 @@ use crate::{
         variables, when,
     },
     fault::{Pos, shown},
-    variables::expand,
     yaml::{Node, Value},
 };
-use std::{
-    cell::RefCell,
-    collections::{BTreeMap, HashMap},
-};
 
-pub use expression::{Expression, pattern};
+pub use around::{Elsewhere, Surroundings, Verdict};
+pub use expression::{Expression, ExpressionError, pattern};
 pub use glob::Glob;
+pub use refs::Refs;
+pub(crate) use refs::read as read_refs;
 
 /// One rule: all its conditions must hold.
 #[derive(Clone, Debug)]
@@ -145,7 +145,7 @@ fn rule(node: &Node, place: &str, kind: Place, reader: &mut Reader) -> Option<Ru
         match entry.key.as_str() {
             "if" => {
                 let text = reader.text(value, "rules:if")?;
-                match Expression::parse(&text) {
+                match reader.condition(&text) {
                     Ok(expression) => rule.condition = Some(expression),
                     Err(error) => reader.fault(
                         inside(value, error.at),
@@ -262,178 +262,9 @@ fn patterns(node: &Node, place: &str, keys: &[&str], reader: &mut Reader) -> Vec
         );
     }
     for text in &patterns {
-        if let Err(why) = Glob::new(text) {
+        if let Err(why) = reader.glob(text) {
             reader.fault(node.pos, format!("`{}` is no pattern: {why}", shown(text)), "");
         }
     }
     patterns
-}
-
-/// `only` or `except`.
-#[derive(Clone, Debug, Default)]
-pub struct Refs {
-    /// Branch and tag names, `/patterns/`, and words such as `branches`; `None` is any.
-    pub refs: Option<Vec<String>>,
-    /// Conditions of which one must hold.
-    pub variables: Option<Vec<Expression>>,
-    /// Patterns of which one must match a changed file.
-    pub changes: Option<Vec<String>>,
-}
-
-/// Reads `only` or `except`.
-pub(crate) fn read_refs(node: &Node, place: &str, reader: &mut Reader) -> Option<Refs> {
-    let mut refs = Refs::default();
-    if !matches!(node.value, Value::Mapping(_)) {
-        refs.refs = Some(reader.texts(node, place));
-        return Some(refs);
-    }
-    for entry in reader.map(node, place, &["refs", "variables", "changes", "kubernetes"])? {
-        let value = &entry.value;
-        match entry.key.as_str() {
-            "refs" => refs.refs = Some(reader.texts(value, place)),
-            "changes" => refs.changes = Some(patterns(value, place, &["paths"], reader)),
-            "variables" => {
-                let mut list = Vec::new();
-                for text in reader.texts(value, place) {
-                    match Expression::parse(&text) {
-                        Ok(expression) => list.push(expression),
-                        Err(error) => reader.fault(
-                            value.pos,
-                            format!("in the condition `{}`: {}", shown(&text), error.what),
-                            error.allowed,
-                        ),
-                    }
-                }
-                refs.variables = Some(list);
-            }
-            _ => {}
-        }
-    }
-    Some(refs)
-}
-
-/// What rules are judged by.
-#[derive(Debug)]
-pub struct Surroundings<'a> {
-    /// Branch or tag name.
-    pub reference: &'a str,
-    /// Whether it is a tag.
-    pub tag: bool,
-    /// What started the pipeline: `push`, `web`, `api`.
-    pub source: &'a str,
-    /// Changed files; `None` where there is nothing to compare with, and then every `changes` holds.
-    pub changed: Option<&'a [String]>,
-    /// All files of the commit.
-    pub files: &'a [String],
-    found: RefCell<HashMap<(bool, String), bool>>,
-}
-
-impl<'a> Surroundings<'a> {
-    /// What rules are judged by.
-    #[must_use]
-    pub fn new(
-        reference: &'a str,
-        tag: bool,
-        source: &'a str,
-        changed: Option<&'a [String]>,
-        files: &'a [String],
-    ) -> Self {
-        Self {
-            reference,
-            tag,
-            source,
-            changed,
-            files,
-            found: RefCell::default(),
-        }
-    }
-
-    fn any_matches(&self, patterns: &[String], changed: bool, variables: &BTreeMap<String, String>) -> bool {
-        let files = if changed {
-            self.changed.unwrap_or_default()
-        } else {
-            self.files
-        };
-        patterns.iter().any(|pattern| {
-            let pattern = expand(pattern, variables);
-            let pattern = pattern
-                .trim_start_matches("./")
-                .trim_start_matches('/')
-                .to_owned();
-            // Many jobs ask for the same patterns; each is searched once.
-            if let Some(known) = self.found.borrow().get(&(changed, pattern.clone())) {
-                return *known;
-            }
-            let found = Glob::new(&pattern).is_ok_and(|glob| files.iter().any(|file| glob.matches(file)));
-            self.found.borrow_mut().insert((changed, pattern), found);
-            found
-        })
-    }
-}
-
-impl Rule {
-    /// Whether the rule matches.
-    #[must_use]
-    pub fn matches(&self, around: &Surroundings<'_>, variables: &BTreeMap<String, String>) -> bool {
-        self.condition
-            .as_ref()
-            .is_none_or(|condition| condition.holds(variables))
-            && self.changes.as_ref().is_none_or(|changes| {
-                around.changed.is_none() || around.any_matches(&changes.paths, true, variables)
-            })
-            && self
-                .exists
-                .as_ref()
-                .is_none_or(|exists| around.any_matches(&exists.paths, false, variables))
-    }
-}
-
-impl Refs {
-    /// Whether `only` lets the job in: each part that is written holds.
-    #[must_use]
-    pub fn allows(&self, around: &Surroundings<'_>, variables: &BTreeMap<String, String>) -> bool {
-        self.refs
-            .as_ref()
-            .is_none_or(|refs| refs.iter().any(|r| names(r, around)))
-            && self
-                .variables
-                .as_ref()
-                .is_none_or(|list| list.iter().any(|e| e.holds(variables)))
-            && self.changes.as_ref().is_none_or(|patterns| {
-                around.changed.is_none() || around.any_matches(patterns, true, variables)
-            })
-    }
-
-    /// Whether `except` keeps the job out: any part that is written holds.
-    #[must_use]
-    pub fn forbids(&self, around: &Surroundings<'_>, variables: &BTreeMap<String, String>) -> bool {
-        self.refs
-            .as_ref()
-            .is_some_and(|refs| refs.iter().any(|r| names(r, around)))
-            || self
-                .variables
-                .as_ref()
-                .is_some_and(|list| list.iter().any(|e| e.holds(variables)))
-            || self.changes.as_ref().is_some_and(|patterns| {
-                around.changed.is_none() || around.any_matches(patterns, true, variables)
-            })
-    }
-}
-
-fn names(text: &str, around: &Surroundings<'_>) -> bool {
-    match text {
-        "branches" => !around.tag,
-        "tags" => around.tag,
-        "pushes" => around.source == "push",
-        "web" | "api" => around.source == text,
-        "merge_requests"
-        | "schedules"
-        | "triggers"
-        | "pipelines"
-        | "external"
-        | "chat"
-        | "external_pull_requests" => false,
-        _ if text.starts_with('/') => pattern(text).is_ok_and(|regex| regex.is_match(around.reference)),
-        _ => text == around.reference,
-    }
 }

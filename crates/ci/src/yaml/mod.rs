@@ -8,7 +8,7 @@ mod read;
 use crate::fault::{Fault, Pos, shown};
 use bascule_core::limits;
 
-pub use read::read;
+pub use read::{Document, read, read_file};
 
 /// A value and where it stands.
 #[derive(Clone, Debug, PartialEq)]
@@ -157,6 +157,32 @@ impl Node {
             ),
             Value::Reference(path) => path.iter().map(String::as_str).collect(),
         }
+    }
+
+    /// From JSON, all of it at one place.
+    #[must_use]
+    pub fn from_json(json: &serde_json::Value, pos: Pos) -> Self {
+        use serde_json::Value as Json;
+        let plain = |text: String| Value::Scalar { text, quoted: false };
+        let value = match json {
+            Json::Null => plain(String::new()),
+            Json::Bool(truth) => plain(truth.to_string()),
+            Json::Number(number) => plain(number.to_string()),
+            Json::String(text) => plain(text.clone()),
+            Json::Array(items) => {
+                Value::Sequence(items.iter().map(|item| Self::from_json(item, pos)).collect())
+            }
+            Json::Object(map) => Value::Mapping(
+                map.iter()
+                    .map(|(key, value)| Entry {
+                        key: key.clone(),
+                        key_pos: pos,
+                        value: Self::from_json(value, pos),
+                    })
+                    .collect(),
+            ),
+        };
+        Self { pos, value }
     }
 
     /// What it is, for messages: "the list", "`abc`".

@@ -4,13 +4,39 @@ use super::{Budget, Entry, Node, Size, Value, too_deep};
 use crate::fault::{Fault, Pos, shown};
 use bascule_core::limits;
 use saphyr_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
+
+/// A file: a header with `spec`, where there is one, and the rest.
+#[derive(Debug)]
+pub struct Document {
+    /// What stands before `---`.
+    pub header: Option<Node>,
+    /// The jobs and settings.
+    pub body: Node,
+}
 
 /// Reads one YAML document. Duplicate keys are told as warnings: the last one counts, as in GitLab.
 ///
 /// # Errors
 /// The first place where the text is not YAML, or is over a limit.
 pub fn read(text: &str, file: u16, budget: &mut Budget, warnings: &mut Vec<Fault>) -> Result<Node, Fault> {
+    let document = read_file(text, file, budget, warnings)?;
+    match document.header {
+        None => Ok(document.body),
+        Some(_) => Err(second(document.body.pos)),
+    }
+}
+
+/// Reads a file of one YAML document, or of two of which the first is a header with `spec`.
+///
+/// # Errors
+/// The first place where the text is not YAML, or is over a limit.
+pub fn read_file(
+    text: &str,
+    file: u16,
+    budget: &mut Budget,
+    warnings: &mut Vec<Fault>,
+) -> Result<Document, Fault> {
     let start = Pos {
         file,
         line: 1,
@@ -23,27 +49,93 @@ pub fn read(text: &str, file: u16, budget: &mut Budget, warnings: &mut Vec<Fault
             format!("at most {} are allowed", limits::CI_FILE_BYTES),
         ));
     }
+    let hidden = hide(text);
     let mut builder = Builder {
         file,
         budget,
         warnings,
         stack: Vec::new(),
         anchors: HashMap::new(),
-        root: None,
+        roots: Vec::new(),
         documents: 0,
+        hidden: matches!(hidden, Cow::Owned(_)),
     };
-    let mut parser = Parser::new_from_str(text);
+    let mut parser = Parser::new_from_str(&hidden);
     while let Some(event) = parser.next_event() {
         let (event, span) = event.map_err(|error| builder.scan_fault(&error))?;
         builder.take(event, span)?;
     }
-    Ok(builder.root.unwrap_or(Node {
+    let mut roots = builder.roots.into_iter();
+    let nothing = Node {
         pos: start,
         value: Value::Scalar {
             text: String::new(),
             quoted: false,
         },
-    }))
+    };
+    Ok(match (roots.next(), roots.next()) {
+        (None, _) => Document {
+            header: None,
+            body: nothing,
+        },
+        (Some(body), None) => Document { header: None, body },
+        (header, Some(body)) => Document { header, body },
+    })
+}
+
+fn second(pos: Pos) -> Fault {
+    Fault::new(
+        pos,
+        "a second YAML document begins here",
+        "one document is allowed, and before it a header with `spec`",
+    )
+}
+
+/// Where hidden characters are moved to: a block that Unicode leaves to whoever uses it.
+const HIDDEN: u32 = 0xE000;
+
+/// Hides what stands between `$[[` and `]]` from YAML, for which brackets, commas and bars have meanings. Each
+/// character is replaced by one other, so that all places stay.
+fn hide(text: &str) -> Cow<'_, str> {
+    if !text.contains("$[[") {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 64);
+    let mut rest = text;
+    while let Some(at) = rest.find("$[[") {
+        let (before, from) = rest.split_at(at + 1);
+        out.push_str(before);
+        let line = from.find('\n').unwrap_or(from.len());
+        let Some(end) = from[..line].find("]]").map(|end| end + 2) else {
+            rest = from;
+            continue;
+        };
+        out.extend(from[..end].chars().map(|c| {
+            let plain =
+                c.is_ascii_alphanumeric() || matches!(c, '_' | '.') || !c.is_ascii() || c.is_control();
+            if plain {
+                c
+            } else {
+                char::from_u32(HIDDEN + u32::from(c)).unwrap_or(c)
+            }
+        }));
+        rest = &from[end..];
+    }
+    out.push_str(rest);
+    Cow::Owned(out)
+}
+
+/// Undoes [`hide`].
+fn unhide(text: &str) -> String {
+    text.chars()
+        .map(|c| {
+            u32::from(c)
+                .checked_sub(HIDDEN)
+                .filter(|code| *code < 0x80)
+                .and_then(char::from_u32)
+                .unwrap_or(c)
+        })
+        .collect()
 }
 
 enum Frame {
@@ -75,8 +167,10 @@ struct Builder<'a> {
     warnings: &'a mut Vec<Fault>,
     stack: Vec<Frame>,
     anchors: HashMap<usize, (Node, Size)>,
-    root: Option<Node>,
+    roots: Vec<Node>,
     documents: usize,
+    /// Whether [`hide`] hid anything.
+    hidden: bool,
 }
 
 impl Builder<'_> {
@@ -102,16 +196,18 @@ impl Builder<'_> {
         match event {
             Event::DocumentStart(_) => {
                 self.documents += 1;
-                if self.documents > 1 {
-                    return Err(Fault::new(
-                        pos,
-                        "a second YAML document begins here",
-                        "one document is allowed",
-                    ));
+                let header = self.roots.first().is_none_or(|first| first.get("spec").is_some());
+                if self.documents > 2 || !header {
+                    return Err(second(pos));
                 }
                 Ok(())
             }
             Event::Scalar(text, style, anchor, tag) => {
+                let text = if self.hidden {
+                    Cow::Owned(unhide(&text))
+                } else {
+                    text
+                };
                 self.pay(1, text.len(), pos)?;
                 let forced = check_tag(tag.as_deref(), pos)?;
                 if forced == Forced::Reference {
@@ -271,7 +367,7 @@ impl Builder<'_> {
             self.anchors.insert(anchor, (kept, size));
         }
         match self.stack.last_mut() {
-            None => self.root = Some(node),
+            None => self.roots.push(node),
             Some(Frame::Sequence { items, .. }) => items.push(node),
             Some(Frame::Mapping { map, .. }) => {
                 let Some((key, key_pos, quoted)) = map.key.take() else {
@@ -418,7 +514,7 @@ mod tests {
             bomb += &format!("a{level}: &a{level} [{}]\n", inner.trim_end_matches(", "));
         }
         let fault = parse(&bomb).unwrap_err();
-        assert!(fault.allowed.contains("100000 values"), "{fault}");
+        assert!(fault.allowed.contains("200000 values"), "{fault}");
         let text = format!(
             "a: &a {}\nb: [{}]\n",
             "y".repeat(500_000),
