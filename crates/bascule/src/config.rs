@@ -63,6 +63,9 @@ pub struct Config {
     pub mail_ca: PathBuf,
     /// Addresses, ranges and hosts that webhooks may call although they are no public ones.
     pub webhook_allow: Vec<String>,
+    /// Addresses under which files for `include: remote` may lie, such as `https://files.example.org/ci/`; none
+    /// by itself, since such a file decides what runs here.
+    pub ci_remote_includes: Vec<String>,
     /// `group/project` that keeps post-mortems.
     pub postmortems: String,
     /// `group/project` that declares environments, one file each under `environments/`.
@@ -99,6 +102,7 @@ impl Default for Config {
             mail_from: String::new(),
             mail_ca: PathBuf::new(),
             webhook_allow: Vec::new(),
+            ci_remote_includes: Vec::new(),
             postmortems: "platform/postmortems".to_owned(),
             environments: "platform/fleet".to_owned(),
             alert_time_scale: 1.0,

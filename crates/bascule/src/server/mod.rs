@@ -1,6 +1,7 @@
 //! The server: every capability built, wired and served.
 
 mod agents_door;
+mod ci_code;
 mod freight;
 mod gate;
 mod health;
@@ -163,7 +164,11 @@ impl Server {
             database.clone(),
             ledger.clone(),
             blobs.clone(),
-            code.clone(),
+            Arc::new(ci_code::CiCode::new(
+                &code,
+                identity.clone(),
+                &config.ci_remote_includes,
+            )?),
             Options::new(&url, hang_up.clone()),
         );
         identity.set_projects(Arc::new(people::Named(forge.clone())));

@@ -202,61 +202,9 @@ impl bascule_forge::ports::Pipelines for Pipelines {
     }
 }
 
-/// Code, for CI, supply chain and delivery.
+/// Code, for supply chain and delivery.
 #[derive(Clone)]
 pub struct Code(pub Forge);
-
-#[async_trait]
-impl bascule_ci::ports::Code for Code {
-    async fn read_file(&self, project: ProjectId, sha: &str, path: &str) -> Result<Option<Vec<u8>>> {
-        let limit = bascule_core::limits::CI_FILE_BYTES as u64;
-        self.0.read_file_up_to(project, sha, path, limit).await
-    }
-
-    async fn list_paths(&self, project: ProjectId, sha: &str) -> Result<Vec<String>> {
-        self.0.list_paths(project, sha).await
-    }
-
-    async fn changed_paths(
-        &self,
-        project: ProjectId,
-        before: Option<&str>,
-        after: &str,
-    ) -> Result<Vec<String>> {
-        self.0.changed_paths(project, before, after).await
-    }
-
-    async fn resolve(
-        &self,
-        project: ProjectId,
-        reference: &str,
-    ) -> Result<Option<bascule_ci::ports::Commit>> {
-        let found = self.0.resolve(project, reference).await?;
-        Ok(found.map(|found| bascule_ci::ports::Commit {
-            sha: found.sha,
-            reference: reference.to_owned(),
-            tag: found.is_tag,
-        }))
-    }
-
-    async fn commit_message(&self, project: ProjectId, sha: &str) -> Result<Option<String>> {
-        self.0.commit_message(project, sha).await
-    }
-
-    async fn project(&self, project: ProjectId) -> Result<Option<bascule_ci::ports::ProjectInfo>> {
-        let found = self.0.project_by_id(project).await?;
-        Ok(found.map(|found| bascule_ci::ports::ProjectInfo {
-            clone_url: self.0.clone_url(&found),
-            group: found.group,
-            name: found.name,
-            default_branch: found.default_branch,
-        }))
-    }
-
-    async fn is_protected(&self, project: ProjectId, reference: &str, tag: bool) -> Result<bool> {
-        self.0.is_protected(project, reference, tag).await
-    }
-}
 
 #[async_trait]
 impl bascule_supplychain::ports::Tree for Code {

@@ -377,7 +377,7 @@ impl Assembly {
             Source::Local(path) => {
                 let path = checked(&expanded(path), asked.pos, tree == Tree::Nowhere)?;
                 if path.contains(['*', '?', '[', '{']) {
-                    return self.pattern(&path, tree, asked);
+                    return self.pattern(&path, &tree, asked);
                 }
                 Ok(self.file(tree, vec![path], asked)?)
             }
@@ -497,7 +497,7 @@ impl Assembly {
         Ok(Some(Step::Found(Vec::new())))
     }
 
-    fn pattern(&self, path: &str, tree: Tree, asked: &Asked) -> Result<Step, Fault> {
+    fn pattern(&self, path: &str, tree: &Tree, asked: &Asked) -> Result<Step, Fault> {
         let wanted = Wanted::Paths(tree.clone());
         let paths = match self.known.get(&wanted) {
             None => return Ok(Step::Ask(wanted)),
@@ -533,9 +533,8 @@ impl Assembly {
 
     fn file(&self, tree: Tree, paths: Vec<String>, asked: &Asked) -> Result<Step, Fault> {
         let wanted = Wanted::File { tree, paths };
-        let answer = match self.known.get(&wanted) {
-            None => return Ok(Step::Ask(wanted)),
-            Some(answer) => answer,
+        let Some(answer) = self.known.get(&wanted) else {
+            return Ok(Step::Ask(wanted));
         };
         let Wanted::File { tree, mut paths } = wanted else {
             return Ok(Step::Found(Vec::new()));

@@ -162,7 +162,16 @@ impl Ci {
                     Err(no) => return Ok(no),
                 };
                 for path in paths {
-                    if let Some(bytes) = self.code.read_file(project, &sha, path).await? {
+                    let read = match self.code.read_file(project, &sha, path).await {
+                        Err(problem) if !problem.is_server_fault() => {
+                            return Ok(Answer::No(
+                                format!("`{}` cannot be read: {}", shown(path), problem.what),
+                                String::new(),
+                            ));
+                        }
+                        read => read?,
+                    };
+                    if let Some(bytes) = read {
                         return Ok(match text_of(&bytes) {
                             Some(text) => Answer::Text(text.to_owned()),
                             None => Answer::No(

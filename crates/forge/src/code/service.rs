@@ -132,6 +132,38 @@ impl Forge {
         .await
     }
 
+    /// The paths of files that differ between a commit and what it has in common with another: what a merge
+    /// request of the one into the other would show. Without anything in common, all of them.
+    ///
+    /// # Errors
+    /// There is no such commit, or the repository cannot be read.
+    pub async fn changed_since(&self, project: ProjectId, other: &str, sha: &str) -> Result<Vec<String>> {
+        let other = commit_id(other)?;
+        self.at(project, sha, move |repo, id| {
+            let base = repo.merge_base(other, id)?.map(gix::Id::detach);
+            let mut paths: Vec<String> = diff::changes(repo, base, id)?
+                .into_iter()
+                .flat_map(|change| [Some(change.path), change.from])
+                .flatten()
+                .map(text)
+                .collect();
+            paths.sort();
+            paths.dedup();
+            Ok(paths)
+        })
+        .await
+    }
+
+    /// The names of all tags.
+    ///
+    /// # Errors
+    /// The repository cannot be read.
+    pub async fn tag_names(&self, project: ProjectId) -> Result<Vec<String>> {
+        self.repositories()
+            .read(project, |repo| read::names(repo, "refs/tags/"))
+            .await
+    }
+
     /// What a branch's or tag's name, or a commit's identifier, leads to; a branch before a tag.
     ///
     /// # Errors
