@@ -117,6 +117,7 @@ impl Ci {
             .merge(pipeline::api::routes())
             .merge(job::api::routes())
             .merge(results::api::routes())
+            .merge(results::analytics::routes())
             .merge(lint::routes())
             .merge(runner::api::routes())
             .merge(runner::queue::api::routes())

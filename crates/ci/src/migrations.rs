@@ -3,7 +3,13 @@
 use bascule_store::Migration;
 
 /// Tables of this crate, in the order to apply.
-pub const MIGRATIONS: &[Migration] = &[FIRST, STARTERS, crate::runner::QUEUE, crate::results::MIGRATION];
+pub const MIGRATIONS: &[Migration] = &[
+    FIRST,
+    STARTERS,
+    crate::runner::QUEUE,
+    crate::results::MIGRATION,
+    crate::results::PLAYED,
+];
 
 /// Finds what someone started whose account is closed.
 const STARTERS: Migration = Migration {

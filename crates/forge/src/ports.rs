@@ -50,8 +50,27 @@ pub trait Pipelines: Send + Sync {
     /// the same commit, it answers the same.
     async fn try_merge(&self, trial: &Trial) -> Result<Option<PipelineId>>;
 
+    /// What the results of a request's newest pipeline say against its merge, such as too little of the code that
+    /// tests reach; `None` for nothing.
+    async fn concern(&self, _: &ProjectInfo, _: &MergeRequest) -> Result<Option<Concern>> {
+        Ok(None)
+    }
+
     /// Stops a pipeline that nobody waits for any more.
     async fn cancel(&self, project: ProjectId, pipeline: PipelineId) -> Result<()>;
+}
+
+/// What the results of a pipeline say against a merge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Concern {
+    /// Whether it holds the merge; otherwise it warns.
+    pub holds: bool,
+    /// One sentence.
+    pub what: String,
+    /// Why the rule exists.
+    pub why: String,
+    /// What to do.
+    pub next: String,
 }
 
 /// A pipeline, as far as merging asks.

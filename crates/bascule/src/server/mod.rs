@@ -174,6 +174,7 @@ impl Server {
         identity.set_projects(Arc::new(people::Named(forge.clone())));
         forge.set_people(Arc::new(people::People(identity.clone())));
         forge.set_pipelines(Arc::new(ports::Pipelines(ci.clone())));
+        ci.set_findings(Arc::new(ports::Findings(forge.clone())));
         let artifacts = Arc::new(ports::JobArtifacts {
             ci: ci.clone(),
             blobs: blobs.clone(),
@@ -221,7 +222,11 @@ impl Server {
             None => delivery,
         };
         promises.set(delivery.clone());
-        forge.set_panels(Arc::new(previews::Panels(delivery.clone())));
+        forge.set_panels(Arc::new(previews::Panels {
+            delivery: delivery.clone(),
+            ci: ci.clone(),
+            forge: forge.clone(),
+        }));
         forge.set_keeper(Arc::new(ports::Keeper(delivery.clone())));
         let advisories = Advisories::new(
             database.clone(),

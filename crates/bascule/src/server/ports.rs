@@ -143,6 +143,27 @@ impl bascule_forge::ports::Keeper for Keeper {
 /// How pipelines stand, for merging.
 pub struct Pipelines(pub Ci);
 
+/// Findings of jobs' reports, for CI: the forge shows them on their lines.
+pub struct Findings(pub Forge);
+
+#[async_trait]
+impl bascule_ci::ports::Findings for Findings {
+    async fn take(
+        &self,
+        project: ProjectId,
+        sha: &str,
+        report: Vec<u8>,
+        tool: &str,
+        actor: &Actor,
+    ) -> Result<usize> {
+        let taken = self
+            .0
+            .take_findings(actor, project, sha, report, Some(tool.to_owned()))
+            .await?;
+        Ok(taken.taken)
+    }
+}
+
 #[async_trait]
 impl bascule_forge::ports::Pipelines for Pipelines {
     async fn of_commit(
@@ -160,6 +181,28 @@ impl bascule_forge::ports::Pipelines for Pipelines {
                 Status::Failed | Status::Canceled | Status::Skipped => Outcome::Failed,
                 _ => Outcome::Running,
             },
+        }))
+    }
+
+    async fn concern(
+        &self,
+        project: &bascule_forge::ProjectInfo,
+        request: &bascule_forge::MergeRequest,
+    ) -> Result<Option<bascule_forge::ports::Concern>> {
+        let asked = bascule_ci::results::Asked {
+            source: request.source_project_id,
+            source_path: "",
+            sha: &request.head,
+            target: project.id,
+            target_branch: &request.target_branch,
+            findings_href: String::new(),
+        };
+        let concern = self.0.coverage_concern(&asked).await?;
+        Ok(concern.map(|concern| bascule_forge::ports::Concern {
+            holds: concern.holds,
+            what: concern.what,
+            why: "The project asks that its tests reach so much of the code.".to_owned(),
+            next: concern.next,
         }))
     }
 

@@ -12,6 +12,7 @@ use bascule_forge::{
 };
 use bascule_ledger::facts::ci::ReleaseRequested;
 use bascule_supplychain::{Candidate, Releases};
+use bascule_web::Markup;
 
 /// Merge requests, for previews.
 pub struct Requests {
@@ -148,15 +149,42 @@ impl bascule_delivery::Builds for Builds {
 }
 
 /// What is shown on a request's page.
-pub struct Panels(pub Delivery);
+pub struct Panels {
+    pub delivery: Delivery,
+    pub ci: Ci,
+    pub forge: Forge,
+}
+
+impl Panels {
+    /// The newest pipeline of the request's commit and what it found out, for those who may read pipelines.
+    async fn pipeline(&self, scope: &ProjectScope, request: &MergeRequest) -> Result<Option<Markup>> {
+        if !scope.holds(Permission::PipelineRead) {
+            return Ok(None);
+        }
+        let Some(source) = self.forge.project_by_id(request.source_project_id).await? else {
+            return Ok(None);
+        };
+        let asked = bascule_ci::results::Asked {
+            source: source.id,
+            source_path: &format!("{}/{}", source.group, source.name),
+            sha: &request.head,
+            target: scope.id,
+            target_branch: &request.target_branch,
+            findings_href: format!("/{}/-/merge-requests/{}/findings", scope.path(), request.iid),
+        };
+        self.ci.request_widget(&asked).await
+    }
+}
 
 #[async_trait]
 impl bascule_forge::ports::Panels for Panels {
     async fn panels(&self, caller: &Caller, scope: &ProjectScope, request: &MergeRequest) -> Result<Shown> {
         let open = request.state == State::Open;
-        let panel = self.0.panel(caller, scope, request.iid, open).await?;
+        let panel = self.delivery.panel(caller, scope, request.iid, open).await?;
+        let mut below: Vec<Markup> = self.pipeline(scope, request).await?.into_iter().collect();
+        below.extend(panel.dry_run);
         Ok(Shown {
-            below: panel.dry_run.into_iter().collect(),
+            below,
             beside: panel.preview.into_iter().collect(),
         })
     }

@@ -7,9 +7,9 @@ use axum::{
     extract::State,
     routing::{get, post},
 };
-use bascule_core::{JobId, Permission, ProjectId, Result};
+use bascule_core::{JobId, Permission, Problem, ProjectId, Result};
 use bascule_web::{Access, Answer, InProject, Params, PathOf, Routes, Who, routes};
-use bascule_wire::{ci::Job, runner::ARTIFACT_ARCHIVE};
+use bascule_wire::{ci::Job, ci_results::PlayJob, runner::ARTIFACT_ARCHIVE};
 use serde::Deserialize;
 
 pub(crate) fn routes() -> Routes<Ci> {
@@ -150,19 +150,27 @@ async fn retry(
     ))
 }
 
-/// Starts a job that waits for a person.
+/// Starts a job that waits for a person, also with variables of the moment.
 #[utoipa::path(post, path = "/api/v1/projects/{group}/{project}/jobs/{id}/play", tag = "ci",
-    params(("group" = String, Path), ("project" = String, Path), ("id" = i64, Path)),
+    params(("group" = String, Path), ("project" = String, Path), ("id" = i64, Path)), request_body = PlayJob,
     responses((status = 200, body = Job)))]
 async fn play(
     State(ci): State<Ci>,
     project: InProject,
     who: Who,
     PathOf(at): PathOf<Numbered>,
+    body: axum::body::Bytes,
 ) -> Answer<Json<Job>> {
-    Ok(Json(
-        ci.play_job(project.id, JobId(at.id), &who.actor)
-            .await?
-            .to_wire(&[]),
-    ))
+    // Without a body it is started as it is.
+    let play: PlayJob = match body.iter().all(u8::is_ascii_whitespace) {
+        true => PlayJob::default(),
+        false => serde_json::from_slice(&body).map_err(|error| {
+            Problem::bad_request("bad_json", format!("The body cannot be read: {error}."))
+                .next("Send `{\"variables\": {\"NAME\": \"value\"}}`.")
+        })?,
+    };
+    let job = ci
+        .play_job_with(&project, JobId(at.id), play.variables, &who.actor)
+        .await?;
+    Ok(Json(job.to_wire(&[])))
 }

@@ -5,6 +5,7 @@ pub mod api;
 pub(crate) mod artifact;
 mod follow;
 pub(crate) mod log;
+pub(crate) mod manual;
 mod pages;
 mod payload;
 mod service;

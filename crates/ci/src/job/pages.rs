@@ -16,7 +16,9 @@ use axum::{
     },
 };
 use bascule_core::{JobId, Permission, Result};
-use bascule_web::{Answer, Crumb, InProject, Markup, Params, PathOf, Tab, Ui, Who, bytes, duration, when};
+use bascule_web::{
+    Answer, Crumb, FormBody, InProject, Markup, Params, PathOf, Tab, Ui, Who, bytes, duration, when,
+};
 use bascule_wire::runner::ARTIFACT_ARCHIVE;
 use futures::StreamExt as _;
 use http::HeaderMap;
@@ -303,7 +305,11 @@ pub(super) async fn play(
     project: InProject,
     who: Who,
     PathOf(Numbered { id }): PathOf<Numbered>,
+    FormBody(fields): FormBody<Vec<(String, String)>>,
 ) -> Answer {
-    let job = ci.play_job(project.id, JobId(id), &who.actor).await?;
+    let variables = crate::pipeline::run::variables(&fields);
+    let job = ci
+        .play_job_with(&project, JobId(id), variables, &who.actor)
+        .await?;
     Ok(to_job(&project.path(), job.id))
 }

@@ -30,6 +30,7 @@ impl Ci {
         list.extend(self.inherited(job).await?);
         list.extend(variable::for_jobs(&self.db, job.project_id, pipeline.protected).await?);
         list.extend(pipeline.variables.0.iter().cloned());
+        list.extend(crate::results::store::played(&self.db, job).await?);
         if let Some(environment) = &job.spec.0.environment {
             let values = resolve(&list);
             let name = expand(&environment.name, &values);

@@ -1,6 +1,6 @@
 //! Pipelines in the JSON API, and the pages' routes.
 
-use super::{pages, show, store};
+use super::{pages, run as run_form, show, store};
 use crate::{Ci, job};
 use axum::{
     Json,
@@ -24,10 +24,10 @@ pub(crate) fn routes() -> Routes<Ci> {
         .api(run, routes!(retry))
         .page("GET", "/{group}/{project}/-/pipelines", read, get(pages::list))
         .page(
-            "POST",
+            "GET,POST",
             "/{group}/{project}/-/pipelines/new",
             run,
-            post(pages::start),
+            get(run_form::form).post(run_form::start),
         )
         .page(
             "GET",

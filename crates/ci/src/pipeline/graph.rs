@@ -2,25 +2,15 @@
 //! are known without a browser's help; what each job waits for by its stage alone meets in one point, so that a
 //! stage of a hundred jobs behind another of a hundred needs two hundred lines and not ten thousand.
 
-use crate::{config::When, status::JobStatus};
-use bascule_core::JobId;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// A job, as far as it is drawn.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// The job.
-    pub id: JobId,
     /// Its name.
     pub name: String,
     /// Index of its stage.
     pub stage: usize,
-    /// How it stands.
-    pub status: JobStatus,
-    /// Whether its failure, as it stands, leaves the pipeline alone.
-    pub allowed: bool,
-    /// When it runs.
-    pub when: When,
     /// What it waits for; `None` is all of the earlier stages.
     pub needs: Option<Vec<String>>,
 }
@@ -108,8 +98,9 @@ pub fn common_name(name: &str) -> &str {
 /// How a card of several jobs stands: the first of these that any of them is.
 #[must_use]
 pub fn together<'a>(statuses: impl Iterator<Item = &'a str>) -> &'static str {
-    const ORDER: [&str; 10] = [
+    const ORDER: [&str; 11] = [
         "failed",
+        "canceling",
         "running",
         "pending",
         "warning",
@@ -125,17 +116,6 @@ pub fn together<'a>(statuses: impl Iterator<Item = &'a str>) -> &'static str {
         .into_iter()
         .find(|status| all.contains(status))
         .unwrap_or("created")
-}
-
-impl Node {
-    /// How it is shown: a failure that is allowed is a warning.
-    #[must_use]
-    pub fn shown(&self) -> &'static str {
-        match self.status {
-            JobStatus::Failed if self.allowed => "warning",
-            status => status.as_str(),
-        }
-    }
 }
 
 /// The steps of waiting before each job.
@@ -377,12 +357,8 @@ mod tests {
 
     fn node(name: &str, stage: usize, needs: Option<&[&str]>) -> Node {
         Node {
-            id: JobId(1),
             name: name.to_owned(),
             stage,
-            status: JobStatus::Success,
-            allowed: false,
-            when: When::OnSuccess,
             needs: needs.map(|list| list.iter().map(|name| (*name).to_owned()).collect()),
         }
     }

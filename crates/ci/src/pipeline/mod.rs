@@ -6,6 +6,7 @@ pub mod graph;
 mod pages;
 mod predefined;
 mod prepare;
+pub(crate) mod run;
 mod service;
 pub(crate) mod show;
 pub mod state;

@@ -13,11 +13,8 @@ use axum::{
 };
 use bascule_core::{Permission, PipelineId, limits};
 use bascule_web::{
-    Answer, Crumb, FormBody, InProject, Markup, Params, PathOf, Tab, Ui, Who, duration, icon, url_encode,
-    when,
+    Answer, Crumb, InProject, Markup, Params, PathOf, Tab, Ui, Who, duration, icon, url_encode, when,
 };
-use bascule_wire::ci::RunPipeline;
-use serde::Deserialize;
 
 /// A status as a coloured word with an icon, so that colour alone tells nothing.
 pub(crate) fn status_badge(status: &str) -> Markup {
@@ -37,9 +34,10 @@ pub(crate) fn look(status: &str) -> (&'static str, &'static str) {
         "warning" => ("yellow", "alert-triangle"),
         "running" => ("blue", "loader"),
         "pending" => ("secondary", "clock"),
-        "canceled" => ("secondary", "ban"),
+        "canceled" | "canceling" => ("secondary", "ban"),
         "skipped" => ("secondary", "player-skip-forward"),
         "manual" => ("secondary", "player-play"),
+        "scheduled" | "delayed" => ("secondary", "hourglass"),
         _ => ("secondary", "circle-dashed"),
     }
 }
@@ -146,28 +144,8 @@ pub(super) async fn list(
     )
 }
 
-#[derive(Debug, Default, Deserialize)]
-pub(super) struct StartForm {
-    #[serde(default, rename = "ref")]
-    reference: String,
-}
-
 fn to_pipeline(project: &str, id: PipelineId) -> Response {
     Redirect::to(&format!("/{project}/-/pipelines/{id}")).into_response()
-}
-
-pub(super) async fn start(
-    State(ci): State<Ci>,
-    project: InProject,
-    who: Who,
-    FormBody(form): FormBody<StartForm>,
-) -> Answer {
-    let request = RunPipeline {
-        reference: form.reference.trim().to_owned(),
-        ..RunPipeline::default()
-    };
-    let pipeline = ci.run_pipeline(&project, request, "web", &who.actor).await?;
-    Ok(to_pipeline(&project.path(), pipeline.id))
 }
 
 pub(super) async fn cancel(

@@ -194,7 +194,7 @@ fn cell_view(cell: &Cell, project: &str, may_run: bool, now: Timestamp) -> JobCe
         JobStatus::Created | JobStatus::Pending | JobStatus::Running => Some(("cancel", "Cancel", icon("x"))),
         _ => None,
     };
-    let status = node(cell).shown();
+    let status = cell.shown();
     JobCell {
         id: cell.id.0,
         name: cell.name.clone(),
@@ -214,12 +214,8 @@ fn cell_view(cell: &Cell, project: &str, may_run: bool, now: Timestamp) -> JobCe
 
 fn node(cell: &Cell) -> Node {
     Node {
-        id: cell.id,
         name: cell.name.clone(),
         stage: usize::try_from(cell.stage_index).unwrap_or_default(),
-        status: cell.status,
-        allowed: cell.failure_allowed(),
-        when: cell.run_when.0,
         needs: cell.need_names(),
     }
 }

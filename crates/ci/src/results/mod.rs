@@ -1,6 +1,7 @@
 //! What pipelines found out: tests, coverage, findings, variables for later jobs, and where the time went. A job's
 //! reports are read once it has ended, from the fact that says so.
 
+pub(crate) mod analytics;
 pub(crate) mod api;
 mod badge;
 pub mod coverage;
@@ -10,7 +11,9 @@ mod service;
 pub(crate) mod store;
 mod take;
 pub mod timing;
+mod widget;
 
 pub use service::{Gate, Weighed};
-pub(crate) use store::RESULTS as MIGRATION;
+pub(crate) use store::{PLAYED, RESULTS as MIGRATION};
 pub use take::Results;
+pub use widget::{Asked, Concern};

@@ -2,12 +2,13 @@
 
 use super::read::junit::{Case, Tests};
 use crate::{
-    config::{AllowFailure, Need, When},
+    config::{AllowFailure, JobSpec, Need, When},
     job::Job,
     status::{JobStatus, PipelineStatus},
 };
 use bascule_core::{JobId, PipelineId, ProjectId, Timestamp};
 use bascule_store::{Json, Migration, Query, Result, Tx, args, bind_all, row};
+use bascule_wire::runner::Variable;
 
 /// What pipelines found out.
 pub(crate) const RESULTS: Migration = Migration {
@@ -93,6 +94,21 @@ pub(crate) const RESULTS: Migration = Migration {
     ",
 };
 
+/// Variables with which people started jobs.
+pub(crate) const PLAYED: Migration = Migration {
+    id: "ci-2611-played",
+    sql: "
+        CREATE TABLE ci_played (
+            pipeline_id BIGINT NOT NULL,
+            job_name TEXT NOT NULL,
+            project_id TEXT NOT NULL,
+            variables TEXT NOT NULL,
+            PRIMARY KEY (pipeline_id, job_name)
+        );
+        CREATE INDEX ci_played_project ON ci_played (project_id);
+    ",
+};
+
 /// Most failures of one job that are kept with their output.
 const FAILURES: usize = 1_000;
 
@@ -121,6 +137,14 @@ impl Cell {
     /// Whether its failure, as it stands, leaves the pipeline alone.
     pub(crate) fn failure_allowed(&self) -> bool {
         self.allow_failure.0.stands(self.status, self.exit_code)
+    }
+
+    /// How it is shown: a failure that is allowed is a warning.
+    pub(crate) fn shown(&self) -> &'static str {
+        match self.status {
+            JobStatus::Failed if self.failure_allowed() => "warning",
+            status => status.as_str(),
+        }
     }
 
     /// Names of the jobs that it waits for.
@@ -344,6 +368,21 @@ async fn newest_with(
     Ok(found.map(|number| number.n))
 }
 
+row! { pub(crate) struct Exposed { pub id: JobId, pub spec: Json<JobSpec> } }
+
+/// Jobs of a pipeline with an archive that they want to be shown with the merge request.
+pub(crate) async fn exposed(
+    on: &impl Query,
+    pipeline: PipelineId,
+    now: Timestamp,
+    limit: i64,
+) -> Result<Vec<Exposed>> {
+    let sql = "SELECT j.id, j.spec FROM job j JOIN job_artifact a ON a.job_id = j.id AND a.kind = 'archive'
+               WHERE j.pipeline_id = $1 AND j.retried = FALSE AND j.spec LIKE '%\"artifacts_expose_as\":\"%'
+               AND (a.expires_at IS NULL OR a.expires_at > $2) ORDER BY j.position LIMIT $3";
+    on.all(sql, args![pipeline, now, limit]).await
+}
+
 pub(crate) async fn put_flaky(tx: &Tx, job: &Job, sha: &str, case: &Case, now: Timestamp) -> Result<()> {
     tx.run(
         "INSERT INTO ci_flaky (project_id, test_key, sha, job_id, job_name, suite, class, name, seen_at)
@@ -509,6 +548,34 @@ pub(crate) async fn dotenv(on: &impl Query, jobs: &[JobId]) -> Result<Vec<Made>>
     on.all(&sql, values).await
 }
 
+/// Keeps the variables with which someone starts a job; trying it again uses them too.
+pub(crate) async fn put_played(tx: &Tx, job: &Job, variables: &[Variable]) -> Result<()> {
+    tx.run(
+        "INSERT INTO ci_played (pipeline_id, job_name, project_id, variables) VALUES ($1, $2, $3, $4)
+         ON CONFLICT (pipeline_id, job_name) DO UPDATE SET variables = $4",
+        args![
+            job.pipeline_id,
+            job.name,
+            job.project_id,
+            Json(variables.to_vec())
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+row! { struct Played { variables: Json<Vec<Variable>> } }
+
+pub(crate) async fn played(on: &impl Query, job: &Job) -> Result<Vec<Variable>> {
+    let found: Option<Played> = on
+        .one(
+            "SELECT variables FROM ci_played WHERE pipeline_id = $1 AND job_name = $2",
+            args![job.pipeline_id, job.name],
+        )
+        .await?;
+    Ok(found.map(|played| played.variables.0).unwrap_or_default())
+}
+
 row! { pub(crate) struct Setting { pub coverage_floor: i64, pub coverage_gate: String } }
 
 pub(crate) async fn setting(on: &impl Query, project: ProjectId) -> Result<Option<Setting>> {
@@ -586,6 +653,7 @@ pub(crate) async fn delete_project(tx: &Tx, project: ProjectId) -> Result<()> {
         "DELETE FROM ci_report WHERE project_id = $1",
         "DELETE FROM ci_flaky WHERE project_id = $1",
         "DELETE FROM ci_coverage WHERE project_id = $1",
+        "DELETE FROM ci_played WHERE project_id = $1",
         "DELETE FROM ci_setting WHERE project_id = $1",
     ] {
         tx.run(sql, args![project]).await?;

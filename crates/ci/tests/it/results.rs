@@ -321,3 +321,156 @@ async fn the_graph_draws_needs_and_groups_and_answers_nothing_when_nothing_chang
         .await;
     assert!(timing.contains("No job has ended yet"));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipeline_is_run_with_variables_that_the_file_describes() {
+    let world = World::new().await;
+    let ci = "variables:\n  WHERE: {value: staging, description: Where it goes, options: [staging, production]}\n  NOTE: {value: '', description: A word}\n  PLAIN: x\n\
+              show: {script: x}\nship: {script: x, when: manual}\n";
+    world.push("feature", &[(".gitlab-ci.yml", ci)]).await;
+    let page = world
+        .page("/clinic/app/-/pipelines/new?ref=feature", "developer")
+        .await;
+    assert!(page.contains("Where it goes") && page.contains("<option>production</option>"));
+    assert!(page.contains("<option selected>staging</option>"));
+    assert!(!page.contains("PLAIN"), "what is not described is not asked for");
+    let form = [
+        ("ref", "feature"),
+        ("var:WHERE", "production"),
+        ("was:WHERE", "staging"),
+        ("var:NOTE", ""),
+        ("was:NOTE", ""),
+        ("key-0", "EXTRA"),
+        ("value-0", "yes"),
+    ];
+    let made = world
+        .request(Method::POST, "/clinic/app/-/pipelines/new", "developer")
+        .form(&form)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(made.status(), 200);
+    let id = newest(&world).await;
+    let pipeline = world
+        .get(&format!("/api/v1/projects/clinic/app/pipelines/{id}"))
+        .await;
+    assert_eq!(pipeline["source"], "web");
+    let runner = world.runner().await;
+    let value = |job: &Taken, key: &str| {
+        let found = job.body["variables"].as_array().unwrap().iter().rev();
+        let mut found = found.filter(|v| v["key"] == key);
+        found.next().map(|v| v["value"].as_str().unwrap().to_owned())
+    };
+    let mut seen = Vec::new();
+    while let Some(job) = runner.ask().await {
+        if job.body["job_info"]["pipeline_id"] == id {
+            seen.push((value(&job, "WHERE"), value(&job, "EXTRA")));
+        }
+    }
+    assert_eq!(seen, [(Some("production".to_owned()), Some("yes".to_owned()))]);
+    // A job started by hand takes variables too, and keeps them when it is tried again.
+    let ship = pipeline["jobs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|job| job["name"] == "ship")
+        .unwrap()["id"]
+        .clone();
+    let play = format!("/api/v1/projects/clinic/app/jobs/{ship}/play");
+    let refused = world
+        .post(&play, "developer", json!({"variables": {"1X": "y"}}))
+        .await;
+    assert_eq!(refused.status(), 422);
+    let played = world
+        .post(&play, "developer", json!({"variables": {"EXTRA": "by hand"}}))
+        .await;
+    assert_eq!(played.status(), 200);
+    let job = runner.ask().await.unwrap();
+    assert_eq!(value(&job, "EXTRA").as_deref(), Some("by hand"));
+    runner.fail(&job, 1).await;
+    world
+        .post(
+            &format!("/api/v1/projects/clinic/app/jobs/{}/retry", job.id),
+            "developer",
+            json!({}),
+        )
+        .await;
+    let again = runner.ask().await.unwrap();
+    assert_eq!(value(&again, "EXTRA").as_deref(), Some("by hand"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn charts_tell_days_jobs_and_flaky_tests() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    assert!(
+        world
+            .page("/clinic/app/-/pipelines/charts", "reporter")
+            .await
+            .contains("No pipeline ended")
+    );
+    for passed in [true, false, true] {
+        let job = started(&world, &runner, "main").await;
+        world.clock.advance(std::time::Duration::from_secs(60));
+        ended(&world, &runner, &job, &junit(&[("a", passed)]), passed).await;
+    }
+    let all = world.get("/api/v1/projects/clinic/app/ci/analytics?days=7").await;
+    assert_eq!(
+        (&all["pipelines"], &all["passed_percent"], &all["median_ms"]),
+        (&json!(3), &json!("66.7"), &json!(60_000))
+    );
+    assert_eq!(
+        (&all["jobs"][0]["runs"], &all["jobs"][0]["failed"]),
+        (&json!(3), &json!(1))
+    );
+    let chart: Value = world.get("/clinic/app/-/pipelines/charts/pipelines").await;
+    assert_eq!(chart["series"][0]["data"], json!([2]));
+    let page = world.page("/clinic/app/-/pipelines/charts", "reporter").await;
+    assert!(page.contains("66.7 %") && page.contains("data-chart"));
+    let id = newest(&world).await;
+    let timing = world
+        .get(&format!("/api/v1/projects/clinic/app/pipelines/{id}/timing"))
+        .await;
+    assert_eq!(timing["critical_path"][0]["ran_ms"], 60_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_request_is_told_what_its_pipeline_found() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    let trunk = started(&world, &runner, "main").await;
+    runner.patch(&trunk, 0, b"TOTAL 1 90%\n").await;
+    ended(&world, &runner, &trunk, &junit(&[("a", true)]), true).await;
+    let branch = started(&world, &runner, "feature").await;
+    runner.patch(&branch, 0, b"TOTAL 1 70%\n").await;
+    ended(&world, &runner, &branch, &junit(&[("a", false)]), false).await;
+    let sha = world.pipeline().await["sha"].as_str().unwrap().to_owned();
+    let asked = bascule_ci::results::Asked {
+        source: world.project,
+        source_path: "clinic/app",
+        sha: &sha,
+        target: world.project,
+        target_branch: "main",
+        findings_href: "/f".into(),
+    };
+    let html = world
+        .ci
+        .request_widget(&asked)
+        .await
+        .unwrap()
+        .expect("a pipeline")
+        .to_string();
+    assert!(html.contains("1 failed") && html.contains("1 new"), "{html}");
+    assert!(html.contains("70.00 %") && html.contains("−20.00"), "{html}");
+    assert!(
+        html.contains("href=\"/clinic/app/-/jobs/"),
+        "the job that failed is named"
+    );
+    let concern = world
+        .ci
+        .coverage_concern(&asked)
+        .await
+        .unwrap()
+        .expect("below 80 %");
+    assert!(!concern.holds && concern.what.contains("70.00 %") && concern.what.contains("80.00 %"));
+}

@@ -137,6 +137,7 @@ impl Forge {
         let mut checks = vec![draft(&looked)];
         checks.extend(self.branches(&looked).await?);
         checks.extend(self.pipeline(&looked).await?);
+        checks.extend(self.results(&looked).await?);
         checks.extend(self.review_checks(&looked, weighed).await?);
         checks.extend(self.workflow_checks(&looked).await?);
         checks.extend(self.queue_check(request).await?);
@@ -209,6 +210,24 @@ impl Forge {
             )),
             _ => None,
         })
+    }
+}
+
+impl Forge {
+    /// What the results of the pipeline say against the merge.
+    async fn results(&self, looked: &Looked<'_>) -> Result<Option<Check>> {
+        let Some(pipelines) = self.pipelines() else {
+            return Ok(None);
+        };
+        let concern = pipelines.concern(looked.project, looked.request).await?;
+        Ok(concern.map(|concern| {
+            let state = if concern.holds {
+                CheckState::Failed
+            } else {
+                CheckState::Warned
+            };
+            Check::holds("coverage", state, concern.what, concern.why, concern.next)
+        }))
     }
 }
 

@@ -57,7 +57,7 @@ async fn post(
 ) -> Answer {
     let PathOf((_, _, sha)) = place;
     let taken = forge
-        .take_findings(&caller, scope.id, &sha, body.to_vec(), told.tool)
+        .take_findings(&caller.actor, scope.id, &sha, body.to_vec(), told.tool)
         .await?;
     Ok((StatusCode::CREATED, axum::Json(taken)).into_response())
 }

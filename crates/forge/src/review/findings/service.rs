@@ -13,7 +13,7 @@ use crate::{
         },
     },
 };
-use bascule_core::{Caller, Problem, ProjectId, Result};
+use bascule_core::{Actor, Problem, ProjectId, Result};
 use bascule_ledger::facts::review::FindingsPosted;
 use bascule_wire::review as wire;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -37,9 +37,12 @@ pub(crate) struct Standing {
 
 impl Forge {
     /// Takes a report about a commit in. A tool's earlier report about the same commit goes.
-    pub(crate) async fn take_findings(
+    ///
+    /// # Errors
+    /// There is no such commit, or the report cannot be read.
+    pub async fn take_findings(
         &self,
-        caller: &Caller,
+        actor: &Actor,
         project: ProjectId,
         sha: &str,
         bytes: Vec<u8>,
@@ -79,7 +82,7 @@ impl Forge {
         let now = self.now();
         let tx = self.db().begin().await?;
         for (tool, found) in &by_tool {
-            store::put(&tx, project, sha, tool, found, &caller.actor.name, now).await?;
+            store::put(&tx, project, sha, tool, found, &actor.name, now).await?;
             let errors = found
                 .iter()
                 .filter(|(one, _)| one.severity == super::Severity::Error)
@@ -91,7 +94,7 @@ impl Forge {
                 found: i64::try_from(found.len()).unwrap_or(i64::MAX),
                 errors: i64::try_from(errors).unwrap_or(i64::MAX),
             };
-            self.ledger().append(&tx, &caller.actor, &fact).await?;
+            self.ledger().append(&tx, actor, &fact).await?;
         }
         tx.commit().await?;
         Ok(wire::FindingsTaken {

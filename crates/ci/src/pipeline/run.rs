@@ -1,0 +1,192 @@
+//! The form that starts a pipeline: the branch, and the variables that the file describes.
+
+use super::{Start, api::ListQuery};
+use crate::{Ci, fault::CI_FILE};
+use askama::Template;
+use axum::{
+    extract::State,
+    response::{IntoResponse as _, Redirect},
+};
+use bascule_core::{Actor, Problem, ProjectScope, Result};
+use bascule_web::{Answer, Crumb, FormBody, InProject, Params, Tab, Ui, Who};
+use bascule_wire::ci::RunPipeline;
+use std::collections::BTreeMap;
+
+/// Rows for variables that the file does not describe.
+const ROWS: usize = 3;
+
+/// A variable that the file describes.
+struct Described {
+    key: String,
+    value: String,
+    description: String,
+    options: Vec<String>,
+}
+
+#[derive(Template)]
+#[template(path = "pipeline/run.html")]
+struct RunPage {
+    base: String,
+    reference: String,
+    described: Vec<Described>,
+    rows: std::ops::Range<usize>,
+    /// Why the file says nothing.
+    silent: String,
+}
+
+impl Ci {
+    /// Variables that the file at a branch or tag describes, for who runs a pipeline by hand.
+    async fn described(&self, scope: &ProjectScope, reference: &str) -> Result<Vec<Described>> {
+        let project = scope.id;
+        let info = self
+            .code
+            .project(project)
+            .await?
+            .ok_or_else(|| Problem::not_found("project"))?;
+        let commit = self.code.resolve(project, reference).await?.ok_or_else(|| {
+            Problem::invalid("no_such_ref", format!("There is no branch or tag `{reference}`."))
+        })?;
+        let bytes = self
+            .code
+            .read_file(project, &commit.sha, CI_FILE)
+            .await?
+            .ok_or_else(|| {
+                Problem::invalid("no_ci_file", format!("There is no {CI_FILE} at `{reference}`."))
+            })?;
+        let start = Start {
+            project,
+            reference: commit.reference,
+            tag: commit.tag,
+            sha: commit.sha,
+            before: None,
+            source: "web",
+            fact: None,
+            variables: Vec::new(),
+            actor: Actor::system(),
+        };
+        let mut draft = self.draft(&start, String::new()).await?;
+        let prepared = self
+            .prepare(&mut draft, &info, &bytes, false)
+            .await?
+            .map_err(|faults| Problem::invalid("bad_ci_file", faults.first().to_string()))?;
+        Ok(prepared
+            .config
+            .variables
+            .into_iter()
+            .filter(|variable| !variable.description.is_empty() || !variable.options.is_empty())
+            .map(|variable| Described {
+                key: variable.key,
+                value: variable.value,
+                description: variable.description,
+                options: variable.options,
+            })
+            .collect())
+    }
+}
+
+pub(super) async fn form(
+    State(ci): State<Ci>,
+    project: InProject,
+    ui: Ui,
+    Params(query): Params<ListQuery>,
+) -> Answer {
+    let path = project.path();
+    let reference = match query.reference.filter(|text| !text.is_empty()) {
+        Some(reference) => reference,
+        None => {
+            let info = ci.code.project(project.id).await?;
+            info.map(|info| info.default_branch).unwrap_or_default()
+        }
+    };
+    let (described, silent) = match ci.described(&project, &reference).await {
+        Ok(described) => (described, String::new()),
+        // The form still stands, so that another branch can be named.
+        Err(problem) if problem.status < 500 => (Vec::new(), problem.what),
+        Err(problem) => return Err(problem.into()),
+    };
+    let page = RunPage {
+        base: format!("/{path}/-/pipelines"),
+        reference,
+        described,
+        rows: 0..ROWS,
+        silent,
+    };
+    let crumbs = [
+        Crumb::to(&path, format!("/{path}")),
+        Crumb::to("Pipelines", page.base.clone()),
+        Crumb::here("Run pipeline"),
+    ];
+    ui.project_page(Tab::Pipelines, "Run pipeline", &crumbs, &page)
+}
+
+/// Names and values from a form: `var:NAME` with `was:NAME`, what the file says, and rows of `key-N` and `value-N`.
+/// What is as the file says is left to the file.
+pub(crate) fn variables(fields: &[(String, String)]) -> BTreeMap<String, String> {
+    let value = |name: &str| {
+        let found = fields.iter().find(|(field, _)| field == name);
+        found.map(|(_, value)| value.replace("\r\n", "\n"))
+    };
+    let mut found = BTreeMap::new();
+    for (field, _) in fields {
+        if let Some(name) = field.strip_prefix("var:") {
+            let given = value(field).unwrap_or_default();
+            if value(&format!("was:{name}")).as_ref() != Some(&given) {
+                found.insert(name.to_owned(), given);
+            }
+        } else if let Some(row) = field.strip_prefix("key-") {
+            let name = value(field).unwrap_or_default().trim().to_owned();
+            if !name.is_empty() {
+                found.insert(name, value(&format!("value-{row}")).unwrap_or_default());
+            }
+        }
+    }
+    found
+}
+
+pub(super) async fn start(
+    State(ci): State<Ci>,
+    project: InProject,
+    who: Who,
+    FormBody(fields): FormBody<Vec<(String, String)>>,
+) -> Answer {
+    let reference = fields.iter().find(|(name, _)| name == "ref");
+    let request = RunPipeline {
+        reference: reference
+            .map(|(_, value)| value.trim().to_owned())
+            .unwrap_or_default(),
+        variables: variables(&fields),
+    };
+    let pipeline = ci.run_pipeline(&project, request, "web", &who.actor).await?;
+    Ok(Redirect::to(&format!("/{}/-/pipelines/{}", project.path(), pipeline.id)).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_file_says_is_left_to_the_file() {
+        let fields: Vec<(String, String)> = [
+            ("ref", "main"),
+            ("var:A", "1"),
+            ("was:A", "1"),
+            ("var:B", "new"),
+            ("was:B", "old"),
+            ("key-0", " C "),
+            ("value-0", "x\r\ny"),
+            ("key-1", ""),
+            ("value-1", "lost"),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+        let found: Vec<(String, String)> = variables(&fields).into_iter().collect();
+        assert_eq!(
+            found,
+            [
+                ("B".to_owned(), "new".to_owned()),
+                ("C".to_owned(), "x\ny".to_owned())
+            ]
+        );
+    }
+}
