@@ -31,6 +31,7 @@ mod product;
 mod project;
 mod release;
 mod review;
+mod runners;
 mod storage;
 mod task;
 mod values;
@@ -139,6 +140,15 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
     /// Jobs and their logs
     #[command(subcommand)]
     Job(ci::Job),
+    /// Jobs that wait for a runner: their places, and why each waits
+    #[command(after_help = "Examples:
+  bascule queue
+  bascule queue -p demo/appointments
+  bascule queue -g demo --json")]
+    Queue(runners::Queue),
+    /// Runners: who runs jobs, for whom, and what they have; `bascule runner` runs one
+    #[command(subcommand)]
+    Runners(runners::Runners),
     /// Releases and their evidence
     #[command(subcommand)]
     Release(release::Release),
@@ -315,6 +325,8 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Flow(verb) => verb.run(&context()?).await,
         Verb::Pipeline(verb) => verb.run(&context()?).await,
         Verb::Job(verb) => verb.run(&context()?).await,
+        Verb::Queue(verb) => verb.run(&context()?).await,
+        Verb::Runners(verb) => verb.run(&context()?).await,
         Verb::Release(release::Release::Verify(verify)) => release::verify(&verify, remote.json),
         Verb::Release(verb) => verb.run(&context()?).await,
         Verb::Advisory(verb) => verb.run(&context()?).await,
