@@ -1,7 +1,7 @@
 //! The form that starts a pipeline: the branch, and the variables that the file describes.
 
-use super::{Start, api::ListQuery};
-use crate::{Ci, fault::CI_FILE};
+use super::{Ask, Start, Text, api::ListQuery};
+use crate::{Ci, config::Inputs, fault::CI_FILE};
 use askama::Template;
 use axum::{
     extract::State,
@@ -36,7 +36,12 @@ struct RunPage {
 
 impl Ci {
     /// Variables that the file at a branch or tag describes, for who runs a pipeline by hand.
-    async fn described(&self, scope: &ProjectScope, reference: &str) -> Result<Vec<Described>> {
+    async fn described(
+        &self,
+        scope: &ProjectScope,
+        reference: &str,
+        actor: &Actor,
+    ) -> Result<Vec<Described>> {
         let project = scope.id;
         let info = self
             .code
@@ -62,11 +67,18 @@ impl Ci {
             source: "web",
             fact: None,
             variables: Vec::new(),
-            actor: Actor::system(),
+            actor: actor.clone(),
         };
         let mut draft = self.draft(&start, String::new()).await?;
+        let ask = Ask {
+            info: &info,
+            text: Text::File(&bytes),
+            actor,
+            secrets: false,
+            inputs: &Inputs::new(),
+        };
         let prepared = self
-            .prepare(&mut draft, &info, &bytes, false)
+            .prepare(&mut draft, &ask)
             .await?
             .map_err(|faults| Problem::invalid("bad_ci_file", faults.first().to_string()))?;
         Ok(prepared
@@ -98,7 +110,7 @@ pub(super) async fn form(
             info.map(|info| info.default_branch).unwrap_or_default()
         }
     };
-    let (described, silent) = match ci.described(&project, &reference).await {
+    let (described, silent) = match ci.described(&project, &reference, &ui.caller().actor).await {
         Ok(described) => (described, String::new()),
         // The form still stands, so that another branch can be named.
         Err(problem) if problem.status < 500 => (Vec::new(), problem.what),
