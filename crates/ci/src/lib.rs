@@ -116,6 +116,7 @@ impl Ci {
         Routes::new()
             .merge(pipeline::api::routes())
             .merge(job::api::routes())
+            .merge(job::access_routes())
             .merge(results::api::routes())
             .merge(results::analytics::routes())
             .merge(lint::routes())

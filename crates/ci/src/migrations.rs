@@ -7,6 +7,7 @@ pub const MIGRATIONS: &[Migration] = &[
     FIRST,
     STARTERS,
     crate::runner::QUEUE,
+    crate::job::JOB_TOKENS,
     crate::results::MIGRATION,
     crate::results::PLAYED,
 ];

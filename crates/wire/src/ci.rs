@@ -387,6 +387,17 @@ pub struct ChangeRunner {
     pub paused: Option<bool>,
 }
 
+/// A group or project whose job tokens may read another project.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct JobTokenAccess {
+    /// `group` for all its projects, or `group/project`.
+    pub path: String,
+    /// Since when.
+    #[serde(default)]
+    pub added_at: Option<Timestamp>,
+}
+
 /// A registration token just made; older ones end.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct RegistrationToken {

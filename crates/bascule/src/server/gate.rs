@@ -84,9 +84,17 @@ impl Gate for Door {
             let serves = self.delivery.agent_serves(agent, project.id).await?;
             serves.then_some(PULLER)
         } else {
-            self.identity
+            let role = self
+                .identity
                 .role_in_project(caller, project.id, project.group_id, project.visibility)
-                .await?
+                .await?;
+            match (role, caller.actor.kind, caller.only_project) {
+                // A job reads what lets its project in, as it reads its own.
+                (None, ActorKind::Job, Some((from, role))) => {
+                    self.ci.job_token_opens(from, project.id).await?.then_some(role)
+                }
+                (role, ..) => role,
+            }
         };
         Ok(role.map(|role| project.scope(caller, role)))
     }
@@ -133,7 +141,7 @@ impl Door {
         })
     }
 
-    /// A job reads its own project while it runs, and nothing else.
+    /// A job reads its own project while it runs, those that let its project in, and nothing else.
     async fn job(&self, token: &str) -> Result<Caller> {
         let job = self.ci.job_for_token(token).await?.ok_or_else(|| {
             Problem::new(401, "job_token_ended", "The job token is not valid.")

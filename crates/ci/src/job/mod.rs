@@ -1,5 +1,6 @@
 //! Jobs: one script of a pipeline, run by a runner.
 
+mod access;
 pub mod ansi;
 pub mod api;
 pub(crate) mod artifact;
@@ -19,6 +20,8 @@ use bascule_core::{JobId, PipelineId, ProjectId, RunnerId, Timestamp};
 use bascule_store::{Json, row};
 use bascule_wire::{ci as wire, runner};
 
+pub use access::JOB_TOKENS;
+pub(crate) use access::routes as access_routes;
 pub use artifact::Artifact;
 pub use follow::JobIdentity;
 pub(crate) use service::runner_actor;

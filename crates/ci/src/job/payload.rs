@@ -1,6 +1,6 @@
 //! What a runner is told of a job.
 
-use super::{Artifact, Job, artifact, store};
+use super::Job;
 use crate::{
     Ci,
     pipeline::{self, Pipeline},
@@ -9,9 +9,8 @@ use crate::{
     variable,
     variables::{expand, resolve},
 };
-use bascule_core::{JobId, Problem, ProjectId, Result};
+use bascule_core::{Problem, ProjectId, Result};
 use bascule_wire::runner as wire;
-use std::collections::HashSet;
 
 /// Commits to fetch where the job does not say.
 const DEPTH: i64 = 50;
@@ -66,6 +65,10 @@ impl Ci {
             wire::Variable::public("CI_RUNNER_ID", runner.number.to_string()),
             wire::Variable::public("CI_RUNNER_DESCRIPTION", runner.description.clone()),
             wire::Variable::public("CI_RUNNER_TAGS", runner.tags.0.join(",")),
+            wire::Variable::public("CI_RUNNER_VERSION", runner.version.clone()),
+            wire::Variable::public("CI_RUNNER_EXECUTABLE_ARCH", runner.platform.replace(' ', "/")),
+            wire::Variable::public("CI_REGISTRY_USER", wire::GIT_USER),
+            secret("CI_REGISTRY_PASSWORD", token),
         ];
         let listed = self.job_variables(job, &pipeline, &project).await?;
         variables.extend(listed.into_iter().filter(|v| v.key != "CI_REPOSITORY_URL"));
@@ -75,6 +78,10 @@ impl Ci {
             .and_then(|text| text.parse().ok())
             .unwrap_or(DEPTH);
         let spec = &job.spec.0;
+        let mut dependencies = self.dependencies(job, &pipeline, &variables).await?;
+        for dependency in &mut dependencies {
+            token.clone_into(&mut dependency.token);
+        }
         Ok(wire::Job {
             id: job.id,
             token: token.to_owned(),
@@ -98,8 +105,13 @@ impl Ci {
             services: spec.services.clone(),
             artifacts: spec.artifacts.clone(),
             cache: spec.cache.clone(),
-            credentials: Vec::new(),
-            dependencies: self.dependencies(job, token).await?,
+            credentials: vec![wire::Credentials {
+                kind: "registry".to_owned(),
+                url: registry(&self.options.base_url).to_owned(),
+                username: wire::GIT_USER.to_owned(),
+                password: token.to_owned(),
+            }],
+            dependencies,
             features: wire::JobFeatures {
                 trace_sections: true,
                 token_mask_prefixes: vec![crate::token::RUNNER.to_owned(), crate::token::JOB.to_owned()],
@@ -110,60 +122,6 @@ impl Ci {
             },
             hooks: hooks(job),
         })
-    }
-
-    /// Jobs whose archives the job takes.
-    async fn dependencies(&self, job: &Job, token: &str) -> Result<Vec<wire::Dependency>> {
-        let now = self.clock.now();
-        let archives: Vec<Artifact> = artifact::of_pipeline(&self.db, job.pipeline_id)
-            .await?
-            .into_iter()
-            .filter(|artifact| artifact.kind == wire::ARTIFACT_ARCHIVE && artifact.is_kept(now))
-            .collect();
-        if archives.is_empty() {
-            return Ok(Vec::new());
-        }
-        let wanted: Option<HashSet<String>> = match (&job.dependencies, &job.needs) {
-            (Some(list), _) => Some(list.0.iter().cloned().collect()),
-            (None, Some(needs)) => Some(
-                needs
-                    .0
-                    .iter()
-                    .filter(|need| need.artifacts)
-                    .map(|need| need.job.clone())
-                    .collect(),
-            ),
-            (None, None) => None,
-        };
-        let states = store::states(&self.db, job.pipeline_id).await?;
-        Ok(states
-            .into_iter()
-            .filter(|other| match &wanted {
-                Some(names) => names.contains(&other.name),
-                None => other.stage < job.stage_index,
-            })
-            .filter_map(|other| {
-                let archive = archives.iter().find(|artifact| artifact.job_id == other.id)?;
-                Some(wire::Dependency {
-                    id: other.id,
-                    // The job's own token opens what it depends on; the other's ended with the other.
-                    token: token.to_owned(),
-                    name: other.name,
-                    artifacts_file: Some(wire::ArtifactFile {
-                        filename: archive.file_name.clone(),
-                        size: u64::try_from(archive.size).unwrap_or_default(),
-                    }),
-                })
-            })
-            .collect())
-    }
-
-    /// Whether a running job may take the archive of another: both belong to one pipeline.
-    pub(crate) async fn may_download(&self, job: &Job, of: JobId) -> Result<bool> {
-        Ok(job.id == of
-            || store::find(&self.db, of)
-                .await?
-                .is_some_and(|other| other.pipeline_id == job.pipeline_id))
     }
 }
 
@@ -184,6 +142,12 @@ fn secret(key: &str, value: &str) -> wire::Variable {
         raw: true,
         ..wire::Variable::masked(key, value)
     }
+}
+
+/// Where our registry answers: host and port.
+fn registry(base_url: &str) -> &str {
+    let host = base_url.split_once("://").map_or(base_url, |(_, rest)| rest);
+    host.split('/').next().unwrap_or(host)
 }
 
 /// `http://host/path` with user and password.

@@ -1,13 +1,16 @@
 //! Queries about jobs.
 
-use super::Job;
+use super::{
+    Job,
+    access::{ENTRIES, Entry},
+};
 use crate::{
     config::{AllowFailure, Need, When},
     pipeline::state::JobState,
     status::JobStatus,
 };
 use bascule_core::{JobId, PipelineId, ProjectId, RunnerId, Timestamp};
-use bascule_store::{Json, Query, Result, Tx, args, row};
+use bascule_store::{Json, Query, Result, Tx, args, bind_all, row};
 
 const COLUMNS: &str = "id, pipeline_id, project_id, name, stage, stage_index, position, status, run_when, \
     allow_failure, needs, dependencies, variables, spec, tags, resource_group, timeout, runner_id, failure_reason, \
@@ -303,4 +306,64 @@ pub async fn queue_length(on: &impl Query) -> Result<i64> {
 /// A job of a project, if it is that project's.
 pub async fn in_project(on: &impl Query, project: ProjectId, id: JobId) -> Result<Option<Job>> {
     Ok(find(on, id).await?.filter(|job| job.project_id == project))
+}
+
+/// The newest job of a name that ended well on a branch or tag of a project.
+pub async fn newest_success(
+    on: &impl Query,
+    project: ProjectId,
+    name: &str,
+    reference: &str,
+) -> Result<Option<Job>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM job WHERE project_id = $1 AND name = $2 AND status = 'success' AND retried = FALSE
+         AND EXISTS (SELECT 1 FROM pipeline p WHERE p.id = job.pipeline_id AND p.reference = $3)
+         ORDER BY id DESC LIMIT 1"
+    );
+    on.one(&sql, args![project, name, reference]).await
+}
+
+/// The job of a name of a pipeline, as it was last tried.
+pub async fn of_pipeline_named(on: &impl Query, pipeline: PipelineId, name: &str) -> Result<Option<Job>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM job WHERE pipeline_id = $1 AND name = $2 AND retried = FALSE ORDER BY id DESC LIMIT 1"
+    );
+    on.one(&sql, args![pipeline, name]).await
+}
+
+/// Whose job tokens a project lets in.
+pub async fn entries(on: &impl Query, project: ProjectId) -> Result<Vec<Entry>> {
+    let sql = format!(
+        "SELECT path, added_at FROM ci_job_token_access WHERE project_id = $1 ORDER BY path LIMIT {ENTRIES}"
+    );
+    on.all(&sql, args![project]).await
+}
+
+/// Whether it lets one of these in.
+pub async fn lets_in(on: &impl Query, project: ProjectId, paths: &[&str]) -> Result<bool> {
+    let mut values = args![project];
+    let places = bind_all(&mut values, paths);
+    let sql =
+        format!("SELECT COUNT(*) AS n FROM ci_job_token_access WHERE project_id = $1 AND path IN ({places})");
+    Ok(on.count(&sql, values).await? > 0)
+}
+
+pub async fn add_entry(tx: &Tx, project: ProjectId, path: &str, now: Timestamp) -> Result<()> {
+    tx.run(
+        "INSERT INTO ci_job_token_access (project_id, path, added_at) VALUES ($1, $2, $3)
+         ON CONFLICT (project_id, path) DO NOTHING",
+        args![project, path, now],
+    )
+    .await?;
+    Ok(())
+}
+
+pub async fn remove_entry(tx: &Tx, project: ProjectId, path: &str) -> Result<bool> {
+    let gone = tx
+        .run(
+            "DELETE FROM ci_job_token_access WHERE project_id = $1 AND path = $2",
+            args![project, path],
+        )
+        .await?;
+    Ok(gone == 1)
 }

@@ -56,6 +56,8 @@ pub(crate) fn of_pipeline(pipeline: &Pipeline, project: &ProjectInfo, base_url: 
         p("CI_PROJECT_URL", &project_url),
         p("CI_DEFAULT_BRANCH", &project.default_branch),
         p("CI_REPOSITORY_URL", &project.clone_url),
+        p("CI_REGISTRY", host),
+        p("CI_REGISTRY_IMAGE", &format!("{host}/{path}")),
         p("CI_CONFIG_PATH", crate::fault::CI_FILE),
         p("CI_COMMIT_SHA", &pipeline.sha),
         p(

@@ -2,7 +2,7 @@
 
 use super::Pipeline;
 use crate::status::PipelineStatus;
-use bascule_core::{Actor, PipelineId, ProjectId, Timestamp};
+use bascule_core::{Actor, ActorKind, PipelineId, ProjectId, Timestamp};
 use bascule_store::{Query, Result, Tx, args, row};
 
 const COLUMNS: &str = "id, project_id, reference, tag, sha, before_sha, source, name, message, protected, status, \
@@ -84,6 +84,19 @@ pub async fn starter(on: &impl Query, id: PipelineId) -> Result<Option<String>> 
     Ok(found
         .map(|starter| starter.actor_name)
         .filter(|name| !name.contains(':')))
+}
+
+row! { struct Starting { actor_kind: String, actor_id: String, actor_name: String } }
+
+/// Who started a pipeline.
+pub async fn actor(on: &impl Query, id: PipelineId) -> Result<Option<Actor>> {
+    let found: Option<Starting> = on
+        .one(
+            "SELECT actor_kind, actor_id, actor_name FROM pipeline WHERE id = $1",
+            args![id],
+        )
+        .await?;
+    Ok(found.map(|row| Actor::new(ActorKind::parse(&row.actor_kind), row.actor_id, row.actor_name)))
 }
 
 /// Pipelines that an account started and that have not ended.

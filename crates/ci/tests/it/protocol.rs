@@ -228,6 +228,11 @@ async fn artifacts_go_up_and_come_down_for_those_who_may() {
     assert_eq!(got.status(), 200);
     assert_eq!(got.bytes().await.unwrap(), content);
     assert_eq!(get("glcbt-wrong").await.unwrap().status(), 401);
+    assert_eq!(
+        get(&c.token).await.unwrap().status(),
+        404,
+        "a job takes only what it depends on"
+    );
     let path = format!("/clinic/app/-/jobs/{}/artifacts/download", a.id);
     assert_eq!(
         world
@@ -364,4 +369,134 @@ async fn hostile_bodies_are_refused_without_panic() {
             assert!((400..500).contains(&status), "{path} {body:?}: {status}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_registers_itself_with_all_that_the_protocol_knows() {
+    let world = World::new().await;
+    let post = async |path: &str, who: &str| {
+        let answer: Value = world.post(path, who, json!({})).await.json().await.unwrap();
+        answer["token"].as_str().unwrap().to_owned()
+    };
+    let of_project = post("/api/v1/projects/clinic/app/runners/registration-token", "admin").await;
+    let of_all = post("/api/v1/runners/registration-token", "admin").await;
+    let api = world.runner().await;
+    let register = async |body: Value| api.api(Method::POST, "runners").json(&body).send().await.unwrap();
+    let all = json!({
+        "token": of_project, "description": "by itself", "tag_list": "a, b", "run_untagged": false,
+        "locked": true, "access_level": "ref_protected", "maximum_timeout": 1200, "active": false,
+        "info": {"name": "gitlab-runner", "version": "19.4", "platform": "linux", "architecture": "amd64",
+            "executor": "docker"},
+    });
+    let made = register(all).await;
+    assert_eq!(made.status(), 201);
+    let made: Value = made.json().await.unwrap();
+    assert!(made["token"].as_str().unwrap().starts_with("glrt-") && made["token_expires_at"].is_null());
+    let list = world
+        .request(Method::GET, "/api/v1/projects/clinic/app/runners", "reporter")
+        .send()
+        .await
+        .unwrap();
+    let list: Value = list.json().await.unwrap();
+    let own = list
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|r| r["number"] == made["id"])
+        .unwrap();
+    for (key, value) in [
+        ("scope", json!("project")),
+        ("locked", json!(true)),
+        ("protected", json!(true)),
+        ("paused", json!(true)),
+        ("run_untagged", json!(false)),
+        ("maximum_timeout", json!(1200)),
+        ("executor", json!("docker")),
+        ("tags", json!(["a", "b"])),
+    ] {
+        assert_eq!(own[key], value, "{key}");
+    }
+    for (body, why) in [
+        (
+            json!({"token": of_all, "run_untagged": false}),
+            "it would take nothing",
+        ),
+        (
+            json!({"token": of_all, "maximum_timeout": 10}),
+            "shorter than GitLab allows",
+        ),
+        (
+            json!({"token": of_all, "tag_list": ["x".repeat(200)]}),
+            "a tag too long",
+        ),
+    ] {
+        assert_eq!(register(body).await.status(), 422, "{why}");
+    }
+    assert_eq!(register(json!({"token": "GR1348941x"})).await.status(), 403);
+    let body = json!({"token": made["token"]});
+    let reset = api
+        .api(Method::POST, "runners/reset_authentication_token")
+        .json(&body);
+    let reset = reset.send().await.unwrap();
+    assert_eq!(reset.status(), 201);
+    let renewed: Value = reset.json().await.unwrap();
+    let verify = async |token: &Value| {
+        let request = api
+            .api(Method::POST, "runners/verify")
+            .json(&json!({"token": token}));
+        request.send().await.unwrap().status()
+    };
+    assert_eq!(verify(&made["token"]).await, 403, "the old token ended");
+    assert_eq!(verify(&renewed["token"]).await, 200);
+    let gone = api
+        .api(Method::DELETE, "runners")
+        .json(&json!({"token": renewed["token"]}));
+    assert_eq!(gone.send().await.unwrap().status(), 204);
+    assert_eq!(verify(&renewed["token"]).await, 403);
+    let facts = world.facts("runner.changed").await;
+    assert!(facts.iter().any(|f| f.summary.contains("removed the runner")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_token_opens_its_own_project_and_who_lets_it_in() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    world.push("main", &[(".gitlab-ci.yml", ONE)]).await;
+    let job = runner.ask().await.unwrap();
+    let registry = &job.body["credentials"][0];
+    assert_eq!(
+        (&registry["type"], &registry["username"], &registry["password"]),
+        (&json!("registry"), &json!("gitlab-ci-token"), &json!(job.token))
+    );
+    assert!(world.url.ends_with(registry["url"].as_str().unwrap()));
+    let other = bascule_core::ProjectId::new();
+    let opens = async |target| world.ci.job_token_opens(other, target).await.unwrap();
+    assert!(opens(other).await);
+    assert!(!opens(world.project).await);
+    let path = "/api/v1/projects/clinic/app/ci/job-token-access";
+    assert_eq!(
+        world
+            .post(path, "developer", json!({"path": "clinic"}))
+            .await
+            .status(),
+        403
+    );
+    for bad in ["", "a/b/c", "a//"] {
+        assert_eq!(
+            world.post(path, "admin", json!({"path": bad})).await.status(),
+            422
+        );
+    }
+    // In this harness every project is called clinic/app.
+    assert_eq!(
+        world
+            .post(path, "admin", json!({"path": "clinic"}))
+            .await
+            .status(),
+        204
+    );
+    assert!(opens(world.project).await, "by its group");
+    let gone = world.request(Method::DELETE, &format!("{path}?path=clinic"), "admin");
+    assert_eq!(gone.send().await.unwrap().status(), 204);
+    assert!(!opens(world.project).await);
 }
