@@ -4,7 +4,7 @@ use super::{ArtifactAccess, JobSpec, reader::Reader};
 use crate::{fault::shown, yaml::Node};
 use bascule_wire::runner::{ARTIFACT_ARCHIVE, Artifact, ArtifactFormat, When};
 
-const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
     "paths",
     "exclude",
     "expire_in",
@@ -16,7 +16,7 @@ const KEYS: &[&str] = &[
     "untracked",
     "when",
 ];
-const REPORTS: &[&str] = &[
+pub(super) const REPORTS: &[&str] = &[
     "accessibility",
     "annotations",
     "api_fuzzing",
@@ -39,6 +39,7 @@ const REPORTS: &[&str] = &[
     "secret_detection",
     "terraform",
 ];
+pub(super) const COVERAGE: &[&str] = &["coverage_format", "path"];
 const ACCESS: &[&str] = &["all", "developer", "maintainer", "none"];
 const WHEN: &[&str] = &["on_success", "on_failure", "always"];
 
@@ -189,7 +190,7 @@ fn reports(node: &Node, place: &str, reader: &mut Reader) -> Vec<Artifact> {
 
 /// The format, `cobertura` or `jacoco`, and the file.
 fn coverage(node: &Node, place: &str, reader: &mut Reader) -> Option<(String, Vec<String>)> {
-    reader.map(node, place, &["coverage_format", "path"])?;
+    reader.map(node, place, COVERAGE)?;
     let (Some(format), Some(path)) = (node.get("coverage_format"), node.get("path")) else {
         reader.fault(
             node.pos,

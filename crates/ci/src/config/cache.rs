@@ -8,7 +8,7 @@ use super::{
 use crate::yaml::{Node, Value};
 use bascule_wire::runner::{Cache, CachePolicy};
 
-const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
     "paths",
     "key",
     "untracked",
@@ -17,7 +17,7 @@ const KEYS: &[&str] = &[
     "policy",
     "fallback_keys",
 ];
-const KEY_KEYS: &[&str] = &["files", "files_commits", "prefix"];
+pub(super) const KEY_KEYS: &[&str] = &["files", "files_commits", "prefix"];
 /// Most caches of a job (GitLab's limit).
 const CACHES: usize = 4;
 /// Most files that a key is made of (GitLab's limit).

@@ -7,7 +7,7 @@ use crate::{
 };
 use bascule_wire::runner::{ExecutorOptions, Image, UserOptions};
 
-const IMAGE: &[&str] = &[
+pub(super) const IMAGE: &[&str] = &[
     "name",
     "entrypoint",
     "pull_policy",
@@ -15,7 +15,7 @@ const IMAGE: &[&str] = &[
     "kubernetes",
     "ports",
 ];
-const SERVICE: &[&str] = &[
+pub(super) const SERVICE: &[&str] = &[
     "name",
     "alias",
     "entrypoint",

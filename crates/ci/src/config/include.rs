@@ -71,7 +71,7 @@ pub(super) enum For {
     Child,
 }
 
-const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
     "local",
     "project",
     "ref",
@@ -83,7 +83,7 @@ const KEYS: &[&str] = &[
     "inputs",
     "rules",
 ];
-const CHILD_KEYS: &[&str] = &[
+pub(super) const CHILD_KEYS: &[&str] = &[
     "local",
     "project",
     "ref",

@@ -19,6 +19,8 @@ const BLOCK: usize = 1024;
 /// Longest value of an input as text, in bytes.
 const VALUE: usize = 64 * 1024;
 
+pub(super) const INPUT: &[&str] = &["default", "description", "options", "regex", "type"];
+
 /// Values of inputs, by name.
 pub type Inputs = BTreeMap<String, Json>;
 
@@ -118,7 +120,7 @@ fn one(entry: &Entry, reader: &mut Reader) -> Option<Declared> {
     if entry.value.is_null() {
         return Some(input);
     }
-    let keys = &["default", "description", "options", "regex", "type"];
+    let keys = INPUT;
     for inner in reader.map(&entry.value, &place, keys)? {
         let value = &inner.value;
         let place = format!("{place}:{}", inner.key);

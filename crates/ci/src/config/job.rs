@@ -18,7 +18,7 @@ use crate::{
     yaml::{Entry, Node, Value},
 };
 
-const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
     "after_script",
     "allow_failure",
     "artifacts",
@@ -56,7 +56,7 @@ const KEYS: &[&str] = &[
     "when",
 ];
 /// Keys of GitLab's language that are read, but for which there is nothing here that would act on them.
-const IDLE: &[(&str, &str)] = &[
+pub(super) const IDLE: &[(&str, &str)] = &[
     (
         "dast_configuration",
         "no scanner of running sites is part of this platform",
@@ -286,10 +286,7 @@ pub(super) fn shared_key(entry: &Entry, place: &str, spec: &mut JobSpec, reader:
         "retry" => spec.retry = retry(value, place, reader),
         "hooks" => {
             spec.hooks = Hooks::default();
-            for hook in reader
-                .map(value, place, &["pre_get_sources_script"])
-                .unwrap_or_default()
-            {
+            for hook in reader.map(value, place, HOOKS).unwrap_or_default() {
                 spec.hooks.pre_get_sources_script =
                     reader.script(&hook.value, &format!("{place}:{}", hook.key));
             }
@@ -388,6 +385,8 @@ fn exit_codes(node: &Node, place: &str, reader: &mut Reader) -> Vec<i64> {
     }
 }
 
+pub(super) const HOOKS: &[&str] = &["pre_get_sources_script"];
+pub(super) const RETRY: &[&str] = &["max", "when", "exit_codes"];
 const RETRY_WHEN: &[&str] = &[
     "always",
     "unknown_failure",
@@ -416,10 +415,7 @@ fn retry(node: &Node, place: &str, reader: &mut Reader) -> Retry {
         retry.max = count(node, reader);
         return retry;
     }
-    for entry in reader
-        .map(node, place, &["max", "when", "exit_codes"])
-        .unwrap_or_default()
-    {
+    for entry in reader.map(node, place, RETRY).unwrap_or_default() {
         match entry.key.as_str() {
             "max" => retry.max = count(&entry.value, reader),
             "when" => {
@@ -436,11 +432,10 @@ fn retry(node: &Node, place: &str, reader: &mut Reader) -> Retry {
     retry
 }
 
+pub(super) const INHERIT: &[&str] = &["default", "variables"];
+
 fn inherit(node: &Node, default: &mut Inherit, variables: &mut Inherit, reader: &mut Reader) {
-    for entry in reader
-        .map(node, "inherit", &["default", "variables"])
-        .unwrap_or_default()
-    {
+    for entry in reader.map(node, "inherit", INHERIT).unwrap_or_default() {
         let value = match (entry.value.boolean(), entry.value.items()) {
             (Some(true), _) => Inherit::All,
             (Some(false), _) => Inherit::Nothing,

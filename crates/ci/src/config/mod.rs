@@ -9,6 +9,7 @@ mod image;
 mod include;
 mod inputs;
 mod job;
+mod keywords;
 mod needs;
 mod outcome;
 mod reader;
@@ -27,6 +28,7 @@ use std::time::Duration;
 pub use assemble::{Answer, Assembly, Facts, Tree, Wanted};
 pub use include::{Include, Source};
 pub use inputs::Inputs;
+pub use keywords::{SCHEMA, keywords};
 pub use reader::duration;
 pub use spec::{
     ArtifactAccess, AutoCancel, CacheRule, Environment, Forward, Hooks, IdToken, JobSpec, OnJobFailure,

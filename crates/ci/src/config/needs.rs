@@ -13,6 +13,10 @@ pub const NEEDS: usize = 50;
 /// Most entries of `needs` that lie outside the pipeline (GitLab's limit).
 pub const OUTSIDE: usize = 5;
 
+pub(super) const NEED: &[&str] = &["job", "artifacts", "optional", "parallel"];
+pub(super) const NEED_PROJECT: &[&str] = &["project", "ref", "job", "artifacts"];
+pub(super) const NEED_PIPELINE: &[&str] = &["pipeline", "job", "artifacts"];
+
 /// What `needs` asks for: jobs of this pipeline, and what lies outside it.
 #[derive(Debug, Default)]
 pub(crate) struct Needs {
@@ -60,12 +64,12 @@ fn read_into(node: &Node, place: &str, depth: usize, needs: &mut Needs, reader: 
 
 fn need(node: &Node, place: &str, needs: &mut Needs, reader: &mut Reader) {
     let outside = ["project", "pipeline"].iter().any(|key| node.get(key).is_some());
-    let keys: &[&str] = if node.get("project").is_some() {
-        &["project", "ref", "job", "artifacts"]
+    let keys = if node.get("project").is_some() {
+        NEED_PROJECT
     } else if outside {
-        &["pipeline", "job", "artifacts"]
+        NEED_PIPELINE
     } else {
-        &["job", "artifacts", "optional", "parallel"]
+        NEED
     };
     let Some(entries) = reader.map(node, place, keys) else {
         return;

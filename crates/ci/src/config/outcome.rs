@@ -6,7 +6,7 @@ use crate::{
     yaml::{Node, Value},
 };
 
-const ENVIRONMENT: &[&str] = &[
+pub(super) const ENVIRONMENT: &[&str] = &[
     "name",
     "url",
     "on_stop",
@@ -15,7 +15,7 @@ const ENVIRONMENT: &[&str] = &[
     "deployment_tier",
     "kubernetes",
 ];
-const KUBERNETES: &[&str] = &[
+pub(super) const KUBERNETES: &[&str] = &[
     "namespace",
     "agent",
     "flux_resource_path",
@@ -75,7 +75,7 @@ pub(super) fn environment(node: &Node, place: &str, reader: &mut Reader) -> Opti
     Some(environment)
 }
 
-const RELEASE: &[&str] = &[
+pub(super) const RELEASE: &[&str] = &[
     "tag_name",
     "tag_message",
     "name",
@@ -128,14 +128,12 @@ pub(super) fn release(node: &Node, place: &str, reader: &mut Reader) -> Option<R
     Some(release)
 }
 
+pub(super) const LINK: &[&str] = &["name", "url", "filepath", "link_type"];
 const LINK_TYPES: &[&str] = &["other", "runbook", "image", "package"];
 
 fn link(node: &Node, release: &mut Release, reader: &mut Reader) {
     let place = "release:assets:links";
-    if reader
-        .map(node, place, &["name", "url", "filepath", "link_type"])
-        .is_none()
-    {
+    if reader.map(node, place, LINK).is_none() {
         return;
     }
     let (Some(name), Some(url)) = (
@@ -156,6 +154,8 @@ fn link(node: &Node, release: &mut Release, reader: &mut Reader) {
     });
 }
 
+pub(super) const PAGES: &[&str] = &["publish", "path_prefix", "expire_in"];
+
 /// `pages`: true, false, or a map. The outer `None` is a fault or `false`.
 pub(super) fn pages(node: &Node, place: &str, reader: &mut Reader) -> Option<Pages> {
     let mut pages = Pages {
@@ -165,7 +165,7 @@ pub(super) fn pages(node: &Node, place: &str, reader: &mut Reader) -> Option<Pag
     if !matches!(node.value, Value::Mapping(_)) {
         return reader.boolean(node, place)?.then_some(pages);
     }
-    for entry in reader.map(node, place, &["publish", "path_prefix", "expire_in"])? {
+    for entry in reader.map(node, place, PAGES)? {
         let place = format!("{place}:{}", entry.key);
         match entry.key.as_str() {
             "publish" => {

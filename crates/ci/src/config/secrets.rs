@@ -53,7 +53,7 @@ const PROVIDERS: &[&str] = &[
     "akeyless",
     "gitlab_secrets_manager",
 ];
-const KEYS: &[&str] = &[
+pub(super) const KEYS: &[&str] = &[
     "vault",
     "gcp_secret_manager",
     "azure_key_vault",

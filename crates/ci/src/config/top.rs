@@ -10,9 +10,10 @@ use crate::{
     yaml::{Budget, Entry, Node, Value},
 };
 use bascule_core::limits;
+use std::collections::HashMap;
 
 /// Top-level keys that are not jobs.
-const TOP: &[&str] = &[
+pub(super) const TOP: &[&str] = &[
     "stages",
     "default",
     "variables",
@@ -26,7 +27,7 @@ const TOP: &[&str] = &[
     "spec",
 ];
 /// Keys of `default`.
-const DEFAULT: &[&str] = &[
+pub(super) const DEFAULT: &[&str] = &[
     "after_script",
     "artifacts",
     "before_script",
@@ -121,6 +122,7 @@ pub(super) fn read(tree: &Node, budget: &mut Budget, reader: &mut Reader) -> Opt
             config.jobs.push(job);
         }
     }
+    stopped_by(&config.jobs, reader);
     if config.jobs.is_empty() && reader.faults.is_empty() {
         reader.fault(
             tree.pos,
@@ -219,6 +221,51 @@ fn check_stage(job: &super::Job, stages: &[String], reader: &mut Reader) {
     );
 }
 
+/// `environment:on_stop` names a job that stops the same environment.
+fn stopped_by(jobs: &[super::Job], reader: &mut Reader) {
+    let mut by_name: Option<HashMap<&str, &super::Job>> = None;
+    for job in jobs {
+        let Some((environment, stop)) = job
+            .spec
+            .environment
+            .as_ref()
+            .and_then(|environment| Some((environment, environment.on_stop.as_ref()?)))
+        else {
+            continue;
+        };
+        let known = by_name.get_or_insert_with(|| jobs.iter().map(|job| (job.name.as_str(), job)).collect());
+        let Some(other) = known.get(stop.as_str()) else {
+            let hint = did_you_mean(stop, known.keys().copied());
+            reader.fault(
+                job.pos,
+                format!(
+                    "`on_stop` of `{}` names the unknown job `{}`",
+                    shown(&job.name),
+                    shown(stop)
+                ),
+                hint.map_or_else(String::new, |word| format!("did you mean `{word}`?")),
+            );
+            continue;
+        };
+        let same = other
+            .spec
+            .environment
+            .as_ref()
+            .is_some_and(|of| of.action == "stop" && of.name == environment.name);
+        if !same {
+            reader.fault(
+                other.pos,
+                format!(
+                    "`{}` is to stop the environment of `{}`, but does not say so",
+                    shown(stop),
+                    shown(&job.name)
+                ),
+                "give it the same `environment:name`, and `action: stop`",
+            );
+        }
+    }
+}
+
 fn not_a_job(key: &str, pos: Pos, value: &Node, reader: &mut Reader) {
     let hint = did_you_mean(key, TOP.iter().copied())
         .map_or_else(String::new, |word| format!("did you mean `{word}`? "));
@@ -236,7 +283,7 @@ fn not_a_job(key: &str, pos: Pos, value: &Node, reader: &mut Reader) {
     ));
 }
 
-const VARIABLE: &[&str] = &["value", "description", "expand", "options"];
+pub(super) const VARIABLE: &[&str] = &["value", "description", "expand", "options"];
 
 /// Reads `variables` of the top level, of a job, or of a rule.
 pub(crate) fn variables(node: &Node, place: &str, reader: &mut Reader) -> Vec<Variable> {
@@ -268,6 +315,11 @@ pub(crate) fn variables(node: &Node, place: &str, reader: &mut Reader) -> Vec<Va
                 for inner in reader.map(&entry.value, &name, VARIABLE).unwrap_or_default() {
                     match inner.key.as_str() {
                         "value" => variable.value = reader.text(&inner.value, "value").unwrap_or_default(),
+                        "description" | "options" if place != "variables" => reader.fault(
+                            inner.key_pos,
+                            format!("`{name}:{}` stands where nobody is asked", inner.key),
+                            "`description` and `options` belong to the top level's variables",
+                        ),
                         "description" => {
                             variable.description =
                                 reader.text(&inner.value, "description").unwrap_or_default();
@@ -276,6 +328,14 @@ pub(crate) fn variables(node: &Node, place: &str, reader: &mut Reader) -> Vec<Va
                         "options" => variable.options = reader.texts(&inner.value, "options"),
                         _ => {}
                     }
+                }
+                if !variable.options.is_empty() && !variable.options.contains(&variable.value) {
+                    let at = entry.value.get("value").map_or(entry.key_pos, |value| value.pos);
+                    reader.fault(
+                        at,
+                        format!("the value of `{name}` is not one of its `options`"),
+                        format!("one of: {}", variable.options.join(", ")),
+                    );
                 }
             }
             _ => reader.wrong(
@@ -298,12 +358,12 @@ pub fn variable_name(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
+pub(super) const WORKFLOW: &[&str] = &["name", "rules", "auto_cancel"];
+pub(super) const AUTO_CANCEL: &[&str] = &["on_new_commit", "on_job_failure"];
+
 fn workflow(node: &Node, reader: &mut Reader) -> Workflow {
     let mut workflow = Workflow::default();
-    for entry in reader
-        .map(node, "workflow", &["name", "rules", "auto_cancel"])
-        .unwrap_or_default()
-    {
+    for entry in reader.map(node, "workflow", WORKFLOW).unwrap_or_default() {
         match entry.key.as_str() {
             "name" => workflow.name = reader.text(&entry.value, "workflow:name"),
             "rules" => {
@@ -324,10 +384,7 @@ fn workflow(node: &Node, reader: &mut Reader) -> Workflow {
 /// `auto_cancel` of the workflow or of one of its rules.
 pub(crate) fn auto_cancel(node: &Node, place: &str, reader: &mut Reader) -> AutoCancel {
     let mut auto_cancel = AutoCancel::default();
-    for entry in reader
-        .map(node, place, &["on_new_commit", "on_job_failure"])
-        .unwrap_or_default()
-    {
+    for entry in reader.map(node, place, AUTO_CANCEL).unwrap_or_default() {
         let name = format!("{place}:{}", entry.key);
         match entry.key.as_str() {
             "on_new_commit" => {

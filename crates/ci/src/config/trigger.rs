@@ -7,7 +7,8 @@ use super::{
 };
 use crate::yaml::Node;
 
-const KEYS: &[&str] = &["project", "branch", "include", "inputs", "strategy", "forward"];
+pub(super) const KEYS: &[&str] = &["project", "branch", "include", "inputs", "strategy", "forward"];
+pub(super) const FORWARD: &[&str] = &["yaml_variables", "pipeline_variables"];
 /// Most files of a child pipeline's `include` (GitLab's limit).
 const FILES: usize = 3;
 
@@ -72,10 +73,7 @@ pub(super) fn read(node: &Node, place: &str, reader: &mut Reader) -> Option<Trig
 
 fn forward(node: &Node, place: &str, reader: &mut Reader) -> Forward {
     let mut forward = Forward::default();
-    for entry in reader
-        .map(node, place, &["yaml_variables", "pipeline_variables"])
-        .unwrap_or_default()
-    {
+    for entry in reader.map(node, place, FORWARD).unwrap_or_default() {
         let value = reader.boolean(&entry.value, place);
         match entry.key.as_str() {
             "yaml_variables" => forward.yaml_variables = value.unwrap_or(true),

@@ -18,7 +18,7 @@ pub use around::{Elsewhere, Surroundings, Verdict};
 pub use expression::{Expression, ExpressionError, pattern};
 pub use glob::Glob;
 pub use refs::Refs;
-pub(crate) use refs::read as read_refs;
+pub(crate) use refs::{KEYS as REFS_KEYS, read as read_refs};
 
 /// One rule: all its conditions must hold.
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ pub(crate) enum Place {
     Include,
 }
 
-const JOB_KEYS: &[&str] = &[
+pub(crate) const JOB_KEYS: &[&str] = &[
     "if",
     "changes",
     "exists",
@@ -93,8 +93,10 @@ const JOB_KEYS: &[&str] = &[
     "needs",
     "interruptible",
 ];
-const WORKFLOW_KEYS: &[&str] = &["if", "changes", "exists", "when", "variables", "auto_cancel"];
-const INCLUDE_KEYS: &[&str] = &["if", "changes", "exists", "when"];
+pub(crate) const WORKFLOW_KEYS: &[&str] = &["if", "changes", "exists", "when", "variables", "auto_cancel"];
+pub(crate) const INCLUDE_KEYS: &[&str] = &["if", "changes", "exists", "when"];
+pub(crate) const CHANGES: &[&str] = &["paths", "compare_to"];
+pub(crate) const EXISTS: &[&str] = &["paths", "project", "ref"];
 /// Most patterns of one `changes` or `exists` (GitLab's limit).
 pub const PATTERNS: usize = 50;
 
@@ -155,7 +157,7 @@ fn rule(node: &Node, place: &str, kind: Place, reader: &mut Reader) -> Option<Ru
                 }
             }
             "changes" => {
-                rule.changes = Some(changes(value, "rules:changes", &["paths", "compare_to"], reader));
+                rule.changes = Some(changes(value, "rules:changes", CHANGES, reader));
             }
             "exists" => rule.exists = Some(exists(value, "rules:exists", reader)),
             "when" => rule.when = when(value, "rules:when", words, reader),
@@ -216,7 +218,7 @@ fn changes(node: &Node, place: &str, keys: &[&str], reader: &mut Reader) -> Chan
 }
 
 fn exists(node: &Node, place: &str, reader: &mut Reader) -> Exists {
-    let paths = patterns(node, place, &["paths", "project", "ref"], reader);
+    let paths = patterns(node, place, EXISTS, reader);
     let mut text = |key: &str| {
         node.get(key)
             .and_then(|value| reader.text(value, &format!("{place}:{key}")))

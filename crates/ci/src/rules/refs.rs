@@ -37,6 +37,8 @@ enum What {
     Text(String),
 }
 
+pub(crate) const KEYS: &[&str] = &["refs", "variables", "changes", "kubernetes"];
+
 /// Words for what started a pipeline, with the values of `CI_PIPELINE_SOURCE`.
 const SOURCES: &[(&str, &[&str])] = &[
     ("api", &["api"]),
@@ -114,7 +116,7 @@ pub(crate) fn read(node: &Node, place: &str, reader: &mut Reader) -> Option<Refs
         refs.refs = Some(names(node, place, reader));
         return Some(refs);
     }
-    for entry in reader.map(node, place, &["refs", "variables", "changes", "kubernetes"])? {
+    for entry in reader.map(node, place, KEYS)? {
         let value = &entry.value;
         match entry.key.as_str() {
             "refs" => refs.refs = Some(names(value, place, reader)),
