@@ -109,8 +109,10 @@ impl Forge {
             return Ok(weighed);
         }
         let asked = bypass::asked(session.options());
+        // Somebody answers for what is let through: no program does.
+        let may = session.may_protected && session.user.is_some();
         match asked {
-            Some(text) if session.may_protected => {
+            Some(text) if may => {
                 let rules: BTreeSet<Rule> = refused.iter().map(|(_, finding)| finding.rule).collect();
                 let references: BTreeSet<&String> = refused.iter().map(|(reference, _)| reference).collect();
                 weighed.bypass = Some(Bypass {
@@ -121,7 +123,7 @@ impl Forge {
             }
             _ => {
                 weighed.refusals = refused.into_iter().map(refusal).collect();
-                weighed.footer = if session.may_protected {
+                weighed.footer = if may {
                     format!(
                         "As a maintainer you may let it through, which is recorded: git push -o {}=\"REASON\".\n",
                         bypass::OPTION

@@ -136,6 +136,10 @@ async fn a_maintainer_lets_through_with_a_reason_and_nobody_else_does() {
             && told.contains("maintainer"),
         "{told}"
     );
+    // Nobody answers for what a program lets through, whatever its role.
+    as_role(&server, &work, "owner-bot").await;
+    let told = git_refused(&work, &["push", "-o", option, "origin", "3-old"]).await;
+    assert!(told.contains("You may not let it through."), "{told}");
     as_role(&server, &work, "maintainer").await;
     let told = git_refused(&work, &["push", "origin", "3-old"]).await;
     assert!(told.contains("git push -o bascule.bypass"), "{told}");
