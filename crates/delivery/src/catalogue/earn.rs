@@ -7,7 +7,10 @@ use super::{
 use crate::product::ChannelRule;
 use bascule_core::{ReleaseId, Timestamp};
 use bascule_planner::constraint::Wait;
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 /// What a release waits for before it enters a channel; nothing: it has earned it. `served` is where it serves.
 pub(crate) fn waits_for(
@@ -41,6 +44,13 @@ pub(crate) fn waits_for(
         waits.push(Wait::Approval(rule.approval.clone()));
     }
     waits
+}
+
+/// The environments in which some releases have to serve before they enter a channel: nobody asks about others.
+pub(crate) fn soaks<'a>(listed: impl IntoIterator<Item = &'a Listed>) -> Vec<&'a str> {
+    let rules = listed.into_iter().flat_map(|listed| &listed.relations.0.channels);
+    let names: BTreeSet<&str> = rules.flat_map(|rule| &rule.soak_in).map(String::as_str).collect();
+    names.into_iter().collect()
 }
 
 /// Where each release serves.

@@ -2,7 +2,7 @@
 
 use super::{
     Listed,
-    earn::{by_release, waits_for},
+    earn::{by_release, soaks, waits_for},
     store,
     store::Approved,
 };
@@ -133,7 +133,7 @@ impl Delivery {
         }
         let now = self.now();
         let approvals = store::approvals(&self.db).await?;
-        let served = store::served(&self.db).await?;
+        let served = store::served(&self.db, &soaks(listed)).await?;
         let served = by_release(&served);
         let (mut earned, mut told) = (Vec::new(), Promotion::default());
         for release in listed.iter().filter(|listed| listed.recall_reason.is_none()) {

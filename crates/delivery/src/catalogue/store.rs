@@ -130,17 +130,32 @@ row! {
     }
 }
 
-/// Where releases serve with all their instances healthy: since they took over, or since they last were not.
-pub(crate) async fn served(db: &impl Query) -> Result<Vec<Served>> {
-    db.all(&serving(""), args![]).await
+/// Which of some environments serve which releases with all their instances healthy: since they took over, or since
+/// they last were not.
+pub(crate) async fn served(db: &impl Query, environments: &[&str]) -> Result<Vec<Served>> {
+    if environments.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut values = args![];
+    let places = bind_all(&mut values, environments);
+    db.all(&serving(&format!("AND e.name IN ({places})")), values)
+        .await
 }
 
 /// The same, of some releases.
-pub(crate) async fn served_of(db: &impl Query, releases: &[ReleaseId]) -> Result<Vec<Served>> {
+pub(crate) async fn served_of(
+    db: &impl Query,
+    releases: &[ReleaseId],
+    environments: &[&str],
+) -> Result<Vec<Served>> {
+    if environments.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut values = args![];
-    let places = bind_all(&mut values, releases);
-    db.all(&serving(&format!("AND d.release_id IN ({places})")), values)
-        .await
+    let releases = bind_all(&mut values, releases);
+    let places = bind_all(&mut values, environments);
+    let which = format!("AND d.release_id IN ({releases}) AND e.name IN ({places})");
+    db.all(&serving(&which), values).await
 }
 
 fn serving(which: &str) -> String {

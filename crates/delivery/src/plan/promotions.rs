@@ -5,7 +5,7 @@ use crate::{
     Delivery,
     catalogue::{
         Listed,
-        earn::{by_release, waits_for},
+        earn::{by_release, soaks, waits_for},
         store::{self, Approved, Served},
     },
     site::Site,
@@ -67,7 +67,8 @@ impl Delivery {
             return Ok(Promotions::new());
         }
         let ids: Vec<_> = newest.iter().map(|(_, listed)| listed.release_id).collect();
-        let served = store::served_of(&self.db, &ids).await?;
+        let soaks = soaks(newest.iter().map(|(_, listed)| *listed));
+        let served = store::served_of(&self.db, &ids, &soaks).await?;
         let served = by_release(&served);
         let asked = newest
             .iter()
