@@ -87,15 +87,9 @@ impl Ledger {
         if entry.seq % CHECKPOINT_EVERY == 0 {
             self.checkpoint(tx, entry.seq, &entry.hash, entry.at).await?;
         }
-        let head = self.head.clone();
+        let ledger = self.clone();
         let seq = entry.seq;
-        tx.after_commit(move || {
-            head.send_if_modified(|known| {
-                let newer = seq > *known;
-                *known = seq.max(*known);
-                newer
-            });
-        });
+        tx.after_commit(move || ledger.heard(seq));
         Ok(entry.id)
     }
 
@@ -127,7 +121,17 @@ impl Ledger {
         Ok(())
     }
 
-    /// Hears of new facts: the number of the newest durable one that this process appended.
+    /// Tells those who hear of new facts that all up to this one are durable.
+    pub(crate) fn heard(&self, seq: i64) {
+        self.head.send_if_modified(|known| {
+            let newer = seq > *known;
+            *known = seq.max(*known);
+            newer
+        });
+    }
+
+    /// Hears of new facts: the number of the newest durable one that is known of. Those of this process are known at
+    /// once, other replicas' within a second where a [`crate::Hub`] runs.
     #[must_use]
     pub fn watch(&self) -> watch::Receiver<i64> {
         self.head.subscribe()

@@ -4,7 +4,7 @@
 
 use crate::{Entry, Fact, Filter, Ledger, Page};
 use async_trait::async_trait;
-use bascule_store::{Query as _, Result, args};
+use bascule_store::{Backend, Query as _, Result, args};
 use std::{
     sync::Arc,
     time::{Duration, Instant},
@@ -57,8 +57,10 @@ const WRITE_EVERY: Duration = Duration::from_millis(500);
 /// How far the head may be away from the last fact of a subscriber's kinds before its cursor moves there.
 const IDLE: i64 = 100;
 const PAUSE_AT_MOST: Duration = Duration::from_secs(60);
-/// How often to look for facts that another replica appended.
+/// How often to look for facts that another replica appended: one question for all subscribers.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How often a subscriber looks by itself. It hears of every fact; this is to find nothing.
+const NET: Duration = Duration::from_secs(15);
 
 impl Hub {
     /// Adds a subscriber.
@@ -73,6 +75,10 @@ impl Hub {
         let mut tasks = tokio::task::JoinSet::new();
         for subscriber in self.subscribers {
             tasks.spawn(serve(ledger.clone(), subscriber, stop.clone()));
+        }
+        // A file has no other replica.
+        if ledger.db.engine() == Backend::Postgres {
+            tasks.spawn(look(ledger, stop));
         }
         while tasks.join_next().await.is_some() {}
     }
@@ -194,7 +200,7 @@ async fn serve(ledger: Ledger, subscriber: Arc<dyn Subscriber>, stop: Cancellati
             }
             Ok(false) => {
                 pause = Duration::from_millis(100);
-                LOOK_EVERY
+                NET
             }
             Err(error) => {
                 tracing::error!(subscriber = subscriber.name(), %error, "will be tried again");
@@ -204,8 +210,22 @@ async fn serve(ledger: Ledger, subscriber: Arc<dyn Subscriber>, stop: Cancellati
         };
         tokio::select! {
             () = stop.cancelled() => return,
-            _ = watch.changed(), if wait == LOOK_EVERY => {}
+            _ = watch.changed(), if wait == NET => {}
             () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Tells all who hear of new facts of those that other replicas appended.
+async fn look(ledger: Ledger, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(LOOK_EVERY) => {}
+        }
+        match ledger.head().await {
+            Ok(head) => ledger.heard(head),
+            Err(error) => tracing::warn!(%error, "other replicas' facts could not be looked for"),
         }
     }
 }

@@ -19,9 +19,11 @@ use std::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How often it is looked for what has reached its end. Nothing opens any more from that instant on; this makes the
-/// end a fact, and takes away what hangs on it.
+/// How often it is looked, at most, for what has reached its end. Nothing opens any more from that instant on; this
+/// makes the end a fact, and takes away what hangs on it.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How often at least, though no end is near: a net under what nobody told.
+const NET: Duration = Duration::from_secs(10);
 /// Ends that one look deals with.
 const AT_ONCE: i64 = 100;
 /// Partners read at once where a list is sifted.
@@ -235,17 +237,36 @@ impl Identity {
         Ok(ended)
     }
 
-    /// Looks for what has reached its end, until `stop`.
+    /// Looks for what has reached its end, until `stop`: when the nearest end has come, and when something was told,
+    /// which may have set another.
     pub async fn run(self, stop: CancellationToken) {
+        let mut told = self.ledger().watch();
         loop {
+            told.mark_unchanged();
+            let wait = match self.until_next_end().await {
+                Ok(wait) => wait.min(NET),
+                Err(problem) => {
+                    tracing::error!(%problem, "access that has reached its end could not be taken away");
+                    LOOK_EVERY
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = told.changed() => {}
+                () = tokio::time::sleep(wait) => {}
+            }
             tokio::select! {
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
-            if let Err(problem) = self.end_what_is_over().await {
-                tracing::error!(%problem, "access that has reached its end could not be taken away");
-            }
         }
+    }
+
+    /// Ends what is over; how long until the next end that is known.
+    async fn until_next_end(&self) -> Result<Duration> {
+        self.end_what_is_over().await?;
+        let next = store::next_end(self.db()).await?;
+        Ok(next.map_or(NET, |at| at.since(self.now())))
     }
 
     /// A partner about whom the caller has a say.

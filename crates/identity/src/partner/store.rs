@@ -75,6 +75,24 @@ pub(crate) async fn hold_over(tx: &Tx, user: UserId, now: Timestamp) -> Result<b
     Ok(tx.run(sql, args![user, now]).await? == 1)
 }
 
+/// The nearest end of an account that is open, or of a role.
+pub(crate) async fn next_end(db: &impl Query) -> Result<Option<Timestamp>> {
+    let account = "SELECT MIN(ends_at) AS at FROM account WHERE active = TRUE AND ends_at IS NOT NULL";
+    let role = "SELECT MIN(ends_at) AS at FROM project_member WHERE ends_at IS NOT NULL";
+    let mut ends = Vec::new();
+    for sql in [account, role] {
+        ends.extend(db.one::<End>(sql, args![]).await?.and_then(|end| end.at));
+    }
+    Ok(ends.into_iter().min())
+}
+
+row! {
+    /// When something ends.
+    struct End {
+        at: Option<Timestamp>,
+    }
+}
+
 row! {
     /// A role that has reached its end.
     pub(crate) struct RoleOver {
