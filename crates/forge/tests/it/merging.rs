@@ -408,6 +408,11 @@ async fn of_twenty_in_the_queue_the_three_that_break_the_branch_together_with_ot
             .request_until("web", n, "the merge", |r| r["state"] == "merged")
             .await;
     }
+    for n in [6, 8, 20] {
+        server
+            .request_until("web", n, "being out of the queue", |r| r["queue"].is_null())
+            .await;
+    }
     crate::fixture::until("an empty queue", || {
         server.path("data/repositories").join("none").exists() || {
             let path = server.repository(&project).join("refs/merge-queue");

@@ -387,6 +387,20 @@ impl App {
             .unwrap()
     }
 
+    /// Uses a session until that is noted. A use is noted beside the request, and not while an earlier one is still
+    /// being noted.
+    pub async fn use_session(&self, cookie: &str) {
+        use bascule_store::{Query as _, args};
+        let noted = "SELECT COUNT(*) AS n FROM session WHERE last_used_at = $1";
+        while self.db.count(noted, args![self.now()]).await.unwrap() == 0 {
+            assert_eq!(
+                self.get("/settings").cookie(cookie).send().await.status,
+                StatusCode::OK
+            );
+            tokio::task::yield_now().await;
+        }
+    }
+
     pub fn later(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }

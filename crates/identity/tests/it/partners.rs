@@ -249,7 +249,7 @@ async fn the_end_date_shuts_every_way_in_at_that_instant_and_becomes_a_fact() {
     let settings = app.get("/settings").cookie(&cookie).send().await;
     assert!(settings.text.contains("Your access ends"), "{}", settings.text);
     app.later(6 * DAY);
-    app.get("/clinic/site/code").cookie(&cookie).send().await;
+    app.use_session(&cookie).await;
     app.later(4 * DAY - 1);
     assert_eq!(app.identity.end_what_is_over().await.unwrap(), 0);
     let look = async || {
