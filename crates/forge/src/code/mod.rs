@@ -20,7 +20,7 @@ pub(crate) mod store;
 pub use commit::{FileToCommit, Signature};
 pub(crate) use history::{heads, moves};
 pub(crate) use paths::shown;
-pub(crate) use repositories::{Repositories, disk};
+pub(crate) use repositories::{Repositories, disk, quarantines};
 pub use service::Resolved;
 pub(crate) use service::commit_id;
 

@@ -282,7 +282,8 @@ fn is_quarantine(name: &str) -> bool {
     name.starts_with("tmp_objdir-") || name.starts_with("incoming-")
 }
 
-fn quarantines(objects: &Path) -> Vec<PathBuf> {
+/// Where pushes to a repository lie until git takes them.
+pub(crate) fn quarantines(objects: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(objects).into_iter().flatten().flatten();
     entries
         .filter(|entry| entry.file_name().to_str().is_some_and(is_quarantine))

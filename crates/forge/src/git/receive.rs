@@ -118,6 +118,7 @@ impl Forge {
         let mut full = false;
         let mut huge = false;
         let mut patience = None;
+        let lookout = self.look_out(session.project.id);
         loop {
             tokio::select! {
                 chunk = read(&mut running.stdout, &mut buffer) => {
@@ -176,6 +177,7 @@ impl Forge {
                 .sweep_quarantine(session.project.id, self.pushes())
                 .await;
         }
+        self.looked_out(session.project.id, lookout).await;
         let wanted = match &end {
             Ok((status, _)) if status.success() && session.accepted() => Wanted::parse(session.options()),
             _ => None,

@@ -5,6 +5,7 @@
 //! references and become facts. A crash in between loses nothing: the intents are compared at the next
 //! start.
 
+mod ahead;
 pub mod hook;
 mod keeper;
 mod service;

@@ -1,5 +1,6 @@
 //! Pushes that are on their way.
 
+use super::ahead::Ahead;
 use crate::ProjectInfo;
 use bascule_core::{Actor, Caller, ProjectId, UserId};
 use std::{
@@ -21,6 +22,8 @@ pub(crate) struct Pushes {
     /// Projects pushed to since they were last packed.
     soiled: Mutex<HashSet<ProjectId>>,
     changed: Notify,
+    /// What is found out of pushes before git asks.
+    ahead: Ahead,
 }
 
 /// One push.
@@ -106,6 +109,7 @@ impl Pushes {
             locks: Mutex::default(),
             soiled: Mutex::default(),
             changed: Notify::new(),
+            ahead: Ahead::default(),
         }
     }
 
@@ -135,6 +139,11 @@ impl Pushes {
             .unwrap_or_else(PoisonError::into_inner)
             .drain()
             .collect()
+    }
+
+    /// What is found out of pushes before git asks.
+    pub(crate) fn ahead(&self) -> &Ahead {
+        &self.ahead
     }
 
     /// Where the hook asks.

@@ -53,6 +53,8 @@ pub(crate) struct Files {
     pub(crate) ids: Vec<(gix::ObjectId, u64)>,
     /// Whether there are more.
     pub(crate) cut: bool,
+    /// Whether they hold no secret, where they were looked through before they were asked about.
+    pub(crate) clean: Option<bool>,
 }
 
 /// The nearer setting counts; who is no administrator can only lower what holds already.

@@ -20,7 +20,7 @@ use std::{
 const FILES: usize = 2_000_000;
 
 /// Measures a push in its quarantine.
-pub(super) fn measure(quarantine: &Path) -> Reading<Measured> {
+pub(crate) fn measure(quarantine: &Path) -> Reading<Measured> {
     let bytes = on_disk(quarantine);
     if bytes == 0 {
         return Ok(Measured::default());
@@ -35,7 +35,7 @@ pub(super) fn measure(quarantine: &Path) -> Reading<Measured> {
         }
         Ok(size)
     };
-    let packs = packs(quarantine);
+    let packs = indexes(quarantine);
     for index in &packs {
         for id in packed(index)? {
             let size = each(id)?;
@@ -65,7 +65,7 @@ pub(crate) fn open(quarantine: &Path) -> Reading<gix::odb::Handle> {
 }
 
 /// The indexes of its packs.
-fn packs(quarantine: &Path) -> Vec<PathBuf> {
+pub(crate) fn indexes(quarantine: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(quarantine.join("pack")) else {
         return Vec::new();
     };

@@ -86,6 +86,9 @@ impl<'a> Place<'a> {
         let (Some(quarantine), Some(files)) = (self.quarantine, self.packed.clone()) else {
             return false;
         };
+        if let Some(clean) = files.clean {
+            return clean;
+        }
         let quarantine = quarantine.to_owned();
         match tokio::task::spawn_blocking(move || look::is_clean(&quarantine, &files)).await {
             Ok(Ok(clean)) => clean,

@@ -30,7 +30,7 @@ const THREADS: usize = 4;
 ///
 /// # Errors
 /// An object cannot be read.
-pub(super) fn is_clean(quarantine: &Path, files: &Files) -> Reading<bool> {
+pub(crate) fn is_clean(quarantine: &Path, files: &Files) -> Reading<bool> {
     let begun = Instant::now();
     let small = files.ids.iter().filter(|(_, size)| *size <= LARGEST);
     let all: u64 = small.clone().map(|(_, size)| size).sum();

@@ -11,7 +11,7 @@ mod branch;
 mod bypass;
 mod gather;
 mod issue;
-mod look;
+pub(crate) mod look;
 mod merge;
 pub(crate) mod pages;
 mod push;
