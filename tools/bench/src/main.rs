@@ -3,13 +3,14 @@
 //!
 //! `bench` runs every section, `bench edge git` only those; the others keep what an earlier run wrote.
 //! `BENCH_COMMITS`, `BENCH_PROJECTS`, `BENCH_FACTS`, `BENCH_SECONDS`, `BENCH_PUSHES`, `BENCH_ROLLOUTS`,
-//! `BENCH_SITES`, `BENCH_PRODUCTS` and `BENCH_CLONES` make a run smaller.
+//! `BENCH_SITES`, `BENCH_PRODUCTS`, `BENCH_CLONES`, `BENCH_JOBS`, `BENCH_QUEUE` and `BENCH_LOG_MIB` make a run smaller.
 
 #![allow(
     clippy::disallowed_methods,
     reason = "a measuring program has nothing else to do while it waits"
 )]
 
+mod ci;
 mod code;
 mod edge;
 mod facts;
@@ -39,7 +40,7 @@ type Result<T> = std::result::Result<T, Error>;
 
 /// Sections in the order of the report.
 const SECTIONS: &[&str] = &[
-    "git", "edge", "pushes", "start", "pages", "judge", "planner", "hub", "requests", "code",
+    "git", "edge", "pushes", "start", "pages", "judge", "planner", "hub", "requests", "code", "ci",
 ];
 
 #[tokio::main]
@@ -73,6 +74,7 @@ async fn main() -> ExitCode {
             "hub" => hub::measure().await,
             "requests" => requests::measure().await,
             "code" => code::measure().await,
+            "ci" => ci::measure().await,
             _ => pages::measure().await,
         };
         // Each section is written as soon as it is there: a later one that fails takes nothing away.

@@ -39,6 +39,11 @@ impl Platform {
         Self::start(data, "up", &[])
     }
 
+    /// The same with more options.
+    pub fn up_with(data: &Path, more: &[&str]) -> Result<Self> {
+        Self::start(data, "up", more)
+    }
+
     /// The same with git over SSH, on a free port of loopback.
     pub fn up_with_ssh(data: &Path) -> Result<Self> {
         Self::start(data, "up", &["--ssh-listen", "127.0.0.1:0"])
