@@ -76,6 +76,7 @@ pub struct Inner {
     pub(crate) names: runner::queue::Names,
     pub(crate) started: Timestamp,
     pub(crate) findings: OnceLock<Arc<dyn ports::Findings>>,
+    pub(crate) lines: job::Lines,
 }
 
 impl std::ops::Deref for Ci {
@@ -102,6 +103,7 @@ impl Ci {
             names: runner::queue::Names::default(),
             started,
             findings: OnceLock::new(),
+            lines: job::Lines::default(),
         }))
     }
 

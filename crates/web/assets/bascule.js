@@ -47,7 +47,7 @@
   }
   setInterval(function () { times(document); }, 10000);
 
-  // --- Streams: <pre data-stream="/…/log/events" data-follow> ----------------------------------------------
+  // --- Streams: <div data-stream="/…/log/events" data-depth="0" data-follow> ----------------------------------------------
   // Each message is HTML that the server has escaped; its id is where to go on after a cut.
   function streams(root) {
     root.querySelectorAll('[data-stream]').forEach(function (element) {
@@ -56,13 +56,33 @@
       var source = new EventSource(element.getAttribute('data-stream'));
       var follow = element.hasAttribute('data-follow');
       window.addEventListener('wheel', function (e) { if (e.deltaY < 0) follow = false; }, { passive: true });
+      // Sections may begin in one message and end in another: lines go into the innermost that is open.
+      var into = element;
+      for (var depth = Number(element.getAttribute('data-depth') || 0); depth > 0 && into.lastElementChild; depth--) into = into.lastElementChild;
+      function add(html) {
+        html.split(/(<details [^>]*><summary>[\s\S]*?<\/summary>|(?:<i data-took="[^"]*"><\/i>)?<\/details>)/).forEach(function (part) {
+          if (part.indexOf('<details ') === 0) {
+            into.insertAdjacentHTML('beforeend', part + '</details>');
+            into = into.lastElementChild;
+          } else if (/<\/details>$/.test(part)) {
+            if (into === element) return;
+            var took = /data-took="([^"]*)"/.exec(part);
+            if (took) { var said = document.createElement('span'); said.className = 'section-took'; said.textContent = took[1]; into.querySelector('summary').appendChild(said); }
+            into = into.parentElement;
+          } else if (part) {
+            into.insertAdjacentHTML('beforeend', part);
+          }
+        });
+        // A page that grew for hours would slow the browser down; what is gone is on the pages before.
+        while (element.childNodes.length > 40000 && element.firstChild !== into) element.removeChild(element.firstChild);
+      }
       source.onmessage = function (event) {
-        element.insertAdjacentHTML('beforeend', event.data);
+        add(event.data);
         var atEnd = window.innerHeight + window.scrollY > document.body.scrollHeight - 200;
         if (atEnd) follow = element.hasAttribute('data-follow');
         if (follow) window.scrollTo(0, document.body.scrollHeight);
       };
-      source.addEventListener('reset', function () { element.textContent = ''; });
+      source.addEventListener('reset', function () { element.textContent = ''; into = element; });
       source.addEventListener('done', function () {
         source.close();
         if (element.hasAttribute('data-reload-when-done')) window.location.reload();

@@ -9,7 +9,11 @@ use axum::{
 };
 use bascule_core::{JobId, Permission, Problem, ProjectId, Result};
 use bascule_web::{Access, Answer, InProject, Params, PathOf, Routes, Who, routes};
-use bascule_wire::{ci::Job, ci_results::PlayJob, runner::ARTIFACT_ARCHIVE};
+use bascule_wire::{
+    ci::Job,
+    ci_results::{LogHits, PlayJob},
+    runner::ARTIFACT_ARCHIVE,
+};
 use serde::Deserialize;
 
 pub(crate) fn routes() -> Routes<Ci> {
@@ -18,6 +22,7 @@ pub(crate) fn routes() -> Routes<Ci> {
     Routes::new()
         .api(read, routes!(detail))
         .api(read, routes!(log))
+        .api(read, routes!(search))
         .api(read, routes!(artifacts))
         .api(run, routes!(cancel))
         .api(run, routes!(retry))
@@ -105,6 +110,32 @@ async fn log(
 ) -> Answer {
     let job = ci.job(project.id, JobId(at.id)).await?;
     ci.serve_log(&job, query.offset, query.follow).await
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(crate) struct SearchQuery {
+    /// What lines must hold, small and capital letters alike.
+    #[serde(default)]
+    q: String,
+    /// Where an earlier answer left off.
+    from: Option<String>,
+}
+
+/// Lines of a job's log that hold a text.
+#[utoipa::path(get, path = "/api/v1/projects/{group}/{project}/jobs/{id}/log/search", tag = "ci",
+    params(("group" = String, Path), ("project" = String, Path), ("id" = i64, Path),
+        ("q" = String, Query), ("from" = Option<String>, Query)),
+    responses((status = 200, body = LogHits)))]
+async fn search(
+    State(ci): State<Ci>,
+    project: InProject,
+    PathOf(at): PathOf<Numbered>,
+    Params(query): Params<SearchQuery>,
+) -> Answer<Json<LogHits>> {
+    let job = ci.job(project.id, JobId(at.id)).await?;
+    Ok(Json(
+        ci.search_log(job.id, &query.q, query.from.as_deref()).await?,
+    ))
 }
 
 /// The archive that a job left.

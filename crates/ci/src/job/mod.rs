@@ -10,6 +10,7 @@ pub(crate) mod manual;
 mod pages;
 mod payload;
 mod service;
+mod sheet;
 pub(crate) mod store;
 
 use crate::{
@@ -26,6 +27,7 @@ pub use artifact::Artifact;
 pub use follow::JobIdentity;
 pub(crate) use service::runner_actor;
 pub use service::{Failure, Outcome};
+pub(crate) use sheet::Lines;
 
 row! {
     /// A job as stored.

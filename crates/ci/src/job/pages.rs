@@ -1,6 +1,6 @@
 //! The job's page and its log.
 
-use super::{Artifact, Job, ansi::Cursor, artifact, log};
+use super::{Artifact, Job, ansi::Cursor, artifact, sheet::Sheet};
 use crate::{
     Ci,
     pipeline::{PipelineLine, api::Numbered, line, status_badge},
@@ -17,15 +17,13 @@ use axum::{
 };
 use bascule_core::{JobId, Permission, Result};
 use bascule_web::{
-    Answer, Crumb, FormBody, InProject, Markup, Params, PathOf, Tab, Ui, Who, bytes, duration, when,
+    Answer, Crumb, FormBody, InProject, Markup, Params, PathOf, Tab, Ui, Who, bytes, duration, url_encode,
+    when,
 };
-use bascule_wire::runner::ARTIFACT_ARCHIVE;
+use bascule_wire::{ci_results::LogHits, runner::ARTIFACT_ARCHIVE};
 use futures::StreamExt as _;
 use http::HeaderMap;
 use serde::Deserialize;
-
-/// Bytes of a log that come with the page; the rest follows by stream.
-const WITH_PAGE: usize = 512 * 1024;
 
 struct File {
     href: String,
@@ -59,6 +57,29 @@ struct ShowPage {
     may_play: bool,
     may_retry: bool,
     may_cancel: bool,
+    /// What is asked before it is started by hand.
+    confirm: Option<String>,
+    /// How many sections the log's last line is in.
+    depth: usize,
+    stamped: bool,
+    pages: Vec<(String, &'static str)>,
+    paged: String,
+    search: String,
+    hits: Option<LogHits>,
+    more: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct ShowQuery {
+    /// Page of the log, from one.
+    page: Option<u64>,
+    /// Or the page with this line.
+    line: Option<u64>,
+    /// Lines that hold this.
+    #[serde(default)]
+    search: String,
+    /// Where an earlier search left off.
+    from: Option<String>,
 }
 
 pub(super) async fn show(
@@ -66,21 +87,27 @@ pub(super) async fn show(
     project: InProject,
     ui: Ui,
     PathOf(Numbered { id }): PathOf<Numbered>,
+    Params(query): Params<ShowQuery>,
 ) -> Answer {
     let path = project.path();
     let job = ci.job(project.id, JobId(id)).await?;
     let pipeline = ci.pipeline(project.id, job.pipeline_id).await?;
     let href = format!("/{path}/-/jobs/{id}");
-    let mut cursor = Cursor::default();
     let open = !job.status.is_final();
+    let mut shown = LogShown::default();
+    let mut hits = None;
     // A refresh of the head alone need not render the log.
-    let log = if ui.is_fragment() {
-        String::new()
-    } else {
-        let bytes = log::read(&ci.db, job.id, 0, WITH_PAGE).await?;
-        cursor.render(&bytes, !open && bytes.len() < WITH_PAGE)
-    };
-    let total = u64::try_from(job.trace_bytes).unwrap_or_default();
+    if !ui.is_fragment() {
+        let page = query.page.map(|page| page.saturating_sub(1));
+        let sheet = ci.sheet(&job, page, query.line).await?;
+        shown = log_shown(sheet, open, &href);
+        if !query.search.trim().is_empty() {
+            hits = Some(
+                ci.search_log(job.id, &query.search, query.from.as_deref())
+                    .await?,
+            );
+        }
+    }
     let runner = match job.runner_id {
         Some(id) => runner::store::find(&ci.db, id)
             .await?
@@ -101,8 +128,19 @@ pub(super) async fn show(
         badge: status_badge(job.status.as_str()),
         pipeline: line(&pipeline, &path),
         files: files.iter().map(|file| to_file(file, &href)).collect(),
-        log: Markup::trusted(log),
-        stream: (open || cursor.offset < total).then(|| format!("{href}/log/events?from={cursor}")),
+        depth: shown.depth,
+        stamped: shown.html.contains("<time class=\"ts\""),
+        log: Markup::trusted(shown.html),
+        stream: shown.stream,
+        pages: shown.pages,
+        paged: shown.paged,
+        more: hits.as_ref().and_then(|hits: &LogHits| {
+            let next = hits.next.as_ref()?;
+            Some(format!("{href}?search={}&from={next}", url_encode(&query.search)))
+        }),
+        search: query.search,
+        hits,
+        confirm: job.spec.0.manual_confirmation.clone(),
         live: open,
         reason: job
             .failure_reason
@@ -151,6 +189,47 @@ pub(super) async fn show(
         Crumb::here(&title),
     ];
     ui.project_page(Tab::Pipelines, &title, &crumbs, &page)
+}
+
+/// A page of the log, ready to be shown.
+#[derive(Default)]
+struct LogShown {
+    html: String,
+    depth: usize,
+    stream: Option<String>,
+    pages: Vec<(String, &'static str)>,
+    paged: String,
+}
+
+fn log_shown(sheet: Sheet, open: bool, href: &str) -> LogShown {
+    let mut cursor = sheet.cursor;
+    let last = sheet.number + 1 == sheet.count;
+    let live = open && last;
+    let mut html = cursor.render(&sheet.bytes, !live);
+    let depth = cursor.depth();
+    for _ in 0..depth {
+        html.push_str("</details>");
+    }
+    let to = |number: u64| format!("{href}?page={}", number + 1);
+    let mut pages = Vec::new();
+    if sheet.number > 0 {
+        pages.push((to(0), "Beginning"));
+        pages.push((to(sheet.number - 1), "Before"));
+    }
+    if !last {
+        pages.push((to(sheet.number + 1), "More"));
+        pages.push((to(sheet.count - 1), "End"));
+    }
+    LogShown {
+        stream: live.then(|| format!("{href}/log/events?from={cursor}")),
+        paged: match sheet.count {
+            1 => String::new(),
+            count => format!("Page {} of {count}", sheet.number + 1),
+        },
+        html,
+        depth,
+        pages,
+    }
 }
 
 fn to_file(file: &Artifact, href: &str) -> File {

@@ -8,6 +8,7 @@
 )]
 
 mod harness;
+mod log;
 mod outside;
 mod pages;
 mod protocol;
