@@ -2,6 +2,7 @@
 //! protocol. Code, projects and identity are reached only through facts and [`ports`].
 
 pub mod config;
+mod engine;
 pub mod fault;
 pub mod job;
 pub mod lint;
@@ -9,14 +10,18 @@ mod migrations;
 pub mod pipeline;
 pub mod plan;
 pub mod ports;
+pub mod required;
+pub mod resource;
 pub mod results;
 pub mod rules;
 pub mod runner;
+pub mod schedule;
 mod signals;
 pub mod status;
 mod subscriptions;
 pub mod templates;
 mod token;
+pub mod trigger;
 pub mod variable;
 pub mod variables;
 pub mod yaml;
@@ -77,6 +82,8 @@ pub struct Inner {
     pub(crate) started: Timestamp,
     pub(crate) findings: OnceLock<Arc<dyn ports::Findings>>,
     pub(crate) lines: job::Lines,
+    reach: OnceLock<Arc<dyn ports::Reach>>,
+    requests: OnceLock<Arc<dyn ports::Requests>>,
 }
 
 impl std::ops::Deref for Ci {
@@ -102,6 +109,8 @@ impl Ci {
             signals: signals::Signals::default(),
             names: runner::queue::Names::default(),
             started,
+            reach: OnceLock::new(),
+            requests: OnceLock::new(),
             findings: OnceLock::new(),
             lines: job::Lines::default(),
         }))
@@ -110,6 +119,31 @@ impl Ci {
     /// Wires the port that shows what jobs' reports find. Later calls change nothing.
     pub fn set_findings(&self, findings: Arc<dyn ports::Findings>) {
         drop(self.findings.set(findings));
+    }
+
+    /// Says who knows other projects and what people may do there. Until it is said, nobody may do anything.
+    pub fn set_reach(&self, reach: Arc<dyn ports::Reach>) {
+        // Set once, while the server is put together.
+        drop(self.reach.set(reach));
+    }
+
+    /// Says who knows merge requests. Until it is said, there are none.
+    pub fn set_requests(&self, requests: Arc<dyn ports::Requests>) {
+        drop(self.requests.set(requests));
+    }
+
+    pub(crate) fn reach(&self) -> Arc<dyn ports::Reach> {
+        self.reach
+            .get()
+            .cloned()
+            .unwrap_or_else(|| Arc::new(ports::Nobody))
+    }
+
+    pub(crate) fn requests(&self) -> Arc<dyn ports::Requests> {
+        self.requests
+            .get()
+            .cloned()
+            .unwrap_or_else(|| Arc::new(ports::Nobody))
     }
 
     /// All routes: pages, JSON API and runner protocol.
@@ -126,6 +160,9 @@ impl Ci {
             .merge(runner::queue::api::routes())
             .merge(runner::protocol_routes())
             .merge(variable::routes())
+            .merge(required::api::routes())
+            .merge(resource::api::routes())
+            .merge(schedule::api::routes())
             .with_state(self.clone())
     }
 
@@ -135,6 +172,7 @@ impl Ci {
         vec![
             Arc::new(Pushes(self.clone())),
             Arc::new(results::Results(self.clone())),
+            Arc::new(subscriptions::Families(self.clone())),
         ]
     }
 
@@ -144,11 +182,12 @@ impl Ci {
         self.signals.listen()
     }
 
-    /// Gives up what runners lost and what takes too long, until the server stops.
+    /// Does what happens by itself and by time, until the server stops.
     pub async fn run(self) {
-        tokio::join!(self.sweep_on(), self.watch_replicas());
+        tokio::join!(self.sweep_on(), self.watch_replicas(), self.turn_on());
     }
 
+    /// Gives up what runners lost and what takes too long.
     async fn sweep_on(&self) {
         let every = (self.options.lost_after / 10).clamp(Duration::from_millis(100), Duration::from_secs(5));
         loop {

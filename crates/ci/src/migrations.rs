@@ -10,6 +10,10 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::job::JOB_TOKENS,
     crate::results::MIGRATION,
     crate::results::PLAYED,
+    crate::pipeline::store::ENGINE,
+    crate::required::store::MIGRATION,
+    crate::resource::store::MIGRATION,
+    crate::schedule::store::MIGRATION,
 ];
 
 /// Finds what someone started whose account is closed.

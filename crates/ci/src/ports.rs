@@ -1,7 +1,8 @@
 //! What this crate asks of others. The binary wires it to the forge.
 
+use crate::pipeline::MergeRequest;
 use async_trait::async_trait;
-use bascule_core::{Actor, ProjectId, Result};
+use bascule_core::{Actor, GroupId, Permission, ProjectId, Result};
 
 /// A commit and the name it was found under.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -122,4 +123,93 @@ pub trait Findings: Send + Sync {
         tool: &str,
         actor: &Actor,
     ) -> Result<usize>;
+}
+
+/// A project among others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Neighbour {
+    /// The project.
+    pub id: ProjectId,
+    /// Its group.
+    pub group: GroupId,
+    /// `group/project`.
+    pub path: String,
+    /// Its default branch.
+    pub default_branch: String,
+}
+
+/// Other projects, and what people may do there. Until it is wired, nobody may do anything.
+#[async_trait]
+pub trait Reach: Send + Sync {
+    /// The project at `group/project`, whoever may see it.
+    async fn find(&self, path: &str) -> Result<Option<Neighbour>>;
+
+    /// A project by its identifier; `None` once it is deleted.
+    async fn get(&self, project: ProjectId) -> Result<Option<Neighbour>>;
+
+    /// The projects of a group in the order of their paths, those behind `after`.
+    async fn of_group(&self, group: GroupId, after: &str, limit: i64) -> Result<Vec<Neighbour>>;
+
+    /// Whether who started something may do this in a project, as things stand now. What is not known to be allowed
+    /// is not.
+    async fn may(&self, actor: &Actor, project: ProjectId, permission: Permission) -> Result<bool>;
+
+    /// Whether an account is open.
+    async fn is_open(&self, user: &str) -> Result<bool>;
+}
+
+/// Merge requests, as far as pipelines are made for them.
+#[async_trait]
+pub trait Requests: Send + Sync {
+    /// An open request whose commits come from a branch of the same project; `None` otherwise: code from outside gets
+    /// no pipeline with this project's variables.
+    async fn request(&self, project: ProjectId, iid: i64) -> Result<Option<MergeRequest>>;
+
+    /// The commit that merging the request would make now, kept so that runners can fetch it; `None` where it is in
+    /// conflict.
+    async fn merged(&self, project: ProjectId, iid: i64) -> Result<Option<String>>;
+
+    /// Numbers of the open requests from a branch.
+    async fn open_from(&self, project: ProjectId, branch: &str) -> Result<Vec<i64>>;
+}
+
+/// What stands for ports that are not wired.
+pub(crate) struct Nobody;
+
+#[async_trait]
+impl Reach for Nobody {
+    async fn find(&self, _: &str) -> Result<Option<Neighbour>> {
+        Ok(None)
+    }
+
+    async fn get(&self, _: ProjectId) -> Result<Option<Neighbour>> {
+        Ok(None)
+    }
+
+    async fn of_group(&self, _: GroupId, _: &str, _: i64) -> Result<Vec<Neighbour>> {
+        Ok(Vec::new())
+    }
+
+    async fn may(&self, _: &Actor, _: ProjectId, _: Permission) -> Result<bool> {
+        Ok(false)
+    }
+
+    async fn is_open(&self, _: &str) -> Result<bool> {
+        Ok(false)
+    }
+}
+
+#[async_trait]
+impl Requests for Nobody {
+    async fn request(&self, _: ProjectId, _: i64) -> Result<Option<MergeRequest>> {
+        Ok(None)
+    }
+
+    async fn merged(&self, _: ProjectId, _: i64) -> Result<Option<String>> {
+        Ok(None)
+    }
+
+    async fn open_from(&self, _: ProjectId, _: &str) -> Result<Vec<i64>> {
+        Ok(Vec::new())
+    }
 }

@@ -30,6 +30,8 @@ pub(crate) struct Signals(Arc<Inner>);
 pub(crate) struct Inner {
     /// Runners that wait for a job.
     pub queue: Notify,
+    /// The engine, which makes pipelines for bridges and gives resource groups away.
+    pub engine: Notify,
     changes: broadcast::Sender<Change>,
     generation: AtomicU64,
     watched: Mutex<HashMap<JobId, usize>>,
@@ -63,6 +65,7 @@ impl Default for Signals {
     fn default() -> Self {
         Self(Arc::new(Inner {
             queue: Notify::new(),
+            engine: Notify::new(),
             changes: broadcast::Sender::new(1024),
             generation: AtomicU64::new(1),
             watched: Mutex::default(),

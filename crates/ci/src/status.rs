@@ -66,6 +66,10 @@ statuses! {
         Skipped = "skipped",
         /// It waits for a person.
         Manual = "manual",
+        /// It starts when its time has come (`when: delayed`).
+        Scheduled = "scheduled",
+        /// It waits until its resource group is free.
+        WaitingForResource = "waiting_for_resource",
     } else Failed;
     /// How a pipeline stands.
     PipelineStatus {
@@ -87,10 +91,23 @@ statuses! {
         Skipped = "skipped",
         /// It waits for a person.
         Manual = "manual",
+        /// It waits for a delayed job's time.
+        Scheduled = "scheduled",
     } else Failed;
 }
 
 impl JobStatus {
+    /// Those that can be canceled: nothing final.
+    pub const OPEN: [Self; 7] = [
+        Self::Created,
+        Self::Pending,
+        Self::Running,
+        Self::Canceling,
+        Self::Manual,
+        Self::Scheduled,
+        Self::WaitingForResource,
+    ];
+
     /// Whether the job ended, so that only a person can bring it back.
     #[must_use]
     pub const fn is_final(self) -> bool {

@@ -2,15 +2,17 @@
 
 use crate::{
     Ci,
-    pipeline::{Created, Start},
+    pipeline::{Created, More, Start},
 };
 use async_trait::async_trait;
 use bascule_core::Actor;
 use bascule_ledger::{
     BoxError, Entry, Fact as _, Subscriber, decode,
     facts::{
+        ci::{JobFinished, PipelineCreated, PipelineFinished},
         forge::{BranchUpdated, ProjectDeleted, TagUpdated},
         identity::UserDeactivated,
+        pipelines::{PipelineCanceled, PipelineSuperseded},
     },
 };
 
@@ -37,7 +39,11 @@ impl Subscriber for Pushes {
         let start = match entry.kind.as_str() {
             BranchUpdated::KIND => {
                 let fact: BranchUpdated = decode(entry)?;
-                let Some(after) = fact.after.filter(|_| !fact.ci_skip) else {
+                if fact.default {
+                    // Before the pipeline of this very push, which it may concern already.
+                    self.0.follow_policy(fact.project, &entry.actor).await?;
+                }
+                let Some(after) = fact.after else {
                     return Ok(());
                 };
                 Start {
@@ -50,11 +56,15 @@ impl Subscriber for Pushes {
                     fact: Some(entry.id.to_string()),
                     variables: Vec::new(),
                     actor: entry.actor.clone(),
+                    more: More {
+                        skip: fact.ci_skip,
+                        ..More::default()
+                    },
                 }
             }
             TagUpdated::KIND => {
                 let fact: TagUpdated = decode(entry)?;
-                let Some(after) = fact.after.filter(|_| !fact.ci_skip) else {
+                let Some(after) = fact.after else {
                     return Ok(());
                 };
                 Start {
@@ -67,6 +77,10 @@ impl Subscriber for Pushes {
                     fact: Some(entry.id.to_string()),
                     variables: Vec::new(),
                     actor: entry.actor.clone(),
+                    more: More {
+                        skip: fact.ci_skip,
+                        ..More::default()
+                    },
                 }
             }
             UserDeactivated::KIND => return self.cancel_all_of(&decode(entry)?).await,
@@ -87,10 +101,65 @@ impl Subscriber for Pushes {
 impl Pushes {
     /// A script that went on would act for someone who has left.
     async fn cancel_all_of(&self, left: &UserDeactivated) -> Result<(), BoxError> {
+        self.0
+            .stop_schedules_of(&left.user.to_string(), &left.username)
+            .await?;
         for pipeline in crate::pipeline::store::open_of(&self.0.db, &left.username).await? {
             self.0
                 .cancel_pipeline(pipeline.project_id, pipeline.id, &Actor::system())
                 .await?;
+        }
+        Ok(())
+    }
+}
+
+/// Lets pipelines follow each other: bridges end as what they made ended, what was made is canceled with what made it,
+/// and a newer commit's pipeline takes the place of older ones.
+pub struct Families(pub(crate) Ci);
+
+#[async_trait]
+impl Subscriber for Families {
+    fn name(&self) -> &'static str {
+        "ci.families"
+    }
+
+    fn kinds(&self) -> Vec<&'static str> {
+        vec![
+            PipelineCreated::KIND,
+            PipelineFinished::KIND,
+            PipelineCanceled::KIND,
+            PipelineSuperseded::KIND,
+            JobFinished::KIND,
+        ]
+    }
+
+    async fn handle(&self, entry: &Entry) -> Result<(), BoxError> {
+        let ci = &self.0;
+        match entry.kind.as_str() {
+            PipelineCreated::KIND => {
+                let fact: PipelineCreated = decode(entry)?;
+                ci.supersede_older(fact.pipeline).await?;
+            }
+            PipelineFinished::KIND => {
+                let fact: PipelineFinished = decode(entry)?;
+                ci.bridge_follows(fact.pipeline).await?;
+            }
+            PipelineCanceled::KIND => {
+                let fact: PipelineCanceled = decode(entry)?;
+                ci.cancel_children(fact.pipeline, &entry.actor).await?;
+            }
+            PipelineSuperseded::KIND => {
+                let fact: PipelineSuperseded = decode(entry)?;
+                if fact.whole {
+                    ci.cancel_children(fact.pipeline, &entry.actor).await?;
+                }
+            }
+            _ => {
+                let fact: JobFinished = decode(entry)?;
+                if fact.status == "canceled" {
+                    ci.cancel_behind(fact.job, &entry.actor).await?;
+                }
+            }
         }
         Ok(())
     }

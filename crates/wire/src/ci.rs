@@ -32,16 +32,29 @@ pub struct Pipeline {
     pub tag: bool,
     /// The commit.
     pub sha: String,
-    /// What started it: `push`, `web`, `api`.
+    /// What started it: `push`, `web`, `api`, `schedule`, `trigger`, `merge_request_event`, `pipeline`,
+    /// `parent_pipeline`.
     pub source: String,
     /// Its name, if the file gives one.
     pub name: Option<String>,
     /// First line of the commit's message.
     pub title: String,
-    /// `created`, `pending`, `running`, `success`, `warning`, `failed`, `canceled`, `skipped`, `manual`.
+    /// `created`, `pending`, `running`, `success`, `warning`, `failed`, `canceled`, `skipped`, `manual`, `scheduled`.
     pub status: String,
     /// Who started it.
     pub actor: String,
+    /// The pipeline whose bridge made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<PipelineId>,
+    /// Number of the merge request that it is for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub merge_request: Option<i64>,
+    /// The schedule that started it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<i64>,
+    /// The newer pipeline for whose sake it was canceled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canceled_for: Option<PipelineId>,
     /// When it was created.
     pub created_at: Timestamp,
     /// When its first job started.
@@ -75,6 +88,31 @@ pub struct PipelineDetail {
     pub stages: Vec<String>,
     /// Its jobs, by stage; those tried again too.
     pub jobs: Vec<Job>,
+    /// The pipeline whose bridge made it, where the caller may see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream_pipeline: Option<LinkedPipeline>,
+    /// The pipelines that its bridges made, where the caller may see them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub downstream_pipelines: Vec<LinkedPipeline>,
+}
+
+/// A pipeline as another one leads to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LinkedPipeline {
+    /// The pipeline.
+    pub id: PipelineId,
+    /// Its project, as `group/project`.
+    pub project: String,
+    /// Its name, if its file gives one.
+    pub name: Option<String>,
+    /// How it stands.
+    pub status: String,
+    /// The bridge between the two, a job of the upstream pipeline.
+    pub job: Option<JobId>,
+    /// The bridge's name.
+    pub job_name: Option<String>,
+    /// Whether it is of the same project (`parent_pipeline`).
+    pub child: bool,
 }
 
 /// One job of a pipeline.
@@ -88,7 +126,8 @@ pub struct Job {
     pub name: String,
     /// Its stage.
     pub stage: String,
-    /// `created`, `pending`, `running`, `success`, `failed`, `canceled`, `skipped`, `manual`.
+    /// `created`, `pending`, `running`, `success`, `failed`, `canceled`, `skipped`, `manual`, `scheduled`,
+    /// `waiting_for_resource`.
     pub status: String,
     /// Whether its failure leaves the pipeline alone.
     pub allow_failure: bool,
@@ -96,6 +135,18 @@ pub struct Job {
     pub needs: Option<Vec<String>>,
     /// What a runner must offer.
     pub tags: Vec<String>,
+    /// The group's required pipeline that it belongs to; absent for the project's own jobs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub required: Option<String>,
+    /// The pipeline that it made, for a job with `trigger`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub downstream: Option<PipelineId>,
+    /// When it begins by itself, for a job that waits for its time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<Timestamp>,
+    /// Its resource group, of which one job runs at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource_group: Option<String>,
     /// Why it failed, by GitLab's words.
     pub failure_reason: Option<String>,
     /// The script's exit code.
@@ -136,6 +187,27 @@ pub struct JobArtifact {
     pub size: i64,
     /// When it is no longer kept; `null` for always.
     pub expires_at: Option<Timestamp>,
+}
+
+/// A resource group: of the jobs that name it, one runs at a time.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct ResourceGroup {
+    /// Its name.
+    pub key: String,
+    /// Who comes next: `unordered`, `oldest_first`, `newest_first`, `newest_ready_first`.
+    pub process_mode: String,
+    /// How many jobs wait for it.
+    pub waiting: i64,
+    /// The job that has it.
+    pub held_by: Option<JobId>,
+}
+
+/// Sets who comes next in a resource group.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SetResourceGroup {
+    /// `unordered`, `oldest_first`, `newest_first`, `newest_ready_first`.
+    pub process_mode: String,
 }
 
 /// Starts a pipeline.

@@ -17,6 +17,7 @@ pub mod incidents;
 pub mod insights;
 pub mod merge_request;
 pub mod notices;
+pub mod pipelines;
 pub mod planning;
 pub mod preview;
 pub mod release;

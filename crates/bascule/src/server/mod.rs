@@ -7,6 +7,7 @@ mod gate;
 mod health;
 mod notices;
 mod people;
+mod pipelines;
 mod planning;
 mod ports;
 mod previews;
@@ -171,6 +172,10 @@ impl Server {
             )?),
             Options::new(&url, hang_up.clone()),
         );
+        ci.set_reach(Arc::new(pipelines::Reach {
+            forge: forge.clone(),
+            identity: identity.clone(),
+        }));
         identity.set_projects(Arc::new(people::Named(forge.clone())));
         forge.set_people(Arc::new(people::People(identity.clone())));
         forge.set_pipelines(Arc::new(ports::Pipelines(ci.clone())));

@@ -210,7 +210,7 @@ impl bascule_forge::ports::Pipelines for Pipelines {
         &self,
         trial: &bascule_forge::ports::Trial,
     ) -> Result<Option<bascule_core::PipelineId>> {
-        use bascule_ci::pipeline::{Created, Start};
+        use bascule_ci::pipeline::{Created, MergeRequest, More, Start};
         use bascule_wire::runner::Variable;
         let variable = |key: &str, value: String| Variable {
             raw: true,
@@ -230,6 +230,16 @@ impl bascule_forge::ports::Pipelines for Pipelines {
                 variable("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", trial.target_branch.clone()),
             ],
             actor: trial.actor.clone(),
+            more: More {
+                merge_request: Some(MergeRequest {
+                    iid: trial.iid,
+                    target_branch: trial.target_branch.clone(),
+                    target_sha: trial.base.clone(),
+                    event: "merge_train".to_owned(),
+                    ..MergeRequest::default()
+                }),
+                ..More::default()
+            },
         };
         Ok(match self.0.create_pipeline(start).await? {
             Created::Pipeline(id) | Created::Refused(id, _) => Some(id),

@@ -139,7 +139,7 @@ impl Ci {
             .into_iter()
             .filter(|other| match &wanted {
                 Some(names) => names.contains(&other.name),
-                None => other.stage < job.stage_index,
+                None => other.stage < job.stage_index && other.track == job.track(),
             })
             .filter_map(|other| {
                 let archive = archives.iter().find(|artifact| artifact.job_id == other.id)?;

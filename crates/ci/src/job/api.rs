@@ -27,6 +27,7 @@ pub(crate) fn routes() -> Routes<Ci> {
         .api(run, routes!(cancel))
         .api(run, routes!(retry))
         .api(run, routes!(play))
+        .api(run, routes!(unschedule))
         .page("GET", "/{group}/{project}/-/jobs/{id}", read, get(pages::show))
         .page("GET", "/{group}/{project}/-/jobs/{id}/raw", read, get(pages::raw))
         .page(
@@ -204,4 +205,21 @@ async fn play(
         .play_job_with(&project, JobId(at.id), play.variables, &who.actor)
         .await?;
     Ok(Json(job.to_wire(&[])))
+}
+
+/// Takes a delayed job off its time; it then waits for a person.
+#[utoipa::path(post, path = "/api/v1/projects/{group}/{project}/jobs/{id}/unschedule", tag = "ci",
+    params(("group" = String, Path), ("project" = String, Path), ("id" = i64, Path)),
+    responses((status = 200, body = Job)))]
+async fn unschedule(
+    State(ci): State<Ci>,
+    project: InProject,
+    who: Who,
+    PathOf(at): PathOf<Numbered>,
+) -> Answer<Json<Job>> {
+    Ok(Json(
+        ci.unschedule_job(project.id, JobId(at.id), &who.actor)
+            .await?
+            .to_wire(&[]),
+    ))
 }

@@ -15,6 +15,7 @@ pub(crate) mod store;
 
 use crate::{
     config::{AllowFailure, JobSpec, Need, When},
+    pipeline::state::{Track, ready},
     status::JobStatus,
 };
 use bascule_core::{JobId, PipelineId, ProjectId, RunnerId, Timestamp};
@@ -63,8 +64,20 @@ row! {
         pub spec: Json<JobSpec>,
         /// What a runner must offer.
         pub tags: Json<Vec<String>>,
-        /// Jobs of one resource group run one at a time.
+        /// Jobs of one resource group run one at a time; its name with variables replaced.
         pub resource_group: Option<String>,
+        /// Whether it makes another pipeline (`trigger`) rather than run on a runner.
+        pub bridge: bool,
+        /// The pipeline that it made, for a bridge.
+        pub downstream_id: Option<PipelineId>,
+        /// Name of the group's required pipeline that it belongs to; `None` for the project's own jobs.
+        pub required: Option<String>,
+        /// Whether the project's own jobs wait for it.
+        pub gate: bool,
+        /// Seconds to wait before it begins (`when: delayed`).
+        pub start_in: Option<i64>,
+        /// When it begins by itself, while it waits for its time.
+        pub run_at: Option<Timestamp>,
         /// Longest run, in seconds.
         pub timeout: i64,
         /// The runner that has or had it.
@@ -94,11 +107,33 @@ row! {
     }
 }
 
+/// Whose a job is, by what is stored of it.
+#[must_use]
+pub(crate) const fn track(required: bool, gate: bool) -> Track {
+    match (required, gate) {
+        (false, _) => Track::Own,
+        (true, false) => Track::Required,
+        (true, true) => Track::Gate,
+    }
+}
+
 impl Job {
     /// Whether its failure, as it stands, leaves the pipeline alone.
     #[must_use]
     pub fn failure_allowed(&self) -> bool {
         self.allow_failure.0.stands(self.status, self.exit_code)
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn track(&self) -> Track {
+        track(self.required.is_some(), self.gate)
+    }
+
+    /// How it stands once nothing before it holds it up.
+    #[must_use]
+    pub fn ready(&self) -> JobStatus {
+        ready(self.bridge, self.resource_group.is_some())
     }
 
     /// Names of the jobs that it waits for.
@@ -121,6 +156,10 @@ impl Job {
             allow_failure: self.failure_allowed(),
             needs: self.need_names(),
             tags: self.tags.0.clone(),
+            required: self.required.clone(),
+            downstream: self.downstream_id,
+            run_at: self.run_at.filter(|_| self.status == JobStatus::Scheduled),
+            resource_group: self.resource_group.clone(),
             failure_reason: self.failure_reason.clone(),
             exit_code: self.exit_code,
             runner: self.runner_id,

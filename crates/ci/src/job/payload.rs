@@ -27,9 +27,12 @@ impl Ci {
         list.extend(pipeline::predefined_of_job(job, project, &self.options.base_url));
         list.extend(job.variables.0.iter().cloned());
         list.extend(self.inherited(job).await?);
-        list.extend(variable::for_jobs(&self.db, job.project_id, pipeline.protected).await?);
-        list.extend(pipeline.variables.0.iter().cloned());
-        list.extend(crate::results::store::played(&self.db, job).await?);
+        // What a group requires is not to be turned to other ends by what a project or a person sets.
+        if !job.track().is_required() {
+            list.extend(variable::for_jobs(&self.db, job.project_id, pipeline.protected).await?);
+            list.extend(pipeline.variables.0.iter().cloned());
+            list.extend(crate::results::store::played(&self.db, job).await?);
+        }
         if let Some(environment) = &job.spec.0.environment {
             let values = resolve(&list);
             let name = expand(&environment.name, &values);

@@ -164,15 +164,17 @@ impl Ci {
         let id = JobId(tx.next_number("job").await?);
         let next = Job {
             id,
-            status: JobStatus::Pending,
+            status: job.ready(),
             runner_id: None,
+            downstream_id: None,
+            run_at: None,
             failure_reason: None,
             exit_code: None,
             retried: false,
             attempt: job.attempt + 1,
             created_at: now,
-            queued_at: Some(now),
-            started_at: None,
+            queued_at: (job.ready() != JobStatus::Running).then_some(now),
+            started_at: (job.ready() == JobStatus::Running).then_some(now),
             finished_at: None,
             heard_at: None,
             trace_bytes: 0,
@@ -193,7 +195,7 @@ impl Ci {
         Ok(id)
     }
 
-    async fn revive(&self, tx: &Tx, job: &Job) -> Result<()> {
+    pub(crate) async fn revive(&self, tx: &Tx, job: &Job) -> Result<()> {
         let states = store::states(tx, job.pipeline_id).await?;
         for skipped in state::revived(&states, &job.name) {
             store::set_waiting(tx, skipped, JobStatus::Created, self.clock.now()).await?;
@@ -222,6 +224,7 @@ impl Ci {
         let by = self.try_again(&tx, &job, "person", actor).await?;
         self.settle(&tx, &pipeline, actor).await?;
         tx.commit().await?;
+        self.reopen_bridge(&pipeline, actor).await?;
         self.job(project, by).await
     }
 
@@ -236,15 +239,42 @@ impl Ci {
         let job = store::find(&tx, id)
             .await?
             .ok_or_else(|| Problem::not_found("job"))?;
-        if job.status != JobStatus::Manual {
+        if !matches!(job.status, JobStatus::Manual | JobStatus::Scheduled) {
             return Err(Problem::conflict(
                 "not_manual",
-                format!("The job is {}; it does not wait for a person.", job.status),
+                format!(
+                    "The job is {}; it does not wait for a person or for its time.",
+                    job.status
+                ),
             )
-            .next("Only jobs with `when: manual` are started by hand."));
+            .next("Only jobs with `when: manual` or `when: delayed` are started by hand."));
         }
-        store::set_waiting(&tx, id, JobStatus::Pending, self.clock.now()).await?;
+        store::set_waiting(&tx, id, job.ready(), self.clock.now()).await?;
         self.revive(&tx, &job).await?;
+        self.settle(&tx, &pipeline, actor).await?;
+        tx.commit().await?;
+        self.job(project, id).await
+    }
+
+    /// Takes a delayed job off its time; it then waits for a person.
+    ///
+    /// # Errors
+    /// It does not wait for its time.
+    pub async fn unschedule_job(&self, project: ProjectId, id: JobId, actor: &Actor) -> Result<Job> {
+        let (_, pipeline) = self.job_and_pipeline(project, id).await?;
+        let tx = self.db.begin().await?;
+        pipeline::store::lock(&tx, pipeline.id).await?;
+        let job = store::find(&tx, id)
+            .await?
+            .ok_or_else(|| Problem::not_found("job"))?;
+        if job.status != JobStatus::Scheduled {
+            return Err(Problem::conflict(
+                "not_scheduled",
+                format!("The job is {}; it does not wait for its time.", job.status),
+            )
+            .next("Only jobs with `when: delayed` that have not begun are taken off their time."));
+        }
+        store::set_waiting(&tx, id, JobStatus::Manual, self.clock.now()).await?;
         self.settle(&tx, &pipeline, actor).await?;
         tx.commit().await?;
         self.job(project, id).await

@@ -11,17 +11,19 @@ use crate::{
 };
 use bascule_core::{JobId, PipelineId, ProjectId, RunnerId, Timestamp};
 use bascule_store::{Json, Query, Result, Tx, args, bind_all, row};
+use std::collections::HashMap;
 
 const COLUMNS: &str = "id, pipeline_id, project_id, name, stage, stage_index, position, status, run_when, \
     allow_failure, needs, dependencies, variables, spec, tags, resource_group, timeout, runner_id, failure_reason, \
-    exit_code, retried, attempt, created_at, queued_at, started_at, finished_at, heard_at, trace_bytes, trace_crc";
+    exit_code, retried, attempt, created_at, queued_at, started_at, finished_at, heard_at, trace_bytes, trace_crc, \
+    bridge, downstream_id, required, gate, start_in, run_at";
 
 pub async fn insert(tx: &Tx, job: &Job) -> Result<()> {
     // What it asks of a runner, for the queue: see `runner::fair::Demand`.
     let sql = format!(
         "INSERT INTO job ({COLUMNS}, queue_key) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
-         $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29,
-         $30 || COALESCE((SELECT CASE WHEN p.protected THEN 'p' ELSE '-' END FROM pipeline p WHERE p.id = $2), '-') || $31)"
+         $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35,
+         $36 || COALESCE((SELECT CASE WHEN p.protected THEN 'p' ELSE '-' END FROM pipeline p WHERE p.id = $2), '-') || $37)"
     );
     let tags = serde_json::to_string(&job.tags.0)?;
     let before = format!("{}\t", job.project_id);
@@ -66,6 +68,12 @@ pub async fn insert(tx: &Tx, job: &Job) -> Result<()> {
             job.heard_at,
             job.trace_bytes,
             job.trace_crc,
+            job.bridge,
+            job.downstream_id,
+            job.required,
+            job.gate,
+            job.start_in,
+            job.run_at,
             before,
             behind
         ],
@@ -98,14 +106,18 @@ row! {
         allow_failure: Json<AllowFailure>,
         needs: Option<Json<Vec<Need>>>,
         exit_code: Option<i64>,
+        resource_group: Option<String>,
+        bridge: bool,
+        required: Option<String>,
+        gate: bool,
     }
 }
 
 /// The jobs of a pipeline as far as their order needs them, without those tried again: scripts and
 /// variables of hundreds of jobs need not be read each time one of them ends.
 pub async fn states(on: &impl Query, pipeline: PipelineId) -> Result<Vec<JobState>> {
-    let sql = "SELECT id, name, stage_index, status, run_when, allow_failure, needs, exit_code FROM job
-               WHERE pipeline_id = $1 AND retried = FALSE ORDER BY position, id";
+    let sql = "SELECT id, name, stage_index, status, run_when, allow_failure, needs, exit_code,
+               resource_group, bridge, required, gate FROM job WHERE pipeline_id = $1 AND retried = FALSE ORDER BY position, id";
     let rows: Vec<StateRow> = on.all(sql, args![pipeline]).await?;
     Ok(rows
         .into_iter()
@@ -119,6 +131,9 @@ pub async fn states(on: &impl Query, pipeline: PipelineId) -> Result<Vec<JobStat
             needs: row
                 .needs
                 .map(|needs| needs.0.into_iter().map(|need| need.job).collect()),
+            track: super::track(row.required.is_some(), row.gate),
+            bridge: row.bridge,
+            resource: row.resource_group.is_some(),
         })
         .collect())
 }
@@ -219,26 +234,75 @@ pub async fn set_canceling(tx: &Tx, id: JobId) -> Result<bool> {
     Ok(rows == 1)
 }
 
-/// Moves a job that has not begun to another status.
+/// Moves a job that has not begun to another status. A bridge that begins counts as started; the time of a delayed
+/// job is counted from now.
 pub async fn set_waiting(tx: &Tx, id: JobId, status: JobStatus, now: Timestamp) -> Result<()> {
-    let queued = (status == JobStatus::Pending).then_some(now);
+    let queued = matches!(status, JobStatus::Pending | JobStatus::WaitingForResource).then_some(now);
+    let started = (status == JobStatus::Running).then_some(now);
     let finished = status.is_final().then_some(now);
     tx.run(
-        "UPDATE job SET status = $2, queued_at = $3, finished_at = $4 WHERE id = $1",
-        args![id, status, queued, finished],
+        "UPDATE job SET status = $2, queued_at = $3, started_at = $4, finished_at = $5 WHERE id = $1",
+        args![id, status, queued, started, finished],
+    )
+    .await?;
+    if status == JobStatus::Scheduled {
+        tx.run(
+            "UPDATE job SET run_at = $2 + COALESCE(start_in, 0) * 1000000 WHERE id = $1",
+            args![id, now],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// The names of some jobs.
+pub async fn names(on: &impl Query, ids: &[JobId]) -> Result<HashMap<JobId, String>> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    row! { struct Row { id: JobId, name: String } }
+    let mut values = args![];
+    let places = bind_all(&mut values, ids);
+    let sql = format!("SELECT id, name FROM job WHERE id IN ({places})");
+    let rows: Vec<Row> = on.all(&sql, values).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.name)).collect())
+}
+
+/// Delayed jobs whose time has come, the longest overdue first.
+pub async fn due(on: &impl Query, now: Timestamp) -> Result<Vec<Job>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM job WHERE status = 'scheduled' AND run_at <= $1 ORDER BY run_at, id LIMIT 100"
+    );
+    on.all(&sql, args![now]).await
+}
+
+/// Bridges that have begun and have not made their pipeline yet.
+pub async fn bridges_to_cross(on: &impl Query) -> Result<Vec<Job>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM job WHERE status = 'running' AND bridge AND downstream_id IS NULL ORDER BY id LIMIT 100"
+    );
+    on.all(&sql, args![]).await
+}
+
+/// Notes the pipeline that a bridge made.
+pub async fn set_downstream(tx: &Tx, id: JobId, pipeline: PipelineId) -> Result<()> {
+    tx.run(
+        "UPDATE job SET downstream_id = $2 WHERE id = $1",
+        args![id, pipeline],
     )
     .await?;
     Ok(())
 }
 
+/// Puts a bridge that ended back to running, because what it made runs again.
+pub async fn reopen(tx: &Tx, id: JobId) -> Result<bool> {
+    let sql = "UPDATE job SET status = 'running', finished_at = NULL, failure_reason = NULL, exit_code = NULL
+               WHERE id = $1 AND bridge AND retried = FALSE AND status IN ('success', 'failed', 'canceled')";
+    Ok(tx.run(sql, args![id]).await? == 1)
+}
+
 /// How jobs stand that have not ended.
-pub const OPEN: &[JobStatus] = &[
-    JobStatus::Created,
-    JobStatus::Pending,
-    JobStatus::Running,
-    JobStatus::Canceling,
-    JobStatus::Manual,
-];
+pub const OPEN: &[JobStatus] = &JobStatus::OPEN;
 
 /// Ends a job if it stands as expected; its token ends with it.
 pub async fn finish(

@@ -4,7 +4,7 @@ use crate::{
     Ci,
     config::Inputs,
     fault::CI_FILE,
-    pipeline::{Ask, Start, Text, wire_faults},
+    pipeline::{Ask, More, Start, Text, wire_faults},
     plan::PlannedJob,
 };
 use askama::Template;
@@ -82,6 +82,7 @@ impl Ci {
             fact: None,
             variables: Vec::new(),
             actor: actor.clone(),
+            more: More::default(),
         };
         let message = match start.sha.as_str() {
             "" => String::new(),

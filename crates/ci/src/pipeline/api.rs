@@ -123,6 +123,8 @@ impl Ci {
             pipeline: pipeline.to_wire(),
             stages: pipeline.stages.0.clone(),
             jobs: jobs.iter().map(|job| job.to_wire(&artifacts)).collect(),
+            upstream_pipeline: None,
+            downstream_pipelines: Vec::new(),
         })
     }
 }
@@ -134,9 +136,15 @@ impl Ci {
 async fn detail(
     State(ci): State<Ci>,
     project: InProject,
+    who: Who,
     PathOf(at): PathOf<Numbered>,
 ) -> Answer<Json<PipelineDetail>> {
-    Ok(Json(ci.pipeline_detail(project.id, PipelineId(at.id)).await?))
+    let mut detail = ci.pipeline_detail(project.id, PipelineId(at.id)).await?;
+    let pipeline = ci.pipeline(project.id, PipelineId(at.id)).await?;
+    let links = ci.pipeline_links(&pipeline, &who.actor).await?;
+    detail.upstream_pipeline = links.upstream;
+    detail.downstream_pipelines = links.downstream;
+    Ok(Json(detail))
 }
 
 /// Cancels all jobs that have not ended.

@@ -1,18 +1,20 @@
 //! Making a pipeline: read the file at the commit, plan, store.
 
-use super::{Ask, Pipeline, Prepared, Text, store};
+use super::{Ask, MergeRequest, Pipeline, Settings, Text, store};
 use crate::{
     Ci,
-    config::{Inputs, JobSpec, When},
+    config::{Include, Inputs, JobSpec, When},
     fault::{CI_FILE, Faults},
     job::{self, Job},
     plan::{Dependencies, Plan, PlannedJob},
+    required::Placed,
     status::{JobStatus, PipelineStatus},
 };
 use bascule_core::{Actor, Digest, JobId, PipelineId, Problem, ProjectId, Result, limits};
 use bascule_ledger::facts::ci::{PipelineCreated, PipelineRefused};
 use bascule_store::Json;
 use bascule_wire::runner::Variable;
+use std::collections::BTreeMap;
 
 /// What a pipeline is to be made for.
 #[derive(Clone, Debug)]
@@ -35,6 +37,57 @@ pub struct Start {
     pub variables: Vec<Variable>,
     /// Who starts it.
     pub actor: Actor,
+    /// What few pipelines have.
+    pub more: More,
+}
+
+/// What few pipelines have: those that others made, and those for merge requests and schedules.
+#[derive(Clone, Debug, Default)]
+pub struct More {
+    /// What it is made of in place of the project's CI file.
+    pub child: Option<Child>,
+    /// Values for the file's `spec:inputs`.
+    pub inputs: Inputs,
+    /// What made it.
+    pub upstream: Option<Upstream>,
+    /// The merge request that it is for.
+    pub merge_request: Option<MergeRequest>,
+    /// For a merged result: the request's own commit.
+    pub head_sha: Option<String>,
+    /// The schedule that starts it.
+    pub schedule: Option<i64>,
+    /// Whether who pushed asked for no pipeline. What the group requires runs all the same.
+    pub skip: bool,
+}
+
+/// What a child pipeline is made of.
+#[derive(Clone, Debug, Default)]
+pub struct Child {
+    /// What its faults are told by.
+    pub name: String,
+    /// The files.
+    pub includes: Vec<Include>,
+    /// Those of them that jobs of its parent left, by job and path.
+    pub artifacts: BTreeMap<(String, String), String>,
+}
+
+/// What the project's own jobs are read from.
+enum Own<'a> {
+    File(Vec<u8>),
+    Child(&'a Child),
+}
+
+/// The bridge that makes a pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// Its pipeline.
+    pub pipeline: PipelineId,
+    /// The bridge.
+    pub job: JobId,
+    /// The first pipeline of the family.
+    pub root: PipelineId,
+    /// How many bridges lead to what it makes.
+    pub depth: i64,
 }
 
 /// What became of it.
@@ -62,41 +115,89 @@ impl Ci {
         let Some(info) = self.code.project(start.project).await? else {
             return Ok(Created::Nothing("the project is gone".to_owned()));
         };
-        let Some(bytes) = self.code.read_file(start.project, &start.sha, CI_FILE).await? else {
-            return Ok(Created::Nothing(format!("there is no {CI_FILE} at this commit")));
-        };
         let message = self
             .code
             .commit_message(start.project, &start.sha)
             .await?
             .unwrap_or_default();
-        if start.source == "push" && asks_to_skip(&message) {
-            return Ok(Created::Nothing(
-                "the commit's message asks to skip CI".to_owned(),
-            ));
-        }
-        let mut pipeline = self.draft(&start, message).await?;
-        pipeline.ci_file_digest = Some(Digest::of(&bytes));
-        let ask = Ask {
-            info: &info,
-            text: Text::File(&bytes),
-            actor: &start.actor,
-            secrets: true,
-            inputs: &Inputs::new(),
+        let required = self.required_for(&start, &info).await?;
+        let text = match self.own_text(&start, &message).await? {
+            Err(why) if required.is_empty() => return Ok(Created::Nothing(why)),
+            text => text,
         };
-        match self.prepare(&mut pipeline, &ask).await? {
-            Err(faults) => self.refuse(pipeline, &start, faults).await,
-            Ok(Prepared {
-                plan: Plan { none: Some(why), .. },
-                ..
-            }) => Ok(Created::Nothing(why)),
-            Ok(prepared) => {
-                pipeline.name = prepared.plan.name.clone();
-                pipeline.stages = Json(prepared.plan.stages.clone());
-                pipeline.warnings = Json(prepared.config.warnings.clone());
-                self.store(pipeline, &start, &prepared.plan).await
+        let mut pipeline = self.draft(&start, message).await?;
+        pipeline.ci_file_digest = match &text {
+            Ok(Own::File(bytes)) => Some(Digest::of(bytes)),
+            _ => None,
+        };
+        let mut faults = Faults(Vec::new());
+        let mut none = text.as_ref().err().cloned();
+        let mut plan = Plan::default();
+        if let Ok(own) = &text {
+            let ask = Ask {
+                info: &info,
+                text: match own {
+                    Own::File(bytes) => Text::File(bytes),
+                    Own::Child(child) => Text::Child(&child.includes, &child.artifacts),
+                },
+                actor: &start.actor,
+                secrets: true,
+                inputs: &start.more.inputs,
+            };
+            match self.prepare(&mut pipeline, &ask).await? {
+                Err(found) => faults = found,
+                Ok(prepared) => {
+                    pipeline.name.clone_from(&prepared.plan.name);
+                    pipeline.warnings = Json(prepared.config.warnings.clone());
+                    pipeline.settings.0.auto_cancel = prepared.plan.auto_cancel;
+                    none.clone_from(&prepared.plan.none);
+                    plan = prepared.plan;
+                }
             }
         }
+        if let Some(child) = &start.more.child {
+            for fault in faults.0.iter_mut().filter(|fault| fault.file.is_empty()) {
+                fault.file.clone_from(&child.name);
+            }
+        }
+        if !faults.0.is_empty() || none.is_some() {
+            plan.jobs.clear();
+        }
+        let placed = self
+            .with_required(&pipeline, &info, plan, required, &mut faults)
+            .await?;
+        if placed.jobs.is_empty() {
+            return match none {
+                _ if !faults.0.is_empty() => self.refuse(pipeline, &start, faults).await,
+                why => Ok(Created::Nothing(
+                    why.unwrap_or_else(|| "no job is to run for this ref".to_owned()),
+                )),
+            };
+        }
+        pipeline.stages = Json(placed.stages.clone());
+        pipeline.faults = Json(faults.0);
+        self.store(pipeline, &start, &placed.jobs).await
+    }
+
+    /// The text that the project's own jobs are read from, or why there are none.
+    async fn own_text<'a>(
+        &self,
+        start: &'a Start,
+        message: &str,
+    ) -> Result<std::result::Result<Own<'a>, String>> {
+        if start.more.skip {
+            return Ok(Err("who pushed asked to skip CI".to_owned()));
+        }
+        if matches!(start.source, "push" | "merge_request_event") && asks_to_skip(message) {
+            return Ok(Err("the commit's message asks to skip CI".to_owned()));
+        }
+        if let Some(child) = &start.more.child {
+            return Ok(Ok(Own::Child(child)));
+        }
+        let found = self.code.read_file(start.project, &start.sha, CI_FILE).await?;
+        Ok(found
+            .map(Own::File)
+            .ok_or_else(|| format!("there is no {CI_FILE} at this commit")))
     }
 
     /// A pipeline as far as it is known before its file was read.
@@ -123,6 +224,16 @@ impl Ci {
             variables: Json(start.variables.clone()),
             ci_file_digest: None,
             actor_name: start.actor.name.clone(),
+            parent_id: start.more.upstream.map(|upstream| upstream.pipeline),
+            parent_job_id: start.more.upstream.map(|upstream| upstream.job),
+            root_id: start.more.upstream.map(|upstream| upstream.root),
+            depth: start.more.upstream.map_or(0, |upstream| upstream.depth),
+            head_sha: start.more.head_sha.clone(),
+            settings: Json(Settings {
+                merge_request: start.more.merge_request.clone(),
+                schedule: start.more.schedule,
+                ..Settings::default()
+            }),
             created_at: self.clock.now(),
             started_at: None,
             finished_at: None,
@@ -145,6 +256,9 @@ impl Ci {
             drop(tx);
             return self.already(start).await;
         }
+        if let Some(upstream) = start.more.upstream {
+            job::store::set_downstream(&tx, upstream.job, pipeline.id).await?;
+        }
         let fact = PipelineRefused {
             project: start.project,
             reference: start.reference.clone(),
@@ -157,7 +271,7 @@ impl Ci {
         Ok(Created::Refused(pipeline.id, faults))
     }
 
-    async fn store(&self, mut pipeline: Pipeline, start: &Start, plan: &Plan) -> Result<Created> {
+    async fn store(&self, mut pipeline: Pipeline, start: &Start, jobs: &[Placed]) -> Result<Created> {
         let tx = self.db.begin().await?;
         pipeline.id = PipelineId(tx.next_number("pipeline").await?);
         let origin = store::Origin {
@@ -168,9 +282,12 @@ impl Ci {
             drop(tx);
             return self.already(start).await;
         }
-        for (position, planned) in plan.jobs.iter().enumerate() {
+        for (position, placed) in jobs.iter().enumerate() {
             let id = JobId(tx.next_number("job").await?);
-            job::store::insert(&tx, &new_job(id, &pipeline, position, planned)).await?;
+            job::store::insert(&tx, &new_job(id, &pipeline, position, placed)).await?;
+        }
+        if let Some(upstream) = start.more.upstream {
+            job::store::set_downstream(&tx, upstream.job, pipeline.id).await?;
         }
         let fact = PipelineCreated {
             project: start.project,
@@ -179,7 +296,7 @@ impl Ci {
             tag: start.tag,
             sha: start.sha.clone(),
             source: start.source.to_owned(),
-            jobs: i64::try_from(plan.jobs.len()).unwrap_or(i64::MAX),
+            jobs: i64::try_from(jobs.len()).unwrap_or(i64::MAX),
         };
         self.ledger.append(&tx, &start.actor, &fact).await?;
         self.settle(&tx, &pipeline, &start.actor).await?;
@@ -204,7 +321,8 @@ fn asks_to_skip(message: &str) -> bool {
         .any(|sign| lower.contains(sign))
 }
 
-fn new_job(id: JobId, pipeline: &Pipeline, position: usize, planned: &PlannedJob) -> Job {
+fn new_job(id: JobId, pipeline: &Pipeline, position: usize, placed: &Placed) -> Job {
+    let planned = &placed.job;
     let spec: &JobSpec = &planned.spec;
     Job {
         id,
@@ -225,7 +343,15 @@ fn new_job(id: JobId, pipeline: &Pipeline, position: usize, planned: &PlannedJob
         variables: Json(planned.variables.clone()),
         spec: Json(spec.clone()),
         tags: Json(spec.tags.clone()),
-        resource_group: spec.resource_group.clone(),
+        resource_group: placed.resource_group.clone(),
+        bridge: spec.is_bridge(),
+        downstream_id: None,
+        required: placed.required.clone(),
+        gate: placed.gate,
+        start_in: (planned.when == When::Delayed)
+            .then(|| spec.start_in.and_then(|seconds| i64::try_from(seconds).ok()))
+            .flatten(),
+        run_at: None,
         timeout: spec
             .timeout
             .and_then(|seconds| i64::try_from(seconds).ok())

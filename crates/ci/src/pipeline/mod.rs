@@ -3,25 +3,34 @@
 pub mod api;
 mod create;
 pub mod graph;
+mod links;
 mod pages;
 mod predefined;
 mod prepare;
 pub(crate) mod run;
 mod service;
+mod settings;
 pub(crate) mod show;
 pub mod state;
 pub(crate) mod store;
 
 use crate::{fault::Fault, status::PipelineStatus};
-use bascule_core::{PipelineId, ProjectId, Timestamp};
+use bascule_core::{JobId, PipelineId, ProjectId, Timestamp};
 use bascule_store::{Json, row};
 use bascule_wire::ci as wire;
 
-pub use create::{Created, Start};
+/// The source of what a bridge makes within its project.
+pub(crate) const CHILD: &str = "parent_pipeline";
+/// The source of what a bridge makes in another project.
+pub(crate) const DOWNSTREAM: &str = "pipeline";
+
+pub use create::{Child, Created, More, Start, Upstream};
+pub use links::Links;
 pub(crate) use pages::{PipelineLine, line, status_badge};
 pub(crate) use predefined::{ZERO, of_job as predefined_of_job, of_pipeline as predefined_of_pipeline, slug};
-pub(crate) use prepare::{Ask, Prepared, Text};
+pub(crate) use prepare::{Ask, Text};
 pub(crate) use service::milliseconds;
+pub use settings::{MergeRequest, Settings};
 
 row! {
     /// A pipeline as stored.
@@ -61,6 +70,18 @@ row! {
         pub ci_file_digest: Option<bascule_core::Digest>,
         /// Who started it.
         pub actor_name: String,
+        /// The pipeline whose bridge made it.
+        pub parent_id: Option<PipelineId>,
+        /// The bridge that made it.
+        pub parent_job_id: Option<JobId>,
+        /// The first of those that led to it, which nobody's bridge made; `None` where that is itself.
+        pub root_id: Option<PipelineId>,
+        /// How many bridges lead to it.
+        pub depth: i64,
+        /// For a merged result: the request's own commit, which the pipeline stands for.
+        pub head_sha: Option<String>,
+        /// What it was made with.
+        pub settings: Json<Settings>,
         /// When it was created.
         pub created_at: Timestamp,
         /// When its first job started.
@@ -91,6 +112,10 @@ impl Pipeline {
             title: self.title().to_owned(),
             status: self.status.to_string(),
             actor: self.actor_name.clone(),
+            upstream: self.parent_id,
+            merge_request: self.settings.0.merge_request.as_ref().map(|request| request.iid),
+            schedule: self.settings.0.schedule,
+            canceled_for: self.settings.0.canceled_for,
             created_at: self.created_at,
             started_at: self.started_at,
             finished_at: self.finished_at,

@@ -1,6 +1,6 @@
 //! The variables that every job finds, by GitLab's names.
 
-use super::Pipeline;
+use super::{MergeRequest, Pipeline};
 use crate::{job::Job, ports::ProjectInfo};
 use bascule_wire::runner::Variable;
 
@@ -84,21 +84,83 @@ pub(crate) fn of_pipeline(pipeline: &Pipeline, project: &ProjectInfo, base_url: 
                 .map(|(_, rest)| rest.trim_start())
                 .unwrap_or_default(),
         ),
-        p(
-            if pipeline.tag {
-                "CI_COMMIT_TAG"
-            } else {
-                "CI_COMMIT_BRANCH"
-            },
-            &pipeline.reference,
-        ),
     ];
+    match &pipeline.settings.0.merge_request {
+        // There is no branch: the pipeline is for what would become of one.
+        Some(request) => of_request(&mut list, request, pipeline, &path, &project_url),
+        None if pipeline.tag => list.push(p("CI_COMMIT_TAG", &pipeline.reference)),
+        None => list.push(p("CI_COMMIT_BRANCH", &pipeline.reference)),
+    }
+    if pipeline.source == "trigger" {
+        list.push(p("CI_PIPELINE_TRIGGERED", "true"));
+    }
     if pipeline.id.0 > 0 {
         list.push(p("CI_PIPELINE_ID", &id));
         list.push(p("CI_PIPELINE_IID", &id));
         list.push(p("CI_PIPELINE_URL", &format!("{project_url}/-/pipelines/{id}")));
     }
     list
+}
+
+/// What is told of the merge request that a pipeline is for.
+fn of_request(
+    list: &mut Vec<Variable>,
+    request: &MergeRequest,
+    pipeline: &Pipeline,
+    path: &str,
+    project_url: &str,
+) {
+    let merged = request.event != "detached";
+    let reference = format!(
+        "refs/merge-requests/{}/{}",
+        request.iid,
+        if merged { "merge" } else { "head" }
+    );
+    let project = pipeline.project_id.to_string();
+    let iid = request.iid.to_string();
+    // As GitLab has it: the two commits are told of a merged result alone.
+    let of_merge = |sha: &'_ str| if merged { sha.to_owned() } else { String::new() };
+    for (key, value) in [
+        ("CI_MERGE_REQUEST_ID", request.id.clone()),
+        ("CI_MERGE_REQUEST_IID", iid),
+        ("CI_MERGE_REQUEST_REF_PATH", reference),
+        ("CI_MERGE_REQUEST_PROJECT_ID", project.clone()),
+        ("CI_MERGE_REQUEST_PROJECT_PATH", path.to_owned()),
+        ("CI_MERGE_REQUEST_PROJECT_URL", project_url.to_owned()),
+        ("CI_MERGE_REQUEST_SOURCE_PROJECT_ID", project),
+        ("CI_MERGE_REQUEST_SOURCE_PROJECT_PATH", path.to_owned()),
+        ("CI_MERGE_REQUEST_SOURCE_PROJECT_URL", project_url.to_owned()),
+        (
+            "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME",
+            request.source_branch.clone(),
+        ),
+        (
+            "CI_MERGE_REQUEST_SOURCE_BRANCH_SHA",
+            of_merge(&request.source_sha),
+        ),
+        (
+            "CI_MERGE_REQUEST_TARGET_BRANCH_NAME",
+            request.target_branch.clone(),
+        ),
+        (
+            "CI_MERGE_REQUEST_TARGET_BRANCH_SHA",
+            of_merge(&request.target_sha),
+        ),
+        ("CI_MERGE_REQUEST_DIFF_BASE_SHA", request.base_sha.clone()),
+        ("CI_MERGE_REQUEST_TITLE", request.title.clone()),
+        ("CI_MERGE_REQUEST_DRAFT", request.draft.to_string()),
+        ("CI_MERGE_REQUEST_LABELS", request.labels.join(",")),
+        ("CI_MERGE_REQUEST_ASSIGNEES", request.assignees.join(", ")),
+        ("CI_MERGE_REQUEST_EVENT_TYPE", request.event.clone()),
+    ] {
+        // Empty is as good as absent, and GitLab leaves such variables out.
+        if !value.is_empty() {
+            list.push(Variable {
+                raw: true,
+                ..Variable::public(key, value)
+            });
+        }
+    }
 }
 
 /// What is a job's own, beyond its pipeline's.

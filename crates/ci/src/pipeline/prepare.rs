@@ -55,9 +55,8 @@ impl Ci {
         pipeline: &mut Pipeline,
         ask: &Ask<'_>,
     ) -> Result<Result<Prepared, Faults>> {
-        let project = pipeline.project_id;
         let mut over = match ask.secrets {
-            true => variable::for_jobs(&self.db, project, pipeline.protected).await?,
+            true => variable::for_jobs(&self.db, pipeline.project_id, pipeline.protected).await?,
             false => Vec::new(),
         };
         over.extend(pipeline.variables.0.iter().cloned());
@@ -66,7 +65,21 @@ impl Ci {
             Ok(gathered) => gathered,
             Err(faults) => return Ok(Err(faults)),
         };
-        let values = known_values(&config, &predefined, &over);
+        let plan = self.plan_config(pipeline, ask, &config, predefined, over).await?;
+        Ok(plan.map(|plan| Prepared { config, plan, merged }))
+    }
+
+    /// Plans a configuration for a pipeline's commit; `over` are variables that count over those of the file.
+    pub(crate) async fn plan_config(
+        &self,
+        pipeline: &Pipeline,
+        ask: &Ask<'_>,
+        config: &Config,
+        predefined: Vec<Variable>,
+        over: Vec<Variable>,
+    ) -> Result<Result<Plan, Faults>> {
+        let project = pipeline.project_id;
+        let values = known_values(config, &predefined, &over);
         let asks = config.asks(&values);
         let changed = match &pipeline.before_sha {
             Some(before) if asks.changes && !pipeline.tag => Some(
@@ -102,7 +115,7 @@ impl Ci {
             && values.get("CI_MERGE_REQUEST_EVENT_TYPE").map(String::as_str) != Some("merge_train");
         let mut context = Context::new(around, predefined, over);
         context.file_keys = self.file_keys(pipeline, &keys, &files).await?;
-        Ok(plan(&config, &context).map(|plan| Prepared { config, plan, merged }))
+        Ok(plan(config, &context))
     }
 
     /// Reads a file and all it includes.

@@ -68,6 +68,7 @@ impl Ci {
             fact: None,
             variables: Vec::new(),
             actor: actor.clone(),
+            more: super::More::default(),
         };
         let mut draft = self.draft(&start, String::new()).await?;
         let ask = Ask {

@@ -1,16 +1,26 @@
 //! Commands on pipelines, and what happens to a pipeline when its jobs change.
 
-use super::{Created, Pipeline, Start, state, store};
+use super::{
+    Created, More, Pipeline, Start,
+    state::{self, JobState},
+    store,
+};
 use crate::{
     Change, Ci,
-    config::variable_name,
+    config::{OnJobFailure, OnNewCommit, variable_name},
     job::{self, Job},
     status::{JobStatus, PipelineStatus},
 };
 use bascule_core::{Actor, Permission, PipelineId, Problem, ProjectId, ProjectScope, Result};
-use bascule_ledger::facts::ci::{JobFinished, PipelineFinished};
+use bascule_ledger::facts::{
+    ci::{JobFinished, PipelineFinished},
+    pipelines::{PipelineCanceled, PipelineSuperseded},
+};
 use bascule_store::Tx;
 use bascule_wire::{ci::RunPipeline, runner::Variable};
+
+/// The event of a merge request's pipeline in the merge queue, which looks after its pipelines itself.
+pub(crate) const TRAIN: &str = "merge_train";
 
 impl Ci {
     /// A pipeline of a project.
@@ -86,6 +96,7 @@ impl Ci {
             fact: None,
             variables,
             actor: actor.clone(),
+            more: More::default(),
         };
         match self.create_pipeline(start).await? {
             Created::Pipeline(id) => self.pipeline(project, id).await,
@@ -111,14 +122,87 @@ impl Ci {
         let pipeline = self.pipeline(project, id).await?;
         let tx = self.db.begin().await?;
         store::lock(&tx, id).await?;
-        for job in job::store::of_pipeline(&tx, id).await? {
-            if job::store::OPEN.contains(&job.status) {
-                self.stop_job(&tx, &job, actor).await?;
-            }
+        if self.cancel_open(&tx, id, actor, |_| true).await? > 0 {
+            let fact = PipelineCanceled {
+                project,
+                pipeline: id,
+            };
+            self.ledger.append(&tx, actor, &fact).await?;
         }
         self.settle(&tx, &pipeline, actor).await?;
         tx.commit().await?;
         self.pipeline(project, id).await
+    }
+
+    /// Cancels those open jobs of a pipeline that are wanted canceled; how many. The caller settles the pipeline.
+    /// What bridges made is canceled as the ledger tells of theirs (see [`Bridges`](crate::subscriptions::Bridges)).
+    pub(crate) async fn cancel_open(
+        &self,
+        tx: &Tx,
+        id: PipelineId,
+        actor: &Actor,
+        wanted: impl Fn(&Job) -> bool,
+    ) -> Result<i64> {
+        let mut count = 0;
+        for job in job::store::of_pipeline(tx, id).await? {
+            if JobStatus::OPEN.contains(&job.status) && wanted(&job) && self.stop_job(tx, &job, actor).await?
+            {
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    /// A pipeline of a newer commit is there: older ones of the same ref and source that have not ended are canceled,
+    /// as far as their own files let them be.
+    pub(crate) async fn supersede_older(&self, newer: PipelineId) -> Result<()> {
+        let Some(newer) = store::find(&self.db, newer).await? else {
+            return Ok(());
+        };
+        let merges = newer.settings.0.merge_request.as_ref();
+        let queued = merges.is_some_and(|request| request.event == TRAIN);
+        if newer.tag || queued || !matches!(newer.source.as_str(), "push" | "merge_request_event") {
+            return Ok(());
+        }
+        for older in store::open_before(&self.db, &newer).await? {
+            self.supersede(older, &newer).await?;
+        }
+        Ok(())
+    }
+
+    async fn supersede(&self, mut older: Pipeline, newer: &Pipeline) -> Result<()> {
+        let whole = match older.settings.0.auto_cancel.on_new_commit {
+            OnNewCommit::None => return Ok(()),
+            OnNewCommit::Conservative => true,
+            OnNewCommit::Interruptible => false,
+        };
+        let (actor, tx) = (Actor::system(), self.db.begin().await?);
+        store::lock(&tx, older.id).await?;
+        if whole {
+            let jobs = job::store::of_pipeline(&tx, older.id).await?;
+            let begun = |job: &Job| job.started_at.is_some() && !job.spec.0.interruptible;
+            if jobs.iter().any(begun) {
+                return Ok(());
+            }
+        }
+        let jobs = self
+            .cancel_open(&tx, older.id, &actor, |job| whole || job.spec.0.interruptible)
+            .await?;
+        if jobs == 0 {
+            return Ok(());
+        }
+        older.settings.0.canceled_for = Some(newer.id);
+        store::set_settings(&tx, older.id, &older.settings.0).await?;
+        let fact = PipelineSuperseded {
+            project: older.project_id,
+            pipeline: older.id,
+            by: newer.id,
+            jobs,
+            whole,
+        };
+        self.ledger.append(&tx, &actor, &fact).await?;
+        self.settle(&tx, &older, &actor).await?;
+        Ok(tx.commit().await?)
     }
 
     /// Tries all failed and canceled jobs again.
@@ -151,6 +235,7 @@ impl Ci {
         }
         self.settle(&tx, &pipeline, actor).await?;
         tx.commit().await?;
+        self.reopen_bridge(&pipeline, actor).await?;
         self.pipeline(project, id).await
     }
 
@@ -159,6 +244,12 @@ impl Ci {
     pub(crate) async fn settle(&self, tx: &Tx, pipeline: &Pipeline, actor: &Actor) -> Result<()> {
         let now = self.clock.now();
         let mut states = job::store::states(tx, pipeline.id).await?;
+        let counts = |state: &JobState| state.status == JobStatus::Failed && !state.allow_failure;
+        if pipeline.settings.0.auto_cancel.on_job_failure == OnJobFailure::All && states.iter().any(counts) {
+            self.cancel_open(tx, pipeline.id, &Actor::system(), |_| true)
+                .await?;
+            states = job::store::states(tx, pipeline.id).await?;
+        }
         for (id, status) in state::advance(&states) {
             job::store::set_waiting(tx, id, status, now).await?;
             if let Some(state) = states.iter_mut().find(|state| state.id == id) {
@@ -169,7 +260,18 @@ impl Ci {
             let signals = self.signals.clone();
             tx.after_commit(move || signals.job_waits());
         }
-        let status = state::summarize(&states);
+        // A bridge to cross, or a resource group to give or take.
+        if states.iter().any(|state| state.resource || state.bridge) {
+            let signals = self.signals.clone();
+            tx.after_commit(move || signals.engine.notify_one());
+        }
+        let mut status = state::summarize(&states);
+        // What the group requires ran although the project's own file is faulty; that is no success.
+        if !pipeline.faults.0.is_empty()
+            && matches!(status, PipelineStatus::Success | PipelineStatus::Warning)
+        {
+            status = PipelineStatus::Failed;
+        }
         let finished = status.is_final().then_some(now);
         if store::set_status(tx, pipeline.id, status, finished).await? && status.is_final() {
             let fact = PipelineFinished {

@@ -8,6 +8,27 @@ use crate::{
 use bascule_core::JobId;
 use std::collections::HashMap;
 
+/// Whose a job is. Jobs of one track follow the stages of that track alone, so that a project can neither hold up
+/// nor skip what its group requires.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Track {
+    /// The project's own.
+    #[default]
+    Own,
+    /// Required by the group; it runs beside the project's jobs.
+    Required,
+    /// Required by the group; the project's jobs wait for it and do not run without its success.
+    Gate,
+}
+
+impl Track {
+    /// Whether the group requires it.
+    #[must_use]
+    pub const fn is_required(self) -> bool {
+        !matches!(self, Self::Own)
+    }
+}
+
 /// A job as far as the order of jobs needs it. Jobs that were tried again are left out.
 #[derive(Clone, Debug)]
 pub struct JobState {
@@ -25,6 +46,31 @@ pub struct JobState {
     pub allow_failure: bool,
     /// Names of the jobs that it waits for; `None` is all of the earlier stages.
     pub needs: Option<Vec<String>>,
+    /// Whose it is.
+    pub track: Track,
+    /// Whether it makes another pipeline rather than run on a runner.
+    pub bridge: bool,
+    /// Whether it belongs to a resource group.
+    pub resource: bool,
+}
+
+impl JobState {
+    /// How the job stands once nothing before it holds it up: it waits for its resource group, or for a runner; a
+    /// bridge needs none, the platform itself does its work.
+    #[must_use]
+    pub const fn ready(&self) -> JobStatus {
+        ready(self.bridge, self.resource)
+    }
+}
+
+/// As [`JobState::ready`].
+#[must_use]
+pub const fn ready(bridge: bool, resource: bool) -> JobStatus {
+    match (resource, bridge) {
+        (true, _) => JobStatus::WaitingForResource,
+        (false, true) => JobStatus::Running,
+        (false, false) => JobStatus::Pending,
+    }
 }
 
 /// The jobs that change, with their new status. Applied again to its own result it finds nothing.
@@ -65,10 +111,21 @@ fn next_status(jobs: &[JobState], index: usize, by_name: &HashMap<String, usize>
             .filter_map(|name| by_name.get(name))
             .map(|i| &jobs[*i])
             .collect(),
-        None => jobs.iter().filter(|other| other.stage < job.stage).collect(),
+        None => jobs
+            .iter()
+            .filter(|other| other.stage < job.stage && other.track == job.track)
+            .collect(),
     };
-    if before.iter().any(|other| waits(other)) {
+    let gates = jobs
+        .iter()
+        .filter(|other| job.track == Track::Own && other.track == Track::Gate);
+    if before.iter().copied().chain(gates.clone()).any(waits) {
         return None;
+    }
+    // Also `when: always` does not get past what the group requires first.
+    let lost = |other: &JobState| matches!(other.status, JobStatus::Failed | JobStatus::Canceled);
+    if gates.into_iter().any(|gate| lost(gate) && !gate.allow_failure) {
+        return Some(JobStatus::Skipped);
     }
     let failed = before
         .iter()
@@ -83,10 +140,11 @@ fn next_status(jobs: &[JobState], index: usize, by_name: &HashMap<String, usize>
             .any(|other| matches!(other.status, JobStatus::Skipped | JobStatus::Manual));
     let good = !failed && !canceled && !absent;
     Some(match job.when {
-        When::OnSuccess | When::Delayed if good => JobStatus::Pending,
+        When::OnSuccess if good => job.ready(),
         When::Manual if good => JobStatus::Manual,
-        When::OnFailure if failed => JobStatus::Pending,
-        When::Always => JobStatus::Pending,
+        When::Delayed if good => JobStatus::Scheduled,
+        When::OnFailure if failed => job.ready(),
+        When::Always => job.ready(),
         When::OnSuccess | When::Manual | When::Delayed | When::OnFailure | When::Never => JobStatus::Skipped,
     })
 }
@@ -94,7 +152,12 @@ fn next_status(jobs: &[JobState], index: usize, by_name: &HashMap<String, usize>
 /// Whether those behind must wait for this job.
 fn waits(job: &JobState) -> bool {
     match job.status {
-        JobStatus::Created | JobStatus::Pending | JobStatus::Running | JobStatus::Canceling => true,
+        JobStatus::Created
+        | JobStatus::Pending
+        | JobStatus::Running
+        | JobStatus::Canceling
+        | JobStatus::Scheduled
+        | JobStatus::WaitingForResource => true,
         JobStatus::Manual => !job.allow_failure,
         JobStatus::Success | JobStatus::Failed | JobStatus::Canceled | JobStatus::Skipped => false,
     }
@@ -117,7 +180,7 @@ pub fn summarize(jobs: &[JobState]) -> PipelineStatus {
     if any(JobStatus::Running) || any(JobStatus::Canceling) {
         return PipelineStatus::Running;
     }
-    if any(JobStatus::Pending) {
+    if any(JobStatus::Pending) || any(JobStatus::WaitingForResource) {
         return if begun {
             PipelineStatus::Running
         } else {
@@ -129,6 +192,9 @@ pub fn summarize(jobs: &[JobState]) -> PipelineStatus {
         .any(|job| job.status == JobStatus::Manual && !job.allow_failure)
     {
         return PipelineStatus::Manual;
+    }
+    if any(JobStatus::Scheduled) {
+        return PipelineStatus::Scheduled;
     }
     if any(JobStatus::Created) {
         return if begun {
@@ -163,9 +229,11 @@ pub fn revived(jobs: &[JobState], from: &str) -> Vec<JobId> {
         let more: Vec<&str> = jobs
             .iter()
             .filter(|job| !behind.contains(&job.name.as_str()))
-            .filter(|job| match &job.needs {
-                Some(needs) => needs.iter().any(|need| behind.contains(&need.as_str())),
-                None => job.stage > origin.stage,
+            .filter(|job| {
+                (match &job.needs {
+                    Some(needs) => needs.iter().any(|need| behind.contains(&need.as_str())),
+                    None => job.stage > origin.stage && job.track == origin.track,
+                }) || (origin.track == Track::Gate && job.track == Track::Own)
             })
             .map(|job| job.name.as_str())
             .collect();
@@ -196,6 +264,9 @@ mod tests {
             when: When::OnSuccess,
             allow_failure: false,
             needs: None,
+            track: Track::Own,
+            bridge: false,
+            resource: false,
         }
     }
 
@@ -208,7 +279,9 @@ mod tests {
         jobs.iter().map(|job| job.status).collect()
     }
 
-    use JobStatus::{Canceled, Created, Failed, Manual, Pending, Running, Skipped, Success};
+    use JobStatus::{
+        Canceled, Created, Failed, Manual, Pending, Running, Scheduled, Skipped, Success, WaitingForResource,
+    };
 
     #[test]
     fn stages_follow_each_other() {
@@ -281,6 +354,10 @@ mod tests {
             (vec![Success, Pending], PipelineStatus::Running),
             (vec![Pending, Created], PipelineStatus::Pending),
             (vec![Running, Failed], PipelineStatus::Running),
+            (vec![Success, Scheduled, Created], PipelineStatus::Scheduled),
+            (vec![Scheduled, Pending], PipelineStatus::Pending),
+            (vec![WaitingForResource, Created], PipelineStatus::Pending),
+            (vec![Success, WaitingForResource], PipelineStatus::Running),
         ] {
             let jobs: Vec<JobState> = statuses.iter().zip(1..).map(|(s, id)| job(id, 0, *s)).collect();
             assert_eq!(summarize(&jobs), expected, "{statuses:?}");
@@ -302,39 +379,131 @@ mod tests {
         assert_eq!(revived(&jobs, "j2"), [JobId(3), JobId(4)]);
     }
 
+    #[test]
+    fn a_delayed_job_holds_up_those_behind_it_until_its_time() {
+        let mut jobs = vec![job(1, 0, Created), job(2, 1, Created)];
+        jobs[0].when = When::Delayed;
+        assert_eq!(after(&mut jobs), [Scheduled, Created]);
+        jobs[0].status = Pending;
+        assert_eq!(after(&mut jobs), [Pending, Created]);
+        let mut behind = vec![job(1, 0, Failed), job(2, 1, Created)];
+        behind[1].when = When::Delayed;
+        assert_eq!(after(&mut behind), [Failed, Skipped]);
+    }
+
+    #[test]
+    fn bridges_need_no_runner_and_groups_are_waited_for() {
+        let mut jobs = vec![job(1, 0, Created), job(2, 0, Created), job(3, 0, Created)];
+        jobs[0].bridge = true;
+        jobs[1].resource = true;
+        jobs[2].bridge = true;
+        jobs[2].resource = true;
+        assert_eq!(
+            after(&mut jobs),
+            [Running, WaitingForResource, WaitingForResource]
+        );
+    }
+
+    #[test]
+    fn what_the_group_requires_runs_whatever_the_project_does() {
+        let mut jobs = vec![
+            job(1, 0, Failed),
+            job(2, 1, Created),
+            job(3, 2, Created),
+            job(4, 3, Created),
+        ];
+        for required in &mut jobs[2..] {
+            required.track = Track::Required;
+        }
+        assert_eq!(after(&mut jobs), [Failed, Skipped, Pending, Created]);
+        jobs[2].status = Success;
+        assert_eq!(after(&mut jobs), [Failed, Skipped, Success, Pending]);
+        jobs[3].status = Failed;
+        jobs[0].status = Success;
+        assert_eq!(summarize(&jobs), PipelineStatus::Failed);
+    }
+
+    #[test]
+    fn nothing_of_the_project_gets_past_a_gate_that_failed() {
+        let mut jobs = vec![job(1, 0, Created), job(2, 1, Created), job(3, 1, Created)];
+        jobs[0].track = Track::Gate;
+        jobs[1].needs = Some(Vec::new());
+        jobs[2].when = When::Always;
+        assert_eq!(after(&mut jobs), [Pending, Created, Created]);
+        jobs[0].status = Failed;
+        assert_eq!(after(&mut jobs), [Failed, Skipped, Skipped]);
+        assert_eq!(revived(&jobs, "j1"), [JobId(2), JobId(3)]);
+        for job in &mut jobs[1..] {
+            job.status = Created;
+        }
+        jobs[0].status = Success;
+        assert_eq!(after(&mut jobs), [Success, Pending, Pending]);
+    }
+
+    /// What a job of the property test is made of: stage, `when`, `allow_failure`, needs, how it ends, whose it is,
+    /// and whether it is a bridge or of a resource group.
+    type Shape = (i64, usize, bool, Option<Vec<usize>>, usize, usize, bool, bool);
+
+    fn shape() -> impl Strategy<Value = Shape> {
+        let needs = prop::option::of(prop::collection::vec(0_usize..8, 0..3));
+        (
+            0_i64..4,
+            0_usize..5,
+            any::<bool>(),
+            needs,
+            0_usize..3,
+            0_usize..5,
+            any::<bool>(),
+            any::<bool>(),
+        )
+    }
+
     proptest! {
-        /// Whatever the jobs and however they end, every pipeline comes to an end.
+        /// Whatever the jobs and however they end, every pipeline comes to an end; nothing begins before what it
+        /// waits for; no job of the project runs past a gate that did not open.
         #[test]
-        fn every_pipeline_ends(
-            shape in prop::collection::vec((0_i64..4, 0_usize..4, any::<bool>(), prop::option::of(prop::collection::vec(0_usize..8, 0..3)), 0_usize..3), 1..12)
-        ) {
-            let mut jobs: Vec<JobState> = shape.iter().enumerate().map(|(i, (stage, when, allow, needs, _))| JobState {
+        fn every_pipeline_ends(shape in prop::collection::vec(shape(), 1..12)) {
+            let track = |number: usize| [Track::Own, Track::Own, Track::Own, Track::Required, Track::Gate][number];
+            let mut jobs: Vec<JobState> = shape.iter().enumerate().map(|(i, (stage, when, allow, needs, _, whose, bridge, resource))| JobState {
                 id: JobId(i as i64),
                 name: format!("j{i}"),
                 stage: *stage,
                 status: Created,
-                when: [When::OnSuccess, When::OnFailure, When::Always, When::Manual][*when],
+                when: [When::OnSuccess, When::OnFailure, When::Always, When::Manual, When::Delayed][*when],
                 allow_failure: *allow,
-                // Needs point at earlier jobs of no later stage only, as the planner guarantees.
+                // Needs point at earlier jobs of no later stage and the same track only, as the planner guarantees.
                 needs: needs.as_ref().map(|list| list.iter()
-                    .filter(|n| **n < i && shape[**n].0 <= *stage)
+                    .filter(|n| **n < i && shape[**n].0 <= *stage && track(shape[**n].5) == track(*whose))
                     .map(|n| format!("j{n}")).collect()),
+                track: track(*whose),
+                bridge: *bridge,
+                resource: *resource,
             }).collect();
-            for _ in 0..100 {
+            for _ in 0..200 {
                 after(&mut jobs);
                 prop_assert!(advance(&jobs).is_empty());
                 let mut moved = false;
                 for (i, job) in jobs.iter_mut().enumerate() {
-                    if matches!(job.status, Pending | Manual) {
-                        job.status = [Success, Failed, Canceled][shape[i].4];
-                        moved = true;
-                        break;
+                    match job.status {
+                        // Its time comes, or its group is free.
+                        Scheduled => job.status = job.ready(),
+                        WaitingForResource => job.status = ready(job.bridge, false),
+                        Pending | Running | Manual => job.status = [Success, Failed, Canceled][shape[i].4],
+                        _ => continue,
                     }
+                    moved = true;
+                    break;
                 }
                 if !moved { break; }
             }
             prop_assert!(jobs.iter().all(|job| job.status.is_final()), "{jobs:?}");
             prop_assert!(summarize(&jobs).is_final());
+            let shut = jobs.iter().any(|job| {
+                job.track == Track::Gate && matches!(job.status, Failed | Canceled) && !job.allow_failure
+            });
+            if shut {
+                prop_assert!(jobs.iter().all(|job| job.track != Track::Own || job.status == Skipped), "{jobs:?}");
+            }
         }
     }
 }

@@ -1,12 +1,40 @@
 //! Queries about pipelines.
 
-use super::Pipeline;
+use super::{Pipeline, Settings};
 use crate::status::PipelineStatus;
 use bascule_core::{Actor, ActorKind, PipelineId, ProjectId, Timestamp};
-use bascule_store::{Query, Result, Tx, args, row};
+use bascule_store::{Json, Migration, Query, Result, Tx, args, bind_all, row};
+use std::collections::HashMap;
+
+/// What pipelines that make pipelines, delayed jobs and jobs of a group need.
+pub const ENGINE: Migration = Migration {
+    id: "ci-2611-engine",
+    sql: "
+        ALTER TABLE pipeline ADD COLUMN parent_id BIGINT;
+        ALTER TABLE pipeline ADD COLUMN parent_job_id BIGINT;
+        ALTER TABLE pipeline ADD COLUMN root_id BIGINT;
+        ALTER TABLE pipeline ADD COLUMN depth BIGINT NOT NULL DEFAULT 0;
+        ALTER TABLE pipeline ADD COLUMN head_sha TEXT;
+        ALTER TABLE pipeline ADD COLUMN settings TEXT NOT NULL DEFAULT '{}';
+        CREATE INDEX pipeline_parent ON pipeline (parent_id);
+        CREATE INDEX pipeline_root ON pipeline (root_id);
+        CREATE INDEX pipeline_sha ON pipeline (project_id, sha);
+        CREATE INDEX pipeline_head ON pipeline (project_id, head_sha);
+        CREATE INDEX pipeline_open ON pipeline (project_id, reference, finished_at);
+        ALTER TABLE job ADD COLUMN bridge BOOLEAN NOT NULL DEFAULT FALSE;
+        ALTER TABLE job ADD COLUMN downstream_id BIGINT;
+        ALTER TABLE job ADD COLUMN required TEXT;
+        ALTER TABLE job ADD COLUMN gate BOOLEAN NOT NULL DEFAULT FALSE;
+        ALTER TABLE job ADD COLUMN start_in BIGINT;
+        ALTER TABLE job ADD COLUMN run_at BIGINT;
+        CREATE INDEX job_run_at ON job (run_at) WHERE status = 'scheduled';
+        CREATE INDEX job_resource ON job (project_id, resource_group, status) WHERE resource_group IS NOT NULL;
+    ",
+};
 
 const COLUMNS: &str = "id, project_id, reference, tag, sha, before_sha, source, name, message, protected, status, \
-    stages, faults, warnings, variables, ci_file_digest, actor_name, created_at, started_at, finished_at";
+    stages, faults, warnings, variables, ci_file_digest, actor_name, created_at, started_at, finished_at, parent_id, \
+    parent_job_id, root_id, depth, head_sha, settings";
 
 /// What identifies who started a pipeline and why.
 pub struct Origin<'a> {
@@ -18,7 +46,8 @@ pub struct Origin<'a> {
 pub async fn insert(tx: &Tx, p: &Pipeline, origin: &Origin<'_>) -> Result<bool> {
     let sql = format!(
         "INSERT INTO pipeline ({COLUMNS}, actor_kind, actor_id, source_fact)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22, $23,
+         $24, $25, $26, $27, $28, $29)
          ON CONFLICT (source_fact) DO NOTHING"
     );
     let rows = tx
@@ -45,6 +74,12 @@ pub async fn insert(tx: &Tx, p: &Pipeline, origin: &Origin<'_>) -> Result<bool> 
                 p.created_at,
                 p.started_at,
                 p.finished_at,
+                p.parent_id,
+                p.parent_job_id,
+                p.root_id,
+                p.depth,
+                p.head_sha,
+                p.settings,
                 origin.actor.kind.as_str(),
                 origin.actor.id,
                 origin.source_fact
@@ -108,7 +143,65 @@ pub async fn open_of(on: &impl Query, username: &str) -> Result<Vec<Pipeline>> {
     on.all(&sql, args![username]).await
 }
 
-/// Newest first, those before a number.
+/// The pipelines that bridges of a pipeline made, oldest first.
+pub async fn children(on: &impl Query, parent: PipelineId) -> Result<Vec<Pipeline>> {
+    let sql = format!("SELECT {COLUMNS} FROM pipeline WHERE parent_id = $1 ORDER BY id LIMIT 1000");
+    on.all(&sql, args![parent]).await
+}
+
+/// How some pipelines stand.
+pub async fn statuses(on: &impl Query, ids: &[PipelineId]) -> Result<HashMap<PipelineId, PipelineStatus>> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    row! { struct Row { id: PipelineId, status: PipelineStatus } }
+    let mut values = args![];
+    let places = bind_all(&mut values, ids);
+    let sql = format!("SELECT id, status FROM pipeline WHERE id IN ({places})");
+    let rows: Vec<Row> = on.all(&sql, values).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row.status)).collect())
+}
+
+/// How many pipelines one has led to, directly or not.
+pub async fn family(on: &impl Query, root: PipelineId) -> Result<i64> {
+    on.count(
+        "SELECT COUNT(*) AS n FROM pipeline WHERE root_id = $1",
+        args![root],
+    )
+    .await
+}
+
+/// Pipelines of a ref that have not ended and that are older than another, newest first.
+pub async fn open_before(on: &impl Query, newer: &Pipeline) -> Result<Vec<Pipeline>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM pipeline WHERE project_id = $1 AND reference = $2 AND tag = FALSE AND id < $3
+         AND finished_at IS NULL AND source = $4 AND sha <> $5 ORDER BY id DESC LIMIT 100"
+    );
+    on.all(
+        &sql,
+        args![
+            newer.project_id,
+            newer.reference,
+            newer.id,
+            newer.source,
+            newer.sha
+        ],
+    )
+    .await
+}
+
+/// Replaces what a pipeline was made with.
+pub async fn set_settings(tx: &Tx, id: PipelineId, settings: &Settings) -> Result<()> {
+    tx.run(
+        "UPDATE pipeline SET settings = $2 WHERE id = $1",
+        args![id, Json(settings.clone())],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Newest first, those before a number; those that bridges made within their own project are told with their
+/// parents only.
 pub async fn list(
     on: &impl Query,
     project: ProjectId,
@@ -120,14 +213,15 @@ pub async fn list(
     match reference {
         None => {
             let sql = format!(
-                "SELECT {COLUMNS} FROM pipeline WHERE project_id = $1 AND id < $2 ORDER BY id DESC LIMIT $3"
+                "SELECT {COLUMNS} FROM pipeline WHERE project_id = $1 AND id < $2
+                 AND source <> 'parent_pipeline' ORDER BY id DESC LIMIT $3"
             );
             on.all(&sql, args![project, before, limit]).await
         }
         Some(reference) => {
             let sql = format!(
                 "SELECT {COLUMNS} FROM pipeline WHERE project_id = $1 AND id < $2 AND reference = $4
-                 ORDER BY id DESC LIMIT $3"
+                 AND source <> 'parent_pipeline' ORDER BY id DESC LIMIT $3"
             );
             on.all(&sql, args![project, before, limit, reference]).await
         }
@@ -167,10 +261,12 @@ pub async fn lock(tx: &Tx, id: PipelineId) -> Result<()> {
     Ok(())
 }
 
-/// The newest pipeline of a commit.
+/// The newest pipeline of a commit, or of what comes of merging it. What a bridge made counts by its parent.
 pub async fn of_commit(on: &impl Query, project: ProjectId, sha: &str) -> Result<Option<Pipeline>> {
-    let sql =
-        format!("SELECT {COLUMNS} FROM pipeline WHERE project_id = $1 AND sha = $2 ORDER BY id DESC LIMIT 1");
+    let sql = format!(
+        "SELECT {COLUMNS} FROM pipeline WHERE project_id = $1 AND (sha = $2 OR head_sha = $2)
+         AND source <> 'parent_pipeline' ORDER BY id DESC LIMIT 1"
+    );
     on.one(&sql, args![project, sha]).await
 }
 

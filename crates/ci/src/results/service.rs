@@ -472,6 +472,8 @@ impl Ci {
                 Some(names) => names.contains(maker.name.as_str()),
                 None => maker.stage_index < job.stage_index,
             })
+            // What a group requires is not to be turned to other ends by a project's jobs.
+            .filter(|maker| maker.required == job.required)
             .map(|maker| maker.id)
             .collect();
         let mut made = store::dotenv(&self.db, &from).await?;

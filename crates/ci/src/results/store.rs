@@ -527,11 +527,11 @@ pub(crate) async fn put_dotenv(tx: &Tx, job: JobId, list: &[(String, String)]) -
     Ok(())
 }
 
-row! { pub(crate) struct Maker { pub id: JobId, pub name: String, pub stage_index: i64 } }
+row! { pub(crate) struct Maker { pub id: JobId, pub name: String, pub stage_index: i64, pub required: Option<String> } }
 
 /// Jobs of a pipeline that made variables, without those tried again.
 pub(crate) async fn makers(on: &impl Query, pipeline: PipelineId) -> Result<Vec<Maker>> {
-    let sql = "SELECT j.id, j.name, j.stage_index FROM job j WHERE j.pipeline_id = $1 AND j.retried = FALSE
+    let sql = "SELECT j.id, j.name, j.stage_index, j.required FROM job j WHERE j.pipeline_id = $1 AND j.retried = FALSE
                AND EXISTS (SELECT 1 FROM ci_dotenv d WHERE d.job_id = j.id) ORDER BY j.stage_index, j.position";
     on.all(sql, args![pipeline]).await
 }

@@ -92,7 +92,8 @@ async fn lint_shows_faults_or_the_plan() {
         (&found["valid"], &found["jobs"][0]["name"]),
         (&json!(true), &json!("a"))
     );
-    assert_eq!(found["left_out"][0]["reason"], "none of its rules matches");
+    let reason = found["left_out"][0]["reason"].as_str().unwrap();
+    assert!(reason.starts_with("none of its rules matches"), "{reason}");
     let secret = json!({"value": "hunter2-hunter2", "masked": true, "protected": true});
     world
         .request(

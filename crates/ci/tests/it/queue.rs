@@ -35,6 +35,7 @@ async fn start(world: &World, project: ProjectId, ci: &str, branch: &str) {
         fact: None,
         variables: vec![],
         actor: Actor::system(),
+        more: bascule_ci::pipeline::More::default(),
     };
     let made = world.ci.create_pipeline(start).await.unwrap();
     assert!(matches!(made, Created::Pipeline(_)), "{made:?}");
@@ -257,11 +258,13 @@ async fn a_resource_group_runs_one_job_at_a_time_over_pipelines() {
     let ci = "deploy: {script: x, resource_group: production}\n";
     start(&world, world.project, ci, "feature").await;
     start(&world, world.project, ci, "feature").await;
+    world.ci.turn().await;
     let first = runner.ask().await.unwrap();
     assert!(runner.ask().await.is_none(), "production is in use");
     let waiting = runner.clone();
     let task = tokio::spawn(async move { waiting.ask_for(20).await });
     runner.succeed(&first).await;
+    world.ci.turn().await;
     let begun = Instant::now();
     assert!(task.await.unwrap().is_some(), "it came free");
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());

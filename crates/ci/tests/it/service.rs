@@ -55,6 +55,7 @@ async fn the_same_fact_makes_one_pipeline() {
         fact: Some("the same".into()),
         variables: vec![],
         actor: bascule_core::Actor::system(),
+        more: bascule_ci::pipeline::More::default(),
     };
     let first = world.ci.create_pipeline(start.clone()).await.unwrap();
     assert_eq!(world.ci.create_pipeline(start).await.unwrap(), first);
@@ -420,9 +421,15 @@ async fn one_of_a_resource_group_runs_at_a_time() {
     let runner = world.runner().await;
     let ci = "a: {script: x, resource_group: prod}\nb: {script: x, resource_group: prod}\n";
     world.push("main", &[(".gitlab-ci.yml", ci)]).await;
+    world.ci.turn().await;
     let a = runner.ask().await.unwrap();
     assert!(runner.ask().await.is_none());
+    assert_eq!(
+        world.states().await,
+        pairs(&[("a", "running"), ("b", "waiting_for_resource")])
+    );
     runner.succeed(&a).await;
+    world.ci.turn().await;
     assert!(runner.ask().await.is_some());
 }
 

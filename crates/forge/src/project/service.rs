@@ -2,7 +2,7 @@
 
 use super::{ProjectInfo, Visible, branch_name, only_a_person, pattern_name, store};
 use crate::Forge;
-use bascule_core::{Actor, Caller, GroupScope, Name, Problem, ProjectId, Result, Visibility};
+use bascule_core::{Actor, Caller, GroupId, GroupScope, Name, Problem, ProjectId, Result, Visibility};
 use bascule_ledger::facts::forge::{ProjectChanged, ProjectCreated, ProjectDeleted};
 use bascule_store::Tx;
 use bascule_wire::forge::{NewProject, ProjectChange};
@@ -44,6 +44,19 @@ impl Forge {
     /// The database refused.
     pub async fn project_by_id(&self, id: ProjectId) -> Result<Option<ProjectInfo>> {
         Ok(store::by_id(self.db(), id).await?)
+    }
+
+    /// The projects of a group in the order of their paths, those behind the path `after`.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn projects_of_group(
+        &self,
+        group: GroupId,
+        after: &str,
+        limit: i64,
+    ) -> Result<Vec<ProjectInfo>> {
+        Ok(store::of_group(self.db(), group, after, limit).await?)
     }
 
     /// Projects that someone may see, by path; `search` is looked for in path and description.

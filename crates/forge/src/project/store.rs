@@ -189,6 +189,21 @@ pub(crate) async fn ids(on: &impl Query, after: Option<ProjectId>, limit: i64) -
     Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
+/// The projects of a group by path, those behind a path.
+pub(crate) async fn of_group(
+    on: &impl Query,
+    group: GroupId,
+    after: &str,
+    limit: i64,
+) -> Result<Vec<ProjectInfo>> {
+    // All of one group, so the name alone decides.
+    let name = after.rsplit('/').next().unwrap_or_default();
+    let sql =
+        format!("SELECT {COLUMNS} FROM project WHERE group_id = $1 AND name > $2 ORDER BY name LIMIT $3");
+    let rows: Vec<ProjectRow> = on.all(&sql, args![group, name, limit]).await?;
+    Ok(rows.into_iter().map(Into::into).collect())
+}
+
 /// Projects that someone may see, by path; `search` is looked for in path and description.
 pub(crate) async fn list(
     on: &impl Query,

@@ -12,6 +12,7 @@ pub mod identity;
 pub mod incidents;
 pub mod merge_request;
 pub mod notices;
+pub mod pipelines;
 pub mod planning;
 pub mod preview;
 pub mod review;

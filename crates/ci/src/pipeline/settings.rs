@@ -1,0 +1,52 @@
+//! What a pipeline was made with and keeps, beyond its jobs.
+
+use crate::config::AutoCancel;
+use bascule_core::PipelineId;
+use serde::{Deserialize, Serialize};
+
+/// What a pipeline keeps. Fields are added with defaults, so that what older versions stored is read.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Settings {
+    /// What is canceled when.
+    pub auto_cancel: AutoCancel,
+    /// The merge request that it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub merge_request: Option<MergeRequest>,
+    /// The schedule that started it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<i64>,
+    /// The newer pipeline for whose sake it was canceled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub canceled_for: Option<PipelineId>,
+}
+
+/// The merge request that a pipeline is for.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct MergeRequest {
+    /// Its number within the project.
+    pub iid: i64,
+    /// Its identifier.
+    pub id: String,
+    /// Its title.
+    pub title: String,
+    /// The branch that its commits come from.
+    pub source_branch: String,
+    /// The commit of that branch.
+    pub source_sha: String,
+    /// The branch that they go to.
+    pub target_branch: String,
+    /// Where that branch stands.
+    pub target_sha: String,
+    /// Where both parted.
+    pub base_sha: String,
+    /// Whether it is a draft.
+    pub draft: bool,
+    /// Names of its labels.
+    pub labels: Vec<String>,
+    /// User names of those who work on it.
+    pub assignees: Vec<String>,
+    /// `detached` (the request's own commit), `merged_result` or `merge_train`.
+    pub event: String,
+}

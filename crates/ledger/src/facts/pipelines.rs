@@ -1,0 +1,183 @@
+//! Facts about what starts pipelines by itself: schedules, and what groups require.
+
+use super::{fact, short};
+use bascule_core::{GroupId, PipelineId, ProjectId};
+use serde::{Deserialize, Serialize};
+
+/// A group named the project whose file lists what must run in all of its projects, or took that back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RequiredPipelinesSet {
+    /// The group.
+    pub group: GroupId,
+    /// Its name.
+    pub group_name: String,
+    /// The policy project; `None`: nothing is required any more.
+    pub policy: Option<ProjectId>,
+    /// `group/project` of the policy project.
+    #[serde(default)]
+    pub policy_path: String,
+}
+fact!(
+    RequiredPipelinesSet,
+    "required_pipelines.set",
+    |_| None,
+    |f| format!("group:{}", f.group),
+    |f| if f.policy.is_some() {
+        format!(
+            "made {} say which pipelines every project of {} runs",
+            f.policy_path, f.group_name
+        )
+    } else {
+        format!("took back which pipelines every project of {} runs", f.group_name)
+    }
+);
+
+/// What a group requires of all its projects' pipelines changed with a commit of its policy project.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RequiredPipelinesChanged {
+    /// The group.
+    pub group: GroupId,
+    /// Its name.
+    pub group_name: String,
+    /// The policy project.
+    pub policy: ProjectId,
+    /// Its commit, which holds from now on.
+    pub sha: String,
+    /// Names of the required pipelines.
+    pub pipelines: Vec<String>,
+}
+fact!(
+    RequiredPipelinesChanged,
+    "required_pipelines.changed",
+    |f| Some(f.policy),
+    |f| format!("group:{}", f.group),
+    |f| match f.pipelines.as_slice() {
+        [] => format!(
+            "requires no pipeline of {}'s projects any more (policy at {})",
+            f.group_name,
+            short(&f.sha)
+        ),
+        some => format!(
+            "requires {} of every project of {} (policy at {})",
+            some.join(", "),
+            f.group_name,
+            short(&f.sha)
+        ),
+    }
+);
+
+/// A commit of a policy project is faulty; what held before it still holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RequiredPipelinesRefused {
+    /// The group.
+    pub group: GroupId,
+    /// Its name.
+    pub group_name: String,
+    /// The policy project.
+    pub policy: ProjectId,
+    /// The faulty commit.
+    pub sha: String,
+    /// What is wrong, and where.
+    pub reason: String,
+}
+fact!(
+    RequiredPipelinesRefused,
+    "required_pipelines.refused",
+    |f| Some(f.policy),
+    |f| format!("group:{}", f.group),
+    |f| format!(
+        "the policy of {} at {} is faulty, and what held before still holds: {}",
+        f.group_name,
+        short(&f.sha),
+        f.reason
+    )
+);
+
+/// A schedule was made, changed or removed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ScheduleChanged {
+    /// The project.
+    pub project: ProjectId,
+    /// Its number.
+    pub schedule: i64,
+    /// `created`, `changed`, `activated`, `deactivated`, `taken_over`, `deleted`.
+    pub change: String,
+    /// When it runs: cron expression and time zone.
+    pub when: String,
+    /// The branch or tag.
+    pub reference: String,
+}
+fact!(
+    ScheduleChanged,
+    "schedule.changed",
+    |f| Some(f.project),
+    |f| format!("schedule:{}", f.schedule),
+    |f| format!(
+        "{} the schedule {} ({}, for {})",
+        f.change.replace('_', " "),
+        f.schedule,
+        f.when,
+        f.reference
+    )
+);
+
+/// A schedule stopped, because its owner may not run it any more or its branch is gone.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ScheduleStopped {
+    /// The project.
+    pub project: ProjectId,
+    /// Its number.
+    pub schedule: i64,
+    /// User name of its owner.
+    pub owner: String,
+    /// Why.
+    pub reason: String,
+}
+fact!(
+    ScheduleStopped,
+    "schedule.stopped",
+    |f| Some(f.project),
+    |f| format!("schedule:{}", f.schedule),
+    |f| format!("stopped the schedule {} of {}: {}", f.schedule, f.owner, f.reason)
+);
+
+/// Someone canceled a pipeline as a whole.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PipelineCanceled {
+    /// The project.
+    pub project: ProjectId,
+    /// The pipeline.
+    pub pipeline: PipelineId,
+}
+fact!(
+    PipelineCanceled,
+    "pipeline.canceled",
+    |f| Some(f.project),
+    |f| format!("pipeline:{}", f.pipeline),
+    |f| format!("canceled pipeline {}", f.pipeline)
+);
+
+/// A pipeline was canceled for the sake of a newer one of its branch.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PipelineSuperseded {
+    /// The project.
+    pub project: ProjectId,
+    /// The pipeline.
+    pub pipeline: PipelineId,
+    /// The newer one.
+    pub by: PipelineId,
+    /// Jobs that were canceled.
+    pub jobs: i64,
+    /// Whether it was the whole pipeline, or only those of its jobs that may be interrupted.
+    pub whole: bool,
+}
+fact!(
+    PipelineSuperseded,
+    "pipeline.superseded",
+    |f| Some(f.project),
+    |f| format!("pipeline:{}", f.pipeline),
+    |f| format!(
+        "canceled {} jobs of pipeline {} for the newer pipeline {}",
+        f.jobs, f.pipeline, f.by
+    )
+);
