@@ -232,6 +232,20 @@ pub struct LintRequest {
     /// Branch or tag to plan for; empty is the default branch.
     #[serde(default, rename = "ref")]
     pub reference: String,
+    /// What starts the pipeline: `push`, `web`, `api`, `schedule`, `trigger`, `pipeline`,
+    /// `merge_request_event`; empty is `push`.
+    #[serde(default)]
+    pub source: String,
+    /// Variables as if given by who starts the pipeline.
+    #[serde(default)]
+    pub variables: BTreeMap<String, String>,
+    /// Values for the file's `spec:inputs`.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub inputs: BTreeMap<String, serde_json::Value>,
+    /// Whether the merged file is wanted.
+    #[serde(default)]
+    pub merged: bool,
 }
 
 /// What was found.
@@ -251,6 +265,15 @@ pub struct LintResult {
     pub left_out: Vec<LintJob>,
     /// Why no pipeline would be made, where that is so.
     pub none: Option<String>,
+    /// The pipeline's name, if the file gives one.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// The files that the configuration is made of.
+    #[serde(default)]
+    pub files: Vec<String>,
+    /// All of it in one, with what it includes, extends and references; where it was asked for.
+    #[serde(default)]
+    pub merged: Option<String>,
 }
 
 /// A job as planned.

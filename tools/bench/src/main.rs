@@ -11,6 +11,7 @@
 )]
 
 mod ci;
+mod ci_parse;
 mod code;
 mod edge;
 mod facts;
@@ -41,6 +42,7 @@ type Result<T> = std::result::Result<T, Error>;
 /// Sections in the order of the report.
 const SECTIONS: &[&str] = &[
     "git", "edge", "pushes", "start", "pages", "judge", "planner", "hub", "requests", "code", "ci",
+    "ci-parse",
 ];
 
 #[tokio::main]
@@ -74,6 +76,7 @@ async fn main() -> ExitCode {
             "hub" => hub::measure().await,
             "requests" => requests::measure().await,
             "code" => code::measure().await,
+            "ci-parse" => ci_parse::measure(),
             "ci" => ci::measure().await,
             _ => pages::measure().await,
         };

@@ -18,7 +18,7 @@ const SHAPE: Shape = Shape {
     dependencies: 25_000,
     monotone: true,
 };
-const ROUNDS: usize = 21;
+pub(crate) const ROUNDS: usize = 21;
 /// Installs of an environment as they are met in life.
 const USUAL: usize = 50;
 
@@ -124,7 +124,8 @@ pub fn measure() -> Result<String> {
     Ok(text)
 }
 
-fn median(mut what: impl FnMut()) -> Duration {
+/// The middle of [`ROUNDS`] times.
+pub(crate) fn median(mut what: impl FnMut()) -> Duration {
     let mut times: Vec<Duration> = (0..ROUNDS)
         .map(|_| {
             let began = Instant::now();
@@ -136,7 +137,8 @@ fn median(mut what: impl FnMut()) -> Duration {
     times.get(ROUNDS / 2).copied().unwrap_or_default()
 }
 
-fn ms(time: Duration) -> String {
+/// For people.
+pub(crate) fn ms(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1_000.0)
 }
 

@@ -6,7 +6,7 @@ use super::{
     output::{self, code},
 };
 use bascule_client::Method;
-use bascule_core::Result;
+use bascule_core::{Problem, Result};
 use clap::Subcommand;
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -71,13 +71,30 @@ pub enum Pipeline {
         /// Pipeline number
         id: i64,
     },
-    /// Check a .gitlab-ci.yml and say which jobs it would run
-    #[command(after_help = "Example:\n  bascule pipeline lint demo/appointments .gitlab-ci.yml")]
+    /// Check a .gitlab-ci.yml and say which jobs it would run, and why
+    #[command(
+        after_help = "Examples:\n  bascule pipeline lint demo/appointments .gitlab-ci.yml\n  bascule ci lint demo/appointments --ref v1.2.0\n  bascule ci lint demo/appointments .gitlab-ci.yml --source merge_request_event --merged\n\nExit codes: 0 the file is right, 1 it is not."
+    )]
     Lint {
         /// group/project
         project: String,
-        /// The file
-        file: std::path::PathBuf,
+        /// The file; the project's own if left out
+        file: Option<std::path::PathBuf>,
+        /// Branch or tag to plan for [default: the default branch]
+        #[arg(long = "ref", default_value = "", hide_default_value = true)]
+        reference: String,
+        /// What starts the pipeline: push, web, api, schedule, trigger, pipeline, merge_request_event
+        #[arg(long, default_value = "push")]
+        source: String,
+        /// Variable as if given by who starts the pipeline, as NAME=VALUE
+        #[arg(long = "variable", value_name = "NAME=VALUE")]
+        variables: Vec<String>,
+        /// Input of the file, as NAME=VALUE; numbers, true, false and lists in JSON
+        #[arg(long = "input", value_name = "NAME=VALUE")]
+        inputs: Vec<String>,
+        /// Print the file with all that it includes, extends and references
+        #[arg(long)]
+        merged: bool,
     },
 }
 
@@ -154,37 +171,35 @@ impl Pipeline {
                 let answer = context.post(&path, &json!({})).await?;
                 done(context.out, &answer, &format!("Cancelling pipeline {id}."));
             }
-            Self::Lint { project, file } => {
+            Self::Lint {
+                project,
+                file,
+                reference,
+                source,
+                variables,
+                inputs,
+                merged,
+            } => {
                 output::project(&project)?;
-                let content = super::read_file(&file)?;
+                let content = file.as_deref().map(super::read_file).transpose()?;
+                let mut values = pairs(&inputs, "input")?;
+                for value in values.values_mut() {
+                    if let Some(typed) = value.as_str().and_then(|text| serde_json::from_str(text).ok()) {
+                        *value = typed;
+                    }
+                }
+                let body = json!({
+                    "content": content,
+                    "ref": reference,
+                    "source": source,
+                    "variables": pairs(&variables, "variable")?,
+                    "inputs": values,
+                    "merged": merged,
+                });
                 let answer = context
-                    .post(
-                        &format!("/api/v1/projects/{project}/ci/lint"),
-                        &json!({ "content": content }),
-                    )
+                    .post(&format!("/api/v1/projects/{project}/ci/lint"), &body)
                     .await?;
-                for fault in answer["faults"].as_array().into_iter().flatten() {
-                    context.out.say(&format!(
-                        "{}:{}:{}: {}",
-                        file.display(),
-                        fault["line"],
-                        fault["column"],
-                        output::printable(fault["message"].as_str().unwrap_or_default())
-                    ));
-                }
-                if context.out.is_json() {
-                    context.out.record(&answer, &[]);
-                } else if answer["valid"] == true {
-                    context.out.table(
-                        &answer["jobs"],
-                        &[
-                            ("STAGE", "stage"),
-                            ("NAME", "name"),
-                            ("WHEN", "when"),
-                            ("WHY", "reason"),
-                        ],
-                    );
-                }
+                say_lint(context, &answer, file.as_deref(), merged);
                 return Ok(if answer["valid"] == true {
                     code::DONE
                 } else {
@@ -193,6 +208,69 @@ impl Pipeline {
             }
         }
         Ok(code::DONE)
+    }
+}
+
+/// NAME=VALUE, several of them.
+fn pairs(list: &[String], what: &str) -> Result<serde_json::Map<String, Value>> {
+    list.iter()
+        .map(|pair| match pair.split_once('=') {
+            Some((name, value)) => Ok((name.to_owned(), Value::from(value))),
+            None => {
+                Err(Problem::new(400, "usage", format!("`{pair}` is no {what}.")).next("Write NAME=VALUE."))
+            }
+        })
+        .collect()
+}
+
+fn say_lint(context: &Context, answer: &Value, file: Option<&std::path::Path>, merged: bool) {
+    for fault in answer["faults"].as_array().into_iter().flatten() {
+        // The file as it was named here, so that editors and terminals find it.
+        let named = fault["file"].as_str().unwrap_or_default();
+        let name = match file {
+            Some(file) if named == ".gitlab-ci.yml" => file.display().to_string(),
+            _ => named.to_owned(),
+        };
+        context.out.say(&format!(
+            "{}:{}:{}: {}",
+            output::printable(&name),
+            fault["line"],
+            fault["column"],
+            output::printable(fault["message"].as_str().unwrap_or_default())
+        ));
+    }
+    if context.out.is_json() {
+        context.out.record(answer, &[]);
+        return;
+    }
+    if answer["valid"] != true {
+        return;
+    }
+    if let (true, Some(text)) = (merged, answer["merged"].as_str()) {
+        context.out.say(text.trim_end());
+        return;
+    }
+    context.out.table(
+        &answer["jobs"],
+        &[
+            ("STAGE", "stage"),
+            ("NAME", "name"),
+            ("WHEN", "when"),
+            ("WHY", "reason"),
+        ],
+    );
+    if let Some(none) = answer["none"].as_str() {
+        context.out.say(&format!(
+            "No pipeline would be made: {}.",
+            output::printable(none)
+        ));
+    }
+    for job in answer["left_out"].as_array().into_iter().flatten() {
+        context.out.say(&format!(
+            "Left out: {}: {}",
+            output::printable(job["name"].as_str().unwrap_or_default()),
+            output::printable(job["reason"].as_str().unwrap_or_default())
+        ));
     }
 }
 

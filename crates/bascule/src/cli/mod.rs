@@ -135,7 +135,7 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
     #[command(subcommand)]
     Flow(flow::Flow),
     /// Pipelines
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "ci")]
     Pipeline(ci::Pipeline),
     /// Jobs and their logs
     #[command(subcommand)]

@@ -11,6 +11,8 @@ const PUBLIC: &[&str] = &[
     "GET /sign-in",
     "POST /sign-in",
     "GET /healthz",
+    // The schema that editors check CI files with, the same everywhere.
+    "GET /schemas/gitlab-ci.json",
     "GET /readyz",
     "GET /favicon.ico",
     "GET /assets/{hash}/{name}",

@@ -177,6 +177,33 @@ impl<'a> Extends<'a> {
     }
 }
 
+/// The tree with every `extends` resolved, for people to read. What cannot be resolved stays as it is.
+pub(super) fn extended(tree: &Node) -> Node {
+    let mut budget = Budget::default();
+    let Some(entries) = tree.entries() else {
+        return tree.clone();
+    };
+    let mut extends = Extends::new(entries);
+    let resolved = entries.iter().map(|entry| {
+        let value = match entry.value.get("extends") {
+            Some(_) => extends
+                .resolve(&entry.key, &mut budget)
+                .map(|node| (*node).clone())
+                .ok(),
+            None => None,
+        };
+        Entry {
+            key: entry.key.clone(),
+            key_pos: entry.key_pos,
+            value: value.unwrap_or_else(|| entry.value.clone()),
+        }
+    });
+    Node {
+        pos: tree.pos,
+        value: Value::Mapping(resolved.collect()),
+    }
+}
+
 fn parents(node: &Node) -> Result<Vec<&Node>, Fault> {
     let wrong = |node: &Node| {
         Fault::new(

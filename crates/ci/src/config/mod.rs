@@ -21,6 +21,7 @@ mod trigger;
 use crate::{
     fault::{Fault, Faults, Pos},
     rules::{Refs, Rule},
+    yaml,
 };
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -246,6 +247,12 @@ pub enum Parallel {
     Count(u32),
     /// One job for each combination, as names and values.
     Matrix(Vec<MatrixRow>),
+}
+
+/// The merged file as YAML, with `extends` resolved.
+#[must_use]
+pub fn merged_text(tree: &yaml::Node) -> String {
+    yaml::emit(&expand::extended(tree))
 }
 
 /// Reads and checks a CI file that includes no others.

@@ -2,7 +2,7 @@
 
 use crate::{
     Ci,
-    config::Inputs,
+    config::{SCHEMA, merged_text, variable_name},
     fault::CI_FILE,
     pipeline::{Ask, More, Start, Text, wire_faults},
     plan::PlannedJob,
@@ -11,11 +11,16 @@ use askama::Template;
 use axum::{
     Json,
     extract::{DefaultBodyLimit, State},
+    response::IntoResponse,
     routing::get,
 };
 use bascule_core::{Actor, Permission, Problem, ProjectScope, Result, limits};
 use bascule_web::{Access, Answer, Body, Crumb, FormBody, InProject, Params, Routes, Tab, Ui, Who, routes};
-use bascule_wire::ci::{LintJob, LintRequest, LintResult};
+use bascule_wire::{
+    ci::{LintJob, LintRequest, LintResult},
+    runner::Variable,
+};
+use http::header;
 use serde::Deserialize;
 
 pub(crate) fn routes() -> Routes<Ci> {
@@ -23,12 +28,15 @@ pub(crate) fn routes() -> Routes<Ci> {
     // Reading included files is reading code.
     let code = Access::Project(Permission::CodeRead);
     let room = DefaultBodyLimit::max(4 * limits::CI_FILE_BYTES);
-    Routes::new().api(code, routes!(lint)).page(
-        "GET,POST",
-        "/{group}/{project}/-/ci/lint",
-        read,
-        get(page).post(check).layer(room),
-    )
+    Routes::new()
+        .api(code, routes!(lint))
+        .page("GET", "/schemas/gitlab-ci.json", Access::Public, get(schema))
+        .page(
+            "GET,POST",
+            "/{group}/{project}/-/ci/lint",
+            read,
+            get(page).post(check).layer(room),
+        )
 }
 
 impl Ci {
@@ -78,9 +86,9 @@ impl Ci {
             tag,
             sha,
             before: None,
-            source: "push",
+            source: source(&request.source)?,
             fact: None,
-            variables: Vec::new(),
+            variables: given(request, &info.default_branch),
             actor: actor.clone(),
             more: More::default(),
         };
@@ -97,7 +105,7 @@ impl Ci {
             text: Text::File(&bytes),
             actor,
             secrets,
-            inputs: &Inputs::new(),
+            inputs: &request.inputs,
         };
         Ok(match self.prepare(&mut draft, &ask).await? {
             Err(faults) => LintResult {
@@ -119,11 +127,70 @@ impl Ci {
                         ..LintJob::default()
                     })
                     .collect(),
+                merged: request.merged.then(|| merged_text(&prepared.merged)),
+                files: prepared.config.files,
                 stages: prepared.plan.stages,
                 none: prepared.plan.none,
+                name: prepared.plan.name,
             },
         })
     }
+}
+
+/// Variables as if given by who starts the pipeline; of a merge request those that rules ask for most.
+fn given(request: &LintRequest, default_branch: &str) -> Vec<Variable> {
+    let mut list = Vec::new();
+    if request.source == "merge_request_event" {
+        list.push(Variable::public("CI_MERGE_REQUEST_IID", "1"));
+        list.push(Variable::public("CI_MERGE_REQUEST_EVENT_TYPE", "detached"));
+        list.push(Variable::public(
+            "CI_MERGE_REQUEST_TARGET_BRANCH_NAME",
+            default_branch,
+        ));
+        list.push(Variable::public(
+            "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME",
+            request.reference.clone(),
+        ));
+    }
+    let own = request.variables.iter();
+    list.extend(own.map(|(key, value)| Variable::public(key.clone(), value.clone())));
+    list
+}
+
+/// Words for what starts a pipeline, as `CI_PIPELINE_SOURCE` has them.
+const SOURCES: &[&str] = &[
+    "push",
+    "web",
+    "api",
+    "schedule",
+    "trigger",
+    "pipeline",
+    "merge_request_event",
+];
+
+fn source(word: &str) -> Result<&'static str> {
+    let word = if word.is_empty() { "push" } else { word };
+    SOURCES
+        .iter()
+        .find(|known| **known == word)
+        .copied()
+        .ok_or_else(|| {
+            Problem::invalid("bad_source", format!("No pipeline is started by `{word}`."))
+                .next(format!("Use one of: {}.", SOURCES.join(", ")))
+        })
+}
+
+/// The schema that editors check a `.gitlab-ci.yml` with.
+async fn schema() -> impl IntoResponse {
+    (
+        [
+            (header::CONTENT_TYPE, "application/schema+json"),
+            (header::CACHE_CONTROL, "public, max-age=3600"),
+            // Editors in a browser ask from their own address; there is nothing secret in it.
+            (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        ],
+        SCHEMA,
+    )
 }
 
 fn to_wire(job: &PlannedJob) -> LintJob {
@@ -158,9 +225,56 @@ async fn lint(
 struct Page {
     href: String,
     content: String,
-    reference: String,
+    asked: Form,
+    sources: &'static [(&'static str, &'static str)],
     result: Option<LintResult>,
+    faults: Vec<Shown>,
     told: String,
+}
+
+/// A fault with the line it stands in.
+struct Shown {
+    place: String,
+    message: String,
+    /// The line, where it is one of the text above.
+    line: Option<String>,
+    /// Blanks up to the column.
+    blanks: String,
+}
+
+/// What starts a pipeline, in words for people.
+const SOURCE_WORDS: &[(&str, &str)] = &[
+    ("push", "a push"),
+    ("merge_request_event", "a merge request"),
+    ("schedule", "a schedule"),
+    ("web", "someone on the pages"),
+    ("api", "the API"),
+    ("trigger", "a trigger token"),
+    ("pipeline", "another project's pipeline"),
+];
+
+/// Longest line that is shown under a fault, in characters.
+const SHOWN_LINE: usize = 200;
+
+fn shown(result: &LintResult, content: &str) -> Vec<Shown> {
+    result
+        .faults
+        .iter()
+        .map(|fault| {
+            let own = fault.file == CI_FILE;
+            let index = usize::try_from(fault.line).unwrap_or_default();
+            let column = usize::try_from(fault.column).unwrap_or_default();
+            let line = (own && index > 0 && column <= SHOWN_LINE)
+                .then(|| content.lines().nth(index - 1))
+                .flatten();
+            Shown {
+                place: format!("{}:{}:{}", fault.file, fault.line, fault.column),
+                message: fault.message.clone(),
+                line: line.map(|line| line.chars().take(SHOWN_LINE).collect()),
+                blanks: " ".repeat(column.saturating_sub(1)),
+            }
+        })
+        .collect()
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -169,12 +283,17 @@ struct Query {
     reference: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 struct Form {
     #[serde(default)]
     content: String,
     #[serde(default, rename = "ref")]
     reference: String,
+    #[serde(default)]
+    source: String,
+    /// One `NAME=value` in each line.
+    #[serde(default)]
+    variables: String,
 }
 
 async fn page(
@@ -200,7 +319,12 @@ async fn page(
             content = String::from_utf8_lossy(&bytes).into_owned();
         }
     }
-    show(&ci, &project, &who.actor, &ui, content, query.reference).await
+    let form = Form {
+        content,
+        reference: query.reference,
+        ..Form::default()
+    };
+    show(&ci, &project, &who.actor, &ui, form).await
 }
 
 async fn check(
@@ -210,42 +334,60 @@ async fn check(
     ui: Ui,
     FormBody(form): FormBody<Form>,
 ) -> Answer {
-    show(
-        &ci,
-        &project,
-        &who.actor,
-        &ui,
-        form.content.replace("\r\n", "\n"),
-        form.reference.trim().to_owned(),
-    )
-    .await
+    let form = Form {
+        content: form.content.replace("\r\n", "\n"),
+        reference: form.reference.trim().to_owned(),
+        ..form
+    };
+    show(&ci, &project, &who.actor, &ui, form).await
 }
 
-async fn show(
-    ci: &Ci,
-    project: &InProject,
-    actor: &Actor,
-    ui: &Ui,
-    content: String,
-    reference: String,
-) -> Answer {
+/// Variables as written, one in each line.
+fn variables(text: &str) -> std::result::Result<std::collections::BTreeMap<String, String>, String> {
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(|line| match line.split_once('=') {
+            Some((name, value)) if variable_name(name.trim()) => {
+                Ok((name.trim().to_owned(), value.to_owned()))
+            }
+            _ => Err(format!("`{line}` is no variable; write NAME=value in each line.")),
+        })
+        .collect()
+}
+
+async fn show(ci: &Ci, project: &InProject, actor: &Actor, ui: &Ui, mut form: Form) -> Answer {
     let path = project.path();
     let (mut result, mut told) = (None, String::new());
-    if !content.trim().is_empty() {
-        let request = LintRequest {
-            content: Some(content.clone()),
-            reference: reference.clone(),
-        };
-        match ci.lint(project, &request, actor).await {
-            Ok(found) => result = Some(found),
-            Err(problem) if !problem.is_server_fault() => told = problem.what,
-            Err(problem) => return Err(problem.into()),
+    let content = std::mem::take(&mut form.content);
+    match variables(&form.variables) {
+        Err(why) => told = why,
+        Ok(_) if content.trim().is_empty() => {}
+        Ok(variables) => {
+            let request = LintRequest {
+                content: Some(content.clone()),
+                reference: form.reference.clone(),
+                source: form.source.clone(),
+                variables,
+                merged: true,
+                ..LintRequest::default()
+            };
+            match ci.lint(project, &request, actor).await {
+                Ok(found) => result = Some(found),
+                Err(problem) if !problem.is_server_fault() => told = problem.what,
+                Err(problem) => return Err(problem.into()),
+            }
         }
     }
     let page = Page {
         href: format!("/{path}/-/ci/lint"),
+        faults: result
+            .as_ref()
+            .map(|result| shown(result, &content))
+            .unwrap_or_default(),
         content,
-        reference,
+        asked: form,
+        sources: SOURCE_WORDS,
         result,
         told,
     };

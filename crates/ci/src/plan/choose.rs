@@ -100,7 +100,7 @@ pub(super) fn job(
 ) -> Result<Chosen, String> {
     if let Some(rules) = &job.rules {
         return match first(rules, around, variables) {
-            Ok(rule) => by_rule(job, rule, &config.files),
+            Ok(rule) => by_rule(job, rule, around, &config.files),
             Err(_) if rules.is_empty() => Err("its rules are empty".to_owned()),
             Err(verdicts) => Err(none_matches(rules, &verdicts, &config.files)),
         };
@@ -141,7 +141,7 @@ pub(super) fn job(
     })
 }
 
-fn by_rule(job: &Job, rule: &Rule, files: &[String]) -> Result<Chosen, String> {
+fn by_rule(job: &Job, rule: &Rule, around: &Surroundings<'_>, files: &[String]) -> Result<Chosen, String> {
     let when = rule.when.unwrap_or(job.when);
     if when == When::Never {
         return Err(format!("the rule at {} says never", described(rule, files)));
@@ -161,6 +161,14 @@ fn by_rule(job: &Job, rule: &Rule, files: &[String]) -> Result<Chosen, String> {
         variables: rule.variables.clone(),
         needs: rule.needs.clone(),
         interruptible: rule.interruptible,
-        reason: format!("the rule at {} matches", described(rule, files)),
+        reason: format!(
+            "the rule at {} matches{}",
+            described(rule, files),
+            match &rule.changes {
+                Some(changes) if changes.compare_to.is_none() && around.changed.is_none() =>
+                    "; there is nothing to compare with, so all files count as changed",
+                _ => "",
+            }
+        ),
     })
 }

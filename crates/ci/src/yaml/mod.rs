@@ -3,11 +3,13 @@
 //! (aliases, merges, references, `extends`) is paid from one [`Budget`], so that a few lines cannot become
 //! gigabytes.
 
+mod emit;
 mod read;
 
 use crate::fault::{Fault, Pos, shown};
 use bascule_core::limits;
 
+pub use emit::emit;
 pub use read::{Document, read, read_file};
 
 /// A value and where it stands.
