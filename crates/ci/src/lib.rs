@@ -152,6 +152,7 @@ impl Ci {
         Routes::new()
             .merge(pipeline::api::routes())
             .merge(job::api::routes())
+            .merge(job::browse::routes())
             .merge(job::access_routes())
             .merge(results::api::routes())
             .merge(results::analytics::routes())

@@ -145,6 +145,7 @@ async fn search(
     responses((status = 200, body = Vec<u8>, content_type = "application/zip")))]
 async fn artifacts(State(ci): State<Ci>, project: InProject, PathOf(at): PathOf<Numbered>) -> Answer {
     let job = ci.job(project.id, JobId(at.id)).await?;
+    Ci::may_take(&project, &job)?;
     ci.serve_artifact(job.id, ARTIFACT_ARCHIVE).await
 }
 

@@ -1,7 +1,8 @@
 //! Files that jobs leave: stored as blobs, found by job and kind.
 
 use crate::{Ci, config::duration, fault::shown};
-use bascule_core::{Digest, JobId, PipelineId, Problem, Result, Timestamp};
+use bascule_core::{Actor, Digest, JobId, PipelineId, Problem, ProjectId, Result, Timestamp};
+use bascule_ledger::facts::ci::JobErased;
 use bascule_store::{Query, StoredBlob, Tx, args, row};
 use bascule_wire::{ci as wire, runner::ArtifactFormat};
 
@@ -89,6 +90,24 @@ async fn insert(tx: &Tx, artifact: &Artifact, now: Timestamp) -> Result<()> {
     Ok(())
 }
 
+row! { struct Newest { id: JobId } }
+
+/// The newest job of a name that succeeded on a branch or tag and whose archive is still kept.
+pub(crate) async fn newest(
+    on: &impl Query,
+    project: ProjectId,
+    reference: &str,
+    name: &str,
+    now: Timestamp,
+) -> Result<Option<JobId>> {
+    let sql = "SELECT j.id FROM job j JOIN pipeline p ON p.id = j.pipeline_id
+               JOIN job_artifact a ON a.job_id = j.id AND a.kind = 'archive'
+               WHERE j.project_id = $1 AND p.reference = $2 AND j.name = $3 AND j.status = 'success'
+               AND (a.expires_at IS NULL OR a.expires_at > $4) ORDER BY j.id DESC LIMIT 1";
+    let found: Option<Newest> = on.one(sql, args![project, reference, name, now]).await?;
+    Ok(found.map(|newest| newest.id))
+}
+
 /// Variables for the jobs behind.
 const DOTENV: &str = "dotenv";
 /// How long artifacts are kept whose job does not say.
@@ -140,6 +159,53 @@ impl Ci {
         }
         tx.commit().await?;
         Ok(artifact)
+    }
+
+    /// Keeps what a job left until someone erases it.
+    ///
+    /// # Errors
+    /// There is no such job, or it left nothing that is still kept.
+    pub async fn keep_artifacts(&self, project: ProjectId, id: JobId) -> Result<()> {
+        let job = self.job(project, id).await?;
+        let tx = self.db.begin().await?;
+        let rows = tx
+            .run(
+                "UPDATE job_artifact SET expires_at = NULL WHERE job_id = $1 AND (expires_at IS NULL OR expires_at > $2)",
+                args![job.id, self.clock.now()],
+            )
+            .await?;
+        if rows == 0 {
+            return Err(Problem::not_found("artifact"));
+        }
+        Ok(tx.commit().await?)
+    }
+
+    /// Erases what a job left, and its log. What was read from its reports stays.
+    ///
+    /// # Errors
+    /// There is no such job, or it has not ended.
+    pub async fn erase_job(&self, project: ProjectId, id: JobId, actor: &Actor) -> Result<()> {
+        let job = self.job(project, id).await?;
+        if !job.status.is_final() {
+            return Err(Problem::conflict("not_ended", "The job has not ended.")
+                .next("Cancel it first, or wait for its end."));
+        }
+        let tx = self.db.begin().await?;
+        for sql in [
+            "DELETE FROM job_artifact WHERE job_id = $1",
+            "DELETE FROM job_trace WHERE job_id = $1",
+            "UPDATE job SET trace_bytes = 0, trace_crc = 0 WHERE id = $1",
+        ] {
+            tx.run(sql, args![job.id]).await?;
+        }
+        let fact = JobErased {
+            project: job.project_id,
+            pipeline: job.pipeline_id,
+            job: job.id,
+            name: job.name,
+        };
+        self.ledger.append(&tx, actor, &fact).await?;
+        Ok(tx.commit().await?)
     }
 
     /// A file that a job left and that is still kept.

@@ -3,7 +3,9 @@
 mod access;
 pub mod ansi;
 pub mod api;
+mod archive;
 pub(crate) mod artifact;
+pub(crate) mod browse;
 mod follow;
 pub(crate) mod log;
 pub(crate) mod manual;

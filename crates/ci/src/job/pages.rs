@@ -31,6 +31,8 @@ struct File {
     name: String,
     size: String,
     expires: Option<Markup>,
+    /// Where it can be looked into.
+    browse: Option<String>,
 }
 
 #[derive(Template)]
@@ -233,6 +235,8 @@ fn log_shown(sheet: Sheet, open: bool, href: &str) -> LogShown {
 }
 
 fn to_file(file: &Artifact, href: &str) -> File {
+    let zip = file.kind == ARTIFACT_ARCHIVE && file.format == "zip";
+    let browse = zip.then(|| format!("{href}/artifacts/browse"));
     let href = if file.kind == ARTIFACT_ARCHIVE {
         format!("{href}/artifacts/download")
     } else {
@@ -244,6 +248,7 @@ fn to_file(file: &Artifact, href: &str) -> File {
         name: file.file_name.clone(),
         size: bytes(u64::try_from(file.size).unwrap_or_default()),
         expires: file.expires_at.map(when),
+        browse,
     }
 }
 
@@ -343,6 +348,7 @@ pub(super) async fn download(
     PathOf(Numbered { id }): PathOf<Numbered>,
 ) -> Answer {
     let job = ci.job(project.id, JobId(id)).await?;
+    Ci::may_take(&project, &job)?;
     ci.serve_artifact(job.id, ARTIFACT_ARCHIVE).await
 }
 
@@ -352,6 +358,7 @@ pub(super) async fn download_kind(
     PathOf((_, _, id, kind)): PathOf<(String, String, i64, String)>,
 ) -> Answer {
     let job = ci.job(project.id, JobId(id)).await?;
+    Ci::may_take(&project, &job)?;
     ci.serve_artifact(job.id, &kind).await
 }
 

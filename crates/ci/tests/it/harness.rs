@@ -205,7 +205,7 @@ impl World {
             Options::new(&url, stop.clone()),
         );
         let project = ProjectId::new();
-        let (router, _, _) = ci.routes().into_parts();
+        let (router, _, _) = ci.routes().merge(bascule_web::assets::routes()).into_parts();
         let app = bascule_web::finish(router, Arc::new(Door(project)));
         let server = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self {

@@ -7,6 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod artifacts;
 mod engine;
 mod harness;
 mod log;

@@ -178,6 +178,26 @@ fact!(
     )
 );
 
+/// Someone erased a job's log and what it left.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct JobErased {
+    /// The project.
+    pub project: ProjectId,
+    /// The pipeline.
+    pub pipeline: PipelineId,
+    /// The job.
+    pub job: JobId,
+    /// Its name.
+    pub name: String,
+}
+fact!(
+    JobErased,
+    "job.erased",
+    |f| Some(f.project),
+    |f| format!("pipeline:{}", f.pipeline),
+    |f| format!("erased the log and artifacts of job {} ({})", f.name, f.job)
+);
+
 /// A job's artifact archive that a release takes over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ArtifactRef {
