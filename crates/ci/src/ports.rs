@@ -59,6 +59,12 @@ pub trait Code: Send + Sync {
     /// The commit's message.
     async fn commit_message(&self, project: ProjectId, sha: &str) -> Result<Option<String>>;
 
+    /// Who made a commit, and when.
+    async fn commit_stamp(&self, project: ProjectId, sha: &str) -> Result<Option<CommitStamp>> {
+        let _ = (project, sha);
+        Ok(None)
+    }
+
     /// The project; `None` once it is deleted.
     async fn project(&self, project: ProjectId) -> Result<Option<ProjectInfo>>;
 
@@ -97,6 +103,15 @@ pub trait Code: Send + Sync {
         let _ = url;
         Ok(Fetched::NotAllowed)
     }
+}
+
+/// Who made a commit, and when.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommitStamp {
+    /// `name <address>`.
+    pub author: String,
+    /// When it was committed, as RFC 3339 has it.
+    pub time: String,
 }
 
 /// What became of fetching an address.

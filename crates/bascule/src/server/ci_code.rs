@@ -3,7 +3,7 @@
 
 use super::ports::Code;
 use async_trait::async_trait;
-use bascule_ci::ports::{Code as CiCodePort, Commit, Fetched, ProjectInfo};
+use bascule_ci::ports::{Code as CiCodePort, Commit, CommitStamp, Fetched, ProjectInfo};
 use bascule_core::{Actor, ActorKind, Caller, Permission, Problem, ProjectId, Result, limits};
 use bascule_forge::Forge;
 use bascule_identity::Identity;
@@ -83,6 +83,14 @@ impl CiCodePort for CiCode {
 
     async fn commit_message(&self, project: ProjectId, sha: &str) -> Result<Option<String>> {
         self.forge.commit_message(project, sha).await
+    }
+
+    async fn commit_stamp(&self, project: ProjectId, sha: &str) -> Result<Option<CommitStamp>> {
+        let found = self.forge.commit_author(project, sha).await?;
+        Ok(found.map(|(author, at)| CommitStamp {
+            author,
+            time: at.to_string(),
+        }))
     }
 
     async fn project(&self, project: ProjectId) -> Result<Option<ProjectInfo>> {

@@ -3,9 +3,10 @@
 use crate::{
     Ci,
     config::{SCHEMA, merged_text, variable_name},
-    fault::CI_FILE,
-    pipeline::{Ask, More, Start, Text, wire_faults},
+    fault::{CI_FILE, Faults},
+    pipeline::{Ask, MergeRequest, More, Start, Text, wire_faults},
     plan::PlannedJob,
+    ports::ProjectInfo,
 };
 use askama::Template;
 use axum::{
@@ -80,6 +81,7 @@ impl Ci {
                         .next("Add one, or paste a text to check.")
                 })?,
         };
+        let more = merge_request(request, &reference, &info);
         let start = Start {
             project,
             reference,
@@ -88,9 +90,13 @@ impl Ci {
             before: None,
             source: source(&request.source)?,
             fact: None,
-            variables: given(request, &info.default_branch),
+            variables: request
+                .variables
+                .iter()
+                .map(|(key, value)| Variable::public(key.clone(), value.clone()))
+                .collect(),
             actor: actor.clone(),
-            more: More::default(),
+            more,
         };
         let message = match start.sha.as_str() {
             "" => String::new(),
@@ -112,49 +118,54 @@ impl Ci {
                 faults: wire_faults(&faults.0),
                 ..LintResult::default()
             },
-            Ok(prepared) => LintResult {
-                valid: true,
-                faults: Vec::new(),
-                warnings: wire_faults(&prepared.config.warnings),
-                jobs: prepared.plan.jobs.iter().map(to_wire).collect(),
-                left_out: prepared
-                    .plan
-                    .left_out
-                    .iter()
-                    .map(|(name, reason)| LintJob {
-                        name: name.clone(),
-                        reason: reason.clone(),
-                        ..LintJob::default()
-                    })
-                    .collect(),
-                merged: request.merged.then(|| merged_text(&prepared.merged)),
-                files: prepared.config.files,
-                stages: prepared.plan.stages,
-                none: prepared.plan.none,
-                name: prepared.plan.name,
-            },
+            Ok(mut prepared) => {
+                let left_out = std::mem::take(&mut prepared.plan.left_out);
+                let (none, name) = (prepared.plan.none.clone(), prepared.plan.name.clone());
+                if none.is_some() {
+                    prepared.plan.jobs.clear();
+                }
+                // What the group requires runs beside the project's own jobs.
+                let mut faults = Faults(Vec::new());
+                let required = self.required_for(&start, &info).await?;
+                let placed = self
+                    .with_required(&draft, &info, prepared.plan, required, &mut faults)
+                    .await?;
+                LintResult {
+                    valid: faults.0.is_empty(),
+                    faults: wire_faults(&faults.0),
+                    warnings: wire_faults(&prepared.config.warnings),
+                    jobs: placed.jobs.iter().map(|placed| to_wire(&placed.job)).collect(),
+                    left_out: left_out
+                        .into_iter()
+                        .map(|(name, reason)| LintJob {
+                            name,
+                            reason,
+                            ..LintJob::default()
+                        })
+                        .collect(),
+                    merged: request.merged.then(|| merged_text(&prepared.merged)),
+                    files: prepared.config.files,
+                    none: none.filter(|_| placed.jobs.is_empty()),
+                    stages: placed.stages,
+                    name,
+                }
+            }
         })
     }
 }
 
-/// Variables as if given by who starts the pipeline; of a merge request those that rules ask for most.
-fn given(request: &LintRequest, default_branch: &str) -> Vec<Variable> {
-    let mut list = Vec::new();
-    if request.source == "merge_request_event" {
-        list.push(Variable::public("CI_MERGE_REQUEST_IID", "1"));
-        list.push(Variable::public("CI_MERGE_REQUEST_EVENT_TYPE", "detached"));
-        list.push(Variable::public(
-            "CI_MERGE_REQUEST_TARGET_BRANCH_NAME",
-            default_branch,
-        ));
-        list.push(Variable::public(
-            "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME",
-            request.reference.clone(),
-        ));
+/// A merge request of the branch into the default one, where rules are to be judged for one.
+fn merge_request(request: &LintRequest, reference: &str, info: &ProjectInfo) -> More {
+    More {
+        merge_request: (request.source == "merge_request_event").then(|| MergeRequest {
+            iid: 1,
+            source_branch: reference.to_owned(),
+            target_branch: info.default_branch.clone(),
+            event: "detached".to_owned(),
+            ..MergeRequest::default()
+        }),
+        ..More::default()
     }
-    let own = request.variables.iter();
-    list.extend(own.map(|(key, value)| Variable::public(key.clone(), value.clone())));
-    list
 }
 
 /// Words for what starts a pipeline, as `CI_PIPELINE_SOURCE` has them.

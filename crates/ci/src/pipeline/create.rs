@@ -206,6 +206,11 @@ impl Ci {
             .code
             .is_protected(start.project, &start.reference, start.tag)
             .await?;
+        let stamp = match start.sha.as_str() {
+            "" => None,
+            sha => self.code.commit_stamp(start.project, sha).await?,
+        };
+        let stamp = stamp.unwrap_or_default();
         Ok(Pipeline {
             id: PipelineId(0),
             project_id: start.project,
@@ -232,6 +237,8 @@ impl Ci {
             settings: Json(Settings {
                 merge_request: start.more.merge_request.clone(),
                 schedule: start.more.schedule,
+                commit_author: stamp.author,
+                commit_time: stamp.time,
                 ..Settings::default()
             }),
             created_at: self.clock.now(),

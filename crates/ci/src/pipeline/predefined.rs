@@ -32,6 +32,11 @@ pub(crate) fn of_pipeline(pipeline: &Pipeline, project: &ProjectInfo, base_url: 
         p("CI_SERVER_NAME", "Bascule"),
         p("CI_SERVER_VERSION", env!("CARGO_PKG_VERSION")),
         p("CI_SERVER_URL", base_url),
+        p("CI_SERVER_FQDN", host),
+        p("CI_TEMPLATE_REGISTRY_HOST", host),
+        p("CI_SERVER_VERSION_MAJOR", env!("CARGO_PKG_VERSION_MAJOR")),
+        p("CI_SERVER_VERSION_MINOR", env!("CARGO_PKG_VERSION_MINOR")),
+        p("CI_SERVER_VERSION_PATCH", env!("CARGO_PKG_VERSION_PATCH")),
         p("CI_SERVER_HOST", name),
         p("CI_SERVER_PORT", port),
         p(
@@ -54,7 +59,11 @@ pub(crate) fn of_pipeline(pipeline: &Pipeline, project: &ProjectInfo, base_url: 
         p("CI_PROJECT_NAMESPACE", &project.group),
         p("CI_PROJECT_ROOT_NAMESPACE", &project.group),
         p("CI_PROJECT_URL", &project_url),
+        p("CI_PROJECT_NAMESPACE_SLUG", &self::slug(&project.group)),
         p("CI_DEFAULT_BRANCH", &project.default_branch),
+        p("CI_DEFAULT_BRANCH_SLUG", &self::slug(&project.default_branch)),
+        p("GITLAB_USER_LOGIN", &pipeline.actor_name),
+        p("GITLAB_USER_NAME", &pipeline.actor_name),
         p("CI_REPOSITORY_URL", &project.clone_url),
         p("CI_REGISTRY", host),
         p("CI_REGISTRY_IMAGE", &format!("{host}/{path}")),
@@ -76,6 +85,8 @@ pub(crate) fn of_pipeline(pipeline: &Pipeline, project: &ProjectInfo, base_url: 
         ),
         p("CI_COMMIT_MESSAGE", &pipeline.message),
         p("CI_COMMIT_TITLE", title),
+        p("CI_COMMIT_AUTHOR", &pipeline.settings.0.commit_author),
+        p("CI_COMMIT_TIMESTAMP", &pipeline.settings.0.commit_time),
         p(
             "CI_COMMIT_DESCRIPTION",
             pipeline

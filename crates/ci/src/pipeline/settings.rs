@@ -13,6 +13,12 @@ pub struct Settings {
     /// The merge request that it is for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub merge_request: Option<MergeRequest>,
+    /// Who wrote the commit, as `name <address>`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub commit_author: String,
+    /// When it was committed, as RFC 3339 has it.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub commit_time: String,
     /// The schedule that started it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<i64>,

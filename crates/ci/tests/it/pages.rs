@@ -75,7 +75,7 @@ async fn lint_shows_faults_or_the_plan() {
         .push("main", &[(".gitlab-ci.yml", "a: {script: x}\n")])
         .await;
     let page = world.page("/clinic/app/-/ci/lint", "reporter").await;
-    assert!(page.contains("1 jobs in 1 stages"));
+    assert!(page.contains("1 job in 1 stage"));
     let form = [("content", "a: {scirpt: x}\r\n"), ("ref", "")];
     let request = world
         .request(Method::POST, "/clinic/app/-/ci/lint", "reporter")

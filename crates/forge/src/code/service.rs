@@ -2,7 +2,7 @@
 
 use super::{FileToCommit, Reading, Signature, commit, diff, history, paths, read};
 use crate::{Forge, push::Update};
-use bascule_core::{Actor, Problem, ProjectId, Result};
+use bascule_core::{Actor, Problem, ProjectId, Result, Timestamp};
 use bascule_ledger::facts::forge::CommitStamp;
 use gix::ObjectId;
 
@@ -220,6 +220,26 @@ impl Forge {
                 }
                 let message = repo.find_commit(id)?.message_raw()?.to_vec();
                 Ok(Some(String::from_utf8_lossy(&message).into_owned()))
+            })
+            .await
+    }
+
+    /// Who wrote a commit, as `name <address>`, and when it was committed; `None` if there is no such commit.
+    ///
+    /// # Errors
+    /// The repository cannot be read.
+    pub async fn commit_author(&self, project: ProjectId, sha: &str) -> Result<Option<(String, Timestamp)>> {
+        let Some(id) = read::object_id(sha) else {
+            return Ok(None);
+        };
+        self.repositories()
+            .read(project, move |repo| {
+                if !repo.has_object(id) {
+                    return Ok(None);
+                }
+                let commit = read::commit(repo, id)?;
+                let author = format!("{} <{}>", commit.author_name, commit.author_email);
+                Ok(Some((author, commit.committed_at)))
             })
             .await
     }
