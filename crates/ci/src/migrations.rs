@@ -8,6 +8,7 @@ pub const MIGRATIONS: &[Migration] = &[
     STARTERS,
     crate::runner::QUEUE,
     crate::job::JOB_TOKENS,
+    crate::job::LARGE_PIECES,
     crate::results::MIGRATION,
     crate::results::PLAYED,
     crate::pipeline::store::ENGINE,

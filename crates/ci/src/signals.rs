@@ -2,7 +2,7 @@
 //! by [`crate::Ci::run`], once for all who wait here.
 
 use crate::runner::Capability;
-use bascule_core::{JobId, PipelineId};
+use bascule_core::{JobId, PipelineId, Problem, Result, limits};
 use std::{
     collections::{HashMap, HashSet},
     sync::{
@@ -11,7 +11,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use tokio::sync::{Notify, broadcast};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast};
 
 /// Something that a page may show has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +45,10 @@ pub(crate) struct Inner {
     nothing: Mutex<HashMap<Capability, (u64, Instant)>>,
     /// Runners that wait for a job.
     waiters: AtomicUsize,
+    /// Jobs of which a piece of log is being read.
+    writing: Mutex<HashSet<JobId>>,
+    /// Memory for pieces of logs, in KiB.
+    log_memory: Arc<Semaphore>,
     /// Tells this process's generations from those of other replicas.
     boot: String,
 }
@@ -74,6 +78,8 @@ impl Default for Signals {
             cursor: Mutex::default(),
             nothing: Mutex::default(),
             waiters: AtomicUsize::new(0),
+            writing: Mutex::default(),
+            log_memory: Arc::new(Semaphore::new(limits::TRACE_MEMORY / 1024)),
             boot: bascule_core::FactId::new().to_string(),
         }))
     }
@@ -114,6 +120,24 @@ impl Signals {
             nothing.clear();
         }
         nothing.insert(kind, (generation, Instant::now()));
+    }
+
+    /// A piece of the job's log is read, until the result is dropped; `None` while another is.
+    pub fn writes(&self, job: JobId) -> Option<Writing> {
+        lock(&self.writing).insert(job).then(|| Writing {
+            signals: self.clone(),
+            job,
+        })
+    }
+
+    /// Waits until there is memory for so many bytes of log.
+    pub async fn memory_for_log(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
+        let kib = u32::try_from(bytes.div_ceil(1024).min(limits::TRACE_MEMORY / 1024)).unwrap_or(u32::MAX);
+        self.log_memory
+            .clone()
+            .acquire_many_owned(kib)
+            .await
+            .map_err(|_| Problem::internal())
     }
 
     /// Where the next look at the queue begins.
@@ -180,6 +204,19 @@ pub(crate) struct Waiter(Signals);
 impl Drop for Waiter {
     fn drop(&mut self) {
         self.0.waiters.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A piece of a job's log is read.
+#[derive(Debug)]
+pub(crate) struct Writing {
+    signals: Signals,
+    job: JobId,
+}
+
+impl Drop for Writing {
+    fn drop(&mut self) {
+        lock(&self.signals.writing).remove(&self.job);
     }
 }
 

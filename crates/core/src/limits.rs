@@ -6,8 +6,12 @@ use std::time::Duration;
 pub const BODY_BYTES: usize = 1024 * 1024;
 /// Largest job artifact archive, in bytes.
 pub const ARTIFACT_BYTES: u64 = 1024 * 1024 * 1024;
-/// Largest job log, in bytes.
+/// Largest job log that our runner writes, in bytes.
 pub const JOB_LOG_BYTES: u64 = 16 * 1024 * 1024;
+/// Largest job log that the server takes, in bytes; our own runner ends a log at [`JOB_LOG_BYTES`].
+pub const TRACE_BYTES: u64 = 100 * 1024 * 1024;
+/// Most bytes of logs that the server holds in memory at once, over all jobs.
+pub const TRACE_MEMORY: usize = 64 * 1024 * 1024;
 /// Largest `.gitlab-ci.yml`, in bytes.
 pub const CI_FILE_BYTES: usize = 1024 * 1024;
 /// Most jobs in one pipeline.

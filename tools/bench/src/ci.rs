@@ -31,8 +31,9 @@ const EXECUTORS: usize = 2;
 const PER_PIPELINE: usize = 500;
 /// Requests for a job with the long queue.
 const REQUESTS: usize = 200;
-/// A piece of log in one request, as the stock runner sends at most.
-const PIECE: usize = 1024 * 1024;
+/// Pieces of log in one request: as the stock runner sends at most by itself, and larger.
+const STOCK: usize = 1024 * 1024;
+const LARGE: usize = 4 * 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(900);
 
 /// Measures the section.
@@ -43,7 +44,9 @@ pub async fn measure() -> Result<String> {
     let (ours, ours_memory) = trivial_jobs(dir.path(), trivial).await?;
     let theirs = peer(dir.path(), trivial)?;
     let queue = long_queue(dir.path(), size("BENCH_QUEUE", 10_000)).await?;
-    let log = log_of_one_job(dir.path(), size("BENCH_LOG_MIB", 96)).await?;
+    let mib = size("BENCH_LOG_MIB", 96);
+    let stock = log_of_one_job(dir.path(), "stock", mib, STOCK).await?;
+    let log = log_of_one_job(dir.path(), "large", mib, LARGE).await?;
 
     let per_job = ours.as_secs_f64() * 1000.0 * EXECUTORS as f64 / trivial as f64;
     let mut text = format!(
@@ -52,7 +55,7 @@ pub async fn measure() -> Result<String> {
          `script: [\"true\"]` with its own workspace and bubblewrap sandbox, {EXECUTORS} at once; the wall time from the \
          pipeline's creation to its end, times {EXECUTORS}, by job. *Queue*: {} jobs of {} projects wait; {REQUESTS} requests \
          that each get a job, and as many of a runner for which there is none, over HTTP. *Log*: one job whose runner sends \
-         pieces of 1 MiB as fast as they are answered, each durable before it is; read back whole and compared.\n\n\
+         piece after piece as fast as they are answered, each synced to the disk before it is; read back whole and compared.\n\n\
          | | |\n|---|---|\n\
          | push accepted to first job started (median, longest of {}) | {:.0} ms, {:.0} ms |\n\
          | {trivial} trivial jobs on {EXECUTORS} executors | {:.1} s, {per_job:.0} ms a job |\n",
@@ -80,7 +83,7 @@ pub async fn measure() -> Result<String> {
         "| {} waiting: a request that gets a job (median, p95) | {:.1} ms, {:.1} ms |\n\
          | {} waiting: a request that gets none (median, p95) | {:.1} ms, {:.1} ms |\n\
          | {} waiting: the queue page (median) | {:.0} ms |\n\
-         | log of one job, {} MiB | {:.0} MB/s |\n\
+         | log of one job, {} MiB in pieces of 4 MiB, of 1 MiB | {:.0} MB/s, {:.0} MB/s |\n\
          | resident memory of the server: after the pushes, after the trivial jobs | {first:.0} MiB, {ours_memory:.0} MiB |\n\
          | resident memory of the server: with the queue | {:.0} MiB |\n\
          | resident memory of the server: most while it took the log | {:.0} MiB |\n\n",
@@ -94,8 +97,9 @@ pub async fn measure() -> Result<String> {
         median(&queue.page),
         log.mib,
         log.rate,
+        stock.rate,
         queue.memory,
-        log.memory,
+        log.memory.max(stock.memory),
     );
     let mut list = vec![
         Goal {
@@ -166,8 +170,10 @@ fn repository(folder: &Path, file: &str, url: &str) -> Result<()> {
 /// How long a pipeline of trivial jobs takes.
 async fn trivial_jobs(dir: &Path, count: usize) -> Result<(Duration, f64)> {
     std::fs::create_dir_all(dir.join("trivial"))?;
-    let executors = EXECUTORS.to_string();
-    let platform = Platform::up_with(&data(dir, "trivial"), &["--jobs", &executors])?;
+    let settings = dir.join("trivial/bascule.toml");
+    std::fs::write(&settings, format!("jobs = {EXECUTORS}\n"))?;
+    let settings = settings.to_string_lossy().into_owned();
+    let platform = Platform::up_with(&data(dir, "trivial"), &["--config", &settings])?;
     platform.create_group(GROUP).await?;
     platform.create_project(GROUP, "trivial").await?;
     let work = dir.join("trivial/work");
@@ -383,12 +389,12 @@ struct Log {
     memory: f64,
 }
 
-async fn log_of_one_job(dir: &Path, mib: usize) -> Result<Log> {
-    std::fs::create_dir_all(dir.join("log"))?;
-    let platform = Platform::server(&data(dir, "log"))?;
+async fn log_of_one_job(dir: &Path, name: &str, mib: usize, size: usize) -> Result<Log> {
+    std::fs::create_dir_all(dir.join(name))?;
+    let platform = Platform::server(&data(dir, name))?;
     platform.create_group(GROUP).await?;
     platform.create_project(GROUP, "log").await?;
-    let work = dir.join("log/work");
+    let work = dir.join(name).join("work");
     repository(&work, &jobs(1, ""), &platform.git_url("ci/log"))?;
     git(&work, &["push", "-q", "origin", "main"])?;
     let runner = Runner::new(&platform, &[], true).await?;
@@ -406,15 +412,18 @@ async fn log_of_one_job(dir: &Path, mib: usize) -> Result<Log> {
     let (most, done) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let watcher = tokio::spawn(watch(platform.pid(), most.clone(), done.clone()));
     let mut sum = Sum::default();
+    // Made before, so that only the server is measured.
+    let pieces: Vec<Vec<u8>> = (0..mib * STOCK / size)
+        .map(|number| piece(number, size))
+        .collect();
     let begun = Instant::now();
-    for number in 0..mib {
-        let piece = piece(number);
-        let start = number * PIECE;
+    for (number, piece) in pieces.into_iter().enumerate() {
+        let start = number * size;
         sum.add(&piece);
         let answer = runner
             .call(Method::PATCH, &format!("jobs/{}/trace", job.id))
             .header("JOB-TOKEN", &job.token)
-            .header("content-range", format!("{start}-{}", start + PIECE - 1))
+            .header("content-range", format!("{start}-{}", start + size - 1))
             .body(piece)
             .send()
             .await?;
@@ -426,7 +435,7 @@ async fn log_of_one_job(dir: &Path, mib: usize) -> Result<Log> {
     done.store(true, Ordering::Relaxed);
     watcher.await?;
     let body = json!({"token": job.token, "state": "success",
-        "output": {"checksum": format!("crc32:{:08x}", sum.crc()), "bytesize": mib * PIECE}});
+        "output": {"checksum": format!("crc32:{:08x}", sum.crc()), "bytesize": sum.bytes}});
     let answer = runner
         .call(Method::PUT, &format!("jobs/{}", job.id))
         .json(&body)
@@ -460,16 +469,16 @@ async fn log_of_one_job(dir: &Path, mib: usize) -> Result<Log> {
 }
 
 /// Lines of a log that no two pieces share.
-fn piece(number: usize) -> Vec<u8> {
-    let mut piece = Vec::with_capacity(PIECE + 128);
+fn piece(number: usize, size: usize) -> Vec<u8> {
+    let mut piece = Vec::with_capacity(size + 128);
     let mut line = 0;
-    while piece.len() < PIECE {
+    while piece.len() < size {
         piece.extend_from_slice(
             format!("{number:06} {line:06} the quick brown fox jumps over the lazy dog\n").as_bytes(),
         );
         line += 1;
     }
-    piece.truncate(PIECE);
+    piece.truncate(size);
     piece
 }
 

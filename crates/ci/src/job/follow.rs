@@ -146,7 +146,7 @@ impl Ci {
         // The status is read first: what was stored before it became final is then read for sure.
         let sql = "SELECT COUNT(*) AS n FROM job WHERE id = $1 AND status IN ('created', 'pending', 'running', 'canceling', 'manual')";
         let open = self.db.count(sql, bascule_store::args![job]).await? > 0;
-        let bytes = log::read(&self.db, job, from, CHUNK).await?;
+        let bytes = log::read(&self.db, &self.blobs, job, from, CHUNK).await?;
         let last = !open && bytes.len() < CHUNK;
         Ok(Piece { bytes, last })
     }
@@ -165,7 +165,7 @@ impl Ci {
             let pieces = futures::stream::try_unfold(from, move |at| {
                 let ci = ci.clone();
                 async move {
-                    let bytes = log::read(&ci.db, id, at, CHUNK).await?;
+                    let bytes = log::read(&ci.db, &ci.blobs, id, at, CHUNK).await?;
                     let next = at + bytes.len() as u64;
                     Ok::<_, bascule_store::Error>((!bytes.is_empty()).then_some((bytes, next)))
                 }

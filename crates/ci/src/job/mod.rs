@@ -28,6 +28,7 @@ pub use access::JOB_TOKENS;
 pub(crate) use access::routes as access_routes;
 pub use artifact::Artifact;
 pub use follow::JobIdentity;
+pub use log::LARGE_PIECES;
 pub(crate) use service::runner_actor;
 pub use service::{Failure, Outcome};
 pub(crate) use sheet::Lines;

@@ -76,7 +76,7 @@ impl Ci {
             return Ok(0);
         }
         // The byte before belongs to it: a line end there lets the page begin right at its place.
-        let bytes = log::read(&self.db, job, place - 1, NEAR).await?;
+        let bytes = log::read(&self.db, &self.blobs, job, place - 1, NEAR).await?;
         let end = bytes.iter().take(NEAR).position(|byte| *byte == b'\n');
         Ok(end.map_or(place, |end| place + end as u64))
     }
@@ -100,7 +100,7 @@ impl Ci {
     async fn breaks_between(&self, job: JobId, from: u64, to: u64) -> Result<u64> {
         let (mut at, mut count) = (from, 0);
         while at < to {
-            let mut bytes = log::read(&self.db, job, at, PIECE).await?;
+            let mut bytes = log::read(&self.db, &self.blobs, job, at, PIECE).await?;
             if bytes.is_empty() {
                 break;
             }
@@ -133,7 +133,7 @@ impl Ci {
             u64::MAX
         };
         let most = usize::try_from((end - start).min(PAGE + PIECE as u64)).unwrap_or(usize::MAX);
-        let mut bytes = log::read(&self.db, job.id, start, most).await?;
+        let mut bytes = log::read(&self.db, &self.blobs, job.id, start, most).await?;
         bytes.truncate(most);
         Ok(Sheet {
             number,
@@ -174,7 +174,7 @@ impl Ci {
         };
         let mut kept: Vec<u8> = Vec::new();
         loop {
-            let bytes = log::read(&self.db, job, at + kept.len() as u64, PIECE).await?;
+            let bytes = log::read(&self.db, &self.blobs, job, at + kept.len() as u64, PIECE).await?;
             let last = bytes.is_empty();
             kept.extend_from_slice(&bytes);
             // Whole lines alone; the rest waits for its end.

@@ -77,7 +77,7 @@ impl Ci {
             any = true;
             let mut at = 0;
             loop {
-                let bytes = job::log::read(&self.db, job.id, at, PIECE).await?;
+                let bytes = job::log::read(&self.db, &self.blobs, job.id, at, PIECE).await?;
                 if bytes.is_empty() {
                     break;
                 }

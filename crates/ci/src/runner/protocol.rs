@@ -26,6 +26,8 @@ const WATCHED: u64 = 1;
 const UNWATCHED: u64 = 3;
 /// Time that the rest of a refused upload is listened to.
 const REST: Duration = Duration::from_secs(60);
+/// Time within which a piece of log comes whole.
+const PIECE_WITHIN: Duration = Duration::from_secs(30);
 
 pub(crate) fn routes() -> Routes<Ci> {
     let access = Access::Machine(MachineKind::Runner);
@@ -57,7 +59,7 @@ pub(crate) fn routes() -> Routes<Ci> {
             "PATCH",
             "/api/v4/jobs/{id}/trace",
             access,
-            patch(trace).layer(DefaultBodyLimit::max(PATCH_BYTES)),
+            patch(trace).layer(DefaultBodyLimit::disable()),
         )
         .page("POST,GET", "/api/v4/jobs/{id}/artifacts", access, upload)
 }
@@ -272,7 +274,12 @@ fn stands(code: StatusCode, status: JobStatus, ci: &Ci, job: JobId) -> Response 
     (code, headers, Json(serde_json::json!({}))).into_response()
 }
 
-async fn trace(State(ci): State<Ci>, PathOf(id): PathOf<String>, headers: HeaderMap, body: Bytes) -> Answer {
+async fn trace(
+    State(ci): State<Ci>,
+    PathOf(id): PathOf<String>,
+    headers: HeaderMap,
+    body: axum::body::Body,
+) -> Answer {
     let job = match job_of(&ci, &id, header_of(&headers, wire::JOB_TOKEN)).await {
         Ok(job) => job,
         Err(response) => return Ok(response),
@@ -285,14 +292,25 @@ async fn trace(State(ci): State<Ci>, PathOf(id): PathOf<String>, headers: Header
                 .into(),
         );
     };
+    // One at a time, so that a job that calls here by itself takes no memory from others.
+    let Some(_writing) = ci.signals.writes(job.id) else {
+        return Err(Problem::new(
+            429,
+            "one_at_a_time",
+            "A piece of this job's log is being sent already.",
+        )
+        .next("Send one piece after the other.")
+        .into());
+    };
+    let (_held, piece) = read_piece(&ci, &headers, body).await?;
     let now = ci.clock.now();
-    let (code, stored) = match job::log::append(&ci.db, job.id, start, &body, now).await? {
+    let (code, stored) = match job::log::append(&ci.db, &ci.blobs, job.id, start, piece, now).await? {
         Appended::Stored(stored) => (StatusCode::ACCEPTED, stored),
         Appended::Gap(stored) => (StatusCode::RANGE_NOT_SATISFIABLE, stored),
         Appended::TooLong => {
             let words = format!(
                 "the log is longer than {} bytes; the job was ended",
-                limits::JOB_LOG_BYTES
+                limits::TRACE_BYTES
             );
             ci.fail_by_platform(&job, "trace_size_exceeded", &words).await?;
             return Err(Problem::new(403, "log_too_long", words).into());
@@ -304,6 +322,36 @@ async fn trace(State(ci): State<Ci>, PathOf(id): PathOf<String>, headers: Header
         response.headers_mut().insert(header::RANGE, value);
     }
     Ok(response)
+}
+
+/// Reads a piece of log, once there is memory for it: all pieces together never hold more than
+/// [`limits::TRACE_MEMORY`], however many jobs write at once.
+async fn read_piece(
+    ci: &Ci,
+    headers: &HeaderMap,
+    body: axum::body::Body,
+) -> Result<(tokio::sync::OwnedSemaphorePermit, Bytes)> {
+    let announced = header_of(headers, header::CONTENT_LENGTH.as_str())
+        .parse::<usize>()
+        .unwrap_or(PATCH_BYTES);
+    let too_large = || {
+        Problem::too_large(format!("The piece of log is larger than {PATCH_BYTES} bytes."))
+            .next("Send the log in smaller pieces.")
+    };
+    if announced > PATCH_BYTES {
+        return Err(too_large());
+    }
+    let held = ci.signals.memory_for_log(announced).await?;
+    let limit = announced.min(PATCH_BYTES);
+    let read = tokio::time::timeout(PIECE_WITHIN, axum::body::to_bytes(body, limit)).await;
+    match read {
+        Ok(Ok(bytes)) => Ok((held, bytes)),
+        Ok(Err(_)) => Err(too_large()),
+        Err(_) => Err(
+            Problem::new(408, "too_slow", "The piece of log did not come whole in time.")
+                .next("Send it again."),
+        ),
+    }
 }
 
 /// Takes in what still comes of a refused upload and keeps none of it.

@@ -500,3 +500,98 @@ async fn a_job_token_opens_its_own_project_and_who_lets_it_in() {
     assert_eq!(gone.send().await.unwrap().status(), 204);
     assert!(!opens(world.project).await);
 }
+
+/// Large pieces are stored beside the database; reading, repeating and checking must not notice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_writes_much_loses_nothing() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    world
+        .push("main", &[(".gitlab-ci.yml", "a: {script: x}\n")])
+        .await;
+    let job = runner.ask().await.unwrap();
+    let text: Vec<u8> = (0..500_000_u32)
+        .flat_map(|n| format!("line {n}\n").into_bytes())
+        .collect();
+    let mut at = 0;
+    let sizes = [1000, 1 << 20, 300_000, 70_000, 4 << 20, 10];
+    for size in sizes.into_iter().cycle() {
+        let end = (at + size).min(text.len());
+        let answer = runner.patch(&job, at, &text[at..end]).await;
+        assert_eq!(answer.status(), 202);
+        assert_eq!(answer.headers()["range"], format!("0-{end}").as_str());
+        at = end;
+        if at == text.len() {
+            break;
+        }
+    }
+    // The answer got lost, and the runner sends a part again, with something new behind it.
+    let mut again = text[at - 500_000..].to_vec();
+    again.extend_from_slice(&vec![b'x'; 300_000]);
+    let answer = runner.patch(&job, at - 500_000, &again).await;
+    assert_eq!(
+        answer.headers()["range"],
+        format!("0-{}", text.len() + 300_000).as_str()
+    );
+    let mut whole = text;
+    whole.extend_from_slice(&vec![b'x'; 300_000]);
+    for offset in [0, 1, 999, 1000, 1_049_575, 1_049_577, whole.len() - 5] {
+        let path = format!("/api/v1/projects/clinic/app/jobs/{}/log?offset={offset}", job.id);
+        let bytes = world
+            .request(Method::GET, &path, "reporter")
+            .send()
+            .await
+            .unwrap()
+            .bytes()
+            .await
+            .unwrap();
+        assert!(bytes == whole[offset..], "from {offset}: {} bytes", bytes.len());
+    }
+    let rows = |condition: &str| {
+        let sql = format!("SELECT COUNT(*) AS n FROM job_trace WHERE {condition}");
+        let db = world.db.clone();
+        async move {
+            use bascule_store::Query as _;
+            db.count(&sql, bascule_store::args![]).await.unwrap()
+        }
+    };
+    assert!(rows("digest IS NOT NULL").await > 3);
+    assert_eq!(rows("digest IS NOT NULL AND LENGTH(bytes) > 0").await, 0);
+    let output =
+        json!({"checksum": format!("crc32:{:08x}", crc32fast::hash(&whole)), "bytesize": whole.len()});
+    let end = runner
+        .update(&job, json!({"state": "success", "output": output}))
+        .await;
+    assert_eq!(end.status(), 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_has_a_limit_that_is_named_and_pieces_have_one_too() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    world
+        .push("main", &[(".gitlab-ci.yml", "a: {script: x}\n")])
+        .await;
+    let job = runner.ask().await.unwrap();
+    let huge = runner.patch(&job, 0, &vec![b'x'; (8 << 20) + 1]).await;
+    assert_eq!(huge.status(), 413);
+    assert!(huge.text().await.unwrap().contains("8388608 bytes"));
+    let piece = vec![b'x'; 8 << 20];
+    for number in 0..12 {
+        assert_eq!(
+            runner.patch(&job, number * piece.len(), &piece).await.status(),
+            202
+        );
+    }
+    let over = runner.patch(&job, 12 * piece.len(), &piece).await;
+    assert_eq!(over.status(), 403, "the runner stops at once");
+    let path = format!("/api/v1/projects/clinic/app/jobs/{}", job.id);
+    assert_eq!(world.get(&path).await["failure_reason"], "trace_size_exceeded");
+    let tail = format!("{path}/log?offset={}", 12 * piece.len());
+    let tail = world
+        .request(Method::GET, &tail, "reporter")
+        .send()
+        .await
+        .unwrap();
+    assert!(tail.text().await.unwrap().contains("longer than 104857600 bytes"));
+}
