@@ -10,6 +10,7 @@ mod migrations;
 pub mod pipeline;
 pub mod plan;
 pub mod ports;
+mod request;
 pub mod required;
 pub mod resource;
 pub mod results;
@@ -161,6 +162,7 @@ impl Ci {
             .merge(runner::queue::api::routes())
             .merge(runner::protocol_routes())
             .merge(variable::routes())
+            .merge(request::api::routes())
             .merge(required::api::routes())
             .merge(resource::api::routes())
             .merge(schedule::api::routes())
@@ -174,6 +176,7 @@ impl Ci {
             Arc::new(Pushes(self.clone())),
             Arc::new(results::Results(self.clone())),
             Arc::new(subscriptions::Families(self.clone())),
+            Arc::new(subscriptions::Requests(self.clone())),
         ]
     }
 

@@ -13,6 +13,7 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::results::PLAYED,
     crate::pipeline::store::ENGINE,
     crate::required::store::MIGRATION,
+    crate::request::store::MIGRATION,
     crate::resource::store::MIGRATION,
     crate::schedule::store::MIGRATION,
 ];

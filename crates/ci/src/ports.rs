@@ -173,6 +173,15 @@ pub trait Reach: Send + Sync {
     async fn is_open(&self, user: &str) -> Result<bool>;
 }
 
+/// What merging a request would make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merged {
+    /// The commit.
+    pub sha: String,
+    /// Where the target branch stood.
+    pub target: String,
+}
+
 /// Merge requests, as far as pipelines are made for them.
 #[async_trait]
 pub trait Requests: Send + Sync {
@@ -182,7 +191,7 @@ pub trait Requests: Send + Sync {
 
     /// The commit that merging the request would make now, kept so that runners can fetch it; `None` where it is in
     /// conflict.
-    async fn merged(&self, project: ProjectId, iid: i64) -> Result<Option<String>>;
+    async fn merged(&self, project: ProjectId, iid: i64) -> Result<Option<Merged>>;
 
     /// Numbers of the open requests from a branch.
     async fn open_from(&self, project: ProjectId, branch: &str) -> Result<Vec<i64>>;
@@ -220,7 +229,7 @@ impl Requests for Nobody {
         Ok(None)
     }
 
-    async fn merged(&self, _: ProjectId, _: i64) -> Result<Option<String>> {
+    async fn merged(&self, _: ProjectId, _: i64) -> Result<Option<Merged>> {
         Ok(None)
     }
 

@@ -12,6 +12,7 @@ use bascule_ledger::{
         ci::{JobFinished, PipelineCreated, PipelineFinished},
         forge::{BranchUpdated, ProjectDeleted, TagUpdated},
         identity::UserDeactivated,
+        merge_request::{MergeRequestOpened, MergeRequestReopened, MergeRequestUpdated},
         pipelines::{PipelineCanceled, PipelineSuperseded},
     },
 };
@@ -160,6 +161,47 @@ impl Subscriber for Families {
                     ci.cancel_behind(fact.job, &entry.actor).await?;
                 }
             }
+        }
+        Ok(())
+    }
+}
+
+/// Makes pipelines for merge requests.
+pub struct Requests(pub(crate) Ci);
+
+#[async_trait]
+impl Subscriber for Requests {
+    fn name(&self) -> &'static str {
+        "ci.merge_requests"
+    }
+
+    fn kinds(&self) -> Vec<&'static str> {
+        vec![
+            MergeRequestOpened::KIND,
+            MergeRequestUpdated::KIND,
+            MergeRequestReopened::KIND,
+        ]
+    }
+
+    async fn handle(&self, entry: &Entry) -> Result<(), BoxError> {
+        let (project, iid) = match entry.kind.as_str() {
+            MergeRequestOpened::KIND => {
+                let fact: MergeRequestOpened = decode(entry)?;
+                (fact.project, fact.iid)
+            }
+            MergeRequestUpdated::KIND => {
+                let fact: MergeRequestUpdated = decode(entry)?;
+                (fact.project, fact.iid)
+            }
+            _ => {
+                let fact: MergeRequestReopened = decode(entry)?;
+                (fact.project, fact.iid)
+            }
+        };
+        let fact = entry.id.to_string();
+        let made = self.0.request_pipeline(project, iid, &fact, &entry.actor).await?;
+        if let Created::Nothing(why) = made {
+            tracing::debug!(fact = entry.seq, why, "no pipeline for the merge request");
         }
         Ok(())
     }

@@ -31,7 +31,7 @@ pub use code::{FileToCommit, Resolved, Signature};
 pub use config::{Config, OpenError};
 pub use forge::Forge;
 pub use merge_request::notice::{Commit, Involved};
-pub use merge_request::{Check, CheckState, MergeRequest, Settings, State, Strategy, Version};
+pub use merge_request::{Check, CheckState, MergeRequest, MergedCommit, Settings, State, Strategy, Version};
 pub use project::{MIGRATIONS, ProjectInfo, Visible};
 pub use push::hook;
 pub use review::{

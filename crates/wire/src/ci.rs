@@ -189,6 +189,14 @@ pub struct JobArtifact {
     pub expires_at: Option<Timestamp>,
 }
 
+/// How pipelines of merge requests are made.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MergePipelines {
+    /// Whether they try what merging would make, rather than the request's own commit.
+    pub merged_results: bool,
+}
+
 /// A resource group: of the jobs that name it, one runs at a time.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct ResourceGroup {

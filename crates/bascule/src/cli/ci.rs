@@ -312,9 +312,17 @@ pub enum Job {
         /// Job number
         id: i64,
     },
-    /// Start a manual job
+    /// Start a job that waits for a person or for its time
     #[command(after_help = "Example:\n  bascule job play demo/appointments 12")]
     Play {
+        /// group/project
+        project: String,
+        /// Job number
+        id: i64,
+    },
+    /// Take a delayed job off its time; it then waits for a person
+    #[command(after_help = "Example:\n  bascule job unschedule demo/appointments 12")]
+    Unschedule {
         /// group/project
         project: String,
         /// Job number
@@ -338,6 +346,7 @@ impl Job {
             Self::Retry { project, id } => return act(context, &project, id, "retry").await,
             Self::Cancel { project, id } => return act(context, &project, id, "cancel").await,
             Self::Play { project, id } => return act(context, &project, id, "play").await,
+            Self::Unschedule { project, id } => return act(context, &project, id, "unschedule").await,
         }
         Ok(code::DONE)
     }

@@ -32,6 +32,7 @@ mod project;
 mod release;
 mod review;
 mod runners;
+mod schedule;
 mod storage;
 mod task;
 mod values;
@@ -140,6 +141,12 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
     /// Jobs and their logs
     #[command(subcommand)]
     Job(ci::Job),
+    /// Schedules: pipelines that start by themselves, again and again
+    #[command(subcommand)]
+    Schedule(schedule::Schedule),
+    /// Required pipelines: what a group makes every project of it run
+    #[command(subcommand)]
+    Ci(schedule::Ci),
     /// Jobs that wait for a runner: their places, and why each waits
     #[command(after_help = "Examples:
   bascule queue
@@ -325,6 +332,8 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Flow(verb) => verb.run(&context()?).await,
         Verb::Pipeline(verb) => verb.run(&context()?).await,
         Verb::Job(verb) => verb.run(&context()?).await,
+        Verb::Schedule(verb) => verb.run(&context()?).await,
+        Verb::Ci(verb) => verb.run(&context()?).await,
         Verb::Queue(verb) => verb.run(&context()?).await,
         Verb::Runners(verb) => verb.run(&context()?).await,
         Verb::Release(release::Release::Verify(verify)) => release::verify(&verify, remote.json),

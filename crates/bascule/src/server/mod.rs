@@ -176,6 +176,7 @@ impl Server {
             forge: forge.clone(),
             identity: identity.clone(),
         }));
+        ci.set_requests(Arc::new(pipelines::Requests(forge.clone())));
         identity.set_projects(Arc::new(people::Named(forge.clone())));
         forge.set_people(Arc::new(people::People(identity.clone())));
         forge.set_pipelines(Arc::new(ports::Pipelines(ci.clone())));

@@ -1,9 +1,12 @@
 //! What pipelines ask: other projects, and what the people behind pipelines may do there.
 
 use async_trait::async_trait;
-use bascule_ci::ports::{self, Neighbour};
+use bascule_ci::{
+    pipeline::MergeRequest,
+    ports::{self, Merged, Neighbour},
+};
 use bascule_core::{Actor, ActorKind, Caller, GroupId, Permission, ProjectId, Result, UserId};
-use bascule_forge::{Forge, ProjectInfo};
+use bascule_forge::{Forge, ProjectInfo, State};
 use bascule_identity::{Account, Identity};
 
 /// Other projects, and what people may do there.
@@ -85,5 +88,62 @@ impl ports::Reach for Reach {
             Ok(user) => Ok(self.identity.open_user_by_id(user).await?.is_some()),
             Err(_) => Ok(false),
         }
+    }
+}
+
+/// Merge requests, for their pipelines.
+#[derive(Clone)]
+pub struct Requests(pub Forge);
+
+impl Requests {
+    /// An open request whose commits come from the project itself.
+    async fn own(&self, project: ProjectId, iid: i64) -> Result<Option<bascule_forge::MergeRequest>> {
+        match self.0.merge_request(project, iid).await {
+            Ok(request) => Ok(Some(request).filter(|one| one.state == State::Open && !one.is_fork())),
+            Err(problem) if problem.status == 404 => Ok(None),
+            Err(problem) => Err(problem),
+        }
+    }
+}
+
+#[async_trait]
+impl ports::Requests for Requests {
+    async fn request(&self, project: ProjectId, iid: i64) -> Result<Option<MergeRequest>> {
+        let Some(request) = self.own(project, iid).await? else {
+            return Ok(None);
+        };
+        let target = self.0.resolve_branch(project, &request.target_branch).await?;
+        Ok(Some(MergeRequest {
+            iid: request.iid,
+            id: request.id.to_string(),
+            title: request.title,
+            source_branch: request.source_branch,
+            source_sha: request.head,
+            target_branch: request.target_branch,
+            target_sha: target.unwrap_or_default(),
+            base_sha: request.base,
+            draft: request.draft,
+            ..MergeRequest::default()
+        }))
+    }
+
+    async fn merged(&self, project: ProjectId, iid: i64) -> Result<Option<Merged>> {
+        let Some(request) = self.own(project, iid).await? else {
+            return Ok(None);
+        };
+        let merged = self.0.merged_commit(&request).await?;
+        Ok(merged.map(|merged| Merged {
+            sha: merged.sha,
+            target: merged.target,
+        }))
+    }
+
+    async fn open_from(&self, project: ProjectId, branch: &str) -> Result<Vec<i64>> {
+        let all = self.0.requests_from(project, branch).await?;
+        Ok(all
+            .into_iter()
+            .filter(|request| request.project_id == project)
+            .map(|request| request.iid)
+            .collect())
     }
 }

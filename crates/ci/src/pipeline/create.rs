@@ -7,6 +7,7 @@ use crate::{
     fault::{CI_FILE, Faults},
     job::{self, Job},
     plan::{Dependencies, Plan, PlannedJob},
+    request,
     required::Placed,
     status::{JobStatus, PipelineStatus},
 };
@@ -126,6 +127,10 @@ impl Ci {
             text => text,
         };
         let mut pipeline = self.draft(&start, message).await?;
+        if !start.tag {
+            let open = self.requests().open_from(start.project, &start.reference).await?;
+            pipeline.settings.0.open_requests = open;
+        }
         pipeline.ci_file_digest = match &text {
             Ok(Own::File(bytes)) => Some(Digest::of(bytes)),
             _ => None,
@@ -166,6 +171,14 @@ impl Ci {
         let placed = self
             .with_required(&pipeline, &info, plan, required, &mut faults)
             .await?;
+        // What is required has run for the push already, and alone it would stand for the commit's own pipeline.
+        let only_required = placed.jobs.iter().all(|job| job.required.is_some());
+        let trial = start.source == request::SOURCE && request::is_trial(start.more.merge_request.as_ref());
+        if only_required && trial && faults.0.is_empty() {
+            return Ok(Created::Nothing(
+                none.unwrap_or_else(|| "no job is to run for merge requests".to_owned()),
+            ));
+        }
         if placed.jobs.is_empty() {
             return match none {
                 _ if !faults.0.is_empty() => self.refuse(pipeline, &start, faults).await,

@@ -29,7 +29,7 @@ pub use links::Links;
 pub(crate) use pages::{PipelineLine, line, status_badge};
 pub(crate) use predefined::{ZERO, of_job as predefined_of_job, of_pipeline as predefined_of_pipeline, slug};
 pub(crate) use prepare::{Ask, Text};
-pub(crate) use service::milliseconds;
+pub(crate) use service::{TRAIN, milliseconds};
 pub use settings::{MergeRequest, Settings};
 
 row! {

@@ -102,6 +102,16 @@ pub(crate) fn of_pipeline(pipeline: &Pipeline, project: &ProjectInfo, base_url: 
         None if pipeline.tag => list.push(p("CI_COMMIT_TAG", &pipeline.reference)),
         None => list.push(p("CI_COMMIT_BRANCH", &pipeline.reference)),
     }
+    let open: Vec<String> = pipeline
+        .settings
+        .0
+        .open_requests
+        .iter()
+        .map(|iid| format!("{path}!{iid}"))
+        .collect();
+    if !open.is_empty() {
+        list.push(p("CI_OPEN_MERGE_REQUESTS", &open.join(",")));
+    }
     if pipeline.source == "trigger" {
         list.push(p("CI_PIPELINE_TRIGGERED", "true"));
     }

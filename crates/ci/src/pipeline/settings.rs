@@ -19,6 +19,9 @@ pub struct Settings {
     /// When it was committed, as RFC 3339 has it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub commit_time: String,
+    /// Numbers of the requests that were open from its branch when it was made.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub open_requests: Vec<i64>,
     /// The schedule that started it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<i64>,

@@ -795,3 +795,137 @@ async fn the_oldest_comes_first_where_a_group_is_ordered_so() {
     rest(&world).await;
     assert!(runner.ask().await.is_some());
 }
+
+/// Merge requests, by number: what they ask, and what merging them would make.
+#[derive(Default)]
+struct Asked(Mutex<std::collections::BTreeMap<i64, (bascule_ci::pipeline::MergeRequest, Option<String>)>>);
+
+#[async_trait]
+impl bascule_ci::ports::Requests for Asked {
+    async fn request(&self, _: ProjectId, iid: i64) -> Result<Option<bascule_ci::pipeline::MergeRequest>> {
+        Ok(self
+            .0
+            .lock()
+            .unwrap()
+            .get(&iid)
+            .map(|(request, _)| request.clone()))
+    }
+
+    async fn merged(&self, _: ProjectId, iid: i64) -> Result<Option<bascule_ci::ports::Merged>> {
+        Ok(self.0.lock().unwrap().get(&iid).and_then(|(_, sha)| {
+            sha.clone().map(|sha| bascule_ci::ports::Merged {
+                sha,
+                target: "c".repeat(40),
+            })
+        }))
+    }
+
+    async fn open_from(&self, _: ProjectId, branch: &str) -> Result<Vec<i64>> {
+        let all = self.0.lock().unwrap();
+        Ok(all
+            .iter()
+            .filter(|(_, (request, _))| request.source_branch == branch)
+            .map(|(iid, _)| *iid)
+            .collect())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn merge_requests_get_pipelines_of_their_own_and_of_what_merging_would_make() {
+    let (world, town) = town().await;
+    enforce(
+        &world,
+        &town,
+        &[("required-pipelines.yml", POLICY), ("scan.yml", SCAN)],
+    )
+    .await;
+    let asked = Arc::new(Asked::default());
+    world.ci.set_requests(asked.clone());
+    let ci = "plain: {script: x}\nonly_mr: {script: x, rules: [{if: '$CI_PIPELINE_SOURCE == \"merge_request_event\"'}]}\nbranch: {script: x, rules: [{if: '$CI_COMMIT_BRANCH && $CI_OPEN_MERGE_REQUESTS == null'}]}\n";
+    let head = world.push("topic", &[(".gitlab-ci.yml", ci)]).await;
+    assert_eq!(names(&world).await, ["plain", "branch", "security/scan"]);
+    let request = bascule_ci::pipeline::MergeRequest {
+        iid: 7,
+        title: "Colours".to_owned(),
+        source_branch: "topic".to_owned(),
+        source_sha: head.clone(),
+        target_branch: "main".to_owned(),
+        ..bascule_ci::pipeline::MergeRequest::default()
+    };
+    asked.0.lock().unwrap().insert(7, (request, None));
+    let opened = bascule_ledger::facts::merge_request::MergeRequestReopened {
+        project: world.project,
+        merge_request: bascule_core::MergeRequestId::new(),
+        iid: 7,
+        at: bascule_core::Timestamp::from_seconds(1_750_000_000),
+    };
+    world.tell(&opened).await;
+    let detached = world.pipeline().await;
+    assert_eq!(
+        (&detached["source"], &detached["merge_request"]),
+        (&json!("merge_request_event"), &json!(7))
+    );
+    assert_eq!(
+        names(&world).await,
+        ["only_mr", "security/scan"],
+        "jobs without rules are the branch's"
+    );
+    let runner = world.runner().await;
+    let mut told = Value::Null;
+    while let Some(taken) = runner.ask().await {
+        if taken.body["job_info"]["name"] == "only_mr" {
+            told = taken.body["variables"].clone();
+        }
+        runner.succeed(&taken).await;
+    }
+    let value = |key: &str| {
+        told.as_array()
+            .unwrap()
+            .iter()
+            .find(|variable| variable["key"] == key)
+            .map(|variable| variable["value"].clone())
+    };
+    assert_eq!(value("CI_MERGE_REQUEST_TARGET_BRANCH_NAME"), Some(json!("main")));
+    assert_eq!(value("CI_MERGE_REQUEST_EVENT_TYPE"), Some(json!("detached")));
+    assert_eq!(value("CI_OPEN_MERGE_REQUESTS"), Some(json!("clinic/app!7")));
+    assert_eq!(value("CI_COMMIT_BRANCH"), None);
+    // Now what merging would make is tried, and stands for the request's own commit.
+    let merged = world
+        .push("merged", &[(".gitlab-ci.yml", ci), ("both", "x")])
+        .await;
+    asked.0.lock().unwrap().get_mut(&7).unwrap().1 = Some(merged.clone());
+    world
+        .request(
+            Method::PUT,
+            "/api/v1/projects/clinic/app/ci/merge-pipelines",
+            "admin",
+        )
+        .json(&json!({"merged_results": true}))
+        .send()
+        .await
+        .unwrap()
+        .error_for_status()
+        .unwrap();
+    world.tell(&opened).await;
+    let result = world.pipeline().await;
+    assert_eq!(result["sha"], merged);
+    let (id, _) = world
+        .ci
+        .commit_status(world.project, &head)
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(json!(id.0), result["id"]);
+    // A file without jobs for merge requests makes none, not even with what is required.
+    let plain = world
+        .push("plain", &[(".gitlab-ci.yml", "a: {script: x}\n")])
+        .await;
+    {
+        let mut all = asked.0.lock().unwrap();
+        let (request, sha) = all.get_mut(&7).unwrap();
+        (request.source_sha, *sha) = (plain, None);
+    }
+    let before = world.pipeline().await;
+    world.tell(&opened).await;
+    assert_eq!(world.pipeline().await["id"], before["id"]);
+}

@@ -24,6 +24,7 @@ pub(crate) mod subscriptions;
 pub(crate) mod text;
 
 pub use checks::{Check, CheckState};
+pub use merge::MergedCommit;
 pub(crate) use merge::held;
 pub(crate) use service::{ended, may_edit, source_gone};
 pub use settings::{Settings, Strategy};

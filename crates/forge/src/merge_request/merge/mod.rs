@@ -8,11 +8,13 @@ pub(crate) mod api;
 mod auto;
 mod build;
 mod message;
+mod preview;
 mod service;
 pub(crate) mod store;
 mod tree;
 
 pub(crate) use build::{Build, write as build_commit};
+pub use preview::MergedCommit;
 pub(crate) use service::{Landing, held, in_conflict, unrelated};
 pub(crate) use tree::{Conflict, Tried, parse, side};
 
