@@ -22,7 +22,8 @@ impl Ci {
         told("delayed jobs", self.start_delayed().await);
         told("schedules", self.run_schedules().await);
         told("resource groups", self.give_resources().await);
-        told("bridges", self.cross_bridges().await);
+        told("environments", self.stop_due().await);
+        told("bridges", Box::pin(self.cross_bridges()).await);
     }
 
     /// Turns until the server stops.

@@ -3,6 +3,7 @@
 
 pub mod config;
 mod engine;
+pub mod environment;
 pub mod fault;
 pub mod job;
 pub mod lint;
@@ -163,6 +164,7 @@ impl Ci {
             .merge(runner::protocol_routes())
             .merge(variable::routes())
             .merge(request::api::routes())
+            .merge(environment::api::routes())
             .merge(required::api::routes())
             .merge(resource::api::routes())
             .merge(schedule::api::routes())

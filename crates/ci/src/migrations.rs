@@ -14,6 +14,7 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::pipeline::store::ENGINE,
     crate::required::store::MIGRATION,
     crate::request::store::MIGRATION,
+    crate::environment::store::MIGRATION,
     crate::resource::store::MIGRATION,
     crate::schedule::store::MIGRATION,
 ];

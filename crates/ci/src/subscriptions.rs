@@ -45,6 +45,9 @@ impl Subscriber for Pushes {
                     self.0.follow_policy(fact.project, &entry.actor).await?;
                 }
                 let Some(after) = fact.after else {
+                    self.0
+                        .branch_is_gone(fact.project, &fact.branch, &entry.actor)
+                        .await?;
                     return Ok(());
                 };
                 Start {

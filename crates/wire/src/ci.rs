@@ -189,6 +189,47 @@ pub struct JobArtifact {
     pub expires_at: Option<Timestamp>,
 }
 
+/// An environment that jobs name.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CiEnvironment {
+    /// Its number.
+    pub id: i64,
+    /// Its name.
+    pub name: String,
+    /// Its name, fit for a host name.
+    pub slug: String,
+    /// `production`, `staging`, `testing`, `development`, `other`.
+    pub tier: String,
+    /// `available`, `stopping`, `stopped`.
+    pub state: String,
+    /// Where it answers.
+    pub url: Option<String>,
+    /// When it is taken down by itself.
+    pub auto_stop_at: Option<Timestamp>,
+    /// The job that takes it down.
+    pub on_stop: Option<String>,
+    /// What was deployed last.
+    pub last_deployment: CiDeployment,
+}
+
+/// What a job deployed.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct CiDeployment {
+    /// The job.
+    pub job: JobId,
+    /// Its pipeline.
+    pub pipeline: PipelineId,
+    /// Branch or tag.
+    #[serde(rename = "ref")]
+    pub reference: String,
+    /// The commit.
+    pub sha: String,
+    /// Who started the pipeline.
+    pub actor: String,
+    /// When.
+    pub at: Timestamp,
+}
+
 /// How pipelines of merge requests are made.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -40,6 +40,10 @@ impl Ci {
                 "CI_ENVIRONMENT_SLUG",
                 pipeline::slug(&name),
             ));
+            list.push(wire::Variable::public(
+                "CI_ENVIRONMENT_TIER",
+                environment.tier(&name).to_owned(),
+            ));
             list.push(wire::Variable::public("CI_ENVIRONMENT_NAME", name));
             list.push(wire::Variable::public(
                 "CI_ENVIRONMENT_ACTION",

@@ -57,6 +57,10 @@ impl Ci {
             (Outcome::Success, Some(_)) if pipeline.tag => self.release_of(&job, &pipeline).await?,
             _ => None,
         };
+        let effect = match &outcome {
+            Outcome::Success => Box::pin(self.effect_of(&job, &pipeline)).await?,
+            Outcome::Failed(_) => None,
+        };
         let now = self.clock.now();
         let (status, reason, exit_code) = match &outcome {
             Outcome::Success => (JobStatus::Success, None, Some(0)),
@@ -102,6 +106,9 @@ impl Ci {
             request.artifacts = archives(&tx, &pipeline).await?;
             request.finished_at = now;
             self.ledger.append(&tx, actor, &request).await?;
+        }
+        if let Some(effect) = effect.filter(|_| !stopped) {
+            self.take_effect(&tx, effect, actor).await?;
         }
         self.settle(&tx, &pipeline, actor).await?;
         tx.commit().await?;
@@ -224,7 +231,7 @@ impl Ci {
         let by = self.try_again(&tx, &job, "person", actor).await?;
         self.settle(&tx, &pipeline, actor).await?;
         tx.commit().await?;
-        self.reopen_bridge(&pipeline, actor).await?;
+        Box::pin(self.reopen_bridge(&pipeline, actor)).await?;
         self.job(project, by).await
     }
 

@@ -4,7 +4,7 @@ use super::{Pipeline, store};
 use crate::{Ci, job};
 use bascule_core::{Actor, JobId, Permission, ProjectId, Result};
 use bascule_wire::ci::LinkedPipeline;
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 /// What stands above and below a pipeline.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,9 +38,8 @@ impl Ci {
         // Each project is asked about once.
         let mut paths: HashMap<ProjectId, Option<String>> = HashMap::new();
         for project in below.iter().chain(&above).map(|one| one.project_id) {
-            if !paths.contains_key(&project) {
-                let path = self.path_for(project, pipeline.project_id, actor).await?;
-                paths.insert(project, path);
+            if let Entry::Vacant(place) = paths.entry(project) {
+                place.insert(self.path_for(project, pipeline.project_id, actor).await?);
             }
         }
         let told = |one: &Pipeline, bridge: Option<JobId>| {

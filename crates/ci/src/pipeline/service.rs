@@ -235,7 +235,7 @@ impl Ci {
         }
         self.settle(&tx, &pipeline, actor).await?;
         tx.commit().await?;
-        self.reopen_bridge(&pipeline, actor).await?;
+        Box::pin(self.reopen_bridge(&pipeline, actor)).await?;
         self.pipeline(project, id).await
     }
 

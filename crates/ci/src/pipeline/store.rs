@@ -278,6 +278,10 @@ pub async fn delete_project(tx: &Tx, project: ProjectId) -> Result<()> {
         "DELETE FROM job WHERE project_id = $1",
         "DELETE FROM pipeline WHERE project_id = $1",
         "DELETE FROM ci_variable WHERE project_id = $1",
+        "DELETE FROM ci_schedule WHERE project_id = $1",
+        "DELETE FROM ci_resource_group WHERE project_id = $1",
+        "DELETE FROM ci_merged_results WHERE project_id = $1",
+        "DELETE FROM ci_environment WHERE project_id = $1",
     ] {
         tx.run(sql, args![project]).await?;
     }

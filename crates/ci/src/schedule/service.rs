@@ -108,7 +108,8 @@ impl Ci {
         let more = serde_json::to_value(&only_active).unwrap_or_default()
             != serde_json::to_value(wire::ChangeSchedule::default()).unwrap_or_default();
         let stops = change.active == Some(false) && !more;
-        if !owner && !(stops && scope.holds(Permission::ProjectManage)) {
+        let may_stop = stops && scope.holds(Permission::ProjectManage);
+        if !owner && !may_stop {
             return Err(not_owner(&schedule));
         }
         if let Some(text) = &change.description {

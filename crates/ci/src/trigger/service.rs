@@ -30,7 +30,7 @@ impl Ci {
     /// Makes the pipelines of all bridges that have begun. A fault of one does not keep the others back.
     pub(crate) async fn cross_bridges(&self) -> Result<()> {
         for bridge in job::store::bridges_to_cross(&self.db).await? {
-            match self.cross(&bridge).await {
+            match Box::pin(self.cross(&bridge)).await {
                 Err(problem) if problem.is_server_fault() => {
                     tracing::warn!(job = %bridge.id, %problem, "a bridge cannot be crossed now; tried again soon");
                 }

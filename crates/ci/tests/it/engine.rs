@@ -929,3 +929,61 @@ async fn merge_requests_get_pipelines_of_their_own_and_of_what_merging_would_mak
     world.tell(&opened).await;
     assert_eq!(world.pipeline().await["id"], before["id"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn environments_are_told_and_taken_down_with_their_branch_or_time() {
+    let (world, _town) = town().await;
+    let runner = world.runner().await;
+    let ci = "
+up:
+  stage: deploy
+  script: x
+  environment: {name: review/$CI_COMMIT_REF_SLUG, url: 'https://$CI_ENVIRONMENT_SLUG.example.org', on_stop: down, auto_stop_in: 1 week}
+down:
+  stage: deploy
+  script: y
+  when: manual
+  allow_failure: true
+  environment: {name: review/$CI_COMMIT_REF_SLUG, action: stop}
+";
+    let list = "/api/v1/projects/clinic/app/ci/environments";
+    for branch in ["topic", "other"] {
+        world.push(branch, &[(".gitlab-ci.yml", ci)]).await;
+        let up = runner.ask().await.unwrap();
+        runner.succeed(&up).await;
+    }
+    let all = world.get(list).await;
+    assert_eq!(
+        (&all[1]["name"], &all[1]["state"], &all[1]["tier"]),
+        (&json!("review/topic"), &json!("available"), &json!("development"))
+    );
+    assert_eq!(all[1]["url"], "https://review-topic.example.org");
+    assert!(all[1]["last_deployment"]["pipeline"].is_i64());
+    // The branch is deleted: its stop job runs.
+    world
+        .tell(&BranchUpdated {
+            project: world.project,
+            branch: "topic".to_owned(),
+            before: Some("a".repeat(40)),
+            after: None,
+            default: false,
+            forced: false,
+            commits: Vec::new(),
+            commit_count: 0,
+            at: bascule_core::Timestamp::from_seconds(1_750_000_000),
+            ci_skip: false,
+        })
+        .await;
+    assert_eq!(world.get(list).await[1]["state"], "stopping");
+    let down = runner.ask().await.expect("the stop job");
+    assert_eq!(down.body["job_info"]["name"], "down");
+    runner.succeed(&down).await;
+    assert_eq!(world.get(list).await[1]["state"], "stopped");
+    // The other's time is up.
+    world.clock.advance(Duration::from_secs(8 * 86_400));
+    rest(&world).await;
+    let down = runner.ask().await.expect("the other stop job");
+    runner.succeed(&down).await;
+    assert_eq!(world.get(list).await[0]["state"], "stopped");
+    assert_eq!(world.facts("ci_environment.changed").await.len(), 6);
+}

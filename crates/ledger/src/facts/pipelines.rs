@@ -1,7 +1,7 @@
 //! Facts about what starts pipelines by itself: schedules, and what groups require.
 
 use super::{fact, short};
-use bascule_core::{GroupId, PipelineId, ProjectId};
+use bascule_core::{GroupId, JobId, PipelineId, ProjectId};
 use serde::{Deserialize, Serialize};
 
 /// A group named the project whose file lists what must run in all of its projects, or took that back.
@@ -180,4 +180,33 @@ fact!(
         "canceled {} jobs of pipeline {} for the newer pipeline {}",
         f.jobs, f.pipeline, f.by
     )
+);
+
+/// A job deployed to an environment that it names, or one was taken down.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CiEnvironmentChanged {
+    /// The project.
+    pub project: ProjectId,
+    /// The environment's name.
+    pub environment: String,
+    /// `production`, `staging`, `testing`, `development`, `other`.
+    pub tier: String,
+    /// `deployed`, `stopping`, `stopped`.
+    pub change: String,
+    /// The pipeline that deployed last.
+    pub pipeline: PipelineId,
+    /// Its job.
+    pub job: JobId,
+    /// The commit that was deployed last.
+    pub sha: String,
+}
+fact!(
+    CiEnvironmentChanged,
+    "ci_environment.changed",
+    |f| Some(f.project),
+    |f| format!("pipeline:{}", f.pipeline),
+    |f| match f.change.as_str() {
+        "deployed" => format!("job {} deployed {} to {}", f.job, short(&f.sha), f.environment),
+        change => format!("the environment {} is {change}", f.environment),
+    }
 );
