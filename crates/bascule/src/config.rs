@@ -1,5 +1,6 @@
 //! Configuration: command line over environment (`BASCULE_*`) over file over what is usual.
 
+use crate::runner_settings::RunnerSettings;
 use bascule_core::{Problem, Result};
 use bascule_store::DbOptions;
 use figment::{
@@ -45,6 +46,8 @@ pub struct Config {
     pub job_network: String,
     /// Environment variables that every job gets, such as the addresses of package mirrors.
     pub job_variables: std::collections::BTreeMap<String, String>,
+    /// How the embedded runner runs jobs.
+    pub runner: RunnerSettings,
     /// The mail server's name; empty for no mail.
     pub mail_host: String,
     /// Its port; 0 for the usual one: 587 with STARTTLS, 465 with TLS, 25 with neither.
@@ -93,6 +96,7 @@ impl Default for Config {
             jobs: std::thread::available_parallelism().map_or(2, std::num::NonZero::get),
             job_network: "on_request".to_owned(),
             job_variables: std::collections::BTreeMap::new(),
+            runner: RunnerSettings::default(),
             mail_host: String::new(),
             mail_port: 0,
             mail_tls: "starttls".to_owned(),

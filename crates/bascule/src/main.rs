@@ -7,6 +7,7 @@ mod enrol;
 mod lock;
 mod logging;
 mod roles;
+mod runner_settings;
 mod server;
 mod up;
 

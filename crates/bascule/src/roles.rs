@@ -3,7 +3,9 @@
 use crate::{
     cli::output::{self, code, usage},
     config::data_directory,
-    enrol, up,
+    enrol,
+    runner_settings::RunnerSettings,
+    up,
 };
 use bascule_agent::{Agent, upgrade::Booted};
 use bascule_core::{Problem, Result, SystemClock};
@@ -47,6 +49,12 @@ pub struct RunnerOptions {
     /// A variable for every job, as NAME=VALUE
     #[arg(long = "variable", value_name = "NAME=VALUE")]
     variables: Vec<String>,
+    /// Where jobs run: auto, bubblewrap or podman; auto takes podman for jobs that name an image
+    #[arg(long, env = "BASCULE_EXECUTOR", value_name = "NAME")]
+    executor: Option<String>,
+    /// Limits, images, mirrors and more (TOML); see the book, chapter Parts
+    #[arg(long, env = "BASCULE_RUNNER_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// Options of `bascule agent`.
@@ -178,6 +186,14 @@ pub async fn runner(options: RunnerOptions) -> Result<u8> {
     config.name = options.name;
     config.concurrency = options.jobs.max(1);
     config.network_policy = network_policy(&options.network)?;
+    let mut settings = match &options.config {
+        Some(file) => RunnerSettings::read(file)?,
+        None => RunnerSettings::default(),
+    };
+    if let Some(executor) = options.executor {
+        settings.executor = executor;
+    }
+    settings.apply(&mut config)?;
     for variable in options.variables {
         let Some((name, value)) = variable.split_once('=') else {
             return Err(usage(

@@ -112,6 +112,7 @@ async fn spawn_helpers(
         .iter()
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
+    config.runner.apply(&mut runner)?;
     let agent = bascule_agent::Config::new(url, &tokens.agent, config.data.join("agent"), clock.clone());
     let mut edge = bascule_edge::Config::new(url, &tokens.edge, clock);
     edge.shared_listener = config.edge_listen;

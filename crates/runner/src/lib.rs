@@ -250,7 +250,7 @@ impl Runner {
         let api = Arc::new(Api::new(client, config.token.clone(), config.system_id.clone()));
         let containers = match config.executor {
             ExecutorKind::Bubblewrap => None,
-            ExecutorKind::Auto | ExecutorKind::Podman => executor::podman::Host::find(&config).await?,
+            ExecutorKind::Auto | ExecutorKind::Podman => executor::podman::Host::find(&config)?,
         };
         if containers.is_none() && config.executor == ExecutorKind::Podman {
             return Err(
@@ -288,6 +288,9 @@ impl Runner {
         for (space, job) in workspace::stale(&config.builds_dir) {
             let shared = Arc::clone(&self.shared);
             jobs.spawn(async move { recover(&shared, space, job).await });
+        }
+        if let Some(containers) = self.shared.containers.clone() {
+            jobs.spawn(async move { containers.sweep().await });
         }
         let slots = Arc::new(Semaphore::new(config.concurrency.max(1)));
         let halt = CancellationToken::new();

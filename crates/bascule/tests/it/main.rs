@@ -11,6 +11,7 @@ mod advisories;
 mod agents;
 mod air_gap;
 mod authorisation;
+mod ci_containers;
 mod containers;
 mod contracts;
 mod disk_full;

@@ -5,8 +5,16 @@ mod conf;
 pub use conf::write as write_settings;
 
 use bascule_core::Problem;
-use std::{fmt, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 use tokio::process::Command;
+
+/// Where podman and what it calls lie.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How to call it.
 #[derive(Clone, Debug, Default)]
@@ -82,6 +90,12 @@ impl Failed {
     }
 }
 
+/// Whether podman is on this machine.
+#[must_use]
+pub fn is_installed() -> bool {
+    PATH.split(':').any(|dir| Path::new(dir).join("podman").is_file())
+}
+
 impl Podman {
     /// A call, with nothing of this process's environment but what podman needs.
     #[must_use]
@@ -92,11 +106,18 @@ impl Podman {
             .stdin(Stdio::null())
             .kill_on_drop(true)
             .env_clear();
-        command.env(
-            "PATH",
-            "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-        );
-        for name in ["HOME", "USER", "XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"] {
+        command.env("PATH", PATH);
+        for name in [
+            "HOME",
+            "USER",
+            "XDG_RUNTIME_DIR",
+            "DBUS_SESSION_BUS_ADDRESS",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "NO_PROXY",
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+        ] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }

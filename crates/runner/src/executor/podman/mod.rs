@@ -28,6 +28,7 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+use tokio::sync::OnceCell;
 
 pub use image::PullPolicy;
 
@@ -52,11 +53,16 @@ const BEYOND: Duration = Duration::from_secs(600);
 pub(crate) struct Host {
     podman: Podman,
     mark: Arc<str>,
+    /// Whether what a runner before this one left is gone.
+    swept: Arc<OnceCell<()>>,
 }
 
 impl Host {
-    /// Podman on this machine, if it is there. Removes what a runner that was killed left.
-    pub(crate) async fn find(config: &Config) -> Result<Option<Self>> {
+    /// Podman on this machine, if it is there.
+    pub(crate) fn find(config: &Config) -> Result<Option<Self>> {
+        if !bascule_sandbox::podman::is_installed() {
+            return Ok(None);
+        }
         let dir = &config.builds_dir;
         let unwritable = |e: std::io::Error| workspace::unwritable(dir, &e);
         let settings = match &config.podman.settings {
@@ -65,21 +71,23 @@ impl Host {
         };
         let registries = image::write_registries(config).map_err(unwritable)?;
         let podman = Podman { settings, registries };
-        if podman.run(&["--version"], SOON).await.is_err() {
-            return Ok(None);
-        }
         let path = dir.canonicalize().map_err(unwritable)?;
         let mark: String = Digest::of(path.to_string_lossy().as_bytes())
             .hex()
             .chars()
             .take(16)
             .collect();
-        let host = Self {
+        Ok(Some(Self {
             podman,
             mark: mark.into(),
-        };
-        host.remove(&format!("{RUNNER}={}", host.mark)).await;
-        Ok(Some(host))
+            swept: Arc::default(),
+        }))
+    }
+
+    /// Removes what a runner that was killed left; once, and before anything is made.
+    pub(crate) async fn sweep(&self) {
+        let label = format!("{RUNNER}={}", self.mark);
+        self.swept.get_or_init(|| self.remove(&label)).await;
     }
 
     /// Removes all containers and networks with a label.
@@ -305,6 +313,7 @@ impl Executor for Containers {
     }
 
     async fn prepare(&mut self, on: &Ground<'_>) -> Result<(), Failure> {
+        self.host.sweep().await;
         self.unsure = true;
         let config = &on.shared.config;
         let auth = image::write_auth(on).map_err(|e| workspace::unwritable(&on.space.meta(), &e))?;

@@ -1,0 +1,200 @@
+//! How a runner runs jobs: the table `[runner]` of the server's configuration, for the runner in its process, and the
+//! file of `bascule runner --config`.
+
+use bascule_core::{Problem, Result};
+use bascule_runner::{Bind, Config, ExecutorKind, PullPolicy};
+use figment::{
+    Figment,
+    providers::{Format as _, Serialized, Toml},
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+/// Settings; what is left out is as usual.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RunnerSettings {
+    /// `auto`, `bubblewrap` or `podman`.
+    pub executor: String,
+    /// The image of jobs that name none, where all run in containers.
+    pub default_image: String,
+    /// `always`, `if-not-present`, `never`; tried in order.
+    pub pull_policy: Vec<String>,
+    /// What to ask in a registry's place: `"docker.io" = "mirror.example.org:5000"`.
+    pub registry_mirrors: BTreeMap<String, String>,
+    /// Patterns of images that jobs may name.
+    pub allowed_images: Vec<String>,
+    /// Patterns of images that services may name.
+    pub allowed_services: Vec<String>,
+    /// Seconds that services have until they listen.
+    pub service_wait_seconds: Option<u64>,
+    /// Files and folders of the machine that every job sees.
+    pub binds: Vec<BindSetting>,
+    /// Memory of a job, in bytes.
+    pub memory_bytes: Option<u64>,
+    /// Processors of a job.
+    pub cpus: Option<f64>,
+    /// Processes and threads of a job.
+    pub pids: Option<u64>,
+    /// Open files of each process.
+    pub open_files: Option<u64>,
+    /// Largest file, in bytes.
+    pub file_bytes: Option<u64>,
+    /// Disk of a job, in bytes.
+    pub disk_bytes: Option<u64>,
+    /// Files, folders and links of a job.
+    pub disk_entries: Option<u64>,
+    /// Longest time of a job, in seconds.
+    pub timeout_seconds: Option<u64>,
+    /// Longest log, in bytes.
+    pub log_bytes: Option<usize>,
+    /// All caches of the machine, in bytes.
+    pub cache_bytes: Option<u64>,
+    /// Seconds that running jobs have when the runner is stopped.
+    pub drain_seconds: Option<u64>,
+}
+
+/// A file or folder that every job sees.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BindSetting {
+    /// On the machine.
+    pub from: PathBuf,
+    /// In the job.
+    pub to: String,
+    /// Whether jobs may write it.
+    #[serde(default)]
+    pub writable: bool,
+}
+
+impl RunnerSettings {
+    /// Reads a file.
+    pub fn read(file: &std::path::Path) -> Result<Self> {
+        if !file.is_file() {
+            return Err(wrong(
+                &format!("There is no configuration file {}.", file.display()),
+                "Correct --config, or leave it out.",
+            ));
+        }
+        Figment::from(Serialized::defaults(Self::default()))
+            .merge(Toml::file(file))
+            .extract()
+            .map_err(|error| {
+                wrong(
+                    &format!("{} cannot be read: {error}.", file.display()),
+                    "See the book, chapter Parts, for every setting.",
+                )
+            })
+    }
+
+    /// Puts the settings into a runner's configuration.
+    pub fn apply(&self, config: &mut Config) -> Result<()> {
+        if !self.executor.is_empty() {
+            config.executor = ExecutorKind::parse(&self.executor).ok_or_else(|| {
+                wrong(
+                    &format!("`{}` is no executor.", self.executor),
+                    "Use auto, bubblewrap or podman.",
+                )
+            })?;
+        }
+        let podman = &mut config.podman;
+        if !self.default_image.is_empty() {
+            podman.default_image = Some(self.default_image.clone());
+        }
+        if !self.pull_policy.is_empty() {
+            let read = |word: &String| {
+                PullPolicy::parse(word).ok_or_else(|| {
+                    wrong(
+                        &format!("`{word}` is no pull policy."),
+                        "Use always, if-not-present or never.",
+                    )
+                })
+            };
+            podman.pull_policy = self.pull_policy.iter().map(read).collect::<Result<_>>()?;
+        }
+        podman.mirrors.extend(self.registry_mirrors.clone());
+        podman.allowed_images.clone_from(&self.allowed_images);
+        podman.allowed_services.clone_from(&self.allowed_services);
+        set(
+            &mut podman.service_wait,
+            self.service_wait_seconds.map(Duration::from_secs),
+        );
+        config.binds.extend(self.binds.iter().map(|bind| Bind {
+            from: bind.from.clone(),
+            to: bind.to.clone(),
+            writable: bind.writable,
+        }));
+        let limits = &mut config.limits;
+        set(&mut limits.memory_bytes, self.memory_bytes);
+        limits.cpus = self.cpus.or(limits.cpus);
+        if limits.cpus.is_some_and(|cpus| !(0.01..=4096.0).contains(&cpus)) {
+            return Err(wrong(
+                "`cpus` is no number of processors.",
+                "Use 0.5, 2 and the like.",
+            ));
+        }
+        set(&mut limits.pids, self.pids);
+        set(&mut limits.open_files, self.open_files);
+        set(&mut limits.file_bytes, self.file_bytes);
+        set(&mut limits.disk_bytes, self.disk_bytes);
+        set(&mut limits.disk_entries, self.disk_entries);
+        set(&mut limits.timeout, self.timeout_seconds.map(Duration::from_secs));
+        let most = limits.log_bytes;
+        set(&mut limits.log_bytes, self.log_bytes.map(|bytes| bytes.min(most)));
+        set(&mut limits.cache_bytes, self.cache_bytes);
+        set(
+            &mut config.drain_grace,
+            self.drain_seconds.map(Duration::from_secs),
+        );
+        Ok(())
+    }
+}
+
+fn set<T>(to: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *to = value;
+    }
+}
+
+fn wrong(what: &str, next: &str) -> Problem {
+    Problem::new(400, "usage", what.to_owned()).next(next.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_read_and_what_is_no_setting_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("runner.toml");
+        std::fs::write(
+            &file,
+            "executor = \"podman\"\npull_policy = [\"never\"]\ncpus = 1.5\ndisk_entries = 10\n\
+             [registry_mirrors]\n\"docker.io\" = \"mirror.example.org\"\n",
+        )
+        .unwrap();
+        let mut config = Config::new("http://127.0.0.1:1", "t", dir.path());
+        RunnerSettings::read(&file).unwrap().apply(&mut config).unwrap();
+        assert_eq!(config.executor, ExecutorKind::Podman);
+        assert_eq!(config.podman.pull_policy, [PullPolicy::Never]);
+        assert_eq!((config.limits.cpus, config.limits.disk_entries), (Some(1.5), 10));
+        assert_eq!(
+            config.podman.mirrors,
+            [("docker.io".to_owned(), "mirror.example.org".to_owned())]
+        );
+        std::fs::write(&file, "excutor = \"podman\"\n").unwrap();
+        assert_eq!(RunnerSettings::read(&file).unwrap_err().code, "usage");
+        let wrong = RunnerSettings {
+            executor: "docker".into(),
+            ..RunnerSettings::default()
+        };
+        assert!(
+            wrong
+                .apply(&mut config)
+                .unwrap_err()
+                .next
+                .contains("bubblewrap or podman")
+        );
+    }
+}
