@@ -42,7 +42,7 @@ pub struct Config {
     pub ssh_external: String,
     /// Jobs that the embedded runner runs at once.
     pub jobs: usize,
-    /// Which jobs get a network: `never`, `on_request` or `always`.
+    /// Which jobs get a network: `never`, `mirrors`, `on_request` or `always`.
     pub job_network: String,
     /// Environment variables that every job gets, such as the addresses of package mirrors.
     pub job_variables: std::collections::BTreeMap<String, String>,
@@ -188,10 +188,10 @@ impl Config {
             data: data_directory(&config.data)?,
             ..config
         };
-        if !matches!(config.job_network.as_str(), "never" | "on_request" | "always") {
+        if !matches!(config.job_network.as_str(), "never" | "mirrors" | "on_request" | "always") {
             return Err(
                 Problem::new(400, "usage", format!("job_network is `{}`.", config.job_network))
-                    .next("Use never, on_request or always."),
+                    .next("Use never, mirrors, on_request or always."),
             );
         }
         Ok(config)

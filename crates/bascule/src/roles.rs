@@ -43,7 +43,7 @@ pub struct RunnerOptions {
     /// Jobs at once
     #[arg(long, env = "BASCULE_JOBS", default_value_t = 1)]
     jobs: usize,
-    /// Which jobs get a network: never, on_request or always
+    /// Which jobs get a network: never, mirrors, on_request or always
     #[arg(long, env = "BASCULE_JOB_NETWORK", default_value = "on_request")]
     network: String,
     /// A variable for every job, as NAME=VALUE
@@ -173,9 +173,10 @@ pub fn network_policy(text: &str) -> Result<NetworkPolicy> {
         "never" => Ok(NetworkPolicy::Never),
         "on_request" => Ok(NetworkPolicy::OnRequest),
         "always" => Ok(NetworkPolicy::Always),
+        "mirrors" => Ok(NetworkPolicy::Mirrors),
         other => Err(usage(
             &format!("`{other}` is no network policy."),
-            "Use never, on_request or always.",
+            "Use never, mirrors, on_request or always.",
         )),
     }
 }

@@ -30,6 +30,8 @@ pub struct RunnerSettings {
     pub service_wait_seconds: Option<u64>,
     /// Files and folders of the machine that every job sees.
     pub binds: Vec<BindSetting>,
+    /// Where jobs may go whose network is `mirrors`.
+    pub network_mirrors: Vec<String>,
     /// Memory of a job, in bytes.
     pub memory_bytes: Option<u64>,
     /// Processors of a job.
@@ -124,6 +126,7 @@ impl RunnerSettings {
             to: bind.to.clone(),
             writable: bind.writable,
         }));
+        config.network_mirrors.extend(self.network_mirrors.clone());
         let limits = &mut config.limits;
         set(&mut limits.memory_bytes, self.memory_bytes);
         limits.cpus = self.cpus.or(limits.cpus);

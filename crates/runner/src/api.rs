@@ -39,6 +39,8 @@ const FEATURES: &[&str] = &[
 pub(crate) struct JobRef {
     pub(crate) id: JobId,
     pub(crate) token: String,
+    /// Whether its log tells whatever the shell does.
+    pub(crate) debug: bool,
 }
 
 /// The answer to a trace patch or job update.
@@ -141,6 +143,7 @@ impl Api {
         let response = self
             .client
             .request(Method::PATCH, &format!("/api/v4/jobs/{}/trace", job.id))
+            .query("debug_trace", if job.debug { "true" } else { "false" })
             .header(JOB_TOKEN, &job.token)
             .header("content-range", &format!("{start}-{end}"))
             .header("content-type", "text/plain")

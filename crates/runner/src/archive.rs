@@ -12,6 +12,7 @@ use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
 /// Type bits of a link in a Unix mode.
 const MODE_TYPE: u32 = 0o170_000;
 const MODE_LINK: u32 = 0o120_000;
+const MODE_FILE: u32 = 0o100_000;
 /// Longest target of a link, in bytes.
 const LINK_BYTES: u64 = 4096;
 
@@ -106,6 +107,10 @@ pub(crate) fn unpack(archive: &Path, root: &Path, bounds: Bounds) -> Result<usiz
                 .map_err(|e| broken(&e))?;
             links.push((safe_link(&path, &target)?, target, path));
             continue;
+        }
+        if !matches!(mode & MODE_TYPE, 0 | MODE_FILE) {
+            let why = "A device, a pipe or a socket is never unpacked.";
+            return Err(refused(&path.to_string_lossy(), why));
         }
         if let Some(parent) = path.parent() {
             make_dirs(root, parent)?;

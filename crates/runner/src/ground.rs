@@ -2,9 +2,9 @@
 
 use crate::{
     NetworkPolicy, Shared, api::JobRef, archive::Bounds, cache::Caches, stop::Stop, trace::Trace, vars::Vars,
-    workspace::Workspace,
+    way_out, workspace::Workspace,
 };
-use bascule_wire::runner::Job;
+use bascule_wire::runner::{Job, Variable};
 use std::collections::HashSet;
 
 /// What of the network a job reaches.
@@ -12,6 +12,8 @@ use std::collections::HashSet;
 pub(crate) enum Reach {
     /// Its own services alone.
     Nothing,
+    /// Those, the server, and the mirrors of the runner's configuration.
+    Mirrors,
     /// All that the runner's machine reaches.
     Open,
 }
@@ -21,6 +23,7 @@ impl Reach {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Nothing => "off",
+            Self::Mirrors => "to mirrors alone",
             Self::Open => "on",
         }
     }
@@ -44,12 +47,57 @@ pub(crate) struct Ground<'a> {
 impl Ground<'_> {
     /// What of the network the job reaches.
     pub(crate) fn reach(&self) -> Reach {
-        let asked = self.vars.is_on("BASCULE_NETWORK");
+        let mirrors = self
+            .vars
+            .get("BASCULE_NETWORK")
+            .is_some_and(|word| word == "mirrors");
         match self.shared.config.network_policy {
-            NetworkPolicy::OnRequest if asked => Reach::Open,
+            NetworkPolicy::Never => Reach::Nothing,
+            NetworkPolicy::Mirrors => Reach::Mirrors,
+            _ if mirrors => Reach::Mirrors,
             NetworkPolicy::Always => Reach::Open,
-            NetworkPolicy::OnRequest | NetworkPolicy::Never => Reach::Nothing,
+            NetworkPolicy::OnRequest if self.vars.is_on("BASCULE_NETWORK") => Reach::Open,
+            NetworkPolicy::OnRequest => Reach::Nothing,
         }
+    }
+
+    /// Tells programs of the proxy, where it is the job's only way out.
+    pub(crate) fn tell_of_proxy(&mut self) {
+        if self.reach() != Reach::Mirrors {
+            return;
+        }
+        let mut direct = "localhost,127.0.0.1,::1".to_owned();
+        for service in &self.job.services {
+            for name in self
+                .vars
+                .expand(&service.alias)
+                .split([',', ' '])
+                .filter(|name| !name.is_empty())
+            {
+                direct.push(',');
+                direct.push_str(name);
+            }
+        }
+        let proxy = format!("http://{}", way_out::ADDRESS);
+        for (name, value) in [
+            ("http_proxy", &proxy),
+            ("https_proxy", &proxy),
+            ("no_proxy", &direct),
+        ] {
+            for name in [name.to_owned(), name.to_ascii_uppercase()] {
+                if self.vars.get(&name).is_none() {
+                    self.vars.set(Variable {
+                        raw: true,
+                        ..Variable::public(name, value)
+                    });
+                }
+            }
+        }
+    }
+
+    /// Whether the log is to tell whatever the shell does.
+    pub(crate) fn debug(&self) -> bool {
+        self.vars.is_on("CI_DEBUG_TRACE")
     }
 
     pub(crate) fn bounds(&self) -> Bounds {

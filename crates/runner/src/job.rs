@@ -55,10 +55,6 @@ impl From<Problem> for Failure {
 /// Runs a job and reports on it. `halt` ends it because the runner ends.
 pub(crate) async fn run(shared: Arc<Shared>, job: Job, halt: CancellationToken) {
     let config = &shared.config;
-    let job_ref = JobRef {
-        id: job.id,
-        token: job.token.clone(),
-    };
     let asked = u64::try_from(job.runner_info.timeout)
         .ok()
         .filter(|s| *s > 0)
@@ -69,6 +65,11 @@ pub(crate) async fn run(shared: Arc<Shared>, job: Job, halt: CancellationToken) 
     let stop = Stop::new(Instant::now() + timeout);
     let project_dir = project_dir(&job);
     let vars = variables(&shared, &job, &project_dir);
+    let job_ref = JobRef {
+        id: job.id,
+        token: job.token.clone(),
+        debug: vars.is_on("CI_DEBUG_TRACE"),
+    };
     let trace = Trace::new(masker(&job, &vars), config.limits.log_bytes);
     tracing::info!(job = %job.id, name = job.job_info.name, project = job.job_info.project_full_path, "job starts");
 
@@ -96,7 +97,7 @@ pub(crate) async fn run(shared: Arc<Shared>, job: Job, halt: CancellationToken) 
 
     let result = match Workspace::create(&config.builds_dir, &job_ref) {
         Ok(space) => {
-            let on = Ground {
+            let mut on = Ground {
                 shared: &shared,
                 job: &job,
                 job_ref: &job_ref,
@@ -107,6 +108,7 @@ pub(crate) async fn run(shared: Arc<Shared>, job: Job, halt: CancellationToken) 
                 project_dir,
                 tracked: HashSet::new(),
             };
+            on.tell_of_proxy();
             let result = match executor::choose(&shared, &job, &space.name()) {
                 Ok(executor) => Box::pin(work(on, executor)).await,
                 Err(failure) => Err(failure),

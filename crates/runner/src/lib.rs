@@ -21,6 +21,7 @@ mod script;
 mod stop;
 mod trace;
 mod vars;
+mod way_out;
 mod workspace;
 
 pub use executor::{ExecutorKind, podman::PullPolicy};
@@ -49,7 +50,9 @@ const LONG_POLLED: Duration = Duration::from_secs(1);
 pub enum NetworkPolicy {
     /// None does.
     Never,
-    /// Those whose variable `BASCULE_NETWORK` is `on`.
+    /// All, but to the server and to mirrors alone, through a proxy.
+    Mirrors,
+    /// Those whose variable `BASCULE_NETWORK` is `on`; where it is `mirrors`, as [`NetworkPolicy::Mirrors`].
     #[default]
     OnRequest,
     /// All do.
@@ -172,6 +175,8 @@ pub struct Config {
     pub podman: PodmanConfig,
     /// Whether jobs get a network.
     pub network_policy: NetworkPolicy,
+    /// Where jobs may go that reach mirrors alone: `mirror.example.org`, `*.example.org:443`, or an address.
+    pub network_mirrors: Vec<String>,
     /// Variables for every job, such as package registries' addresses; a job's own count over them.
     pub job_variables: Vec<(String, String)>,
     /// What else of the machine every job sees.
@@ -205,6 +210,7 @@ impl Config {
             executor: ExecutorKind::default(),
             podman: PodmanConfig::default(),
             network_policy: NetworkPolicy::OnRequest,
+            network_mirrors: Vec::new(),
             job_variables: Vec::new(),
             binds: Vec::new(),
             limits: Limits::default(),

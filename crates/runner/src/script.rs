@@ -2,8 +2,9 @@
 
 use std::fmt::Write;
 
-/// Renders a step: each entry is shown in green, then run; the first failure ends it.
-pub(crate) fn render(bash: bool, project_dir: &str, entries: &[String]) -> String {
+/// Renders a step: each entry is shown in green, then run; the first failure ends it. With `debug` the shell tells
+/// whatever it does.
+pub(crate) fn render(bash: bool, debug: bool, project_dir: &str, entries: &[String]) -> String {
     let mut script = String::new();
     if bash {
         script.push_str("set -eo pipefail\nset +o noclobber\n");
@@ -12,6 +13,9 @@ pub(crate) fn render(bash: bool, project_dir: &str, entries: &[String]) -> Strin
         script.push_str("set -e\nif (set -o pipefail) 2>/dev/null; then set -o pipefail; fi\n");
     }
     let _ = writeln!(script, "cd {}", quote(project_dir));
+    if debug {
+        script.push_str("set -x\n");
+    }
     for entry in entries {
         let entry = entry.replace('\0', "");
         let mut lines = entry.lines();
@@ -56,7 +60,7 @@ mod tests {
 
     fn run(shell: &str, entries: &[&str]) -> (i32, String) {
         let entries: Vec<String> = entries.iter().map(|e| (*e).to_owned()).collect();
-        let script = render(shell == "bash", "/tmp", &entries);
+        let script = render(shell == "bash", false, "/tmp", &entries);
         let out = Command::new(shell).arg("-c").arg(script).output().unwrap();
         (out.status.code().unwrap(), String::from_utf8(out.stdout).unwrap())
     }

@@ -142,6 +142,7 @@ pub(crate) fn stale(builds: &Path) -> Vec<(Workspace, Option<JobRef>)> {
                 mark.map(|m| JobRef {
                     id: m.id,
                     token: m.token,
+                    debug: false,
                 }),
             )
         })
@@ -219,6 +220,7 @@ mod tests {
         let job = JobRef {
             id: JobId(7),
             token: "t".into(),
+            debug: false,
         };
         let space = Workspace::create(&builds, &job).unwrap();
         let shut = space.build().join("shut");

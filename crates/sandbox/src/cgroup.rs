@@ -64,9 +64,9 @@ impl Group {
     }
 
     /// Makes a group with the limits given. What cannot be limited is left out; ask [`Group::limits_memory`].
-    pub(crate) fn create(memory_bytes: Option<u64>, pids: Option<u64>) -> Self {
+    pub(crate) fn create(memory_bytes: Option<u64>, pids: Option<u64>, cpus: Option<f64>) -> Self {
         let mut group = Self::default();
-        if memory_bytes.is_none() && pids.is_none() {
+        if memory_bytes.is_none() && pids.is_none() && cpus.is_none() {
             return group;
         }
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
@@ -83,6 +83,11 @@ impl Group {
             let most = pids.saturating_add(2).to_string();
             group.add("pids", &mounts, &own, &name, |dir, _| {
                 fs::write(dir.join("pids.max"), &most)
+            });
+        }
+        if let Some(cpus) = cpus {
+            group.add("cpu", &mounts, &own, &name, |dir, version| {
+                limit_cpus(dir, version, cpus)
             });
         }
         group
@@ -107,10 +112,10 @@ impl Group {
             }
             match limit(&dir, version) {
                 Ok(()) => {
-                    if controller == "memory" {
-                        self.memory = Some((dir.clone(), version));
-                    } else {
-                        self.pids = true;
+                    match controller {
+                        "memory" => self.memory = Some((dir.clone(), version)),
+                        "pids" => self.pids = true,
+                        _ => {}
                     }
                     if made {
                         self.dirs.push(dir);
@@ -196,6 +201,24 @@ impl Drop for Group {
         let _ = std::thread::Builder::new()
             .name("cgroup-removal".to_owned())
             .spawn(patient);
+    }
+}
+
+/// Time of processors, by the tenth of a second.
+fn limit_cpus(dir: &Path, version: Version, cpus: f64) -> std::io::Result<()> {
+    const PERIOD: u32 = 100_000;
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "microseconds; out of range is brought to the nearest that there is"
+    )]
+    let quota = ((cpus * f64::from(PERIOD)) as u64).max(1000);
+    match version {
+        Version::One => {
+            fs::write(dir.join("cpu.cfs_period_us"), PERIOD.to_string())?;
+            fs::write(dir.join("cpu.cfs_quota_us"), quota.to_string())
+        }
+        Version::Two => fs::write(dir.join("cpu.max"), format!("{quota} {PERIOD}")),
     }
 }
 
@@ -320,7 +343,7 @@ fn end_orphans(dir: &Path) {
 pub(crate) fn sweep() {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let own = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    for controller in ["memory", "pids"] {
+    for controller in ["memory", "pids", "cpu"] {
         for (parent, _) in parents(controller, &mounts, &own) {
             remove_stale(&parent);
         }

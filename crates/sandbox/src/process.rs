@@ -109,7 +109,7 @@ impl Spec {
     pub async fn spawn(self) -> Result<Running> {
         let host = crate::host().await?;
         let (words, status) = words_file(&self.bwrap_args(&host)?).map_err(|e| cannot_start(&e))?;
-        let group = Group::create(self.memory_bytes, self.pids);
+        let group = Group::create(self.memory_bytes, self.pids, self.cpus);
         let mut command = Command::new(&host.sh);
         command
             .env_clear()
@@ -245,6 +245,12 @@ impl Running {
     #[must_use]
     pub fn pid(&self) -> u32 {
         u32::try_from(self.pid).unwrap_or(0)
+    }
+
+    /// The process number, on the machine, of the first process inside, once it is there.
+    #[must_use]
+    pub fn first_process(&self) -> Option<i32> {
+        self.status.first_process()
     }
 
     /// Waits for the end. When the time given with [`Spec::timeout`] is up, ends it. May be called again

@@ -104,6 +104,7 @@ pub struct Spec {
     network: Network,
     pub(crate) memory_bytes: Option<u64>,
     pub(crate) pids: Option<u64>,
+    pub(crate) cpus: Option<f64>,
     pub(crate) open_files: Option<u64>,
     pub(crate) file_bytes: Option<u64>,
     pub(crate) timeout: Option<Duration>,
@@ -123,6 +124,7 @@ impl Spec {
             network: Network::None,
             memory_bytes: None,
             pids: None,
+            cpus: None,
             open_files: None,
             file_bytes: None,
             timeout: None,
@@ -218,6 +220,12 @@ impl Spec {
     /// Processes and threads.
     pub fn pids(mut self, pids: u64) -> Self {
         self.pids = Some(pids);
+        self
+    }
+
+    /// Processors, in parts of one. Only where control groups can be made: it slows, and keeps nobody safe.
+    pub fn cpus(mut self, cpus: f64) -> Self {
+        self.cpus = Some(cpus);
         self
     }
 

@@ -268,3 +268,26 @@ async fn groups_are_removed_afterwards() {
     };
     until(|| !left("/sys/fs/cgroup/pids") && !left("/sys/fs/cgroup")).await;
 }
+
+#[tokio::test]
+async fn processors_are_shared_out_where_groups_can_be_made() {
+    if !Path::new("/sys/fs/cgroup/cpu/cgroup.procs").exists() || !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let began = Instant::now();
+    let used = {
+        let (_, out) = run(sh("i=0; while [ $i -lt 400000 ]; do i=$((i+1)); done; times").cpus(0.2)).await;
+        let own = out
+            .lines()
+            .next()
+            .unwrap_or_default()
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+            .to_owned();
+        let (minutes, seconds) = own.trim_end_matches('s').split_once('m').unwrap();
+        minutes.parse::<f64>().unwrap() * 60.0 + seconds.parse::<f64>().unwrap()
+    };
+    let took = began.elapsed().as_secs_f64();
+    assert!(used < 0.2 * took + 0.15, "{used} s of processor in {took} s");
+}

@@ -85,8 +85,14 @@ shop:
 fn present() -> bool {
     let podman = Command::new("podman").arg("--version").output();
     for (there, what) in [
-        (podman.is_ok_and(|out| out.status.success()), "podman is not installed (`apt install podman buildah`)"),
-        (Path::new("/usr/lib/postgresql").is_dir(), "PostgreSQL is not installed (`apt install postgresql`)"),
+        (
+            podman.is_ok_and(|out| out.status.success()),
+            "podman is not installed (`apt install podman buildah`)",
+        ),
+        (
+            Path::new("/usr/lib/postgresql").is_dir(),
+            "PostgreSQL is not installed (`apt install postgresql`)",
+        ),
     ] {
         if !there {
             crate::fleet::note(&format!("skipped: {what}"));
@@ -101,9 +107,15 @@ pub(crate) fn job(app: &TestApp, project: &str, pipeline: &str, name: &str) -> (
     let cli = app.cli();
     let shown = cli.json(&["pipeline", "show", project, pipeline]);
     let all = rows(&shown["jobs"]);
-    let found = all.iter().find(|job| job["name"] == name).unwrap_or_else(|| panic!("no {name} in {shown}"));
+    let found = all
+        .iter()
+        .find(|job| job["name"] == name)
+        .unwrap_or_else(|| panic!("no {name} in {shown}"));
     let id = found["id"].as_i64().unwrap().to_string();
-    (found["status"].as_str().unwrap().to_owned(), cli.ok(&["job", "log", project, &id]))
+    (
+        found["status"].as_str().unwrap().to_owned(),
+        cli.ok(&["job", "log", project, &id]),
+    )
 }
 
 /// Waits for a project's newest pipeline; its number and how it ended.
@@ -134,14 +146,28 @@ async fn a_pipeline_with_image_and_a_postgresql_service_passes_in_containers() {
     drop(git.ok(&["push", "-q", &app.remote("demo/shop", app.token()), "main"]));
     let (id, status) = ended(&app, "demo/shop").await;
     let (_, built) = job(&app, "demo/shop", &id, "schema");
-    assert_eq!(status, "success", "{built}\n{}", job(&app, "demo/shop", &id, "shop").1);
+    assert_eq!(
+        status,
+        "success",
+        "{built}\n{}",
+        job(&app, "demo/shop", &id, "shop").1
+    );
     let (_, log) = job(&app, "demo/shop", &id, "shop");
-    for part in ["listens on 5432", "db", "\n17\n", "\npostgres\n", "sum: found 1 matching files"] {
+    for part in [
+        "listens on 5432",
+        "db",
+        "\n17\n",
+        "\npostgres\n",
+        "sum: found 1 matching files",
+    ] {
         assert!(log.contains(part), "{part}: {log}");
     }
     // Nothing is left of it.
     let builds = app.data().join("runner/builds").canonicalize().unwrap();
-    let mark = sh(&format!("printf %s {} | sha256sum | head -c 16", builds.display()));
+    let mark = sh(&format!(
+        "printf %s {} | sha256sum | head -c 16",
+        builds.display()
+    ));
     let left = sh(&format!(
         "podman ps -aq --filter label=bascule.runner={mark} 2>/dev/null; podman network ls -q --filter label=bascule.runner={mark} 2>/dev/null"
     ));
@@ -150,9 +176,11 @@ async fn a_pipeline_with_image_and_a_postgresql_service_passes_in_containers() {
     git.write("more", "x");
     git.commit("More");
     drop(git.ok(&["push", "-q", &app.remote("demo/shop", app.token()), "main"]));
-    bascule_testkit::until("a second pipeline", std::time::Duration::from_secs(30), async || {
-        (rows(&app.cli().json(&["pipeline", "list", "demo/shop"])).len() == 2).then_some(())
-    })
+    bascule_testkit::until(
+        "a second pipeline",
+        std::time::Duration::from_secs(30),
+        async || (rows(&app.cli().json(&["pipeline", "list", "demo/shop"])).len() == 2).then_some(()),
+    )
     .await;
     let (id, status) = ended(&app, "demo/shop").await;
     let (_, log) = job(&app, "demo/shop", &id, "schema");

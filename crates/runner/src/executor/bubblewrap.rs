@@ -3,7 +3,9 @@
 use super::{Executor, Process};
 use crate::{
     job::{Failure, Ground, Reach},
-    script, workspace,
+    script,
+    way_out::{Allowed, WayOut},
+    workspace,
 };
 use async_trait::async_trait;
 use bascule_core::{Problem, Result};
@@ -35,10 +37,28 @@ impl Executor for Bubblewrap {
         let bash = Path::new("/usr/bin/bash").exists() || Path::new("/bin/bash").exists();
         let name = format!("{}-{}", self.scripts, if bash { "bash" } else { "sh" });
         let file = on.space.scripts().join(&name);
-        let text = script::render(bash, &on.project_dir, script);
+        let mirrors = on.reach() == Reach::Mirrors;
+        let mut text = script::render(bash, on.debug(), &on.project_dir, script);
+        let open = format!("way-out-{}", self.scripts);
+        if mirrors {
+            // The sandbox's network comes to be with the sandbox, and the way out of it a moment later.
+            text.insert_str(
+                0,
+                &format!("until [ -e {SCRIPTS}/{open} ]; do sleep 0.01; done\n"),
+            );
+        }
         workspace::write_private(&file, text.as_bytes()).map_err(|e| workspace::unwritable(&file, &e))?;
         let running = spec(on, bash, &format!("{SCRIPTS}/{name}")).spawn().await?;
-        Ok(Box::new(Script(running)))
+        let mut way_out = None;
+        if mirrors && let Some(pid) = first_process(&running).await {
+            way_out = Some(WayOut::open(Allowed::new(&on.shared.config), pid).await?);
+            let open = on.space.scripts().join(open);
+            workspace::write_readable(&open, b"").map_err(|e| workspace::unwritable(&open, &e))?;
+        }
+        Ok(Box::new(Script {
+            running,
+            _way_out: way_out,
+        }))
     }
 }
 
@@ -57,12 +77,15 @@ fn spec(on: &Ground<'_>, bash: bool, script: &str) -> Spec {
         .directory(&on.project_dir)
         .network(match on.reach() {
             Reach::Open => Network::Host,
-            Reach::Nothing => Network::None,
+            Reach::Nothing | Reach::Mirrors => Network::None,
         })
         .memory_bytes(limits.memory_bytes)
         .pids(limits.pids)
         .open_files(limits.open_files)
         .file_bytes(limits.file_bytes);
+    if let Some(cpus) = limits.cpus {
+        spec = spec.cpus(cpus);
+    }
     for bind in &config.binds {
         spec = if bind.writable {
             spec.bind(&bind.from, &bind.to)
@@ -73,18 +96,32 @@ fn spec(on: &Ground<'_>, bash: bool, script: &str) -> Spec {
     spec.envs(on.vars.environment())
 }
 
+/// The first process in a sandbox, once there is one.
+async fn first_process(running: &Running) -> Option<i32> {
+    for _ in 0..1000 {
+        if let Some(pid) = running.first_process() {
+            return Some(pid);
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    None
+}
+
 /// A script in its sandbox.
-struct Script(Running);
+struct Script {
+    running: Running,
+    _way_out: Option<WayOut>,
+}
 
 #[async_trait]
 impl Process for Script {
     fn output(&mut self) -> Option<Box<dyn AsyncRead + Send + Unpin>> {
-        let stdout = self.0.stdout.take()?;
+        let stdout = self.running.stdout.take()?;
         Some(Box::new(stdout))
     }
 
     async fn wait(&mut self) -> Result<Exit> {
-        let exit = self.0.wait().await?;
+        let exit = self.running.wait().await?;
         if exit.started {
             return Ok(exit);
         }
@@ -96,6 +133,6 @@ impl Process for Script {
     }
 
     async fn terminate(&mut self, grace: Duration) -> Result<Exit> {
-        self.0.terminate(grace).await
+        self.running.terminate(grace).await
     }
 }

@@ -7,6 +7,7 @@
 )]
 
 mod fake;
+mod hostile;
 mod podman;
 
 use bascule_runner::{Config, Runner};

@@ -54,7 +54,7 @@ pub(crate) fn podman() -> bool {
 }
 
 /// Containers and networks of this bench's runner.
-fn left(bench: &Bench) -> String {
+pub(crate) fn left(bench: &Bench) -> String {
     let builds = bench.dir.path().join("builds");
     let path = builds.canonicalize().unwrap();
     let mark: String = bascule_core::Digest::of(path.to_string_lossy().as_bytes())

@@ -13,7 +13,9 @@ use super::{Executor, Process};
 use crate::{
     Config,
     job::{Failure, Ground, Reach},
-    script, workspace,
+    script,
+    way_out::Allowed,
+    workspace,
 };
 use async_trait::async_trait;
 use bascule_core::{Digest, Result};
@@ -380,7 +382,7 @@ impl Executor for Containers {
     async fn start(&mut self, on: &Ground<'_>, script: &[String]) -> Result<Box<dyn Process>, Failure> {
         for (bash, name) in [(true, "step.bash"), (false, "step.sh")] {
             let mut text = script::exports(&on.vars.environment());
-            text.push_str(&script::render(bash, &on.project_dir, script));
+            text.push_str(&script::render(bash, on.debug(), &on.project_dir, script));
             let path = on.space.scripts().join(name);
             workspace::write_readable(&path, text.as_bytes())
                 .map_err(|e| workspace::unwritable(&path, &e))?;
@@ -396,7 +398,8 @@ impl Executor for Containers {
             .as_ref()
             .map(|image| image.name.clone())
             .unwrap_or_default();
-        let step = step::Step::start(self.host.podman.clone(), id, &name).await?;
+        let mirrors = (on.reach() == Reach::Mirrors).then(|| Allowed::new(&on.shared.config));
+        let step = step::Step::start(self.host.podman.clone(), id, &name, mirrors).await?;
         Ok(Box::new(step))
     }
 

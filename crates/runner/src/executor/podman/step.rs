@@ -2,7 +2,11 @@
 //! installs the next finds.
 
 use super::SOON;
-use crate::{executor::Process, job::Failure};
+use crate::{
+    executor::Process,
+    job::Failure,
+    way_out::{Allowed, WayOut},
+};
 use async_trait::async_trait;
 use bascule_core::{Problem, Result};
 use bascule_sandbox::{
@@ -121,12 +125,18 @@ pub(super) struct Step {
     /// Becomes readable when podman has cleaned up after that.
     conmon: Option<AsyncFd<OwnedFd>>,
     output: Option<pipe::Receiver>,
+    _way_out: Option<WayOut>,
     ended: Option<Exit>,
 }
 
 impl Step {
-    /// Starts what the container runs. Its output comes straight from the container: no process copies it.
-    pub(super) async fn start(podman: Podman, id: String, image: &str) -> Result<Self, Failure> {
+    /// Starts what the container runs; with a way to `mirrors` where it has one. Its output comes straight from the container: no process copies it.
+    pub(super) async fn start(
+        podman: Podman,
+        id: String,
+        image: &str,
+        mirrors: Option<Allowed>,
+    ) -> Result<Self, Failure> {
         let broken = |error: std::io::Error| {
             Failure::System(
                 Problem::new(503, "no_pipe", "A container's output cannot be read.").why(error.to_string()),
@@ -157,6 +167,10 @@ impl Step {
             readiness(pidfd_open(pid, PidfdFlags::NONBLOCK).ok()?)
         };
         let (first, conmon) = (watch(state.pid), watch(state.conmon));
+        let mut way_out = None;
+        if let Some(allowed) = mirrors {
+            way_out = Some(WayOut::open(allowed, state.pid).await?);
+        }
         let step = Self {
             podman,
             id,
@@ -164,6 +178,7 @@ impl Step {
             first,
             conmon,
             output: Some(output),
+            _way_out: way_out,
             ended: None,
         };
         match step.podman.run(&["start", &step.id], SOON).await {
