@@ -163,6 +163,7 @@ async fn hostile_memory_is_bounded() {
             "{name}: {log}"
         );
         assert!(!log.contains("\nsurvived"), "{name}: {log}");
+        assert!(log.contains("used more memory than the 64 MiB"), "{name}: {log}");
     }
 }
 
@@ -282,7 +283,7 @@ async fn hostile_looking_around_finds_no_database_no_other_job_no_token_and_no_p
             }
         }
         // `kill -1` may have ended the script itself; the runner and the neighbour it did not.
-        assert!(bench.fake.data().results.get(&1).is_none(), "{name}");
+        assert!(!bench.fake.data().results.contains_key(&1), "{name}");
         bench.fake.data().status.insert(1, "canceled".into());
         bench.fake.result(1).await;
         assert!(Path::new("/proc").join(runner.to_string()).exists());

@@ -16,6 +16,9 @@ use tokio::process::Command;
 /// Where podman and what it calls lie.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// Name of the file that tells of want of memory.
+pub const OOM: &str = "oom";
+
 /// How to call it.
 #[derive(Clone, Debug, Default)]
 pub struct Podman {
@@ -23,6 +26,9 @@ pub struct Podman {
     pub settings: Option<PathBuf>,
     /// Its registries (`CONTAINERS_REGISTRIES_CONF`), where not the machine's own.
     pub registries: Option<PathBuf>,
+    /// Where it is called, if not where this process is: what looks after a container leaves a file [`OOM`] there when the
+    /// container ran out of memory.
+    pub folder: Option<PathBuf>,
 }
 
 /// A call that failed.
@@ -124,6 +130,9 @@ impl Podman {
         }
         if let Some(settings) = &self.settings {
             command.env("CONTAINERS_CONF", settings);
+        }
+        if let Some(folder) = &self.folder {
+            command.current_dir(folder);
         }
         if let Some(registries) = &self.registries {
             command.env("CONTAINERS_REGISTRIES_CONF", registries);

@@ -72,7 +72,11 @@ impl Host {
             None => write_settings(dir).map_err(unwritable)?,
         };
         let registries = image::write_registries(config).map_err(unwritable)?;
-        let podman = Podman { settings, registries };
+        let podman = Podman {
+            settings,
+            registries,
+            folder: None,
+        };
         let path = dir.canonicalize().map_err(unwritable)?;
         let mark: String = Digest::of(path.to_string_lossy().as_bytes())
             .hex()
@@ -316,6 +320,7 @@ impl Executor for Containers {
 
     async fn prepare(&mut self, on: &Ground<'_>) -> Result<(), Failure> {
         self.host.sweep().await;
+        self.host.podman.folder = Some(on.space.meta());
         self.unsure = true;
         let config = &on.shared.config;
         let auth = image::write_auth(on).map_err(|e| workspace::unwritable(&on.space.meta(), &e))?;

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bascule_core::{Problem, Result};
 use bascule_sandbox::{
     Exit,
-    podman::{Failed, Podman},
+    podman::{Failed, OOM, Podman},
 };
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Deserialize;
@@ -188,6 +188,15 @@ impl Step {
     }
 }
 
+impl Step {
+    fn ran_out_of_memory(&self) -> bool {
+        self.podman
+            .folder
+            .as_ref()
+            .is_some_and(|folder| folder.join(OOM).exists())
+    }
+}
+
 fn cannot_start(image: &str, said: &str) -> Failure {
     if said.contains("executable file")
         || said.contains("exec: ")
@@ -233,7 +242,8 @@ impl Process for Step {
                 let exit = Exit {
                     code: found.exit_code,
                     timed_out: false,
-                    oom_killed: found.oom_killed,
+                    // Not every version notes what the kernel did.
+                    oom_killed: found.oom_killed || self.ran_out_of_memory(),
                     started: true,
                 };
                 self.ended = Some(exit);
