@@ -2,7 +2,7 @@
 //! file of `bascule runner --config`.
 
 use bascule_core::{Problem, Result};
-use bascule_runner::{Bind, Config, ExecutorKind, PullPolicy};
+use bascule_runner::{Bind, Config, ExecutorKind, PullPolicy, S3};
 use figment::{
     Figment,
     providers::{Format as _, Serialized, Toml},
@@ -52,8 +52,42 @@ pub struct RunnerSettings {
     pub log_bytes: Option<usize>,
     /// All caches of the machine, in bytes.
     pub cache_bytes: Option<u64>,
+    /// Whether git objects are kept from job to job; usual.
+    pub git_cache: Option<bool>,
+    /// All object caches, in bytes.
+    pub git_cache_bytes: Option<u64>,
+    /// An object store that speaks S3, for the caches of several runners.
+    pub cache_s3: Option<S3Setting>,
     /// Seconds that running jobs have when the runner is stopped.
     pub drain_seconds: Option<u64>,
+}
+
+/// An object store; as in GitLab's `[runners.cache.s3]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct S3Setting {
+    /// `https://s3.example.org`
+    pub endpoint: String,
+    /// The bucket.
+    pub bucket: String,
+    /// Its region.
+    #[serde(default = "anywhere")]
+    pub region: String,
+    /// Who asks.
+    pub access_key: String,
+    /// Their secret; better in a file of its own.
+    #[serde(default)]
+    pub secret_key: String,
+    /// A file that holds the secret.
+    #[serde(default)]
+    pub secret_key_file: PathBuf,
+    /// What names begin with.
+    #[serde(default)]
+    pub prefix: String,
+}
+
+fn anywhere() -> String {
+    "us-east-1".to_owned()
 }
 
 /// A file or folder that every job sees.

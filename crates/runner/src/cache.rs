@@ -29,10 +29,13 @@ impl Caches {
         }
     }
 
+    /// What a key's cache is called, here and in an object store.
+    pub(crate) fn name(&self, key: &str) -> String {
+        format!("{}/{}.zip", self.project, Digest::of(key.as_bytes()).hex())
+    }
+
     fn file(&self, key: &str) -> PathBuf {
-        self.root
-            .join(&self.project)
-            .join(format!("{}.zip", Digest::of(key.as_bytes()).hex()))
+        self.root.join(self.name(key))
     }
 
     /// Unpacks the first of `keys` that there is; tells which.

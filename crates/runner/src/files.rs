@@ -4,6 +4,7 @@ use crate::{
     archive,
     glob::{self, Pattern},
     job::{Ground, applies},
+    remote::Remote,
 };
 use bascule_core::{Problem, Result, limits};
 use bascule_wire::runner::{ARTIFACT_ARCHIVE, Artifact, ArtifactFormat, Cache, CachePolicy};
@@ -256,8 +257,14 @@ pub(crate) async fn restore_caches(e: &Ground<'_>) {
             .map(|k| key(e, k))
             .collect();
         let shown = keys.first().cloned().unwrap_or_default();
-        let (caches, root, bounds) = (e.caches(), e.space.build(), e.bounds());
-        match blocking(move || caches.restore(&keys, &root, bounds)).await {
+        let restored = match &e.shared.remote {
+            Some(remote) => from_store(e, remote, &keys).await,
+            None => {
+                let (caches, root, bounds) = (e.caches(), e.space.build(), e.bounds());
+                blocking(move || caches.restore(&keys, &root, bounds)).await
+            }
+        };
+        match restored {
             Ok(Some(key)) => e.trace.line(&format!("Restored the cache {key}")),
             Ok(None) => e.trace.line(&format!("There is no cache {shown} yet")),
             Err(problem) => e
@@ -265,6 +272,33 @@ pub(crate) async fn restore_caches(e: &Ground<'_>) {
                 .warn(&format!("The cache {shown} could not be restored: {problem}")),
         }
     }
+}
+
+/// Brings back the first of `keys` that the object store has; tells which.
+async fn from_store(e: &Ground<'_>, remote: &Remote, keys: &[String]) -> Result<Option<String>> {
+    let file = e.space.meta().join("cache.zip");
+    for key in keys {
+        let name = e.caches().name(key);
+        if remote.fetch(&name, &file, e.bounds().bytes).await?.is_none() {
+            continue;
+        }
+        let (archive, root, bounds) = (file.clone(), e.space.build(), e.bounds());
+        let unpacked = blocking(move || archive::unpack(&archive, &root, bounds)).await;
+        let _ = tokio::fs::remove_file(&file).await;
+        unpacked?;
+        return Ok(Some(key.clone()));
+    }
+    Ok(None)
+}
+
+/// Packs files and puts them into the object store.
+async fn into_store(e: &Ground<'_>, remote: &Remote, name: &str, files: Vec<String>) -> Result<u64> {
+    let file = e.space.meta().join("cache.zip");
+    let (root, to) = (e.space.build(), file.clone());
+    let size = blocking(move || archive::pack(&root, &files, &to).map_err(io("Packing a cache"))).await?;
+    let stored = remote.store(name, &file, size).await;
+    let _ = tokio::fs::remove_file(&file).await;
+    stored.map(|()| size)
 }
 
 /// Stores caches. One that cannot be stored is no failure.
@@ -280,7 +314,13 @@ pub(crate) async fn store_caches(e: &Ground<'_>, success: bool) {
                     continue;
                 }
                 let (caches, root, key) = (e.caches(), e.space.build(), key.clone());
-                blocking(move || caches.store(&key, &root, &files).map_err(io("Storing a cache"))).await
+                match &e.shared.remote {
+                    Some(remote) => into_store(e, remote, &caches.name(&key), files).await,
+                    None => {
+                        blocking(move || caches.store(&key, &root, &files).map_err(io("Storing a cache")))
+                            .await
+                    }
+                }
             }
             Err(problem) => Err(problem),
         };

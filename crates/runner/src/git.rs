@@ -5,7 +5,11 @@ use bascule_client::Retry;
 use bascule_core::{Problem, Result};
 use bascule_wire::runner::{GitInfo, RefType};
 use base64::Engine;
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::Duration,
+};
 use tokio::process::Command;
 use url::Url;
 
@@ -30,117 +34,398 @@ const AWAY_WORDS: &[&str] = &[
 /// Most lines of git's own words shown.
 const SHOWN_LINES: usize = 40;
 
-/// Checks out the job's commit into `dir`. The credentials go to git through its environment, so they are in
-/// no process list and stay behind in no file.
-pub(crate) async fn checkout(
-    git: &GitInfo,
-    dir: &Path,
-    home: &Path,
-    protocols: &str,
-    trace: &Trace,
-    stop: &Stop,
-) -> Result<()> {
-    let bad =
-        |what: &str| Problem::invalid("bad_job", format!("The job's sources cannot be fetched: {what}."));
-    if git.sha.len() < 40 || !git.sha.bytes().all(|b| b.is_ascii_hexdigit()) {
-        return Err(bad("its commit is not a whole commit number"));
-    }
-    let refspecs = refspecs(git);
-    if refspecs
-        .iter()
-        .any(|r| r.starts_with('-') || r.contains(char::is_whitespace))
-    {
-        return Err(bad("a refspec is none"));
-    }
-    let mut url = Url::parse(&git.repo_url).map_err(|e| bad(&format!("the address is none ({e})")))?;
-    let header = authorization(&url);
-    let _ = url.set_password(None);
-    let _ = url.set_username("");
-    let runner = Git {
-        dir,
-        home,
-        protocols,
-        url: url.clone(),
-        header,
-    };
+/// What a job says of its sources.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Wishes {
+    /// `GIT_CHECKOUT`: whether files are written.
+    pub(crate) checkout: bool,
+    /// `GIT_FETCH_EXTRA_FLAGS`, as far as they are harmless.
+    pub(crate) flags: Vec<String>,
+    /// `GIT_SUBMODULE_STRATEGY`.
+    pub(crate) submodules: Submodules,
+    /// `GIT_SUBMODULE_DEPTH`; 0 is all.
+    pub(crate) submodule_depth: i64,
+    /// `GIT_SUBMODULE_PATHS`: these alone.
+    pub(crate) submodule_paths: Vec<String>,
+}
 
-    let format = if git.repo_object_format == "sha256" {
-        "sha256"
-    } else {
-        "sha1"
-    };
-    runner
-        .run(
-            &[
-                "init",
-                "--quiet",
-                "--template=",
-                &format!("--object-format={format}"),
-            ],
-            trace,
-        )
-        .await?;
-    runner
-        .run(&["remote", "add", "origin", url.as_str()], trace)
-        .await?;
-    if git.depth > 0 {
-        trace.line(&format!("Fetching with depth {} …", git.depth));
-    } else {
-        trace.line("Fetching the whole history …");
+/// Which submodules are fetched.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Submodules {
+    /// None.
+    #[default]
+    None,
+    /// The repository's own.
+    Normal,
+    /// Those of submodules too.
+    Recursive,
+}
+
+/// Flags that a job may add to a fetch. Others could run programs here, outside of the sandbox.
+const FLAGS: &[&str] = &[
+    "--tags",
+    "--no-tags",
+    "--prune",
+    "--prune-tags",
+    "--force",
+    "--progress",
+    "--verbose",
+    "--quiet",
+];
+
+impl Wishes {
+    /// Reads a job's variables.
+    pub(crate) fn read(vars: &crate::vars::Vars, trace: &Trace) -> Self {
+        let words = |name: &str| -> Vec<String> {
+            let text = vars.get(name).unwrap_or_default();
+            text.split_whitespace().map(str::to_owned).collect()
+        };
+        let flags = words("GIT_FETCH_EXTRA_FLAGS");
+        let (flags, others): (Vec<_>, Vec<_>) =
+            flags.into_iter().partition(|flag| FLAGS.contains(&flag.as_str()));
+        if !others.is_empty() {
+            trace.warn(&format!(
+                "GIT_FETCH_EXTRA_FLAGS: left out {}. This runner takes {}.",
+                others.join(" "),
+                FLAGS.join(" ")
+            ));
+        }
+        let strategy = vars.get("GIT_SUBMODULE_STRATEGY").unwrap_or_default();
+        Self {
+            checkout: !matches!(vars.get("GIT_CHECKOUT").as_deref(), Some("false" | "0")),
+            flags,
+            submodules: match strategy.as_str() {
+                "normal" => Submodules::Normal,
+                "recursive" => Submodules::Recursive,
+                _ => Submodules::None,
+            },
+            submodule_depth: vars
+                .get("GIT_SUBMODULE_DEPTH")
+                .and_then(|depth| depth.trim().parse().ok())
+                .unwrap_or(0),
+            submodule_paths: words("GIT_SUBMODULE_PATHS"),
+        }
     }
-    let depth = format!("--depth={}", git.depth);
-    let mut fetch = vec!["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"];
-    if git.depth > 0 {
-        fetch.push(&depth);
-    }
-    fetch.extend(["--", "origin"]);
-    fetch.extend(refspecs.iter().map(String::as_str));
-    let retry = Retry {
-        attempts: ATTEMPTS,
-        first: Duration::from_millis(300),
-        most: Duration::from_secs(8),
-    };
-    let mut attempt = 0;
-    loop {
-        match runner.run(&fetch, trace).await {
-            Ok(()) => break,
-            Err(problem) if attempt + 1 >= ATTEMPTS || problem.code != AWAY => return Err(problem),
-            Err(_) => {
-                let pause = retry.pause(attempt);
-                attempt += 1;
-                trace.warn(&format!(
-                    "Fetching failed; trying again ({attempt} of {}).",
-                    ATTEMPTS - 1
-                ));
-                tokio::time::sleep(pause).await;
+}
+
+/// Where sources come from and go to.
+pub(crate) struct Checkout<'a> {
+    pub(crate) git: &'a GitInfo,
+    pub(crate) dir: &'a Path,
+    pub(crate) home: &'a Path,
+    pub(crate) protocols: &'a str,
+    /// Where all jobs of the project on this machine keep what they fetched; none fetches from the server each time.
+    pub(crate) cache: Option<PathBuf>,
+    pub(crate) wishes: Wishes,
+    pub(crate) trace: &'a Trace,
+    pub(crate) stop: &'a Stop,
+}
+
+impl Checkout<'_> {
+    /// Checks out the job's commit. The credentials go to git through its environment, so they are in no process list and
+    /// stay behind in no file.
+    pub(crate) async fn run(self) -> Result<()> {
+        let (git, trace) = (self.git, self.trace);
+        let bad =
+            |what: &str| Problem::invalid("bad_job", format!("The job's sources cannot be fetched: {what}."));
+        if git.sha.len() < 40 || !git.sha.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(bad("its commit is not a whole commit number"));
+        }
+        let refspecs = refspecs(git);
+        if refspecs
+            .iter()
+            .any(|r| r.starts_with('-') || r.contains(char::is_whitespace))
+        {
+            return Err(bad("a refspec is none"));
+        }
+        let mut url = Url::parse(&git.repo_url).map_err(|e| bad(&format!("the address is none ({e})")))?;
+        let header = authorization(&url);
+        let _ = url.set_password(None);
+        let _ = url.set_username("");
+        let runner = Git {
+            dir: self.dir,
+            home: self.home,
+            protocols: self.protocols,
+            url: url.clone(),
+            header,
+        };
+        let format = if git.repo_object_format == "sha256" {
+            "sha256"
+        } else {
+            "sha1"
+        };
+        let format = format!("--object-format={format}");
+        runner
+            .run(&["init", "--quiet", "--template=", &format], trace)
+            .await?;
+        runner
+            .run(&["remote", "add", "origin", url.as_str()], trace)
+            .await?;
+        if git.depth > 0 {
+            trace.line(&format!("Fetching with depth {} …", git.depth));
+        } else {
+            trace.line("Fetching the whole history …");
+        }
+        let mut cached = false;
+        if let Some(cache) = &self.cache {
+            match self.through_cache(&runner, cache, &format, &refspecs).await {
+                Ok(()) => cached = true,
+                Err(problem) if self.stop.reason().is_some() => return Err(problem),
+                Err(problem) => {
+                    tracing::warn!(%problem, cache = %cache.display(), "an object cache cannot be used");
+                    trace.line("The runner's object cache cannot be used; fetching from the server …");
+                }
             }
         }
-        if stop.reason().is_some() {
-            break;
+        if !cached {
+            self.fetch(&runner, "origin", &refspecs, git.depth).await?;
+            if !runner.has(&git.sha).await {
+                // The branch has moved on, further than the depth goes back.
+                trace.line("The commit is not among what was fetched; asking for it by its number …");
+                self.fetch(&runner, "origin", std::slice::from_ref(&git.sha), git.depth)
+                    .await?;
+            }
+        }
+        if !self.wishes.checkout {
+            trace.line("Writing no files (GIT_CHECKOUT is false)");
+            return runner
+                .run(&["update-ref", "--no-deref", "HEAD", &git.sha], trace)
+                .await;
+        }
+        let short = git.sha.get(..8).unwrap_or(&git.sha);
+        trace.line(&format!(
+            "Checking out {short} as detached HEAD (ref is {}) …",
+            git.reference
+        ));
+        runner
+            .run(&["checkout", "--quiet", "--force", "--detach", &git.sha], trace)
+            .await?;
+        self.submodules(&runner).await
+    }
+
+    /// Fetches into the project's cache what is not there yet, and from there into the job's repository. Nothing of the
+    /// cache is shared with the job: neither by links nor by reference, for a job may write what is its own.
+    async fn through_cache(
+        &self,
+        runner: &Git<'_>,
+        cache: &Path,
+        format: &str,
+        refspecs: &[String],
+    ) -> Result<()> {
+        let unusable = |e: &std::io::Error| {
+            Problem::new(503, "no_git_cache", "The object cache cannot be used.").why(e.to_string())
+        };
+        let held = lock(cache).await.map_err(|e| unusable(&e))?;
+        let kept = Git {
+            dir: cache,
+            home: self.home,
+            protocols: self.protocols,
+            url: runner.url.clone(),
+            header: runner.header.clone(),
+        };
+        if !cache.join("HEAD").exists() {
+            kept.run(&["init", "--quiet", "--bare", "--template=", format], self.trace)
+                .await?;
+        }
+        if !kept.has(&self.git.sha).await {
+            let wanted: Vec<String> = refspecs
+                .iter()
+                .map(|refspec| format!("+{}:{}", parts(refspec).0, kept_as(refspec)))
+                .collect();
+            self.fetch(&kept, kept.url.as_str(), &wanted, 0).await?;
+            if !kept.has(&self.git.sha).await {
+                // The branch has moved on meanwhile, or was forced elsewhere.
+                let wanted = [format!("+{}:refs/kept/other", self.git.sha)];
+                self.fetch(&kept, kept.url.as_str(), &wanted, 0).await?;
+            }
+        }
+        let mut local = vec![self.git.sha.clone()];
+        for refspec in refspecs {
+            let (from, to) = parts(refspec);
+            let from = if from.len() >= 40 && from.bytes().all(|b| b.is_ascii_hexdigit()) {
+                from.to_owned()
+            } else if kept.has(&kept_as(refspec)).await {
+                kept_as(refspec)
+            } else {
+                self.git.sha.clone()
+            };
+            if !to.is_empty() {
+                local.push(format!("+{from}:{to}"));
+            }
+        }
+        let here = Git {
+            dir: self.dir,
+            home: self.home,
+            protocols: "file",
+            url: runner.url.clone(),
+            header: None,
+        };
+        let from = format!("file://{}", cache.display());
+        let fetched = self.fetch(&here, &from, &local, self.git.depth).await;
+        drop(held);
+        if fetched.is_err() && self.stop.reason().is_none() {
+            // Broken, such as by a full disk: the next job begins it anew.
+            let broken = cache.to_owned();
+            let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(broken)).await;
+            tracing::debug!(?removed, "removed an object cache that cannot be read");
+        }
+        fetched
+    }
+
+    async fn fetch(&self, runner: &Git<'_>, from: &str, refspecs: &[String], depth: i64) -> Result<()> {
+        let depth_flag = format!("--depth={depth}");
+        let mut fetch = vec![
+            "fetch",
+            "--quiet",
+            "--no-tags",
+            "--no-recurse-submodules",
+            "--update-shallow",
+        ];
+        if depth > 0 {
+            fetch.push(&depth_flag);
+        }
+        if from == "origin" {
+            fetch.extend(self.wishes.flags.iter().map(String::as_str));
+        }
+        fetch.extend(["--", from]);
+        fetch.extend(refspecs.iter().map(String::as_str));
+        let retry = Retry {
+            attempts: ATTEMPTS,
+            first: Duration::from_millis(300),
+            most: Duration::from_secs(8),
+        };
+        let mut attempt = 0;
+        loop {
+            match runner.run(&fetch, self.trace).await {
+                Ok(()) => return Ok(()),
+                Err(problem) if attempt + 1 >= ATTEMPTS || problem.code != AWAY => return Err(problem),
+                Err(problem) if self.stop.reason().is_some() => return Err(problem),
+                Err(_) => {
+                    let pause = retry.pause(attempt);
+                    attempt += 1;
+                    self.trace.warn(&format!(
+                        "Fetching failed; trying again ({attempt} of {}).",
+                        ATTEMPTS - 1
+                    ));
+                    tokio::time::sleep(pause).await;
+                }
+            }
         }
     }
-    if runner
-        .run(&["cat-file", "-e", &format!("{}^{{commit}}", git.sha)], trace)
-        .await
-        .is_err()
+
+    async fn submodules(&self, runner: &Git<'_>) -> Result<()> {
+        if self.wishes.submodules == Submodules::None {
+            return Ok(());
+        }
+        let recursive = self.wishes.submodules == Submodules::Recursive;
+        self.trace.line(if recursive {
+            "Updating submodules, theirs too …"
+        } else {
+            "Updating submodules …"
+        });
+        let depth = format!("--depth={}", self.wishes.submodule_depth);
+        let mut update = vec!["submodule", "--quiet", "update", "--init"];
+        if recursive {
+            update.push("--recursive");
+        }
+        if self.wishes.submodule_depth > 0 {
+            update.push(&depth);
+        }
+        update.push("--");
+        update.extend(self.wishes.submodule_paths.iter().map(String::as_str));
+        // Those of the same server are opened by the same token.
+        let mut all = runner.url.clone();
+        all.set_path("/");
+        let wider = Git {
+            dir: self.dir,
+            home: self.home,
+            protocols: self.protocols,
+            url: all,
+            header: runner.header.clone(),
+        };
+        wider.run(&update, self.trace).await
+    }
+}
+
+/// Source and destination of a refspec.
+fn parts(refspec: &str) -> (&str, &str) {
+    let plain = refspec.trim_start_matches('+');
+    plain.split_once(':').unwrap_or((plain, ""))
+}
+
+/// The name that the cache keeps a refspec's commit under: one for each branch and tag, so that they do not pile up.
+fn kept_as(refspec: &str) -> String {
+    let (from, to) = parts(refspec);
+    let named = if to.is_empty() || to.starts_with("refs/pipelines/") {
+        "other"
+    } else {
+        to
+    };
+    let named = if named == "other" && !from.bytes().all(|b| b.is_ascii_hexdigit()) {
+        from
+    } else {
+        named
+    };
+    let plain: String = named
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .collect();
+    format!("refs/kept/{plain}")
+}
+
+/// Removes the object caches used longest ago until all fit.
+pub(crate) fn make_room(dir: &Path, most_bytes: u64) {
+    let Ok(entries) = std::fs::read_dir(dir) else {
+        return;
+    };
+    let mut all = Vec::new();
+    for path in entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
     {
-        // The branch has moved on, further than the depth goes back.
-        trace.line("The commit is not among what was fetched; asking for it by its number …");
-        let mut fetch = vec!["fetch", "--quiet", "--no-tags", "--no-recurse-submodules"];
-        if git.depth > 0 {
-            fetch.push(&depth);
-        }
-        fetch.extend(["--", "origin", &git.sha]);
-        runner.run(&fetch, trace).await?;
+        let used = std::fs::metadata(path.with_extension("lock")).and_then(|meta| meta.modified());
+        let bytes: u64 = crate::glob::walk(&path)
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|file| std::fs::symlink_metadata(path.join(file)).ok())
+            .map(|meta| meta.len())
+            .sum();
+        all.push((used.ok(), bytes, path));
     }
-    let short = git.sha.get(..8).unwrap_or(&git.sha);
-    trace.line(&format!(
-        "Checking out {short} as detached HEAD (ref is {}) …",
-        git.reference
-    ));
-    runner
-        .run(&["checkout", "--quiet", "--force", "--detach", &git.sha], trace)
-        .await
+    all.sort();
+    let mut total: u64 = all.iter().map(|(_, bytes, _)| bytes).sum();
+    for (_, bytes, path) in all {
+        if total <= most_bytes {
+            return;
+        }
+        let lock = std::fs::File::options()
+            .write(true)
+            .open(path.with_extension("lock"));
+        // One that a job uses stays.
+        if lock.is_ok_and(|lock| lock.try_lock().is_ok()) && std::fs::remove_dir_all(&path).is_ok() {
+            total = total.saturating_sub(bytes);
+        }
+    }
+}
+
+/// Waits for the lock of a project's cache; it ends with the file.
+async fn lock(cache: &Path) -> std::io::Result<std::fs::File> {
+    let cache = cache.to_owned();
+    let locked = tokio::task::spawn_blocking(move || {
+        std::fs::create_dir_all(&cache)?;
+        let path = cache.with_extension("lock");
+        let file = std::fs::File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(path)?;
+        file.lock()?;
+        // For whoever makes room: this one was used.
+        std::io::Write::write_all(&mut &file, b"\n")?;
+        Ok(file)
+    });
+    locked.await.map_err(std::io::Error::other)?
 }
 
 /// Paths that git tracks, NUL separated. To be asked before the job could change git's configuration.
@@ -253,13 +538,18 @@ impl Git<'_> {
         command
     }
 
+    /// Whether a commit is there.
+    async fn has(&self, commit: &str) -> bool {
+        let args = ["cat-file", "-e", &format!("{commit}^{{commit}}")];
+        let output = self.command(&args).output().await;
+        output.is_ok_and(|output| output.status.success())
+    }
+
     async fn run(&self, args: &[&str], trace: &Trace) -> Result<()> {
         let out = self.command(args).output().await.map_err(|e| no_git(&e))?;
         let said = String::from_utf8_lossy(&out.stderr);
-        if args.first() != Some(&"cat-file") {
-            for line in said.lines().take(SHOWN_LINES) {
-                trace.line(line);
-            }
+        for line in said.lines().take(SHOWN_LINES) {
+            trace.line(line);
         }
         if out.status.success() {
             return Ok(());

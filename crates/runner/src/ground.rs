@@ -4,8 +4,9 @@ use crate::{
     NetworkPolicy, Shared, api::JobRef, archive::Bounds, cache::Caches, stop::Stop, trace::Trace, vars::Vars,
     way_out, workspace::Workspace,
 };
+use bascule_core::Digest;
 use bascule_wire::runner::{Job, Variable};
-use std::collections::HashSet;
+use std::{collections::HashSet, path::PathBuf};
 
 /// What of the network a job reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +107,20 @@ impl Ground<'_> {
             bytes: limits.unpacked_bytes,
             entries: limits.unpacked_entries,
         }
+    }
+
+    /// Where the project's git objects are kept on this machine.
+    pub(crate) fn object_cache(&self) -> Option<PathBuf> {
+        let project = &self.job.job_info.project_full_path;
+        let dir = self.shared.config.git_cache.as_ref()?;
+        if project.is_empty() || !self.job.allow_git_fetch {
+            return None;
+        }
+        // Where it comes from counts too; who asks does not.
+        let url = &self.job.git_info.repo_url;
+        let address = url.rsplit_once('@').map_or(url.as_str(), |(_, address)| address);
+        let name = Digest::of(format!("{project}\0{address}").as_bytes());
+        Some(dir.join(format!("{}.git", name.hex())))
     }
 
     pub(crate) fn caches(&self) -> Caches {

@@ -484,19 +484,18 @@ impl Execution<'_> {
         let e = &mut self.on;
         e.section_start("get_sources", "Getting source from Git repository");
         let home = e.space.meta();
-        git::checkout(
-            &e.job.git_info,
-            &e.space.build(),
-            &home,
-            &e.shared.config.git_protocols,
-            e.trace,
-            e.stop,
-        )
-        .await?;
-        let submodules = e.vars.get("GIT_SUBMODULE_STRATEGY").unwrap_or_default();
-        if !matches!(submodules.as_str(), "" | "none") {
-            e.trace.warn("Submodules are not fetched by this runner.");
+        git::Checkout {
+            git: &e.job.git_info,
+            dir: &e.space.build(),
+            home: &home,
+            protocols: &e.shared.config.git_protocols,
+            cache: e.object_cache(),
+            wishes: git::Wishes::read(&e.vars, e.trace),
+            trace: e.trace,
+            stop: e.stop,
         }
+        .run()
+        .await?;
         let untracked =
             e.job.artifacts.iter().any(|a| a.untracked) || e.job.cache.iter().any(|c| c.untracked);
         if untracked {

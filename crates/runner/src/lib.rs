@@ -16,6 +16,7 @@ mod ground;
 mod job;
 mod mask;
 mod quota;
+mod remote;
 mod report;
 mod script;
 mod stop;
@@ -25,6 +26,7 @@ mod way_out;
 mod workspace;
 
 pub use executor::{ExecutorKind, podman::PullPolicy};
+pub use remote::S3;
 
 use api::{Api, JobRef};
 use bascule_client::{Client, Retry};
@@ -97,6 +99,8 @@ pub struct Limits {
     pub unpacked_entries: usize,
     /// All caches together, in bytes.
     pub cache_bytes: u64,
+    /// All object caches together, in bytes; looked at when the runner starts.
+    pub git_cache_bytes: u64,
 }
 
 impl Default for Limits {
@@ -115,6 +119,7 @@ impl Default for Limits {
             unpacked_bytes: 4 << 30,
             unpacked_entries: 200_000,
             cache_bytes: 10 << 30,
+            git_cache_bytes: 20 << 30,
         }
     }
 }
@@ -169,6 +174,8 @@ pub struct Config {
     pub builds_dir: PathBuf,
     /// Where caches are kept.
     pub cache_dir: PathBuf,
+    /// An object store that keeps them in place of the directory, for several runners.
+    pub cache_s3: Option<S3>,
     /// Where jobs run.
     pub executor: ExecutorKind,
     /// How they run in containers.
@@ -189,6 +196,8 @@ pub struct Config {
     pub drain_grace: Duration,
     /// Time during which a job's result is offered to a server that is away.
     pub report_patience: Duration,
+    /// Where git objects of projects are kept, so that each is fetched once; each job fetches all if unset.
+    pub git_cache: Option<PathBuf>,
     /// Protocols by which git may fetch, colon separated.
     pub git_protocols: String,
     /// Where the time comes from.
@@ -207,6 +216,7 @@ impl Config {
             concurrency: 2,
             builds_dir: dir.join("builds"),
             cache_dir: dir.join("cache"),
+            cache_s3: None,
             executor: ExecutorKind::default(),
             podman: PodmanConfig::default(),
             network_policy: NetworkPolicy::OnRequest,
@@ -217,6 +227,7 @@ impl Config {
             poll_interval: Duration::from_secs(3),
             drain_grace: Duration::from_secs(10),
             report_patience: Duration::from_secs(15 * 60),
+            git_cache: Some(dir.join("git")),
             git_protocols: "http:https".to_owned(),
             clock: Arc::new(SystemClock),
         }
@@ -230,6 +241,8 @@ pub(crate) struct Shared {
     pub(crate) api: Arc<Api>,
     /// Podman, where this runner may use it and it is here.
     pub(crate) containers: Option<executor::podman::Host>,
+    /// The object store of caches.
+    pub(crate) remote: Option<remote::Remote>,
 }
 
 /// A runner. Make it, then [`Runner::run`] it.
@@ -265,7 +278,9 @@ impl Runner {
                     .next("Install it: `apt install podman runc netavark`."),
             );
         }
+        let remote = config.cache_s3.as_ref().map(remote::Remote::new).transpose()?;
         let shared = Shared {
+            remote,
             config,
             api,
             containers,
@@ -297,6 +312,10 @@ impl Runner {
         }
         if let Some(containers) = self.shared.containers.clone() {
             jobs.spawn(async move { containers.sweep().await });
+        }
+        if let Some(dir) = config.git_cache.clone() {
+            let most = config.limits.git_cache_bytes;
+            drop(tokio::task::spawn_blocking(move || git::make_room(&dir, most)));
         }
         let slots = Arc::new(Semaphore::new(config.concurrency.max(1)));
         let halt = CancellationToken::new();

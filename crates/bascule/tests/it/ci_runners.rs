@@ -347,8 +347,9 @@ async fn other_runner_process() {
     std::io::stdout().flush().unwrap();
     let cache = dir.join("cache");
     loop {
+        let (documents, cache) = (Arc::clone(&documents), cache.clone());
         let taken = runner
-            .request_job(|run| Work::new(run, Arc::clone(&documents), cache.clone()))
+            .request_job(move |run| Work::new(run, documents, cache))
             .await;
         if !matches!(taken, Ok(true)) {
             tokio::time::sleep(Duration::from_millis(100)).await;

@@ -9,6 +9,7 @@
 mod fake;
 mod hostile;
 mod podman;
+mod store;
 
 use bascule_runner::{Config, Runner};
 use bascule_wire::runner::FailureReason;
@@ -528,4 +529,140 @@ async fn a_runner_that_is_not_known_says_what_to_do() {
         .unwrap_err();
     assert_eq!(problem.code, "runner_refused");
     assert!(problem.next.contains("Register"));
+}
+
+#[tokio::test]
+async fn sources_are_fetched_once_for_all_jobs_and_each_job_has_its_own() {
+    let mut bench = Bench::new();
+    let work = bench.dir.path().join("work");
+    let sha = repository(&work);
+    bench.start(|_| {}).await;
+    let source = |sha: &str, depth: i64| {
+        json!({"repo_url": format!("file://{}", work.display()), "sha": sha, "ref": "main", "ref_type": "branch",
+               "refspecs": [format!("+{sha}:refs/remotes/origin/main")], "depth": depth})
+    };
+    bench.push(job(1, &["git log --oneline | wc -l; git rev-parse origin/main; echo spoilt > .git/HEAD; rm -rf .git/objects"], json!({"git_info": source(&sha, 0)})));
+    let result = bench.fake.result(1).await;
+    assert_eq!(result.state.as_str(), "success", "{}", bench.fake.log(1));
+    assert!(
+        plain(&bench.fake.log(1)).contains(&format!("\n2\n{sha}\n")),
+        "{}",
+        bench.fake.log(1)
+    );
+    // The server is away: what is here is enough, at any depth, by several jobs at once.
+    let away = bench.dir.path().join("away");
+    std::fs::rename(&work, &away).unwrap();
+    for (id, depth) in [(2, 1), (3, 0), (4, 50)] {
+        bench.push(job(
+            id,
+            &["git log --oneline | wc -l; cat file; git status --short | wc -l"],
+            json!({"git_info": source(&sha, depth)}),
+        ));
+    }
+    for (id, commits) in [(2, 1), (3, 2), (4, 2)] {
+        let result = bench.fake.result(id).await;
+        let log = plain(&bench.fake.log(id));
+        assert_eq!(result.state.as_str(), "success", "{log}");
+        assert!(log.contains(&format!("\n{commits}\ntwo\n0\n")), "{log}");
+    }
+    std::fs::rename(&away, &work).unwrap();
+    // A cache that a crash left broken is made anew.
+    let cache = std::fs::read_dir(bench.dir.path().join("git")).unwrap().flatten();
+    let cache = cache
+        .map(|entry| entry.path())
+        .find(|path| path.is_dir())
+        .unwrap();
+    git(&work, &["commit", "-q", "--allow-empty", "-m", "three"]);
+    let newer = git(&work, &["rev-parse", "HEAD"]);
+    for pack in std::fs::read_dir(cache.join("objects/pack")).unwrap().flatten() {
+        std::fs::write(pack.path(), "").unwrap();
+    }
+    bench.push(job(
+        5,
+        &["git log --oneline | wc -l"],
+        json!({"git_info": source(&newer, 0)}),
+    ));
+    let result = bench.fake.result(5).await;
+    assert_eq!(result.state.as_str(), "success", "{}", bench.fake.log(5));
+    bench.push(job(
+        6,
+        &["git log --oneline | wc -l"],
+        json!({"git_info": source(&newer, 0)}),
+    ));
+    bench.fake.result(6).await;
+    assert!(
+        plain(&bench.fake.log(6)).contains("\n3\n"),
+        "{}",
+        bench.fake.log(6)
+    );
+    bench.stop().await;
+}
+
+#[tokio::test]
+async fn submodules_hooks_and_strategies_are_heeded() {
+    let mut bench = Bench::new();
+    let (work, inner) = (bench.dir.path().join("work"), bench.dir.path().join("inner"));
+    repository(&work);
+    repository(&inner);
+    git(
+        &work,
+        &[
+            "-c",
+            "protocol.file.allow=always",
+            "submodule",
+            "--quiet",
+            "add",
+            &format!("file://{}", inner.display()),
+            "lib",
+        ],
+    );
+    git(&work, &["commit", "-qm", "a library"]);
+    let sha = git(&work, &["rev-parse", "HEAD"]);
+    bench.start(|_| {}).await;
+    let source =
+        json!({"repo_url": format!("file://{}", work.display()), "sha": sha, "ref": "main", "depth": 1});
+    let variables = |pairs: &[(&str, &str)]| -> Value {
+        pairs
+            .iter()
+            .map(|(key, value)| json!({"key": key, "value": value, "public": true}))
+            .collect()
+    };
+    for (id, script, pairs, words) in [
+        (
+            1,
+            "cat lib/file",
+            &[("GIT_SUBMODULE_STRATEGY", "recursive")][..],
+            "\ntwo\n",
+        ),
+        (
+            2,
+            "ls lib | wc -l",
+            &[("GIT_SUBMODULE_STRATEGY", "none")],
+            "\n0\n",
+        ),
+        (
+            3,
+            "ls | wc -l; git rev-parse --short HEAD | wc -l",
+            &[("GIT_CHECKOUT", "false")],
+            "\n0\n1\n",
+        ),
+        (4, "ls -A | wc -l", &[("GIT_STRATEGY", "none")], "\n0\n"),
+        (
+            5,
+            "cat file",
+            &[("GIT_FETCH_EXTRA_FLAGS", "--prune --upload-pack=/bin/evil")],
+            "left out --upload-pack=/bin/evil",
+        ),
+    ] {
+        bench.push(job(id, &[script], json!({
+            "git_info": source, "variables": variables(pairs),
+            "hooks": [{"name": "pre_get_sources_script", "script": ["echo before the sources: $(ls | wc -l)"]}],
+        })));
+        let result = bench.fake.result(id).await;
+        let log = plain(&bench.fake.log(id));
+        assert_eq!(result.state.as_str(), "success", "{id}: {log}");
+        assert!(log.contains(words), "{id}: {log}");
+        assert_eq!(log.contains("\nbefore the sources: 0\n"), id != 4, "{id}: {log}");
+    }
+    bench.stop().await;
 }
