@@ -152,7 +152,7 @@ async fn caches_in_an_object_store_serve_other_runners_by_key_fallback_policy_an
                 c.cache_s3 = Some(S3 {
                     access_key: "other".into(),
                     ..store.clone()
-                })
+                });
             })
             .await;
         third.push(job(9, &script, json!({"cache": cache("main", "pull-push", &[])})));
