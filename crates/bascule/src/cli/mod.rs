@@ -376,7 +376,7 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
 }
 
 /// A file named on the command line, read whole.
-fn read_file(path: &PathBuf) -> bascule_core::Result<String> {
+fn read_file(path: &std::path::Path) -> bascule_core::Result<String> {
     std::fs::read_to_string(path).map_err(|error| {
         output::usage(
             &format!("{} cannot be read: {error}.", path.display()),
