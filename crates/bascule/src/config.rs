@@ -188,7 +188,10 @@ impl Config {
             data: data_directory(&config.data)?,
             ..config
         };
-        if !matches!(config.job_network.as_str(), "never" | "mirrors" | "on_request" | "always") {
+        if !matches!(
+            config.job_network.as_str(),
+            "never" | "mirrors" | "on_request" | "always"
+        ) {
             return Err(
                 Problem::new(400, "usage", format!("job_network is `{}`.", config.job_network))
                     .next("Use never, mirrors, on_request or always."),

@@ -4,6 +4,7 @@ mod advisory;
 mod bundle;
 mod carry;
 mod ci;
+mod ci_results;
 mod code;
 mod context;
 mod delivery;
@@ -136,7 +137,7 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
     #[command(subcommand)]
     Flow(flow::Flow),
     /// Pipelines
-    #[command(subcommand, visible_alias = "ci")]
+    #[command(subcommand)]
     Pipeline(ci::Pipeline),
     /// Jobs and their logs
     #[command(subcommand)]
@@ -144,9 +145,9 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
     /// Schedules: pipelines that start by themselves, again and again
     #[command(subcommand)]
     Schedule(schedule::Schedule),
-    /// Required pipelines: what a group makes every project of it run
+    /// All of CI: pipelines and what they found out, the file checked, what groups require
     #[command(subcommand)]
-    Ci(schedule::Ci),
+    Ci(ci_results::Ci),
     /// Jobs that wait for a runner: their places, and why each waits
     #[command(after_help = "Examples:
   bascule queue
@@ -331,9 +332,9 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Mr(verb) => verb.run(&context()?).await,
         Verb::Flow(verb) => verb.run(&context()?).await,
         Verb::Pipeline(verb) => verb.run(&context()?).await,
+        Verb::Ci(verb) => verb.run(&context()?).await,
         Verb::Job(verb) => verb.run(&context()?).await,
         Verb::Schedule(verb) => verb.run(&context()?).await,
-        Verb::Ci(verb) => verb.run(&context()?).await,
         Verb::Queue(verb) => verb.run(&context()?).await,
         Verb::Runners(verb) => verb.run(&context()?).await,
         Verb::Release(release::Release::Verify(verify)) => release::verify(&verify, remote.json),

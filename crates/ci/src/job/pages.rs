@@ -171,7 +171,7 @@ pub(super) async fn show(
             .as_ref()
             .map(|e| e.name.clone())
             .unwrap_or_default(),
-        may_play: may_run && job.status == JobStatus::Manual,
+        may_play: may_run && matches!(job.status, JobStatus::Manual | JobStatus::Scheduled),
         may_retry: may_run
             && !job.retried
             && matches!(

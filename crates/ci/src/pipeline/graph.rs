@@ -98,11 +98,12 @@ pub fn common_name(name: &str) -> &str {
 /// How a card of several jobs stands: the first of these that any of them is.
 #[must_use]
 pub fn together<'a>(statuses: impl Iterator<Item = &'a str>) -> &'static str {
-    const ORDER: [&str; 11] = [
+    const ORDER: [&str; 12] = [
         "failed",
         "canceling",
         "running",
         "pending",
+        "waiting_for_resource",
         "warning",
         "manual",
         "canceled",

@@ -37,7 +37,7 @@ pub(crate) fn look(status: &str) -> (&'static str, &'static str) {
         "canceled" | "canceling" => ("secondary", "ban"),
         "skipped" => ("secondary", "player-skip-forward"),
         "manual" => ("secondary", "player-play"),
-        "scheduled" | "delayed" => ("secondary", "hourglass"),
+        "scheduled" | "waiting_for_resource" => ("secondary", "hourglass"),
         _ => ("secondary", "circle-dashed"),
     }
 }

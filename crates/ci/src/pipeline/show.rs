@@ -5,6 +5,7 @@ use super::{
     api::Numbered,
     graph::{self, Column, Node, View, together},
     line,
+    links::Links,
     pages::look,
 };
 use crate::{
@@ -16,7 +17,9 @@ use crate::{
 use askama::Template;
 use axum::{extract::State, response::IntoResponse as _};
 use bascule_core::{Permission, PipelineId, ProjectScope, Result, Timestamp};
-use bascule_web::{Answer, Crumb, InProject, Markup, Params, PathOf, Tab, Ui, duration, icon, url_encode};
+use bascule_web::{
+    Answer, Crumb, InProject, Markup, Params, PathOf, Tab, Ui, duration, icon, url_encode, when,
+};
 use http::StatusCode;
 use serde::Deserialize;
 use std::{
@@ -121,6 +124,12 @@ struct JobCell {
     took: String,
     needs: String,
     attempt: i64,
+    /// When a delayed job starts by itself.
+    run_at: Option<Markup>,
+    /// Whose template asks for it.
+    required: Option<(String, Markup)>,
+    /// The pipeline that a bridge made: its address, what it is called, how it stands.
+    downstream: Option<(String, String, Markup)>,
     /// What a person can do with it: the verb of its address, its name.
     action: Option<(&'static str, &'static str, Markup)>,
 }
@@ -153,6 +162,8 @@ struct ShowPage {
     warnings: Vec<Notice>,
     earlier: Vec<JobCell>,
     poll: Option<String>,
+    /// The pipeline whose bridge made this one: its address, what it is called, how it stands.
+    upstream: Option<(String, String, Markup)>,
 }
 
 struct Notice {
@@ -181,7 +192,7 @@ fn whole_seconds(span: Duration) -> Duration {
     Duration::from_secs(span.as_secs())
 }
 
-fn cell_view(cell: &Cell, project: &str, may_run: bool, now: Timestamp) -> JobCell {
+fn cell_view(cell: &Cell, project: &str, may_run: bool, now: Timestamp, links: &Links) -> JobCell {
     let took = match (cell.started_at, cell.finished_at) {
         (Some(start), Some(end)) => duration(end.since(start)),
         (Some(start), None) => duration(whole_seconds(now.since(start))),
@@ -190,6 +201,7 @@ fn cell_view(cell: &Cell, project: &str, may_run: bool, now: Timestamp) -> JobCe
     let action = match cell.status {
         _ if !may_run || cell.retried => None,
         JobStatus::Manual => Some(("play", "Start", icon("player-play"))),
+        JobStatus::Scheduled => Some(("play", "Start now", icon("player-play"))),
         JobStatus::Failed | JobStatus::Canceled => Some(("retry", "Retry", icon("refresh"))),
         JobStatus::Created | JobStatus::Pending | JobStatus::Running => Some(("cancel", "Cancel", icon("x"))),
         _ => None,
@@ -208,6 +220,22 @@ fn cell_view(cell: &Cell, project: &str, may_run: bool, now: Timestamp) -> JobCe
             .map(|needs| needs.join(", "))
             .unwrap_or_default(),
         attempt: cell.attempt,
+        run_at: cell
+            .run_at
+            .filter(|_| cell.status == JobStatus::Scheduled)
+            .map(when),
+        required: cell.required.clone().map(|by| (by, icon("shield"))),
+        downstream: links
+            .downstream
+            .iter()
+            .find(|one| one.job == Some(cell.id))
+            .map(|one| {
+                (
+                    format!("/{}/-/pipelines/{}", one.project, one.id),
+                    format!("#{}", one.id),
+                    status_icon(&one.status),
+                )
+            }),
         action,
     }
 }
@@ -221,11 +249,14 @@ fn node(cell: &Cell) -> Node {
 }
 
 /// Changes whenever the page would look different, but for the time that passes.
-fn stamp(pipeline: &Pipeline, cells: &[Cell]) -> String {
+fn stamp(pipeline: &Pipeline, cells: &[Cell], links: &Links) -> String {
     let mut hasher = DefaultHasher::new();
     pipeline.status.as_str().hash(&mut hasher);
     for cell in cells {
         (cell.id.0, cell.status.as_str(), cell.retried).hash(&mut hasher);
+    }
+    for one in &links.downstream {
+        (one.id.0, one.status.as_str()).hash(&mut hasher);
     }
     format!("{:016x}", hasher.finish())
 }
@@ -250,7 +281,8 @@ pub(super) async fn show(
     let path = project.path();
     let pipeline = ci.pipeline(project.id, PipelineId(id)).await?;
     let all = results::cells(&ci.db, pipeline.id).await?;
-    let stamp = stamp(&pipeline, &all);
+    let links = ci.pipeline_links(&pipeline, &ui.caller().actor).await?;
+    let stamp = stamp(&pipeline, &all, &links);
     if query.seen == stamp {
         // htmx leaves the page as it is.
         return Ok(StatusCode::NO_CONTENT.into_response());
@@ -272,7 +304,7 @@ pub(super) async fn show(
             .jobs
             .iter()
             .filter_map(|at| cells.get(*at))
-            .map(|cell| cell_view(cell, &path, may_run, now))
+            .map(|cell| cell_view(cell, &path, may_run, now, &links))
             .collect();
         number += 1;
         CardView {
@@ -317,9 +349,16 @@ pub(super) async fn show(
         warnings: notices(&pipeline.warnings.0, &path, &pipeline.sha),
         earlier: earlier
             .iter()
-            .map(|cell| cell_view(cell, &path, may_run, now))
+            .map(|cell| cell_view(cell, &path, may_run, now, &links))
             .collect(),
         poll: (!pipeline.status.is_final()).then(|| format!("{href}?{words}seen={stamp}")),
+        upstream: links.upstream.as_ref().map(|one| {
+            (
+                format!("/{}/-/pipelines/{}", one.project, one.id),
+                format!("{} #{}", one.project, one.id),
+                status_icon(&one.status),
+            )
+        }),
         head,
     };
     let title = format!("Pipeline {id}");

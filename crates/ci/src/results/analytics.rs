@@ -255,7 +255,7 @@ fn drawn(name: &str, all: &CiAnalytics) -> Option<Value> {
         "legend": { "bottom": 0 },
         "grid": { "left": 56, "right": 16, "top": 32, "bottom": 48 },
         "xAxis": { "type": "category", "data": days },
-        "yAxis": { "type": "value", "name": unit, "min": 0, "max": most },
+        "yAxis": { "type": "value", "name": unit, "min": 0, "max": most, "minInterval": if unit.is_empty() { 1 } else { 0 } },
         "series": series,
     }))
 }

@@ -130,6 +130,8 @@ row! {
         pub queued_at: Option<Timestamp>,
         pub started_at: Option<Timestamp>,
         pub finished_at: Option<Timestamp>,
+        pub run_at: Option<Timestamp>,
+        pub required: Option<String>,
     }
 }
 
@@ -157,7 +159,7 @@ impl Cell {
 /// The jobs of a pipeline without their scripts and variables, also those tried again.
 pub(crate) async fn cells(on: &impl Query, pipeline: PipelineId) -> Result<Vec<Cell>> {
     let sql = "SELECT id, name, stage, stage_index, status, run_when, allow_failure, needs, exit_code, retried, attempt,
-               queued_at, started_at, finished_at FROM job WHERE pipeline_id = $1 ORDER BY position, id";
+               queued_at, started_at, finished_at, run_at, required FROM job WHERE pipeline_id = $1 ORDER BY position, id";
     on.all(sql, args![pipeline]).await
 }
 

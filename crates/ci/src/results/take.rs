@@ -290,11 +290,10 @@ impl Ci {
         let Some(findings) = self.findings.get() else {
             return Ok(Err("nobody here shows findings".to_owned()));
         };
+        // What is shown on a merge request is about its own commit, not about the one that comes of merging it.
+        let sha = pipeline.head_sha.as_deref().unwrap_or(&pipeline.sha);
         let actor = Actor::new(ActorKind::Runner, job.id, format!("job:{}", job.name));
-        match findings
-            .take(job.project_id, &pipeline.sha, sarif, &job.name, &actor)
-            .await
-        {
+        match findings.take(job.project_id, sha, sarif, &job.name, &actor).await {
             Ok(found) => Ok(Ok(found)),
             // It is the report that is refused, and stays so.
             Err(problem) if problem.status < 500 => Ok(Err(problem.to_string())),
