@@ -61,11 +61,13 @@ impl Ci {
         };
         over.extend(pipeline.variables.0.iter().cloned());
         let predefined = predefined::of_pipeline(pipeline, ask.info, &self.options.base_url);
-        let (config, merged) = match self.gather(pipeline, ask, &predefined, &over).await? {
+        // Boxed: what calls this would otherwise carry all of it on its stack.
+        let gathered = Box::pin(self.gather(pipeline, ask, &predefined, &over)).await?;
+        let (config, merged) = match gathered {
             Ok(gathered) => gathered,
             Err(faults) => return Ok(Err(faults)),
         };
-        let plan = self.plan_config(pipeline, ask, &config, predefined, over).await?;
+        let plan = Box::pin(self.plan_config(pipeline, ask, &config, predefined, over)).await?;
         Ok(plan.map(|plan| Prepared { config, plan, merged }))
     }
 

@@ -155,11 +155,15 @@ enum Frame {
 #[derive(Default)]
 struct MapBuilder {
     entries: Vec<Entry>,
+    /// For each entry whether its key is written here, as against keys that came by `<<`.
+    own: Vec<bool>,
+    /// Where each key is; only of large maps, since looking through a small one is quicker.
     index: HashMap<String, usize>,
-    /// Keys written here, as against keys that came by `<<`.
-    own: HashMap<String, Pos>,
     key: Option<(String, Pos, bool)>,
 }
+
+/// From how many entries on a map has an index.
+const INDEXED: usize = 24;
 
 struct Builder<'a> {
     file: u16,
@@ -376,14 +380,15 @@ impl Builder<'_> {
                 if key == "<<" && !quoted {
                     return self.merge(node, key_pos);
                 }
-                if map.own.insert(key.clone(), key_pos).is_some() {
+                let found = map.find(&key);
+                if found.is_some_and(|index| map.own.get(index) == Some(&true)) {
                     self.warnings.push(Fault::new(
                         key_pos,
                         format!("the key `{}` is written twice in this map", shown(&key)),
                         "the last one counts",
                     ));
                 }
-                map.put(key, key_pos, node);
+                map.put(found, key, key_pos, node);
             }
         }
         Ok(())
@@ -405,8 +410,8 @@ impl Builder<'_> {
             };
             if let Some(Frame::Mapping { map, .. }) = self.stack.last_mut() {
                 for entry in entries {
-                    if !map.index.contains_key(&entry.key) {
-                        map.put(entry.key, entry.key_pos, entry.value);
+                    if map.find(&entry.key).is_none() {
+                        map.push(entry, false);
                     }
                 }
             }
@@ -416,17 +421,36 @@ impl Builder<'_> {
 }
 
 impl MapBuilder {
-    fn put(&mut self, key: String, key_pos: Pos, value: Node) {
-        if let Some(entry) = self
-            .index
-            .get(&key)
-            .and_then(|index| self.entries.get_mut(*index))
-        {
+    fn find(&self, key: &str) -> Option<usize> {
+        if self.index.is_empty() {
+            self.entries.iter().position(|entry| entry.key == key)
+        } else {
+            self.index.get(key).copied()
+        }
+    }
+
+    fn push(&mut self, entry: Entry, own: bool) {
+        if self.entries.len() == INDEXED {
+            let keys = self.entries.iter().map(|entry| entry.key.clone());
+            self.index = keys.enumerate().map(|(i, key)| (key, i)).collect();
+        }
+        if !self.index.is_empty() {
+            self.index.insert(entry.key.clone(), self.entries.len());
+        }
+        self.entries.push(entry);
+        self.own.push(own);
+    }
+
+    /// Puts a key that is written here, over what is found under it.
+    fn put(&mut self, found: Option<usize>, key: String, key_pos: Pos, value: Node) {
+        let Some(index) = found else {
+            self.push(Entry { key, key_pos, value }, true);
+            return;
+        };
+        if let (Some(entry), Some(own)) = (self.entries.get_mut(index), self.own.get_mut(index)) {
             entry.key_pos = key_pos;
             entry.value = value;
-        } else {
-            self.index.insert(key.clone(), self.entries.len());
-            self.entries.push(Entry { key, key_pos, value });
+            *own = true;
         }
     }
 }
