@@ -97,7 +97,11 @@ impl Ci {
         self.tell_finished(&tx, &job, status, reason, actor).await?;
         if !stopped
             && let Outcome::Failed(failure) = &outcome
-            && tries_again(&job, failure)
+            && tries_again(
+                &job,
+                failure,
+                store::lost_before(&tx, &job, SYSTEM_FAILURE).await?,
+            )
         {
             self.try_again(&tx, &job, &failure.reason, &Actor::system())
                 .await?;
@@ -395,12 +399,13 @@ impl Ci {
 
 /// Whether a failed job is tried again without being asked: the platform's failures once, others as the file
 /// says.
-fn tries_again(job: &Job, failure: &Failure) -> bool {
-    if failure.reason == SYSTEM_FAILURE && job.attempt == 1 {
+fn tries_again(job: &Job, failure: &Failure, lost_before: i64) -> bool {
+    if failure.reason == SYSTEM_FAILURE && lost_before == 0 {
         return true;
     }
     let retry = &job.spec.0.retry;
-    job.attempt <= i64::from(retry.max) && retry.covers(&failure.reason, failure.exit_code)
+    // What the platform lost is not taken from the tries that the file asks for.
+    job.attempt - lost_before <= i64::from(retry.max) && retry.covers(&failure.reason, failure.exit_code)
 }
 
 /// The archives that the pipeline's jobs left.

@@ -255,6 +255,15 @@ pub async fn set_waiting(tx: &Tx, id: JobId, status: JobStatus, now: Timestamp) 
     Ok(())
 }
 
+/// How many earlier tries of a job failed for a reason.
+pub async fn lost_before(on: &impl Query, job: &Job, reason: &str) -> Result<i64> {
+    on.count(
+        "SELECT COUNT(*) AS n FROM job WHERE pipeline_id = $1 AND name = $2 AND id < $3 AND failure_reason = $4",
+        args![job.pipeline_id, job.name, job.id, reason],
+    )
+    .await
+}
+
 /// The names of some jobs.
 pub async fn names(on: &impl Query, ids: &[JobId]) -> Result<HashMap<JobId, String>> {
     if ids.is_empty() {

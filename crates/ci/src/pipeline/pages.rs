@@ -94,6 +94,7 @@ pub(crate) fn line(pipeline: &Pipeline, project: &str) -> PipelineLine {
 struct ListPage {
     base: String,
     lint: String,
+    schedules: String,
     lines: Vec<PipelineLine>,
     reference: String,
     reference_encoded: String,
@@ -128,6 +129,7 @@ pub(super) async fn list(
     let page = ListPage {
         lines: found.iter().map(|pipeline| line(pipeline, &path)).collect(),
         lint: format!("/{path}/-/ci/lint"),
+        schedules: format!("/{path}/-/schedules"),
         reference_encoded: reference.as_deref().map(url_encode).unwrap_or_default(),
         reference: reference.unwrap_or_default(),
         may_run: project.holds(Permission::PipelineRun),

@@ -62,7 +62,11 @@ impl Reach for Town {
 }
 
 async fn town() -> (World, Arc<Town>) {
-    let world = World::new().await;
+    town_on(None).await
+}
+
+async fn town_on(postgres: Option<&str>) -> (World, Arc<Town>) {
+    let world = World::on(postgres).await;
     let group = GroupId::new();
     let one = |id, path: &str| Neighbour {
         id,
@@ -986,4 +990,123 @@ down:
     runner.succeed(&down).await;
     assert_eq!(world.get(list).await[0]["state"], "stopped");
     assert_eq!(world.facts("ci_environment.changed").await.len(), 6);
+}
+
+/// Two replicas over one database do each thing once.
+async fn twice_is_once(world: &World) {
+    let runner = world.runner().await;
+    let ci = "
+a: {stage: build, script: x, resource_group: prod}
+b: {stage: build, script: x, resource_group: prod}
+later: {stage: build, script: x, when: delayed, start_in: 10 minutes}
+child: {stage: build, trigger: {include: child.yml, strategy: depend}}
+";
+    world
+        .push("main", &[(".gitlab-ci.yml", ci), ("child.yml", CHILD)])
+        .await;
+    let new = json!({"description": "Hourly", "cron": "0 * * * *"});
+    let made = world
+        .post("/api/v1/projects/clinic/app/schedule", "developer", new)
+        .await;
+    assert_eq!(made.status(), 201);
+    let both = || async {
+        let replicas: Vec<_> = (0..4)
+            .map(|_| {
+                let ci = world.ci.clone();
+                tokio::spawn(async move { ci.turn().await })
+            })
+            .collect();
+        for replica in replicas {
+            replica.await.unwrap();
+        }
+        world.settle().await;
+    };
+    both().await;
+    let first = world.pipeline().await;
+    assert_eq!(
+        world
+            .states()
+            .await
+            .iter()
+            .map(|(_, state)| state.as_str())
+            .collect::<Vec<_>>(),
+        ["pending", "waiting_for_resource", "scheduled", "running"]
+    );
+    world.clock.advance(Duration::from_secs(3600));
+    both().await;
+    both().await;
+    let list = world.get("/api/v1/projects/clinic/app/pipelines").await;
+    let scheduled = list["pipelines"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|one| one["source"] == "schedule")
+        .count();
+    assert_eq!(scheduled, 1);
+    let mut names: Vec<String> = Vec::new();
+    while let Some(taken) = runner.ask().await {
+        names.push(taken.body["job_info"]["name"].as_str().unwrap().to_owned());
+        runner.succeed(&taken).await;
+        both().await;
+    }
+    let count = |name: &str| names.iter().filter(|one| *one == name).count();
+    // Of both pipelines each job ran once, the delayed one of the second not yet.
+    assert_eq!(
+        (count("a"), count("b"), count("later"), count("inner")),
+        (2, 2, 1, 2),
+        "{names:?}"
+    );
+    let first = pipeline(world, &first["id"]).await;
+    assert_eq!(first["status"], "success", "{first}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_do_each_thing_once() {
+    let (world, _town) = town().await;
+    twice_is_once(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replicas_do_each_thing_once_on_postgres() {
+    let postgres = bascule_testkit::Postgres::start();
+    let (world, _town) = town_on(Some(postgres.url())).await;
+    twice_is_once(&world).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_platform_loses_is_tried_again_once_and_not_taken_from_the_files_tries() {
+    let (world, _town) = town().await;
+    let runner = world.runner().await;
+    world
+        .push(
+            "topic",
+            &[(
+                ".gitlab-ci.yml",
+                "a: {script: x, retry: {max: 1, when: script_failure}}\n",
+            )],
+        )
+        .await;
+    let lost = runner.ask().await.unwrap();
+    let body = json!({"state": "failed", "failure_reason": "runner_system_failure"});
+    assert_eq!(runner.update(&lost, body.clone()).await.status(), 200);
+    let second = runner
+        .ask()
+        .await
+        .expect("tried again, for it was the platform's failure");
+    runner.fail(&second, 1).await;
+    let third = runner.ask().await.expect("the file's own try is still there");
+    runner.fail(&third, 1).await;
+    assert!(runner.ask().await.is_none());
+    let ended = world.pipeline().await;
+    assert_eq!(ended["status"], "failed");
+    let reasons: Vec<&Value> = ended["jobs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|job| &job["failure_reason"])
+        .collect();
+    assert_eq!(
+        reasons,
+        ["runner_system_failure", "script_failure", "script_failure"]
+    );
 }

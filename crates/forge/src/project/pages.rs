@@ -88,6 +88,8 @@ struct List {
     members: Option<String>,
     board: Option<String>,
     workflow: Option<String>,
+    /// The page of another capability: what the group requires of its projects' pipelines.
+    required: Option<String>,
     webhooks: Option<String>,
     search: String,
     rows: Vec<Row>,
@@ -139,6 +141,7 @@ async fn list(
                 group.role.holds(Permission::GroupManage) && ui.caller().scope_allows(Permission::GroupManage)
             })
             .map(|group| format!("/{}/-/workflow", group.name)),
+        required: group.map(|group| format!("/{}/-/required-pipelines", group.name)),
         webhooks: group
             .filter(|group| group.role.holds(Permission::GroupManage))
             .map(|group| format!("/{}/-/webhooks", group.name)),
