@@ -81,6 +81,7 @@ pub struct Inner {
     pub(crate) options: Options,
     pub(crate) signals: signals::Signals,
     pub(crate) names: runner::queue::Names,
+    pub(crate) signer: tokio::sync::OnceCell<Arc<job::Signer>>,
     pub(crate) started: Timestamp,
     pub(crate) findings: OnceLock<Arc<dyn ports::Findings>>,
     pub(crate) lines: job::Lines,
@@ -110,6 +111,7 @@ impl Ci {
             options,
             signals: signals::Signals::default(),
             names: runner::queue::Names::default(),
+            signer: tokio::sync::OnceCell::new(),
             started,
             reach: OnceLock::new(),
             requests: OnceLock::new(),
@@ -156,6 +158,7 @@ impl Ci {
             .merge(job::api::routes())
             .merge(job::browse::routes())
             .merge(job::access_routes())
+            .merge(job::id_token_routes())
             .merge(results::api::routes())
             .merge(results::analytics::routes())
             .merge(lint::routes())

@@ -9,6 +9,8 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::runner::QUEUE,
     crate::job::JOB_TOKENS,
     crate::job::LARGE_PIECES,
+    crate::job::ID_KEY,
+    crate::variable::SCOPED,
     crate::results::MIGRATION,
     crate::results::PLAYED,
     crate::pipeline::store::ENGINE,

@@ -549,11 +549,14 @@ pub struct RegistrationToken {
     pub token: String,
 }
 
-/// A project's CI variable.
+/// A CI variable of a project, a group or the instance.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
 pub struct CiVariable {
     /// Its name.
     pub name: String,
+    /// For jobs of which environments it is: a name, a pattern such as `review/*`, or `*` for all jobs.
+    #[serde(default)]
+    pub environment: String,
     /// Its value; `null` where it is masked.
     pub value: Option<String>,
     /// Whether it is hidden here and in logs.
@@ -564,6 +567,9 @@ pub struct CiVariable {
     pub file: bool,
     /// Whether `$` in the value is expanded.
     pub expand: bool,
+    /// Whether only jobs get it that name it under `secrets`.
+    #[serde(default)]
+    pub secret: bool,
     /// When it was last set.
     pub updated_at: Timestamp,
 }
@@ -586,4 +592,14 @@ pub struct SetCiVariable {
     /// Expand `$` in the value.
     #[serde(default = "yes")]
     pub expand: bool,
+    /// Only for jobs that name it under `secrets` (`gitlab_secrets_manager`); always masked.
+    #[serde(default)]
+    pub secret: bool,
+    /// For jobs of which environments: a name, a pattern such as `review/*`, or `*` for all jobs.
+    #[serde(default = "everywhere")]
+    pub environment: String,
+}
+
+fn everywhere() -> String {
+    "*".to_owned()
 }

@@ -37,6 +37,7 @@ mod schedule;
 mod storage;
 mod task;
 mod values;
+mod variable;
 mod views;
 
 use crate::config::ServerOptions;
@@ -154,6 +155,9 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
   bascule queue -p demo/appointments
   bascule queue -g demo --json")]
     Queue(runners::Queue),
+    /// CI variables and secrets of projects, groups and the instance
+    #[command(subcommand)]
+    Variable(variable::Variable),
     /// Runners: who runs jobs, for whom, and what they have; `bascule runner` runs one
     #[command(subcommand)]
     Runners(runners::Runners),
@@ -336,6 +340,7 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Job(verb) => verb.run(&context()?).await,
         Verb::Schedule(verb) => verb.run(&context()?).await,
         Verb::Queue(verb) => verb.run(&context()?).await,
+        Verb::Variable(verb) => verb.run(&context()?).await,
         Verb::Runners(verb) => verb.run(&context()?).await,
         Verb::Release(release::Release::Verify(verify)) => release::verify(&verify, remote.json),
         Verb::Release(verb) => verb.run(&context()?).await,

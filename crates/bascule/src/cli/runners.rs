@@ -52,7 +52,7 @@ pub struct Of {
 
 impl Of {
     /// What comes before `/queue`, `/runners` or `/runner`.
-    fn base(&self) -> Result<String> {
+    pub fn base(&self) -> Result<String> {
         Ok(match (&self.project, &self.group) {
             (Some(project), _) => {
                 output::project(project)?;

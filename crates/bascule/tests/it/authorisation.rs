@@ -8,6 +8,8 @@ use std::{process::Command, time::Duration};
 
 /// Routes that anyone may call.
 const PUBLIC: &[&str] = &[
+    "GET /.well-known/openid-configuration",
+    "GET /oauth/discovery/keys",
     "GET /sign-in",
     "POST /sign-in",
     "GET /healthz",

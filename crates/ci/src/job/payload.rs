@@ -6,7 +6,6 @@ use crate::{
     pipeline::{self, Pipeline},
     ports::ProjectInfo,
     runner::Runner,
-    variable,
     variables::{expand, resolve},
 };
 use bascule_core::{Problem, ProjectId, Result};
@@ -28,14 +27,24 @@ impl Ci {
         list.extend(job.variables.0.iter().cloned());
         list.extend(self.inherited(job).await?);
         // What a group requires is not to be turned to other ends by what a project or a person sets.
+        let mut name = None;
         if !job.track().is_required() {
-            list.extend(variable::for_jobs(&self.db, job.project_id, pipeline.protected).await?);
-            list.extend(pipeline.variables.0.iter().cloned());
-            list.extend(crate::results::store::played(&self.db, job).await?);
+            let reaching = self.reaching(&project.group, job.project_id).await?;
+            let mut given = pipeline.variables.0.clone();
+            given.extend(crate::results::store::played(&self.db, job).await?);
+            if let Some(environment) = &job.spec.0.environment {
+                // What is set for one environment cannot say which that is.
+                let mut known = list.clone();
+                known.extend(reaching.for_jobs(pipeline.protected, None));
+                known.extend(given.iter().cloned());
+                name = Some(expand(&environment.name, &resolve(&known)));
+            }
+            list.extend(reaching.for_jobs(pipeline.protected, name.as_deref()));
+            list.extend(given);
         }
         if let Some(environment) = &job.spec.0.environment {
             let values = resolve(&list);
-            let name = expand(&environment.name, &values);
+            let name = name.unwrap_or_else(|| expand(&environment.name, &values));
             list.push(wire::Variable::public(
                 "CI_ENVIRONMENT_SLUG",
                 pipeline::slug(&name),
@@ -52,6 +61,54 @@ impl Ci {
             if let Some(url) = &environment.url {
                 list.push(wire::Variable::public("CI_ENVIRONMENT_URL", expand(url, &values)));
             }
+        }
+        Ok(list)
+    }
+
+    /// What the job's `secrets` name in our own store, as variables that hold files unless the job says otherwise.
+    async fn secrets(
+        &self,
+        job: &Job,
+        pipeline: &Pipeline,
+        project: &ProjectInfo,
+        variables: &[wire::Variable],
+    ) -> Result<Vec<wire::Variable>> {
+        let wanted = &job.spec.0.secrets;
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let values = resolve(variables);
+        let environment = values.get("CI_ENVIRONMENT_NAME").map(ToString::to_string);
+        let reaching = self.reaching(&project.group, job.project_id).await?;
+        let mut list = Vec::with_capacity(wanted.len());
+        for (key, secret) in wanted {
+            if secret.provider != OWN_SECRETS {
+                return Err(Problem::invalid(
+                    "secret_provider_not_found",
+                    format!("The secret {key} is to come from `{}`, which is not served here.", secret.provider),
+                )
+                .why(format!("Secrets come from this server's own store, `{OWN_SECRETS}`."))
+                .next("Set it with `bascule variable set --secret`, or fetch it in the script with an `id_tokens` token."));
+            }
+            let name = secret.settings["name"].as_str().unwrap_or_default();
+            let name = expand(name, &values);
+            let found = reaching.secret(&name, pipeline.protected, environment.as_deref());
+            let Some(found) = found else {
+                return Err(Problem::invalid(
+                    "secret_not_found",
+                    format!("There is no secret `{name}` for this job."),
+                )
+                .why("It is not set, or only for protected branches and tags, or for another environment.")
+                .next(format!(
+                    "Set it: bascule variable set {name} --secret -p {}.",
+                    project.path()
+                )));
+            };
+            list.push(wire::Variable {
+                key: key.clone(),
+                file: secret.file,
+                ..found
+            });
         }
         Ok(list)
     }
@@ -84,6 +141,11 @@ impl Ci {
             .get("GIT_DEPTH")
             .and_then(|text| text.parse().ok())
             .unwrap_or(DEPTH);
+        variables.extend(
+            self.id_tokens(job, &pipeline, &project, runner, &variables)
+                .await?,
+        );
+        variables.extend(self.secrets(job, &pipeline, &project, &variables).await?);
         let spec = &job.spec.0;
         let mut dependencies = self.dependencies(job, &pipeline, &variables).await?;
         for dependency in &mut dependencies {
@@ -131,6 +193,9 @@ impl Ci {
         })
     }
 }
+
+/// The provider of `secrets` that is this server itself, by GitLab's name.
+const OWN_SECRETS: &str = "gitlab_secrets_manager";
 
 /// Failure reasons that we tell apart.
 const FAILURE_REASONS: &[&str] = &[

@@ -440,3 +440,23 @@ pub async fn remove_entry(tx: &Tx, project: ProjectId, path: &str) -> Result<boo
         .await?;
     Ok(gone == 1)
 }
+
+row! { struct Sealed { sealed: String } }
+
+/// The key that signs jobs' identity tokens, sealed.
+pub async fn id_key(on: &impl Query) -> Result<Option<String>> {
+    let found: Option<Sealed> = on
+        .one("SELECT sealed FROM ci_id_key WHERE one = 1", args![])
+        .await?;
+    Ok(found.map(|row| row.sealed))
+}
+
+/// Keeps it, unless another replica was quicker.
+pub async fn keep_id_key(tx: &Tx, sealed: &str, now: Timestamp) -> Result<()> {
+    tx.run(
+        "INSERT INTO ci_id_key (one, sealed, made_at) VALUES (1, $1, $2) ON CONFLICT (one) DO NOTHING",
+        args![sealed, now],
+    )
+    .await?;
+    Ok(())
+}

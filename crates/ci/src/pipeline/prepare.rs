@@ -8,7 +8,6 @@ use crate::{
     plan::{Context, FileKeys, Plan, plan},
     ports::{Fetched, ProjectInfo},
     rules::{Elsewhere, Glob, Surroundings},
-    variable,
     variables::{Values, expand, resolve},
     yaml::Node,
 };
@@ -56,7 +55,10 @@ impl Ci {
         ask: &Ask<'_>,
     ) -> Result<Result<Prepared, Faults>> {
         let mut over = match ask.secrets {
-            true => variable::for_jobs(&self.db, pipeline.project_id, pipeline.protected).await?,
+            true => self
+                .reaching(&ask.info.group, pipeline.project_id)
+                .await?
+                .for_jobs(pipeline.protected, None),
             false => Vec::new(),
         };
         over.extend(pipeline.variables.0.iter().cloned());

@@ -277,13 +277,16 @@ pub async fn delete_project(tx: &Tx, project: ProjectId) -> Result<()> {
         "DELETE FROM job_artifact WHERE job_id IN (SELECT id FROM job WHERE project_id = $1)",
         "DELETE FROM job WHERE project_id = $1",
         "DELETE FROM pipeline WHERE project_id = $1",
-        "DELETE FROM ci_variable WHERE project_id = $1",
         "DELETE FROM ci_schedule WHERE project_id = $1",
         "DELETE FROM ci_resource_group WHERE project_id = $1",
         "DELETE FROM ci_merged_results WHERE project_id = $1",
         "DELETE FROM ci_environment WHERE project_id = $1",
+        "DELETE FROM ci_job_token_access WHERE project_id = $1",
+        "DELETE FROM ci_resource_lock WHERE project_id = $1",
+        "DELETE FROM runner_project WHERE project_id = $1",
     ] {
         tx.run(sql, args![project]).await?;
     }
+    crate::variable::store::delete_project(tx, project).await?;
     Ok(())
 }

@@ -137,13 +137,24 @@ impl Ci {
                 Ok(payload) => return Ok(Some(payload)),
                 Err(problem) => {
                     tracing::warn!(job = %job.id, %problem, "a job cannot be handed out");
-                    let failure = Failure {
-                        reason: "data_integrity_failure".to_owned(),
-                        exit_code: None,
-                    };
                     if can.two_phase {
                         self.accept_job(&job).await?;
                     }
+                    // What the author can put right is told in the log; anything else is ours.
+                    let theirs = problem.status == 422;
+                    if theirs {
+                        let text = format!("\n\u{1b}[31;1m{problem}\u{1b}[0m\n");
+                        job::log::append_line(&self.db, job.id, text.as_bytes()).await?;
+                    }
+                    let failure = Failure {
+                        reason: if theirs {
+                            "configuration_error"
+                        } else {
+                            "data_integrity_failure"
+                        }
+                        .to_owned(),
+                        exit_code: None,
+                    };
                     self.end_job(job.id, Outcome::Failed(failure), &Actor::system())
                         .await?;
                 }

@@ -1,13 +1,18 @@
 //! The project's CI variables on its settings pages.
 
-use super::Named;
+use super::{
+    Place,
+    api::{Named, Which},
+};
 use crate::Ci;
 use askama::Template;
 use axum::{
     extract::State,
     response::{IntoResponse, Redirect},
 };
-use bascule_web::{Answer, Crumb, FormBody, InProject, Markup, PathOf, Tab, Ui, Who, url_encode, when};
+use bascule_web::{
+    Answer, Crumb, FormBody, InProject, Markup, Params, PathOf, Tab, Ui, Who, url_encode, when,
+};
 use bascule_wire::{
     ci::{CiVariable, SetCiVariable},
     ci_results::CiSettings,
@@ -37,7 +42,11 @@ pub(super) async fn list(State(ci): State<Ci>, project: InProject, ui: Ui) -> An
         .into_iter()
         .map(|variable| Line {
             updated: when(variable.updated_at),
-            delete: format!("{href}/{}/delete", url_encode(&variable.name)),
+            delete: format!(
+                "{href}/{}/delete?environment={}",
+                url_encode(&variable.name),
+                url_encode(&variable.environment)
+            ),
             variable,
         })
         .collect();
@@ -64,6 +73,10 @@ pub(super) struct Form {
     file: Option<String>,
     #[serde(default)]
     expand: Option<String>,
+    #[serde(default)]
+    secret: Option<String>,
+    #[serde(default)]
+    environment: String,
 }
 
 pub(super) async fn set(
@@ -78,8 +91,13 @@ pub(super) async fn set(
         protected: form.protected.is_some(),
         file: form.file.is_some(),
         expand: form.expand.is_some(),
+        secret: form.secret.is_some(),
+        environment: match form.environment.trim() {
+            "" => super::EVERYWHERE.to_owned(),
+            named => named.to_owned(),
+        },
     };
-    ci.set_variable(project.id, form.name.trim(), &set, &who.actor)
+    ci.set_variable(&Place::Project(project.id), form.name.trim(), &set, &who.actor)
         .await?;
     Ok(Redirect::to(&format!("/{}/-/settings/ci", project.path())).into_response())
 }
@@ -89,7 +107,10 @@ pub(super) async fn remove(
     project: InProject,
     who: Who,
     PathOf(Named { name }): PathOf<Named>,
+    Params(which): Params<Which>,
 ) -> Answer {
-    ci.delete_variable(project.id, &name, &who.actor).await?;
+    let place = Place::Project(project.id);
+    ci.delete_variable(&place, &name, &which.environment, &who.actor)
+        .await?;
     Ok(Redirect::to(&format!("/{}/-/settings/ci", project.path())).into_response())
 }

@@ -17,3 +17,4 @@ mod protocol;
 mod queue;
 mod results;
 mod service;
+mod variables;

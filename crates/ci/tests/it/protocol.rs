@@ -595,3 +595,84 @@ async fn a_log_has_a_limit_that_is_named_and_pieces_have_one_too() {
         .unwrap();
     assert!(tail.text().await.unwrap().contains("longer than 104857600 bytes"));
 }
+
+/// A job's identity token is checked as a cloud or a vault would: by what the issuer publishes.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_identity_token_proves_which_job_it_is() {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as B64};
+    let world = World::new().await;
+    let runner = world.runner().await;
+    let ci = "a: {script: x, environment: {name: production}, \
+        id_tokens: {VAULT_TOKEN: {aud: 'https://vault.$CI_PROJECT_NAME.example'}, BOTH: {aud: [a, b]}}}\n";
+    world.push("main", &[(".gitlab-ci.yml", ci)]).await;
+    let job = runner.ask().await.unwrap();
+    let variable = |key: &str| {
+        let list = job.body["variables"].as_array().unwrap();
+        list.iter().find(|v| v["key"] == key).cloned().unwrap()
+    };
+    let token = variable("VAULT_TOKEN");
+    assert_eq!(
+        (&token["masked"], &token["public"]),
+        (&json!(true), &json!(false))
+    );
+    let open = async |path: &str| -> Value {
+        let answer = world
+            .http
+            .get(format!("{}{path}", world.url))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200, "{path}");
+        answer.json().await.unwrap()
+    };
+    let published = open("/.well-known/openid-configuration").await;
+    assert_eq!(published["issuer"], json!(world.url));
+    let keys = published["jwks_uri"]
+        .as_str()
+        .unwrap()
+        .strip_prefix(&world.url)
+        .unwrap();
+    let key = open(keys).await["keys"][0].clone();
+    let check = |text: &str| -> Value {
+        let (signed, signature) = text.rsplit_once('.').unwrap();
+        let (head, body) = signed.split_once('.').unwrap();
+        let part = |text: &str| B64.decode(text).unwrap();
+        let of = |name: &str| part(key[name].as_str().unwrap());
+        let public = ring::signature::RsaPublicKeyComponents {
+            n: of("n"),
+            e: of("e"),
+        };
+        public
+            .verify(
+                &ring::signature::RSA_PKCS1_2048_8192_SHA256,
+                signed.as_bytes(),
+                &part(signature),
+            )
+            .expect("signed by the published key");
+        let head: Value = serde_json::from_slice(&part(head)).unwrap();
+        assert_eq!((&head["alg"], &head["kid"]), (&json!("RS256"), &key["kid"]));
+        serde_json::from_slice(&part(body)).unwrap()
+    };
+    let claims = check(token["value"].as_str().unwrap());
+    for (name, value) in [
+        ("iss", json!(world.url)),
+        ("aud", json!("https://vault.app.example")),
+        ("sub", json!("project_path:clinic/app:ref_type:branch:ref:main")),
+        ("project_path", json!("clinic/app")),
+        ("namespace_path", json!("clinic")),
+        ("ref", json!("main")),
+        ("ref_type", json!("branch")),
+        ("ref_protected", json!("true")),
+        ("environment", json!("production")),
+        ("pipeline_source", json!("push")),
+        ("job_id", json!(job.id.to_string())),
+        ("runner_environment", json!("self-hosted")),
+        ("exp", json!(1_750_000_000_i64 + 3600)),
+    ] {
+        assert_eq!(claims[name], value, "{name}");
+    }
+    assert_eq!(
+        check(variable("BOTH")["value"].as_str().unwrap())["aud"],
+        json!(["a", "b"])
+    );
+}

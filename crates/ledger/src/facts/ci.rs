@@ -275,6 +275,40 @@ fact!(
     |f| format!("{} the runner #{} {}", f.change, f.number, f.description)
 );
 
+/// A CI variable was set or removed; its value is in no fact.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct CiVariableSet {
+    /// Whose it is: `instance`, `group`, `project`.
+    pub scope: String,
+    /// The group's name or the project's identifier; empty for the instance.
+    pub target: String,
+    /// The project, where it is one's.
+    pub project: Option<ProjectId>,
+    /// Its name.
+    pub name: String,
+    /// For which environments it is.
+    pub environment: String,
+    /// Whether it was removed.
+    pub removed: bool,
+}
+fact!(
+    CiVariableSet,
+    "ci.variable_set",
+    |f| f.project,
+    |f| format!("{}:{}", f.scope, f.target),
+    |f| format!(
+        "{} the CI variable {} of the {}{}",
+        if f.removed { "removed" } else { "set" },
+        f.name,
+        f.scope,
+        if f.environment == "*" {
+            String::new()
+        } else {
+            format!(" for {}", f.environment)
+        }
+    )
+);
+
 /// How many jobs of a group may run at once was set.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct CiLimitSet {
