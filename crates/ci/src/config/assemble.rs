@@ -367,7 +367,8 @@ impl Assembly {
         if let Some(step) = self.judge(parent, asked)? {
             return Ok(step);
         }
-        let expanded = |text: &str| expand_text(text, &self.facts.variables);
+        // A fault would tell what a masked variable holds.
+        let expanded = |text: &str| expand_text(text, &self.facts.open_variables);
         let tree = self
             .files
             .get(parent)

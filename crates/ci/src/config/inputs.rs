@@ -8,7 +8,7 @@ use crate::{
 };
 use regex::{Regex, RegexBuilder};
 use serde_json::Value as Json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 /// Most `options` of an input (GitLab's limit).
 const OPTIONS: usize = 50;
@@ -291,26 +291,41 @@ pub(super) fn interpolate(
         ),
         Value::Mapping(entries) => {
             let mut whole: Vec<Entry> = Vec::with_capacity(entries.len());
+            let mut named = false;
             for entry in entries {
                 let key = if entry.key.contains("$[[") {
+                    named = true;
                     as_plain(&entry.key, entry.key_pos, inputs, variables, budget)?
                 } else {
                     entry.key
                 };
-                if whole.iter().any(|other| other.key == key && key.contains("$[[")) {
-                    continue;
-                }
                 whole.push(Entry {
                     key,
                     key_pos: entry.key_pos,
                     value: interpolate(entry.value, inputs, variables, budget)?,
                 });
             }
+            if named {
+                distinct(&whole)?;
+            }
             Value::Mapping(whole)
         }
         other => other,
     };
     Ok(Node { pos, value })
+}
+
+/// Keys that inputs made are still each there once.
+fn distinct(entries: &[Entry]) -> Result<(), Fault> {
+    let mut seen = HashSet::new();
+    match entries.iter().find(|entry| !seen.insert(entry.key.as_str())) {
+        None => Ok(()),
+        Some(twice) => Err(Fault::new(
+            twice.key_pos,
+            format!("with these inputs the key `{}` is there twice", shown(&twice.key)),
+            "give the jobs names that differ",
+        )),
+    }
 }
 
 fn scalar(

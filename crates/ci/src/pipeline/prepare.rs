@@ -157,7 +157,12 @@ impl Ci {
             Ok(assembly) => assembly,
             Err(faults) => return Ok(Err(faults)),
         };
+        let mut lookups = 0;
         loop {
+            lookups += 1;
+            if lookups > LOOKUPS {
+                return Ok(Err(too_much(Pos::default()).into()));
+            }
             match assembly.wanted() {
                 Err(faults) => return Ok(Err(faults)),
                 Ok(None) => break,
@@ -301,6 +306,14 @@ impl Ci {
         asks: &Asks,
     ) -> Result<Result<Elsewhere, Fault>> {
         let mut elsewhere = Elsewhere::default();
+        let places = asks.compare_to.values().chain(asks.exists_in.values());
+        if let Some(pos) = places.skip(PLACES).max() {
+            return Ok(Err(Fault::new(
+                *pos,
+                "rules look at too many other commits and projects",
+                format!("at most {PLACES} are allowed"),
+            )));
+        }
         for (to, pos) in &asks.compare_to {
             match self
                 .answer(pipeline, ask, &Wanted::Changes(Some(to.clone())))
@@ -352,6 +365,19 @@ impl Ci {
         }
         Ok(known)
     }
+}
+
+/// Most questions to the code that one configuration may ask while its files are gathered.
+const LOOKUPS: usize = 400;
+/// Most other commits and projects that the rules of one configuration may look at.
+const PLACES: usize = 50;
+
+fn too_much(pos: Pos) -> Fault {
+    Fault::new(
+        pos,
+        "the file looks up too much while it is put together",
+        format!("at most {LOOKUPS} files, lists of files and comparisons are allowed"),
+    )
 }
 
 fn is_pattern(text: &str) -> bool {
