@@ -13,25 +13,30 @@ use std::{
 pub(crate) struct Caches {
     root: PathBuf,
     project: String,
+    protected: bool,
     most_bytes: u64,
 }
+
+/// How servers end the keys of caches that protected and other branches may share.
+const SHARED: &str = "-non_protected";
 
 impl Caches {
     /// Protected branches have caches of their own, so that an unprotected one cannot slip something in.
     pub(crate) fn new(root: &Path, project: &str, protected: bool, most_bytes: u64) -> Self {
-        let project = Digest::of(format!("{project}\0{protected}").as_bytes())
-            .hex()
-            .to_owned();
         Self {
             root: root.to_owned(),
-            project,
+            project: project.to_owned(),
+            protected,
             most_bytes,
         }
     }
 
     /// What a key's cache is called, here and in an object store.
     pub(crate) fn name(&self, key: &str) -> String {
-        format!("{}/{}.zip", self.project, Digest::of(key.as_bytes()).hex())
+        // A job of a branch that is not protected gets into no other's cache, whatever it calls its key.
+        let protected = self.protected && !key.ends_with(SHARED);
+        let project = Digest::of(format!("{}\0{protected}", self.project).as_bytes());
+        format!("{}/{}.zip", project.hex(), Digest::of(key.as_bytes()).hex())
     }
 
     fn file(&self, key: &str) -> PathBuf {
@@ -58,7 +63,7 @@ impl Caches {
     /// Stores files under `key`, in the place of what was there; returns the size.
     pub(crate) fn store(&self, key: &str, root: &Path, files: &[String]) -> io::Result<u64> {
         let file = self.file(key);
-        let dir = self.root.join(&self.project);
+        let dir = file.parent().unwrap_or(&self.root).to_owned();
         fs::create_dir_all(&dir)?;
         // Jobs that run at once may store the same key.
         static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -119,6 +124,14 @@ mod tests {
         assert_eq!(fs::read_to_string(to.join("f")).unwrap(), "x");
         let protected = Caches::new(&dir.path().join("cache"), "g/p", true, 150);
         assert_eq!(protected.restore(&keys, &to, bounds).unwrap(), None);
+        // What the server says may be shared.
+        let shared = ["s-non_protected".to_owned()];
+        protected.store(&shared[0], &from, &["f".to_owned()]).unwrap();
+        assert!(caches.restore(&shared, &to, bounds).unwrap().is_some());
+        caches.store("k-protected", &from, &["f".to_owned()]).unwrap();
+        let keys_of_others = ["k-protected".to_owned()];
+        assert_eq!(protected.restore(&keys_of_others, &to, bounds).unwrap(), None);
+        caches.store("k", &from, &["f".to_owned()]).unwrap();
         protected.store("other", &from, &["f".to_owned()]).unwrap();
         assert_eq!(caches.restore(&keys, &to, bounds).unwrap(), None);
     }

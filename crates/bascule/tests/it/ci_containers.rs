@@ -1,6 +1,10 @@
 //! A pipeline whose jobs name an image and a service: PostgreSQL, from the packages of this machine, under podman.
 
-use crate::{BIN, fleet::sh, product::rows};
+use crate::{
+    BIN,
+    fleet::{self, sh},
+    product::rows,
+};
 use bascule_testkit::{Git, TestApp};
 use std::{path::Path, process::Command};
 
@@ -95,7 +99,7 @@ fn present() -> bool {
         ),
     ] {
         if !there {
-            crate::fleet::note(&format!("skipped: {what}"));
+            fleet::note(&format!("skipped: {what}"));
             return false;
         }
     }
@@ -186,4 +190,41 @@ async fn a_pipeline_with_image_and_a_postgresql_service_passes_in_containers() {
     let (_, log) = job(&app, "demo/shop", &id, "schema");
     assert_eq!(status, "success", "{log}");
     assert!(log.contains("\nthe cache was here\n"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_in_containers_pulls_its_projects_own_image_with_its_own_token() {
+    if !present() {
+        return;
+    }
+    let app = TestApp::start(BIN);
+    let git = fleet::create(&app);
+    let version = fleet::Version {
+        image: true,
+        ..fleet::Version::new("1.0.0")
+    };
+    version.release(&app, &git).await;
+    let before = rows(&app.cli().json(&["pipeline", "list", fleet::PROJECT])).len();
+    let image = format!(
+        "{}/{}:1.0.0",
+        app.url().strip_prefix("http://").unwrap(),
+        fleet::PROJECT
+    );
+    git.write(
+        ".gitlab-ci.yml",
+        &format!("inside:\n  image: {{ name: \"{image}\", entrypoint: [''] }}\n  script: [echo in the image, test -x /service]\n"),
+    );
+    git.commit("Run in what we released");
+    drop(git.ok(&["push", "-q", "origin", "HEAD:refs/heads/inside"]));
+    bascule_testkit::until("the pipeline", std::time::Duration::from_secs(30), async || {
+        (rows(&app.cli().json(&["pipeline", "list", fleet::PROJECT])).len() > before).then_some(())
+    })
+    .await;
+    let (id, status) = ended(&app, fleet::PROJECT).await;
+    let (_, log) = job(&app, fleet::PROJECT, &id, "inside");
+    drop(Command::new("podman").args(["rmi", "--force", &image]).output());
+    assert_eq!(status, "success", "{log}");
+    for part in ["Pulling the image", "\nin the image\n"] {
+        assert!(log.contains(part), "{part}: {log}");
+    }
 }

@@ -263,3 +263,30 @@ async fn podman_runs_as_another_user_who_may_write_and_a_canceled_job_leaves_not
     bench.stop().await;
     assert_eq!(left(&bench), "");
 }
+
+/// Prints what a trivial job takes, one after the other, by either executor. For people: `--run-ignored only --no-capture`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+#[allow(clippy::print_stdout, reason = "it is for people")]
+async fn podman_and_bubblewrap_take_this_long_for_a_trivial_job() {
+    const JOBS: u32 = 20;
+    for (name, more) in [
+        ("bubblewrap", json!({})),
+        ("podman", json!({"image": {"name": IMAGE}})),
+    ] {
+        if name == "podman" && !podman() {
+            continue;
+        }
+        let mut bench = Bench::new();
+        bench.start(|c| c.concurrency = 1).await;
+        let began = std::time::Instant::now();
+        for id in 1..=i64::from(JOBS) {
+            bench.push(job(id, &["true"], more.clone()));
+        }
+        for id in 1..=i64::from(JOBS) {
+            bench.fake.result(id).await;
+        }
+        println!("{name}: {:?} a job", began.elapsed() / JOBS);
+        bench.stop().await;
+    }
+}
