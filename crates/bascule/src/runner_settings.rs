@@ -86,6 +86,30 @@ pub struct S3Setting {
     pub prefix: String,
 }
 
+impl S3Setting {
+    /// The store, with its secret.
+    fn store(&self) -> Result<S3> {
+        let mut secret_key = self.secret_key.clone();
+        if !self.secret_key_file.as_os_str().is_empty() {
+            let read = std::fs::read_to_string(&self.secret_key_file).map_err(|error| {
+                wrong(
+                    &format!("{} cannot be read: {error}.", self.secret_key_file.display()),
+                    "Correct `secret_key_file` in `cache_s3`.",
+                )
+            })?;
+            read.trim().clone_into(&mut secret_key);
+        }
+        Ok(S3 {
+            endpoint: self.endpoint.clone(),
+            bucket: self.bucket.clone(),
+            region: self.region.clone(),
+            access_key: self.access_key.clone(),
+            secret_key,
+            prefix: self.prefix.clone(),
+        })
+    }
+}
+
 fn anywhere() -> String {
     "us-east-1".to_owned()
 }
@@ -179,6 +203,11 @@ impl RunnerSettings {
         let most = limits.log_bytes;
         set(&mut limits.log_bytes, self.log_bytes.map(|bytes| bytes.min(most)));
         set(&mut limits.cache_bytes, self.cache_bytes);
+        set(&mut limits.git_cache_bytes, self.git_cache_bytes);
+        if self.git_cache == Some(false) {
+            config.git_cache = None;
+        }
+        config.cache_s3 = self.cache_s3.as_ref().map(S3Setting::store).transpose()?;
         set(
             &mut config.drain_grace,
             self.drain_seconds.map(Duration::from_secs),
@@ -208,7 +237,8 @@ mod tests {
         std::fs::write(
             &file,
             "executor = \"podman\"\npull_policy = [\"never\"]\ncpus = 1.5\ndisk_entries = 10\n\
-             [registry_mirrors]\n\"docker.io\" = \"mirror.example.org\"\n",
+             [registry_mirrors]\n\"docker.io\" = \"mirror.example.org\"\n[cache_s3]\nendpoint = \"http://127.0.0.1:1\"\n\
+             bucket = \"b\"\naccess_key = \"k\"\nsecret_key = \"s\"\n",
         )
         .unwrap();
         let mut config = Config::new("http://127.0.0.1:1", "t", dir.path());
@@ -219,6 +249,10 @@ mod tests {
         assert_eq!(
             config.podman.mirrors,
             [("docker.io".to_owned(), "mirror.example.org".to_owned())]
+        );
+        assert_eq!(
+            config.cache_s3.as_ref().map(|store| store.region.as_str()),
+            Some("us-east-1")
         );
         std::fs::write(&file, "excutor = \"podman\"\n").unwrap();
         assert_eq!(RunnerSettings::read(&file).unwrap_err().code, "usage");

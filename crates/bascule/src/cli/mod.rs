@@ -43,7 +43,6 @@ mod views;
 use crate::config::ServerOptions;
 use clap::{Parser, Subcommand};
 use context::{Context, Remote};
-use std::path::PathBuf;
 
 /// From the commit to production and back to the post-mortem: the DevOps platform that an institution runs
 /// by itself.
