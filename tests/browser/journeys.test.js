@@ -161,7 +161,7 @@ test('a job log arrives, coloured and escaped', async () => {
   const { page, context, faults } = await openPage(browser, platform.url);
   await signIn(page, 'admin', platform.password);
   await page.goto(`/${PROJECT}/-/pipelines`);
-  await page.click('a[href*="/-/pipelines/"]');
+  await page.click('tbody a[href*="/-/pipelines/"]');
   await page.click('a[href*="/-/jobs/"]');
   await page.waitForFunction(() => document.querySelector('.log')?.textContent.includes('<b>everything</b>'));
   assert.ok(await page.locator('.log .ansi-green', { hasText: 'green' }).count() > 0, 'green text is green');

@@ -102,7 +102,7 @@ pub(super) async fn show(
     if !ui.is_fragment() {
         let page = query.page.map(|page| page.saturating_sub(1));
         let sheet = ci.sheet(&job, page, query.line).await?;
-        shown = log_shown(sheet, open, &href);
+        shown = log_shown(&sheet, open, &href);
         if !query.search.trim().is_empty() {
             hits = Some(
                 ci.search_log(job.id, &query.search, query.from.as_deref())
@@ -203,7 +203,7 @@ struct LogShown {
     paged: String,
 }
 
-fn log_shown(sheet: Sheet, open: bool, href: &str) -> LogShown {
+fn log_shown(sheet: &Sheet, open: bool, href: &str) -> LogShown {
     let mut cursor = sheet.cursor;
     let last = sheet.number + 1 == sheet.count;
     let live = open && last;

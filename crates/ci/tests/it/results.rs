@@ -256,7 +256,7 @@ async fn variables_of_a_dotenv_report_reach_the_jobs_behind() {
               test: {stage: test, script: x}\n\
               alone: {stage: test, script: x, needs: []}\n";
     world.push("main", &[(".gitlab-ci.yml", ci)]).await;
-    let mut jobs = vec![runner.ask().await.unwrap(), runner.ask().await.unwrap()];
+    let mut jobs = [runner.ask().await.unwrap(), runner.ask().await.unwrap()];
     jobs.sort_by_key(|job| job.id);
     let build = &jobs[0];
     let refused = runner.upload(build, "dotenv", b"no variable").await;
