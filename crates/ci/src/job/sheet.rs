@@ -45,22 +45,22 @@ pub(crate) struct Sheet {
     pub bytes: Vec<u8>,
 }
 
-/// Line numbers at which pages begin. What was written of a log does not change.
+/// Where pages begin: the byte, and the number of the line there. What was written of a log does not change.
 #[derive(Debug, Default)]
-pub(crate) struct Lines(Mutex<HashMap<(JobId, u64), u64>>);
+pub(crate) struct Lines(Mutex<HashMap<(JobId, u64), (u64, u64)>>);
 
 impl Lines {
-    fn get(&self, job: JobId, offset: u64) -> Option<u64> {
+    fn get(&self, job: JobId, page: u64) -> Option<(u64, u64)> {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&(job, offset)).copied()
+        known.get(&(job, page)).copied()
     }
 
-    fn set(&self, job: JobId, offset: u64, line: u64) {
+    fn set(&self, job: JobId, page: u64, begins: (u64, u64)) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= REMEMBERED {
             known.clear();
         }
-        known.insert((job, offset), line);
+        known.insert((job, page), begins);
     }
 }
 
@@ -69,32 +69,41 @@ fn breaks(bytes: &[u8]) -> u64 {
 }
 
 impl Ci {
-    /// Where a page begins: behind the first line end at or after its place.
-    async fn page_start(&self, job: JobId, number: u64) -> Result<u64> {
+    /// Where a page begins: behind the first line end at or after its place. And whether that stays so: while a log
+    /// grows, the line end may not be there yet.
+    async fn page_start(&self, job: JobId, number: u64) -> Result<(u64, bool)> {
         let place = number.saturating_mul(PAGE);
         if place == 0 {
-            return Ok(0);
+            return Ok((0, true));
         }
         // The byte before belongs to it: a line end there lets the page begin right at its place.
         let bytes = log::read(&self.db, &self.blobs, job, place - 1, NEAR).await?;
         let end = bytes.iter().take(NEAR).position(|byte| *byte == b'\n');
-        Ok(end.map_or(place, |end| place + end as u64))
+        Ok((
+            end.map_or(place, |end| place + end as u64),
+            end.is_some() || bytes.len() >= NEAR,
+        ))
     }
 
-    /// The number of the line that begins at the start of a page.
-    async fn line_at(&self, job: JobId, number: u64) -> Result<u64> {
-        let (mut line, mut at) = (1, 0);
-        for page in 1..=number {
-            let start = self.page_start(job, page).await?;
-            if let Some(known) = self.lines.get(job, start) {
-                line = known;
-            } else {
-                line += self.breaks_between(job, at, start).await?;
-                self.lines.set(job, start, line);
+    /// Where a page begins, and the number of the line there. Counted from the nearest page before it that is known.
+    async fn page_at(&self, job: JobId, number: u64) -> Result<(u64, u64)> {
+        let mut base = number;
+        let (mut at, mut line) = loop {
+            match self.lines.get(job, base) {
+                Some(known) => break known,
+                None if base == 0 => break (0, 1),
+                None => base -= 1,
             }
+        };
+        for page in base + 1..=number {
+            let (start, stays) = self.page_start(job, page).await?;
+            line += self.breaks_between(job, at, start).await?;
             at = start;
+            if stays {
+                self.lines.set(job, page, (at, line));
+            }
         }
-        Ok(line)
+        Ok((at, line))
     }
 
     async fn breaks_between(&self, job: JobId, from: u64, to: u64) -> Result<u64> {
@@ -119,16 +128,16 @@ impl Ci {
             (Some(page), _) => page.min(count - 1),
             (None, Some(line)) => {
                 let mut number = 0;
-                while number + 1 < count && self.line_at(job.id, number + 1).await? <= line {
+                while number + 1 < count && self.page_at(job.id, number + 1).await?.1 <= line {
                     number += 1;
                 }
                 number
             }
             (None, None) => count - 1,
         };
-        let start = self.page_start(job.id, number).await?;
+        let (start, first) = self.page_at(job.id, number).await?;
         let end = if number + 1 < count {
-            self.page_start(job.id, number + 1).await?
+            self.page_start(job.id, number + 1).await?.0
         } else {
             u64::MAX
         };
@@ -138,7 +147,7 @@ impl Ci {
         Ok(Sheet {
             number,
             count,
-            cursor: Cursor::at_line(start, self.line_at(job.id, number).await?),
+            cursor: Cursor::at_line(start, first),
             bytes,
         })
     }
