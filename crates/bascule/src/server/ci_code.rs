@@ -34,15 +34,14 @@ impl CiCode {
     }
 
     /// The account behind an actor, as someone who asks. Only people have accounts: a job's or an agent's
-    /// rights end at its own project.
+    /// rights end at its own project, and so do a project token's.
     async fn caller(&self, actor: &Actor) -> Result<Option<Caller>> {
-        if actor.kind != ActorKind::User {
-            return Ok(None);
-        }
-        let Ok(user) = actor.id.parse() else {
-            return Ok(None);
+        let account = match (actor.kind, actor.id.parse()) {
+            (ActorKind::User, Ok(user)) => self.identity.open_user_by_id(user).await?,
+            // A personal token bears its owner's name, a project's token one that no account can have.
+            (ActorKind::Token, _) => self.identity.open_user(&actor.name).await?,
+            _ => None,
         };
-        let account = self.identity.open_user_by_id(user).await?;
         Ok(account.map(|account| Caller {
             actor: actor.clone(),
             user: Some(account.id),

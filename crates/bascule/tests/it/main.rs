@@ -12,6 +12,7 @@ mod agents;
 mod air_gap;
 mod authorisation;
 mod ci_containers;
+mod ci_includes;
 mod ci_runners;
 mod containers;
 mod contracts;
