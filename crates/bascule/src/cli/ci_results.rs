@@ -40,7 +40,7 @@ pub enum Ci {
     #[command(flatten)]
     Pipeline(super::ci::Pipeline),
     #[command(flatten)]
-    Results(Results),
+    Results(Found),
     #[command(flatten)]
     Required(super::schedule::Ci),
 }
@@ -57,7 +57,7 @@ impl Ci {
 
 /// What pipelines found out.
 #[derive(Debug, Subcommand)]
-pub enum Results {
+pub enum Found {
     /// What a pipeline found out: tests, coverage, reports
     #[command(after_help = "Examples:
   bascule ci results demo/appointments 12
@@ -184,7 +184,7 @@ fn of(project: &str, rest: &str) -> Result<String> {
     Ok(format!("/api/v1/projects/{project}/{rest}"))
 }
 
-impl Results {
+impl Found {
     pub async fn run(self, context: &Context) -> Result<u8> {
         match self {
             Self::Results { project, id } => {
@@ -425,7 +425,7 @@ async fn log(context: &Context, project: &str, id: i64, text: &str) -> Result<u8
         match found["next"].as_str() {
             // More than anybody reads; a narrower text finds less.
             Some(next) if hits.len() < 10_000 => {
-                found = context.get(&format!("{address}&from={next}")).await?
+                found = context.get(&format!("{address}&from={next}")).await?;
             }
             _ => break,
         }

@@ -2,9 +2,12 @@
 //! stays free of I/O: ask [`Assembly::wanted`], answer with [`Assembly::supply`], then [`Assembly::finish`].
 
 use super::{
-    Config, Include, Source, expand,
+    Config, Include, Source,
+    address::{checked, component, genuine, is_yaml, project_path},
+    expand,
     include::{self, Asked, For},
     inputs::{self, Inputs},
+    merge::merge,
     reader::Reader,
     top,
 };
@@ -13,9 +16,8 @@ use crate::{
     rules::{Glob, Surroundings},
     templates,
     variables::{Values, expand as expand_text},
-    yaml::{self, Budget, Entry, Node, Value, too_deep},
+    yaml::{self, Budget, Node, Value},
 };
-use bascule_core::limits;
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
@@ -687,150 +689,4 @@ fn refused(answer: &Answer, pos: Pos) -> Fault {
         Answer::No(what, next) => Fault::new(pos, what.clone(), next.clone()),
         _ => Fault::new(pos, "this include cannot be read", ""),
     }
-}
-
-fn is_yaml(path: &str) -> bool {
-    path.ends_with(".yml") || path.ends_with(".yaml")
-}
-
-/// A path inside a project, without its leading slash.
-fn checked(text: &str, pos: Pos, nowhere: bool) -> Result<String, Fault> {
-    if nowhere {
-        return Err(Fault::new(
-            pos,
-            format!("`{}` is a path, but this file belongs to no project", shown(text)),
-            "a remote file or a template includes files by `project`, `component` or `template`",
-        ));
-    }
-    let path = text.trim_start_matches('/');
-    let good = !path.is_empty()
-        && path
-            .split('/')
-            .all(|part| !part.is_empty() && part != "." && part != "..")
-        && is_yaml(path)
-        && !path.contains(['\\', '\0', '\n']);
-    if good {
-        return Ok(path.to_owned());
-    }
-    Err(Fault::new(
-        pos,
-        format!("`{}` cannot be included", shown(text)),
-        "a path inside the project that ends in .yml or .yaml; `*` and `**` choose several",
-    ))
-}
-
-fn project_path(text: &str, pos: Pos) -> Result<String, Fault> {
-    let path = text.trim_matches('/');
-    let good = path.split('/').count() >= 2
-        && path.split('/').all(|part| {
-            !part.is_empty() && part != "." && part != ".." && !part.contains(char::is_whitespace)
-        });
-    if good {
-        return Ok(path.to_owned());
-    }
-    Err(Fault::new(
-        pos,
-        format!("`{}` is no project", shown(text)),
-        "write `group/project`",
-    ))
-}
-
-/// `host/group/project/name@version`.
-fn component(address: &str, host: &str, pos: Pos) -> Result<(Tree, Vec<String>), Fault> {
-    let wrong = || {
-        Fault::new(
-            pos,
-            format!("`{}` is no component", shown(address)),
-            "write `$CI_SERVER_FQDN/group/project/name@version`",
-        )
-    };
-    let (path, version) = address.rsplit_once('@').ok_or_else(wrong)?;
-    let (server, rest) = path.split_once('/').ok_or_else(wrong)?;
-    let (project, name) = rest.rsplit_once('/').ok_or_else(wrong)?;
-    let named = !name.is_empty()
-        && !version.is_empty()
-        && !name.contains(char::is_whitespace)
-        && !name.starts_with('.');
-    if !named {
-        return Err(wrong());
-    }
-    if server != host {
-        return Err(Fault::new(
-            pos,
-            format!("the component `{}` is on another server", shown(address)),
-            format!("components come from this server, `{host}`; mirror the project here"),
-        ));
-    }
-    let tree = Tree::Project {
-        project: project_path(project, pos)?,
-        reference: Some(version.to_owned()),
-    };
-    Ok((
-        tree,
-        vec![
-            format!("templates/{name}.yml"),
-            format!("templates/{name}/template.yml"),
-        ],
-    ))
-}
-
-/// Whether a text has the digest that the include promises.
-fn genuine(text: &str, integrity: &str, pos: Pos) -> Result<(), Fault> {
-    use base64::Engine as _;
-    use sha2::Digest as _;
-    let digest = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(text.as_bytes()));
-    if integrity.strip_prefix("sha256-") == Some(&digest) {
-        return Ok(());
-    }
-    Err(Fault::new(
-        pos,
-        "the remote file is not the one that `integrity` names",
-        format!("it has `sha256-{digest}`; look at what changed before you take it over"),
-    ))
-}
-
-/// Deep merge: maps join, everything else is replaced.
-pub(super) fn merge(
-    into: &mut Node,
-    from: &Node,
-    budget: &mut Budget,
-    pos: Pos,
-    depth: usize,
-) -> Result<(), Fault> {
-    if depth > limits::YAML_DEPTH {
-        return Err(too_deep(pos));
-    }
-    let (Value::Mapping(ours), Value::Mapping(theirs)) = (&mut into.value, &from.value) else {
-        *into = budget.copy(from, pos)?;
-        return Ok(());
-    };
-    // Most maps are small; looking through them is quicker than an index.
-    let index: Option<HashMap<String, usize>> = (ours.len().saturating_mul(theirs.len()) > 256).then(|| {
-        ours.iter()
-            .enumerate()
-            .map(|(i, entry)| (entry.key.clone(), i))
-            .collect()
-    });
-    let known = ours.len();
-    for entry in theirs {
-        let found = match &index {
-            Some(index) => index.get(&entry.key).copied(),
-            None => ours[..known].iter().position(|mine| mine.key == entry.key),
-        };
-        match found.and_then(|i| ours.get_mut(i)) {
-            Some(mine) => {
-                mine.key_pos = entry.key_pos;
-                merge(&mut mine.value, &entry.value, budget, pos, depth + 1)?;
-            }
-            None => {
-                let value = budget.copy(&entry.value, pos)?;
-                ours.push(Entry {
-                    key: entry.key.clone(),
-                    key_pos: entry.key_pos,
-                    value,
-                });
-            }
-        }
-    }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! `!reference` and `extends`.
 
-use super::assemble::merge;
+use super::merge::merge;
 use crate::{
     fault::{Fault, Pos, did_you_mean, shown},
     yaml::{Budget, Entry, Node, Value, too_deep},

@@ -1,6 +1,7 @@
 //! A project's CI configuration, checked: GitLab's language as far as this platform serves it. Nothing here
 //! does I/O; included files are supplied by the caller (see [`Assembly`]).
 
+mod address;
 mod artifacts;
 mod assemble;
 mod cache;
@@ -10,6 +11,7 @@ mod include;
 mod inputs;
 mod job;
 mod keywords;
+mod merge;
 mod needs;
 mod outcome;
 mod reader;
