@@ -81,7 +81,11 @@ async fn lint_shows_faults_or_the_plan() {
         .request(Method::POST, "/clinic/app/-/ci/lint", "reporter")
         .form(&form);
     let page = request.send().await.unwrap().text().await.unwrap();
-    assert_eq!(select(&page, "li .mono"), [".gitlab-ci.yml:1:5"]);
+    assert_eq!(
+        select(&page, "li .mono"),
+        [".gitlab-ci.yml:1:5", "a: {scirpt: x} ^"],
+        "where, and the line itself"
+    );
     let body =
         json!({"content": "a: {script: x}\nb: {script: x, rules: [{if: $CI_COMMIT_TAG}]}\n", "ref": "main"});
     let found = world
