@@ -12,6 +12,7 @@ mod path;
 mod permission;
 mod problem;
 pub mod reference;
+mod wildcard;
 
 pub use actor::{Actor, ActorKind, Caller, GroupScope, ProjectScope, Scope, Visibility};
 pub use clock::{Clock, FakeClock, SystemClock, Timestamp};
@@ -26,3 +27,4 @@ pub use name::{Name, NameError};
 pub use path::is_safe_path;
 pub use permission::{InstanceRole, Permission, Role};
 pub use problem::{Problem, Result};
+pub use wildcard::covers;

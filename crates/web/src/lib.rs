@@ -18,6 +18,7 @@ pub mod highlight;
 mod kept;
 pub mod markdown;
 mod middleware;
+pub mod raw;
 pub mod reference;
 mod routes;
 mod shell;

@@ -7,17 +7,17 @@ use axum::{
     Json,
     body::Body,
     extract::State,
-    response::{IntoResponse as _, Redirect, Response},
+    response::{IntoResponse as _, Redirect},
     routing::{get, post},
 };
 use bascule_core::{JobId, Permission, Problem, ProjectScope, Result, limits};
 use bascule_web::{
-    Access, Answer, Crumb, InProject, Markup, Params, PathOf, Routes, Tab, Ui, Who, bytes, icon, routes,
-    url_encode, url_path, when,
+    Access, Answer, Crumb, InProject, Markup, Params, PathOf, Routes, Tab, Ui, Who, bytes, icon,
+    raw::{picture, untrusted},
+    routes, url_path, when,
 };
 use bascule_wire::{ci::Job as WireJob, ci_results::ArtifactFolder, runner::ARTIFACT_ARCHIVE};
 use futures::StreamExt as _;
-use http::{HeaderValue, header};
 use serde::Deserialize;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -77,38 +77,8 @@ impl Ci {
         let name = path.rsplit('/').next().unwrap_or_default();
         let first = futures::stream::once(futures::future::ready(Ok(given.first)));
         let body = Body::from_stream(first.chain(ReceiverStream::new(given.rest)));
-        let mut response: Response = body.into_response();
-        let headers = response.headers_mut();
-        let fixed = [
-            (header::CONTENT_TYPE, kind.unwrap_or("application/octet-stream")),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-            (header::CONTENT_SECURITY_POLICY, "default-src 'none'; sandbox"),
-        ];
-        for (header, value) in fixed {
-            headers.insert(header, HeaderValue::from_static(value));
-        }
-        let how = if kind.is_some() { "inline" } else { "attachment" };
-        if let Ok(value) = HeaderValue::from_str(&format!("{how}; filename*=UTF-8''{}", url_encode(name))) {
-            headers.insert(header::CONTENT_DISPOSITION, value);
-        }
-        Ok(response)
+        Ok(untrusted(body, name, kind))
     }
-}
-
-/// The kind of picture, told by its first bytes and never by its name.
-fn picture(bytes: &[u8]) -> Option<&'static str> {
-    let starts: [(&[u8], &str); 4] = [
-        (b"\x89PNG\r\n\x1a\n", "image/png"),
-        (b"\xff\xd8\xff", "image/jpeg"),
-        (b"GIF87a", "image/gif"),
-        (b"GIF89a", "image/gif"),
-    ];
-    let webp = bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP");
-    starts
-        .iter()
-        .find(|(start, _)| bytes.starts_with(start))
-        .map(|(_, kind)| *kind)
-        .or(webp.then_some("image/webp"))
 }
 
 #[derive(Debug, Default, Deserialize)]

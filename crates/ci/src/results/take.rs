@@ -113,16 +113,25 @@ impl Ci {
         Ok(worked(move || read::unpack(bytes.to_vec())).await)
     }
 
+    /// What a report says, or why it cannot be read.
+    async fn parsed<T: Send + 'static>(
+        &self,
+        artifact: &Artifact,
+        read: impl FnOnce(&[Document]) -> Result<T, String> + Send + 'static,
+    ) -> Result<Result<T, String>> {
+        Ok(match self.documents(artifact).await? {
+            Ok(documents) => worked(move || read(&documents)).await,
+            Err(why) => Err(why),
+        })
+    }
+
     /// The tests of a job, read from its report as long as it is kept.
     pub(crate) async fn read_tests(&self, job: JobId) -> Result<Option<junit::Tests>> {
         let found = job::artifact::of_job(&self.db, job).await?;
         let Some(artifact) = found.into_iter().find(|artifact| artifact.kind == "junit") else {
             return Ok(None);
         };
-        let Ok(documents) = self.documents(&artifact).await? else {
-            return Ok(None);
-        };
-        Ok(worked(move || junit::read(&documents)).await.ok())
+        Ok(self.parsed(&artifact, junit::read).await?.ok())
     }
 
     async fn take_tests(
@@ -131,11 +140,7 @@ impl Ci {
         pipeline: &Pipeline,
         artifact: &Artifact,
     ) -> Result<Result<usize, String>> {
-        let documents = match self.documents(artifact).await? {
-            Ok(documents) => documents,
-            Err(why) => return Ok(Err(why)),
-        };
-        let tests = match worked(move || junit::read(&documents)).await {
+        let tests = match self.parsed(artifact, junit::read).await? {
             Ok(tests) => tests,
             Err(why) => return Ok(Err(why)),
         };
@@ -203,14 +208,10 @@ impl Ci {
     }
 
     async fn take_coverage(&self, job: &Job, artifact: &Artifact) -> Result<Result<usize, String>> {
-        let documents = match self.documents(artifact).await? {
-            Ok(documents) => documents,
-            Err(why) => return Ok(Err(why)),
-        };
         let project = self.code.project(job.project_id).await?;
         let path = project.map(|project| project.path()).unwrap_or_default();
-        let outcome = worked(move || {
-            let reached = cobertura::read(&documents, &path)?;
+        let read = move |documents: &[Document]| {
+            let reached = cobertura::read(documents, &path)?;
             let missed: BTreeMap<&String, Vec<(u32, u32)>> = reached
                 .files
                 .iter()
@@ -221,9 +222,8 @@ impl Ci {
                 .ok()
                 .filter(|text| text.len() <= MISSED);
             Ok((reached.covered, reached.lines, missed))
-        })
-        .await;
-        let (covered, lines, missed) = match outcome {
+        };
+        let (covered, lines, missed) = match self.parsed(artifact, read).await? {
             Ok(outcome) => outcome,
             Err(why) => return Ok(Err(why)),
         };
@@ -254,12 +254,9 @@ impl Ci {
         pipeline: &Pipeline,
         artifact: &Artifact,
     ) -> Result<Result<usize, String>> {
-        let documents = match self.documents(artifact).await? {
-            Ok(documents) => documents,
-            Err(why) => return Ok(Err(why)),
-        };
         let tool = job.name.clone();
-        match worked(move || codequality::to_sarif(&documents, &tool)).await {
+        let read = move |documents: &[Document]| codequality::to_sarif(documents, &tool);
+        match self.parsed(artifact, read).await? {
             Err(why) => Ok(Err(why)),
             Ok((sarif, _)) => self.hand_on(job, pipeline, sarif).await,
         }
@@ -309,13 +306,9 @@ impl Ci {
             #[serde(default)]
             components: Vec<serde::de::IgnoredAny>,
         }
-        let documents = match self.documents(artifact).await? {
-            Ok(documents) => documents,
-            Err(why) => return Ok(Err(why)),
-        };
-        Ok(worked(move || {
+        self.parsed(artifact, |documents| {
             let mut found = 0;
-            for document in &documents {
+            for document in documents {
                 let bom: Bom = serde_json::from_slice(&document.bytes)
                     .map_err(|error| format!("it is no CycloneDX document: {error}"))?;
                 if bom.format != "CycloneDX" {
@@ -325,7 +318,7 @@ impl Ci {
             }
             Ok(found)
         })
-        .await)
+        .await
     }
 
     /// Reads the variables that a job made. Refused at once if they cannot be read, so that the job fails and not one

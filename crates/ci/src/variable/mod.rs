@@ -66,28 +66,7 @@ fn bound(row: &Row) -> String {
 
 /// Whether a variable for these environments is for this one; `None` is a job without environment.
 fn covers(pattern: &str, environment: Option<&str>) -> bool {
-    if pattern == EVERYWHERE {
-        return true;
-    }
-    let Some(environment) = environment else {
-        return false;
-    };
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = environment.strip_prefix(first) else {
-        return false;
-    };
-    let mut parts: Vec<&str> = parts.collect();
-    let Some(last) = parts.pop() else {
-        return rest.is_empty();
-    };
-    for part in parts {
-        match rest.find(part) {
-            Some(at) => rest = &rest[at + part.len()..],
-            None => return false,
-        }
-    }
-    rest.ends_with(last)
+    pattern == EVERYWHERE || environment.is_some_and(|environment| bascule_core::covers(pattern, environment))
 }
 
 /// All that may reach a project's jobs; see [`Reaching::for_jobs`].

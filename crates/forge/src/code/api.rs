@@ -6,9 +6,9 @@ use super::{
     paths::shown,
     read::{self, CommitInfo},
 };
-use crate::{Forge, project::covers};
+use crate::Forge;
 use axum::{extract::State, response::IntoResponse as _};
-use bascule_core::{Permission, Problem, limits};
+use bascule_core::{Permission, Problem, covers, limits};
 use bascule_web::{Access, Answer, Body, InProject, Params, PathOf, Routes, Who, routes};
 use bascule_wire::forge::{
     Blame, BlameHunk, Branch, BranchList, ChangedFile, Commit, CommitList, Committed, Comparison,

@@ -119,15 +119,7 @@ impl Forge {
                 Some(before) if repo.has_object(before) => Some(before),
                 _ => read::commit(repo, id)?.parents.first().copied(),
             };
-            let mut paths: Vec<String> = diff::changes(repo, before, id)?
-                .into_iter()
-                .flat_map(|change| [Some(change.path), change.from])
-                .flatten()
-                .map(text)
-                .collect();
-            paths.sort();
-            paths.dedup();
-            Ok(paths)
+            differing(repo, before, id)
         })
         .await
     }
@@ -141,15 +133,7 @@ impl Forge {
         let other = commit_id(other)?;
         self.at(project, sha, move |repo, id| {
             let base = repo.merge_base(other, id)?.map(gix::Id::detach);
-            let mut paths: Vec<String> = diff::changes(repo, base, id)?
-                .into_iter()
-                .flat_map(|change| [Some(change.path), change.from])
-                .flatten()
-                .map(text)
-                .collect();
-            paths.sort();
-            paths.dedup();
-            Ok(paths)
+            differing(repo, base, id)
         })
         .await
     }
@@ -427,4 +411,17 @@ fn branch_moved() -> Problem {
 
 fn text(path: Vec<u8>) -> String {
     String::from_utf8(path).unwrap_or_else(|error| paths::shown(error.as_bytes()))
+}
+
+/// The paths of files that differ between two commits, those under their former names among them.
+fn differing(repo: &gix::Repository, before: Option<ObjectId>, after: ObjectId) -> Reading<Vec<String>> {
+    let mut paths: Vec<String> = diff::changes(repo, before, after)?
+        .into_iter()
+        .flat_map(|change| [Some(change.path), change.from])
+        .flatten()
+        .map(text)
+        .collect();
+    paths.sort();
+    paths.dedup();
+    Ok(paths)
 }

@@ -262,7 +262,7 @@ impl Forge {
             .protected_branches(id)
             .await?
             .iter()
-            .any(|pattern| super::covers(pattern, reference)))
+            .any(|pattern| bascule_core::covers(pattern, reference)))
     }
 
     /// Tells of settings that a transaction changed: name and new value.

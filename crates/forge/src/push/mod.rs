@@ -15,8 +15,8 @@ mod store;
 pub(crate) use service::Move;
 pub(crate) use sessions::{Pushes, Session};
 
-use crate::{project::covers, workflow::Bypass};
-use bascule_core::Problem;
+use crate::workflow::Bypass;
+use bascule_core::{Problem, covers};
 
 /// The trunk of a project that had no branch yet, where one of the usual names is pushed.
 pub(crate) fn usual_trunk(has: impl Fn(&str) -> bool) -> Option<&'static str> {

@@ -1,8 +1,8 @@
 //! Names of branches, and where they are merged.
 
 use super::{Change, Flow, Policy, Rule, broken, issue};
-use crate::project::covers;
 use bascule_core::Problem;
+use bascule_core::covers;
 
 /// What a flow's branches are called beside the trunk; empty: anything.
 fn patterns(flow: Flow) -> &'static [&'static str] {

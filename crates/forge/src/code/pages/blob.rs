@@ -17,7 +17,9 @@ use axum::{
     response::{IntoResponse as _, Redirect},
 };
 use bascule_core::{Problem, limits};
-use bascule_web::{Answer, InProject, Markup, Params, PathOf, Tab, Ui, bytes, highlight, icon, url_path};
+use bascule_web::{
+    Answer, InProject, Markup, Params, PathOf, Tab, Ui, bytes, highlight, icon, raw::picture, url_path,
+};
 use gix::objs::tree::EntryKind;
 use http::HeaderMap;
 use serde::Deserialize;
@@ -229,7 +231,7 @@ pub(super) async fn blob(
         ],
     };
     if let Some(content) = content {
-        if raw::picture(&content).is_some() {
+        if picture(&content).is_some() {
             page.view = View::Picture;
         } else if read::is_binary(&content) {
             page.view = View::Nothing("The file is no text.");

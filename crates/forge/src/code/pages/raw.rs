@@ -7,13 +7,12 @@ use crate::{
         read,
     },
 };
-use axum::{
-    body::Body,
-    extract::State,
-    response::{IntoResponse as _, Response},
-};
+use axum::{body::Body, extract::State};
 use bascule_core::{Problem, ProjectId};
-use bascule_web::{Answer, InProject, PathOf, url_encode};
+use bascule_web::{
+    Answer, InProject, PathOf,
+    raw::{picture, untrusted},
+};
 use gix::{ObjectId, objs::tree::EntryKind};
 use http::{HeaderMap, HeaderValue, header};
 
@@ -56,22 +55,6 @@ pub(super) async fn archive(
     PathOf((_, _, file)): PathOf<(String, String, String)>,
 ) -> Answer {
     crate::code::archive::respond(&forge, &scope, &file).await
-}
-
-/// The kind of picture, told by its first bytes and never by its name.
-pub(super) fn picture(bytes: &[u8]) -> Option<&'static str> {
-    let starts: [(&[u8], &str); 4] = [
-        (b"\x89PNG\r\n\x1a\n", "image/png"),
-        (b"\xff\xd8\xff", "image/jpeg"),
-        (b"GIF87a", "image/gif"),
-        (b"GIF89a", "image/gif"),
-    ];
-    let webp = bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP");
-    starts
-        .iter()
-        .find(|(start, _)| bytes.starts_with(start))
-        .map(|(_, kind)| *kind)
-        .or(webp.then_some("image/webp"))
 }
 
 /// Whether the bytes are a drawing in SVG: a text whose first element is `svg`.
@@ -128,31 +111,14 @@ pub(crate) async fn respond(
             forge.git().stream(command, forge.config().timeout)?
         }
     };
-    let mut response: Response = body.into_response();
+    let mut response = untrusted(body, &shown(&name), kind);
     let headers = response.headers_mut();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static(kind.unwrap_or("application/octet-stream")),
-    );
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from(size));
-    headers.insert(
-        header::X_CONTENT_TYPE_OPTIONS,
-        HeaderValue::from_static("nosniff"),
-    );
-    headers.insert(
-        header::CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(if drawing {
-            // Its own looks, and still nothing from elsewhere.
-            "default-src 'none'; style-src 'unsafe-inline'; sandbox"
-        } else {
-            "default-src 'none'; sandbox"
-        }),
-    );
     headers.insert(header::VARY, HeaderValue::from_static("Sec-Fetch-Dest"));
-    let how = if kind.is_some() { "inline" } else { "attachment" };
-    let disposition = format!("{how}; filename*=UTF-8''{}", url_encode(&shown(&name)));
-    if let Ok(value) = HeaderValue::from_str(&disposition) {
-        headers.insert(header::CONTENT_DISPOSITION, value);
+    if drawing {
+        // Its own looks, and still nothing from elsewhere.
+        let policy = "default-src 'none'; style-src 'unsafe-inline'; sandbox";
+        headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     }
     Ok(response)
 }
@@ -160,14 +126,6 @@ pub(crate) async fn respond(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_picture_is_told_by_its_bytes() {
-        assert_eq!(picture(b"\x89PNG\r\n\x1a\nxxxx"), Some("image/png"));
-        assert_eq!(picture(b"RIFF\0\0\0\0WEBPVP8 "), Some("image/webp"));
-        assert_eq!(picture(b"<svg onload=alert(1)>"), None);
-        assert_eq!(picture(b"<html>"), None);
-    }
 
     #[test]
     fn a_drawing_is_told_by_its_first_element() {

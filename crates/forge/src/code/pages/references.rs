@@ -4,13 +4,11 @@ use super::{Line, base, commits::trail, line};
 use crate::{
     Forge,
     code::{paths::shown, read},
-    project::covers,
 };
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect};
-use bascule_core::limits;
-use bascule_core::{Permission, Problem, ProjectScope, Result};
+use bascule_core::{Permission, Problem, ProjectScope, Result, covers, limits};
 use bascule_web::{
     Answer, FormBody, InProject, Markup, Params, Tab, Ui, Who, icon, url_encode, url_path, when,
 };
