@@ -1,10 +1,14 @@
 //! Packing what a job made, and unpacking what other jobs made without trusting it.
 
 use bascule_core::{Problem, Result};
+use cap_std::{
+    ambient_authority,
+    fs::{Dir, OpenOptions, OpenOptionsExt as _},
+};
 use std::{
     fs::{self, File},
     io::{self, BufReader, BufWriter, Read, Write},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::PermissionsExt,
     path::{Component, Path, PathBuf},
 };
 use zip::{CompressionMethod, ZipArchive, ZipWriter, write::SimpleFileOptions};
@@ -69,7 +73,8 @@ pub(crate) fn gzip(root: &Path, files: &[String], to: &Path) -> io::Result<u64> 
     Ok(fs::metadata(to)?.len())
 }
 
-/// Unpacks a zip below `root`. Nothing is ever written outside, whatever the archive or the workspace holds.
+/// Unpacks a zip below `root`. Nothing is ever written outside, whatever the archive holds, whatever the workspace holds,
+/// and whatever a service of the job does to the workspace meanwhile.
 pub(crate) fn unpack(archive: &Path, root: &Path, bounds: Bounds) -> Result<usize> {
     let broken = |e: &dyn std::fmt::Display| {
         Problem::invalid("bad_archive", "An artifact archive cannot be read.").why(e.to_string())
@@ -83,6 +88,7 @@ pub(crate) fn unpack(archive: &Path, root: &Path, bounds: Bounds) -> Result<usiz
             bounds.entries
         )));
     }
+    let workspace = Dir::open_ambient_dir(root, ambient_authority()).map_err(|e| unwritable(root, &e))?;
     let mut left = bounds.bytes;
     let mut links = Vec::new();
     let mut count = 0;
@@ -94,7 +100,7 @@ pub(crate) fn unpack(archive: &Path, root: &Path, bounds: Bounds) -> Result<usiz
         }
         let mode = entry.unix_mode().unwrap_or(0o644);
         if entry.is_dir() {
-            make_dirs(root, &path)?;
+            make_dirs(&workspace, &path)?;
             continue;
         }
         count += 1;
@@ -113,22 +119,21 @@ pub(crate) fn unpack(archive: &Path, root: &Path, bounds: Bounds) -> Result<usiz
             return Err(refused(&path.to_string_lossy(), why));
         }
         if let Some(parent) = path.parent() {
-            make_dirs(root, parent)?;
+            make_dirs(&workspace, parent)?;
         }
-        let to = root.join(&path);
-        clear(&to)?;
-        let mut out = File::options()
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&to)
-            .map_err(|e| unwritable(&to, &e))?;
+        clear(&workspace, &path)?;
+        let mut new = OpenOptions::new();
+        new.write(true).create_new(true).mode(0o600);
+        let mut out = workspace
+            .open_with(&path, &new)
+            .map_err(|e| unwritable(&path, &e))?
+            .into_std();
         // The sizes that an archive states may lie; what comes out of it is counted.
         let written = io::copy(&mut entry.by_ref().take(left.saturating_add(1)), &mut out).map_err(|e| {
             if e.kind() == io::ErrorKind::InvalidData {
                 broken(&e)
             } else {
-                unwritable(&to, &e)
+                unwritable(&path, &e)
             }
         })?;
         left = left.checked_sub(written).ok_or_else(|| {
@@ -139,16 +144,17 @@ pub(crate) fn unpack(archive: &Path, root: &Path, bounds: Bounds) -> Result<usiz
         })?;
         let permissions = fs::Permissions::from_mode((mode & 0o777) | 0o600);
         out.set_permissions(permissions)
-            .map_err(|e| unwritable(&to, &e))?;
+            .map_err(|e| unwritable(&path, &e))?;
     }
     // Links last, so that no entry of this archive is written through one.
     for ((), target, path) in links {
         if let Some(parent) = path.parent() {
-            make_dirs(root, parent)?;
+            make_dirs(&workspace, parent)?;
         }
-        let to = root.join(&path);
-        clear(&to)?;
-        std::os::unix::fs::symlink(target, &to).map_err(|e| unwritable(&to, &e))?;
+        clear(&workspace, &path)?;
+        workspace
+            .symlink(target, &path)
+            .map_err(|e| unwritable(&path, &e))?;
     }
     Ok(count)
 }
@@ -219,26 +225,26 @@ fn safe_link(path: &Path, target: &str) -> Result<()> {
 }
 
 /// Makes directories one by one; a link in the way is refused, since it may lead anywhere.
-fn make_dirs(root: &Path, dirs: &Path) -> Result<()> {
-    let mut at = root.to_owned();
+fn make_dirs(workspace: &Dir, dirs: &Path) -> Result<()> {
+    let mut at = PathBuf::new();
     for part in dirs.components() {
         at.push(part);
-        match fs::symlink_metadata(&at) {
+        match workspace.symlink_metadata(&at) {
             Ok(meta) if meta.is_dir() => {}
             Ok(_) => {
                 let why = "In the workspace a file or link stands where a directory is needed.";
                 return Err(refused(&dirs.to_string_lossy(), why));
             }
-            Err(_) => fs::create_dir(&at).map_err(|e| unwritable(&at, &e))?,
+            Err(_) => workspace.create_dir(&at).map_err(|e| unwritable(&at, &e))?,
         }
     }
     Ok(())
 }
 
 /// Takes away a file or link that stands where one is to be written.
-fn clear(path: &Path) -> Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) if !meta.is_dir() => fs::remove_file(path).map_err(|e| unwritable(path, &e)),
+fn clear(workspace: &Dir, path: &Path) -> Result<()> {
+    match workspace.symlink_metadata(path) {
+        Ok(meta) if !meta.is_dir() => workspace.remove_file(path).map_err(|e| unwritable(path, &e)),
         _ => Ok(()),
     }
 }
@@ -287,6 +293,35 @@ mod tests {
             fs::metadata(to.join("d/run")).unwrap().permissions().mode() & 0o7777,
             0o755
         );
+    }
+
+    #[test]
+    fn a_link_put_in_the_way_meanwhile_leads_nowhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, outside) = (dir.path().join("root"), dir.path().join("outside"));
+        fs::create_dir_all(root.join("d")).unwrap();
+        fs::create_dir(&outside).unwrap();
+        let archive = zip(
+            dir.path(),
+            &[("d/a", "1", false), ("d/b", "2", false), ("d/c", "3", false)],
+        );
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // As a service does that sees the workspace: a folder, and in its place a link out of it, by turns.
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let _ = fs::rename(root.join("d"), root.join("e"));
+                    let _ = std::os::unix::fs::symlink(&outside, root.join("d"));
+                    let _ = fs::remove_file(root.join("d"));
+                    let _ = fs::rename(root.join("e"), root.join("d"));
+                }
+            });
+            for _ in 0..2000 {
+                let _ = unpack(&archive, &root, BOUNDS);
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
+        assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
     }
 
     #[test]

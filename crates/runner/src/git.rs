@@ -1,22 +1,32 @@
 //! Gets the sources with stock git, outside the sandbox and with nothing of the job's in its environment.
 
-use crate::{stop::Stop, trace::Trace};
+use crate::{
+    ready::{self, Ready},
+    stop::Stop,
+    trace::Trace,
+};
 use bascule_client::Retry;
 use bascule_core::{Problem, Result};
 use bascule_wire::runner::{GitInfo, RefType};
 use base64::Engine;
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group};
 use std::{
     path::{Path, PathBuf},
     process::Stdio,
+    sync::LazyLock,
     time::Duration,
 };
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use url::Url;
 
 /// How often a fetch is tried; long enough to outlast a restart of the server.
 const ATTEMPTS: u32 = 8;
 /// Code of the problem that passes by itself.
 const AWAY: &str = "git_server_away";
+/// Code of the problem that the commit itself is.
+pub(crate) const TOO_LARGE: &str = "sources_too_large";
+/// What git says when it gets no more memory.
+const MEMORY_WORDS: &[&str] = &["Out of memory", "out of memory", "mmap failed"];
 /// What git says when the server cannot be reached or breaks off.
 const AWAY_WORDS: &[&str] = &[
     "Could not resolve",
@@ -113,6 +123,8 @@ pub(crate) struct Checkout<'a> {
     pub(crate) git: &'a GitInfo,
     pub(crate) dir: &'a Path,
     pub(crate) home: &'a Path,
+    /// Memory that git may take, in bytes: a commit of a few kilobytes may hold more paths than any machine.
+    pub(crate) memory: u64,
     pub(crate) protocols: &'a str,
     /// Where all jobs of the project on this machine keep what they fetched; none fetches from the server each time.
     pub(crate) cache: Option<PathBuf>,
@@ -145,6 +157,7 @@ impl Checkout<'_> {
         let runner = Git {
             dir: self.dir,
             home: self.home,
+            memory: self.memory,
             protocols: self.protocols,
             url: url.clone(),
             header,
@@ -155,29 +168,13 @@ impl Checkout<'_> {
             "sha1"
         };
         let format = format!("--object-format={format}");
-        runner
-            .run(&["init", "--quiet", "--template=", &format], trace)
-            .await?;
-        runner
-            .run(&["remote", "add", "origin", url.as_str()], trace)
-            .await?;
         if git.depth > 0 {
             trace.line(&format!("Fetching with depth {} …", git.depth));
         } else {
             trace.line("Fetching the whole history …");
         }
-        let mut cached = false;
-        if let Some(cache) = &self.cache {
-            match self.through_cache(&runner, cache, &format, &refspecs).await {
-                Ok(()) => cached = true,
-                Err(problem) if self.stop.reason().is_some() => return Err(problem),
-                Err(problem) => {
-                    tracing::warn!(%problem, cache = %cache.display(), "an object cache cannot be used");
-                    trace.line("The runner's object cache cannot be used; fetching from the server …");
-                }
-            }
-        }
-        if !cached {
+        if !self.from_cache(&runner, &format, &refspecs).await? {
+            runner.begin(&format, trace).await?;
             self.fetch(&runner, "origin", &refspecs, git.depth).await?;
             if !runner.has(&git.sha).await {
                 // The branch has moved on, further than the depth goes back.
@@ -203,22 +200,61 @@ impl Checkout<'_> {
         self.submodules(&runner).await
     }
 
+    /// Takes the repository from what this machine keeps of the project; `false` if it keeps nothing or cannot.
+    async fn from_cache(&self, runner: &Git<'_>, format: &str, refspecs: &[String]) -> Result<bool> {
+        let Some(cache) = &self.cache else {
+            return Ok(false);
+        };
+        // What a job asks for beyond its refs is not kept.
+        if self.wishes.flags.iter().any(|flag| flag == "--tags") {
+            return Ok(false);
+        }
+        let depth = self.git.depth.to_string();
+        let mut wish = vec![runner.url.as_str(), &self.git.sha, &depth, format];
+        wish.extend(refspecs.iter().map(String::as_str));
+        let ready = Ready::of(cache, &wish);
+        let here = self.dir.join(".git");
+        let taken = match ready.copy(&here).await {
+            Ok(true) => return Ok(true),
+            Ok(false) => self.through_cache(runner, cache, &ready, format, refspecs).await,
+            Err(error) => Err(unusable(&error)),
+        };
+        match taken {
+            Ok(()) => Ok(true),
+            Err(problem) if self.stop.reason().is_some() => Err(problem),
+            Err(problem) => {
+                tracing::warn!(%problem, cache = %cache.display(), "an object cache cannot be used");
+                self.trace
+                    .line("The runner's object cache cannot be used; fetching from the server …");
+                match tokio::fs::remove_dir_all(&here).await {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unusable(&error)),
+                    _ => Ok(false),
+                }
+            }
+        }
+    }
+
     /// Fetches into the project's cache what is not there yet, and from there into the job's repository. Nothing of the
     /// cache is shared with the job: neither by links nor by reference, for a job may write what is its own.
     async fn through_cache(
         &self,
         runner: &Git<'_>,
         cache: &Path,
+        ready: &Ready,
         format: &str,
         refspecs: &[String],
     ) -> Result<()> {
-        let unusable = |e: &std::io::Error| {
-            Problem::new(503, "no_git_cache", "The object cache cannot be used.").why(e.to_string())
-        };
         let held = lock(cache).await.map_err(|e| unusable(&e))?;
+        let own = self.dir.join(".git");
+        // The job that held the lock before may have wanted the same.
+        if ready.copy_locked(&own).await.map_err(|e| unusable(&e))? {
+            return Ok(());
+        }
+        runner.begin(format, self.trace).await?;
         let kept = Git {
             dir: cache,
             home: self.home,
+            memory: self.memory,
             protocols: self.protocols,
             url: runner.url.clone(),
             header: runner.header.clone(),
@@ -256,12 +292,18 @@ impl Checkout<'_> {
         let here = Git {
             dir: self.dir,
             home: self.home,
+            memory: self.memory,
             protocols: "file",
             url: runner.url.clone(),
             header: None,
         };
         let from = format!("file://{}", cache.display());
         let fetched = self.fetch(&here, &from, &local, self.git.depth).await;
+        if fetched.is_ok()
+            && let Err(error) = ready.keep(&own).await
+        {
+            tracing::debug!(%error, "a repository cannot be kept for the pipeline's other jobs");
+        }
         drop(held);
         if fetched.is_err() && self.stop.reason().is_none() {
             // Broken, such as by a full disk: the next job begins it anew.
@@ -339,6 +381,7 @@ impl Checkout<'_> {
         let wider = Git {
             dir: self.dir,
             home: self.home,
+            memory: self.memory,
             protocols: self.protocols,
             url: all,
             header: runner.header.clone(),
@@ -414,12 +457,7 @@ async fn lock(cache: &Path) -> std::io::Result<std::fs::File> {
     let cache = cache.to_owned();
     let locked = tokio::task::spawn_blocking(move || {
         std::fs::create_dir_all(&cache)?;
-        let path = cache.with_extension("lock");
-        let file = std::fs::File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(path)?;
+        let file = ready::lock_file(&cache)?;
         file.lock()?;
         // For whoever makes room: this one was used.
         std::io::Write::write_all(&mut &file, b"\n")?;
@@ -434,6 +472,7 @@ pub(crate) async fn tracked(dir: &Path, home: &Path) -> Result<Vec<String>> {
     let git = Git {
         dir,
         home,
+        memory: u64::MAX,
         protocols: "",
         url,
         header: None,
@@ -479,6 +518,7 @@ fn authorization(url: &Url) -> Option<String> {
 struct Git<'a> {
     dir: &'a Path,
     home: &'a Path,
+    memory: u64,
     protocols: &'a str,
     url: Url,
     header: Option<String>,
@@ -495,11 +535,17 @@ impl Git<'_> {
             ("submodule.recurse".to_owned(), "false"),
             ("advice.detachedHead".to_owned(), "false"),
             ("init.defaultBranch".to_owned(), "main"),
+            // All of it is made anew when the machine fails; and a pack is copied at once, many small files are not.
+            ("core.fsync".to_owned(), "none"),
+            ("fetch.unpackLimit".to_owned(), "1"),
         ];
         if let Some(header) = &self.header {
             settings.push((format!("http.{}.extraHeader", self.url), header));
         }
-        let mut command = Command::new("git");
+        // By its path, for which nothing of this process is copied: see `which` in the workspace's manifest.
+        static GIT: LazyLock<PathBuf> =
+            LazyLock::new(|| which::which("git").unwrap_or_else(|_| PathBuf::from("git")));
+        let mut command = Command::new(&*GIT);
         command.env_clear();
         for name in [
             "PATH",
@@ -538,6 +584,14 @@ impl Git<'_> {
         command
     }
 
+    /// Makes the job's empty repository.
+    async fn begin(&self, format: &str, trace: &Trace) -> Result<()> {
+        self.run(&["init", "--quiet", "--template=", format], trace)
+            .await?;
+        self.run(&["remote", "add", "origin", self.url.as_str()], trace)
+            .await
+    }
+
     /// Whether a commit is there.
     async fn has(&self, commit: &str) -> bool {
         let args = ["cat-file", "-e", &format!("{commit}^{{commit}}")];
@@ -546,7 +600,17 @@ impl Git<'_> {
     }
 
     async fn run(&self, args: &[&str], trace: &Trace) -> Result<()> {
-        let out = self.command(args).output().await.map_err(|e| no_git(&e))?;
+        let mut command = self.command(args);
+        command
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            // A group of its own, so that git's helpers end with it.
+            .process_group(0);
+        let child = command.spawn().map_err(|e| no_git(&e))?;
+        let group = Group::of(&child);
+        group.bound(self.memory);
+        let out = child.wait_with_output().await.map_err(|e| no_git(&e))?;
+        group.ended();
         let said = String::from_utf8_lossy(&out.stderr);
         for line in said.lines().take(SHOWN_LINES) {
             trace.line(line);
@@ -555,6 +619,14 @@ impl Git<'_> {
             return Ok(());
         }
         let what = args.first().copied().unwrap_or_default();
+        if MEMORY_WORDS.iter().any(|w| said.contains(w)) {
+            return Err(
+                Problem::new(413, TOO_LARGE, format!("`git {what}` ran out of memory.")).why(format!(
+                    "It may take {} MiB, as much as the job; the commit holds more files than that is for.",
+                    self.memory >> 20
+                )),
+            );
+        }
         let code = if AWAY_WORDS.iter().any(|w| said.contains(w)) {
             AWAY
         } else {
@@ -564,6 +636,45 @@ impl Git<'_> {
             .why("Without its sources the job cannot run.")
             .next("See the lines above; check that the commit still exists and that the server can be reached."))
     }
+}
+
+/// A git that runs, with its helpers. Dropping it ends them.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        let pid = child.id().and_then(|id| i32::try_from(id).ok());
+        Self(pid.and_then(Pid::from_raw))
+    }
+
+    /// Bounds the memory of each process of it. Files that are only looked into do not count (`RLIMIT_DATA`).
+    fn bound(&self, bytes: u64) {
+        let limit = Rlimit {
+            current: Some(bytes),
+            maximum: Some(bytes),
+        };
+        // Without a process it would be this one's own; and one that has ended already needs none.
+        if self.0.is_some() {
+            let _ = rustix::process::prlimit(self.0, Resource::Data, limit);
+        }
+    }
+
+    /// It ended by itself.
+    fn ended(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
+    }
+}
+
+fn unusable(error: &std::io::Error) -> Problem {
+    Problem::new(503, "no_git_cache", "The object cache cannot be used.").why(error.to_string())
 }
 
 fn no_git(error: &std::io::Error) -> Problem {

@@ -48,6 +48,9 @@ pub(crate) enum Failure {
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
+        if problem.code == git::TOO_LARGE {
+            return Self::Limit(problem.to_string());
+        }
         Self::System(problem)
     }
 }
@@ -209,12 +212,29 @@ struct Execution<'a> {
     executor: Box<dyn Executor>,
 }
 
+impl Ground<'_> {
+    /// Waits until the job's files are more than it may have, and tells why.
+    fn watched(&self, executor: &dyn Executor) -> impl Future<Output = String> + use<> {
+        let limits = &self.shared.config.limits;
+        let quota = Quota {
+            bytes: limits.disk_bytes,
+            entries: limits.disk_entries,
+        };
+        let mut folders = executor.folders();
+        folders.push(self.space.root().to_owned());
+        quota::exceeded(quota, folders)
+    }
+}
+
 impl Execution<'_> {
     async fn run(&mut self) -> Result<(), Failure> {
+        let watched = self.on.watched(&*self.executor);
         let prepared = tokio::select! {
             biased;
             reason = self.on.stop.at_least(Reason::Timeout) => Err(Failure::Stopped(reason)),
             prepared = Box::pin(prepare(self)) => prepared,
+            // Sources, caches and artifacts also count: a small repository may hold a tree without end.
+            exceeded = watched => Err(Failure::Limit(exceeded)),
         };
         prepared?;
         let mut result = self.steps().await;
@@ -344,18 +364,12 @@ impl Execution<'_> {
                 },
             }
         };
-        let limits = &on.shared.config.limits;
-        let quota = Quota {
-            bytes: limits.disk_bytes,
-            entries: limits.disk_entries,
-        };
-        let mut folders = self.executor.folders();
-        folders.push(on.space.root().to_owned());
+        let watched = on.watched(&*self.executor);
         let ended = tokio::select! {
             biased;
             exit = running.wait() => exit.map(Ok),
             reason = stopped => running.terminate(GRACE).await.map(|_| Err(Failure::Stopped(reason))),
-            exceeded = quota::exceeded(quota, folders) => {
+            exceeded = watched => {
                 running.terminate(Duration::ZERO).await.map(|_| Err(Failure::Limit(exceeded)))
             }
         };
@@ -486,8 +500,9 @@ impl Execution<'_> {
         let home = e.space.meta();
         git::Checkout {
             git: &e.job.git_info,
-            dir: &e.space.build(),
+            dir: &e.space.sources(),
             home: &home,
+            memory: e.shared.config.limits.memory_bytes,
             protocols: &e.shared.config.git_protocols,
             cache: e.object_cache(),
             wishes: git::Wishes::read(&e.vars, e.trace),
@@ -499,8 +514,16 @@ impl Execution<'_> {
         let untracked =
             e.job.artifacts.iter().any(|a| a.untracked) || e.job.cache.iter().any(|c| c.untracked);
         if untracked {
-            e.tracked = git::tracked(&e.space.build(), &home).await?.into_iter().collect();
+            e.tracked = git::tracked(&e.space.sources(), &home)
+                .await?
+                .into_iter()
+                .collect();
         }
+        let space = e.space.clone();
+        tokio::task::spawn_blocking(move || space.hand_over())
+            .await
+            .map_err(|error| Problem::internal().why(error.to_string()))?
+            .map_err(|error| workspace::unwritable(&e.space.build(), &error))?;
         e.section_end("get_sources");
         Ok(())
     }

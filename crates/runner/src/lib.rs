@@ -16,6 +16,7 @@ mod ground;
 mod job;
 mod mask;
 mod quota;
+mod ready;
 mod remote;
 mod report;
 mod script;

@@ -14,6 +14,8 @@ use tokio_util::sync::CancellationToken;
 
 /// Largest piece of log in one patch, in bytes.
 const PATCH_BYTES: usize = 512 * 1024;
+/// Time before the first patch: a short job's log goes as a whole, at its end.
+const FIRST: Duration = Duration::from_millis(100);
 /// Pause between patches while someone watches.
 const WATCHED: Duration = Duration::from_millis(250);
 /// A server that asks for no longer interval than this has someone watching.
@@ -50,7 +52,7 @@ impl Reporter {
     pub(crate) async fn follow(&mut self, done: &CancellationToken) {
         let retry = pauses();
         let mut failures = 0_u32;
-        let mut next = Instant::now();
+        let mut next = Instant::now() + FIRST;
         let mut contact = Instant::now();
         while !self.gone {
             if self.trace.len() <= self.sent {

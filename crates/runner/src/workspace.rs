@@ -2,6 +2,7 @@
 
 use crate::api::JobRef;
 use bascule_core::{JobId, Problem, Result};
+use cap_std::{ambient_authority, fs::Dir};
 use serde::{Deserialize, Serialize};
 use std::{
     fs::{self, DirBuilder, File},
@@ -46,6 +47,7 @@ impl Workspace {
             self.files(),
             self.scripts(),
             self.meta(),
+            self.sources(),
         ] {
             private.create(dir)?;
         }
@@ -96,6 +98,28 @@ impl Workspace {
     /// The runner's own; never shown to the job.
     pub(crate) fn meta(&self) -> PathBuf {
         self.root.join("meta")
+    }
+
+    /// Where sources are fetched and written out, before the job gets them: git obeys what lies in its repository, so it
+    /// works where nothing of the job's has ever been.
+    pub(crate) fn sources(&self) -> PathBuf {
+        self.root.join("sources")
+    }
+
+    /// Gives the job its sources. What a hook or a service left in their place goes.
+    pub(crate) fn hand_over(&self) -> io::Result<()> {
+        let build = Dir::open_ambient_dir(self.build(), ambient_authority())?;
+        let sources = Dir::open_ambient_dir(self.sources(), ambient_authority())?;
+        for entry in sources.entries()? {
+            let name = entry?.file_name();
+            match build.symlink_metadata(&name) {
+                Ok(meta) if meta.is_dir() => build.remove_dir_all(&name)?,
+                Ok(_) => build.remove_file(&name)?,
+                Err(_) => {}
+            }
+            sources.rename(&name, &build, &name)?;
+        }
+        Ok(())
     }
 
     /// Removes all of it.

@@ -49,7 +49,7 @@ pub(crate) struct Git(Arc<Setup>);
 
 #[derive(Debug)]
 struct Setup {
-    program: String,
+    program: PathBuf,
     hooks: PathBuf,
     home: PathBuf,
     path: std::ffi::OsString,
@@ -65,7 +65,10 @@ impl Git {
         })?;
         let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
         let git = Self(Arc::new(Setup {
-            program: config.git.clone(),
+            // By its path: for a bare name each start would copy this process's page tables (`fork`), for which large
+            // servers take longer than git for its work.
+            program: which::which_in(&config.git, Some(&path), &config.data)
+                .unwrap_or_else(|_| config.git.clone().into()),
             hooks,
             home: config.data.clone(),
             path,

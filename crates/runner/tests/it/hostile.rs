@@ -419,3 +419,129 @@ async fn hostile_job_whose_network_is_mirrors_reaches_those_and_nothing_else() {
         bench.stop().await;
     }
 }
+
+/// Lines that plant what git obeys into the folder in which the sources will lie.
+fn planted(marker: &Path) -> Vec<String> {
+    let run = format!("touch {}", marker.display());
+    [
+        // A program for each file that is written out, a folder elsewhere, and settings from elsewhere.
+        "mkdir -p .git/info .git/objects .git/refs .git/hooks".to_owned(),
+        "echo 'ref: refs/heads/main' > .git/HEAD".to_owned(),
+        "echo '* filter=evil' > .git/info/attributes".to_owned(),
+        format!("printf '[filter \"evil\"]\\n\\tsmudge = \"{run}; cat\"\\n\\trequired\\n' > .git/config"),
+        format!("printf '[core]\\n\\tfsmonitor = \"{run}\"\\n\\tsshCommand = \"{run}\"\\n' >> .git/config"),
+        format!(
+            "printf '#!/bin/sh\\n{run}\\n' > .git/hooks/post-checkout; chmod +x .git/hooks/post-checkout"
+        ),
+        "ln -s / file".to_owned(),
+    ]
+    .to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_hook_before_the_sources_runs_nothing_outside_of_its_sandbox() {
+    for (name, way) in ways() {
+        let mut bench = Bench::new();
+        let work = bench.dir.path().join("work");
+        let sha = crate::repository(&work);
+        let marker = bench.dir.path().join("outside");
+        bench.start(|_| {}).await;
+        let source =
+            json!({"repo_url": format!("file://{}", work.display()), "sha": sha, "ref": "main", "depth": 1});
+        let more = json!({
+            "git_info": source,
+            "hooks": [{"name": "pre_get_sources_script", "script": planted(&marker)}],
+        });
+        bench.push(job(
+            1,
+            &["cat file", "test -d .git && cat .git/config"],
+            with(&way, &more),
+        ));
+        let result = bench.fake.result(1).await;
+        let log = plain(&bench.fake.log(1));
+        assert_eq!(result.state.as_str(), "success", "{name}: {log}");
+        let (_, config) = log.split_once("cat .git/config").unwrap();
+        assert!(log.contains("\ntwo\n") && !config.contains("evil"), "{name}: {log}");
+        assert!(!marker.exists(), "{name}");
+        bench.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_service_beside_the_sources_runs_nothing_outside_of_its_container() {
+    if !podman::podman() {
+        return;
+    }
+    let mut bench = Bench::new();
+    let work = bench.dir.path().join("work");
+    let sha = crate::repository(&work);
+    let marker = bench.dir.path().join("outside");
+    bench
+        .start(|c| c.podman.service_wait = Duration::from_secs(1))
+        .await;
+    let source =
+        json!({"repo_url": format!("file://{}", work.display()), "sha": sha, "ref": "main", "depth": 1});
+    let endless = format!(
+        "cd \"$CI_PROJECT_DIR\"; while true; do {}; done 2>/dev/null",
+        planted(&marker).join("; ")
+    );
+    bench.push(job(
+        1,
+        &["true"],
+        json!({
+            "image": {"name": IMAGE},
+            "services": [{"name": IMAGE, "alias": "evil", "command": ["sh", "-c", endless]}],
+            "git_info": source,
+            "variables": [{"key": "CI_PROJECT_DIR", "value": "/builds/group/project", "public": true}],
+        }),
+    ));
+    let result = bench.fake.result(1).await;
+    // It may spoil its own job's files; the runner's machine it does not reach.
+    assert!(!marker.exists(), "{}", plain(&bench.fake.log(1)));
+    assert!(result.state.as_str() == "success" || result.state.as_str() == "failed");
+    bench.stop().await;
+}
+
+/// A commit of a few kilobytes whose tree holds ten files to the power of `levels`.
+fn bomb(dir: &Path, levels: u32) -> String {
+    crate::repository(dir);
+    let mut object = crate::git(dir, &["rev-parse", "HEAD:file"]);
+    let mut kind = "100644 blob";
+    for _ in 0..levels {
+        let entries: String = (0..10).map(|n| format!("{kind} {object}\tentry-{n}\n")).collect();
+        let list = dir.join("list");
+        std::fs::write(&list, entries).unwrap();
+        object = sh(&format!("cd {} && git mktree < list", dir.display()))
+            .trim()
+            .to_owned();
+        kind = "040000 tree";
+    }
+    let commit = crate::git(dir, &["commit-tree", "-m", "small", &object]);
+    crate::git(dir, &["update-ref", "refs/heads/main", &commit]);
+    commit
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_commit_of_endless_files_ends_by_a_limit_that_is_named() {
+    for (levels, words) in [(8, "ran out of memory"), (5, "limit `disk_entries`")] {
+        let mut bench = Bench::new();
+        let work = bench.dir.path().join("work");
+        let sha = bomb(&work, levels);
+        bench
+            .start(|c| {
+                c.limits.memory_bytes = 256 << 20;
+                c.limits.disk_entries = 2000;
+            })
+            .await;
+        let source =
+            json!({"repo_url": format!("file://{}", work.display()), "sha": sha, "ref": "main", "depth": 1});
+        bench.push(job(1, &["true"], json!({"git_info": source})));
+        let result = bench.fake.result(1).await;
+        let log = plain(&bench.fake.log(1));
+        assert!(log.contains(words), "{levels}: {log}");
+        assert_eq!(result.failure_reason, Some(FailureReason::ScriptFailure), "{log}");
+        bench.push(job(2, &["true"], json!({})));
+        assert_eq!(bench.fake.result(2).await.state.as_str(), "success");
+        bench.stop().await;
+    }
+}

@@ -106,7 +106,9 @@ impl Podman {
     /// A call, with nothing of this process's environment but what podman needs.
     #[must_use]
     pub fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new("podman");
+        // By its path, for which nothing of this process is copied: see `which` in the workspace's manifest.
+        let program = which::which_in("podman", Some(PATH), "/").unwrap_or_else(|_| "podman".into());
+        let mut command = Command::new(program);
         command
             .args(arguments)
             .stdin(Stdio::null())
