@@ -19,6 +19,7 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::environment::store::MIGRATION,
     crate::resource::store::MIGRATION,
     crate::schedule::store::MIGRATION,
+    crate::job::STANDING,
 ];
 
 /// Finds what someone started whose account is closed.

@@ -187,7 +187,7 @@ fn unwritable(path: &Path, error: &io::Error) -> Problem {
 /// A path from an archive as a relative one without tricks.
 fn safe_path(name: &str) -> Result<PathBuf> {
     let outside = "A name that leads out of the workspace is never unpacked.";
-    if name.contains(['\0', '\\']) || name.starts_with('/') || name.len() > 4096 {
+    if name.contains('\0') || name.starts_with('/') || name.len() > 4096 {
         return Err(refused(name, outside));
     }
     let mut path = PathBuf::new();
@@ -333,7 +333,6 @@ mod tests {
             ("../evil", "x", false),
             ("a/../../evil", "x", false),
             ("/evil", "x", false),
-            ("a\\..\\evil", "x", false),
             ("l", "/etc/passwd", true),
             ("d/l", "../../evil", true),
         ] {
@@ -344,6 +343,10 @@ mod tests {
                 "{name}"
             );
         }
+        // Here a name like any other.
+        let archive = zip(dir.path(), &[("a\\..\\b", "x", false)]);
+        unpack(&archive, &root, BOUNDS).unwrap();
+        assert!(root.join("a\\..\\b").is_file());
         // A link from the repository, and one from an earlier archive.
         std::os::unix::fs::symlink(dir.path(), root.join("out")).unwrap();
         let archive = zip(dir.path(), &[("out/evil", "x", false)]);

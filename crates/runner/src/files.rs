@@ -56,6 +56,16 @@ pub(crate) async fn download_dependencies(e: &Ground<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The job's own fault, not the platform's.
+fn too_many(error: std::io::Error) -> Problem {
+    if error.kind() != std::io::ErrorKind::Other {
+        return io("Looking through the workspace")(error);
+    }
+    Problem::too_large(format!("The job's files cannot be looked through: {error}."))
+        .why("A pattern that begins with `*` looks at every file of the workspace.")
+        .next("Name the folder first, as in `dist/**/*.js`, or make fewer files.")
+}
+
 /// What is to be taken of the workspace.
 struct Wanted {
     paths: Vec<(String, Option<Pattern>)>,
@@ -84,7 +94,13 @@ impl Wanted {
         tracked: HashSet<String>,
     ) -> Result<(Vec<String>, Vec<Result<String, String>>)> {
         blocking(move || {
-            let all = glob::walk(&root).map_err(io("Looking through the workspace"))?;
+            let patterns = self.paths.iter().filter_map(|(_, pattern)| pattern.as_ref());
+            let places: Vec<&str> = if self.untracked {
+                vec![""]
+            } else {
+                patterns.map(Pattern::below).collect()
+            };
+            let all = glob::walk_below(&root, &places).map_err(too_many)?;
             let mut taken = vec![false; all.len()];
             let mut remarks = Vec::new();
             for (text, pattern) in &self.paths {

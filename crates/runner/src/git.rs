@@ -4,6 +4,7 @@ use crate::{
     ready::{self, Ready},
     stop::Stop,
     trace::Trace,
+    way_out::{Allowed, WayOut},
 };
 use bascule_client::Retry;
 use bascule_core::{Problem, Result};
@@ -23,8 +24,6 @@ use url::Url;
 const ATTEMPTS: u32 = 8;
 /// Code of the problem that passes by itself.
 const AWAY: &str = "git_server_away";
-/// Code of the problem that the commit itself is.
-pub(crate) const TOO_LARGE: &str = "sources_too_large";
 /// What git says when it gets no more memory.
 const MEMORY_WORDS: &[&str] = &["Out of memory", "out of memory", "mmap failed"];
 /// What git says when the server cannot be reached or breaks off.
@@ -129,6 +128,8 @@ pub(crate) struct Checkout<'a> {
     /// Where all jobs of the project on this machine keep what they fetched; none fetches from the server each time.
     pub(crate) cache: Option<PathBuf>,
     pub(crate) wishes: Wishes,
+    /// Where submodules may come from; anywhere if it is not said.
+    pub(crate) beyond: Option<Allowed>,
     pub(crate) trace: &'a Trace,
     pub(crate) stop: &'a Stop,
 }
@@ -155,6 +156,7 @@ impl Checkout<'_> {
         let _ = url.set_password(None);
         let _ = url.set_username("");
         let runner = Git {
+            proxy: None,
             dir: self.dir,
             home: self.home,
             memory: self.memory,
@@ -252,6 +254,7 @@ impl Checkout<'_> {
         }
         runner.begin(format, self.trace).await?;
         let kept = Git {
+            proxy: None,
             dir: cache,
             home: self.home,
             memory: self.memory,
@@ -290,6 +293,7 @@ impl Checkout<'_> {
             }
         }
         let here = Git {
+            proxy: None,
             dir: self.dir,
             home: self.home,
             memory: self.memory,
@@ -378,7 +382,17 @@ impl Checkout<'_> {
         // Those of the same server are opened by the same token.
         let mut all = runner.url.clone();
         all.set_path("/");
+        // `.gitmodules` is the commit's: git must not take what it names from where the job itself may not go.
+        let way = match &self.beyond {
+            Some(allowed) => Some(
+                WayOut::beside(allowed.clone())
+                    .await
+                    .map_err(|error| Problem::internal().why(error.to_string()))?,
+            ),
+            None => None,
+        };
         let wider = Git {
+            proxy: way.as_ref().map(|(_, address)| format!("http://{address}")),
             dir: self.dir,
             home: self.home,
             memory: self.memory,
@@ -470,6 +484,7 @@ async fn lock(cache: &Path) -> std::io::Result<std::fs::File> {
 pub(crate) async fn tracked(dir: &Path, home: &Path) -> Result<Vec<String>> {
     let url = Url::parse("file:///").map_err(|e| Problem::internal().why(e.to_string()))?;
     let git = Git {
+        proxy: None,
         dir,
         home,
         memory: u64::MAX,
@@ -516,6 +531,8 @@ fn authorization(url: &Url) -> Option<String> {
 }
 
 struct Git<'a> {
+    /// The proxy through which alone it goes.
+    proxy: Option<String>,
     dir: &'a Path,
     home: &'a Path,
     memory: u64,
@@ -539,6 +556,9 @@ impl Git<'_> {
             ("core.fsync".to_owned(), "none"),
             ("fetch.unpackLimit".to_owned(), "1"),
         ];
+        if let Some(proxy) = &self.proxy {
+            settings.push(("http.proxy".to_owned(), proxy));
+        }
         if let Some(header) = &self.header {
             settings.push((format!("http.{}.extraHeader", self.url), header));
         }
@@ -556,7 +576,10 @@ impl Git<'_> {
             "HTTPS_PROXY",
             "https_proxy",
         ] {
-            if let Some(value) = std::env::var_os(name) {
+            // No exceptions and no other way where there is to be one alone.
+            if let Some(value) = std::env::var_os(name)
+                && (self.proxy.is_none() || !name.to_ascii_lowercase().ends_with("_proxy"))
+            {
                 command.env(name, value);
             }
         }
@@ -621,7 +644,7 @@ impl Git<'_> {
         let what = args.first().copied().unwrap_or_default();
         if MEMORY_WORDS.iter().any(|w| said.contains(w)) {
             return Err(
-                Problem::new(413, TOO_LARGE, format!("`git {what}` ran out of memory.")).why(format!(
+                Problem::too_large(format!("`git {what}` ran out of memory.")).why(format!(
                     "It may take {} MiB, as much as the job; the commit holds more files than that is for.",
                     self.memory >> 20
                 )),

@@ -3,13 +3,15 @@
 use regex::Regex;
 use std::{fs, io, path::Path};
 
-/// Most files looked at in a workspace.
-const FILES: usize = 500_000;
+/// Most files looked at in a workspace: as many as a job may have where nothing else is said.
+const FILES: usize = 1_000_000;
 
 /// One pattern: `*`, `?`, `[…]`, `{a,b}` within a name, `**` over any number of directories.
 #[derive(Debug)]
 pub(crate) struct Pattern {
     regex: Regex,
+    /// The folders that all it names lies in, without a pattern; empty for the workspace itself.
+    below: String,
 }
 
 impl Pattern {
@@ -36,9 +38,19 @@ impl Pattern {
         } else {
             parts.join("/")
         };
+        let below = text
+            .split('/')
+            .take_while(|part| !part.contains(['*', '?', '[', '{', '\\']))
+            .collect::<Vec<_>>()
+            .join("/");
         Regex::new(&format!("^{}$", translate(&text)))
             .ok()
-            .map(|regex| Self { regex })
+            .map(|regex| Self { regex, below })
+    }
+
+    /// The file or folder below which all lies that it names.
+    pub(crate) fn below(&self) -> &str {
+        &self.below
     }
 
     /// Whether the path itself matches.
@@ -114,8 +126,34 @@ fn translate(glob: &str) -> String {
 /// All files and links below `root`, as paths with `/`, sorted. Links are not followed. Names that are no
 /// UTF-8 are left out, `.git` too.
 pub(crate) fn walk(root: &Path) -> io::Result<Vec<String>> {
+    walk_below(root, &[""])
+}
+
+/// The same of some files and folders in it alone: what nobody asks for, such as a large `node_modules`, is not looked at.
+pub(crate) fn walk_below(root: &Path, places: &[&str]) -> io::Result<Vec<String>> {
     let mut found = Vec::new();
-    let mut open = vec![String::new()];
+    let mut open = Vec::new();
+    for place in places {
+        let inside = |outer: &&str| {
+            place
+                .strip_prefix(*outer)
+                .is_some_and(|rest| outer.is_empty() || rest.starts_with('/'))
+        };
+        // Each once, also where one place lies in another; and none that a link leads to.
+        if open.contains(&(*place).to_owned()) || places.iter().any(|outer| outer != place && inside(&outer))
+        {
+            continue;
+        }
+        if place.is_empty() {
+            open.push(String::new());
+        } else if let Some(kind) = plain_way(root, place)? {
+            if kind.is_dir() {
+                open.push((*place).to_owned());
+            } else if kind.is_file() || kind.is_symlink() {
+                found.push((*place).to_owned());
+            }
+        }
+    }
     while let Some(dir) = open.pop() {
         let entries = match fs::read_dir(root.join(&dir)) {
             Ok(entries) => entries,
@@ -147,7 +185,33 @@ pub(crate) fn walk(root: &Path) -> io::Result<Vec<String>> {
         }
     }
     found.sort_unstable();
+    found.dedup();
     Ok(found)
+}
+
+/// What lies at `place`, if the folders on the way to it are folders and no links, and it is none of git's.
+fn plain_way(root: &Path, place: &str) -> io::Result<Option<fs::FileType>> {
+    let mut at = root.to_owned();
+    let mut kind = None;
+    for (number, part) in place.split('/').enumerate() {
+        if number == 0 && part == ".git" || kind.is_some_and(|kind: fs::FileType| !kind.is_dir()) {
+            return Ok(None);
+        }
+        at.push(part);
+        kind = match fs::symlink_metadata(&at) {
+            Ok(meta) => Some(meta.file_type()),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied
+                ) =>
+            {
+                return Ok(None);
+            }
+            Err(error) => return Err(error),
+        };
+    }
+    Ok(kind)
 }
 
 #[cfg(test)]
@@ -167,6 +231,36 @@ mod tests {
         assert!(covers("{a,b}/c?.[ch]", "b/c1.h") && !covers("{a,b}/c?.[!ch]", "b/c1.h"));
         assert!(covers("/builds/g/p/out", "out/1") && covers(".", "any/thing"));
         assert!(covers("a+b(c)", "a+b(c)") && covers("[x", "[x") && !covers("a.b", "axb"));
+    }
+
+    #[test]
+    fn only_what_is_asked_for_is_looked_at() {
+        let dir = tempfile::tempdir().unwrap();
+        for file in [
+            "dist/a/b.js",
+            "dist/c.js",
+            "node_modules/x/y.js",
+            ".git/config",
+            "top.txt",
+        ] {
+            let file = dir.path().join(file);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, "").unwrap();
+        }
+        std::os::unix::fs::symlink("node_modules", dir.path().join("link")).unwrap();
+        let below = |pattern: &str| Pattern::new(pattern, "/builds/g/p").unwrap().below().to_owned();
+        assert_eq!(below("dist/a/*.js"), "dist/a");
+        assert_eq!(below("**/*.js"), "");
+        assert_eq!(below("dist/c.js"), "dist/c.js");
+        let found = |places: &[&str]| walk_below(dir.path(), places).unwrap();
+        assert_eq!(
+            found(&["dist", "dist/a", "dist/c.js"]),
+            ["dist/a/b.js", "dist/c.js"]
+        );
+        assert_eq!(found(&["dist/c.js", "dist/c.js"]), ["dist/c.js"]);
+        assert_eq!(found(&["top.txt", "link", "absent"]), ["link", "top.txt"]);
+        assert!(found(&["link/x", ".git", ".git/config"]).is_empty());
+        assert_eq!(found(&["", "dist"]), walk(dir.path()).unwrap());
     }
 
     #[test]

@@ -125,9 +125,10 @@ impl Ground<'_> {
 
     pub(crate) fn caches(&self) -> Caches {
         let config = &self.shared.config;
-        let project = &self.job.job_info.project_full_path;
+        // By its number: a project that is made anew under a path of old takes nothing over.
+        let project = self.job.job_info.project_id.to_string();
         let protected = self.job.git_info.protected;
-        Caches::new(&config.cache_dir, project, protected, config.limits.cache_bytes)
+        Caches::new(&config.cache_dir, &project, protected, config.limits.cache_bytes)
     }
 
     pub(crate) fn section_start(&self, name: &str, title: &str) {

@@ -10,6 +10,7 @@ use crate::{
     report::Reporter,
     stop::{Reason, Stop},
     trace::Trace,
+    way_out::Allowed,
     workspace::{self, Workspace},
 };
 use bascule_core::{Problem, Result};
@@ -48,7 +49,8 @@ pub(crate) enum Failure {
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        if problem.code == git::TOO_LARGE {
+        // What is too large is the job's own, not the platform's: to try it again would change nothing.
+        if problem.status == 413 {
             return Self::Limit(problem.to_string());
         }
         Self::System(problem)
@@ -506,6 +508,11 @@ impl Execution<'_> {
             protocols: &e.shared.config.git_protocols,
             cache: e.object_cache(),
             wishes: git::Wishes::read(&e.vars, e.trace),
+            beyond: match e.reach() {
+                Reach::Nothing => Some(Allowed::server(&e.shared.config)),
+                Reach::Mirrors => Some(Allowed::new(&e.shared.config)),
+                Reach::Open => None,
+            },
             trace: e.trace,
             stop: e.stop,
         }

@@ -53,6 +53,13 @@ impl Allowed {
     pub(crate) fn new(config: &Config) -> Self {
         let mut all: Vec<(String, Option<u16>)> =
             config.network_mirrors.iter().map(|text| place(text)).collect();
+        all.extend(Self::server(config).0.iter().cloned());
+        Self(Arc::new(all))
+    }
+
+    /// The server alone.
+    pub(crate) fn server(config: &Config) -> Self {
+        let mut all = Vec::new();
         if let Ok(url) = Url::parse(&config.url)
             && let Some(host) = url.host_str()
         {
@@ -129,6 +136,13 @@ impl WayOut {
                 )
             })?;
         Ok(Self(tokio::spawn(serve(listener, allowed))))
+    }
+
+    /// Opens a way for a program of the runner's own, on this machine's loopback; where it listens.
+    pub(crate) async fn beside(allowed: Allowed) -> io::Result<(Self, SocketAddr)> {
+        let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        Ok((Self(tokio::spawn(serve(listener, allowed))), address))
     }
 }
 

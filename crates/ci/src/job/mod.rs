@@ -35,6 +35,7 @@ pub use log::LARGE_PIECES;
 pub(crate) use service::runner_actor;
 pub use service::{Failure, Outcome};
 pub(crate) use sheet::Lines;
+pub use store::STANDING;
 
 row! {
     /// A job as stored.

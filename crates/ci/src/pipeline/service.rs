@@ -2,7 +2,7 @@
 
 use super::{
     Created, More, Pipeline, Start,
-    state::{self, JobState},
+    state::{self, JobState, Standing},
     store,
 };
 use crate::{
@@ -18,6 +18,7 @@ use bascule_ledger::facts::{
 };
 use bascule_store::Tx;
 use bascule_wire::{ci::RunPipeline, runner::Variable};
+use std::collections::HashMap;
 
 /// The event of a merge request's pipeline in the merge queue, which looks after its pipelines itself.
 pub(crate) const TRAIN: &str = "merge_train";
@@ -243,29 +244,37 @@ impl Ci {
     /// how the whole stands.
     pub(crate) async fn settle(&self, tx: &Tx, pipeline: &Pipeline, actor: &Actor) -> Result<()> {
         let now = self.clock.now();
-        let mut states = job::store::states(tx, pipeline.id).await?;
-        let counts = |state: &JobState| state.status == JobStatus::Failed && !state.allow_failure;
-        if pipeline.settings.0.auto_cancel.on_job_failure == OnJobFailure::All && states.iter().any(counts) {
+        let mut standings = job::store::standings(tx, pipeline.id).await?;
+        if pipeline.settings.0.auto_cancel.on_job_failure == OnJobFailure::All
+            && standings.ways.iter().any(|way| way.failed())
+        {
             self.cancel_open(tx, pipeline.id, &Actor::system(), |_| true)
                 .await?;
-            states = job::store::states(tx, pipeline.id).await?;
+            standings = job::store::standings(tx, pipeline.id).await?;
         }
-        for (id, status) in state::advance(&states) {
-            job::store::set_waiting(tx, id, status, now).await?;
-            if let Some(state) = states.iter_mut().find(|state| state.id == id) {
-                state.status = status;
+        // Only jobs that have not come to their turn may come to it now.
+        if standings.ways.iter().any(|way| way.status == JobStatus::Created) {
+            let states = job::store::states(tx, pipeline.id).await?;
+            let changes: HashMap<_, _> = state::advance(&states).into_iter().collect();
+            for (id, status) in &changes {
+                job::store::set_waiting(tx, *id, *status, now).await?;
             }
+            let now_stands = |state: &JobState| Standing {
+                status: changes.get(&state.id).copied().unwrap_or(state.status),
+                ..state.standing()
+            };
+            standings.ways = states.iter().map(now_stands).collect();
         }
-        if states.iter().any(|state| state.status == JobStatus::Pending) {
+        if standings.ways.iter().any(|way| way.status == JobStatus::Pending) {
             let signals = self.signals.clone();
             tx.after_commit(move || signals.job_waits());
         }
         // A bridge to cross, or a resource group to give or take.
-        if states.iter().any(|state| state.resource || state.bridge) {
+        if standings.engine {
             let signals = self.signals.clone();
             tx.after_commit(move || signals.engine.notify_one());
         }
-        let mut status = state::summarize(&states);
+        let mut status = state::summarize(&standings.ways);
         // What the group requires ran although the project's own file is faulty; that is no success.
         if !pipeline.faults.0.is_empty()
             && matches!(status, PipelineStatus::Success | PipelineStatus::Warning)

@@ -54,7 +54,33 @@ pub struct JobState {
     pub resource: bool,
 }
 
+/// Jobs that stand alike, as far as the whole stands by them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// How they stand.
+    pub status: JobStatus,
+    /// Whether their failure leaves the others alone (for jobs that failed: with their exit code).
+    pub allow_failure: bool,
+}
+
+impl Standing {
+    /// Whether a job failed that may not.
+    #[must_use]
+    pub fn failed(self) -> bool {
+        self.status == JobStatus::Failed && !self.allow_failure
+    }
+}
+
 impl JobState {
+    /// As the whole sees it.
+    #[must_use]
+    pub const fn standing(&self) -> Standing {
+        Standing {
+            status: self.status,
+            allow_failure: self.allow_failure,
+        }
+    }
+
     /// How the job stands once nothing before it holds it up: it waits for its resource group, or for a runner; a
     /// bridge needs none, the platform itself does its work.
     #[must_use]
@@ -104,6 +130,14 @@ pub fn advance(jobs: &[JobState]) -> Vec<(JobId, JobStatus)> {
 /// Where a created job goes now; `None` while it must wait.
 fn next_status(jobs: &[JobState], index: usize, by_name: &HashMap<String, usize>) -> Option<JobStatus> {
     let job = &jobs[index];
+    // Most jobs that are not due wait for one that comes soon in the list.
+    if job.needs.is_none()
+        && jobs
+            .iter()
+            .any(|other| other.stage < job.stage && other.track == job.track && waits(other))
+    {
+        return None;
+    }
     let before: Vec<&JobState> = match &job.needs {
         // A need that is not there was optional.
         Some(needs) => needs
@@ -165,7 +199,7 @@ fn waits(job: &JobState) -> bool {
 
 /// How a pipeline with these jobs stands.
 #[must_use]
-pub fn summarize(jobs: &[JobState]) -> PipelineStatus {
+pub fn summarize(jobs: &[Standing]) -> PipelineStatus {
     let any = |status: JobStatus| jobs.iter().any(|job| job.status == status);
     let begun = jobs.iter().any(|job| {
         matches!(
@@ -270,6 +304,11 @@ mod tests {
         }
     }
 
+    fn whole(jobs: &[JobState]) -> PipelineStatus {
+        let standings: Vec<Standing> = jobs.iter().map(JobState::standing).collect();
+        summarize(&standings)
+    }
+
     fn after(jobs: &mut [JobState]) -> Vec<JobStatus> {
         for (id, status) in advance(jobs) {
             if let Some(job) = jobs.iter_mut().find(|job| job.id == id) {
@@ -333,11 +372,11 @@ mod tests {
         let mut jobs = vec![job(1, 0, Created), job(2, 1, Created)];
         jobs[0].when = When::Manual;
         assert_eq!(after(&mut jobs), [Manual, Created]);
-        assert_eq!(summarize(&jobs), PipelineStatus::Manual);
+        assert_eq!(whole(&jobs), PipelineStatus::Manual);
         jobs[0].allow_failure = true;
         assert_eq!(after(&mut jobs), [Manual, Pending]);
         jobs[1].status = Success;
-        assert_eq!(summarize(&jobs), PipelineStatus::Success);
+        assert_eq!(whole(&jobs), PipelineStatus::Success);
     }
 
     #[test]
@@ -360,9 +399,9 @@ mod tests {
             (vec![Success, WaitingForResource], PipelineStatus::Running),
         ] {
             let jobs: Vec<JobState> = statuses.iter().zip(1..).map(|(s, id)| job(id, 0, *s)).collect();
-            assert_eq!(summarize(&jobs), expected, "{statuses:?}");
+            assert_eq!(whole(&jobs), expected, "{statuses:?}");
         }
-        assert_eq!(summarize(&[job(1, 0, Success), allowed]), PipelineStatus::Warning);
+        assert_eq!(whole(&[job(1, 0, Success), allowed]), PipelineStatus::Warning);
     }
 
     #[test]
@@ -420,7 +459,7 @@ mod tests {
         assert_eq!(after(&mut jobs), [Failed, Skipped, Success, Pending]);
         jobs[3].status = Failed;
         jobs[0].status = Success;
-        assert_eq!(summarize(&jobs), PipelineStatus::Failed);
+        assert_eq!(whole(&jobs), PipelineStatus::Failed);
     }
 
     #[test]
@@ -497,7 +536,7 @@ mod tests {
                 if !moved { break; }
             }
             prop_assert!(jobs.iter().all(|job| job.status.is_final()), "{jobs:?}");
-            prop_assert!(summarize(&jobs).is_final());
+            prop_assert!(whole(&jobs).is_final());
             let shut = jobs.iter().any(|job| {
                 job.track == Track::Gate && matches!(job.status, Failed | Canceled) && !job.allow_failure
             });

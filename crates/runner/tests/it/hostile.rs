@@ -208,10 +208,11 @@ async fn hostile_archives_with_devices_or_expanding_a_thousandfold_are_not_unpac
     let central = device.windows(4).rposition(|part| part == b"PK\x01\x02").unwrap();
     device[central + 5] = 3;
     device[central + 38..central + 42].copy_from_slice(&(0o020_666_u32 << 16).to_le_bytes());
-    for (id, archive, words) in [
-        (1, bomb, "unpacks to more than is allowed"),
-        (2, device, "holds `null`"),
-        (3, zip(&[("../../evil", "x")]), "holds `../../evil`"),
+    let (own, platform) = (FailureReason::ScriptFailure, FailureReason::RunnerSystemFailure);
+    for (id, archive, words, reason) in [
+        (1, bomb, "unpacks to more than is allowed", own),
+        (2, device, "holds `null`", platform),
+        (3, zip(&[("../../evil", "x")]), "holds `../../evil`", platform),
     ] {
         bench.fake.data().downloads.insert(id + 10, archive);
         bench.push(job(id, &["echo ran"], json!({
@@ -219,11 +220,7 @@ async fn hostile_archives_with_devices_or_expanding_a_thousandfold_are_not_unpac
         })));
         let result = bench.fake.result(id).await;
         let log = plain(&bench.fake.log(id));
-        assert_eq!(
-            result.failure_reason,
-            Some(FailureReason::RunnerSystemFailure),
-            "{log}"
-        );
+        assert_eq!(result.failure_reason, Some(reason), "{log}");
         assert!(log.contains(words) && !log.contains("\nran"), "{words}: {log}");
     }
     bench.stop().await;
@@ -461,7 +458,10 @@ async fn hostile_hook_before_the_sources_runs_nothing_outside_of_its_sandbox() {
         let log = plain(&bench.fake.log(1));
         assert_eq!(result.state.as_str(), "success", "{name}: {log}");
         let (_, config) = log.split_once("cat .git/config").unwrap();
-        assert!(log.contains("\ntwo\n") && !config.contains("evil"), "{name}: {log}");
+        assert!(
+            log.contains("\ntwo\n") && !config.contains("evil"),
+            "{name}: {log}"
+        );
         assert!(!marker.exists(), "{name}");
         bench.stop().await;
     }
@@ -544,4 +544,46 @@ async fn hostile_commit_of_endless_files_ends_by_a_limit_that_is_named() {
         assert_eq!(bench.fake.result(2).await.state.as_str(), "success");
         bench.stop().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_submodule_sends_git_nowhere_that_the_job_may_not_go() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let inner = axum::Router::new().fallback(|| async {
+        ASKED.fetch_add(1, Ordering::Relaxed);
+        "a page inside"
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move { axum::serve(listener, inner).await });
+    let mut bench = Bench::new();
+    let work = bench.dir.path().join("work");
+    let sha = crate::repository(&work);
+    let list = format!("[submodule \"x\"]\n\tpath = x\n\turl = http://127.0.0.1:{port}/metadata/x.git\n");
+    std::fs::write(work.join(".gitmodules"), list).unwrap();
+    crate::git(
+        &work,
+        &["update-index", "--add", "--cacheinfo", &format!("160000,{sha},x")],
+    );
+    crate::git(&work, &["add", ".gitmodules"]);
+    crate::git(&work, &["commit", "-qm", "elsewhere"]);
+    let sha = crate::git(&work, &["rev-parse", "HEAD"]);
+    bench
+        .start(|c| c.git_protocols = "file:http:https".to_owned())
+        .await;
+    bench.push(job(
+        1,
+        &["true"],
+        json!({
+            "git_info": {"repo_url": format!("file://{}", work.display()), "sha": sha, "ref": "main", "depth": 1},
+            "variables": [{"key": "GIT_SUBMODULE_STRATEGY", "value": "normal", "public": true}],
+        }),
+    ));
+    let result = bench.fake.result(1).await;
+    let log = plain(&bench.fake.log(1));
+    assert_eq!(result.state.as_str(), "failed", "{log}");
+    assert!(log.contains("403"), "{log}");
+    assert_eq!(ASKED.load(Ordering::Relaxed), 0, "{log}");
+    bench.stop().await;
 }

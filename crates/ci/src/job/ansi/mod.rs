@@ -538,15 +538,16 @@ fn escape_length(bytes: &[u8]) -> Option<usize> {
                 None => None,
             }
         }
-        // A title and the like, up to BEL or ESC \.
-        b']' => match bytes.iter().position(|b| *b == 0x07) {
-            Some(end) => Some(end + 1),
-            None => bytes
-                .windows(2)
-                .skip(1)
-                .position(|w| w == b"\x1b\\")
-                .map(|at| at + 3)
-                .or((bytes.len() > 62).then_some(2)),
+        // A title and the like, up to BEL or ESC \. Any other escape ends it without effect: so that no byte is looked at
+        // for more than one of them.
+        b']' => match bytes[2..].iter().position(|b| matches!(b, 0x07 | 0x1b)) {
+            Some(end) if bytes[2 + end] == 0x07 => Some(2 + end + 1),
+            Some(end) => match bytes.get(2 + end + 1) {
+                Some(b'\\') => Some(2 + end + 2),
+                Some(_) => Some(2),
+                None => (bytes.len() > 62).then_some(2),
+            },
+            None => (bytes.len() > 62).then_some(2),
         },
         b if b.is_ascii() => Some(2),
         _ => Some(1),
@@ -560,6 +561,14 @@ mod tests {
 
     fn all(text: &str) -> String {
         Cursor::default().render(text.as_bytes(), true)
+    }
+
+    #[test]
+    fn escapes_without_end_cost_no_more_than_others() {
+        // Looking ahead from each to the end of the log would be some 10^11 steps, minutes.
+        let shown = all(&"\u{1b}]".repeat(500_000));
+        assert!(shown.len() < 1000, "{}", shown.len());
+        assert!(all("\u{1b}]8;;https://example.org\u{1b}\\link\u{1b}]8;;\u{1b}\\ end").ends_with("link end"));
     }
 
     #[test]

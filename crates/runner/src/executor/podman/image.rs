@@ -95,6 +95,12 @@ pub(super) fn refused(what: &str) -> Failure {
     Failure::Refused(FailureReason::ConfigurationError, what.to_owned())
 }
 
+/// Whether an image is of a registry that the job has a password for.
+fn ours(on: &Ground<'_>, name: &str) -> bool {
+    let host = name.split('/').next().unwrap_or(name);
+    on.job.credentials.iter().any(|entry| entry.url == host)
+}
+
 /// Gets an image that a job names.
 pub(super) async fn take(
     podman: &Podman,
@@ -115,7 +121,10 @@ pub(super) async fn take(
     let platform = option(on, wanted, |docker| docker.platform.as_ref());
     let mut said = String::new();
     for policy in policies {
+        // Whether this job may have the image, its registry says: that another job's image is here says nothing.
+        let ask = policy == PullPolicy::IfNotPresent && ours(on, &name);
         if policy != PullPolicy::Always
+            && !ask
             && let Some(found) = inspect(podman, &names::here(&name)).await
         {
             on.trace.line(&format!(

@@ -50,7 +50,16 @@ impl Network {
             let third = (number & 127) | if open { 128 } else { 0 };
             let subnet = format!("{POOL}.{third}.0/24");
             let labels = [format!("{RUNNER}={}", host.mark), format!("{JOB}={key}")];
-            let mut words = vec!["network", "create", "--disable-dns", "--subnet", &subnet];
+            // Apart from other jobs' networks, between which the machine would else carry packets.
+            let mut words = vec![
+                "network",
+                "create",
+                "--disable-dns",
+                "--opt",
+                "isolate=true",
+                "--subnet",
+                &subnet,
+            ];
             if !open {
                 words.push("--internal");
             }
