@@ -1,7 +1,10 @@
 use crate::{Entry, Fact, InstanceKey, chain};
 use bascule_core::{Actor, Clock, FactId, Timestamp};
 use bascule_store::{Backend, Db, Query as _, Result, Tx, args, row};
-use std::sync::Arc;
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 use tokio::sync::watch;
 
 row! { struct Head { seq: i64, hash: String } }
@@ -13,6 +16,8 @@ pub struct Ledger {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) key: InstanceKey,
     pub(crate) head: watch::Sender<i64>,
+    /// The newest fact of each kind that this process appended.
+    newest: Arc<Mutex<HashMap<&'static str, i64>>>,
 }
 
 /// Facts between two checkpoints, at most.
@@ -27,6 +32,7 @@ impl Ledger {
             clock,
             key,
             head: watch::Sender::new(0),
+            newest: Arc::default(),
         }
     }
 
@@ -89,7 +95,10 @@ impl Ledger {
         }
         let ledger = self.clone();
         let seq = entry.seq;
-        tx.after_commit(move || ledger.heard(seq));
+        tx.after_commit(move || {
+            ledger.note(F::KIND, seq);
+            ledger.heard(seq);
+        });
         Ok(entry.id)
     }
 
@@ -119,6 +128,23 @@ impl Ledger {
         )
         .await?;
         Ok(())
+    }
+
+    fn note(&self, kind: &'static str, seq: i64) {
+        let mut newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = newest.entry(kind).or_insert(seq);
+        *known = seq.max(*known);
+    }
+
+    /// The newest fact of some kinds that this process appended; zero where it appended none.
+    pub(crate) fn newest(&self, kinds: &[&'static str]) -> i64 {
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        kinds
+            .iter()
+            .filter_map(|kind| newest.get(kind))
+            .copied()
+            .max()
+            .unwrap_or(0)
     }
 
     /// Tells those who hear of new facts that all up to this one are durable.

@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 /// What a subscriber's failure is told as.
@@ -92,7 +93,7 @@ impl Hub {
         loop {
             let mut busy = false;
             for subscriber in &self.subscribers {
-                while step(ledger, subscriber.as_ref(), &never).await? {
+                while step(ledger, subscriber.as_ref(), &never).await?.is_none() {
                     busy = true;
                 }
             }
@@ -103,12 +104,13 @@ impl Hub {
     }
 }
 
-/// Handles one batch; `false` when there was nothing. Ends early, in good order, when `stop` says so.
+/// Handles one batch. When there was nothing, the number of the fact up to which it looked. Ends early, in good order,
+/// when `stop` says so.
 async fn step(
     ledger: &Ledger,
     subscriber: &dyn Subscriber,
     stop: &CancellationToken,
-) -> Result<bool, BoxError> {
+) -> Result<Option<i64>, BoxError> {
     let name = subscriber.name();
     let cursor = ledger
         .db
@@ -116,7 +118,7 @@ async fn step(
         .await?;
     let head = ledger.head().await?;
     if head <= cursor {
-        return Ok(false);
+        return Ok(Some(head));
     }
     let kinds = subscriber.kinds().into_iter().map(str::to_owned).collect();
     let filter = Filter {
@@ -163,7 +165,7 @@ async fn step(
     if handled > written {
         advance(ledger, name, handled).await?;
     }
-    Ok(!entries.is_empty())
+    Ok(entries.is_empty().then_some(head))
 }
 
 async fn advance(ledger: &Ledger, name: &str, to: i64) -> Result<()> {
@@ -190,28 +192,45 @@ async fn failed(ledger: &Ledger, name: &str, error: &str) -> Result<()> {
 
 async fn serve(ledger: Ledger, subscriber: Arc<dyn Subscriber>, stop: CancellationToken) {
     let mut watch = ledger.watch();
+    let kinds = subscriber.kinds();
     let mut pause = Duration::from_millis(100);
     while !stop.is_cancelled() {
         watch.mark_unchanged();
-        let wait = match step(&ledger, subscriber.as_ref(), &stop).await {
-            Ok(true) => {
+        match step(&ledger, subscriber.as_ref(), &stop).await {
+            Ok(None) => pause = Duration::from_millis(100),
+            Ok(Some(looked)) => {
                 pause = Duration::from_millis(100);
-                continue;
-            }
-            Ok(false) => {
-                pause = Duration::from_millis(100);
-                NET
+                let net = tokio::time::sleep(NET);
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = something(&ledger, &kinds, looked, &mut watch) => {}
+                    () = net => {}
+                }
             }
             Err(error) => {
                 tracing::error!(subscriber = subscriber.name(), %error, "will be tried again");
                 pause = (pause * 2).min(PAUSE_AT_MOST);
-                pause
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = tokio::time::sleep(pause) => {}
+                }
             }
-        };
-        tokio::select! {
-            () = stop.cancelled() => return,
-            _ = watch.changed(), if wait == NET => {}
-            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Waits for facts that may be of these kinds. There are dozens of subscribers, and most facts are for one or two of them:
+/// the others need not ask the database.
+async fn something(ledger: &Ledger, kinds: &[&'static str], looked: i64, watch: &mut watch::Receiver<i64>) {
+    loop {
+        if watch.changed().await.is_err() {
+            return std::future::pending().await;
+        }
+        let head = *watch.borrow_and_update();
+        // A file has no other replica: what this process did not append is not there.
+        let elsewhere = ledger.db.engine() != Backend::Sqlite;
+        if elsewhere || ledger.newest(kinds) > looked || head - looked >= IDLE {
+            return;
         }
     }
 }
@@ -323,7 +342,7 @@ mod tests {
         }
         tx.commit().await.unwrap();
         for _ in 0..3 {
-            assert!(step(&ledger, &seen, &never).await.unwrap());
+            assert!(step(&ledger, &seen, &never).await.unwrap().is_none());
         }
         assert_eq!(*seen.seqs.lock().unwrap(), (1..=MANY).collect::<Vec<_>>());
         assert_eq!(cursor(&ledger).await, MANY);
@@ -341,11 +360,11 @@ mod tests {
         let tx = ledger.db.begin().await.unwrap();
         tx.run("DELETE FROM subscriber", args![]).await.unwrap();
         tx.commit().await.unwrap();
-        assert!(step(&ledger, &seen, &never).await.unwrap());
+        assert!(step(&ledger, &seen, &never).await.unwrap().is_none());
         assert!(step(&ledger, &seen, &never).await.is_err());
         assert_eq!(cursor(&ledger).await, BATCH + 8);
         seen.fails_at.store(0, Ordering::SeqCst);
-        while step(&ledger, &seen, &never).await.unwrap() {}
+        while step(&ledger, &seen, &never).await.unwrap().is_none() {}
         assert_eq!(*seen.seqs.lock().unwrap(), (1..=MANY).collect::<Vec<_>>());
     }
 
@@ -395,5 +414,57 @@ mod tests {
         let hub = Hub::default().with(seen.clone());
         hub.settle(&ledger).await.unwrap();
         assert_eq!(*seen.seqs.lock().unwrap(), [1, MANY - 1, MANY]);
+    }
+
+    #[tokio::test]
+    async fn facts_of_other_kinds_wake_nobody_and_those_of_its_own_do() {
+        use crate::facts::identity::MemberRemoved;
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = ledger(dir.path(), 1).await;
+        let seen = Arc::new(Seen::default());
+        let stop = CancellationToken::new();
+        let hub = Hub::default().with(Arc::clone(&seen) as Arc<dyn Subscriber>);
+        let running = tokio::spawn(hub.run(ledger.clone(), stop.clone()));
+        let mut watch = ledger.watch();
+        let append = async |other: bool| {
+            let tx = ledger.db.begin().await.unwrap();
+            if other {
+                let fact = MemberRemoved {
+                    user: bascule_core::UserId::new(),
+                    username: "developer".to_owned(),
+                    group: None,
+                    project: None,
+                };
+                ledger.append(&tx, &Actor::system(), &fact).await.unwrap();
+            } else {
+                let fact = GroupCreated {
+                    group: GroupId::new(),
+                    name: "late".to_owned(),
+                };
+                ledger.append(&tx, &Actor::system(), &fact).await.unwrap();
+            }
+            tx.commit().await.unwrap();
+        };
+        let until = async |count: usize| {
+            while seen.seqs.lock().unwrap().len() < count {
+                tokio::task::yield_now().await;
+            }
+        };
+        until(1).await;
+        append(true).await;
+        let looked = *watch.borrow_and_update();
+        let mut other = ledger.watch();
+        other.mark_unchanged();
+        let waits = something(&ledger, &[GroupCreated::KIND], looked, &mut other);
+        let mut waits = std::pin::pin!(waits);
+        append(true).await;
+        let waiting = tokio::time::timeout(Duration::from_millis(20), &mut waits).await;
+        assert!(waiting.is_err(), "woken by a fact of another kind");
+        append(false).await;
+        waits.await;
+        until(2).await;
+        assert_eq!(*seen.seqs.lock().unwrap(), [1, 4]);
+        stop.cancel();
+        running.await.unwrap();
     }
 }
