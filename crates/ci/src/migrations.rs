@@ -20,6 +20,7 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::resource::store::MIGRATION,
     crate::schedule::store::MIGRATION,
     crate::job::STANDING,
+    crate::job::RELEASES_WAIT,
 ];
 
 /// Finds what someone started whose account is closed.

@@ -12,6 +12,9 @@ pub trait Tree: Send + Sync {
     /// The paths of all files.
     async fn list_files(&self, project: ProjectId, sha: &str) -> Result<Vec<String>>;
 
+    /// The commit that a tag leads to, `None` if there is no such tag.
+    async fn tag_commit(&self, project: ProjectId, tag: &str) -> Result<Option<String>>;
+
     /// The first `limit` bytes of a file, `None` if there is none.
     async fn read(&self, project: ProjectId, sha: &str, path: &str, limit: usize) -> Result<Option<Bytes>>;
 

@@ -265,6 +265,10 @@ impl bascule_supplychain::ports::Tree for Code {
         self.0.list_paths(project, sha).await
     }
 
+    async fn tag_commit(&self, project: ProjectId, tag: &str) -> Result<Option<String>> {
+        self.0.resolve_tag(project, tag).await
+    }
+
     async fn read(&self, project: ProjectId, sha: &str, path: &str, limit: usize) -> Result<Option<Bytes>> {
         Ok(self
             .0

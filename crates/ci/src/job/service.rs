@@ -5,10 +5,9 @@ use crate::{
     Change, Ci,
     pipeline::{self, Pipeline, state},
     status::JobStatus,
-    variables::{expand, resolve},
 };
 use bascule_core::{Actor, ActorKind, JobId, PipelineId, Problem, ProjectId, Result, RunnerId};
-use bascule_ledger::facts::ci::{ArtifactRef, JobRetried, ReleaseRequested};
+use bascule_ledger::facts::ci::{ArtifactRef, JobRetried};
 use bascule_store::{Query, Tx};
 use bascule_wire::runner::ARTIFACT_ARCHIVE;
 
@@ -53,9 +52,12 @@ impl Ci {
             return Ok(false);
         };
         // Asked before the transaction: it may go to git.
-        let release = match (&outcome, &job.spec.0.release) {
-            (Outcome::Success, Some(_)) if pipeline.tag => self.release_of(&job, &pipeline).await?,
-            _ => None,
+        let (outcome, release) = match outcome {
+            Outcome::Success if pipeline.tag => match self.release_of(&job, &pipeline).await? {
+                Ok(release) => (Outcome::Success, release),
+                Err(words) => (self.refuse_release(&job, &words).await?, None),
+            },
+            other => (other, None),
         };
         let effect = match &outcome {
             Outcome::Success => Box::pin(self.effect_of(&job, &pipeline)).await?,
@@ -118,34 +120,6 @@ impl Ci {
         tx.commit().await?;
         self.signals.forget(id);
         Ok(true)
-    }
-
-    async fn release_of(&self, job: &Job, pipeline: &Pipeline) -> Result<Option<ReleaseRequested>> {
-        let Some(release) = &job.spec.0.release else {
-            return Ok(None);
-        };
-        let Some(info) = self.code.project(job.project_id).await? else {
-            return Ok(None);
-        };
-        let values = resolve(&self.job_variables(job, pipeline, &info).await?);
-        let tag = Some(expand(&release.tag_name, &values)).filter(|tag| !tag.is_empty());
-        let tag = tag.unwrap_or_else(|| pipeline.reference.clone());
-        let name = Some(expand(&release.name, &values)).filter(|name| !name.is_empty());
-        Ok(Some(ReleaseRequested {
-            project: job.project_id,
-            project_path: info.path(),
-            pipeline: pipeline.id,
-            job: job.id,
-            name: name.unwrap_or_else(|| tag.clone()),
-            description: expand(&release.description, &values),
-            tag,
-            sha: pipeline.sha.clone(),
-            artifacts: Vec::new(),
-            runner: job.runner_id,
-            started_at: pipeline.created_at,
-            finished_at: pipeline.created_at,
-            ci_file_digest: pipeline.ci_file_digest.clone(),
-        }))
     }
 
     /// A pipeline, and the archives that its jobs left, for others to keep.

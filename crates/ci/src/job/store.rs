@@ -18,12 +18,18 @@ const COLUMNS: &str = "id, pipeline_id, project_id, name, stage, stage_index, po
     exit_code, retried, attempt, created_at, queued_at, started_at, finished_at, heard_at, trace_bytes, trace_crc, \
     bridge, downstream_id, required, gate, start_in, run_at";
 
+/// Which jobs make a release: those wait for all that the group requires.
+pub const RELEASES_WAIT: Migration = Migration {
+    id: "ci-2711-releases-wait",
+    sql: "ALTER TABLE job ADD COLUMN releases BOOLEAN NOT NULL DEFAULT FALSE;",
+};
+
 pub async fn insert(tx: &Tx, job: &Job) -> Result<()> {
     // What it asks of a runner, for the queue: see `runner::fair::Demand`.
     let sql = format!(
-        "INSERT INTO job ({COLUMNS}, queue_key) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
+        "INSERT INTO job ({COLUMNS}, queue_key, releases) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
          $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35,
-         $36 || COALESCE((SELECT CASE WHEN p.protected THEN 'p' ELSE '-' END FROM pipeline p WHERE p.id = $2), '-') || $37)"
+         $36 || COALESCE((SELECT CASE WHEN p.protected THEN 'p' ELSE '-' END FROM pipeline p WHERE p.id = $2), '-') || $37, $38)"
     );
     let tags = serde_json::to_string(&job.tags.0)?;
     let before = format!("{}\t", job.project_id);
@@ -75,7 +81,8 @@ pub async fn insert(tx: &Tx, job: &Job) -> Result<()> {
             job.start_in,
             job.run_at,
             before,
-            behind
+            behind,
+            job.spec.0.release.is_some()
         ],
     )
     .await?;
@@ -110,6 +117,7 @@ row! {
         bridge: bool,
         required: Option<String>,
         gate: bool,
+        releases: bool,
     }
 }
 
@@ -117,7 +125,7 @@ row! {
 /// variables of hundreds of jobs need not be read each time one of them ends.
 pub async fn states(on: &impl Query, pipeline: PipelineId) -> Result<Vec<JobState>> {
     let sql = "SELECT id, name, stage_index, status, run_when, allow_failure, needs, exit_code,
-               resource_group, bridge, required, gate FROM job WHERE pipeline_id = $1 AND retried = FALSE ORDER BY position, id";
+               resource_group, bridge, required, gate, releases FROM job WHERE pipeline_id = $1 AND retried = FALSE ORDER BY position, id";
     let rows: Vec<StateRow> = on.all(sql, args![pipeline]).await?;
     Ok(rows
         .into_iter()
@@ -134,6 +142,7 @@ pub async fn states(on: &impl Query, pipeline: PipelineId) -> Result<Vec<JobStat
             track: super::track(row.required.is_some(), row.gate),
             bridge: row.bridge,
             resource: row.resource_group.is_some(),
+            releases: row.releases,
         })
         .collect())
 }

@@ -52,6 +52,8 @@ pub struct JobState {
     pub bridge: bool,
     /// Whether it belongs to a resource group.
     pub resource: bool,
+    /// Whether it makes a release: what is signed has passed all that the group requires, gate or not.
+    pub releases: bool,
 }
 
 /// Jobs that stand alike, as far as the whole stands by them.
@@ -150,9 +152,7 @@ fn next_status(jobs: &[JobState], index: usize, by_name: &HashMap<String, usize>
             .filter(|other| other.stage < job.stage && other.track == job.track)
             .collect(),
     };
-    let gates = jobs
-        .iter()
-        .filter(|other| job.track == Track::Own && other.track == Track::Gate);
+    let gates = jobs.iter().filter(|other| stands_before(other, job));
     if before.iter().copied().chain(gates.clone()).any(waits) {
         return None;
     }
@@ -181,6 +181,12 @@ fn next_status(jobs: &[JobState], index: usize, by_name: &HashMap<String, usize>
         When::Always => job.ready(),
         When::OnSuccess | When::Manual | When::Delayed | When::OnFailure | When::Never => JobStatus::Skipped,
     })
+}
+
+/// Whether `job` goes on only after `other`, which the group requires.
+fn stands_before(other: &JobState, job: &JobState) -> bool {
+    let gate = other.track == Track::Gate || (job.releases && other.track.is_required());
+    gate && job.track == Track::Own
 }
 
 /// Whether those behind must wait for this job.
@@ -267,7 +273,7 @@ pub fn revived(jobs: &[JobState], from: &str) -> Vec<JobId> {
                 (match &job.needs {
                     Some(needs) => needs.iter().any(|need| behind.contains(&need.as_str())),
                     None => job.stage > origin.stage && job.track == origin.track,
-                }) || (origin.track == Track::Gate && job.track == Track::Own)
+                }) || stands_before(origin, job)
             })
             .map(|job| job.name.as_str())
             .collect();
@@ -301,6 +307,7 @@ mod tests {
             track: Track::Own,
             bridge: false,
             resource: false,
+            releases: false,
         }
     }
 
@@ -479,6 +486,23 @@ mod tests {
         assert_eq!(after(&mut jobs), [Success, Pending, Pending]);
     }
 
+    #[test]
+    fn a_release_waits_for_all_that_the_group_requires() {
+        let mut jobs = vec![job(1, 0, Created), job(2, 1, Created), job(3, 1, Created)];
+        jobs[0].track = Track::Required;
+        for job in &mut jobs[1..] {
+            job.needs = Some(Vec::new());
+        }
+        jobs[1].releases = true;
+        assert_eq!(after(&mut jobs), [Pending, Created, Pending]);
+        jobs[0].status = Failed;
+        assert_eq!(after(&mut jobs), [Failed, Skipped, Pending]);
+        assert_eq!(revived(&jobs, "j1"), [JobId(2)]);
+        jobs[1].status = Created;
+        jobs[0].status = Success;
+        assert_eq!(after(&mut jobs), [Success, Pending, Pending]);
+    }
+
     /// What a job of the property test is made of: stage, `when`, `allow_failure`, needs, how it ends, whose it is,
     /// and whether it is a bridge or of a resource group.
     type Shape = (i64, usize, bool, Option<Vec<usize>>, usize, usize, bool, bool);
@@ -517,6 +541,7 @@ mod tests {
                 track: track(*whose),
                 bridge: *bridge,
                 resource: *resource,
+                releases: i % 3 == 1,
             }).collect();
             for _ in 0..200 {
                 after(&mut jobs);

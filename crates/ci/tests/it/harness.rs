@@ -92,8 +92,8 @@ impl Code for FakeCode {
         }))
     }
 
-    async fn is_protected(&self, _: ProjectId, reference: &str, _: bool) -> Result<bool> {
-        Ok(reference == "main")
+    async fn is_protected(&self, _: ProjectId, reference: &str, tag: bool) -> Result<bool> {
+        Ok(reference == "main" || (tag && reference.starts_with('v')))
     }
 }
 

@@ -324,6 +324,39 @@ async fn a_tag_s_release_job_asks_for_a_release_with_the_pipeline_s_archives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_release_is_of_its_pipelines_own_protected_tag() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    for (tag, asked, words) in [
+        ("foo", "v9.0.0", "a release is of its pipeline's own tag"),
+        ("v1.0.0", "v9.0.0", "runs for the tag `v1.0.0`"),
+        ("foo", "$CI_COMMIT_TAG", "the tag `foo` is not protected"),
+    ] {
+        let ci = format!("r: {{script: 'true', release: {{tag_name: {asked}, description: x}}}}\n");
+        let sha = world.push("topic", &[(".gitlab-ci.yml", &ci)]).await;
+        let on_branch = runner.ask().await.unwrap();
+        runner.succeed(&on_branch).await;
+        let fact = TagUpdated {
+            project: world.project,
+            tag: tag.into(),
+            before: None,
+            after: Some(sha),
+            at: bascule_core::Timestamp::from_seconds(1_750_000_000),
+            ci_skip: false,
+        };
+        world.tell(&fact).await;
+        let release = runner.ask().await.unwrap();
+        runner.succeed(&release).await;
+        assert_eq!(world.pipeline().await["status"], "failed", "{tag} {asked}");
+        let path = format!("/clinic/app/-/jobs/{}/raw", release.id);
+        let log = world.request(Method::GET, &path, "reporter").send().await.unwrap();
+        let log = log.text().await.unwrap();
+        assert!(log.contains(words), "{log}");
+        assert!(world.facts("release.requested").await.is_empty(), "{tag} {asked}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn variables_of_the_project_reach_jobs_masked_and_protected() {
     let world = World::new().await;
     let runner = world.runner().await;

@@ -177,6 +177,19 @@ impl Forge {
         Ok(found.map(|id| id.to_string()))
     }
 
+    /// The commit that a tag leads to.
+    ///
+    /// # Errors
+    /// The repository cannot be read.
+    pub async fn resolve_tag(&self, project: ProjectId, tag: &str) -> Result<Option<String>> {
+        let name = format!("refs/tags/{tag}");
+        let found = self
+            .repositories()
+            .read(project, move |repo| read::reference(repo, &name))
+            .await?;
+        Ok(found.map(|id| id.to_string()))
+    }
+
     /// Whether a project has no branch yet.
     ///
     /// # Errors

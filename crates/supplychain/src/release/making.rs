@@ -113,6 +113,10 @@ impl Inner {
     pub(super) async fn make(&self, request: &ReleaseRequested) -> Result<Box<Made>, Stop> {
         let version = version_of(&request.tag)?;
         let text = version.to_string();
+        match self.tree.tag_commit(request.project, &request.tag).await? {
+            Some(sha) if sha == request.sha => {}
+            found => return Err(Stop::Refuse(not_the_tag(&request.tag, &request.sha, found))),
+        }
         let known = store::versions(&self.db, request.project).await?;
         if known
             .iter()
@@ -494,6 +498,18 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+fn not_the_tag(tag: &str, sha: &str, found: Option<String>) -> Problem {
+    let stands = found.map_or("there is no such tag".to_owned(), |at| {
+        format!("the tag stands at {at}")
+    });
+    Problem::conflict(
+        "not_the_tag",
+        format!("A release `{tag}` of the commit {sha} was asked for, and {stands}."),
+    )
+    .why("What is signed as a version must be what its tag shows everyone.")
+    .next("Push the tag, and let its own pipeline make the release.")
 }
 
 fn exists(tag: &str) -> Problem {

@@ -155,6 +155,27 @@ async fn a_tag_that_is_no_version_is_refused() {
 }
 
 #[tokio::test]
+async fn only_the_commit_that_its_tag_stands_at_is_released() {
+    let bed = Bed::new().await;
+    bed.world
+        .tags
+        .lock()
+        .unwrap()
+        .insert("v9.0.0".to_owned(), "f".repeat(40));
+    bed.ask("v9.0.0", Vec::new()).await;
+    let refused = refusal(&bed).await;
+    assert_eq!(refused.rule, "not_the_tag");
+    assert!(refused.reason.contains(SHA), "{}", refused.reason);
+
+    let gone = Bed::new().await;
+    let request = gone.request("v9.0.0", Vec::new());
+    gone.append(&request).await;
+    gone.world.tags.lock().unwrap().clear();
+    gone.settle().await.unwrap();
+    assert!(refusal(&gone).await.reason.contains("no such tag"));
+}
+
+#[tokio::test]
 async fn a_wrong_lockfile_is_refused_with_file_and_line() {
     let bed = Bed::new().await;
     bed.world

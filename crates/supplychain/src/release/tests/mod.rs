@@ -38,6 +38,8 @@ pub(crate) struct World {
     archives: Mutex<BTreeMap<i64, Vec<u8>>>,
     asked_between: Mutex<Vec<(Option<String>, String)>>,
     failing: Mutex<bool>,
+    /// The commits of tags.
+    tags: Mutex<BTreeMap<String, String>>,
 }
 
 #[async_trait]
@@ -47,6 +49,10 @@ impl Tree for World {
             return Err(Problem::internal());
         }
         Ok(self.files.lock().unwrap().keys().cloned().collect())
+    }
+
+    async fn tag_commit(&self, _: ProjectId, tag: &str) -> Result<Option<String>> {
+        Ok(self.tags.lock().unwrap().get(tag).cloned())
     }
 
     async fn read(&self, _: ProjectId, _: &str, path: &str, limit: usize) -> Result<Option<Bytes>> {
@@ -189,8 +195,14 @@ impl Bed {
         }
     }
 
-    /// Appends the request, as CI does.
+    /// Appends the request, as CI does once its tag is pushed.
     async fn append(&self, request: &ReleaseRequested) {
+        self.world
+            .tags
+            .lock()
+            .unwrap()
+            .entry(request.tag.clone())
+            .or_insert_with(|| request.sha.clone());
         let tx = self.db.begin().await.unwrap();
         self.ledger
             .append(
