@@ -21,6 +21,7 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::schedule::store::MIGRATION,
     crate::job::STANDING,
     crate::job::RELEASES_WAIT,
+    crate::job::UPLOADS,
 ];
 
 /// Finds what someone started whose account is closed.

@@ -6,6 +6,8 @@ use std::time::Duration;
 pub const BODY_BYTES: usize = 1024 * 1024;
 /// Largest job artifact archive, in bytes.
 pub const ARTIFACT_BYTES: u64 = 1024 * 1024 * 1024;
+/// Most that one job may upload over all its files, also those that it replaces, in bytes.
+pub const JOB_UPLOADS_BYTES: u64 = 2 * ARTIFACT_BYTES;
 /// Largest job log that our runner writes, in bytes.
 pub const JOB_LOG_BYTES: u64 = 16 * 1024 * 1024;
 /// Largest job log that the server takes, in bytes; our own runner ends a log at [`JOB_LOG_BYTES`].

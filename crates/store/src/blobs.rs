@@ -13,6 +13,17 @@ use std::{ops::Range, sync::Arc};
 #[derive(Clone, Debug)]
 pub struct Blobs {
     store: Arc<dyn ObjectStore>,
+    /// Where they are, if they are on a disk.
+    folder: Option<Arc<std::path::Path>>,
+}
+
+/// Room on a disk, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// What may still be written.
+    pub free: u64,
+    /// The whole disk.
+    pub total: u64,
 }
 
 /// What was stored.
@@ -55,13 +66,24 @@ impl Blobs {
         Ok(Self {
             // What is acknowledged outlives a power cut, not only the process.
             store: Arc::new(LocalFileSystem::new_with_prefix(directory)?.with_fsync(true)),
+            folder: Some(directory.into()),
         })
     }
 
     /// Blobs in any object store.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store }
+        Self { store, folder: None }
+    }
+
+    /// Room where the blobs are; `None` where nobody can say, as in an object store.
+    #[must_use]
+    pub fn space(&self) -> Option<Space> {
+        let disk = rustix::fs::statvfs(self.folder.as_deref()?).ok()?;
+        Some(Space {
+            free: disk.f_bavail.saturating_mul(disk.f_frsize),
+            total: disk.f_blocks.saturating_mul(disk.f_frsize),
+        })
     }
 
     /// Begins to write a blob of at most `limit` bytes.

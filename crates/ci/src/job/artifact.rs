@@ -1,9 +1,9 @@
 //! Files that jobs leave: stored as blobs, found by job and kind.
 
-use crate::{Ci, config::duration, fault::shown};
-use bascule_core::{Actor, Digest, JobId, PipelineId, Problem, ProjectId, Result, Timestamp};
+use crate::{Ci, config::duration, fault::shown, runner::upload::too_much};
+use bascule_core::{Actor, Digest, JobId, PipelineId, Problem, ProjectId, Result, Timestamp, limits};
 use bascule_ledger::facts::ci::JobErased;
-use bascule_store::{Query, StoredBlob, Tx, args, row};
+use bascule_store::{Migration, Query, StoredBlob, Tx, args, row};
 use bascule_wire::{ci as wire, runner::ArtifactFormat};
 
 row! {
@@ -108,22 +108,76 @@ pub(crate) async fn newest(
     Ok(found.map(|newest| newest.id))
 }
 
+/// How much jobs have uploaded.
+pub const UPLOADS: Migration = Migration {
+    id: "ci-2711-uploads",
+    sql: "ALTER TABLE job ADD COLUMN uploaded BIGINT NOT NULL DEFAULT 0;",
+};
+
+/// A file as it was sent.
+pub(crate) struct Upload<'a> {
+    pub kind: &'a str,
+    pub format: ArtifactFormat,
+    pub file_name: &'a str,
+    /// As the job says it.
+    pub expire_in: Option<&'a str>,
+    pub blob: StoredBlob,
+}
+
+row! { struct Uploaded { uploaded: i64 } }
+
+/// What all uploads of one job may hold, in bytes.
+fn most() -> i64 {
+    i64::try_from(limits::JOB_UPLOADS_BYTES).unwrap_or(i64::MAX)
+}
+
+/// Counts bytes that a job uploads, if it still runs and may.
+async fn count_upload(tx: &Tx, job: JobId, size: i64) -> Result<()> {
+    let counted = tx
+        .run(
+            "UPDATE job SET uploaded = uploaded + $2 WHERE id = $1 AND runner_id IS NOT NULL AND finished_at IS NULL
+             AND uploaded + $2 <= $3",
+            args![job, size, most()],
+        )
+        .await?;
+    if counted == 1 {
+        return Ok(());
+    }
+    let running = "SELECT COUNT(*) AS n FROM job WHERE id = $1 AND runner_id IS NOT NULL AND finished_at IS NULL";
+    if tx.count(running, args![job]).await? == 1 {
+        return Err(too_much());
+    }
+    Err(
+        Problem::new(403, "job_not_running", "The job ended while this was sent.")
+            .why("What a job leaves is known once it has ended."),
+    )
+}
+
 /// Variables for the jobs behind.
 const DOTENV: &str = "dotenv";
 /// How long artifacts are kept whose job does not say.
 const KEEP: &str = "30 days";
 
 impl Ci {
-    /// Notes an uploaded file as a job's.
-    pub(crate) async fn add_artifact(
-        &self,
-        job: JobId,
-        kind: &str,
-        format: ArtifactFormat,
-        file_name: &str,
-        expire_in: Option<&str>,
-        blob: StoredBlob,
-    ) -> Result<Artifact> {
+    /// Bytes that a job may still upload.
+    pub(crate) async fn upload_room(&self, job: JobId) -> Result<u64> {
+        let found: Option<Uploaded> = self
+            .db
+            .one("SELECT uploaded FROM job WHERE id = $1", args![job])
+            .await?;
+        let uploaded = found.map_or(0, |found| found.uploaded);
+        Ok(u64::try_from(most().saturating_sub(uploaded)).unwrap_or_default())
+    }
+
+    /// Notes an uploaded file as a job's, while the job runs.
+    pub(crate) async fn add_artifact(&self, job: JobId, upload: Upload<'_>) -> Result<Artifact> {
+        let Upload {
+            kind,
+            format,
+            file_name,
+            expire_in,
+            blob,
+        } = upload;
         let now = self.clock.now();
         let kept = expire_in.filter(|text| !text.is_empty()).unwrap_or(KEEP);
         let expires_at = match kept {
@@ -153,6 +207,12 @@ impl Ci {
             None
         };
         let tx = self.db.begin().await?;
+        // The same bytes sent again, because an answer got lost, are stored once.
+        let known = of_job(&tx, job).await?;
+        let again = known
+            .iter()
+            .any(|known| known.kind == artifact.kind && known.digest == artifact.digest);
+        count_upload(&tx, job, if again { 0 } else { artifact.size }).await?;
         insert(&tx, &artifact, now).await?;
         if let Some(made) = &made {
             crate::results::store::put_dotenv(&tx, job, made).await?;

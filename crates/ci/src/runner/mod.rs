@@ -9,6 +9,7 @@ pub(crate) mod queue;
 mod request;
 mod service;
 pub(crate) mod store;
+pub(crate) mod upload;
 
 use bascule_core::{ProjectId, RunnerId, Timestamp};
 use bascule_store::{Json, row};

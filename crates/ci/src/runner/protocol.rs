@@ -1,6 +1,6 @@
 //! The server side of GitLab's runner protocol, under `/api/v4`.
 
-use super::{Runner, request::Can};
+use super::{Runner, request::Can, upload::upload};
 use crate::{
     Change, Ci,
     job::{self, Failure, Job, Outcome, log::Appended, runner_actor},
@@ -9,12 +9,12 @@ use crate::{
 use axum::{
     Json,
     body::Bytes,
-    extract::{DefaultBodyLimit, Multipart, State},
+    extract::{DefaultBodyLimit, State},
     response::{IntoResponse, Response},
     routing::{get, patch, post, put},
 };
 use bascule_core::{JobId, Problem, Result, limits};
-use bascule_web::{Access, Answer, Body, Failure as Refusal, MachineKind, Params, PathOf, Routes};
+use bascule_web::{Access, Answer, Body, Failure as Refusal, MachineKind, PathOf, Routes};
 use bascule_wire::runner as wire;
 use http::{HeaderMap, StatusCode, header};
 use std::time::Duration;
@@ -24,8 +24,6 @@ const PATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Seconds between pieces of a log while someone watches, and otherwise.
 const WATCHED: u64 = 1;
 const UNWATCHED: u64 = 3;
-/// Time that the rest of a refused upload is listened to.
-const REST: Duration = Duration::from_secs(60);
 /// Time within which a piece of log comes whole.
 const PIECE_WITHIN: Duration = Duration::from_secs(30);
 
@@ -64,7 +62,7 @@ pub(crate) fn routes() -> Routes<Ci> {
         .page("POST,GET", "/api/v4/jobs/{id}/artifacts", access, upload)
 }
 
-fn header_of<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
+pub(super) fn header_of<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
     headers
         .get(name)
         .and_then(|value| value.to_str().ok())
@@ -164,7 +162,7 @@ async fn request(State(ci): State<Ci>, headers: HeaderMap, Body(request): Body<w
 }
 
 /// The job that shows its token, running or offered; otherwise a refusal that tells the runner how the job stands.
-async fn job_of(ci: &Ci, id: &str, token: &str) -> std::result::Result<Job, Response> {
+pub(super) async fn job_of(ci: &Ci, id: &str, token: &str) -> std::result::Result<Job, Response> {
     let gone = |problem: Problem| Refusal::from(problem).into_response();
     let id: JobId = id.parse().map_err(|_| gone(Problem::not_found("job")))?;
     match ci.job_by_token(token).await {
@@ -352,110 +350,6 @@ async fn read_piece(
                 .next("Send it again."),
         ),
     }
-}
-
-/// Takes in what still comes of a refused upload and keeps none of it.
-async fn take_the_rest(field: &mut axum::extract::multipart::Field<'_>) {
-    let mut left = limits::ARTIFACT_BYTES;
-    while let Ok(Some(chunk)) = field.chunk().await {
-        let Some(rest) = left.checked_sub(chunk.len() as u64) else {
-            return;
-        };
-        left = rest;
-    }
-}
-
-async fn upload(
-    State(ci): State<Ci>,
-    PathOf(id): PathOf<String>,
-    Params(query): Params<wire::ArtifactQuery>,
-    headers: HeaderMap,
-    mut form: Multipart,
-) -> Answer {
-    let announced = header_of(&headers, header::CONTENT_LENGTH.as_str())
-        .parse::<u64>()
-        .unwrap_or(0);
-    if announced > limits::ARTIFACT_BYTES + 64 * 1024 {
-        return Err(too_large().into());
-    }
-    let job = match job_of(&ci, &id, header_of(&headers, wire::JOB_TOKEN)).await {
-        Ok(job) => job,
-        Err(response) => return Ok(response),
-    };
-    let mut query = query;
-    let mut stored = None;
-    while let Some(mut field) = form.next_field().await.map_err(|error| cut(&error))? {
-        let name = field.name().unwrap_or_default().to_owned();
-        if name == "file" {
-            let file_name = field.file_name().unwrap_or_default().to_owned();
-            let mut writer = ci.blobs.writer(limits::ARTIFACT_BYTES).await?;
-            let outcome: Result<()> = async {
-                while let Some(chunk) = field.chunk().await.map_err(|error| cut(&error))? {
-                    writer.write(&chunk).await?;
-                }
-                Ok(())
-            }
-            .await;
-            if let Err(problem) = outcome {
-                writer.abort().await;
-                // A client that is still sending hears an answer only once it is done.
-                drop(tokio::time::timeout(REST, take_the_rest(&mut field)).await);
-                return Err(if problem.status == 413 {
-                    too_large()
-                } else {
-                    problem
-                }
-                .into());
-            }
-            stored = Some((file_name, writer.finish().await?));
-        } else {
-            let mut text = Vec::new();
-            while let Some(chunk) = field.chunk().await.map_err(|error| cut(&error))? {
-                if text.len() + chunk.len() > 1024 {
-                    return Err(Problem::too_large("A field of the form is longer than 1024 bytes.").into());
-                }
-                text.extend_from_slice(&chunk);
-            }
-            let text = String::from_utf8_lossy(&text).into_owned();
-            match name.as_str() {
-                "artifact_format" => {
-                    query.artifact_format = wire::ArtifactFormat::parse(&text).unwrap_or_default();
-                }
-                "artifact_type" => query.artifact_type = text,
-                "expire_in" => query.expire_in = Some(text),
-                _ => {}
-            }
-        }
-    }
-    let Some((file_name, blob)) = stored else {
-        return Err(Problem::bad_request("no_file", "The form has no part named `file`.").into());
-    };
-    let kind = if query.artifact_type.is_empty() {
-        wire::ARTIFACT_ARCHIVE
-    } else {
-        &query.artifact_type
-    };
-    if kind.len() > 40 || !kind.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') {
-        return Err(Problem::bad_request("bad_type", "This is no type of artifact.").into());
-    }
-    let expire = query.expire_in.as_deref();
-    ci.add_artifact(job.id, kind, query.artifact_format, &file_name, expire, blob)
-        .await?;
-    ci.heard_of(job.id).await?;
-    Ok((StatusCode::CREATED, Json(serde_json::json!({ "id": job.id }))).into_response())
-}
-
-fn too_large() -> Problem {
-    Problem::too_large(format!(
-        "The artifact is larger than {} bytes.",
-        limits::ARTIFACT_BYTES
-    ))
-    .why("Every upload has a limit, so that one cannot fill the disk for all.")
-    .next("Keep fewer files: narrow `artifacts:paths`.")
-}
-
-fn cut(error: &axum::extract::multipart::MultipartError) -> Problem {
-    Problem::bad_request("bad_form", format!("The upload cannot be read: {error}.")).next("Send it again.")
 }
 
 async fn download(State(ci): State<Ci>, PathOf(id): PathOf<String>, headers: HeaderMap) -> Answer {

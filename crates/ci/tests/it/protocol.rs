@@ -1,6 +1,8 @@
 //! The runner protocol, rule by rule.
 
 use crate::harness::{SOON, World};
+use bascule_core::limits;
+use bascule_store::{Query as _, args};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -195,6 +197,40 @@ async fn the_end_is_taken_only_with_the_whole_log() {
         403,
         "ended is ended"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_uploads_what_it_declares_and_so_much_in_all() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    let ci = "a: {script: x, artifacts: {paths: [o], reports: {junit: r.xml}}}\n";
+    world.push("main", &[(".gitlab-ci.yml", ci)]).await;
+    let job = runner.ask().await.unwrap();
+    let told = async |kind: &str, bytes: &[u8]| {
+        let answer = runner.upload(&job, kind, bytes).await;
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let (status, words) = told("sarif", b"{}").await;
+    assert_eq!(status, 400);
+    assert!(words.contains("Name the report under `artifacts:reports`"), "{words}");
+    for (kind, bytes) in [("junit", &b"<testsuites/>"[..]), ("archive", b"0123456789")] {
+        // Also again, as a runner does whose answer got lost.
+        for _ in 0..2 {
+            assert_eq!(told(kind, bytes).await.0, 201);
+        }
+    }
+    let counted = "SELECT COUNT(*) AS n FROM job WHERE uploaded = 23";
+    assert_eq!(world.db.count(counted, args![]).await.unwrap(), 1);
+
+    // As if what it replaced had been large.
+    let most = i64::try_from(limits::JOB_UPLOADS_BYTES).unwrap();
+    let tx = world.db.begin().await.unwrap();
+    tx.run("UPDATE job SET uploaded = $1", args![most - 5]).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(told("archive", b"01234").await.0, 201);
+    let (status, words) = told("archive", b"5").await;
+    assert_eq!(status, 413);
+    assert!(words.contains(&most.to_string()), "{words}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
