@@ -12,6 +12,7 @@ pub(crate) mod log;
 pub(crate) mod manual;
 mod pages;
 mod payload;
+mod pending;
 mod release;
 mod service;
 mod sheet;

@@ -340,6 +340,7 @@ impl Ci {
     pub async fn sweep(&self) -> Result<()> {
         self.take_back_offers().await?;
         let now = self.clock.now();
+        self.give_up_pending(now).await?;
         let silent = now.minus(self.options.lost_after);
         // A runner could not reach a server that was not there: silence counts from our own start.
         let silent = if silent < self.started {
@@ -373,7 +374,7 @@ impl Ci {
 
 /// Whether a failed job is tried again without being asked: the platform's failures once, others as the file
 /// says.
-fn tries_again(job: &Job, failure: &Failure, lost_before: i64) -> bool {
+pub(super) fn tries_again(job: &Job, failure: &Failure, lost_before: i64) -> bool {
     if failure.reason == SYSTEM_FAILURE && lost_before == 0 {
         return true;
     }

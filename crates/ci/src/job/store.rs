@@ -411,6 +411,15 @@ pub async fn overdue(on: &impl Query, silent_since: Timestamp, now: Timestamp) -
     on.all(&sql, args![silent_since, now]).await
 }
 
+/// Jobs that wait for a runner since before a time, the longest waiting first.
+pub async fn pending_since(on: &impl Query, since: Timestamp) -> Result<Vec<Job>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM job WHERE status = 'pending' AND runner_id IS NULL AND queued_at < $1
+         ORDER BY queued_at, id LIMIT 100"
+    );
+    on.all(&sql, args![since]).await
+}
+
 pub async fn running_on(on: &impl Query, runner: RunnerId) -> Result<Vec<Job>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM job WHERE runner_id = $1 AND runner_id IS NOT NULL AND finished_at IS NULL LIMIT 1000"

@@ -25,6 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 const REPLICAS: Duration = Duration::from_millis(200);
 /// How often the queue is looked through again because others were quicker.
 const TRIES: usize = 5;
+/// Most pages of the queue seen in one look; the next goes on from there.
+const PAGES: usize = 40;
 
 /// What sets a runner apart for the queue: two runners of one capability may have the same jobs.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -162,24 +164,37 @@ impl Ci {
         }
     }
 
+    /// Looks for a job through the whole queue, a page of its kinds at a time, from where the last look found one.
     async fn pick(&self, runner: &Runner, reach: &Reach, can: Can) -> Result<Option<(Job, String)>> {
-        for _ in 0..TRIES {
-            let waiting = self.waiting_kinds().await?;
-            if waiting.is_empty() {
-                return Ok(None);
-            }
+        let begin = self.signals.cursor();
+        let mut from = begin.clone();
+        let mut around = false;
+        let mut tries = 0;
+        for _ in 0..PAGES {
+            let (waiting, next) = self.waiting_kinds(&from).await?;
             let held = self.held(&self.db).await?;
             let order = fair::order(&waiting, &held, runner, reach);
-            if order.is_empty() {
-                return Ok(None);
-            }
-            for candidate in order {
+            for candidate in &order {
                 if let Attempt::Given(job, token) = self.take(candidate, runner, can).await? {
+                    self.signals.set_cursor(next.unwrap_or_default());
                     return Ok(Some((*job, token)));
                 }
             }
             // Other replicas were quicker with each of them; there may be others of the same kinds.
+            if !order.is_empty() && tries < TRIES {
+                tries += 1;
+                continue;
+            }
+            from = match next {
+                Some(next) if !around || next < begin => next,
+                None if !around && !begin.is_empty() => {
+                    around = true;
+                    String::new()
+                }
+                _ => return Ok(None),
+            };
         }
+        self.signals.set_cursor(from);
         Ok(None)
     }
 

@@ -439,6 +439,38 @@ async fn a_runner_that_asks_again_with_nothing_new_waits_at_no_cost() {
     );
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_that_nobody_can_take_hide_no_other_and_end_after_a_day() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    // More kinds than one look sees, and all of them wait longer.
+    fill(&world, 700, 700).await;
+    world.clock.advance(Duration::from_secs(1));
+    start(&world, world.project, &jobs(1), "feature").await;
+    let job = runner.ask().await.expect("the only job that it may have");
+    assert_eq!(job.body["job_info"]["name"], "j0");
+    runner.succeed(&job).await;
+
+    world.clock.advance(Duration::from_secs(24 * 3600 + 1));
+    let waiting = "SELECT COUNT(*) AS n FROM job WHERE status = 'pending'";
+    for _ in 0..8 {
+        world.ci.sweep().await.unwrap();
+    }
+    assert_eq!(world.db.count(waiting, args![]).await.unwrap(), 0);
+    let list = world.get("/api/v1/projects/clinic/app/pipelines").await;
+    let flood = &list["pipelines"].as_array().unwrap().last().unwrap()["id"];
+    let pipeline = world
+        .get(&format!("/api/v1/projects/clinic/app/pipelines/{flood}"))
+        .await;
+    assert_eq!(pipeline["status"], "failed");
+    let given_up = &pipeline["jobs"][0];
+    assert_eq!(given_up["failure_reason"], "stuck_or_timeout_failure");
+    let log = format!("/clinic/app/-/jobs/{}/raw", given_up["id"]);
+    let log = world.request(Method::GET, &log, "reporter").send().await.unwrap();
+    let log = log.text().await.unwrap();
+    assert!(log.contains("no runner took the job within 24 hours: "), "{log}");
+}
+
 /// Two servers over one database, many runners at both: each job goes out once, and a push at one wakes a runner at
 /// the other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -68,19 +68,13 @@ impl Ci {
         Ok(name)
     }
 
-    /// What waits, as the first job of each kind. Where there are more kinds than are looked at in one go, each look
-    /// goes on where the one before ended, and the longest waiting are always among them.
-    pub(crate) async fn waiting_kinds(&self) -> Result<Vec<Waiting>> {
-        let from = self.signals.cursor();
-        let mut rows = store::firsts(&self.db, &from).await?;
-        if rows.len() >= store::KINDS || !from.is_empty() {
-            let last = rows.iter().map(|row| row.queue_key.clone()).max();
-            let whole = rows.len() < store::KINDS;
-            self.signals.set_cursor(
-                last.filter(|_| !whole)
-                    .map(|key| key + "\u{1}")
-                    .unwrap_or_default(),
-            );
+    /// What waits, as the first job of each kind, from a place of the queue on; and the place where the next look goes on,
+    /// where there are more kinds than are looked at in one go. The longest waiting are always among them then.
+    pub(crate) async fn waiting_kinds(&self, from: &str) -> Result<(Vec<Waiting>, Option<String>)> {
+        let mut rows = store::firsts(&self.db, from).await?;
+        let last = rows.iter().map(|row| row.queue_key.clone()).max();
+        let next = last.filter(|_| rows.len() >= store::KINDS).map(|key| key + "\u{1}");
+        if next.is_some() || !from.is_empty() {
             let seen: HashSet<_> = rows.iter().map(|row| row.id).collect();
             let oldest = store::longest(&self.db, OLDEST).await?;
             rows.extend(oldest.into_iter().filter(|row| !seen.contains(&row.id)));
@@ -97,7 +91,7 @@ impl Ci {
                 demand,
             });
         }
-        Ok(list)
+        Ok((list, next))
     }
 
     /// What runners have, and what groups may have.
