@@ -2,7 +2,7 @@
 //! by [`crate::Ci::run`], once for all who wait here.
 
 use crate::runner::Capability;
-use bascule_core::{JobId, PipelineId, Problem, Result, limits};
+use bascule_core::{JobId, PipelineId, Problem, ProjectId, Result, limits};
 use std::{
     collections::{HashMap, HashSet},
     sync::{
@@ -49,6 +49,8 @@ pub(crate) struct Inner {
     writing: Mutex<HashSet<JobId>>,
     /// Memory for pieces of logs, in KiB.
     log_memory: Arc<Semaphore>,
+    /// What one project may have of it.
+    log_shares: Mutex<HashMap<ProjectId, Arc<Semaphore>>>,
     /// Tells this process's generations from those of other replicas.
     boot: String,
 }
@@ -57,6 +59,21 @@ pub(crate) struct Inner {
 const BELIEVED: Duration = Duration::from_secs(4);
 /// Most kinds of runners remembered.
 const KINDS: usize = 1024;
+/// Most memory that the logs of one project take at once, in bytes.
+const SHARE: usize = limits::TRACE_MEMORY / 4;
+/// Projects whose shares are kept although nobody uses them.
+const SHARES: usize = 1024;
+
+/// Memory for a piece of log, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct LogMemory(
+    #[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit,
+    #[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit,
+);
+
+fn kib(bytes: usize) -> u32 {
+    u32::try_from(bytes.div_ceil(1024).min(SHARE / 1024)).unwrap_or(u32::MAX)
+}
 
 impl std::ops::Deref for Signals {
     type Target = Inner;
@@ -80,6 +97,7 @@ impl Default for Signals {
             waiters: AtomicUsize::new(0),
             writing: Mutex::default(),
             log_memory: Arc::new(Semaphore::new(limits::TRACE_MEMORY / 1024)),
+            log_shares: Mutex::default(),
             boot: bascule_core::FactId::new().to_string(),
         }))
     }
@@ -130,14 +148,33 @@ impl Signals {
         })
     }
 
-    /// Waits until there is memory for so many bytes of log.
-    pub async fn memory_for_log(&self, bytes: usize) -> Result<OwnedSemaphorePermit> {
-        let kib = u32::try_from(bytes.div_ceil(1024).min(limits::TRACE_MEMORY / 1024)).unwrap_or(u32::MAX);
-        self.log_memory
+    /// Memory for so many bytes of a project's log, if there is some at once.
+    pub fn memory_at_once(&self, project: ProjectId, bytes: usize) -> Option<LogMemory> {
+        let amount = kib(bytes);
+        let share = self.share(project).try_acquire_many_owned(amount).ok()?;
+        let all = self.log_memory.clone().try_acquire_many_owned(amount).ok()?;
+        Some(LogMemory(share, all))
+    }
+
+    /// Waits until there is memory for so many bytes of a project's log: first in the project's own share, so that the
+    /// logs of one project hold up no other's.
+    pub async fn memory_for_log(&self, project: ProjectId, bytes: usize) -> Result<LogMemory> {
+        let closed = |_| Problem::internal();
+        let amount = kib(bytes);
+        let share = self.share(project).acquire_many_owned(amount).await.map_err(closed)?;
+        let all = self.log_memory.clone().acquire_many_owned(amount).await;
+        Ok(LogMemory(share, all.map_err(closed)?))
+    }
+
+    fn share(&self, project: ProjectId) -> Arc<Semaphore> {
+        let mut shares = lock(&self.log_shares);
+        if shares.len() >= SHARES {
+            shares.retain(|_, share| Arc::strong_count(share) > 1);
+        }
+        shares
+            .entry(project)
+            .or_insert_with(|| Arc::new(Semaphore::new(SHARE / 1024)))
             .clone()
-            .acquire_many_owned(kib)
-            .await
-            .map_err(|_| Problem::internal())
     }
 
     /// Where the next look at the queue begins.

@@ -4,6 +4,7 @@ use super::{Runner, request::Can, upload::upload};
 use crate::{
     Change, Ci,
     job::{self, Failure, Job, Outcome, log::Appended, runner_actor},
+    signals::LogMemory,
     status::JobStatus,
 };
 use axum::{
@@ -16,6 +17,8 @@ use axum::{
 use bascule_core::{JobId, Problem, Result, limits};
 use bascule_web::{Access, Answer, Body, Failure as Refusal, MachineKind, PathOf, Routes};
 use bascule_wire::runner as wire;
+use bytes::BytesMut;
+use futures::StreamExt as _;
 use http::{HeaderMap, StatusCode, header};
 use std::time::Duration;
 
@@ -24,6 +27,10 @@ const PATCH_BYTES: usize = 8 * 1024 * 1024;
 /// Seconds between pieces of a log while someone watches, and otherwise.
 const WATCHED: u64 = 1;
 const UNWATCHED: u64 = 3;
+/// Time within which some more of a piece of log comes.
+const PART_WITHIN: Duration = Duration::from_secs(5);
+/// Memory that a piece of log is given before it is known to come whole, in bytes.
+const FIRST_BYTES: usize = 64 * 1024;
 /// Time within which a piece of log comes whole.
 const PIECE_WITHIN: Duration = Duration::from_secs(30);
 
@@ -300,7 +307,7 @@ async fn trace(
         .next("Send one piece after the other.")
         .into());
     };
-    let (_held, piece) = read_piece(&ci, &headers, body).await?;
+    let (_held, piece) = read_piece(&ci, &job, &headers, body).await?;
     let now = ci.clock.now();
     let (code, stored) = match job::log::append(&ci.db, &ci.blobs, job.id, start, piece, now).await? {
         Appended::Stored(stored) => (StatusCode::ACCEPTED, stored),
@@ -322,34 +329,66 @@ async fn trace(
     Ok(response)
 }
 
-/// Reads a piece of log, once there is memory for it: all pieces together never hold more than
-/// [`limits::TRACE_MEMORY`], however many jobs write at once.
+/// Reads a piece of log. Memory for it is taken once its first bytes are there, so that who sends nothing takes none; all
+/// pieces together never hold more than [`limits::TRACE_MEMORY`], however many jobs write at once.
 async fn read_piece(
     ci: &Ci,
+    job: &Job,
     headers: &HeaderMap,
     body: axum::body::Body,
-) -> Result<(tokio::sync::OwnedSemaphorePermit, Bytes)> {
+) -> Result<(LogMemory, Bytes)> {
     let announced = header_of(headers, header::CONTENT_LENGTH.as_str())
         .parse::<usize>()
         .unwrap_or(PATCH_BYTES);
-    let too_large = || {
-        Problem::too_large(format!("The piece of log is larger than {PATCH_BYTES} bytes."))
-            .next("Send the log in smaller pieces.")
-    };
     if announced > PATCH_BYTES {
-        return Err(too_large());
+        return Err(piece_too_large());
     }
-    let held = ci.signals.memory_for_log(announced).await?;
-    let limit = announced.min(PATCH_BYTES);
-    let read = tokio::time::timeout(PIECE_WITHIN, axum::body::to_bytes(body, limit)).await;
-    match read {
-        Ok(Ok(bytes)) => Ok((held, bytes)),
-        Ok(Err(_)) => Err(too_large()),
-        Err(_) => Err(
-            Problem::new(408, "too_slow", "The piece of log did not come whole in time.")
-                .next("Send it again."),
-        ),
+    let mut body = body.into_data_stream();
+    let first = next_part(&mut body).await?.unwrap_or_default();
+    let held = if let Some(held) = ci.signals.memory_at_once(job.project_id, announced) {
+        held
+    } else {
+        // However long it waits, the runner was heard.
+        ci.heard_of(job.id).await?;
+        ci.signals.memory_for_log(job.project_id, announced).await?
+    };
+    let read = async {
+        if first.len() > announced {
+            return Err(piece_too_large());
+        }
+        let mut piece = BytesMut::with_capacity(announced.min(FIRST_BYTES));
+        piece.extend_from_slice(&first);
+        while let Some(part) = next_part(&mut body).await? {
+            if piece.len() + part.len() > announced {
+                return Err(piece_too_large());
+            }
+            piece.extend_from_slice(&part);
+        }
+        Ok(piece.freeze())
+    };
+    let piece = tokio::time::timeout(PIECE_WITHIN, read)
+        .await
+        .map_err(|_| too_slow())?;
+    Ok((held, piece?))
+}
+
+/// The next bytes of a piece, which must not be long in coming.
+async fn next_part(body: &mut axum::body::BodyDataStream) -> Result<Option<Bytes>> {
+    match tokio::time::timeout(PART_WITHIN, body.next()).await {
+        Ok(Some(Ok(part))) => Ok(Some(part)),
+        Ok(Some(Err(_))) => Err(Problem::bad_request("cut", "The piece of log ended early.").next("Send it again.")),
+        Ok(None) => Ok(None),
+        Err(_) => Err(too_slow()),
     }
+}
+
+fn piece_too_large() -> Problem {
+    Problem::too_large(format!("The piece of log is larger than {PATCH_BYTES} bytes."))
+        .next("Send the log in smaller pieces.")
+}
+
+fn too_slow() -> Problem {
+    Problem::new(408, "too_slow", "The piece of log did not come whole in time.").next("Send it again.")
 }
 
 async fn download(State(ci): State<Ci>, PathOf(id): PathOf<String>, headers: HeaderMap) -> Answer {

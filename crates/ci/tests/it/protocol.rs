@@ -1,11 +1,12 @@
 //! The runner protocol, rule by rule.
 
 use crate::harness::{SOON, World};
-use bascule_core::limits;
+use bascule_core::{ProjectId, limits};
 use bascule_store::{Query as _, args};
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+use tokio::io::AsyncWriteExt as _;
 
 const ONE: &str = "a: {script: [one, two], before_script: [zero], after_script: [last], timeout: 10m, artifacts: {paths: [out]}}\n";
 
@@ -197,6 +198,49 @@ async fn the_end_is_taken_only_with_the_whole_log() {
         403,
         "ended is ended"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pieces_of_log_that_do_not_come_hold_up_no_other_project() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    let ci = "a: {script: x, parallel: 12}\n";
+    world.push("feature", &[(".gitlab-ci.yml", ci)]).await;
+    let mut jobs = Vec::new();
+    while let Some(job) = runner.ask().await {
+        jobs.push(job);
+    }
+    let own = jobs.pop().unwrap();
+    let other = jobs.pop().unwrap();
+    let sql = "UPDATE job SET project_id = $1 WHERE id = $2";
+    let tx = world.db.begin().await.unwrap();
+    tx.run(sql, args![ProjectId::new(), other.id]).await.unwrap();
+    tx.commit().await.unwrap();
+    let mut stalled = Vec::new();
+    for job in &jobs {
+        let host = world.url.trim_start_matches("http://");
+        let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
+        let head = format!(
+            "PATCH /api/v4/jobs/{}/trace HTTP/1.1\r\nhost: {host}\r\njob-token: {}\r\ncontent-range: 0-8388607\r\n\
+             content-length: 8388608\r\n\r\nx",
+            job.id, job.token
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stalled.push(stream);
+    }
+    let mut at = 0;
+    loop {
+        let piece = runner.patch(&own, at, b"x");
+        match tokio::time::timeout(Duration::from_millis(300), piece).await {
+            Ok(answer) => assert_eq!(answer.status(), 202),
+            // The project has used its share up.
+            Err(_) => break,
+        }
+        at += 1;
+    }
+    let begun = Instant::now();
+    assert_eq!(runner.patch(&other, 0, b"hello").await.status(), 202);
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
