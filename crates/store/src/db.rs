@@ -244,6 +244,17 @@ impl Tx {
         self.count(sql, crate::args![name]).await
     }
 
+    /// So many next whole numbers of a named sequence; the first of them.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn next_numbers(&self, name: &str, count: usize) -> Result<i64> {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        let sql = "INSERT INTO number (name, value) VALUES ($1, $2)
+                   ON CONFLICT (name) DO UPDATE SET value = number.value + $2 RETURNING value AS n";
+        Ok(self.count(sql, crate::args![name, count]).await? - count + 1)
+    }
+
     /// Calls `hook` once the transaction is durable, and never if it is not.
     pub fn after_commit(&self, hook: impl FnOnce() + Send + 'static) {
         self.after_commit
@@ -363,5 +374,17 @@ mod tests {
         }
         numbers.sort_unstable();
         assert_eq!(numbers, (1..=20).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn several_numbers_are_taken_at_once_without_a_gap() {
+        let (_dir, db) = open().await;
+        let tx = db.begin().await.unwrap();
+        assert_eq!(tx.next_numbers("job", 3).await.unwrap(), 1);
+        assert_eq!(tx.next_number("job").await.unwrap(), 4);
+        assert_eq!(tx.next_numbers("job", 2).await.unwrap(), 5);
+        tx.commit().await.unwrap();
+        let tx = db.begin().await.unwrap();
+        assert_eq!(tx.next_number("job").await.unwrap(), 7);
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     status::JobStatus,
 };
 use bascule_core::{JobId, PipelineId, ProjectId, RunnerId, Timestamp};
-use bascule_store::{Json, Migration, Query, Result, Tx, args, bind_all, row};
+use bascule_store::{Json, Migration, Query, Result, Tx, Value, args, bind, bind_all, places, row};
 use std::collections::HashMap;
 
 const COLUMNS: &str = "id, pipeline_id, project_id, name, stage, stage_index, position, status, run_when, \
@@ -24,16 +24,33 @@ pub const RELEASES_WAIT: Migration = Migration {
     sql: "ALTER TABLE job ADD COLUMN releases BOOLEAN NOT NULL DEFAULT FALSE;",
 };
 
+/// Jobs stored by one statement: what it binds stays below what either engine allows.
+const AT_ONCE: usize = 100;
+
 pub async fn insert(tx: &Tx, job: &Job) -> Result<()> {
-    // What it asks of a runner, for the queue: see `runner::fair::Demand`.
-    let sql = format!(
-        "INSERT INTO job ({COLUMNS}, queue_key, releases) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14,
-         $15, $16, $17, $18, $19, $20, $21, $22, $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35,
-         $36 || COALESCE((SELECT CASE WHEN p.protected THEN 'p' ELSE '-' END FROM pipeline p WHERE p.id = $2), '-') || $37, $38)"
-    );
-    let tags = serde_json::to_string(&job.tags.0)?;
-    let before = format!("{}\t", job.project_id);
-    let behind = format!("\t{tags}\t{}", job.resource_group.as_deref().unwrap_or_default());
+    insert_all(tx, std::slice::from_ref(job)).await
+}
+
+/// Stores new jobs of one pipeline.
+pub async fn insert_all(tx: &Tx, jobs: &[Job]) -> Result<()> {
+    for some in jobs.chunks(AT_ONCE) {
+        let mut values = args![];
+        let mut rows = Vec::with_capacity(some.len());
+        for job in some {
+            rows.push(row_of(&mut values, job)?);
+        }
+        let sql = format!(
+            "INSERT INTO job ({COLUMNS}, queue_key, releases) VALUES {}",
+            rows.join(", ")
+        );
+        tx.run(&sql, values).await?;
+    }
+    Ok(())
+}
+
+/// Binds a job's columns; its places in the statement.
+fn row_of(values: &mut Vec<Value>, job: &Job) -> Result<String> {
+    let first = values.len();
     let needs = job
         .needs
         .as_ref()
@@ -42,51 +59,55 @@ pub async fn insert(tx: &Tx, job: &Job) -> Result<()> {
         .dependencies
         .as_ref()
         .and_then(|list| serde_json::to_string(&list.0).ok());
-    tx.run(
-        &sql,
-        args![
-            job.id,
-            job.pipeline_id,
-            job.project_id,
-            job.name,
-            job.stage,
-            job.stage_index,
-            job.position,
-            job.status,
-            job.run_when,
-            job.allow_failure,
-            needs,
-            dependencies,
-            job.variables,
-            job.spec,
-            job.tags,
-            job.resource_group,
-            job.timeout,
-            job.runner_id,
-            job.failure_reason,
-            job.exit_code,
-            job.retried,
-            job.attempt,
-            job.created_at,
-            job.queued_at,
-            job.started_at,
-            job.finished_at,
-            job.heard_at,
-            job.trace_bytes,
-            job.trace_crc,
-            job.bridge,
-            job.downstream_id,
-            job.required,
-            job.gate,
-            job.start_in,
-            job.run_at,
-            before,
-            behind,
-            job.spec.0.release.is_some()
-        ],
-    )
-    .await?;
-    Ok(())
+    values.extend(args![
+        job.id,
+        job.pipeline_id,
+        job.project_id,
+        job.name,
+        job.stage,
+        job.stage_index,
+        job.position,
+        job.status,
+        job.run_when,
+        job.allow_failure,
+        needs,
+        dependencies,
+        job.variables,
+        job.spec,
+        job.tags,
+        job.resource_group,
+        job.timeout,
+        job.runner_id,
+        job.failure_reason,
+        job.exit_code,
+        job.retried,
+        job.attempt,
+        job.created_at,
+        job.queued_at,
+        job.started_at,
+        job.finished_at,
+        job.heard_at,
+        job.trace_bytes,
+        job.trace_crc,
+        job.bridge,
+        job.downstream_id,
+        job.required,
+        job.gate,
+        job.start_in,
+        job.run_at,
+    ]);
+    let columns = places(first + 1, values.len() - first);
+    // What it asks of a runner, for the queue: see `runner::fair::Demand`.
+    let tags = serde_json::to_string(&job.tags.0)?;
+    let before = bind(values, &format!("{}\t", job.project_id));
+    let pipeline = bind(values, &job.pipeline_id);
+    let group = job.resource_group.as_deref().unwrap_or_default();
+    let behind = bind(values, &format!("\t{tags}\t{group}"));
+    let releases = bind(values, &job.spec.0.release.is_some());
+    Ok(format!(
+        "({columns}, {before} || COALESCE((SELECT CASE WHEN p.protected THEN 'p' ELSE '-' END FROM pipeline p
+          WHERE p.id = {pipeline}), '-') || {behind}, {releases})"
+    ))
 }
 
 pub async fn find(on: &impl Query, id: JobId) -> Result<Option<Job>> {
@@ -288,20 +309,29 @@ pub async fn set_canceling(tx: &Tx, id: JobId) -> Result<bool> {
 /// Moves a job that has not begun to another status. A bridge that begins counts as started; the time of a delayed
 /// job is counted from now.
 pub async fn set_waiting(tx: &Tx, id: JobId, status: JobStatus, now: Timestamp) -> Result<()> {
+    set_all_waiting(tx, &[id], status, now).await
+}
+
+/// The same for several.
+pub async fn set_all_waiting(tx: &Tx, ids: &[JobId], status: JobStatus, now: Timestamp) -> Result<()> {
     let queued = matches!(status, JobStatus::Pending | JobStatus::WaitingForResource).then_some(now);
     let started = (status == JobStatus::Running).then_some(now);
     let finished = status.is_final().then_some(now);
-    tx.run(
-        "UPDATE job SET status = $2, queued_at = $3, started_at = $4, finished_at = $5 WHERE id = $1",
-        args![id, status, queued, started, finished],
-    )
-    .await?;
-    if status == JobStatus::Scheduled {
-        tx.run(
-            "UPDATE job SET run_at = $2 + COALESCE(start_in, 0) * 1000000 WHERE id = $1",
-            args![id, now],
-        )
-        .await?;
+    for some in ids.chunks(1000) {
+        let mut values = args![status, queued, started, finished];
+        let places = bind_all(&mut values, some);
+        let sql = format!(
+            "UPDATE job SET status = $1, queued_at = $2, started_at = $3, finished_at = $4 WHERE id IN ({places})"
+        );
+        tx.run(&sql, values).await?;
+        if status == JobStatus::Scheduled {
+            let mut values = args![now];
+            let places = bind_all(&mut values, some);
+            let sql = format!(
+                "UPDATE job SET run_at = $1 + COALESCE(start_in, 0) * 1000000 WHERE id IN ({places})"
+            );
+            tx.run(&sql, values).await?;
+        }
     }
     Ok(())
 }

@@ -302,10 +302,14 @@ impl Ci {
             drop(tx);
             return self.already(start).await;
         }
+        // The number is asked for once: whoever asks for another waits until this transaction ends.
+        let mut id = JobId(tx.next_numbers("job", jobs.len()).await?);
+        let mut rows = Vec::with_capacity(jobs.len());
         for (position, placed) in jobs.iter().enumerate() {
-            let id = JobId(tx.next_number("job").await?);
-            job::store::insert(&tx, &new_job(id, &pipeline, position, placed)).await?;
+            rows.push(new_job(id, &pipeline, position, placed));
+            id.0 += 1;
         }
+        job::store::insert_all(&tx, &rows).await?;
         if let Some(upstream) = start.more.upstream {
             job::store::set_downstream(&tx, upstream.job, pipeline.id).await?;
         }

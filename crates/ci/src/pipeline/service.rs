@@ -11,7 +11,7 @@ use crate::{
     job::{self, Job},
     status::{JobStatus, PipelineStatus},
 };
-use bascule_core::{Actor, Permission, PipelineId, Problem, ProjectId, ProjectScope, Result};
+use bascule_core::{Actor, JobId, Permission, PipelineId, Problem, ProjectId, ProjectScope, Result};
 use bascule_ledger::facts::{
     ci::{JobFinished, PipelineFinished},
     pipelines::{PipelineCanceled, PipelineSuperseded},
@@ -256,8 +256,12 @@ impl Ci {
         if standings.ways.iter().any(|way| way.status == JobStatus::Created) {
             let states = job::store::states(tx, pipeline.id).await?;
             let changes: HashMap<_, _> = state::advance(&states).into_iter().collect();
+            let mut by_status: HashMap<JobStatus, Vec<JobId>> = HashMap::new();
             for (id, status) in &changes {
-                job::store::set_waiting(tx, *id, *status, now).await?;
+                by_status.entry(*status).or_default().push(*id);
+            }
+            for (status, jobs) in by_status {
+                job::store::set_all_waiting(tx, &jobs, status, now).await?;
             }
             let now_stands = |state: &JobState| Standing {
                 status: changes.get(&state.id).copied().unwrap_or(state.status),
