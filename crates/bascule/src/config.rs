@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// All settings of a server, and of what `up` runs beside it.
@@ -69,6 +70,10 @@ pub struct Config {
     /// Addresses under which files for `include: remote` may lie, such as `https://files.example.org/ci/`; none
     /// by itself, since such a file decides what runs here.
     pub ci_remote_includes: Vec<String>,
+    /// Days that logs of ended jobs are kept; 0 for as long as their pipeline.
+    pub ci_keep_logs_days: u64,
+    /// Days that ended pipelines are kept, with all of their jobs; 0 for ever.
+    pub ci_keep_pipelines_days: u64,
     /// `group/project` that keeps post-mortems.
     pub postmortems: String,
     /// `group/project` that declares environments, one file each under `environments/`.
@@ -107,6 +112,8 @@ impl Default for Config {
             mail_ca: PathBuf::new(),
             webhook_allow: Vec::new(),
             ci_remote_includes: Vec::new(),
+            ci_keep_logs_days: 0,
+            ci_keep_pipelines_days: 0,
             postmortems: "platform/postmortems".to_owned(),
             environments: "platform/fleet".to_owned(),
             alert_time_scale: 1.0,
@@ -153,6 +160,16 @@ pub struct ServerOptions {
 }
 
 impl Config {
+    /// How long CI keeps logs and pipelines.
+    #[must_use]
+    pub fn ci_keep(&self) -> bascule_ci::retention::Keep {
+        let days = |days: u64| (days > 0).then(|| Duration::from_secs(days.saturating_mul(86_400)));
+        bascule_ci::retention::Keep {
+            logs: days(self.ci_keep_logs_days),
+            pipelines: days(self.ci_keep_pipelines_days),
+        }
+    }
+
     /// Reads all sources.
     pub fn read(options: &ServerOptions) -> Result<Self> {
         let mut figment = Figment::from(Serialized::defaults(Self::default()));

@@ -15,6 +15,7 @@ mod request;
 pub mod required;
 pub mod resource;
 pub mod results;
+pub mod retention;
 pub mod rules;
 pub mod runner;
 pub mod schedule;
@@ -51,6 +52,8 @@ pub struct Options {
     pub base_url: String,
     /// A runner that was not heard of for so long has lost its jobs.
     pub lost_after: Duration,
+    /// How long logs and pipelines are kept.
+    pub keep: retention::Keep,
     /// Ends all waiting when the server stops.
     pub stop: CancellationToken,
 }
@@ -62,6 +65,7 @@ impl Options {
         Self {
             base_url: base_url.into(),
             lost_after: Duration::from_secs(60),
+            keep: retention::Keep::default(),
             stop,
         }
     }
@@ -193,7 +197,7 @@ impl Ci {
 
     /// Does what happens by itself and by time, until the server stops.
     pub async fn run(self) {
-        tokio::join!(self.sweep_on(), self.watch_replicas(), self.turn_on());
+        tokio::join!(self.sweep_on(), self.watch_replicas(), self.turn_on(), self.retain_on());
     }
 
     /// Gives up what runners lost and what takes too long.

@@ -22,6 +22,7 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::job::STANDING,
     crate::job::RELEASES_WAIT,
     crate::job::UPLOADS,
+    crate::retention::store::MIGRATION,
 ];
 
 /// Finds what someone started whose account is closed.

@@ -91,7 +91,7 @@ impl Subscriber for Pushes {
             _ => {
                 let fact: ProjectDeleted = decode(entry)?;
                 let tx = self.0.db.begin().await?;
-                crate::pipeline::store::delete_project(&tx, fact.project).await?;
+                crate::pipeline::store::delete_project(&tx, fact.project, self.0.clock.now()).await?;
                 return Ok(tx.commit().await?);
             }
         };

@@ -18,7 +18,7 @@ mod lease;
 mod migrate;
 mod row;
 
-pub use blobs::{BlobWriter, Blobs, Space, StoredBlob};
+pub use blobs::{Aside, BlobWriter, Blobs, Space, StoredBlob};
 pub use db::{Backend, Db, DbOptions, Query, Tx};
 pub use error::{Error, Result};
 pub use lease::Lease;

@@ -146,6 +146,9 @@ impl Server {
             .map_err(|e| cannot("The database cannot be brought up to date", e))?;
         let blobs = Blobs::on_disk(&config.data.join("blobs"))
             .map_err(|e| cannot("The blob store cannot be opened", e))?;
+        // What jobs leave is CI's alone, so that it may be deleted; what a release keeps of it is copied.
+        let job_blobs = Blobs::apart(&config.data.join("blobs").join("jobs"), &blobs)
+            .map_err(|e| cannot("The store of what jobs leave cannot be opened", e))?;
         let key = InstanceKey::load_or_create(&config.data.join("instance.key"))
             .map_err(|e| cannot("The instance key cannot be read", e))?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -164,13 +167,16 @@ impl Server {
         let ci = Ci::new(
             database.clone(),
             ledger.clone(),
-            blobs.clone(),
+            job_blobs.clone(),
             Arc::new(ci_code::CiCode::new(
                 &code,
                 identity.clone(),
                 &config.ci_remote_includes,
             )?),
-            Options::new(&url, hang_up.clone()),
+            Options {
+                keep: config.ci_keep(),
+                ..Options::new(&url, hang_up.clone())
+            },
         );
         ci.set_reach(Arc::new(pipelines::Reach {
             forge: forge.clone(),
@@ -183,7 +189,7 @@ impl Server {
         ci.set_findings(Arc::new(ports::Findings(forge.clone())));
         let artifacts = Arc::new(ports::JobArtifacts {
             ci: ci.clone(),
-            blobs: blobs.clone(),
+            blobs: job_blobs,
         });
         let releases = Releases::new(
             database.clone(),

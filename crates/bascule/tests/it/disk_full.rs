@@ -139,7 +139,7 @@ async fn refused(app: &TestApp, job: &Taken, bytes: u64) {
         "{problem}"
     );
     assert!(left_by(app, job).await.is_empty());
-    let blobs = app.data().join("blobs");
+    let blobs = app.data().join("blobs").join("jobs");
     assert_eq!(files(&blobs.join("sha256")), Vec::<PathBuf>::new());
     // A half-written file goes in the background, before it could take anybody's space for long.
     until("the cut blob to go", Duration::from_secs(10), async || {

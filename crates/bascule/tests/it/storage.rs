@@ -16,7 +16,7 @@ fn blobs(app: &TestApp) -> (Vec<PathBuf>, u64) {
                 folders.push(path);
             } else if path
                 .strip_prefix(&root)
-                .is_ok_and(|inside| inside.starts_with("tmp"))
+                .is_ok_and(|inside| inside.iter().any(|part| part == "tmp"))
             {
                 partial += entry.metadata().map_or(0, |meta| meta.len());
             } else {

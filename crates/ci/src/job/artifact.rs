@@ -1,10 +1,13 @@
 //! Files that jobs leave: stored as blobs, found by job and kind.
 
-use crate::{Ci, config::duration, fault::shown, runner::upload::too_much};
+use crate::{Ci, config::duration, fault::shown, retention::store as retained, runner::upload::too_much};
 use bascule_core::{Actor, Digest, JobId, PipelineId, Problem, ProjectId, Result, Timestamp, limits};
 use bascule_ledger::facts::ci::JobErased;
 use bascule_store::{Migration, Query, StoredBlob, Tx, args, row};
-use bascule_wire::{ci as wire, runner::ArtifactFormat};
+use bascule_wire::{
+    ci as wire,
+    runner::{ARTIFACT_ARCHIVE, ArtifactFormat},
+};
 
 row! {
     /// A file that a job left.
@@ -213,6 +216,9 @@ impl Ci {
             .iter()
             .any(|known| known.kind == artifact.kind && known.digest == artifact.digest);
         count_upload(&tx, job, if again { 0 } else { artifact.size }).await?;
+        for replaced in known.iter().filter(|known| known.kind == artifact.kind && !again) {
+            retained::note(&tx, std::slice::from_ref(&replaced.digest), now).await?;
+        }
         insert(&tx, &artifact, now).await?;
         if let Some(made) = &made {
             crate::results::store::put_dotenv(&tx, job, made).await?;
@@ -250,14 +256,19 @@ impl Ci {
             return Err(Problem::conflict("not_ended", "The job has not ended.")
                 .next("Cancel it first, or wait for its end."));
         }
+        let now = self.clock.now();
         let tx = self.db.begin().await?;
-        for sql in [
-            "DELETE FROM job_artifact WHERE job_id = $1",
-            "DELETE FROM job_trace WHERE job_id = $1",
-            "UPDATE job SET trace_bytes = 0, trace_crc = 0 WHERE id = $1",
-        ] {
-            tx.run(sql, args![job.id]).await?;
+        if of_job(&tx, job.id)
+            .await?
+            .iter()
+            .any(|left| left.kind == ARTIFACT_ARCHIVE)
+        {
+            retained::mark_gone(&tx, &[job.id]).await?;
         }
+        retained::note_files(&tx, job.id, now).await?;
+        tx.run("DELETE FROM job_artifact WHERE job_id = $1", args![job.id])
+            .await?;
+        retained::drop_logs(&tx, &[job.id], now).await?;
         let fact = JobErased {
             project: job.project_id,
             pipeline: job.pipeline_id,

@@ -101,7 +101,7 @@ impl Ci {
             return Ok(true);
         }
         if wrong {
-            log::clear(&self.db, job.id).await?;
+            log::clear(&self.db, job.id, self.clock.now()).await?;
         }
         Ok(false)
     }

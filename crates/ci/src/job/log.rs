@@ -3,6 +3,7 @@
 //! only knows where, so that a job that writes much does not swell it. The checksum goes along with each piece; no log is
 //! ever read as a whole.
 
+use crate::retention;
 use bascule_core::{Digest, JobId, Timestamp, limits};
 use bascule_store::{Blobs, Db, Migration, Query, Result, Tx, args, row};
 use bytes::Bytes;
@@ -59,6 +60,9 @@ pub async fn append(
         }
         if let Some(appended) = append_in(db, job, start, &bytes, large.as_ref(), now).await? {
             return Ok(appended);
+        }
+        if let Some((_, digest)) = large {
+            retention::store::note_one(db, &digest, now).await?;
         }
     }
     append_in(db, job, start, &bytes, None, now)
@@ -178,22 +182,15 @@ async fn advance(tx: &Tx, job: JobId, head: &Head, new: &[u8]) -> Result<u64> {
 }
 
 /// Forgets a log whose checksum is wrong, so that the runner sends it again from the beginning.
-pub async fn clear(db: &Db, job: JobId) -> Result<()> {
+pub async fn clear(db: &Db, job: JobId, now: Timestamp) -> Result<()> {
     let tx = db.begin().await?;
-    clear_in(&tx, job).await?;
+    clear_in(&tx, job, now).await?;
     tx.commit().await
 }
 
 /// The same in someone's transaction.
-pub async fn clear_in(tx: &Tx, job: JobId) -> Result<()> {
-    tx.run("DELETE FROM job_trace WHERE job_id = $1", args![job])
-        .await?;
-    tx.run(
-        "UPDATE job SET trace_bytes = 0, trace_crc = 0 WHERE id = $1",
-        args![job],
-    )
-    .await?;
-    Ok(())
+pub async fn clear_in(tx: &Tx, job: JobId, now: Timestamp) -> Result<()> {
+    retention::store::drop_logs(tx, &[job], now).await
 }
 
 /// At most about `most` bytes from `from` on.

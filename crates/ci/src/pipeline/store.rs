@@ -270,7 +270,8 @@ pub async fn of_commit(on: &impl Query, project: ProjectId, sha: &str) -> Result
     on.one(&sql, args![project, sha]).await
 }
 
-pub async fn delete_project(tx: &Tx, project: ProjectId) -> Result<()> {
+pub async fn delete_project(tx: &Tx, project: ProjectId, now: Timestamp) -> Result<()> {
+    crate::retention::store::note_project(tx, project, now).await?;
     crate::results::store::delete_project(tx, project).await?;
     for sql in [
         "DELETE FROM job_trace WHERE job_id IN (SELECT id FROM job WHERE project_id = $1)",

@@ -329,7 +329,7 @@ impl Ci {
     async fn take_back(&self, id: JobId, silent: bascule_core::Timestamp) -> Result<()> {
         let tx = self.db.begin().await?;
         if job::store::take_back(&tx, id, silent).await? {
-            job::log::clear_in(&tx, id).await?;
+            job::log::clear_in(&tx, id, self.clock.now()).await?;
             let signals = self.signals.clone();
             tx.after_commit(move || signals.job_waits());
             tracing::info!(job = %id, "a job that was offered and not taken is in the queue again");

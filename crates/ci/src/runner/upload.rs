@@ -4,6 +4,7 @@ use super::protocol::{header_of, job_of};
 use crate::{
     Ci,
     job::{Job, artifact::Upload},
+    retention::store::note_one,
 };
 use axum::{
     Json,
@@ -161,7 +162,11 @@ async fn finish(
         expire_in: query.expire_in.as_deref(),
         blob: writer.finish().await?,
     };
-    ci.add_artifact(job.id, upload).await?;
+    let digest = upload.blob.digest.clone();
+    if let Err(problem) = ci.add_artifact(job.id, upload).await {
+        note_one(&ci.db, &digest, ci.clock.now()).await?;
+        return Err(problem);
+    }
     ci.heard_of(job.id).await?;
     Ok((StatusCode::CREATED, Json(serde_json::json!({ "id": job.id }))).into_response())
 }

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use bascule_ci::{
     Ci, MIGRATIONS, Options,
     ports::{Code, Commit, ProjectInfo},
+    retention::Keep,
 };
 use bascule_core::{
     Actor, ActorKind, Caller, FakeClock, GroupId, GroupScope, InstanceRole, Problem, ProjectId, ProjectScope,
@@ -163,7 +164,7 @@ pub struct World {
     pub http: Client,
     pub stop: CancellationToken,
     server: tokio::task::JoinHandle<()>,
-    _dir: tempfile::TempDir,
+    pub dir: tempfile::TempDir,
 }
 
 impl Drop for World {
@@ -179,6 +180,10 @@ impl World {
     }
 
     pub async fn on(postgres: Option<&str>) -> Self {
+        Self::keeping(postgres, Keep::default()).await
+    }
+
+    pub async fn keeping(postgres: Option<&str>, keep: Keep) -> Self {
         drop(rustls::crypto::ring::default_provider().install_default());
         let dir = tempfile::tempdir().unwrap();
         let options = match postgres {
@@ -202,7 +207,10 @@ impl World {
             ledger.clone(),
             blobs,
             code.clone(),
-            Options::new(&url, stop.clone()),
+            Options {
+                keep,
+                ..Options::new(&url, stop.clone())
+            },
         );
         let project = ProjectId::new();
         let (router, _, _) = ci.routes().merge(bascule_web::assets::routes()).into_parts();
@@ -219,7 +227,7 @@ impl World {
             http: Client::new(),
             stop,
             server,
-            _dir: dir,
+            dir,
         }
     }
 

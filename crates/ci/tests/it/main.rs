@@ -17,6 +17,7 @@ mod policy;
 mod protocol;
 mod queue;
 mod results;
+mod retention;
 mod service;
 mod town;
 mod variables;
