@@ -197,7 +197,12 @@ impl Ci {
 
     /// Does what happens by itself and by time, until the server stops.
     pub async fn run(self) {
-        tokio::join!(self.sweep_on(), self.watch_replicas(), self.turn_on(), self.retain_on());
+        tokio::join!(
+            self.sweep_on(),
+            self.watch_replicas(),
+            self.turn_on(),
+            self.retain_on()
+        );
     }
 
     /// Gives up what runners lost and what takes too long.

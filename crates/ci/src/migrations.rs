@@ -23,6 +23,7 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::job::RELEASES_WAIT,
     crate::job::UPLOADS,
     crate::retention::store::MIGRATION,
+    crate::job::LAST_TOKENS,
 ];
 
 /// Finds what someone started whose account is closed.

@@ -37,6 +37,8 @@ pub(crate) struct Inner {
     watched: Mutex<HashMap<JobId, usize>>,
     /// Jobs whose log was asked for again once; twice would be without end.
     asked_again: Mutex<HashSet<JobId>>,
+    /// How often jobs could not be handed out.
+    unhanded: Mutex<HashMap<JobId, u32>>,
     /// Who looks through the queue; within one process one does at a time, so that each sees what the one before took.
     pub turn: tokio::sync::Mutex<()>,
     /// Where the next look at the queue begins, where one look does not see all of it.
@@ -59,6 +61,8 @@ pub(crate) struct Inner {
 const BELIEVED: Duration = Duration::from_secs(4);
 /// Most kinds of runners remembered.
 const KINDS: usize = 1024;
+/// How often it is tried to hand out a job, while it fails for no fault of the job's.
+const HANDED_OUT: u32 = 3;
 /// Most memory that the logs of one project take at once, in bytes.
 const SHARE: usize = limits::TRACE_MEMORY / 4;
 /// Projects whose shares are kept although nobody uses them.
@@ -91,6 +95,7 @@ impl Default for Signals {
             generation: AtomicU64::new(1),
             watched: Mutex::default(),
             asked_again: Mutex::default(),
+            unhanded: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
             cursor: Mutex::default(),
             nothing: Mutex::default(),
@@ -161,7 +166,11 @@ impl Signals {
     pub async fn memory_for_log(&self, project: ProjectId, bytes: usize) -> Result<LogMemory> {
         let closed = |_| Problem::internal();
         let amount = kib(bytes);
-        let share = self.share(project).acquire_many_owned(amount).await.map_err(closed)?;
+        let share = self
+            .share(project)
+            .acquire_many_owned(amount)
+            .await
+            .map_err(closed)?;
         let all = self.log_memory.clone().acquire_many_owned(amount).await;
         Ok(LogMemory(share, all.map_err(closed)?))
     }
@@ -228,8 +237,20 @@ impl Signals {
         lock(&self.asked_again).insert(job)
     }
 
+    /// Whether a job that could not be handed out may go back into the queue once more.
+    pub fn may_hand_out_again(&self, job: JobId) -> bool {
+        let mut unhanded = lock(&self.unhanded);
+        if unhanded.len() >= KINDS {
+            unhanded.clear();
+        }
+        let times = unhanded.entry(job).or_default();
+        *times += 1;
+        *times < HANDED_OUT
+    }
+
     /// The job ended; nothing need be kept about it.
     pub fn forget(&self, job: JobId) {
+        lock(&self.unhanded).remove(&job);
         lock(&self.asked_again).remove(&job);
     }
 }

@@ -6,7 +6,8 @@ use bascule_core::{Clock as _, Digest, SystemClock, Timestamp};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
 use object_store::{
-    GetResult, ObjectMeta, ObjectStore, ObjectStoreExt as _, WriteMultipart, local::LocalFileSystem, path::Path,
+    GetResult, ObjectMeta, ObjectStore, ObjectStoreExt as _, WriteMultipart, local::LocalFileSystem,
+    path::Path,
 };
 use sha2::{Digest as _, Sha256};
 use std::{ops::Range, sync::Arc, time::Duration};
@@ -231,7 +232,9 @@ impl Blobs {
     pub async fn read_range(&self, digest: &Digest, range: Range<u64>) -> Result<Bytes> {
         let path = path_of(digest);
         match (self.store.get_range(&path, range.clone()).await, &self.older) {
-            (Err(object_store::Error::NotFound { .. }), Some(older)) => Ok(older.get_range(&path, range).await?),
+            (Err(object_store::Error::NotFound { .. }), Some(older)) => {
+                Ok(older.get_range(&path, range).await?)
+            }
             (read, _) => Ok(read?),
         }
     }
@@ -443,7 +446,10 @@ mod tests {
         let blobs = Blobs::apart(&dir.path().join("own"), &older).unwrap();
         assert_eq!(blobs.size(&known.digest).await.unwrap(), Some(11));
         assert_eq!(blobs.read_range(&known.digest, 0..4).await.unwrap(), "from");
-        assert_eq!(blobs.read(&known.digest, 99).await.unwrap().unwrap(), "from before");
+        assert_eq!(
+            blobs.read(&known.digest, 99).await.unwrap().unwrap(),
+            "from before"
+        );
         assert!(
             blobs.set_aside(&known.digest).await.unwrap().is_none(),
             "it may be another's too"

@@ -209,7 +209,10 @@ impl Ci {
     /// Takes down what has had its time.
     pub(crate) async fn stop_due(&self) -> Result<()> {
         for environment in store::due(&self.db, self.clock.now()).await? {
-            self.take_down(&environment, &Actor::system()).await?;
+            // What fails for one keeps no other back.
+            if let Err(problem) = self.take_down(&environment, &Actor::system()).await {
+                tracing::warn!(%problem, environment = environment.name, "an environment could not be stopped");
+            }
         }
         Ok(())
     }

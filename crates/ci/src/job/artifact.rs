@@ -146,7 +146,8 @@ async fn count_upload(tx: &Tx, job: JobId, size: i64) -> Result<()> {
     if counted == 1 {
         return Ok(());
     }
-    let running = "SELECT COUNT(*) AS n FROM job WHERE id = $1 AND runner_id IS NOT NULL AND finished_at IS NULL";
+    let running =
+        "SELECT COUNT(*) AS n FROM job WHERE id = $1 AND runner_id IS NOT NULL AND finished_at IS NULL";
     if tx.count(running, args![job]).await? == 1 {
         return Err(too_much());
     }

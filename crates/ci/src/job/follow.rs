@@ -67,6 +67,11 @@ impl Ci {
         Ok(store::by_token(&self.db, &crate::token::hash(token)).await?)
     }
 
+    /// Whether a token was a job's until the job ended or went back to the queue: how the job stands is told to no other.
+    pub(crate) async fn was_token(&self, job: JobId, token: &str) -> Result<bool> {
+        Ok(store::was_token(&self.db, job, &crate::token::hash(token)).await?)
+    }
+
     /// The job's runner is still there.
     pub(crate) async fn heard_of(&self, job: JobId) -> Result<()> {
         let tx = self.db.begin().await?;

@@ -34,11 +34,11 @@ pub use follow::JobIdentity;
 pub use id_token::ID_KEY;
 pub(crate) use id_token::{Signer, routes as id_token_routes};
 pub use log::LARGE_PIECES;
-pub use store::RELEASES_WAIT;
 pub(crate) use service::runner_actor;
 pub use service::{Failure, Outcome};
 pub(crate) use sheet::Lines;
 pub use store::STANDING;
+pub use store::{LAST_TOKENS, RELEASES_WAIT};
 
 row! {
     /// A job as stored.

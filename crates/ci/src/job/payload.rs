@@ -92,7 +92,12 @@ impl Ci {
             }
             let name = secret.settings["name"].as_str().unwrap_or_default();
             let name = expand(name, &values);
-            let found = reaching.secret(&name, pipeline.protected, environment.as_deref());
+            let found = reaching.secret(
+                &name,
+                pipeline.protected,
+                environment.as_deref(),
+                job.required.is_some(),
+            );
             let Some(found) = found else {
                 return Err(Problem::invalid(
                     "secret_not_found",

@@ -26,7 +26,8 @@ impl Ci {
             return Ok(());
         };
         let hours = WAITS.as_secs() / 3600;
-        let line = format!("\u{1b}[31;1mBascule: no runner took the job within {hours} hours{why}\u{1b}[0m\n");
+        let line =
+            format!("\u{1b}[31;1mBascule: no runner took the job within {hours} hours{why}\u{1b}[0m\n");
         let failure = Failure {
             reason: STUCK.to_owned(),
             exit_code: None,

@@ -24,6 +24,12 @@ pub const RELEASES_WAIT: Migration = Migration {
     sql: "ALTER TABLE job ADD COLUMN releases BOOLEAN NOT NULL DEFAULT FALSE;",
 };
 
+/// What a runner hears of a job that ended is for who had its token.
+pub const LAST_TOKENS: Migration = Migration {
+    id: "ci-2711-last-tokens",
+    sql: "ALTER TABLE job ADD COLUMN last_token_hash TEXT;",
+};
+
 /// Jobs stored by one statement: what it binds stays below what either engine allows.
 const AT_ONCE: usize = 100;
 
@@ -287,12 +293,29 @@ pub async fn unanswered(on: &impl Query, silent_since: Timestamp) -> Result<Vec<
 pub async fn take_back(tx: &Tx, job: JobId, silent_since: Timestamp) -> Result<bool> {
     let rows = tx
         .run(
-            "UPDATE job SET runner_id = NULL, token_hash = NULL, heard_at = NULL
+            "UPDATE job SET runner_id = NULL, last_token_hash = token_hash, token_hash = NULL, heard_at = NULL
              WHERE id = $1 AND status = 'pending' AND runner_id IS NOT NULL AND heard_at < $2",
             args![job, silent_since],
         )
         .await?;
     Ok(rows == 1)
+}
+
+/// Puts a job of which its runner knows nothing back into the queue, where it was.
+pub async fn put_back(tx: &Tx, job: JobId) -> Result<()> {
+    tx.run(
+        "UPDATE job SET status = 'pending', runner_id = NULL, token_hash = NULL, started_at = NULL, heard_at = NULL
+         WHERE id = $1 AND status IN ('pending', 'running') AND runner_id IS NOT NULL",
+        args![job],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Whether a token was a job's until the job ended or went back to the queue.
+pub async fn was_token(on: &impl Query, job: JobId, hash: &str) -> Result<bool> {
+    let sql = "SELECT COUNT(*) AS n FROM job WHERE id = $1 AND last_token_hash = $2";
+    Ok(on.count(sql, args![job, hash]).await? > 0)
 }
 
 /// Lets a job that was stopped run its `after_script`, if its runner can do so.
@@ -406,7 +429,8 @@ pub async fn finish(
 ) -> Result<bool> {
     let states: Vec<String> = expected.iter().map(|s| format!("'{s}'")).collect();
     let sql = format!(
-        "UPDATE job SET status = $2, failure_reason = $3, exit_code = $4, finished_at = $5, token_hash = NULL
+        "UPDATE job SET status = $2, failure_reason = $3, exit_code = $4, finished_at = $5,
+         last_token_hash = COALESCE(token_hash, last_token_hash), token_hash = NULL
          WHERE id = $1 AND status IN ({})",
         states.join(", ")
     );

@@ -65,7 +65,10 @@ impl Ci {
     /// Gives free resource groups to those that wait.
     pub(crate) async fn give_resources(&self) -> Result<()> {
         for (project, group) in store::waited_for(&self.db).await? {
-            self.give_resource(project, &group).await?;
+            // What fails for one keeps no other back.
+            if let Err(problem) = self.give_resource(project, &group).await {
+                tracing::warn!(%problem, %project, group, "a resource group could not be given away");
+            }
         }
         Ok(())
     }

@@ -53,7 +53,9 @@ impl Ci {
                     tracing::info!(?removed, "what is no longer kept was removed");
                 }
                 Ok(_) => {}
-                Err(problem) => tracing::warn!(%problem, "removing what is no longer kept failed; tried again soon"),
+                Err(problem) => {
+                    tracing::warn!(%problem, "removing what is no longer kept failed; tried again soon")
+                }
             }
         }
     }
@@ -66,7 +68,9 @@ impl Ci {
         let now = self.clock.now();
         let mut removed = Removed::default();
         if let Some(kept) = self.options.keep.pipelines {
-            removed.pipelines = self.each_step(|| self.drop_pipelines(now, now.minus(kept))).await?;
+            removed.pipelines = self
+                .each_step(|| self.drop_pipelines(now, now.minus(kept)))
+                .await?;
         }
         if let Some(kept) = self.options.keep.logs {
             removed.logs = self.each_step(|| self.drop_logs(now, now.minus(kept))).await?;

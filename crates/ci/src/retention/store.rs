@@ -58,7 +58,13 @@ pub async fn note_one(db: &Db, digest: &Digest, now: Timestamp) -> Result<()> {
 }
 
 /// Notes what rows of a table name that are about to go: those of jobs that `of` names, a condition on `job_id`.
-async fn note_rows(tx: &Tx, table: &str, of: &str, values: Vec<bascule_store::Value>, now: Timestamp) -> Result<()> {
+async fn note_rows(
+    tx: &Tx,
+    table: &str,
+    of: &str,
+    values: Vec<bascule_store::Value>,
+    now: Timestamp,
+) -> Result<()> {
     let mut values = values;
     let since = bind(&mut values, &now);
     let sql = format!(
@@ -108,8 +114,11 @@ pub async fn mark_gone(tx: &Tx, jobs: &[JobId]) -> Result<()> {
     }
     let mut values = args![];
     let places = bind_all(&mut values, jobs);
-    tx.run(&format!("UPDATE job SET archive_gone = TRUE WHERE id IN ({places})"), values)
-        .await?;
+    tx.run(
+        &format!("UPDATE job SET archive_gone = TRUE WHERE id IN ({places})"),
+        values,
+    )
+    .await?;
     Ok(())
 }
 
@@ -131,10 +140,16 @@ pub async fn drop_logs(tx: &Tx, jobs: &[JobId], now: Timestamp) -> Result<()> {
     let mut values = args![];
     let of = format!("IN ({})", bind_all(&mut values, jobs));
     note_rows(tx, "job_trace", &of, values.clone(), now).await?;
-    tx.run(&format!("DELETE FROM job_trace WHERE job_id {of}"), values.clone())
-        .await?;
-    tx.run(&format!("UPDATE job SET trace_bytes = 0, trace_crc = 0 WHERE id {of}"), values)
-        .await?;
+    tx.run(
+        &format!("DELETE FROM job_trace WHERE job_id {of}"),
+        values.clone(),
+    )
+    .await?;
+    tx.run(
+        &format!("UPDATE job SET trace_bytes = 0, trace_crc = 0 WHERE id {of}"),
+        values,
+    )
+    .await?;
     Ok(())
 }
 
@@ -192,14 +207,18 @@ pub async fn is_named(on: &impl Query, digest: &Digest) -> Result<bool> {
 /// Nothing is to be done about a digest any more.
 pub async fn settled(db: &Db, digest: &Digest) -> Result<()> {
     let tx = db.begin().await?;
-    tx.run("DELETE FROM ci_unnamed WHERE digest = $1", args![digest]).await?;
+    tx.run("DELETE FROM ci_unnamed WHERE digest = $1", args![digest])
+        .await?;
     tx.commit().await
 }
 
 /// A digest is to be looked at again later.
 pub async fn unnamed_since(db: &Db, digest: &Digest, now: Timestamp) -> Result<()> {
     let tx = db.begin().await?;
-    tx.run("UPDATE ci_unnamed SET since = $2 WHERE digest = $1", args![digest, now])
-        .await?;
+    tx.run(
+        "UPDATE ci_unnamed SET since = $2 WHERE digest = $1",
+        args![digest, now],
+    )
+    .await?;
     tx.commit().await
 }

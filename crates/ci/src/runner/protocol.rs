@@ -184,7 +184,8 @@ pub(super) async fn job_of(ci: &Ci, id: &str, token: &str) -> std::result::Resul
     )
     .why("A job's token ends with the job.");
     let mut response = gone(problem);
-    if let Ok(Some(job)) = job::store::find(&ci.db, id).await
+    if ci.was_token(id, token).await.unwrap_or_default()
+        && let Ok(Some(job)) = job::store::find(&ci.db, id).await
         && job.status.is_final()
         && let Ok(value) = http::HeaderValue::from_str(job.status.as_str())
     {
@@ -201,7 +202,10 @@ async fn update(
 ) -> Answer {
     let job = match job_of(&ci, &id, either(&headers, wire::JOB_TOKEN, &update.token)).await {
         Ok(job) => job,
-        Err(response) => return offer_ended(&ci, &id, update.state, response).await,
+        Err(response) => {
+            let token = either(&headers, wire::JOB_TOKEN, &update.token);
+            return offer_ended(&ci, &id, token, update.state, response).await;
+        }
     };
     // Also a runner that ends what it never said that it runs has taken the offer.
     if job.status == JobStatus::Pending && update.state != wire::JobState::Pending {
@@ -248,10 +252,11 @@ async fn update(
 
 /// A runner speaks of a job that it was offered and that went back to the queue meanwhile: 409 says so, where 403 would
 /// mean that its token is wrong.
-async fn offer_ended(ci: &Ci, id: &str, state: wire::JobState, refusal: Response) -> Answer {
+async fn offer_ended(ci: &Ci, id: &str, token: &str, state: wire::JobState, refusal: Response) -> Answer {
     let speaks_of_offer = matches!(state, wire::JobState::Pending | wire::JobState::Running);
     if speaks_of_offer
         && let Ok(id) = id.parse::<JobId>()
+        && ci.was_token(id, token).await?
         && job::store::find(&ci.db, id)
             .await?
             .is_some_and(|job| job.status == JobStatus::Pending)
@@ -376,7 +381,9 @@ async fn read_piece(
 async fn next_part(body: &mut axum::body::BodyDataStream) -> Result<Option<Bytes>> {
     match tokio::time::timeout(PART_WITHIN, body.next()).await {
         Ok(Some(Ok(part))) => Ok(Some(part)),
-        Ok(Some(Err(_))) => Err(Problem::bad_request("cut", "The piece of log ended early.").next("Send it again.")),
+        Ok(Some(Err(_))) => {
+            Err(Problem::bad_request("cut", "The piece of log ended early.").next("Send it again."))
+        }
         Ok(None) => Ok(None),
         Err(_) => Err(too_slow()),
     }

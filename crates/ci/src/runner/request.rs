@@ -139,29 +139,48 @@ impl Ci {
                 Ok(payload) => return Ok(Some(payload)),
                 Err(problem) => {
                     tracing::warn!(job = %job.id, %problem, "a job cannot be handed out");
-                    if can.two_phase {
-                        self.accept_job(&job).await?;
+                    // What fails for no fault of the job's is tried again, but not without end.
+                    if problem.status != 422 && self.signals.may_hand_out_again(job.id) {
+                        self.put_back(job.id).await?;
+                        return Err(problem);
                     }
-                    // What the author can put right is told in the log; anything else is ours.
-                    let theirs = problem.status == 422;
-                    if theirs {
-                        let text = format!("\n\u{1b}[31;1m{problem}\u{1b}[0m\n");
-                        job::log::append_line(&self.db, job.id, text.as_bytes()).await?;
-                    }
-                    let failure = Failure {
-                        reason: if theirs {
-                            "configuration_error"
-                        } else {
-                            "data_integrity_failure"
-                        }
-                        .to_owned(),
-                        exit_code: None,
-                    };
-                    self.end_job(job.id, Outcome::Failed(failure), &Actor::system())
-                        .await?;
+                    self.fail_unhanded(&job, &problem, can).await?;
                 }
             }
         }
+    }
+
+    /// Fails a job that cannot be handed out, and says why in its log.
+    async fn fail_unhanded(&self, job: &Job, problem: &Problem, can: Can) -> Result<()> {
+        if can.two_phase {
+            self.accept_job(job).await?;
+        }
+        // What the author can put right is told in the log; anything else is ours.
+        let reason = match (problem.status, problem.code.as_str()) {
+            (422, job::MISSING_DEPENDENCY) => "missing_dependency_failure",
+            (422, _) => "configuration_error",
+            _ => "data_integrity_failure",
+        };
+        if problem.status == 422 {
+            let text = format!("\n\u{1b}[31;1m{problem}\u{1b}[0m\n");
+            job::log::append_line(&self.db, job.id, text.as_bytes()).await?;
+        }
+        let failure = Failure {
+            reason: reason.to_owned(),
+            exit_code: None,
+        };
+        self.end_job(job.id, Outcome::Failed(failure), &Actor::system())
+            .await?;
+        Ok(())
+    }
+
+    /// Puts a job back into the queue of which its runner knows nothing.
+    async fn put_back(&self, id: JobId) -> Result<()> {
+        let tx = self.db.begin().await?;
+        job::store::put_back(&tx, id).await?;
+        let signals = self.signals.clone();
+        tx.after_commit(move || signals.job_waits());
+        Ok(tx.commit().await?)
     }
 
     /// Looks for a job through the whole queue, a page of its kinds at a time, from where the last look found one.

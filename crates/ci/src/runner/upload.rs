@@ -49,7 +49,10 @@ pub(super) async fn upload(
     let outcome = take_form(&ci, &job, &mut form, &mut query, &mut file).await;
     let taken = match (outcome, file) {
         (Ok(()), Some((file_name, writer))) => finish(&ci, &job, &query, &file_name, writer).await,
-        (Ok(()), None) => Err(Problem::bad_request("no_file", "The form has no part named `file`.")),
+        (Ok(()), None) => Err(Problem::bad_request(
+            "no_file",
+            "The form has no part named `file`.",
+        )),
         (Err(problem), writer) => {
             if let Some((_, writer)) = writer {
                 writer.abort().await;
@@ -71,8 +74,10 @@ async fn take_form(
     while let Some(mut field) = form.next_field().await.map_err(|error| cut(&error))? {
         let name = field.name().unwrap_or_default().to_owned();
         if name == "file" && file.is_some() {
-            return Err(Problem::bad_request("two_files", "The form has two parts named `file`.")
-                .next("Send one file in each request."));
+            return Err(
+                Problem::bad_request("two_files", "The form has two parts named `file`.")
+                    .next("Send one file in each request."),
+            );
         }
         if name == "file" {
             let taken = take_file(ci, job, query, &mut field, file).await;

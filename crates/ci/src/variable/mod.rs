@@ -93,11 +93,19 @@ impl Reaching {
         rows.into_iter().map(as_variable).collect()
     }
 
-    /// The secret of a name that a job asks for.
-    pub fn secret(&self, name: &str, protected: bool, environment: Option<&str>) -> Option<runner::Variable> {
+    /// The secret of a name that a job asks for. A job that the group requires gets none of the project's, which could
+    /// otherwise give it another credential than the one that it is to scan with.
+    pub fn secret(
+        &self,
+        name: &str,
+        protected: bool,
+        environment: Option<&str>,
+        required: bool,
+    ) -> Option<runner::Variable> {
         self.0
             .iter()
             .filter(|row| row.secret && row.name == name && (protected || !row.protected))
+            .filter(|row| !required || row.scope != "project")
             .filter(|row| covers(&row.environment, environment))
             .max_by_key(|row| {
                 (

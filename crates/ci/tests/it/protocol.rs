@@ -256,7 +256,10 @@ async fn a_job_uploads_what_it_declares_and_so_much_in_all() {
     };
     let (status, words) = told("sarif", b"{}").await;
     assert_eq!(status, 400);
-    assert!(words.contains("Name the report under `artifacts:reports`"), "{words}");
+    assert!(
+        words.contains("Name the report under `artifacts:reports`"),
+        "{words}"
+    );
     for (kind, bytes) in [("junit", &b"<testsuites/>"[..]), ("archive", b"0123456789")] {
         // Also again, as a runner does whose answer got lost.
         for _ in 0..2 {
@@ -269,7 +272,9 @@ async fn a_job_uploads_what_it_declares_and_so_much_in_all() {
     // As if what it replaced had been large.
     let most = i64::try_from(limits::JOB_UPLOADS_BYTES).unwrap();
     let tx = world.db.begin().await.unwrap();
-    tx.run("UPDATE job SET uploaded = $1", args![most - 5]).await.unwrap();
+    tx.run("UPDATE job SET uploaded = $1", args![most - 5])
+        .await
+        .unwrap();
     tx.commit().await.unwrap();
     assert_eq!(told("archive", b"01234").await.0, 201);
     let (status, words) = told("archive", b"5").await;

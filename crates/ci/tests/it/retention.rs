@@ -46,7 +46,10 @@ async fn two_jobs(world: &World, runner: &FakeRunner) -> [Taken; 2] {
     world.push("main", &[(".gitlab-ci.yml", CI)]).await;
     let jobs = [runner.ask().await.unwrap(), runner.ask().await.unwrap()];
     for job in &jobs {
-        assert_eq!(runner.upload(job, "archive", b"the same bytes").await.status(), 201);
+        assert_eq!(
+            runner.upload(job, "archive", b"the same bytes").await.status(),
+            201
+        );
         // A large piece of log is a blob.
         assert_eq!(runner.patch(job, 0, &vec![b'x'; 300 * 1024]).await.status(), 202);
         runner.succeed(job).await;
@@ -58,7 +61,11 @@ async fn expired_files_free_their_bytes(postgres: Option<&str>) {
     let world = World::on(postgres).await;
     let runner = world.runner().await;
     let [_, kept] = two_jobs(&world, &runner).await;
-    world.ci.keep_artifacts(world.project, JobId(kept.id)).await.unwrap();
+    world
+        .ci
+        .keep_artifacts(world.project, JobId(kept.id))
+        .await
+        .unwrap();
     assert_eq!(aged(&world), 2, "an archive and a log of the same bytes each");
 
     world.clock.advance(2 * DAY);
@@ -74,13 +81,25 @@ async fn expired_files_free_their_bytes(postgres: Option<&str>) {
     assert_eq!(aged(&world), 2);
 
     let actor = Actor::system();
-    world.ci.erase_job(world.project, JobId(kept.id), &actor).await.unwrap();
-    assert_eq!(world.ci.retain().await.unwrap().blobs, 0, "an upload may be under way");
+    world
+        .ci
+        .erase_job(world.project, JobId(kept.id), &actor)
+        .await
+        .unwrap();
+    assert_eq!(
+        world.ci.retain().await.unwrap().blobs,
+        0,
+        "an upload may be under way"
+    );
     world.clock.advance(2 * DAY);
     assert_eq!(world.ci.retain().await.unwrap().blobs, 1);
     assert_eq!(aged(&world), 1, "the first job's log");
     let log = format!("/clinic/app/-/jobs/{}/raw", kept.id - 1);
-    let log = world.request(reqwest::Method::GET, &log, "reporter").send().await.unwrap();
+    let log = world
+        .request(reqwest::Method::GET, &log, "reporter")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(log.bytes().await.unwrap().len(), 300 * 1024);
 }
 
@@ -127,9 +146,16 @@ async fn logs_and_pipelines_are_kept_so_long(postgres: Option<&str>) {
 
     world.clock.advance(20 * DAY);
     assert_eq!(world.ci.retain().await.unwrap().pipelines, 1);
-    let gone = world.request(reqwest::Method::GET, &path(&old), "reporter").send().await.unwrap();
+    let gone = world
+        .request(reqwest::Method::GET, &path(&old), "reporter")
+        .send()
+        .await
+        .unwrap();
     assert_eq!(gone.status(), 404);
-    assert_eq!((rows(&world, "pipeline").await, rows(&world, "job").await), (1, 2));
+    assert_eq!(
+        (rows(&world, "pipeline").await, rows(&world, "job").await),
+        (1, 2)
+    );
     aged(&world);
     world.clock.advance(20 * DAY);
     world.ci.retain().await.unwrap();

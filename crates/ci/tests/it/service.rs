@@ -349,7 +349,11 @@ async fn a_release_is_of_its_pipelines_own_protected_tag() {
         runner.succeed(&release).await;
         assert_eq!(world.pipeline().await["status"], "failed", "{tag} {asked}");
         let path = format!("/clinic/app/-/jobs/{}/raw", release.id);
-        let log = world.request(Method::GET, &path, "reporter").send().await.unwrap();
+        let log = world
+            .request(Method::GET, &path, "reporter")
+            .send()
+            .await
+            .unwrap();
         let log = log.text().await.unwrap();
         assert!(log.contains(words), "{log}");
         assert!(world.facts("release.requested").await.is_empty(), "{tag} {asked}");

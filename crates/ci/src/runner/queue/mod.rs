@@ -73,7 +73,9 @@ impl Ci {
     pub(crate) async fn waiting_kinds(&self, from: &str) -> Result<(Vec<Waiting>, Option<String>)> {
         let mut rows = store::firsts(&self.db, from).await?;
         let last = rows.iter().map(|row| row.queue_key.clone()).max();
-        let next = last.filter(|_| rows.len() >= store::KINDS).map(|key| key + "\u{1}");
+        let next = last
+            .filter(|_| rows.len() >= store::KINDS)
+            .map(|key| key + "\u{1}");
         if next.is_some() || !from.is_empty() {
             let seen: HashSet<_> = rows.iter().map(|row| row.id).collect();
             let oldest = store::longest(&self.db, OLDEST).await?;
