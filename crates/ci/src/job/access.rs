@@ -4,6 +4,7 @@
 use super::{Artifact, Job, artifact, store};
 use crate::{
     Ci,
+    fault::shown,
     pipeline::{self, Pipeline},
     variables::{expand, resolve},
 };
@@ -119,7 +120,8 @@ impl Ci {
 
     async fn dependencies_inside(&self, job: &Job) -> Result<Vec<wire::Dependency>> {
         let archives = self.archives_of(job.pipeline_id).await?;
-        if archives.is_empty() {
+        let gone = store::archives_gone(&self.db, job.pipeline_id, self.clock.now()).await?;
+        if archives.is_empty() && gone.is_empty() {
             return Ok(Vec::new());
         }
         let wanted: Option<HashSet<String>> = match (&job.dependencies, &job.needs) {
@@ -135,17 +137,30 @@ impl Ci {
             (None, None) => None,
         };
         let states = store::states(&self.db, job.pipeline_id).await?;
-        Ok(states
-            .into_iter()
-            .filter(|other| match &wanted {
+        let mut list = Vec::new();
+        for other in states {
+            let takes = match &wanted {
                 Some(names) => names.contains(&other.name),
                 None => other.stage < job.stage_index && other.track == job.track(),
-            })
-            .filter_map(|other| {
-                let archive = archives.iter().find(|artifact| artifact.job_id == other.id)?;
-                Some(dependency(other.id, other.name, archive))
-            })
-            .collect())
+            };
+            if !takes {
+                continue;
+            }
+            // Without what it builds on, a job would publish something else than was made.
+            if gone.contains(&other.id) {
+                return Err(missing(
+                    format!(
+                        "The artifacts of the job `{}` expired or were erased.",
+                        other.name
+                    ),
+                    "Try that job again, or name it under `dependencies` no more; a longer `expire_in` keeps them longer.",
+                ));
+            }
+            if let Some(archive) = archives.iter().find(|artifact| artifact.job_id == other.id) {
+                list.push(dependency(other.id, other.name, archive));
+            }
+        }
+        Ok(list)
     }
 
     /// What `needs:project` and `needs:pipeline` with a job name, as far as whoever started the pipeline may read it.
@@ -166,7 +181,9 @@ impl Ci {
                     Some(actor) => self.code.readable(&actor, &path).await?,
                     None => None,
                 };
-                let Some(project) = project else { continue };
+                let Some(project) = project else {
+                    return Err(missing_outside(&name));
+                };
                 let reference = told(&need.reference).unwrap_or_default();
                 store::newest_success(&self.db, project, &name, &reference).await?
             } else if let Some(Ok(number)) = told(&need.pipeline).map(|text| text.parse::<i64>()) {
@@ -176,14 +193,21 @@ impl Ci {
             } else {
                 None
             };
-            let Some(other) = found else { continue };
+            let Some(other) = found else {
+                return Err(missing_outside(&name));
+            };
             let now = self.clock.now();
             let archive = artifact::of_job(&self.db, other.id)
                 .await?
                 .into_iter()
                 .find(|artifact| artifact.kind == wire::ARTIFACT_ARCHIVE && artifact.is_kept(now));
-            if let Some(archive) = archive {
-                list.push(dependency(other.id, other.name, &archive));
+            match archive {
+                Some(archive) => list.push(dependency(other.id, other.name, &archive)),
+                None if store::archive_is_gone(&self.db, other.id, now).await? => {
+                    return Err(missing_outside(&name));
+                }
+                // It left nothing to take.
+                None => {}
             }
         }
         Ok(list)
@@ -217,6 +241,26 @@ impl Ci {
         let list = self.dependencies(job, &pipeline, &variables).await?;
         Ok(list.iter().any(|dependency| dependency.id == of))
     }
+}
+
+/// Under what code a job is refused whose artifacts to take are not there.
+pub(crate) const MISSING_DEPENDENCY: &str = "missing_dependency";
+
+fn missing(what: impl Into<String>, next: &str) -> Problem {
+    Problem::invalid(MISSING_DEPENDENCY, what)
+        .why("The job takes them, and would go on without what it builds on.")
+        .next(next)
+}
+
+/// In the same words whatever the cause, so that nobody learns of projects that they may not read.
+fn missing_outside(name: &str) -> Problem {
+    missing(
+        format!(
+            "The artifacts of the job `{}`, which this one needs, are not to be had.",
+            shown(name)
+        ),
+        "It must have succeeded there, its artifacts be kept, and who starts this pipeline be allowed to read them.",
+    )
 }
 
 /// The token is put in by the caller: the job's own opens what it depends on; the other's ended with the other.

@@ -28,7 +28,7 @@ use bascule_store::{Json, row};
 use bascule_wire::{ci as wire, runner};
 
 pub use access::JOB_TOKENS;
-pub(crate) use access::routes as access_routes;
+pub(crate) use access::{MISSING_DEPENDENCY, routes as access_routes};
 pub use artifact::{Artifact, UPLOADS};
 pub use follow::JobIdentity;
 pub use id_token::ID_KEY;

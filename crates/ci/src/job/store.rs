@@ -11,7 +11,7 @@ use crate::{
 };
 use bascule_core::{JobId, PipelineId, ProjectId, RunnerId, Timestamp};
 use bascule_store::{Json, Migration, Query, Result, Tx, Value, args, bind, bind_all, places, row};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 const COLUMNS: &str = "id, pipeline_id, project_id, name, stage, stage_index, position, status, run_when, \
     allow_failure, needs, dependencies, variables, spec, tags, resource_group, timeout, runner_id, failure_reason, \
@@ -508,6 +508,21 @@ pub async fn newest_success(
          ORDER BY id DESC LIMIT 1"
     );
     on.one(&sql, args![project, name, reference]).await
+}
+
+/// Jobs of a pipeline, as they were last tried, that left an archive which is no longer kept.
+pub async fn archives_gone(on: &impl Query, pipeline: PipelineId, now: Timestamp) -> Result<HashSet<JobId>> {
+    let sql = "SELECT id FROM job WHERE pipeline_id = $1 AND retried = FALSE AND (archive_gone OR EXISTS (
+        SELECT 1 FROM job_artifact a WHERE a.job_id = job.id AND a.kind = 'archive' AND a.expires_at <= $2))";
+    let rows: Vec<IdRow> = on.all(sql, args![pipeline, now]).await?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
+}
+
+/// Whether a job left an archive that is no longer kept.
+pub async fn archive_is_gone(on: &impl Query, job: JobId, now: Timestamp) -> Result<bool> {
+    let sql = "SELECT COUNT(*) AS n FROM job WHERE id = $1 AND (archive_gone OR EXISTS (
+        SELECT 1 FROM job_artifact a WHERE a.job_id = job.id AND a.kind = 'archive' AND a.expires_at <= $2))";
+    Ok(on.count(sql, args![job, now]).await? > 0)
 }
 
 /// The job of a name of a pipeline, as it was last tried.

@@ -54,7 +54,7 @@ impl Ci {
                 }
                 Ok(_) => {}
                 Err(problem) => {
-                    tracing::warn!(%problem, "removing what is no longer kept failed; tried again soon")
+                    tracing::warn!(%problem, "removing what is no longer kept failed; tried again soon");
                 }
             }
         }

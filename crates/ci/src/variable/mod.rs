@@ -352,13 +352,19 @@ mod tests {
             row("instance", "production", "instance", false),
             row("group", "*", "group", false),
             row("group", "*", "hidden", true),
+            row("project", "*", "swapped", true),
         ]);
         let last = |environment| list.for_jobs(false, environment).pop().unwrap().value;
         assert_eq!(last(None), "project");
         assert_eq!(last(Some("prod-2")), "closer");
         assert_eq!(last(Some("production")), "closest");
         assert!(list.for_jobs(true, None).iter().all(|v| v.value != "hidden"));
-        let secret = list.secret("KEY", false, None).unwrap();
-        assert!(secret.masked && secret.value == "hidden");
+        let secret = |required| list.secret("KEY", false, None, required).unwrap();
+        assert!(secret(false).masked && secret(false).value == "swapped");
+        assert_eq!(
+            secret(true).value,
+            "hidden",
+            "what the group requires sees the group's"
+        );
     }
 }

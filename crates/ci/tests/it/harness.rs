@@ -18,7 +18,10 @@ use reqwest::{Client, Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio_util::sync::CancellationToken;
@@ -36,6 +39,8 @@ pub struct FakeCode {
     pub trees: Mutex<BTreeMap<String, Tree>>,
     pub refs: Mutex<BTreeMap<String, Commit>>,
     pub base_url: Mutex<String>,
+    /// Whether nothing about projects can be read.
+    pub down: AtomicBool,
 }
 
 #[async_trait]
@@ -84,6 +89,9 @@ impl Code for FakeCode {
     }
 
     async fn project(&self, _: ProjectId) -> Result<Option<ProjectInfo>> {
+        if self.down.load(Ordering::Relaxed) {
+            return Err(Problem::internal());
+        }
         let clone_url = format!("{}/clinic/app.git", self.base_url.lock().unwrap());
         Ok(Some(ProjectInfo {
             group: "clinic".into(),

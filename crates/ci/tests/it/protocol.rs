@@ -5,7 +5,10 @@ use bascule_core::{ProjectId, limits};
 use bascule_store::{Query as _, args};
 use reqwest::Method;
 use serde_json::{Value, json};
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
 use tokio::io::AsyncWriteExt as _;
 
 const ONE: &str = "a: {script: [one, two], before_script: [zero], after_script: [last], timeout: 10m, artifacts: {paths: [out]}}\n";
@@ -241,6 +244,50 @@ async fn pieces_of_log_that_do_not_come_hold_up_no_other_project() {
     let begun = Instant::now();
     assert_eq!(runner.patch(&other, 0, b"hello").await.status(), 202);
     assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_cannot_be_read_for_a_moment_is_handed_out_later() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    world
+        .push("feature", &[(".gitlab-ci.yml", "a: {script: x, parallel: 2}\n")])
+        .await;
+    let first = runner.ask().await.unwrap();
+    let ask = async || {
+        let body = json!({"token": runner.token, "info": {"version": "1"}});
+        let request = runner
+            .api(Method::POST, "jobs/request")
+            .header("prefer", "wait=0");
+        request.json(&body).send().await.unwrap().status().as_u16()
+    };
+    world.code.down.store(true, Ordering::Relaxed);
+    assert_eq!(ask().await, 500);
+    world.code.down.store(false, Ordering::Relaxed);
+    let second = runner.ask().await.expect("it is in the queue again");
+    assert_ne!(first.id, second.id);
+    runner.succeed(&first).await;
+    runner.succeed(&second).await;
+    assert_eq!(world.pipeline().await["status"], "success");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_a_job_ended_is_told_to_who_had_its_token() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    world
+        .push("feature", &[(".gitlab-ci.yml", "a: {script: x, parallel: 2}\n")])
+        .await;
+    let mut job = runner.ask().await.unwrap();
+    let other = runner.ask().await.unwrap();
+    runner.succeed(&job).await;
+    let own = runner.patch(&job, 0, b"late").await;
+    assert_eq!(own.status(), 403);
+    assert_eq!(own.headers()["job-status"], "success");
+    job.token = other.token;
+    let foreign = runner.patch(&job, 0, b"late").await;
+    assert_eq!(foreign.status(), 403);
+    assert!(!foreign.headers().contains_key("job-status"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

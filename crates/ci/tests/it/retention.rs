@@ -4,6 +4,7 @@ use crate::harness::{FakeRunner, Taken, World};
 use bascule_ci::retention::{Keep, Removed};
 use bascule_core::{Actor, JobId};
 use bascule_store::{Query as _, args};
+use serde_json::json;
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -127,6 +128,62 @@ async fn bytes_stored_anew_are_not_deleted() {
     aged(&world);
     world.clock.advance(2 * DAY);
     assert_eq!(world.ci.retain().await.unwrap().blobs, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_does_not_start_without_the_artifacts_that_it_takes() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    let ci = "build: {script: x, artifacts: {paths: [o]}}\nother: {script: x}\n\
+              deploy: {stage: deploy, script: x, when: manual, needs: [build]}\n\
+              all: {stage: deploy, script: x, when: manual}\n\
+              none: {stage: deploy, script: x, when: manual, dependencies: [other]}\n";
+    world.push("main", &[(".gitlab-ci.yml", ci)]).await;
+    let build = runner.ask().await.unwrap();
+    let other = runner.ask().await.unwrap();
+    assert_eq!(runner.upload(&build, "archive", b"built").await.status(), 201);
+    runner.succeed(&build).await;
+    runner.succeed(&other).await;
+    let play = async |name: &str| {
+        let pipeline = world.pipeline().await;
+        let jobs = pipeline["jobs"].as_array().unwrap();
+        let id = jobs
+            .iter()
+            .find(|job| job["name"] == name && job["retried"] == false)
+            .unwrap()["id"]
+            .as_i64()
+            .unwrap();
+        let path = format!("/api/v1/projects/clinic/app/jobs/{id}/play");
+        assert_eq!(
+            world.post(&path, "developer", json!({})).await.status(),
+            200,
+            "{name}"
+        );
+        id
+    };
+    for (name, days, reaped) in [("deploy", 2, false), ("all", 1, true)] {
+        world.clock.advance(days * DAY);
+        if reaped {
+            world.ci.retain().await.unwrap();
+        }
+        let id = play(name).await;
+        assert!(runner.ask().await.is_none(), "{name}");
+        let job = world.get(&format!("/api/v1/projects/clinic/app/jobs/{id}")).await;
+        assert_eq!(job["failure_reason"], "missing_dependency_failure");
+        let log = format!("/clinic/app/-/jobs/{id}/raw");
+        let log = world
+            .request(reqwest::Method::GET, &log, "reporter")
+            .send()
+            .await
+            .unwrap();
+        let log = log.text().await.unwrap();
+        assert!(
+            log.contains("The artifacts of the job `build` expired or were erased"),
+            "{log}"
+        );
+    }
+    play("none").await;
+    assert!(runner.ask().await.is_some(), "it takes nothing of what is gone");
 }
 
 async fn logs_and_pipelines_are_kept_so_long(postgres: Option<&str>) {
