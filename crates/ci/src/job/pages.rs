@@ -266,6 +266,17 @@ fn explain(reason: &str, exit_code: Option<i64>) -> String {
         ("trace_size_exceeded", _) => "Its log grew too long; write less to it.".to_owned(),
         ("runner_unsupported", _) => "The runner cannot do what the job asks for.".to_owned(),
         ("image_pull_failure", _) => "Its image could not be fetched.".to_owned(),
+        ("missing_dependency_failure", _) => {
+            "Artifacts that it takes are not there any more, so it did not start; its log says which.".to_owned()
+        }
+        ("stuck_or_timeout_failure", _) => {
+            "No runner took it within a day; its log says why it waited.".to_owned()
+        }
+        ("configuration_error", _) => "It asks for what cannot be; its log says what.".to_owned(),
+        ("data_integrity_failure", _) => {
+            "The platform could not read what the job needs, three times; an administrator finds the cause in the server's log."
+                .to_owned()
+        }
         (other, _) => format!("It failed: {other}."),
     }
 }

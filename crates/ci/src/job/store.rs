@@ -468,7 +468,7 @@ pub async fn overdue(on: &impl Query, silent_since: Timestamp, now: Timestamp) -
 /// Jobs that wait for a runner since before a time, the longest waiting first.
 pub async fn pending_since(on: &impl Query, since: Timestamp) -> Result<Vec<Job>> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM job WHERE status = 'pending' AND runner_id IS NULL AND queued_at < $1
+        "SELECT {COLUMNS} FROM job WHERE status = 'pending' AND runner_id IS NULL AND queued_at IS NOT NULL AND queued_at < $1
          ORDER BY queued_at, id LIMIT 100"
     );
     on.all(&sql, args![since]).await
