@@ -59,7 +59,8 @@ impl Ci {
             any = true;
             let taken = match artifact.kind.as_str() {
                 "junit" => self.take_tests(job, pipeline, &artifact).await?,
-                "coverage_report" => self.take_coverage(job, &artifact).await?,
+                // Runners know such a report by its format.
+                "cobertura" | "jacoco" | "coverage_report" => self.take_coverage(job, &artifact).await?,
                 "codequality" => self.take_quality(job, pipeline, &artifact).await?,
                 "sarif" => self.take_sarif(job, pipeline, &artifact).await?,
                 "cyclonedx" => self.count_components(&artifact).await?,

@@ -8,6 +8,7 @@
 )]
 
 mod artifacts;
+mod bounds;
 mod engine;
 mod harness;
 mod log;

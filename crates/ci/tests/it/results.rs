@@ -166,14 +166,26 @@ async fn coverage_comes_from_log_or_report_and_is_compared() {
         .await;
     runner.succeed(&trunk).await;
     world.settle().await;
-    let branch = started(&world, &runner, "feature").await;
+    let reports = "artifacts: {reports: {coverage_report: {coverage_format: cobertura, path: c.xml}}}";
+    world
+        .push(
+            "feature",
+            &[(".gitlab-ci.yml", &format!("test: {{script: x, {reports}}}\n"))],
+        )
+        .await;
+    let branch = runner.ask().await.expect("a job");
     let report = br#"<coverage><packages><package><classes><class filename="a.py"><lines>
         <line number="1" hits="1"/><line number="2" hits="0"/><line number="3" hits="0"/><line number="4" hits="1"/>
         </lines></class></classes></package></packages></coverage>"#;
-    assert_eq!(
-        runner.upload(&branch, "coverage_report", report).await.status(),
-        201
-    );
+    // Under the name by which the job asks for it.
+    let kind = branch.body["artifacts"]
+        .as_array()
+        .and_then(|list| {
+            list.iter()
+                .find_map(|one| one["artifact_type"].as_str().filter(|kind| *kind == "cobertura"))
+        })
+        .expect("the job asks for its coverage");
+    assert_eq!(runner.upload(&branch, kind, report).await.status(), 201);
     runner.succeed(&branch).await;
     world.settle().await;
     let id = newest(&world).await;
