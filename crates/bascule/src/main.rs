@@ -60,6 +60,8 @@ fn main() -> ExitCode {
             Verb::Up(options) => up::run(&options, up::Roles::All).await,
             Verb::Server(options) => up::run(&options, up::Roles::ServerAlone).await,
             Verb::Runner(options) => roles::runner(options).await,
+            #[cfg(feature = "kubernetes")]
+            Verb::JobHelper(options) => roles::job_helper(options).await,
             Verb::Edge(options) => roles::edge(options).await,
             Verb::Doctor => {
                 let ready = doctor::run(output::Output::new(json)).await;

@@ -49,7 +49,7 @@ pub struct RunnerOptions {
     /// A variable for every job, as NAME=VALUE
     #[arg(long = "variable", value_name = "NAME=VALUE")]
     variables: Vec<String>,
-    /// Where jobs run: auto, bubblewrap or podman; auto takes podman for jobs that name an image
+    /// Where jobs run: auto, bubblewrap, podman or kubernetes; auto takes podman for jobs that name an image
     #[arg(long, env = "BASCULE_EXECUTOR", value_name = "NAME")]
     executor: Option<String>,
     /// Limits, images, mirrors and more (TOML); see the book, chapter Parts
@@ -206,6 +206,27 @@ pub async fn runner(options: RunnerOptions) -> Result<u8> {
     }
     let stop = up::on_signal();
     Runner::new(config).await?.run(stop).await?;
+    Ok(code::DONE)
+}
+
+/// Options of `bascule job-helper`.
+#[cfg(feature = "kubernetes")]
+#[derive(Debug, Args)]
+pub struct JobHelperOptions {
+    /// What to do, as the runner wrote it
+    #[arg(long, value_name = "FILE")]
+    errand: PathBuf,
+    /// The pod's volume
+    #[arg(long, value_name = "DIR")]
+    work: PathBuf,
+}
+
+/// Runs the one job of a pod.
+#[cfg(feature = "kubernetes")]
+pub async fn job_helper(options: JobHelperOptions) -> Result<u8> {
+    // Whoever the job's container runs as is to write what is fetched here; nobody else sees the pod's volume.
+    rustix::process::umask(rustix::fs::Mode::empty());
+    bascule_runner::run_in_pod(&options.errand, &options.work, up::on_signal()).await?;
     Ok(code::DONE)
 }
 

@@ -2,7 +2,7 @@
 //! file of `bascule runner --config`.
 
 use bascule_core::{Problem, Result};
-use bascule_runner::{Bind, Config, ExecutorKind, PullPolicy, S3};
+use bascule_runner::{Bind, Config, ExecutorKind, KubernetesConfig, PullPolicy, S3};
 use figment::{
     Figment,
     providers::{Format as _, Serialized, Toml},
@@ -14,7 +14,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct RunnerSettings {
-    /// `auto`, `bubblewrap` or `podman`.
+    /// `auto`, `bubblewrap`, `podman` or `kubernetes`.
     pub executor: String,
     /// The image of jobs that name none, where all run in containers.
     pub default_image: String,
@@ -60,6 +60,8 @@ pub struct RunnerSettings {
     pub cache_s3: Option<S3Setting>,
     /// Seconds that running jobs have when the runner is stopped.
     pub drain_seconds: Option<u64>,
+    /// How jobs run as pods, where `executor` is `kubernetes`.
+    pub kubernetes: KubernetesConfig,
 }
 
 /// An object store; as in GitLab's `[runners.cache.s3]`.
@@ -153,7 +155,7 @@ impl RunnerSettings {
             config.executor = ExecutorKind::parse(&self.executor).ok_or_else(|| {
                 wrong(
                     &format!("`{}` is no executor.", self.executor),
-                    "Use auto, bubblewrap or podman.",
+                    "Use auto, bubblewrap, podman or kubernetes.",
                 )
             })?;
         }
@@ -184,6 +186,7 @@ impl RunnerSettings {
             to: bind.to.clone(),
             writable: bind.writable,
         }));
+        config.kubernetes = self.kubernetes.clone();
         config.network_mirrors.extend(self.network_mirrors.clone());
         let limits = &mut config.limits;
         set(&mut limits.memory_bytes, self.memory_bytes);
@@ -265,7 +268,7 @@ mod tests {
                 .apply(&mut config)
                 .unwrap_err()
                 .next
-                .contains("bubblewrap or podman")
+                .contains("podman or kubernetes")
         );
     }
 }

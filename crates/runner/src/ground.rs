@@ -1,8 +1,8 @@
 //! What all who work on one job know of it.
 
 use crate::{
-    NetworkPolicy, Shared, api::JobRef, archive::Bounds, cache::Caches, stop::Stop, trace::Trace, vars::Vars,
-    way_out, workspace::Workspace,
+    ExecutorKind, NetworkPolicy, Shared, api::JobRef, archive::Bounds, cache::Caches, stop::Stop,
+    trace::Trace, vars::Vars, way_out, workspace::Workspace,
 };
 use bascule_core::Digest;
 use bascule_wire::runner::{Job, Variable};
@@ -20,6 +20,19 @@ pub(crate) enum Reach {
 }
 
 impl Reach {
+    /// What a job with these variables reaches under a policy.
+    pub(crate) fn of(policy: NetworkPolicy, vars: &Vars) -> Self {
+        let mirrors = vars.get("BASCULE_NETWORK").is_some_and(|word| word == "mirrors");
+        match policy {
+            NetworkPolicy::Never => Self::Nothing,
+            NetworkPolicy::Mirrors => Self::Mirrors,
+            _ if mirrors => Self::Mirrors,
+            NetworkPolicy::Always => Self::Open,
+            NetworkPolicy::OnRequest if vars.is_on("BASCULE_NETWORK") => Self::Open,
+            NetworkPolicy::OnRequest => Self::Nothing,
+        }
+    }
+
     /// In words for the log.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
@@ -48,23 +61,13 @@ pub(crate) struct Ground<'a> {
 impl Ground<'_> {
     /// What of the network the job reaches.
     pub(crate) fn reach(&self) -> Reach {
-        let mirrors = self
-            .vars
-            .get("BASCULE_NETWORK")
-            .is_some_and(|word| word == "mirrors");
-        match self.shared.config.network_policy {
-            NetworkPolicy::Never => Reach::Nothing,
-            NetworkPolicy::Mirrors => Reach::Mirrors,
-            _ if mirrors => Reach::Mirrors,
-            NetworkPolicy::Always => Reach::Open,
-            NetworkPolicy::OnRequest if self.vars.is_on("BASCULE_NETWORK") => Reach::Open,
-            NetworkPolicy::OnRequest => Reach::Nothing,
-        }
+        Reach::of(self.shared.config.network_policy, &self.vars)
     }
 
     /// Tells programs of the proxy, where it is the job's only way out.
     pub(crate) fn tell_of_proxy(&mut self) {
-        if self.reach() != Reach::Mirrors {
+        // In a cluster its network policy leads to mirrors.
+        if self.reach() != Reach::Mirrors || self.shared.config.executor == ExecutorKind::Kubernetes {
             return;
         }
         let mut direct = "localhost,127.0.0.1,::1".to_owned();

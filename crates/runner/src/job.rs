@@ -30,6 +30,9 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Time for the result of a job that nobody waits for.
 const SHORT_PATIENCE: Duration = Duration::from_secs(10);
 
+#[cfg(feature = "kubernetes")]
+use crate::kubernetes;
+
 pub(crate) use crate::ground::{Ground, Reach};
 
 /// Why a job did not succeed.
@@ -100,7 +103,16 @@ pub(crate) async fn run(shared: Arc<Shared>, job: Job, halt: CancellationToken) 
         }
     });
 
-    let result = match Workspace::create(&config.builds_dir, &job_ref) {
+    #[cfg(feature = "kubernetes")]
+    let space = match config.executor {
+        executor::ExecutorKind::Kubernetes => {
+            Workspace::of_pod(config.builds_dir.join(kubernetes::JOB), &job_ref)
+        }
+        _ => Workspace::create(&config.builds_dir, &job_ref),
+    };
+    #[cfg(not(feature = "kubernetes"))]
+    let space = Workspace::create(&config.builds_dir, &job_ref);
+    let result = match space {
         Ok(space) => {
             let mut on = Ground {
                 shared: &shared,

@@ -14,6 +14,10 @@ mod git;
 mod glob;
 mod ground;
 mod job;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
+mod kubernetes_config;
+mod last_words;
 mod mask;
 mod quota;
 mod ready;
@@ -27,13 +31,17 @@ mod way_out;
 mod workspace;
 
 pub use executor::{ExecutorKind, podman::PullPolicy};
+#[cfg(feature = "kubernetes")]
+pub use kubernetes::run_in_pod;
+pub use kubernetes_config::KubernetesConfig;
 pub use remote::S3;
 
 use api::{Api, JobRef};
 use bascule_client::{Client, Retry};
 use bascule_core::{Clock, Problem, Result, SystemClock, limits};
 use bascule_sandbox::Sandbox;
-use bascule_wire::runner::{FailureReason, JobState, JobUpdate};
+use bascule_wire::runner::FailureReason;
+use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
     path::{Path, PathBuf},
@@ -49,7 +57,8 @@ const LAST_WORDS: Duration = Duration::from_secs(20);
 const LONG_POLLED: Duration = Duration::from_secs(1);
 
 /// Whether jobs get a network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NetworkPolicy {
     /// None does.
     Never,
@@ -74,7 +83,7 @@ pub struct Bind {
 }
 
 /// What one job may use.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Limits {
     /// Memory, in bytes.
     pub memory_bytes: u64,
@@ -181,6 +190,8 @@ pub struct Config {
     pub executor: ExecutorKind,
     /// How they run in containers.
     pub podman: PodmanConfig,
+    /// How they run as pods of a cluster.
+    pub kubernetes: KubernetesConfig,
     /// Whether jobs get a network.
     pub network_policy: NetworkPolicy,
     /// Where jobs may go that reach mirrors alone: `mirror.example.org`, `*.example.org:443`, or an address.
@@ -220,6 +231,7 @@ impl Config {
             cache_s3: None,
             executor: ExecutorKind::default(),
             podman: PodmanConfig::default(),
+            kubernetes: KubernetesConfig::default(),
             network_policy: NetworkPolicy::OnRequest,
             network_mirrors: Vec::new(),
             job_variables: Vec::new(),
@@ -244,6 +256,9 @@ pub(crate) struct Shared {
     pub(crate) containers: Option<executor::podman::Host>,
     /// The object store of caches.
     pub(crate) remote: Option<remote::Remote>,
+    /// The cluster, where jobs run as pods of one.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) cluster: Option<kubernetes::Cluster>,
 }
 
 /// A runner. Make it, then [`Runner::run`] it.
@@ -260,7 +275,7 @@ impl Runner {
     /// # Errors
     /// If bubblewrap is missing or not allowed, or another runner uses the directories.
     pub async fn new(config: Config) -> Result<Self> {
-        if config.executor != ExecutorKind::Podman {
+        if matches!(config.executor, ExecutorKind::Auto | ExecutorKind::Bubblewrap) {
             Sandbox::available().await?;
         }
         let lock = workspace::lock(&config.builds_dir)?;
@@ -269,7 +284,7 @@ impl Runner {
         let client = Client::new(&config.url, None)?;
         let api = Arc::new(Api::new(client, config.token.clone(), config.system_id.clone()));
         let containers = match config.executor {
-            ExecutorKind::Bubblewrap => None,
+            ExecutorKind::Bubblewrap | ExecutorKind::Kubernetes => None,
             ExecutorKind::Auto | ExecutorKind::Podman => executor::podman::Host::find(&config)?,
         };
         if containers.is_none() && config.executor == ExecutorKind::Podman {
@@ -280,8 +295,21 @@ impl Runner {
             );
         }
         let remote = config.cache_s3.as_ref().map(remote::Remote::new).transpose()?;
+        #[cfg(not(feature = "kubernetes"))]
+        if config.executor == ExecutorKind::Kubernetes {
+            return Err(
+                Problem::new(501, "no_kubernetes", "This program was built without Kubernetes.")
+                    .why("The runner was set up with `executor = kubernetes`.")
+                    .next("Build it with the feature `kubernetes`, or choose another executor."),
+            );
+        }
         let shared = Shared {
             remote,
+            #[cfg(feature = "kubernetes")]
+            cluster: match config.executor {
+                ExecutorKind::Kubernetes => Some(kubernetes::Cluster::open(&config).await?),
+                _ => None,
+            },
             config,
             api,
             containers,
@@ -313,6 +341,11 @@ impl Runner {
         }
         if let Some(containers) = self.shared.containers.clone() {
             jobs.spawn(async move { containers.sweep().await });
+        }
+        #[cfg(feature = "kubernetes")]
+        if let Some(cluster) = &self.shared.cluster {
+            // Before the first job: a pod of this life must not be taken for one of the last.
+            cluster.sweep().await;
         }
         if let Some(dir) = config.git_cache.clone() {
             let most = config.limits.git_cache_bytes;
@@ -368,7 +401,7 @@ impl Runner {
                     failures = 0;
                     let (shared, halt) = (Arc::clone(&self.shared), halt.clone());
                     jobs.spawn(async move {
-                        Box::pin(job::run(shared, job, halt)).await;
+                        run_job(shared, job, halt).await;
                         drop(slot);
                     });
                     continue;
@@ -408,47 +441,20 @@ impl Runner {
     }
 }
 
+async fn run_job(shared: Arc<Shared>, job: bascule_wire::runner::Job, halt: CancellationToken) {
+    #[cfg(feature = "kubernetes")]
+    if shared.cluster.is_some() {
+        return Box::pin(kubernetes::run(&shared, job, halt)).await;
+    }
+    Box::pin(job::run(shared, job, halt)).await;
+}
+
 /// Tells the server of a job that ended with the runner's last life, and removes what it left.
 async fn recover(shared: &Shared, space: workspace::Workspace, job: Option<JobRef>) {
     if let Some(job) = &job {
         tracing::info!(job = %job.id, "the runner was killed while this job ran; telling the server");
-        let update = JobUpdate {
-            state: JobState::Failed,
-            failure_reason: Some(FailureReason::RunnerSystemFailure),
-            ..JobUpdate::default()
-        };
-        let words = "\n\x1b[31;1mERROR: Job failed (system failure): the runner was killed while the job ran\x1b[0;m\n";
-        let retry = Retry {
-            attempts: 30,
-            first: Duration::from_millis(200),
-            most: Duration::from_secs(5),
-        };
-        let mut start = 0;
-        let mut said = false;
-        for attempt in 0..retry.attempts {
-            let answer = if said {
-                shared.api.update(job, update.clone()).await
-            } else {
-                shared.api.patch_trace(job, start, words.into()).await
-            };
-            match answer {
-                Ok(answer) if !said => match (answer.status, answer.stored) {
-                    // How long the log is by now, only the server knows.
-                    (416, Some(stored)) if stored != start => {
-                        start = stored;
-                        continue;
-                    }
-                    (500..=599, _) => {}
-                    _ => {
-                        said = true;
-                        continue;
-                    }
-                },
-                Ok(answer) if !matches!(answer.status, 202 | 408 | 429 | 500..=599) => break,
-                Ok(_) | Err(_) => {}
-            }
-            tokio::time::sleep(retry.pause(attempt)).await;
-        }
+        let words = " (system failure): the runner was killed while the job ran";
+        last_words::say(&shared.api, job, words, FailureReason::RunnerSystemFailure).await;
     }
     space.wipe().await;
 }

@@ -3,6 +3,7 @@
 use bascule_client::{Client, Method, Retry};
 use bascule_core::{Problem, Result};
 use rusty_s3::{Bucket, Credentials, S3Action as _, UrlStyle};
+use serde::{Deserialize, Serialize};
 use std::{path::Path, time::Duration};
 use url::Url;
 
@@ -12,7 +13,7 @@ const GOOD: Duration = Duration::from_secs(3600);
 const MOST: u64 = 5 << 30;
 
 /// An object store.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct S3 {
     /// Where it is: `https://s3.example.org`.
     pub endpoint: String,

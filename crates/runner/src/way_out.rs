@@ -94,7 +94,7 @@ impl Allowed {
 }
 
 /// `mirror.example.org`, `*.example.org:8081` or an address with its scheme.
-fn place(text: &str) -> (String, Option<u16>) {
+pub(crate) fn place(text: &str) -> (String, Option<u16>) {
     if let Ok(url) = Url::parse(text)
         && let Some(host) = url.host_str()
     {

@@ -37,9 +37,17 @@ impl Workspace {
         Ok(space)
     }
 
+    /// The one of a pod, part of which other containers have already.
+    #[cfg(feature = "kubernetes")]
+    pub(crate) fn of_pod(root: PathBuf, job: &JobRef) -> Result<Self> {
+        let space = Self { root };
+        space.fill(job).map_err(|e| unwritable(&space.root, &e))?;
+        Ok(space)
+    }
+
     fn fill(&self, job: &JobRef) -> io::Result<()> {
         let mut private = DirBuilder::new();
-        private.mode(0o700).create(&self.root)?;
+        private.mode(0o700).recursive(true).create(&self.root)?;
         for dir in [
             self.build(),
             self.home(),

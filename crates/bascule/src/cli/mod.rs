@@ -85,6 +85,10 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
     #[command(after_help = "Example:
   bascule runner --server https://bascule.example.org --runner-token glrt-… --data /var/lib/bascule-runner")]
     Runner(crate::roles::RunnerOptions),
+    /// Run the one job of a pod, beside it; a runner of the executor kubernetes starts it
+    #[cfg(feature = "kubernetes")]
+    #[command(hide = true)]
+    JobHelper(crate::roles::JobHelperOptions),
     /// Run an environment's agent
     #[command(after_help = "Examples, the first time; later without --code or enrol:
   bascule agent --server https://bascule.example.org --code benr-… --data /var/lib/bascule-agent
@@ -312,6 +316,10 @@ Values of variables are never shown: `value A` and `value B` are unlike.")]
 impl Verb {
     /// Whether it runs a part of the platform rather than asking one.
     pub fn serves(&self) -> bool {
+        #[cfg(feature = "kubernetes")]
+        if matches!(self, Self::JobHelper(_)) {
+            return true;
+        }
         matches!(
             self,
             Self::Up(_) | Self::Server(_) | Self::Runner(_) | Self::Agent(_) | Self::Edge(_)

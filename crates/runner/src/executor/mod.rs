@@ -24,6 +24,8 @@ pub enum ExecutorKind {
     Bubblewrap,
     /// Podman for all; jobs that name no image run in the default image.
     Podman,
+    /// A pod of a Kubernetes cluster for each.
+    Kubernetes,
 }
 
 impl ExecutorKind {
@@ -34,13 +36,14 @@ impl ExecutorKind {
             Self::Auto => "auto",
             Self::Bubblewrap => "bubblewrap",
             Self::Podman => "podman",
+            Self::Kubernetes => "kubernetes",
         }
     }
 
     /// Reads a name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        [Self::Auto, Self::Bubblewrap, Self::Podman]
+        [Self::Auto, Self::Bubblewrap, Self::Podman, Self::Kubernetes]
             .into_iter()
             .find(|kind| kind.as_str() == name)
     }
@@ -91,6 +94,10 @@ pub(crate) fn choose(shared: &Shared, job: &Job, key: &str) -> Result<Box<dyn Ex
         ExecutorKind::Bubblewrap => false,
         ExecutorKind::Podman => true,
         ExecutorKind::Auto => wants_containers,
+        #[cfg(feature = "kubernetes")]
+        ExecutorKind::Kubernetes => return Ok(Box::new(crate::kubernetes::Inside::default())),
+        #[cfg(not(feature = "kubernetes"))]
+        ExecutorKind::Kubernetes => false,
     };
     if !in_containers {
         if wants_containers {

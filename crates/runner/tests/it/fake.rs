@@ -137,6 +137,9 @@ async fn trace(State(fake): State<Fake>, Path(id): Path<i64>, headers: HeaderMap
         return StatusCode::FORBIDDEN.into_response();
     }
     let mut data = fake.data();
+    if data.results.contains_key(&id) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
     data.patches += 1;
     let (start, _) = parse_content_range(headers["content-range"].to_str().unwrap()).unwrap();
     let log = data.logs.entry(id).or_default();
@@ -169,6 +172,9 @@ async fn update(
         return StatusCode::FORBIDDEN.into_response();
     }
     let mut data = fake.data();
+    if data.results.contains_key(&id) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
     let job_status = data.status.get(&id).cloned().unwrap_or_else(|| "running".into());
     let status = if update.state.as_str() == "running" {
         StatusCode::OK

@@ -8,6 +8,8 @@
 
 mod fake;
 mod hostile;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod podman;
 mod store;
 

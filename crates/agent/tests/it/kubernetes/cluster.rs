@@ -343,6 +343,7 @@ pub fn with_kind(kind: &str, mut object: Value) -> Value {
         "jobs" => ("batch/v1", "Job"),
         "services" => ("v1", "Service"),
         "secrets" => ("v1", "Secret"),
+        "networkpolicies" => ("networking.k8s.io/v1", "NetworkPolicy"),
         _ => ("v1", "Pod"),
     };
     object["apiVersion"] = json!(version);

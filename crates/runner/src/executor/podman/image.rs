@@ -5,10 +5,11 @@ use crate::{
     Config,
     glob::Pattern,
     job::{Failure, Ground},
+    vars::Vars,
     workspace,
 };
 use bascule_sandbox::podman::Podman;
-use bascule_wire::runner::{FailureReason, GIT_USER, Image as Wanted, UserOptions};
+use bascule_wire::runner::{FailureReason, GIT_USER, Image as Wanted, Job, UserOptions};
 use base64::Engine as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -91,7 +92,7 @@ struct Settings {
 }
 
 /// The job asks for what it cannot have.
-pub(super) fn refused(what: &str) -> Failure {
+pub(crate) fn refused(what: &str) -> Failure {
     Failure::Refused(FailureReason::ConfigurationError, what.to_owned())
 }
 
@@ -164,7 +165,7 @@ fn short(id: &str) -> &str {
     id.get(..12).unwrap_or(id)
 }
 
-fn check_allowed(name: &str, allowed: &[String]) -> Result<(), Failure> {
+pub(crate) fn check_allowed(name: &str, allowed: &[String]) -> Result<(), Failure> {
     let fits = |pattern: &String| Pattern::new(pattern, "\0").is_some_and(|pattern| pattern.is_match(name));
     if allowed.is_empty() || allowed.iter().any(fits) {
         return Ok(());
@@ -256,11 +257,11 @@ async fn pull(podman: &Podman, whole: &str, auth: &Path, platform: &str) -> Resu
         .ok_or_else(|| "podman pulled it and does not find it".to_owned())
 }
 
-/// The passwords of a job for registries, in the form that podman reads: what the job's `DOCKER_AUTH_CONFIG` holds, what
-/// the server gave, and the job's own token for the server itself.
-pub(super) fn write_auth(on: &Ground<'_>) -> io::Result<PathBuf> {
+/// The passwords of a job for registries, in the form that podman and Kubernetes read: what the job's
+/// `DOCKER_AUTH_CONFIG` holds, what the server gave, and the job's own token for the server itself.
+pub(crate) fn auths(config: &Config, job: &Job, vars: &Vars) -> Value {
     let mut auths = serde_json::Map::new();
-    if let Some(text) = on.vars.get("DOCKER_AUTH_CONFIG")
+    if let Some(text) = vars.get("DOCKER_AUTH_CONFIG")
         && let Ok(Value::Object(config)) = serde_json::from_str(&text)
         && let Some(Value::Object(given)) = config.get("auths")
     {
@@ -270,18 +271,24 @@ pub(super) fn write_auth(on: &Ground<'_>) -> io::Result<PathBuf> {
         let auth = base64::engine::general_purpose::STANDARD.encode(format!("{user}:{password}"));
         auths.insert(host.to_owned(), json!({ "auth": auth }));
     };
-    if let Some(server) = server(&on.shared.config) {
-        add(&server, GIT_USER, &on.job.token);
+    if let Some(server) = server(config) {
+        add(&server, GIT_USER, &job.token);
     }
-    for one in on.job.credentials.iter().filter(|one| one.kind == "registry") {
+    for one in job.credentials.iter().filter(|one| one.kind == "registry") {
         let host = one
             .url
             .split_once("://")
             .map_or(one.url.as_str(), |(_, rest)| rest);
         add(host.trim_end_matches('/'), &one.username, &one.password);
     }
+    json!({ "auths": auths })
+}
+
+/// Writes them for podman.
+pub(super) fn write_auth(on: &Ground<'_>) -> io::Result<PathBuf> {
     let path = on.space.meta().join("auth.json");
-    workspace::write_private(&path, json!({ "auths": auths }).to_string().as_bytes())?;
+    let auths = auths(&on.shared.config, on.job, &on.vars);
+    workspace::write_private(&path, auths.to_string().as_bytes())?;
     Ok(path)
 }
 

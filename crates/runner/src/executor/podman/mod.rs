@@ -3,10 +3,10 @@
 //! Podman keeps containers when the runner that made them is killed. So all that is made carries the runner's mark
 //! and the job's name: what a job made goes with it, and what a killed runner left goes at the next start.
 
-mod image;
-mod names;
+pub(crate) mod image;
+pub(crate) mod names;
 mod network;
-mod service;
+pub(crate) mod service;
 mod step;
 
 use super::{Executor, Process};

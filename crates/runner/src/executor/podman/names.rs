@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 const NAME_BYTES: usize = 512;
 
 /// Whether this is a name of an image and nothing else that podman would take: no option, no transport that reads files.
-pub(super) fn is_image(name: &str) -> bool {
+pub(crate) fn is_image(name: &str) -> bool {
     static SHAPE: OnceLock<Option<Regex>> = OnceLock::new();
     let shape = SHAPE.get_or_init(|| {
         let word = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*";
@@ -50,7 +50,7 @@ pub(super) fn here(name: &str) -> Vec<String> {
 
 /// The host names of a service by its image's name: `registry.example.org:5000/group/name:1` is
 /// `registry.example.org-group-name` and `registry.example.org__group__name`.
-pub(super) fn hosts(image: &str) -> Vec<String> {
+pub(crate) fn hosts(image: &str) -> Vec<String> {
     let name = image.split('@').next().unwrap_or_default();
     let mut parts: Vec<&str> = name.split('/').collect();
     for part in &mut parts {
@@ -62,7 +62,7 @@ pub(super) fn hosts(image: &str) -> Vec<String> {
 }
 
 /// Whether a word can stand in a file of hosts.
-pub(super) fn is_host(word: &str) -> bool {
+pub(crate) fn is_host(word: &str) -> bool {
     !word.is_empty()
         && word.len() <= 253
         && word.starts_with(|c: char| c.is_ascii_alphanumeric())

@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Lines of its log shown where a service does not answer.
 const SHOWN: &str = "40";
 /// Names a variable of a service that says which port shows that it is ready.
-const PORT: &str = "HEALTHCHECK_TCP_PORT";
+pub(crate) const PORT: &str = "HEALTHCHECK_TCP_PORT";
 
 /// A service of a job.
 #[derive(Debug, Default)]
@@ -52,15 +52,15 @@ pub(super) fn named(on: &Ground<'_>, wanted: &Wanted, taken: &mut BTreeMap<Strin
             ));
         }
     }
-    let own = variables(on, wanted);
+    let own = variables(&on.vars, wanted);
     service.port = own.get(PORT).and_then(|port| port.trim().parse().ok());
     service
 }
 
 /// What a service sees of the job's variables, and its own over them. Secrets it gets by its own `variables` alone.
-fn variables(on: &Ground<'_>, wanted: &Wanted) -> Vars {
+pub(crate) fn variables(vars: &Vars, wanted: &Wanted) -> Vars {
     let mut all = Vars::default();
-    for (key, value) in on.vars.public() {
+    for (key, value) in vars.public() {
         all.set(Variable {
             raw: true,
             ..Variable::public(key, value)
@@ -70,7 +70,7 @@ fn variables(on: &Ground<'_>, wanted: &Wanted) -> Vars {
         let value = if own.raw {
             own.value.clone()
         } else {
-            on.vars.expand(&own.value)
+            vars.expand(&own.value)
         };
         all.set(Variable {
             raw: true,
@@ -91,7 +91,7 @@ impl Containers {
     ) -> Result<String, Failure> {
         let path = on.space.meta().join(format!("service-{number}"));
         let mut text = String::new();
-        let all = variables(on, wanted).environment();
+        let all = variables(&on.vars, wanted).environment();
         for (name, value) in all.iter().filter(|(_, value)| !value.contains(['\n', '\r'])) {
             let _ = writeln!(text, "{name}={value}");
         }
