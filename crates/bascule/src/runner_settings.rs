@@ -30,6 +30,8 @@ pub struct RunnerSettings {
     pub service_wait_seconds: Option<u64>,
     /// Files and folders of the machine that every job sees.
     pub binds: Vec<BindSetting>,
+    /// `apart` (usual) or `host`: what an open network is under bubblewrap.
+    pub open_network: String,
     /// Where jobs may go whose network is `mirrors`.
     pub network_mirrors: Vec<String>,
     /// Memory of a job, in bytes.
@@ -50,6 +52,10 @@ pub struct RunnerSettings {
     pub timeout_seconds: Option<u64>,
     /// Longest log, in bytes.
     pub log_bytes: Option<usize>,
+    /// `server` (usual: the server keeps caches, where it can) or `machine`.
+    pub cache: String,
+    /// What every container of a job has: `/host:/path:ro`, `name:/path`, `/path`.
+    pub volumes: Vec<String>,
     /// All caches of the machine, in bytes.
     pub cache_bytes: Option<u64>,
     /// Whether git objects are kept from job to job; usual.
@@ -174,6 +180,10 @@ impl RunnerSettings {
             };
             podman.pull_policy = self.pull_policy.iter().map(read).collect::<Result<_>>()?;
         }
+        for volume in &self.volumes {
+            bascule_runner::check_volume(volume)?;
+        }
+        podman.volumes.extend(self.volumes.clone());
         podman.mirrors.extend(self.registry_mirrors.clone());
         podman.allowed_images.clone_from(&self.allowed_images);
         podman.allowed_services.clone_from(&self.allowed_services);
@@ -186,6 +196,26 @@ impl RunnerSettings {
             to: bind.to.clone(),
             writable: bind.writable,
         }));
+        config.host_network = match self.open_network.as_str() {
+            "" | "apart" => false,
+            "host" => true,
+            other => {
+                return Err(wrong(
+                    &format!("`open_network` is `{other}`."),
+                    "Use apart, or host for the machine's own network, its loopback included.",
+                ));
+            }
+        };
+        config.cache_at_server = match self.cache.as_str() {
+            "" | "server" => true,
+            "machine" => false,
+            other => {
+                return Err(wrong(
+                    &format!("`cache` is `{other}`."),
+                    "Use server or machine, or set `cache_s3`.",
+                ));
+            }
+        };
         config.kubernetes = self.kubernetes.clone();
         config.network_mirrors.extend(self.network_mirrors.clone());
         let limits = &mut config.limits;

@@ -201,7 +201,8 @@ impl Ci {
             self.sweep_on(),
             self.watch_replicas(),
             self.turn_on(),
-            self.retain_on()
+            self.retain_on(),
+            self.expire_caches_on()
         );
     }
 

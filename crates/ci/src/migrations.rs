@@ -24,6 +24,7 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::job::UPLOADS,
     crate::retention::store::MIGRATION,
     crate::job::LAST_TOKENS,
+    crate::job::CACHES,
 ];
 
 /// Finds what someone started whose account is closed.

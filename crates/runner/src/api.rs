@@ -182,6 +182,42 @@ impl Api {
             .map(|(_, size)| size)
     }
 
+    /// Fetches a cache that the server keeps; `None` if there is none.
+    pub(crate) async fn fetch_cache(
+        &self,
+        job: &JobRef,
+        key: &str,
+        to: &Path,
+        limit: u64,
+    ) -> Result<Option<u64>> {
+        let fetched = self
+            .client
+            .request(Method::GET, &format!("/api/v4/jobs/{}/cache", job.id))
+            .query("key", key)
+            .header(JOB_TOKEN, &job.token)
+            .retry(patient())
+            .download(to, None, limit)
+            .await;
+        match fetched {
+            Ok((_, size)) => Ok(Some(size)),
+            Err(problem) if problem.status == 404 => Ok(None),
+            Err(problem) => Err(problem),
+        }
+    }
+
+    /// Has the server keep a cache, in the place of the one before.
+    pub(crate) async fn store_cache(&self, job: &JobRef, key: &str, file: &Path) -> Result<()> {
+        self.client
+            .request(Method::PUT, &format!("/api/v4/jobs/{}/cache", job.id))
+            .query("key", key)
+            .header(JOB_TOKEN, &job.token)
+            .file(file)
+            .retry(patient())
+            .send()
+            .await?;
+        Ok(())
+    }
+
     /// Uploads an artifact file.
     pub(crate) async fn upload(
         &self,

@@ -8,7 +8,10 @@ use crate::{
 };
 use bascule_core::{Problem, Result, limits};
 use bascule_wire::runner::{ARTIFACT_ARCHIVE, Artifact, ArtifactFormat, Cache, CachePolicy};
-use std::{collections::HashSet, path::PathBuf};
+use std::{
+    collections::HashSet,
+    path::{Path, PathBuf},
+};
 
 /// Runs work on files off the executor's threads.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
@@ -273,8 +276,8 @@ pub(crate) async fn restore_caches(e: &Ground<'_>) {
             .map(|k| key(e, k))
             .collect();
         let shown = keys.first().cloned().unwrap_or_default();
-        let restored = match &e.shared.remote {
-            Some(remote) => from_store(e, remote, &keys).await,
+        let restored = match Away::of(e) {
+            Some(away) => from_store(e, away, &keys).await,
             None => {
                 let (caches, root, bounds) = (e.caches(), e.space.build(), e.bounds());
                 blocking(move || caches.restore(&keys, &root, bounds)).await
@@ -290,12 +293,46 @@ pub(crate) async fn restore_caches(e: &Ground<'_>) {
     }
 }
 
-/// Brings back the first of `keys` that the object store has; tells which.
-async fn from_store(e: &Ground<'_>, remote: &Remote, keys: &[String]) -> Result<Option<String>> {
+/// Where caches are kept that outlive this machine.
+#[derive(Clone, Copy)]
+enum Away<'a> {
+    /// An object store.
+    Store(&'a Remote),
+    /// The server itself.
+    Server,
+}
+
+impl<'a> Away<'a> {
+    /// Where this job's are; `None` for a folder of the machine.
+    fn of(e: &Ground<'a>) -> Option<Self> {
+        match &e.shared.remote {
+            Some(remote) => Some(Self::Store(remote)),
+            None if e.shared.config.cache_at_server && e.job.features.server_cache => Some(Self::Server),
+            None => None,
+        }
+    }
+
+    async fn fetch(self, e: &Ground<'_>, key: &str, to: &Path) -> Result<Option<u64>> {
+        let limit = e.bounds().bytes;
+        match self {
+            Self::Store(remote) => remote.fetch(&e.caches().name(key), to, limit).await,
+            Self::Server => e.shared.api.fetch_cache(e.job_ref, key, to, limit).await,
+        }
+    }
+
+    async fn store(self, e: &Ground<'_>, key: &str, from: &Path, size: u64) -> Result<()> {
+        match self {
+            Self::Store(remote) => remote.store(&e.caches().name(key), from, size).await,
+            Self::Server => e.shared.api.store_cache(e.job_ref, key, from).await,
+        }
+    }
+}
+
+/// Brings back the first of `keys` that there is; tells which.
+async fn from_store(e: &Ground<'_>, away: Away<'_>, keys: &[String]) -> Result<Option<String>> {
     let file = e.space.meta().join("cache.zip");
     for key in keys {
-        let name = e.caches().name(key);
-        if remote.fetch(&name, &file, e.bounds().bytes).await?.is_none() {
+        if away.fetch(e, key, &file).await?.is_none() {
             continue;
         }
         let (archive, root, bounds) = (file.clone(), e.space.build(), e.bounds());
@@ -307,12 +344,12 @@ async fn from_store(e: &Ground<'_>, remote: &Remote, keys: &[String]) -> Result<
     Ok(None)
 }
 
-/// Packs files and puts them into the object store.
-async fn into_store(e: &Ground<'_>, remote: &Remote, name: &str, files: Vec<String>) -> Result<u64> {
+/// Packs files and sends them to where caches are kept.
+async fn into_store(e: &Ground<'_>, away: Away<'_>, key: &str, files: Vec<String>) -> Result<u64> {
     let file = e.space.meta().join("cache.zip");
     let (root, to) = (e.space.build(), file.clone());
     let size = blocking(move || archive::pack(&root, &files, &to).map_err(io("Packing a cache"))).await?;
-    let stored = remote.store(name, &file, size).await;
+    let stored = away.store(e, key, &file, size).await;
     let _ = tokio::fs::remove_file(&file).await;
     stored.map(|()| size)
 }
@@ -330,8 +367,8 @@ pub(crate) async fn store_caches(e: &Ground<'_>, success: bool) {
                     continue;
                 }
                 let (caches, root, key) = (e.caches(), e.space.build(), key.clone());
-                match &e.shared.remote {
-                    Some(remote) => into_store(e, remote, &caches.name(&key), files).await,
+                match Away::of(e) {
+                    Some(away) => into_store(e, away, &key, files).await,
                     None => {
                         blocking(move || caches.store(&key, &root, &files).map_err(io("Storing a cache")))
                             .await

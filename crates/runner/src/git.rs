@@ -175,7 +175,7 @@ impl Checkout<'_> {
         } else {
             trace.line("Fetching the whole history …");
         }
-        if !self.from_cache(&runner, &format, &refspecs).await? {
+        if !self.out_of_cache(&runner, &format, &refspecs).await? {
             runner.begin(&format, trace).await?;
             self.fetch(&runner, "origin", &refspecs, git.depth).await?;
             if !runner.has(&git.sha).await {
@@ -203,7 +203,7 @@ impl Checkout<'_> {
     }
 
     /// Takes the repository from what this machine keeps of the project; `false` if it keeps nothing or cannot.
-    async fn from_cache(&self, runner: &Git<'_>, format: &str, refspecs: &[String]) -> Result<bool> {
+    async fn out_of_cache(&self, runner: &Git<'_>, format: &str, refspecs: &[String]) -> Result<bool> {
         let Some(cache) = &self.cache else {
             return Ok(false);
         };

@@ -140,8 +140,7 @@ pub(crate) fn walk_below(root: &Path, places: &[&str]) -> io::Result<Vec<String>
                 .is_some_and(|rest| outer.is_empty() || rest.starts_with('/'))
         };
         // Each once, also where one place lies in another; and none that a link leads to.
-        if open.contains(&(*place).to_owned()) || places.iter().any(|outer| outer != place && inside(&outer))
-        {
+        if open.contains(&(*place).to_owned()) || places.iter().any(|outer| outer != place && inside(outer)) {
             continue;
         }
         if place.is_empty() {

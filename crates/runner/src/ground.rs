@@ -1,8 +1,8 @@
 //! What all who work on one job know of it.
 
 use crate::{
-    ExecutorKind, NetworkPolicy, Shared, api::JobRef, archive::Bounds, cache::Caches, stop::Stop,
-    trace::Trace, vars::Vars, way_out, workspace::Workspace,
+    ExecutorKind, NetworkPolicy, Shared, api::JobRef, archive::Bounds, cache::Caches, executor, open_way,
+    stop::Stop, trace::Trace, vars::Vars, way_out, workspace::Workspace,
 };
 use bascule_core::Digest;
 use bascule_wire::runner::{Job, Variable};
@@ -64,10 +64,22 @@ impl Ground<'_> {
         Reach::of(self.shared.config.network_policy, &self.vars)
     }
 
+    /// Whether a proxy is the job's way out.
+    pub(crate) fn by_proxy(&self) -> bool {
+        let config = &self.shared.config;
+        match self.reach() {
+            Reach::Nothing => false,
+            // In a cluster its network policy leads to mirrors.
+            Reach::Mirrors => config.executor != ExecutorKind::Kubernetes,
+            Reach::Open => {
+                executor::in_sandbox(config, self.job) && !config.host_network && !open_way::is_here()
+            }
+        }
+    }
+
     /// Tells programs of the proxy, where it is the job's only way out.
     pub(crate) fn tell_of_proxy(&mut self) {
-        // In a cluster its network policy leads to mirrors.
-        if self.reach() != Reach::Mirrors || self.shared.config.executor == ExecutorKind::Kubernetes {
+        if !self.by_proxy() {
             return;
         }
         let mut direct = "localhost,127.0.0.1,::1".to_owned();

@@ -19,6 +19,7 @@ mod kubernetes;
 mod kubernetes_config;
 mod last_words;
 mod mask;
+mod open_way;
 mod quota;
 mod ready;
 mod remote;
@@ -30,7 +31,10 @@ mod vars;
 mod way_out;
 mod workspace;
 
-pub use executor::{ExecutorKind, podman::PullPolicy};
+pub use executor::{
+    ExecutorKind,
+    podman::{PullPolicy, check_volume},
+};
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::run_in_pod;
 pub use kubernetes_config::KubernetesConfig;
@@ -151,6 +155,9 @@ pub struct PodmanConfig {
     pub service_wait: Duration,
     /// Podman's configuration; else the machine's own, or one written where that does not work.
     pub settings: Option<PathBuf>,
+    /// What every container of a job has, in GitLab's words: `/host:/path:ro`, `name:/path`, or `/path` alone for a
+    /// volume that the project keeps from job to job.
+    pub volumes: Vec<String>,
 }
 
 impl Default for PodmanConfig {
@@ -163,6 +170,7 @@ impl Default for PodmanConfig {
             allowed_services: Vec::new(),
             service_wait: Duration::from_secs(30),
             settings: None,
+            volumes: Vec::new(),
         }
     }
 }
@@ -186,6 +194,8 @@ pub struct Config {
     pub cache_dir: PathBuf,
     /// An object store that keeps them in place of the directory, for several runners.
     pub cache_s3: Option<S3>,
+    /// Whether the server keeps them where it can, so that all its runners share them; the directory's else.
+    pub cache_at_server: bool,
     /// Where jobs run.
     pub executor: ExecutorKind,
     /// How they run in containers.
@@ -194,6 +204,9 @@ pub struct Config {
     pub kubernetes: KubernetesConfig,
     /// Whether jobs get a network.
     pub network_policy: NetworkPolicy,
+    /// Whether jobs under bubblewrap whose network is open have the machine's own, with its loopback and all that listens
+    /// there. Else they have one that leads out and not to the machine.
+    pub host_network: bool,
     /// Where jobs may go that reach mirrors alone: `mirror.example.org`, `*.example.org:443`, or an address.
     pub network_mirrors: Vec<String>,
     /// Variables for every job, such as package registries' addresses; a job's own count over them.
@@ -229,10 +242,12 @@ impl Config {
             builds_dir: dir.join("builds"),
             cache_dir: dir.join("cache"),
             cache_s3: None,
+            cache_at_server: true,
             executor: ExecutorKind::default(),
             podman: PodmanConfig::default(),
             kubernetes: KubernetesConfig::default(),
             network_policy: NetworkPolicy::OnRequest,
+            host_network: false,
             network_mirrors: Vec::new(),
             job_variables: Vec::new(),
             binds: Vec::new(),

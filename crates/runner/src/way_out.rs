@@ -46,15 +46,22 @@ type Body = BoxBody<Bytes, hyper::Error>;
 
 /// Where jobs may go.
 #[derive(Clone, Debug)]
-pub(crate) struct Allowed(Arc<Vec<(String, Option<u16>)>>);
+pub(crate) struct Allowed {
+    named: Arc<Vec<(String, Option<u16>)>>,
+    /// Whether all else is too, but for the machine itself.
+    beyond: bool,
+}
 
 impl Allowed {
     /// The mirrors of a configuration, and its server.
     pub(crate) fn new(config: &Config) -> Self {
         let mut all: Vec<(String, Option<u16>)> =
             config.network_mirrors.iter().map(|text| place(text)).collect();
-        all.extend(Self::server(config).0.iter().cloned());
-        Self(Arc::new(all))
+        all.extend(Self::server(config).named.iter().cloned());
+        Self {
+            named: Arc::new(all),
+            beyond: false,
+        }
     }
 
     /// The server alone.
@@ -65,15 +72,31 @@ impl Allowed {
         {
             all.push((host.to_ascii_lowercase(), url.port_or_known_default()));
         }
-        Self(Arc::new(all))
+        Self {
+            named: Arc::new(all),
+            beyond: false,
+        }
+    }
+
+    /// The server, and all that is not this machine.
+    pub(crate) fn beyond(config: &Config) -> Self {
+        Self {
+            beyond: true,
+            ..Self::server(config)
+        }
     }
 
     fn allows(&self, host: &str, port: u16) -> bool {
+        self.beyond || self.names(host, port)
+    }
+
+    /// Whether it is named, and so may be on this machine.
+    fn names(&self, host: &str, port: u16) -> bool {
         let host = host
             .trim_matches(['[', ']'])
             .trim_end_matches('.')
             .to_ascii_lowercase();
-        self.0.iter().any(|(wanted, on)| {
+        self.named.iter().any(|(wanted, on)| {
             let named = match wanted.strip_prefix("*.") {
                 Some(above) => host
                     .strip_suffix(above)
@@ -89,7 +112,7 @@ impl Allowed {
             Some(port) => format!("{host}:{port}"),
             None => host.clone(),
         };
-        self.0.iter().map(one).collect::<Vec<_>>().join(", ")
+        self.named.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 }
 
@@ -119,7 +142,7 @@ impl Drop for WayOut {
 impl WayOut {
     /// Opens a way for the network that a process is in, which must not be this process's own.
     pub(crate) async fn open(allowed: Allowed, pid: i32) -> Result<Self, Failure> {
-        let listener = tokio::task::spawn_blocking(move || listen_in(pid))
+        let listener = tokio::task::spawn_blocking(move || listen_in(pid, SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))))
             .await
             .map_err(io::Error::other)
             .flatten()
@@ -132,10 +155,31 @@ impl WayOut {
                         "The job's network cannot be entered to let it reach mirrors.",
                     )
                     .why(error.to_string())
-                    .next("Run the runner as root, or set its network to `never`."),
+                    .next("Run the runner as root, or give jobs no network, or the machine's own (`open_network = \"host\"`)."),
                 )
             })?;
         Ok(Self(tokio::spawn(serve(listener, allowed))))
+    }
+
+    /// Lets one address of this machine through, by which another network has it too.
+    pub(crate) async fn to(address: SocketAddr, pid: i32) -> Result<Self, Failure> {
+        let listener = tokio::task::spawn_blocking(move || listen_in(pid, address))
+            .await
+            .map_err(io::Error::other)
+            .flatten()
+            .and_then(tokio::net::TcpListener::from_std)
+            .map_err(|error| {
+                Failure::System(
+                    Problem::new(
+                        503,
+                        "no_way_to_server",
+                        "The job's network cannot be led to the server.",
+                    )
+                    .why(error.to_string())
+                    .next("Run the runner as root, or give jobs no open network."),
+                )
+            })?;
+        Ok(Self(tokio::spawn(pass_on(listener, address))))
     }
 
     /// Opens a way for a program of the runner's own, on this machine's loopback; where it listens.
@@ -147,7 +191,7 @@ impl WayOut {
 }
 
 /// Listens in another network. A thread of its own enters it and ends there.
-fn listen_in(pid: i32) -> io::Result<TcpListener> {
+fn listen_in(pid: i32, address: SocketAddr) -> io::Result<TcpListener> {
     let entered = move || {
         let path = PathBuf::from(format!("/proc/{pid}/ns/net"));
         if std::fs::read_link(&path)? == std::fs::read_link("/proc/self/ns/net")? {
@@ -155,7 +199,6 @@ fn listen_in(pid: i32) -> io::Result<TcpListener> {
         }
         let network = File::open(path)?;
         move_into_link_name_space(network.as_fd(), Some(LinkNameSpaceType::Network))?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
         let mut tried = 0;
         loop {
             match TcpListener::bind(address) {
@@ -207,6 +250,28 @@ async fn serve(listener: tokio::net::TcpListener, allowed: Allowed) {
     }
 }
 
+/// Joins each connection with one to an address of this machine.
+async fn pass_on(listener: tokio::net::TcpListener, address: SocketAddr) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+            return;
+        };
+        let Ok((mut stream, _)) = listener.accept().await else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        connections.spawn(async move {
+            if let Ok(mut server) = TcpStream::connect(address).await {
+                let _ = tokio::io::copy_bidirectional(&mut stream, &mut server).await;
+            }
+            drop(place);
+        });
+    }
+}
+
 async fn handle(request: Request<Incoming>, allowed: Allowed) -> Response<Body> {
     let connect = request.method() == Method::CONNECT;
     let Some(host) = request.uri().host().map(str::to_owned) else {
@@ -226,7 +291,8 @@ async fn handle(request: Request<Incoming>, allowed: Allowed) -> Response<Body> 
             ),
         );
     }
-    let stream = match reach(&host, port).await {
+    let named = allowed.names(&host, port);
+    let stream = match reach(&host, port, named).await {
         Ok(stream) => stream,
         Err(error) => {
             return told(
@@ -250,12 +316,16 @@ async fn handle(request: Request<Incoming>, allowed: Allowed) -> Response<Body> 
     }
 }
 
-/// A connection; never to where clouds tell a machine's secrets, whatever a name resolves to.
-async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
+/// A connection; never to where clouds tell a machine's secrets, whatever a name resolves to, and to this machine only by
+/// a place that is named.
+async fn reach(host: &str, port: u16, named: bool) -> io::Result<TcpStream> {
     let connected = async {
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for address in lookup_host((host.trim_matches(['[', ']']), port)).await? {
-            if is_link_local(address.ip()) {
+            if is_link_local(address.ip()) || (!named && is_here(address.ip())) {
+                last = io::Error::other(
+                    "jobs reach neither the runner's machine itself nor link-local addresses",
+                );
                 continue;
             }
             match TcpStream::connect(address).await {
@@ -268,6 +338,14 @@ async fn reach(host: &str, port: u16) -> io::Result<TcpStream> {
     tokio::time::timeout(CONNECT, connected)
         .await
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+/// Whether an address is this machine's own: only those can be listened on.
+fn is_here(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    address.is_loopback()
+        || address.is_unspecified()
+        || std::net::UdpSocket::bind(SocketAddr::new(address, 0)).is_ok()
 }
 
 fn is_link_local(address: IpAddr) -> bool {

@@ -575,6 +575,9 @@ pub struct JobFeatures {
     /// Whether the log marks its sections.
     #[serde(deserialize_with = "nullable")]
     pub trace_sections: bool,
+    /// Whether the server keeps caches: `GET` and `PUT /api/v4/jobs/{id}/cache?key=`. Not GitLab's.
+    #[serde(deserialize_with = "nullable")]
+    pub server_cache: bool,
     /// Words with these beginnings are masked wherever they appear.
     #[serde(deserialize_with = "nullable")]
     pub token_mask_prefixes: Vec<String>,

@@ -11,6 +11,7 @@ mod advisories;
 mod agents;
 mod air_gap;
 mod authorisation;
+mod ci_across;
 mod ci_containers;
 mod ci_includes;
 mod ci_runners;

@@ -188,6 +188,7 @@ impl Ci {
             dependencies,
             features: wire::JobFeatures {
                 trace_sections: true,
+                server_cache: true,
                 token_mask_prefixes: vec![crate::token::RUNNER.to_owned(), crate::token::JOB.to_owned()],
                 failure_reasons: FAILURE_REASONS
                     .iter()

@@ -282,6 +282,7 @@ pub async fn delete_project(tx: &Tx, project: ProjectId, now: Timestamp) -> Resu
         "DELETE FROM ci_resource_group WHERE project_id = $1",
         "DELETE FROM ci_merged_results WHERE project_id = $1",
         "DELETE FROM ci_environment WHERE project_id = $1",
+        "DELETE FROM ci_cache WHERE project_id = $1",
         "DELETE FROM ci_job_token_access WHERE project_id = $1",
         "DELETE FROM ci_resource_lock WHERE project_id = $1",
         "DELETE FROM runner_project WHERE project_id = $1",

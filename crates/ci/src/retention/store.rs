@@ -80,11 +80,16 @@ pub async fn note_files(tx: &Tx, job: JobId, now: Timestamp) -> Result<()> {
     note_rows(tx, "job_artifact", "= $1", args![job], now).await
 }
 
-/// Notes what all jobs of a project name.
+/// Notes what all jobs of a project name, and its caches.
 pub async fn note_project(tx: &Tx, project: ProjectId, now: Timestamp) -> Result<()> {
     let of = "IN (SELECT id FROM job WHERE project_id = $1)";
     note_rows(tx, "job_artifact", of, args![project], now).await?;
-    note_rows(tx, "job_trace", of, args![project], now).await
+    note_rows(tx, "job_trace", of, args![project], now).await?;
+    let of_caches =
+        "INSERT INTO ci_unnamed (digest, since) SELECT DISTINCT digest, CAST($2 AS BIGINT) FROM ci_cache
+                     WHERE project_id = $1 ON CONFLICT (digest) DO NOTHING";
+    tx.run(of_caches, args![project, now]).await?;
+    Ok(())
 }
 
 /// Removes rows of files that are no longer kept, some at a time; how many.
@@ -200,7 +205,8 @@ pub async fn unnamed(on: &impl Query, before: Timestamp) -> Result<Vec<Digest>> 
 /// Whether a row names a blob.
 pub async fn is_named(on: &impl Query, digest: &Digest) -> Result<bool> {
     let sql = "SELECT (SELECT COUNT(*) FROM job_artifact WHERE digest = $1)
-               + (SELECT COUNT(*) FROM job_trace WHERE digest = $1 AND digest IS NOT NULL) AS n";
+               + (SELECT COUNT(*) FROM job_trace WHERE digest = $1 AND digest IS NOT NULL)
+               + (SELECT COUNT(*) FROM ci_cache WHERE digest = $1) AS n";
     Ok(on.count(sql, args![digest]).await? > 0)
 }
 

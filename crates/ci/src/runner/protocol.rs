@@ -15,7 +15,7 @@ use axum::{
     routing::{get, patch, post, put},
 };
 use bascule_core::{JobId, Problem, Result, limits};
-use bascule_web::{Access, Answer, Body, Failure as Refusal, MachineKind, PathOf, Routes};
+use bascule_web::{Access, Answer, Body, Failure as Refusal, MachineKind, Params, PathOf, Routes};
 use bascule_wire::runner as wire;
 use bytes::BytesMut;
 use futures::StreamExt as _;
@@ -67,6 +67,13 @@ pub(crate) fn routes() -> Routes<Ci> {
             patch(trace).layer(DefaultBodyLimit::disable()),
         )
         .page("POST,GET", "/api/v4/jobs/{id}/artifacts", access, upload)
+        // Not GitLab's: caches of runners that have no store of their own.
+        .page(
+            "GET,PUT",
+            "/api/v4/jobs/{id}/cache",
+            access,
+            get(give_cache).put(take_cache).layer(DefaultBodyLimit::disable()),
+        )
 }
 
 pub(super) fn header_of<'a>(headers: &'a HeaderMap, name: &str) -> &'a str {
@@ -409,4 +416,36 @@ async fn download(State(ci): State<Ci>, PathOf(id): PathOf<String>, headers: Hea
         return Err(Problem::not_found("artifact").into());
     }
     ci.serve_artifact(id, wire::ARTIFACT_ARCHIVE).await
+}
+
+/// Which cache is meant.
+#[derive(Debug, Default, serde::Deserialize)]
+struct CacheQuery {
+    #[serde(default)]
+    key: String,
+}
+
+async fn give_cache(
+    State(ci): State<Ci>,
+    PathOf(id): PathOf<String>,
+    Params(query): Params<CacheQuery>,
+    headers: HeaderMap,
+) -> Answer {
+    match job_of(&ci, &id, header_of(&headers, wire::JOB_TOKEN)).await {
+        Ok(job) => ci.serve_cache(&job, &query.key).await,
+        Err(response) => Ok(response),
+    }
+}
+
+async fn take_cache(
+    State(ci): State<Ci>,
+    PathOf(id): PathOf<String>,
+    Params(query): Params<CacheQuery>,
+    headers: HeaderMap,
+    body: axum::body::Body,
+) -> Answer {
+    match job_of(&ci, &id, header_of(&headers, wire::JOB_TOKEN)).await {
+        Ok(job) => ci.take_cache(&job, &query.key, &headers, body).await,
+        Err(response) => Ok(response),
+    }
 }

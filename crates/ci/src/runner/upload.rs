@@ -190,7 +190,7 @@ fn declared(job: &Job, kind: &str) -> Result<()> {
 }
 
 /// Refuses an upload before the disk is so full that the platform itself could not write any more.
-fn enough_space(ci: &Ci) -> Result<()> {
+pub(crate) fn enough_space(ci: &Ci) -> Result<()> {
     match ci.blobs.space() {
         Some(space) if space.free < reserve(space) => {
             tracing::error!(free = space.free, "the disk is nearly full; uploads are refused");

@@ -9,6 +9,7 @@
 
 mod artifacts;
 mod bounds;
+mod caches;
 mod engine;
 mod harness;
 mod log;

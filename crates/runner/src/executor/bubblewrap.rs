@@ -3,6 +3,7 @@
 use super::{Executor, Process};
 use crate::{
     job::{Failure, Ground, Reach},
+    open_way::{self, OpenWay},
     script,
     way_out::{Allowed, WayOut},
     workspace,
@@ -16,6 +17,11 @@ use tokio::io::AsyncRead;
 /// Where rendered scripts lie inside the sandbox.
 const SCRIPTS: &str = "/run/bascule";
 
+/// Who answers for names, where the network is open.
+const NAMES: &str = "resolv.conf";
+/// How names are looked up.
+const NAME_SWITCH: &str = "/etc/nsswitch.conf";
+
 /// Runs scripts under bubblewrap.
 #[derive(Debug, Default)]
 pub(super) struct Bubblewrap {
@@ -28,7 +34,20 @@ impl Executor for Bubblewrap {
         "bubblewrap"
     }
 
-    async fn prepare(&mut self, _on: &Ground<'_>) -> Result<(), Failure> {
+    async fn prepare(&mut self, on: &Ground<'_>) -> Result<(), Failure> {
+        if on.reach() != Reach::Open {
+            return Ok(());
+        }
+        if on.by_proxy() {
+            on.trace.line(
+                "The network is a proxy (http_proxy, https_proxy): the runner's machine has no slirp4netns, which gives a \
+                 whole one.",
+            );
+        }
+        let names = on.space.scripts().join(NAMES);
+        let server = format!("nameserver {}\n", open_way::NAME_SERVER);
+        workspace::write_readable(&names, server.as_bytes())
+            .map_err(|e| workspace::unwritable(&names, &e))?;
         Ok(())
     }
 
@@ -37,10 +56,16 @@ impl Executor for Bubblewrap {
         let bash = Path::new("/usr/bin/bash").exists() || Path::new("/bin/bash").exists();
         let name = format!("{}-{}", self.scripts, if bash { "bash" } else { "sh" });
         let file = on.space.scripts().join(&name);
-        let mirrors = on.reach() == Reach::Mirrors;
+        let config = &on.shared.config;
+        let proxy = match on.reach() {
+            Reach::Mirrors => Some(Allowed::new(config)),
+            Reach::Open if on.by_proxy() => Some(Allowed::beyond(config)),
+            Reach::Open | Reach::Nothing => None,
+        };
+        let apart = on.reach() == Reach::Open && !config.host_network && proxy.is_none();
         let mut text = script::render(bash, on.debug(), &on.project_dir, script);
         let open = format!("way-out-{}", self.scripts);
-        if mirrors {
+        if apart || proxy.is_some() {
             // The sandbox's network comes to be with the sandbox, and the way out of it a moment later.
             text.insert_str(
                 0,
@@ -49,15 +74,21 @@ impl Executor for Bubblewrap {
         }
         workspace::write_private(&file, text.as_bytes()).map_err(|e| workspace::unwritable(&file, &e))?;
         let running = spec(on, bash, &format!("{SCRIPTS}/{name}")).spawn().await?;
-        let mut way_out = None;
-        if mirrors && let Some(pid) = first_process(&running).await {
-            way_out = Some(WayOut::open(Allowed::new(&on.shared.config), pid).await?);
+        let (mut way_out, mut open_way) = (None, None);
+        if (apart || proxy.is_some())
+            && let Some(pid) = first_process(&running).await
+        {
+            match proxy {
+                Some(allowed) => way_out = Some(WayOut::open(allowed, pid).await?),
+                None => open_way = Some(OpenWay::open(config, pid).await?),
+            }
             let open = on.space.scripts().join(open);
             workspace::write_readable(&open, b"").map_err(|e| workspace::unwritable(&open, &e))?;
         }
         Ok(Box::new(Script {
             running,
             _way_out: way_out,
+            _open_way: open_way,
         }))
     }
 }
@@ -76,8 +107,8 @@ fn spec(on: &Ground<'_>, bash: bool, script: &str) -> Spec {
         .ro_bind(on.space.scripts(), SCRIPTS)
         .directory(&on.project_dir)
         .network(match on.reach() {
-            Reach::Open => Network::Host,
-            Reach::Nothing | Reach::Mirrors => Network::None,
+            Reach::Open if config.host_network => Network::Host,
+            Reach::Open | Reach::Nothing | Reach::Mirrors => Network::None,
         })
         .memory_bytes(limits.memory_bytes)
         .pids(limits.pids)
@@ -85,6 +116,12 @@ fn spec(on: &Ground<'_>, bash: bool, script: &str) -> Spec {
         .file_bytes(limits.file_bytes);
     if let Some(cpus) = limits.cpus {
         spec = spec.cpus(cpus);
+    }
+    if on.reach() == Reach::Open && !config.host_network {
+        spec = spec.ro_bind(on.space.scripts().join(NAMES), "/etc/resolv.conf");
+        if Path::new(NAME_SWITCH).is_file() {
+            spec = spec.ro_bind(NAME_SWITCH, NAME_SWITCH);
+        }
     }
     for bind in &config.binds {
         spec = if bind.writable {
@@ -111,6 +148,7 @@ async fn first_process(running: &Running) -> Option<i32> {
 struct Script {
     running: Running,
     _way_out: Option<WayOut>,
+    _open_way: Option<OpenWay>,
 }
 
 #[async_trait]

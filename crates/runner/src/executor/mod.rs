@@ -86,10 +86,23 @@ pub(crate) trait Process: Send {
     async fn terminate(&mut self, grace: Duration) -> Result<Exit>;
 }
 
+fn wants_containers(job: &Job) -> bool {
+    let image = job.image.as_ref().filter(|image| !image.name.is_empty());
+    image.is_some() || !job.services.is_empty()
+}
+
+/// Whether a job runs under bubblewrap.
+pub(crate) fn in_sandbox(config: &Config, job: &Job) -> bool {
+    match config.executor {
+        ExecutorKind::Bubblewrap => true,
+        ExecutorKind::Auto => !wants_containers(job),
+        ExecutorKind::Podman | ExecutorKind::Kubernetes => false,
+    }
+}
+
 /// The executor that a job takes.
 pub(crate) fn choose(shared: &Shared, job: &Job, key: &str) -> Result<Box<dyn Executor>, Failure> {
-    let image = job.image.as_ref().filter(|image| !image.name.is_empty());
-    let wants_containers = image.is_some() || !job.services.is_empty();
+    let wants_containers = wants_containers(job);
     let in_containers = match shared.config.executor {
         ExecutorKind::Bubblewrap => false,
         ExecutorKind::Podman => true,

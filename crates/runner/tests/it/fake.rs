@@ -11,7 +11,7 @@ use axum::{
 use bascule_wire::runner::{JobUpdate, log_checksum, parse_content_range, stored_range};
 use serde_json::{Value, json};
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     net::SocketAddr,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard},
@@ -36,6 +36,11 @@ pub struct Data {
     pub not_yet: u32,
     /// Directory of a bare repository served over plain HTTP.
     pub git: Option<PathBuf>,
+    /// Caches by key, where the server keeps them; and whether it refuses to.
+    pub caches: HashMap<String, Vec<u8>>,
+    pub no_caches: bool,
+    /// Jobs whose log was said to tell all that the shell does.
+    pub debug: HashSet<i64>,
 }
 
 #[derive(Clone, Default)]
@@ -73,6 +78,7 @@ impl Fake {
             .route("/api/v4/jobs/{id}/trace", patch(trace))
             .route("/api/v4/jobs/{id}", put(update))
             .route("/api/v4/jobs/{id}/artifacts", post(upload).get(download))
+            .route("/api/v4/jobs/{id}/cache", get(cached).put(cache))
             .route("/g/p.git/{*path}", get(repository))
             .layer(DefaultBodyLimit::max(64 << 20))
             .with_state(self.clone());
@@ -132,11 +138,20 @@ pub fn job_token(id: i64) -> String {
     format!("job-token-{id}")
 }
 
-async fn trace(State(fake): State<Fake>, Path(id): Path<i64>, headers: HeaderMap, body: Bytes) -> Response {
+async fn trace(
+    State(fake): State<Fake>,
+    Path(id): Path<i64>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
     if !authorized(&headers, id) {
         return StatusCode::FORBIDDEN.into_response();
     }
     let mut data = fake.data();
+    if query.get("debug_trace").is_some_and(|word| word == "true") {
+        data.debug.insert(id);
+    }
     if data.results.contains_key(&id) {
         return StatusCode::FORBIDDEN.into_response();
     }
@@ -225,6 +240,37 @@ async fn download(State(fake): State<Fake>, Path(id): Path<i64>, headers: Header
         Some(bytes) => bytes.clone().into_response(),
         None => StatusCode::NOT_FOUND.into_response(),
     }
+}
+
+async fn cached(
+    State(fake): State<Fake>,
+    Path(id): Path<i64>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+) -> Response {
+    let data = fake.data();
+    if !authorized(&headers, id) || data.no_caches {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    match data.caches.get(&query["key"]) {
+        Some(bytes) => bytes.clone().into_response(),
+        None => StatusCode::NOT_FOUND.into_response(),
+    }
+}
+
+async fn cache(
+    State(fake): State<Fake>,
+    Path(id): Path<i64>,
+    Query(query): Query<HashMap<String, String>>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let mut data = fake.data();
+    if !authorized(&headers, id) || data.no_caches {
+        return StatusCode::FORBIDDEN.into_response();
+    }
+    data.caches.insert(query["key"].clone(), body.to_vec());
+    StatusCode::CREATED.into_response()
 }
 
 /// Git's plain file protocol, with a password.

@@ -587,3 +587,87 @@ async fn hostile_submodule_sends_git_nowhere_that_the_job_may_not_go() {
     assert_eq!(ASKED.load(Ordering::Relaxed), 0, "{log}");
     bench.stop().await;
 }
+
+/// A network beyond this machine, with a web server in it; gone with this value.
+struct Beyond(&'static str);
+
+impl Beyond {
+    fn new(name: &'static str, range: &str) -> Self {
+        sh(&format!(
+            "ip netns del {name} 2>/dev/null || true; ip link del {name} 2>/dev/null || true
+             ip netns add {name}; ip link add {name} type veth peer name inner netns {name}
+             ip addr add {range}.1/24 dev {name}; ip link set {name} up
+             ip -n {name} addr add {range}.2/24 dev inner; ip -n {name} link set inner up; ip -n {name} link set lo up
+             mkdir -p /tmp/{name}; echo beyond > /tmp/{name}/index.html
+             ip netns exec {name} busybox httpd -p 80 -h /tmp/{name}"
+        ));
+        Self(name)
+    }
+}
+
+impl Drop for Beyond {
+    fn drop(&mut self) {
+        let name = self.0;
+        sh(&format!(
+            "ip netns pids {name} | xargs -r kill; ip netns del {name}; ip link del {name} 2>/dev/null || true; rm -rf /tmp/{name}"
+        ));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hostile_job_on_an_open_network_reaches_beyond_the_machine_and_not_the_machine() {
+    let (loopback, all) = (
+        TcpListener::bind("127.0.0.1:0").unwrap(),
+        TcpListener::bind("0.0.0.0:0").unwrap(),
+    );
+    let (loopback, all) = (
+        loopback.local_addr().unwrap().port(),
+        all.local_addr().unwrap().port(),
+    );
+    let _beyond = Beyond::new("bascule-beyond", "198.51.100");
+    let mut bench = Bench::new();
+    bench.start(|_| {}).await;
+    let server = bench.up.as_ref().unwrap().address.port();
+    let script = [
+        format!("set +e; {NC}"),
+        "get() { busybox wget -qO- $1 2>&1 || curl -s $1; }; get http://198.51.100.2/".to_owned(),
+        // By the network itself, and by a proxy where that is the way out.
+        format!(
+            "for at in 127.0.0.1:{loopback} 10.0.2.2:{loopback} 127.0.0.1:{all} 198.51.100.1:{all} 169.254.169.254:80; do nc -w 2 \
+             ${{at%:*}} ${{at##*:}} </dev/null >/dev/null 2>&1 && echo reached $at; done; echo tried"
+        ),
+        format!(
+            "for at in 127.0.0.1:{loopback} localhost:{loopback} 198.51.100.1:{all} 169.254.169.254:80; do (printf \"CONNECT $at \
+             HTTP/1.1\\r\\n\\r\\n\"; sleep 0.5) | nc -w 2 127.0.0.1 3128 | head -1; done; echo tried too"
+        ),
+        // The server is the one thing of the machine that a job may call.
+        format!(
+            "if [ -n \"$http_proxy\" ]; then (printf 'CONNECT 127.0.0.1:{server} HTTP/1.1\\r\\n\\r\\n'; sleep 1) | nc -w 2 127.0.0.1 3128 | grep -q \
+             '1 200 ' && echo server; else (exec 3<>/dev/tcp/127.0.0.1/{server}) && echo server; fi"
+        ),
+    ];
+    let script: Vec<&str> = script.iter().map(String::as_str).collect();
+    bench.push(job(
+        1,
+        &script,
+        json!({"variables": [{"key": "BASCULE_NETWORK", "value": "on", "public": true}]}),
+    ));
+    let result = bench.fake.result(1).await;
+    let log = plain(&bench.fake.log(1));
+    assert_eq!(result.state.as_str(), "success", "{log}");
+    assert!(log.contains("\nbeyond\n"), "{log}");
+    assert!(
+        log.contains("\ntried\n") && log.contains("\ntried too\n"),
+        "{log}"
+    );
+    assert!(
+        !log.contains("\nreached") && !log.contains("HTTP/1.1 200"),
+        "{log}"
+    );
+    assert!(log.contains("\nserver\n"), "{log}");
+    bench.stop().await;
+    crate::fake::until("the end of the way out", || {
+        sh("ps axo comm,stat | grep '^slirp4netns' | grep -v Z || true").is_empty()
+    })
+    .await;
+}

@@ -8,6 +8,7 @@
 
 mod fake;
 mod hostile;
+mod kept;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod podman;
@@ -572,7 +573,7 @@ async fn sources_are_fetched_once_for_all_jobs_and_each_job_has_its_own() {
     let cache = std::fs::read_dir(bench.dir.path().join("git")).unwrap().flatten();
     let cache = cache
         .map(|entry| entry.path())
-        .find(|path| path.is_dir())
+        .find(|path| path.join("objects/pack").is_dir())
         .unwrap();
     git(&work, &["commit", "-q", "--allow-empty", "-m", "three"]);
     let newer = git(&work, &["rev-parse", "HEAD"]);

@@ -8,6 +8,7 @@ pub(crate) mod names;
 mod network;
 pub(crate) mod service;
 mod step;
+mod volume;
 
 use super::{Executor, Process};
 use crate::{
@@ -33,6 +34,7 @@ use std::{
 use tokio::sync::OnceCell;
 
 pub use image::PullPolicy;
+pub use volume::check_volume;
 
 /// Which runner made it.
 const RUNNER: &str = "bascule.runner";
@@ -214,6 +216,7 @@ impl Containers {
         if let Some(cpus) = limits.cpus {
             words.extend(["--cpus".to_owned(), format!("{cpus:.3}")]);
         }
+        words.extend(volume::options(on));
         let longest = on.shared.config.limits.timeout + BEYOND;
         words.extend(["--timeout".to_owned(), longest.as_secs().to_string()]);
         words
