@@ -5,13 +5,21 @@ use super::{
     http::{Part, full_packet, is_full, is_huge, packet, refused},
     process::{GRACE, Running, Upload, fed, read},
 };
-use crate::{Forge, merge_request::options::Wanted, push::Session, storage::too_large_a_push};
+use crate::{
+    Forge,
+    merge_request::options::Wanted,
+    push::{Lookout, Session},
+    storage::too_large_a_push,
+};
 use axum::body::Body;
 use bascule_core::{Caller, Permission, Problem, ProjectScope, Result};
 use bytes::{Bytes, BytesMut};
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 use tokio::{
     process::Command,
@@ -23,6 +31,8 @@ use tokio_stream::wrappers::ReceiverStream;
 const WAITING: usize = 64;
 /// The same where git is made to wait: what it says first may be long.
 const FEW: usize = 4;
+/// How long the client waits for the facts of what it pushed.
+const SOON: Duration = Duration::from_millis(100);
 /// The packet that ends an answer in bands.
 const FLUSH: &[u8] = b"0000";
 
@@ -44,8 +54,9 @@ impl Way {
 }
 
 impl Forge {
-    /// Runs `git receive-pack`. The answer's last part leaves only after the push's facts are durable, so
-    /// that no client hears of success before the ledger has.
+    /// Runs `git receive-pack`. The answer's last part leaves only once the push's intents are durable, and after its
+    /// facts too unless counting many commits for them takes longer than [`SOON`]. Until they are, the project's next
+    /// push waits; a server that is killed tells them at its next start.
     pub(crate) async fn receive(
         &self,
         mut command: Command,
@@ -118,7 +129,7 @@ impl Forge {
         let mut full = false;
         let mut huge = false;
         let mut patience = None;
-        let lookout = self.look_out(session.project.id);
+        let mut lookout = Some(self.look_out(session.project.id));
         loop {
             tokio::select! {
                 chunk = read(&mut running.stdout, &mut buffer) => {
@@ -168,20 +179,27 @@ impl Forge {
             }
         }
         let end = running.finish().await;
-        if session.accepted() {
-            self.conclude(&session).await;
-        }
-        self.pushes().end(&session);
-        if !matches!(&end, Ok((status, _)) if status.success()) {
-            self.repositories()
-                .sweep_quarantine(session.project.id, self.pushes())
-                .await;
-        }
-        self.looked_out(session.project.id, lookout).await;
         let wanted = match &end {
             Ok((status, _)) if status.success() && session.accepted() => Wanted::parse(session.options()),
             _ => None,
         };
+        // What happened is told to the ledger before the client hears of it. Where many commits are to be counted the
+        // client does not wait for that: its references and the intents of them are durable, and the next push waits.
+        let mut concluding = session.accepted().then(|| Box::pin(self.conclude(&session)));
+        if let Some(conclusion) = &mut concluding {
+            let in_time = if wanted.is_some() {
+                conclusion.await;
+                true
+            } else {
+                tokio::time::timeout(SOON, conclusion).await.is_ok()
+            };
+            if in_time {
+                concluding = None;
+            }
+        }
+        if concluding.is_none() {
+            self.over(&session, &end, lookout.take()).await;
+        }
         let more = if let Some(wanted) = wanted {
             let text = Box::pin(self.open_by_push(&caller, &scope, session.branches(), &wanted)).await;
             (!text.is_empty()).then(|| packet(&format!("{text}\n")))
@@ -197,11 +215,11 @@ impl Forge {
             held.extend_from_slice(&more);
             held.extend_from_slice(FLUSH);
         }
-        let last = match end {
+        let last = match &end {
             Ok((status, complaint))
                 if !status.success() && held.is_empty() && (!told || matches!(way, Way::Conversation(_))) =>
             {
-                Some(Err(refused(&complaint)))
+                Some(Err(refused(complaint)))
             }
             Ok(_) => (!held.is_empty()).then(|| Ok(held.freeze())),
             Err(error) => {
@@ -212,6 +230,29 @@ impl Forge {
         if let Some(last) = last {
             // A client that has gone hears nothing; the push stands all the same.
             drop(parts.send(last).await);
+        }
+        drop(parts);
+        if let Some(conclusion) = concluding {
+            conclusion.await;
+            self.over(&session, &end, lookout.take()).await;
+        }
+    }
+
+    /// Clears up after a push whose facts are told.
+    async fn over(
+        &self,
+        session: &Session,
+        end: &std::io::Result<(std::process::ExitStatus, String)>,
+        lookout: Option<Lookout>,
+    ) {
+        self.pushes().end(session);
+        if !matches!(end, Ok((status, _)) if status.success()) {
+            self.repositories()
+                .sweep_quarantine(session.project.id, self.pushes())
+                .await;
+        }
+        if let Some(lookout) = lookout {
+            self.looked_out(session.project.id, lookout).await;
         }
     }
 }

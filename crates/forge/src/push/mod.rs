@@ -12,6 +12,7 @@ mod service;
 mod sessions;
 mod store;
 
+pub(crate) use ahead::Lookout;
 pub(crate) use service::Move;
 pub(crate) use sessions::{Pushes, Session};
 

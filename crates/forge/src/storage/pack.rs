@@ -13,6 +13,7 @@ use gix::{
 };
 use std::{
     collections::HashMap,
+    hash::{BuildHasherDefault, Hasher},
     path::{Path, PathBuf},
 };
 
@@ -86,7 +87,8 @@ fn packed(index: &Path) -> Reading<Vec<ObjectId>> {
         .map(|entry| (entry.pack_offset, entry.oid))
         .collect();
     entries.sort_unstable();
-    let mut is_file: HashMap<u64, bool> = HashMap::with_capacity(entries.len());
+    let mut is_file: HashMap<u64, bool, BuildHasherDefault<Offsets>> =
+        HashMap::with_capacity_and_hasher(entries.len(), BuildHasherDefault::default());
     // Named by identifier, what it is to may lie further back.
     let mut later: Vec<(u64, u64)> = Vec::new();
     for (offset, _) in &entries {
@@ -118,6 +120,23 @@ fn packed(index: &Path) -> Reading<Vec<ObjectId>> {
     }
     entries.retain(|(offset, _)| is_file.get(offset).copied().unwrap_or_default());
     Ok(entries.into_iter().map(|(_, id)| id).collect())
+}
+
+/// Spreads offsets: there are hundreds of thousands, nobody chooses where they collide in a map that lives for one push.
+#[derive(Default)]
+struct Offsets(u64);
+
+impl Hasher for Offsets {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.write_u64(u64::from(*byte)));
+    }
+    fn write_u64(&mut self, offset: u64) {
+        // Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4).
+        self.0 = (self.0 ^ offset).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
 }
 
 /// What a directory's files take, in bytes; what cannot be read counts nothing.

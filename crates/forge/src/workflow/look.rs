@@ -39,7 +39,9 @@ pub(crate) fn is_clean(quarantine: &Path, files: &Files) -> Reading<bool> {
     }
     let objects = pack::open(quarantine)?;
     let ids: Vec<ObjectId> = small.map(|(id, _)| *id).collect();
-    let threads = std::thread::available_parallelism().map_or(1, |n| n.get().min(THREADS));
+    // One core is left to git, which follows the commits meanwhile: whoever pushes waits for the later of both.
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let threads = cores.saturating_sub(1).clamp(1, THREADS);
     let unsure = AtomicBool::new(false);
     let share = ids.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
