@@ -59,27 +59,34 @@ pub(crate) struct Api {
     client: Client,
     token: String,
     system_id: String,
+    executor: &'static str,
     last_update: Mutex<String>,
 }
 
 impl Api {
-    pub(crate) fn new(client: Client, token: String, system_id: String) -> Self {
+    pub(crate) fn new(client: Client, token: String, system_id: String, executor: &'static str) -> Self {
         Self {
             client,
             token,
             system_id,
+            executor,
             last_update: Mutex::default(),
         }
     }
 
-    fn info() -> RunnerInfo {
+    /// What this runner is told as.
+    pub(crate) fn executor(&self) -> &'static str {
+        self.executor
+    }
+
+    fn info(&self) -> RunnerInfo {
         RunnerInfo {
             name: "bascule-runner".to_owned(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             revision: String::new(),
             platform: std::env::consts::OS.to_owned(),
             architecture: std::env::consts::ARCH.to_owned(),
-            executor: "bubblewrap".to_owned(),
+            executor: self.executor.to_owned(),
             shell: "bash".to_owned(),
             features: FEATURES.iter().map(|f| ((*f).to_owned(), true.into())).collect(),
         }
@@ -90,7 +97,7 @@ impl Api {
         let body = VerifyRequest {
             token: self.token.clone(),
             system_id: self.system_id.clone(),
-            info: Self::info(),
+            info: self.info(),
         };
         self.client
             .request(Method::POST, "/api/v4/runners/verify")
@@ -113,7 +120,7 @@ impl Api {
             token: self.token.clone(),
             system_id: self.system_id.clone(),
             last_update,
-            info: Self::info(),
+            info: self.info(),
         };
         let response = self
             .client
@@ -158,7 +165,7 @@ impl Api {
     /// Tells how the job stands.
     pub(crate) async fn update(&self, job: &JobRef, mut update: JobUpdate) -> Result<Answer> {
         update.token.clone_from(&job.token);
-        update.info = Self::info();
+        update.info = self.info();
         let response = self
             .client
             .request(Method::PUT, &format!("/api/v4/jobs/{}", job.id))

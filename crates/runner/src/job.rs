@@ -46,7 +46,7 @@ pub(crate) enum Failure {
     System(Problem),
     /// The job asks for what cannot be, or is not to be had here.
     Refused(FailureReason, String),
-    /// It used more than it may.
+    /// It used more than it may, or made what cannot be taken.
     Limit(String),
 }
 
@@ -446,9 +446,14 @@ async fn prepare(execution: &mut Execution<'_>) -> Result<(), Failure> {
     ));
     e.section_start("prepare_executor", "Preparing the executor");
     e.trace.line(&format!(
-        "{}, network {}, {} MiB of memory, {} processes",
+        "{}, network {}{}, {} MiB of memory, {} processes",
         execution.executor.title(),
         e.reach().as_str(),
+        // The first thing that who comes from elsewhere runs into.
+        match e.reach() {
+            Reach::Nothing if !e.vars.is_on("BASCULE_NETWORK") => " (BASCULE_NETWORK: \"on\" asks for one)",
+            _ => "",
+        },
         config.limits.memory_bytes >> 20,
         config.limits.pids
     ));
@@ -568,7 +573,11 @@ async fn keep(e: &Ground<'_>, success: bool) -> Result<(), Failure> {
         e.section_start(section, "Uploading artifacts");
         let uploaded = files::upload_artifacts(e, success).await;
         e.section_end(section);
-        uploaded?;
+        uploaded.map_err(|problem| match problem.status {
+            // The server read what the job made and it is not what the job says: it would not be at another try.
+            400 | 422 => Failure::Limit(problem.to_string()),
+            _ => problem.into(),
+        })?;
     }
     Ok(())
 }

@@ -296,8 +296,6 @@ impl Runner {
         let lock = workspace::lock(&config.builds_dir)?;
         std::fs::create_dir_all(&config.cache_dir)
             .map_err(|e| workspace::unwritable(&config.cache_dir, &e))?;
-        let client = Client::new(&config.url, None)?;
-        let api = Arc::new(Api::new(client, config.token.clone(), config.system_id.clone()));
         let containers = match config.executor {
             ExecutorKind::Bubblewrap | ExecutorKind::Kubernetes => None,
             ExecutorKind::Auto | ExecutorKind::Podman => executor::podman::Host::find(&config)?,
@@ -309,6 +307,12 @@ impl Runner {
                     .next("Install it: `apt install podman runc netavark`."),
             );
         }
+        let api = Arc::new(Api::new(
+            Client::new(&config.url, None)?,
+            config.token.clone(),
+            config.system_id.clone(),
+            config.executor.told(containers.is_some()),
+        ));
         let remote = config.cache_s3.as_ref().map(remote::Remote::new).transpose()?;
         #[cfg(not(feature = "kubernetes"))]
         if config.executor == ExecutorKind::Kubernetes {
@@ -354,6 +358,15 @@ impl Runner {
             let shared = Arc::clone(&self.shared);
             jobs.spawn(async move { recover(&shared, space, job).await });
         }
+        let shared = Arc::clone(&self.shared);
+        jobs.spawn(async move {
+            let (url, concurrency) = (&shared.config.url, shared.config.concurrency);
+            let executor = shared.api.executor();
+            match shared.api.verify().await {
+                Ok(()) => tracing::info!(%url, executor, concurrency, "connected, waiting for jobs"),
+                Err(problem) => tracing::warn!(%url, %problem, "the server does not answer yet"),
+            }
+        });
         if let Some(containers) = self.shared.containers.clone() {
             jobs.spawn(async move { containers.sweep().await });
         }

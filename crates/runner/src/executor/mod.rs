@@ -40,6 +40,16 @@ impl ExecutorKind {
         }
     }
 
+    /// What a runner that has it, and containers or none, is told as.
+    pub(crate) fn told(self, containers: bool) -> &'static str {
+        match (self, containers) {
+            (Self::Podman, _) => "podman",
+            (Self::Kubernetes, _) => "kubernetes",
+            (Self::Auto, true) => "bubblewrap, podman",
+            (Self::Auto | Self::Bubblewrap, _) => "bubblewrap",
+        }
+    }
+
     /// Reads a name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {

@@ -117,7 +117,12 @@ pub async fn run_in_pod(errand: &Path, work: &Path, halt: CancellationToken) -> 
     config.git_cache = None;
     let client = Client::new(&config.url, None)?;
     let shared = Shared {
-        api: Arc::new(Api::new(client, String::new(), config.system_id.clone())),
+        api: Arc::new(Api::new(
+            client,
+            String::new(),
+            config.system_id.clone(),
+            "kubernetes",
+        )),
         containers: None,
         remote: config.cache_s3.as_ref().map(Remote::new).transpose()?,
         cluster: None,

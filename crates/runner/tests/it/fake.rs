@@ -225,6 +225,10 @@ async fn upload(
         assert_eq!(field.name(), Some("file"));
         let name = field.file_name().unwrap().to_owned();
         let bytes = field.bytes().await.unwrap();
+        if name == "faulty.gz" {
+            let refused = json!({"code": "bad_dotenv", "message": "The dotenv report cannot be read."});
+            return (StatusCode::BAD_REQUEST, Json(refused)).into_response();
+        }
         fake.data()
             .uploads
             .push((id, query.clone(), name, bytes.to_vec()));

@@ -520,6 +520,27 @@ async fn caches_carry_over_and_the_network_is_off() {
 }
 
 #[tokio::test]
+async fn a_report_that_the_server_cannot_read_is_the_jobs_failure() {
+    let mut bench = Bench::new();
+    bench.start(|_| {}).await;
+    let artifacts = json!([{"name": "faulty", "paths": ["a.env"], "when": "always",
+        "artifact_type": "dotenv", "artifact_format": "gzip"}]);
+    bench.push(job(
+        1,
+        &["echo no variable > a.env"],
+        json!({"artifacts": artifacts}),
+    ));
+    let result = bench.fake.result(1).await;
+    let log = plain(&bench.fake.log(1));
+    assert_eq!(result.failure_reason, Some(FailureReason::ScriptFailure), "{log}");
+    assert!(
+        !log.contains("system failure") && log.contains("Job failed:"),
+        "{log}"
+    );
+    bench.stop().await;
+}
+
+#[tokio::test]
 async fn a_runner_that_is_not_known_says_what_to_do() {
     let bench = Bench::new();
     let mut config = bench.config();

@@ -122,6 +122,10 @@ pub(super) async fn take(
     let platform = option(on, wanted, |docker| docker.platform.as_ref());
     let mut said = String::new();
     for policy in policies {
+        // The last one is told by the failure itself.
+        if !said.is_empty() {
+            on.trace.warn(&format!("The image {name} cannot be had: {said}"));
+        }
         // Whether this job may have the image, its registry says: that another job's image is here says nothing.
         let ask = policy == PullPolicy::IfNotPresent && ours(on, &name);
         if policy != PullPolicy::Always
@@ -145,11 +149,7 @@ pub(super) async fn take(
                     .line(&format!("Using the image {name} ({})", short(&found.id)));
                 return Ok(made(on, wanted, name, found));
             }
-            Err(failed) => {
-                on.trace
-                    .warn(&format!("The image {name} cannot be pulled: {failed}"));
-                said = failed;
-            }
+            Err(failed) => said = failed,
         }
     }
     Err(Failure::Refused(

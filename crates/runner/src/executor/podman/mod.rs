@@ -338,8 +338,8 @@ impl Executor for Containers {
             })
             .ok_or_else(|| {
                 image::refused(
-                    "it names no `image`, and this runner runs all jobs in containers and has no default image. Name one \
-                     with `image:`, or set the runner's `default_image`",
+                    "it runs in containers, for its `services` or because the runner runs all jobs so, but names no `image`, \
+                     and the runner has no default image. Name one with `image:`, or set the runner's `default_image`",
                 )
             })?;
         self.image = Some(
