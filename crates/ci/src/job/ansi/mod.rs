@@ -2,6 +2,7 @@
 //! can be folded, everything else that a terminal would obey is dropped. Works on pieces, so that a live log can be
 //! shown as it comes and taken up again anywhere.
 
+mod link;
 mod style;
 
 use std::fmt::Write as _;
@@ -36,6 +37,8 @@ pub struct Cursor {
     pub at_start: bool,
     /// Whether nothing of that line was read yet, so that a time may stand there.
     fresh: bool,
+    /// Whether a carriage return stands behind what was written of that line, so that what comes next takes its place.
+    returned: bool,
     style: Style,
     sections: [Section; DEPTH],
     depth: usize,
@@ -48,6 +51,7 @@ impl Default for Cursor {
             line: 1,
             at_start: true,
             fresh: true,
+            returned: false,
             style: Style::default(),
             sections: [Section::default(); DEPTH],
             depth: 0,
@@ -62,7 +66,11 @@ impl std::fmt::Display for Cursor {
             "{}.{}.{}.{}.{}.{}",
             self.offset,
             self.line,
-            u8::from(self.at_start) + u8::from(self.fresh),
+            if self.returned {
+                3
+            } else {
+                u8::from(self.at_start) + u8::from(self.fresh)
+            },
             self.style.marks,
             self.style.fore.code(),
             self.style.back.code()
@@ -98,6 +106,7 @@ impl Cursor {
                 line: line.max(1),
                 at_start: at_start == 1 || at_start == 2,
                 fresh: at_start == 2,
+                returned: at_start == 3,
                 style: Style {
                     marks: u8::try_from(marks).ok().filter(|marks| *marks < 128)?,
                     fore: Colour::from_code(u32::try_from(fore).ok()?),
@@ -138,6 +147,9 @@ impl Cursor {
     /// A section is `<details>` with its first line as `<summary>`. Those that begin or end in another piece are
     /// left open, or closed without having been opened; one that was opened in another piece is closed with
     /// `<i data-took="…"></i>` before, which says how long it took.
+    ///
+    /// Of what a carriage return writes over the last state is shown, as on a terminal: a progress bar is one line.
+    /// `<i data-return></i>` says that what earlier pieces showed of the line is to go.
     pub fn render(&mut self, bytes: &[u8], end: bool) -> String {
         let usable = if end { bytes.len() } else { complete(bytes) };
         let text = String::from_utf8_lossy(&bytes[..usable]);
@@ -148,6 +160,7 @@ impl Cursor {
             open: false,
             summary: false,
             stamp: None,
+            line_from: None,
             begun: Vec::new(),
         };
         let mut rest = text.as_ref();
@@ -176,6 +189,13 @@ impl Cursor {
                 rest = &rest[length..];
                 continue;
             }
+            if c == 'h'
+                && let Some(length) = link::length(rest)
+            {
+                writer.link(self, &rest[..length]);
+                rest = &rest[length..];
+                continue;
+            }
             if c == 's'
                 && let Some(marker) = Marker::read(rest)
             {
@@ -196,7 +216,6 @@ impl Cursor {
             }
             rest = &rest[at..];
             match c {
-                '\r' if rest.starts_with('\n') => {}
                 '\n' => {
                     writer.close_span();
                     writer.number(self);
@@ -206,16 +225,10 @@ impl Cursor {
                         writer.out.push('\n');
                     }
                     self.line = self.line.saturating_add(1);
-                    (self.at_start, self.fresh) = (true, true);
+                    (self.at_start, self.fresh, self.returned) = (true, true, false);
+                    writer.line_from = None;
                 }
-                // A terminal would write over the line: what is written next stands below, without a number.
-                '\r' if !self.at_start && !rest.is_empty() && !writer.summary => {
-                    if !skip_escapes(rest).starts_with('\n') {
-                        writer.close_span();
-                        writer.out.push_str("\n<span class=\"line\"></span>");
-                    }
-                }
-                '\r' => {}
+                '\r' => self.returned = !self.at_start,
                 '\t' => writer.put(self, "\t"),
                 '<' => writer.put(self, "&lt;"),
                 '>' => writer.put(self, "&gt;"),
@@ -243,6 +256,8 @@ struct Writer {
     summary: bool,
     /// The time of the line whose number was not written yet.
     stamp: Option<String>,
+    /// Where the text of the line that is being written begins, if in this piece.
+    line_from: Option<usize>,
     /// For each section begun in this piece and still open: where its summary ends.
     begun: Vec<usize>,
 }
@@ -256,9 +271,12 @@ impl Writer {
     }
 
     fn number(&mut self, cursor: &mut Cursor) {
+        let mut begins = false;
         if cursor.at_start {
+            begins = true;
             cursor.at_start = false;
             let line = cursor.line;
+            cursor.returned = false;
             // Writing to a String cannot fail.
             let _ = write!(
                 self.out,
@@ -271,17 +289,45 @@ impl Writer {
             if let (Some(whole), Some(short)) = (whole, short) {
                 let _ = write!(self.out, "<time class=\"ts\" datetime=\"{whole}\">{short}</time>");
             }
+            begins = true;
+        }
+        if begins {
+            self.line_from = Some(self.out.len());
+        }
+    }
+
+    /// Takes back what is written of the line, if a carriage return asks for it.
+    fn write_over(&mut self, cursor: &mut Cursor) {
+        if !std::mem::take(&mut cursor.returned) {
+            return;
+        }
+        self.close_span();
+        match self.line_from {
+            Some(from) => self.out.truncate(from),
+            None => self.out.push_str("<i data-return></i>"),
         }
     }
 
     fn put(&mut self, cursor: &mut Cursor, text: &str) {
         self.number(cursor);
+        self.write_over(cursor);
         if !self.open {
             let tag = cursor.style.tag();
             self.open = !tag.is_empty();
             self.out.push_str(&tag);
         }
         self.out.push_str(text);
+    }
+
+    /// An address as a link. It was looked at to hold nothing but what an address may.
+    fn link(&mut self, cursor: &mut Cursor, address: &str) {
+        let address = address.replace('&', "&amp;");
+        self.put(
+            cursor,
+            &format!(
+                "<a class=\"url\" href=\"{address}\" rel=\"noopener noreferrer nofollow\">{address}</a>"
+            ),
+        );
     }
 
     fn begin(&mut self, cursor: &mut Cursor, marker: &Marker) {
@@ -304,6 +350,13 @@ impl Writer {
             "<details class=\"section\" open><summary>"
         });
         self.summary = true;
+        self.begins_anew(cursor);
+    }
+
+    /// What follows stands in a place of its own: a carriage return writes over nothing before it.
+    fn begins_anew(&mut self, cursor: &mut Cursor) {
+        self.line_from = Some(self.out.len());
+        cursor.returned = false;
     }
 
     fn end_summary(&mut self) {
@@ -311,6 +364,7 @@ impl Writer {
         self.summary = false;
         self.begun.push(self.out.len());
         self.out.push_str("</summary>");
+        self.line_from = Some(self.out.len());
     }
 
     /// Closes a section and those left open within it. Whether there was one of that name.
@@ -326,19 +380,30 @@ impl Writer {
         while cursor.depth > at {
             cursor.depth -= 1;
             let took = marker.at.saturating_sub(cursor.sections[cursor.depth].from);
-            let took = bascule_web::duration(std::time::Duration::from_secs(u64::from(took)));
+            let took = took_words(took);
             match self.begun.pop() {
-                Some(place) => {
+                Some(place) if !took.is_empty() => {
                     let said = format!("<span class=\"section-took\">{took}</span>");
                     self.out.insert_str(place, &said);
                     self.out.push_str("</details>");
                 }
-                None => {
+                None if !took.is_empty() => {
                     let _ = write!(self.out, "<i data-took=\"{took}\"></i></details>");
                 }
+                _ => self.out.push_str("</details>"),
             }
         }
+        self.begins_anew(cursor);
         true
+    }
+}
+
+/// How long a section took; nothing below a second, which its whole seconds cannot tell.
+fn took_words(seconds: u32) -> String {
+    match seconds {
+        0 => String::new(),
+        1..60 => format!("{seconds} s"),
+        more => bascule_web::duration(std::time::Duration::from_secs(u64::from(more))),
     }
 }
 
@@ -404,7 +469,7 @@ fn stamped(line: &[u8]) -> Option<bool> {
     Some(true)
 }
 
-/// A line as plain text: without escapes, time and markers, for searching.
+/// A line as it is shown, as plain text: without escapes, time and markers, for searching.
 #[must_use]
 pub fn plain(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
@@ -413,14 +478,21 @@ pub fn plain(line: &[u8]) -> String {
         rest = rest.get(STAMP..).unwrap_or_default();
     }
     let mut out = String::with_capacity(rest.len());
+    let mut returned = false;
     while let Some(c) = rest.chars().next() {
         if c == '\u{1b}' {
             let length = escape_length(rest.as_bytes()).unwrap_or(rest.len());
             rest = rest.get(length..).unwrap_or_default();
         } else if let Some(marker) = (c == 's').then(|| Marker::read(rest)).flatten() {
             rest = rest.get(marker.length..).unwrap_or_default();
+        } else if c == '\r' {
+            rest = rest.get(1..).unwrap_or_default();
+            returned = true;
         } else {
             if !c.is_control() || c == '\t' {
+                if std::mem::take(&mut returned) {
+                    out.clear();
+                }
                 out.push(c);
             }
             rest = rest.get(c.len_utf8()..).unwrap_or_default();
@@ -456,14 +528,8 @@ fn complete(bytes: &[u8]) -> usize {
     {
         end = tail + at;
     }
-    // Each may cut what the other looked at.
-    loop {
-        let cut = before_return(&bytes[..before_marker(&bytes[..end])]);
-        if cut == end {
-            break;
-        }
-        end = cut;
-    }
+    end = before_marker(&bytes[..end]);
+    end -= link::unfinished(&bytes[..end]);
     // A time, or half of one, and no word behind it yet.
     let line = bytes[..end]
         .iter()
@@ -478,23 +544,6 @@ fn complete(bytes: &[u8]) -> usize {
     };
     if held {
         end = line;
-    }
-    end
-}
-
-/// Where the bytes end before a carriage return at their end: it may be half of a line end, and what follows it, and
-/// escapes behind it, decides what it means.
-fn before_return(bytes: &[u8]) -> usize {
-    let mut end = bytes.len();
-    let tail = end.saturating_sub(64);
-    if let Some(at) = bytes[tail..].iter().rposition(|b| *b == b'\r') {
-        let behind = &bytes[tail + at + 1..];
-        if std::str::from_utf8(behind).is_ok_and(|text| skip_escapes(text).is_empty()) {
-            end = tail + at;
-            while end > 0 && bytes[end - 1] == b'\r' {
-                end -= 1;
-            }
-        }
     }
     end
 }
@@ -555,189 +604,4 @@ fn escape_length(bytes: &[u8]) -> Option<usize> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn all(text: &str) -> String {
-        Cursor::default().render(text.as_bytes(), true)
-    }
-
-    #[test]
-    fn escapes_without_end_cost_no_more_than_others() {
-        // Looking ahead from each to the end of the log would be some 10^11 steps, minutes.
-        let shown = all(&"\u{1b}]".repeat(500_000));
-        assert!(shown.len() < 1000, "{}", shown.len());
-        assert!(all("\u{1b}]8;;https://example.org\u{1b}\\link\u{1b}]8;;\u{1b}\\ end").ends_with("link end"));
-    }
-
-    #[test]
-    fn colours_lines_and_hostile_text() {
-        assert_eq!(
-            all("\u{1b}[32;1mok\u{1b}[0m <b>&\n"),
-            "<a class=\"line\" id=\"L1\" href=\"#L1\">1</a><span class=\"ansi-green ansi-bold\">ok</span> &lt;b&gt;&amp;\n"
-        );
-        assert!(!all("<script>alert(1)</script>").contains("<script"));
-        assert_eq!(all("a\r\nb").matches("class=\"line\"").count(), 2);
-        assert!(all("\u{1b}]0;title\u{7}x\u{1b}[2Jy\u{1b}[?25lz").ends_with("</a>xyz"));
-        assert!(all("a\u{202e}b").ends_with("ab"));
-    }
-
-    #[test]
-    fn sections_fold_and_say_how_long_they_took() {
-        let log = "\u{1b}[0Ksection_start:100:prepare[collapsed=true]\r\u{1b}[0K\u{1b}[36;1mPrepare\u{1b}[0;m\none\n\
-                   section_start:101:inner\r\u{1b}[0KInner\ntwo\nsection_end:103:inner\r\u{1b}[0K\n\
-                   section_end:165:prepare\r\u{1b}[0K\nafter\nsection_end:9:nothing\r\u{1b}[0Klast";
-        let html = all(log);
-        assert!(html.starts_with("<details class=\"section\"><summary><a class=\"line\" id=\"L1\" href=\"#L1\">1</a><span class=\"ansi-cyan ansi-bold\">Prepare</span><span class=\"section-took\">1m 5s</span></summary>"), "{html}");
-        assert!(html.contains("<details class=\"section\" open><summary><a class=\"line\" id=\"L3\" href=\"#L3\">3</a>Inner<span class=\"section-took\">2.0 s</span></summary>"), "{html}");
-        assert!(
-            html.contains("</details></details><a class=\"line\" id=\"L7\" href=\"#L7\">7</a>after"),
-            "{html}"
-        );
-        assert!(html.ends_with("8</a>last"), "{html}");
-        // Cut in its middle: what was opened elsewhere says how long it took for the page to put in its place.
-        let cut = log.find("two").unwrap();
-        let mut cursor = Cursor::default();
-        let first = cursor.render(&log.as_bytes()[..cut], false);
-        assert_eq!((cursor.depth(), first.matches("</details>").count()), (2, 0));
-        let mut cursor = Cursor::parse(&cursor.to_string());
-        let second = cursor.render(&log.as_bytes()[cut..], true);
-        assert!(
-            second.contains("<i data-took=\"2.0 s\"></i></details><i data-took=\"1m 5s\"></i></details>"),
-            "{second}"
-        );
-        // Markers without end, deeper than is told apart, and of hostile names.
-        let deep: String = (0..20).map(|n| format!("section_start:1:<b>{n}\rx\n")).collect();
-        let html = all(&deep);
-        assert!(!html.contains("<b>") && html.matches("<details").count() == DEPTH);
-        assert!(all("section_start:1:no end").contains("section_start:1:no end"));
-    }
-
-    #[test]
-    fn times_before_lines_are_told_apart() {
-        let html = all(
-            "2026-05-30T12:43:46.962646Z 00O hello\n2026-05-30T12:43:47.000001Z 01E+\u{1b}[31mred\u{1b}[m\n2026-05-30 12:00\n",
-        );
-        assert_eq!(
-            html,
-            "<a class=\"line\" id=\"L1\" href=\"#L1\">1</a><time class=\"ts\" datetime=\"2026-05-30T12:43:46.962646Z\">12:43:46.962</time>hello\n\
-            <a class=\"line\" id=\"L2\" href=\"#L2\">2</a><time class=\"ts\" datetime=\"2026-05-30T12:43:47.000001Z\">12:43:47.000</time><span class=\"ansi-red\">red</span>\n\
-            <a class=\"line\" id=\"L3\" href=\"#L3\">3</a>2026-05-30 12:00\n"
-        );
-        let marked = all("2026-05-30T12:43:46.962646Z 00O \u{1b}[0Ksection_start:1:a\r\u{1b}[0KName\n");
-        assert!(
-            marked.starts_with("<details class=\"section\" open><summary><a class=\"line\"")
-                && marked.contains("</time>Name"),
-            "{marked}"
-        );
-    }
-
-    #[test]
-    fn what_a_terminal_would_write_over_stands_below() {
-        let html = all("10 %\r20 %\r\u{1b}[K30 %\r\nnext");
-        assert_eq!(html.matches("id=\"L").count(), 2, "{html}");
-        assert!(
-            html.contains("10 %\n<span class=\"line\"></span>20 %\n"),
-            "{html}"
-        );
-    }
-
-    #[test]
-    fn searching_sees_plain_text() {
-        assert_eq!(
-            plain(b"2026-05-30T12:43:46.962646Z 00O \x1b[31merr\x1b[0mor\tx\x07"),
-            "error\tx"
-        );
-        assert_eq!(plain(b"section_start:1:a\r\x1b[0KBuild"), "Build");
-    }
-
-    #[test]
-    fn invalid_utf8_is_shown_as_replacement() {
-        assert!(Cursor::default().render(b"a\xffb", true).ends_with("a\u{fffd}b"));
-    }
-
-    /// Each character with the tag it stands in, so that where tags are opened and closed does not matter; without the
-    /// times that sections took, which stand elsewhere where a section is shown in pieces.
-    fn styled(html: &str) -> Vec<(char, String)> {
-        let took =
-            regex::Regex::new("<span class=\"section-took\">[^<]*</span>|<i data-took=[^>]*></i>").unwrap();
-        let html = took.replace_all(html, "");
-        let html = html.as_ref();
-        let (mut out, mut tag, mut rest) = (Vec::new(), String::new(), html);
-        while let Some(c) = rest.chars().next() {
-            if c == '<' {
-                let end = rest.find('>').unwrap();
-                tag = if rest.starts_with("</") {
-                    String::new()
-                } else {
-                    rest[..end].to_owned()
-                };
-                rest = &rest[end + 1..];
-            } else {
-                out.push((c, tag.clone()));
-                rest = &rest[c.len_utf8()..];
-            }
-        }
-        out
-    }
-
-    proptest! {
-        /// However a log is cut, and wherever one goes on from the written cursor, it reads the same.
-        #[test]
-        fn pieces_make_the_whole(
-            parts in prop::collection::vec(prop::sample::select(vec![
-                "text", "é€😀", "\u{1b}[31m", "\u{1b}[0m", "\u{1b}[1;38;5;99m", "\n", "\r\n", "<&>", "\u{1b}[K", " ", "\r", "s",
-                "section_start:1:a\r\u{1b}[0KA\n", "section_start:2:b[collapsed=true]\rB", "section_end:5:a\r\u{1b}[0K\n",
-                "section_end:9:b\r", "2026-05-30T12:43:46.962646Z 00O ", "2026-", "section_",
-            ]), 0..30),
-            cuts in prop::collection::vec(0_usize..200, 0..8),
-        ) {
-            let log = parts.concat();
-            let bytes = log.as_bytes();
-            let whole = styled(&Cursor::default().render(bytes, true));
-            let mut cursor = Cursor::default();
-            let mut pieces = String::new();
-            let mut cuts = cuts;
-            cuts.sort_unstable();
-            for cut in cuts {
-                let from = usize::try_from(cursor.offset).unwrap();
-                if cut > from && cut <= bytes.len() {
-                    pieces += &cursor.render(&bytes[from..cut], false);
-                    cursor = Cursor::parse(&cursor.to_string());
-                }
-            }
-            let from = usize::try_from(cursor.offset).unwrap();
-            pieces += &cursor.render(&bytes[from..], true);
-            prop_assert_eq!(styled(&pieces), whole);
-        }
-
-        /// Neither what a job writes nor the cursor that a browser sends back, in one piece or in many.
-        #[test]
-        fn no_bytes_make_it_panic(
-            bytes in prop::collection::vec(
-                prop_oneof![
-                    3 => any::<u8>(),
-                    2 => prop::sample::select(b"\x1b[];0123456789m\x07\\\r\n<>&\"".to_vec()),
-                ],
-                0..200,
-            ),
-            piece in 1_usize..50,
-            numbers in prop::array::uniform4(prop_oneof![0_u64..20, Just(u64::MAX), Just(u64::MAX - 1), any::<u64>()]),
-            end in any::<bool>(),
-        ) {
-            let [offset, line, start, style] = numbers;
-            let mut cursor = Cursor::parse(&format!("{offset}.{line}.{start}.{style}"));
-            for piece in bytes.chunks(piece) {
-                let html = cursor.render(piece, end);
-                prop_assert!(!html.contains("<script"));
-                prop_assert_eq!(Cursor::parse(&cursor.to_string()), cursor);
-            }
-        }
-
-        #[test]
-        fn no_cursor_makes_it_panic(text in "[0-9.-]{0,90}|.{0,60}") {
-            Cursor::parse(&text).render(b"one\ntwo", true);
-        }
-    }
-}
+mod tests;
