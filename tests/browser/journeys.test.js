@@ -165,6 +165,9 @@ test('a job log arrives, coloured and escaped', async () => {
   await page.click('a[href*="/-/jobs/"]');
   await page.waitForFunction(() => document.querySelector('.log')?.textContent.includes('<b>everything</b>'));
   assert.ok(await page.locator('.log .ansi-green', { hasText: 'green' }).count() > 0, 'green text is green');
+  await page.waitForFunction(() => document.querySelector('.log')?.textContent.includes('Job succeeded'));
+  const lines = (await page.innerText('.log')).split('\n').filter((line) => line.includes('of 2') && !line.includes('$'));
+  assert.match(lines.join('|'), /^\d+ ?step 2 of 2$/, 'of a progress bar the last state');
   assert.deepEqual(faults, []);
   await context.close();
 });

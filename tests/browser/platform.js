@@ -151,6 +151,7 @@ test:
   script:
     - echo "Testing <b>everything</b>"
     - printf '\\033[32mgreen\\033[0m\\n'
+    - printf 'step 1 of 2\\rstep 2 of 2\\n'
 package:
   stage: build
   rules: [{ if: $CI_COMMIT_TAG }]

@@ -60,7 +60,7 @@
       var into = element;
       for (var depth = Number(element.getAttribute('data-depth') || 0); depth > 0 && into.lastElementChild; depth--) into = into.lastElementChild;
       function add(html) {
-        html.split(/(<details [^>]*><summary>[\s\S]*?<\/summary>|(?:<i data-took="[^"]*"><\/i>)?<\/details>)/).forEach(function (part) {
+        html.split(/(<details [^>]*><summary>[\s\S]*?<\/summary>|(?:<i data-took="[^"]*"><\/i>)?<\/details>|<i data-return><\/i>)/).forEach(function (part) {
           if (part.indexOf('<details ') === 0) {
             into.insertAdjacentHTML('beforeend', part + '</details>');
             into = into.lastElementChild;
@@ -69,6 +69,9 @@
             var took = /data-took="([^"]*)"/.exec(part);
             if (took) { var said = document.createElement('span'); said.className = 'section-took'; said.textContent = took[1]; into.querySelector('summary').appendChild(said); }
             into = into.parentElement;
+          } else if (part.indexOf('<i data-return>') === 0) {
+            // What comes next is written over the line, as on a terminal.
+            while (into.lastChild && !(into.lastChild.matches && into.lastChild.matches('.line,.ts,details,summary'))) into.removeChild(into.lastChild);
           } else if (part) {
             into.insertAdjacentHTML('beforeend', part);
           }

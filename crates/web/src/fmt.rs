@@ -22,6 +22,30 @@ impl Markup {
         Self(escape(text))
     }
 
+    /// Escapes a sentence in which names stand between backticks; they are shown as code.
+    #[must_use]
+    pub fn prose(text: &str) -> Self {
+        let parts: Vec<&str> = text.split('`').collect();
+        // A backtick without its other half stands for itself.
+        let whole = parts.len() - (parts.len() + 1) % 2;
+        let mut html = String::with_capacity(text.len() + 32);
+        for (at, part) in parts.iter().enumerate() {
+            match (at >= whole, at % 2) {
+                (true, _) => {
+                    html.push('`');
+                    html.push_str(&escape(part));
+                }
+                (_, 0) => html.push_str(&escape(part)),
+                _ => {
+                    html.push_str("<code>");
+                    html.push_str(&escape(part));
+                    html.push_str("</code>");
+                }
+            }
+        }
+        Self(html)
+    }
+
     /// The HTML.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -142,6 +166,19 @@ pub fn url_path(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_between_backticks_are_code() {
+        for (text, html) in [
+            ("", ""),
+            ("plain <b>", "plain &#60;b&#62;"),
+            ("`a` and `<b>`", "<code>a</code> and <code>&#60;b&#62;</code>"),
+            ("a ` alone", "a ` alone"),
+            ("`a` then ` alone", "<code>a</code> then ` alone"),
+        ] {
+            assert_eq!(Markup::prose(text).as_str(), html, "{text}");
+        }
+    }
 
     #[test]
     fn numbers_read_well() {

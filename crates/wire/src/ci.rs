@@ -147,6 +147,9 @@ pub struct Job {
     /// Its resource group, of which one job runs at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_group: Option<String>,
+    /// What a person is asked before starting it by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub manual_confirmation: Option<String>,
     /// Why it failed, by GitLab's words.
     pub failure_reason: Option<String>,
     /// The script's exit code.

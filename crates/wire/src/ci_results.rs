@@ -138,8 +138,11 @@ pub struct TimedJob {
     pub name: String,
     /// Its stage.
     pub stage: String,
-    /// From what it waited for until it started, in milliseconds.
+    /// How long it waited for a runner, in milliseconds.
     pub waited_ms: i64,
+    /// From what it waited for until it could run, in milliseconds: for a person, its time or a resource group.
+    #[serde(default)]
+    pub held_ms: i64,
     /// From start to end, in milliseconds.
     pub ran_ms: i64,
 }

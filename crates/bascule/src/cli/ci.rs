@@ -9,7 +9,7 @@ use bascule_client::Method;
 use bascule_core::{Problem, Result};
 use clap::Subcommand;
 use serde_json::{Value, json};
-use std::time::Duration;
+use std::{io::IsTerminal as _, time::Duration};
 
 const PIPELINE: &[(&str, &str)] = &[
     ("ID", "id"),
@@ -17,6 +17,7 @@ const PIPELINE: &[(&str, &str)] = &[
     ("REF", "ref"),
     ("COMMIT", "sha"),
     ("SOURCE", "source"),
+    ("NAME", "name"),
     ("BY", "actor"),
     ("CREATED", "created_at"),
 ];
@@ -26,6 +27,7 @@ const JOB: &[(&str, &str)] = &[
     ("NAME", "name"),
     ("STATUS", "status"),
     ("REASON", "failure_reason"),
+    ("STARTED PIPELINE", "downstream"),
 ];
 
 /// `bascule pipeline …`
@@ -62,6 +64,22 @@ pub enum Pipeline {
         /// Variable for its jobs, as NAME=VALUE
         #[arg(long = "variable", value_name = "NAME=VALUE")]
         variables: Vec<String>,
+        /// Wait until it ends; exit code 1 if it failed
+        #[arg(long)]
+        wait: bool,
+    },
+    /// Run the failed and canceled jobs of a pipeline again
+    #[command(
+        after_help = "Examples:\n  bascule pipeline retry demo/appointments 12\n  bascule pipeline retry demo/appointments 12 --wait"
+    )]
+    Retry {
+        /// group/project
+        project: String,
+        /// Pipeline number
+        id: i64,
+        /// Wait until it ends; exit code 1 if it failed
+        #[arg(long)]
+        wait: bool,
     },
     /// Cancel a pipeline
     #[command(after_help = "Example:\n  bascule pipeline cancel demo/appointments 12")]
@@ -120,33 +138,13 @@ impl Pipeline {
             }
             Self::Show { project, id, wait } => {
                 output::project(&project)?;
-                let path = format!("/api/v1/projects/{project}/pipelines/{id}");
-                let mut pipeline = context.get(&path).await?;
-                while wait && ended(pipeline["status"].as_str().unwrap_or_default()).is_none() {
-                    tokio::time::sleep(Duration::from_millis(300)).await;
-                    pipeline = context.get(&path).await?;
-                }
-                context.out.record(&pipeline, PIPELINE);
-                if !context.out.is_json() {
-                    for fault in pipeline["faults"].as_array().into_iter().flatten() {
-                        context.out.say(&format!(
-                            "{}:{}:{}: {}",
-                            fault["file"].as_str().unwrap_or_default(),
-                            fault["line"],
-                            fault["column"],
-                            output::printable(fault["message"].as_str().unwrap_or_default())
-                        ));
-                    }
-                    context.out.table(&pipeline["jobs"], JOB);
-                }
-                if wait && ended(pipeline["status"].as_str().unwrap_or_default()) == Some(false) {
-                    return Ok(code::FAILED);
-                }
+                return show(context, &project, id, wait).await;
             }
             Self::Run {
                 project,
                 reference,
                 variables,
+                wait,
             } => {
                 output::project(&project)?;
                 let mut map = serde_json::Map::new();
@@ -163,12 +161,39 @@ impl Pipeline {
                 let answer = context
                     .post(&format!("/api/v1/projects/{project}/pipeline"), &body)
                     .await?;
+                if let (true, Some(id)) = (wait, answer["id"].as_i64()) {
+                    context.out.say(&format!("Pipeline {id} runs."));
+                    return show(context, &project, id, true).await;
+                }
                 context.out.record(&answer, PIPELINE);
+            }
+            Self::Retry { project, id, wait } => {
+                output::project(&project)?;
+                let path = format!("/api/v1/projects/{project}/pipelines/{id}/retry");
+                let answer = context.post(&path, &json!({})).await?;
+                if wait {
+                    return show(context, &project, id, true).await;
+                }
+                done(
+                    context.out,
+                    &answer,
+                    &format!("Pipeline {id} runs its failed jobs again."),
+                );
             }
             Self::Cancel { project, id } => {
                 output::project(&project)?;
-                let path = format!("/api/v1/projects/{project}/pipelines/{id}/cancel");
-                let answer = context.post(&path, &json!({})).await?;
+                let path = format!("/api/v1/projects/{project}/pipelines/{id}");
+                let before = context.get(&path).await?;
+                let status = before["status"].as_str().unwrap_or_default();
+                if matches!(status, "success" | "warning" | "failed" | "canceled" | "skipped") {
+                    done(
+                        context.out,
+                        &before,
+                        &format!("Pipeline {id} has ended already: {status}."),
+                    );
+                    return Ok(code::DONE);
+                }
+                let answer = context.post(&format!("{path}/cancel"), &json!({})).await?;
                 done(context.out, &answer, &format!("Cancelling pipeline {id}."));
             }
             Self::Lint {
@@ -211,6 +236,51 @@ impl Pipeline {
     }
 }
 
+/// Shows a pipeline and its jobs, also once it has ended.
+async fn show(context: &Context, project: &str, id: i64, wait: bool) -> Result<u8> {
+    let path = format!("/api/v1/projects/{project}/pipelines/{id}");
+    let mut pipeline = context.get(&path).await?;
+    while wait && ended(pipeline["status"].as_str().unwrap_or_default()).is_none() {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        pipeline = context.get(&path).await?;
+    }
+    context.out.record(&pipeline, PIPELINE);
+    if !context.out.is_json() {
+        for fault in pipeline["faults"].as_array().into_iter().flatten() {
+            context.out.say(&format!(
+                "{}:{}:{}: {}",
+                fault["file"].as_str().unwrap_or_default(),
+                fault["line"],
+                fault["column"],
+                output::printable(fault["message"].as_str().unwrap_or_default())
+            ));
+        }
+        let mut jobs = pipeline["jobs"].clone();
+        for job in jobs.as_array_mut().into_iter().flatten() {
+            job["status"] = told(job).into();
+        }
+        context.out.table(&jobs, JOB);
+    }
+    let well = ended(pipeline["status"].as_str().unwrap_or_default());
+    Ok(if wait && well == Some(false) {
+        code::FAILED
+    } else {
+        code::DONE
+    })
+}
+
+/// How a job stands, in words.
+fn told(job: &Value) -> String {
+    let status = job["status"].as_str().unwrap_or_default();
+    if job["retried"] == true {
+        format!("{status} (tried again)")
+    } else if status == "failed" && job["allow_failure"] == true {
+        format!("{status} (allowed)")
+    } else {
+        status.to_owned()
+    }
+}
+
 /// NAME=VALUE, several of them.
 fn pairs(list: &[String], what: &str) -> Result<serde_json::Map<String, Value>> {
     list.iter()
@@ -224,7 +294,13 @@ fn pairs(list: &[String], what: &str) -> Result<serde_json::Map<String, Value>> 
 }
 
 fn say_lint(context: &Context, answer: &Value, file: Option<&std::path::Path>, merged: bool) {
-    for fault in answer["faults"].as_array().into_iter().flatten() {
+    let faults = answer["faults"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|fault| ("", fault));
+    let remarks = answer["warnings"].as_array().into_iter().flatten();
+    for (kind, fault) in faults.chain(remarks.map(|remark| ("remark: ", remark))) {
         // The file as it was named here, so that editors and terminals find it.
         let named = fault["file"].as_str().unwrap_or_default();
         let name = match file {
@@ -232,7 +308,7 @@ fn say_lint(context: &Context, answer: &Value, file: Option<&std::path::Path>, m
             _ => named.to_owned(),
         };
         context.out.say(&format!(
-            "{}:{}:{}: {}",
+            "{}:{}:{}: {kind}{}",
             output::printable(&name),
             fault["line"],
             fault["column"],
@@ -313,12 +389,17 @@ pub enum Job {
         id: i64,
     },
     /// Start a job that waits for a person or for its time
-    #[command(after_help = "Example:\n  bascule job play demo/appointments 12")]
+    #[command(
+        after_help = "Examples:\n  bascule job play demo/appointments 12\n  bascule job play demo/appointments 12 --yes\n\nA job with `manual_confirmation` asks its question first; --yes answers it."
+    )]
     Play {
         /// group/project
         project: String,
         /// Job number
         id: i64,
+        /// Answer the job's question with yes
+        #[arg(long)]
+        yes: bool,
     },
     /// Take a delayed job off its time; it then waits for a person
     #[command(after_help = "Example:\n  bascule job unschedule demo/appointments 12")]
@@ -345,11 +426,42 @@ impl Job {
             Self::Log { project, id, follow } => return log(context, &project, id, follow).await,
             Self::Retry { project, id } => return act(context, &project, id, "retry").await,
             Self::Cancel { project, id } => return act(context, &project, id, "cancel").await,
-            Self::Play { project, id } => return act(context, &project, id, "play").await,
+            Self::Play { project, id, yes } => {
+                output::project(&project)?;
+                let job = context
+                    .get(&format!("/api/v1/projects/{project}/jobs/{id}"))
+                    .await?;
+                if let (false, Some(question)) = (yes, job["manual_confirmation"].as_str())
+                    && !confirmed(question)?
+                {
+                    return Err(output::usage(
+                        "The job was not started.",
+                        "Answer `yes`, or give --yes.",
+                    ));
+                }
+                return act(context, &project, id, "play").await;
+            }
             Self::Unschedule { project, id } => return act(context, &project, id, "unschedule").await,
         }
         Ok(code::DONE)
     }
+}
+
+/// Asks a question on the terminal. Where there is none, nobody can answer it.
+fn confirmed(question: &str) -> Result<bool> {
+    let question = output::printable(question);
+    if !std::io::stdin().is_terminal() {
+        return Err(output::usage(
+            &format!("The job asks first: {question}"),
+            "Give --yes to answer it.",
+        ));
+    }
+    output::ask(&format!("{question} [yes/no] "));
+    let mut answer = String::new();
+    std::io::stdin()
+        .read_line(&mut answer)
+        .map_err(|_| Problem::internal())?;
+    Ok(matches!(answer.trim(), "y" | "yes"))
 }
 
 async fn act(context: &Context, project: &str, id: i64, verb: &str) -> Result<u8> {
@@ -364,10 +476,11 @@ async fn act(context: &Context, project: &str, id: i64, verb: &str) -> Result<u8
     Ok(code::DONE)
 }
 
-/// Prints the log from where it was left, until there is no more, or the job ended.
+/// Prints the log from where it was left, until there is no more, or the job ended. In JSON it is a field of the job.
 async fn log(context: &Context, project: &str, id: i64, follow: bool) -> Result<u8> {
     output::project(project)?;
     let mut offset = 0_usize;
+    let mut whole = Vec::new();
     loop {
         // The status first: what was written before it ended is then all there.
         let job = context
@@ -378,7 +491,17 @@ async fn log(context: &Context, project: &str, id: i64, follow: bool) -> Result<
         let mut chunks = context.client.request(Method::GET, &path).send().await?.chunks();
         while let Some(chunk) = chunks.next().await? {
             offset += chunk.len();
-            output::raw(&String::from_utf8_lossy(&chunk));
+            if context.out.is_json() {
+                whole.extend_from_slice(&chunk);
+            } else {
+                output::raw(&String::from_utf8_lossy(&chunk));
+            }
+        }
+        if context.out.is_json() && (!follow || end.is_some()) {
+            let log = String::from_utf8_lossy(&whole);
+            context
+                .out
+                .record(&json!({ "job": id, "status": job["status"], "log": log }), &[]);
         }
         match (follow, end) {
             (false, _) | (true, Some(true)) => return Ok(code::DONE),

@@ -27,6 +27,7 @@ const TIMED: &[(&str, &str)] = &[
     ("JOB", "job"),
     ("STAGE", "stage"),
     ("NAME", "name"),
+    ("HELD ms", "held_ms"),
     ("WAITED ms", "waited_ms"),
     ("RAN ms", "ran_ms"),
 ];

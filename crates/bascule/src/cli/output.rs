@@ -144,6 +144,12 @@ pub fn warn(text: &str) {
     drop(writeln!(std::io::stderr().lock(), "warning: {}", printable(text)));
 }
 
+/// Prints a question to standard error, without a line end.
+pub fn ask(text: &str) {
+    let mut out = std::io::stderr().lock();
+    drop(write!(out, "{text}").and_then(|()| out.flush()));
+}
+
 /// Prints text as it is, for logs.
 pub fn raw(text: &str) {
     bytes(text.as_bytes());

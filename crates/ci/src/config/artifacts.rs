@@ -176,7 +176,8 @@ fn reports(node: &Node, place: &str, reader: &mut Reader) -> Vec<Artifact> {
             self::paths(&entry.value, &place, reader)
         };
         list.push(Artifact {
-            name: format!("{kind}.gz"),
+            // The runner adds what the format asks for.
+            name: kind.clone(),
             paths,
             // A report is most wanted when the job failed.
             when: When::Always,

@@ -172,6 +172,7 @@ impl Job {
             downstream: self.downstream_id,
             run_at: self.run_at.filter(|_| self.status == JobStatus::Scheduled),
             resource_group: self.resource_group.clone(),
+            manual_confirmation: self.spec.0.manual_confirmation.clone(),
             failure_reason: self.failure_reason.clone(),
             exit_code: self.exit_code,
             runner: self.runner_id,

@@ -3,7 +3,7 @@
 use super::{Artifact, Job, ansi::Cursor, artifact, sheet::Sheet};
 use crate::{
     Ci,
-    pipeline::{PipelineLine, api::Numbered, line, status_badge},
+    pipeline::{Pipeline, PipelineLine, api::Numbered, line, status_badge},
     runner,
     status::JobStatus,
 };
@@ -64,6 +64,8 @@ struct ShowPage {
     /// How many sections the log's last line is in.
     depth: usize,
     stamped: bool,
+    /// What stands in place of an empty log.
+    none: &'static str,
     pages: Vec<(String, &'static str)>,
     paged: String,
     search: String,
@@ -143,6 +145,11 @@ pub(super) async fn show(
         search: query.search,
         hits,
         confirm: job.spec.0.manual_confirmation.clone(),
+        none: if open {
+            "Nothing has been written yet."
+        } else {
+            "It wrote nothing."
+        },
         live: open,
         reason: job
             .failure_reason
@@ -164,13 +171,7 @@ pub(super) async fn show(
         timeout: duration(std::time::Duration::from_secs(
             u64::try_from(job.timeout).unwrap_or_default(),
         )),
-        environment: job
-            .spec
-            .0
-            .environment
-            .as_ref()
-            .map(|e| e.name.clone())
-            .unwrap_or_default(),
+        environment: ci.environment_name(&job, &pipeline).await?,
         may_play: may_run && matches!(job.status, JobStatus::Manual | JobStatus::Scheduled),
         may_retry: may_run
             && !job.retried
@@ -282,6 +283,24 @@ fn explain(reason: &str, exit_code: Option<i64>) -> String {
 }
 
 impl Ci {
+    /// The name of a job's environment, with its variables; empty for a job that has none.
+    async fn environment_name(&self, job: &Job, pipeline: &Pipeline) -> Result<String> {
+        let Some(environment) = &job.spec.0.environment else {
+            return Ok(String::new());
+        };
+        if !environment.name.contains('$') {
+            return Ok(environment.name.clone());
+        }
+        let Some(info) = self.code.project(job.project_id).await? else {
+            return Ok(environment.name.clone());
+        };
+        let variables = self.job_variables(job, pipeline, &info).await?;
+        Ok(variables
+            .into_iter()
+            .rfind(|variable| variable.key == "CI_ENVIRONMENT_NAME")
+            .map_or_else(|| environment.name.clone(), |variable| variable.value))
+    }
+
     /// Why a job that waits for a runner has none yet; empty for other jobs.
     async fn why_waiting(&self, job: &Job) -> Result<String> {
         match job.status {

@@ -202,7 +202,11 @@ impl Ci {
                 "not_ended",
                 format!("The job is {}; only ended jobs can be tried again.", job.status),
             )
-            .next("Wait for its end, or cancel it first."));
+            .next(match job.status {
+                JobStatus::Skipped => "It has not run: try again what it waited for, or the whole pipeline.",
+                JobStatus::Manual | JobStatus::Scheduled => "It has not run yet: start it.",
+                _ => "Wait for its end, or cancel it first.",
+            }));
         }
         let tx = self.db.begin().await?;
         pipeline::store::lock(&tx, pipeline.id).await?;

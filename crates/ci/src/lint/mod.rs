@@ -72,6 +72,13 @@ impl Ci {
         let (sha, tag) = commit.map_or_else(|| (String::new(), false), |commit| (commit.sha, commit.tag));
         let bytes = match &request.content {
             Some(text) => text.clone().into_bytes(),
+            None if sha.is_empty() => {
+                return Err(Problem::invalid(
+                    "no_commit",
+                    "The project has no commit yet, and so no CI file.",
+                )
+                .next("Push first, or give a file to check."));
+            }
             None => self
                 .code
                 .read_file(project, &sha, CI_FILE)

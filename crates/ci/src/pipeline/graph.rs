@@ -68,8 +68,8 @@ pub struct Drawing {
 }
 
 /// Pixels, the same as in the stylesheet (`.graph`).
-const CARD: (usize, usize) = (216, 44);
-const GAP: (usize, usize) = (64, 8);
+const CARD: (usize, usize) = (208, 52);
+const GAP: (usize, usize) = (40, 8);
 const HEAD: usize = 32;
 /// More lines than this nobody follows by eye.
 const LINES: usize = 1_500;

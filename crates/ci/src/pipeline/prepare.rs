@@ -183,6 +183,12 @@ impl Ci {
                     Ok(place) => place,
                     Err(no) => return Ok(no),
                 };
+                if sha.is_empty() {
+                    return Ok(Answer::No(
+                        format!("`{}` cannot be read: the project has no commit yet", shown(&paths.join("` or `"))),
+                        "push it first, on any branch; included files are read from the project".to_owned(),
+                    ));
+                }
                 for path in paths {
                     let read = match self.code.read_file(project, &sha, path).await {
                         Err(problem) if !problem.is_server_fault() => {
@@ -218,6 +224,8 @@ impl Ci {
                 }
             }
             Wanted::Paths(tree) => match self.place(pipeline, ask, tree).await? {
+                // Before the first push there are none.
+                Ok((_, sha)) if sha.is_empty() => Answer::Paths(Some(Vec::new())),
                 Ok((project, sha)) => Answer::Paths(Some(self.code.list_paths(project, &sha).await?)),
                 Err(no) => no,
             },

@@ -16,13 +16,14 @@ use crate::{
 };
 use askama::Template;
 use axum::{extract::State, response::IntoResponse as _};
-use bascule_core::{Permission, PipelineId, ProjectScope, Result, Timestamp};
+use bascule_core::{JobId, Permission, PipelineId, ProjectScope, Result, Timestamp};
 use bascule_web::{
     Answer, Crumb, InProject, Markup, Params, PathOf, Tab, Ui, duration, icon, url_encode, when,
 };
 use http::StatusCode;
 use serde::Deserialize;
 use std::{
+    collections::HashMap,
     hash::{DefaultHasher, Hash as _, Hasher as _},
     time::Duration,
 };
@@ -124,6 +125,10 @@ struct JobCell {
     took: String,
     needs: String,
     attempt: i64,
+    /// Why it waits for more than its turn.
+    stuck: Option<String>,
+    /// What is asked before the action is taken.
+    question: Option<String>,
     /// When a delayed job starts by itself.
     run_at: Option<Markup>,
     /// Whose template asks for it.
@@ -192,7 +197,25 @@ fn whole_seconds(span: Duration) -> Duration {
     Duration::from_secs(span.as_secs())
 }
 
-fn cell_view(cell: &Cell, project: &str, may_run: bool, now: Timestamp, links: &Links) -> JobCell {
+/// What the cells of a page have in common.
+struct Around<'a> {
+    project: &'a str,
+    may_run: bool,
+    now: Timestamp,
+    links: &'a Links,
+    stuck: &'a HashMap<JobId, String>,
+    /// What is asked before a job is started by hand.
+    questions: &'a HashMap<JobId, String>,
+}
+
+fn cell_view(cell: &Cell, around: &Around<'_>) -> JobCell {
+    let Around {
+        project,
+        may_run,
+        now,
+        links,
+        ..
+    } = *around;
     let took = match (cell.started_at, cell.finished_at) {
         (Some(start), Some(end)) => duration(end.since(start)),
         (Some(start), None) => duration(whole_seconds(now.since(start))),
@@ -207,7 +230,14 @@ fn cell_view(cell: &Cell, project: &str, may_run: bool, now: Timestamp, links: &
         _ => None,
     };
     let status = cell.shown();
+    let question = match action {
+        Some(("cancel", ..)) => Some(format!("Cancel {}?", cell.name)),
+        Some(("play", ..)) => around.questions.get(&cell.id).cloned(),
+        _ => None,
+    };
     JobCell {
+        stuck: around.stuck.get(&cell.id).cloned(),
+        question,
         id: cell.id.0,
         name: cell.name.clone(),
         href: format!("/{project}/-/jobs/{}", cell.id),
@@ -249,11 +279,12 @@ fn node(cell: &Cell) -> Node {
 }
 
 /// Changes whenever the page would look different, but for the time that passes.
-fn stamp(pipeline: &Pipeline, cells: &[Cell], links: &Links) -> String {
+fn stamp(pipeline: &Pipeline, cells: &[Cell], links: &Links, stuck: &HashMap<JobId, String>) -> String {
     let mut hasher = DefaultHasher::new();
     pipeline.status.as_str().hash(&mut hasher);
     for cell in cells {
-        (cell.id.0, cell.status.as_str(), cell.retried).hash(&mut hasher);
+        let stuck = stuck.get(&cell.id);
+        (cell.id.0, cell.status.as_str(), cell.retried, stuck).hash(&mut hasher);
     }
     for one in &links.downstream {
         (one.id.0, one.status.as_str()).hash(&mut hasher);
@@ -282,14 +313,33 @@ pub(super) async fn show(
     let pipeline = ci.pipeline(project.id, PipelineId(id)).await?;
     let all = results::cells(&ci.db, pipeline.id).await?;
     let links = ci.pipeline_links(&pipeline, &ui.caller().actor).await?;
-    let stamp = stamp(&pipeline, &all, &links);
+    let stuck = match all.iter().any(|cell| cell.status == JobStatus::Pending) {
+        true => ci.stuck_jobs(project.id, pipeline.id).await?,
+        false => HashMap::new(),
+    };
+    let stamp = stamp(&pipeline, &all, &links, &stuck);
     if query.seen == stamp {
         // htmx leaves the page as it is.
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let head = ci.pipeline_head(&project, &pipeline, Page::Jobs, &all).await?;
     let may_run = project.holds(Permission::PipelineRun);
-    let now = ci.clock.now();
+    let questions = match may_run
+        && all
+            .iter()
+            .any(|cell| matches!(cell.status, JobStatus::Manual | JobStatus::Scheduled))
+    {
+        true => results::questions(&ci.db, pipeline.id).await?,
+        false => HashMap::new(),
+    };
+    let around = Around {
+        project: &path,
+        may_run,
+        now: ci.clock.now(),
+        links: &links,
+        stuck: &stuck,
+        questions: &questions,
+    };
     let (earlier, cells): (Vec<Cell>, Vec<Cell>) = all.into_iter().partition(|cell| cell.retried);
     let view = if query.view == "needs" {
         View::Needs
@@ -304,7 +354,7 @@ pub(super) async fn show(
             .jobs
             .iter()
             .filter_map(|at| cells.get(*at))
-            .map(|cell| cell_view(cell, &path, may_run, now, &links))
+            .map(|cell| cell_view(cell, &around))
             .collect();
         number += 1;
         CardView {
@@ -347,10 +397,7 @@ pub(super) async fn show(
         left_out: drawing.left_out,
         faults: notices(&pipeline.faults.0, &path, &pipeline.sha),
         warnings: notices(&pipeline.warnings.0, &path, &pipeline.sha),
-        earlier: earlier
-            .iter()
-            .map(|cell| cell_view(cell, &path, may_run, now, &links))
-            .collect(),
+        earlier: earlier.iter().map(|cell| cell_view(cell, &around)).collect(),
         poll: (!pipeline.status.is_final()).then(|| format!("{href}?{words}seen={stamp}")),
         upstream: links.upstream.as_ref().map(|one| {
             (

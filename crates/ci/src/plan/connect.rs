@@ -1,9 +1,9 @@
 //! `needs` and `dependencies`: from names in the file to jobs of the pipeline.
 
-use super::{Dependencies, Made, Plan};
+use super::{Dependencies, Made, Plan, PlannedJob};
 use crate::{
     config::{Config, Need},
-    fault::{Fault, did_you_mean, shown},
+    fault::{Fault, Pos, did_you_mean, shown},
 };
 use std::collections::{HashMap, HashSet, VecDeque};
 
@@ -191,14 +191,37 @@ pub(super) fn circles(plan: &Plan, faults: &mut Vec<Fault>) {
             }
         }
     }
-    // What is left are circles and what waits for them; one message is enough.
-    if let Some(first) = plan.jobs.iter().find(|job| open.contains_key(job.name.as_str())) {
-        let mut names: Vec<&str> = open.keys().copied().collect();
-        names.sort_unstable();
-        faults.push(Fault::new(
-            first.pos,
-            format!("these jobs wait for each other: {}", shown(&names.join(", "))),
-            "remove one of their `needs`",
-        ));
+    // What is left are circles and what waits for them; one message is enough. Each job that is left needs another one.
+    let by_name: HashMap<&str, &PlannedJob> = plan
+        .jobs
+        .iter()
+        .filter(|job| open.contains_key(job.name.as_str()))
+        .map(|job| (job.name.as_str(), job))
+        .collect();
+    let next = |job: &PlannedJob| {
+        let needs = job.needs.as_deref().unwrap_or_default();
+        needs
+            .iter()
+            .find_map(|need| Some((need.pos, *by_name.get(need.job.as_str())?)))
+    };
+    let mut at = plan
+        .jobs
+        .iter()
+        .find(|job| by_name.contains_key(job.name.as_str()));
+    let mut way: Vec<(&str, Pos)> = Vec::new();
+    while let Some(job) = at {
+        if let Some(begin) = way.iter().position(|(name, _)| *name == job.name) {
+            let mut names: Vec<&str> = way[begin..].iter().map(|(name, _)| *name).take(10).collect();
+            names.push(&job.name);
+            faults.push(Fault::new(
+                way[begin].1,
+                format!("these jobs wait for each other: {}", shown(&names.join(" → "))),
+                "remove one of these `needs`",
+            ));
+            return;
+        }
+        let Some((pos, needed)) = next(job) else { return };
+        way.push((&job.name, pos));
+        at = Some(needed);
     }
 }

@@ -226,10 +226,10 @@ fn what_cannot_be_planned_says_where_and_why() {
         ),
         (
             "a: {script: x, needs: [b]}\nb: {script: x, needs: [a]}\n",
-            "1:1",
-            "wait for each other",
+            "1:24",
+            "wait for each other: a → b → a",
         ),
-        ("a: {script: x, needs: [a]}\n", "1:1", "wait for each other"),
+        ("a: {script: x, needs: [a]}\n", "1:24", "wait for each other"),
         (
             "a: {stage: build, script: x, needs: [b]}\nb: {stage: test, script: x}\n",
             "1:38",

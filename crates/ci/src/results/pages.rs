@@ -215,11 +215,16 @@ fn of_job(job: JobId, name: String, cases: Option<Vec<Case>>, query: &TestsQuery
     }
 }
 
+/// Shorter waits than this, in milliseconds, are how long the platform itself takes.
+const HELD: i64 = 1_000;
+
 struct TimedRow {
     name: String,
     href: String,
     stage: String,
     waited: String,
+    /// How long a person, its time or a resource group let it wait, where that is worth a word.
+    held: Option<String>,
     ran: String,
     /// Where its bar begins and how long it is, of a thousand.
     bar: (i64, i64),
@@ -234,6 +239,7 @@ struct TimingPage {
     path: Vec<TimedRow>,
     total: String,
     waited: String,
+    held: Option<String>,
     slowest: Vec<TimedRow>,
 }
 
@@ -253,7 +259,7 @@ pub(super) async fn timing(
     let total: i64 = timing
         .critical_path
         .iter()
-        .map(|job| job.waited_ms + job.ran_ms)
+        .map(|job| job.held_ms + job.waited_ms + job.ran_ms)
         .sum();
     let longest = timing.slowest.first().map_or(1, |job| job.ran_ms.max(1));
     let share = |part: i64, whole: i64| part.saturating_mul(1_000) / whole.max(1);
@@ -262,6 +268,7 @@ pub(super) async fn timing(
         href: format!("/{path}/-/jobs/{}", job.job),
         stage: job.stage.clone(),
         waited: milliseconds(job.waited_ms),
+        held: (job.held_ms >= HELD).then(|| milliseconds(job.held_ms)),
         ran: milliseconds(job.ran_ms),
         bar,
         wait,
@@ -271,8 +278,8 @@ pub(super) async fn timing(
         .critical_path
         .iter()
         .map(|job| {
-            let begin = at + job.waited_ms;
-            let wait = share(job.waited_ms, total);
+            let begin = at + job.held_ms + job.waited_ms;
+            let wait = share(job.held_ms + job.waited_ms, total);
             at = begin + job.ran_ms;
             row(job, (share(begin, total), share(job.ran_ms, total).max(2)), wait)
         })
@@ -281,6 +288,9 @@ pub(super) async fn timing(
         path: steps,
         total: milliseconds(total),
         waited: milliseconds(timing.critical_path.iter().map(|job| job.waited_ms).sum()),
+        held: Some(timing.critical_path.iter().map(|job| job.held_ms).sum())
+            .filter(|held| *held >= HELD)
+            .map(milliseconds),
         slowest: timing
             .slowest
             .iter()

@@ -379,10 +379,11 @@ impl Ci {
                 finished: cell.finished_at,
             })
             .collect();
-        let to_wire = |cell: &store::Cell, waited: Duration, ran: Duration| TimedJob {
+        let to_wire = |cell: &store::Cell, held: Duration, waited: Duration, ran: Duration| TimedJob {
             job: cell.id,
             name: cell.name.clone(),
             stage: cell.stage.clone(),
+            held_ms: milliseconds(held),
             waited_ms: milliseconds(waited),
             ran_ms: milliseconds(ran),
         };
@@ -395,7 +396,7 @@ impl Ci {
                     .queued_at
                     .map(|queued| started.since(queued))
                     .unwrap_or_default();
-                Some(to_wire(cell, waited, finished.since(started)))
+                Some(to_wire(cell, Duration::ZERO, waited, finished.since(started)))
             })
             .collect();
         ran.sort_by_key(|job| (std::cmp::Reverse(job.ran_ms), job.job));
@@ -404,7 +405,7 @@ impl Ci {
             pipeline: id,
             critical_path: path
                 .iter()
-                .filter_map(|step| Some(to_wire(cells.get(step.job)?, step.waited, step.ran)))
+                .filter_map(|step| Some(to_wire(cells.get(step.job)?, step.held, step.waited, step.ran)))
                 .collect(),
             slowest: ran,
         })

@@ -9,6 +9,7 @@ use crate::{
 use bascule_core::{JobId, PipelineId, ProjectId, Timestamp};
 use bascule_store::{Json, Migration, Query, Result, Tx, args, bind_all, row};
 use bascule_wire::runner::Variable;
+use std::collections::HashMap;
 
 /// What pipelines found out.
 pub(crate) const RESULTS: Migration = Migration {
@@ -161,6 +162,23 @@ pub(crate) async fn cells(on: &impl Query, pipeline: PipelineId) -> Result<Vec<C
     let sql = "SELECT id, name, stage, stage_index, status, run_when, allow_failure, needs, exit_code, retried, attempt,
                queued_at, started_at, finished_at, run_at, required FROM job WHERE pipeline_id = $1 ORDER BY position, id";
     on.all(sql, args![pipeline]).await
+}
+
+row! { struct Asked { id: JobId, spec: Json<JobSpec> } }
+
+/// What is asked before jobs of a pipeline are started by hand, of those that ask.
+pub(crate) async fn questions(on: &impl Query, pipeline: PipelineId) -> Result<HashMap<JobId, String>> {
+    let rows: Vec<Asked> = on
+        .all(
+            "SELECT id, spec FROM job WHERE pipeline_id = $1 AND status IN ('manual', 'scheduled')
+             AND spec LIKE '%\"manual_confirmation\":\"%' LIMIT 2000",
+            args![pipeline],
+        )
+        .await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|row| Some((row.id, row.spec.0.manual_confirmation?)))
+        .collect())
 }
 
 row! {

@@ -27,7 +27,9 @@ pub struct Timed {
 pub struct Step {
     /// Index of the job.
     pub job: usize,
-    /// From what it waited for until it started: the wait for a runner, above all.
+    /// From what it waited for until it could run: the wait for a person, for its time, for a resource group.
+    pub held: Duration,
+    /// From then until it started: the wait for a runner.
     pub waited: Duration,
     /// From start to end.
     pub ran: Duration,
@@ -70,9 +72,11 @@ pub fn critical_path(jobs: &[Timed]) -> Vec<Step> {
             .and_then(|other| jobs[other].finished)
             .or(job.queued)
             .unwrap_or(started);
+        let ready = job.queued.unwrap_or(from).max(from).min(started);
         path.push(Step {
             job: at,
-            waited: started.since(from),
+            held: ready.since(from),
+            waited: started.since(ready),
             ran: finished.since(started),
         });
         match before {
@@ -115,13 +119,17 @@ mod tests {
             .map(|step| {
                 (
                     jobs[step.job].name.as_str(),
-                    step.waited.as_secs(),
+                    (step.held + step.waited).as_secs(),
                     step.ran.as_secs(),
                 )
             })
             .collect();
         assert_eq!(path, [("quick", 1, 1), ("lint", 1, 47), ("deploy", 1, 9)]);
         assert_eq!(critical_path(&[]), []);
+        // Someone started it 40 seconds later; a runner was there at once.
+        let by_hand = [job("build", 0, None, 1, 10), job("deploy", 1, None, 51, 60)];
+        let last = critical_path(&by_hand).pop().unwrap();
+        assert_eq!((last.held.as_secs(), last.waited.as_secs()), (40, 1));
         let odd = [
             job("a", 0, Some(&["a", "b"]), 5, 5),
             job("b", 0, Some(&["a"]), 5, 5),

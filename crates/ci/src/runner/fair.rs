@@ -62,9 +62,21 @@ pub(crate) struct Held {
     pub resources: HashMap<(ProjectId, String), JobId>,
     /// Most jobs that a group may have at once.
     pub limits: HashMap<String, i64>,
+    /// When runners last said something of their jobs.
+    pub heard: HashMap<RunnerId, Option<Timestamp>>,
 }
 
 impl Held {
+    /// A runner with when it was last heard of, also by what it said of its jobs: one that has as many as it can
+    /// does not ask for more.
+    pub fn heard_with(&self, runner: Runner) -> Runner {
+        let heard = self.heard.get(&runner.id).copied().flatten();
+        Runner {
+            contacted_at: runner.contacted_at.max(heard),
+            ..runner
+        }
+    }
+
     /// The job that has the resource group that this demand needs.
     pub fn holder(&self, demand: &Demand) -> Option<JobId> {
         let name = demand.resource_group.clone()?;
@@ -304,6 +316,11 @@ impl Why {
     /// Whether the job only waits its turn, so that a place in the queue means something.
     pub fn is_turn(&self) -> bool {
         matches!(self, Self::Busy { .. } | Self::Next)
+    }
+
+    /// Whether someone has to do something before the job starts.
+    pub fn is_stuck(&self) -> bool {
+        !self.is_turn() && !matches!(self, Self::Resource { .. } | Self::GroupLimit { .. })
     }
 }
 

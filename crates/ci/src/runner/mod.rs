@@ -60,8 +60,9 @@ row! {
     }
 }
 
-/// A runner that was not heard of for so long is told as offline.
-const OFFLINE_AFTER: Duration = Duration::from_secs(120);
+/// A runner that was not heard of for so long is told as offline: as long as until its jobs are given up. It asks anew
+/// after half a minute at most, and what it says of its jobs counts too.
+const OFFLINE_AFTER: Duration = Duration::from_secs(60);
 
 /// Whose jobs a runner takes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

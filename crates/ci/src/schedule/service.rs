@@ -196,7 +196,13 @@ impl Ci {
         let start = self.schedule_start(&schedule, None).await?.map_err(|why| {
             Problem::invalid("no_pipeline", "No pipeline was started.").why(format!("Because {why}."))
         })?;
-        self.create_pipeline(start).await
+        let created = self.create_pipeline(start).await?;
+        if let Created::Pipeline(pipeline) | Created::Refused(pipeline, _) = &created {
+            let tx = self.db.begin().await?;
+            store::played(&tx, schedule.id, self.clock.now(), *pipeline).await?;
+            tx.commit().await?;
+        }
+        Ok(created)
     }
 
     /// A branch or tag that the caller may run a schedule for.

@@ -186,6 +186,16 @@ pub async fn ran(tx: &Tx, id: i64, ran: &Ran<'_>) -> Result<bool> {
         == 1)
 }
 
+/// Notes that a person ran one; its time comes as before.
+pub async fn played(tx: &Tx, id: i64, now: Timestamp, pipeline: PipelineId) -> Result<()> {
+    tx.run(
+        "UPDATE ci_schedule SET last_run_at = $2, last_pipeline = $3, last_note = NULL WHERE id = $1",
+        args![id, now, pipeline],
+    )
+    .await?;
+    Ok(())
+}
+
 /// Stops one and says why; `false` if it had stopped already.
 pub async fn stop(tx: &Tx, id: i64, why: &str) -> Result<bool> {
     Ok(tx

@@ -44,7 +44,7 @@ async fn pipelines_are_listed_and_drawn_by_stage() {
     let path = format!("/clinic/app/-/pipelines/{id}");
     let page = world.page(&path, "developer").await;
     assert_eq!(select(&page, ".stage h3"), ["build", "test", "deploy"]);
-    assert_eq!(select(&page, ".stage .job a .ellipsis"), ["a", "b", "c"]);
+    assert_eq!(select(&page, ".stage .job a.job-name"), ["a", "b", "c"]);
     assert!(page.contains("needs a") && page.contains("hx-trigger=\"every 2s\""));
     let job = runner.ask().await.unwrap();
     runner.patch(&job, 0, b"\x1b[32mhello\x1b[0m\n").await;
@@ -205,4 +205,87 @@ async fn variables_are_set_and_removed_on_the_settings_page() {
         .await
         .unwrap();
     assert_eq!(refused.status(), 403);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_asks_its_question_before_it_is_started_and_says_why_it_is_stuck() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    let ci = "go: {script: x, when: manual, manual_confirmation: Really deploy to \"production\"?,
+      environment: {name: review/$CI_COMMIT_REF_SLUG}}
+lost: {script: x, tags: [nowhere]}
+plain: {script: x, when: manual}
+";
+    world.push("main", &[(".gitlab-ci.yml", ci)]).await;
+    let pipeline = world.pipeline().await;
+    let path = format!("/clinic/app/-/pipelines/{}", pipeline["id"]);
+    let page = world.page(&path, "developer").await;
+    let asked = Selector::parse("form[action$=play]").unwrap();
+    let html = Html::parse_document(&page);
+    let asked: Vec<_> = html
+        .select(&asked)
+        .map(|form| form.value().attr("data-confirm"))
+        .collect();
+    assert_eq!(asked, [Some("Really deploy to \"production\"?"), None]);
+    let stuck = select(&page, ".job-stuck");
+    assert_eq!(stuck.len(), 1, "{stuck:?}");
+    assert!(
+        stuck[0].starts_with("stuck: ") && stuck[0].contains("nowhere"),
+        "{stuck:?}"
+    );
+    let id = pipeline["jobs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|job| job["name"] == "go")
+        .unwrap()["id"]
+        .as_i64()
+        .unwrap();
+    let job = world.get(&format!("/api/v1/projects/clinic/app/jobs/{id}")).await;
+    assert_eq!(job["manual_confirmation"], "Really deploy to \"production\"?");
+    let page = world.page(&format!("/clinic/app/-/jobs/{id}"), "reporter").await;
+    assert!(page.contains("environment review/main"), "with its variables");
+    // A runner that has all it can take asks for nothing, and is heard of by what it says of its job.
+    world
+        .push("more", &[(".gitlab-ci.yml", "busy: {script: x}\n")])
+        .await;
+    let busy = runner.ask().await.unwrap();
+    world.clock.advance(std::time::Duration::from_secs(59));
+    runner.patch(&busy, 0, b"still here\n").await;
+    world.clock.advance(std::time::Duration::from_secs(30));
+    let online = |list: String| serde_json::from_str::<serde_json::Value>(&list).unwrap()[0]["online"].clone();
+    assert_eq!(online(world.page("/api/v1/runners", "admin").await), true);
+    world.clock.advance(std::time::Duration::from_secs(31));
+    assert_eq!(
+        online(world.page("/api/v1/runners", "admin").await),
+        false,
+        "as long as its job is waited for"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lint_before_the_first_push_says_what_cannot_be_read() {
+    let world = World::new().await;
+    let body =
+        json!({"content": "include: ci/common.yml\na: {script: x, rules: [{exists: [Cargo.toml]}]}\n"});
+    let answer = world
+        .post("/api/v1/projects/clinic/app/ci/lint", "developer", body)
+        .await;
+    let found: serde_json::Value = answer.json().await.unwrap();
+    let message = found["faults"][0]["message"].as_str().unwrap_or_default();
+    assert!(message.contains("the project has no commit yet"), "{found}");
+    let body = json!({"content": "a: {script: x, rules: [{exists: [Cargo.toml]}]}\nb: {script: x}\n"});
+    let answer = world
+        .post("/api/v1/projects/clinic/app/ci/lint", "developer", body)
+        .await;
+    let found: serde_json::Value = answer.json().await.unwrap();
+    assert_eq!(
+        (&found["valid"], &found["jobs"][0]["name"]),
+        (&json!(true), &json!("b")),
+        "{found}"
+    );
+    let answer = world
+        .post("/api/v1/projects/clinic/app/ci/lint", "developer", json!({}))
+        .await;
+    assert!(answer.text().await.unwrap().contains("no commit yet"));
 }

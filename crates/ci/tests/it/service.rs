@@ -447,7 +447,7 @@ async fn the_queue_is_fair_and_tags_are_respected() {
     let id = world.pipeline().await["jobs"][0]["id"].as_i64().unwrap();
     let page = world.page(&format!("/clinic/app/-/jobs/{id}"), "reporter").await;
     assert!(
-        page.contains("No runner has the tag `gpu`"),
+        page.contains("No runner has the tag <code>gpu</code>"),
         "the page says why it waits"
     );
 }

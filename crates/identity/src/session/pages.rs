@@ -24,6 +24,9 @@ use std::{
 pub(crate) fn routes() -> Routes<Identity> {
     Routes::new()
         .page("GET,POST", "/sign-in", Access::Public, get(form).post(sign_in))
+        // Where bookmarks and habits of other platforms lead.
+        .page("GET", "/login", Access::Public, get(to_sign_in))
+        .page("GET", "/users/sign_in", Access::Public, get(to_sign_in))
         .page("POST", "/sign-out", Access::Public, post(sign_out))
         .page("GET", "/settings/sessions", Access::SignedIn, get(sessions))
         .page(
@@ -32,6 +35,10 @@ pub(crate) fn routes() -> Routes<Identity> {
             Access::SignedIn,
             post(end),
         )
+}
+
+async fn to_sign_in() -> Redirect {
+    Redirect::to("/sign-in")
 }
 
 /// What the network tells of who asks.

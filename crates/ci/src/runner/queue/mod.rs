@@ -10,7 +10,7 @@ use super::{
     store as runners,
 };
 use crate::{Ci, job::Job};
-use bascule_core::{ProjectId, Result, RunnerId, Timestamp};
+use bascule_core::{JobId, PipelineId, ProjectId, Result, RunnerId, Timestamp};
 use bascule_store::Query;
 use bascule_wire::ci as wire;
 use std::{
@@ -105,6 +105,8 @@ impl Ci {
         for row in store::held(on).await? {
             *held.by_project.entry(row.project_id).or_default() += row.n;
             *held.by_runner.entry(row.runner_id).or_default() += row.n;
+            let heard = held.heard.entry(row.runner_id).or_default();
+            *heard = (*heard).max(row.heard_at);
             if let Some(name) = row.resource_group.filter(|name| !name.is_empty()) {
                 held.resources.insert((row.project_id, name), row.job);
             }
@@ -118,7 +120,7 @@ impl Ci {
         Ok(held)
     }
 
-    async fn members(&self) -> Result<Vec<Member>> {
+    async fn members(&self, held: &Held) -> Result<Vec<Member>> {
         let mut served = runners::served(&self.db).await?;
         Ok(runners::all(&self.db)
             .await?
@@ -129,7 +131,7 @@ impl Ci {
                     ("group", Some(group)) => Reach::Group(group.clone()),
                     _ => Reach::Instance,
                 },
-                runner,
+                runner: held.heard_with(runner),
             })
             .collect())
     }
@@ -140,7 +142,8 @@ impl Ci {
         let mut rows = store::placed(&self.db, only, offset, limit + 1).await?;
         let more = rows.len() > usize::try_from(limit).unwrap_or(usize::MAX);
         rows.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
-        let (held, members) = (self.held(&self.db).await?, self.members().await?);
+        let held = self.held(&self.db).await?;
+        let members = self.members(&held).await?;
         let pace = store::started_since(&self.db, now.minus(PACE)).await?;
         let mut jobs = Vec::with_capacity(rows.len());
         for row in rows {
@@ -210,6 +213,37 @@ impl Ci {
         Ok(queue.jobs.into_iter().next())
     }
 
+    /// Which jobs of a pipeline wait for what their turn alone does not bring: a tag that no runner has, runners that
+    /// are paused or not heard of. Each with the reason.
+    ///
+    /// # Errors
+    /// The store cannot be reached.
+    pub(crate) async fn stuck_jobs(
+        &self,
+        project: ProjectId,
+        pipeline: PipelineId,
+    ) -> Result<HashMap<JobId, String>> {
+        let rows = store::demands(&self.db, pipeline).await?;
+        if rows.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let name = self.name_of(project).await?;
+        let held = self.held(&self.db).await?;
+        let members = self.members(&held).await?;
+        let now = self.clock.now();
+        let mut known: HashMap<String, Option<String>> = HashMap::new();
+        Ok(rows
+            .into_iter()
+            .filter_map(|row| {
+                let stuck = known.entry(row.queue_key).or_insert_with_key(|key| {
+                    let why = why(&Demand::parse(key)?, &name.group, &held, &members, now);
+                    why.is_stuck().then(|| why.text())
+                });
+                Some((row.id, stuck.clone()?))
+            })
+            .collect())
+    }
+
     /// Runners as the API tells them, each with what it has; jobs only of those projects that `sees` lets through.
     pub(crate) async fn runners_told(
         &self,
@@ -235,7 +269,7 @@ impl Ci {
             .map(|runner| wire::Runner {
                 held: held.by_runner.get(&runner.id).copied().unwrap_or_default(),
                 jobs: jobs.remove(&runner.id).unwrap_or_default(),
-                ..runner.to_wire(now)
+                ..held.heard_with(runner).to_wire(now)
             })
             .collect())
     }
@@ -243,7 +277,7 @@ impl Ci {
     /// Runners that a project may use.
     pub(crate) async fn runners_of_project(&self, project: ProjectId, group: &str) -> Result<Vec<Runner>> {
         Ok(self
-            .members()
+            .members(&Held::default())
             .await?
             .into_iter()
             .filter(|m| m.reach.covers(project, group))

@@ -27,6 +27,7 @@ row! {
         pub runner_id: RunnerId,
         pub n: i64,
         pub job: JobId,
+        pub heard_at: Option<Timestamp>,
     }
 }
 
@@ -95,7 +96,7 @@ pub async fn longest(on: &impl Query, limit: i64) -> Result<Vec<First>> {
 /// What runners have, also what they were only offered.
 pub async fn held(on: &impl Query) -> Result<Vec<HeldRow>> {
     let sql = format!(
-        "SELECT project_id, resource_group, runner_id, COUNT(*) AS n, MIN(id) AS job FROM job
+        "SELECT project_id, resource_group, runner_id, COUNT(*) AS n, MIN(id) AS job, MAX(heard_at) AS heard_at FROM job
          WHERE runner_id IS NOT NULL AND finished_at IS NULL GROUP BY project_id, resource_group, runner_id LIMIT {HELD}"
     );
     on.all(&sql, args![]).await
@@ -190,6 +191,24 @@ pub async fn lock_resource(tx: &Tx, project: ProjectId, name: &str) -> Result<()
     )
     .await?;
     Ok(())
+}
+
+row! {
+    /// What a waiting job asks for.
+    pub struct DemandRow {
+        pub id: JobId,
+        pub queue_key: String,
+    }
+}
+
+/// What the waiting jobs of a pipeline ask for.
+pub async fn demands(on: &impl Query, pipeline: PipelineId) -> Result<Vec<DemandRow>> {
+    on.all(
+        "SELECT id, queue_key FROM job WHERE pipeline_id = $1 AND status = 'pending' AND runner_id IS NULL
+         AND queue_key IS NOT NULL LIMIT 2000",
+        args![pipeline],
+    )
+    .await
 }
 
 /// Projects that have waiting jobs.
