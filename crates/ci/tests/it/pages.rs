@@ -253,7 +253,8 @@ plain: {script: x, when: manual}
     world.clock.advance(std::time::Duration::from_secs(59));
     runner.patch(&busy, 0, b"still here\n").await;
     world.clock.advance(std::time::Duration::from_secs(30));
-    let online = |list: String| serde_json::from_str::<serde_json::Value>(&list).unwrap()[0]["online"].clone();
+    let online =
+        |list: String| serde_json::from_str::<serde_json::Value>(&list).unwrap()[0]["online"].clone();
     assert_eq!(online(world.page("/api/v1/runners", "admin").await), true);
     world.clock.advance(std::time::Duration::from_secs(31));
     assert_eq!(
