@@ -30,7 +30,7 @@ fuzz_target!(|text: &str| {
             Ok(None) => break,
             Ok(Some(wanted)) => {
                 let answer = match &wanted {
-                    Wanted::Paths(_) | Wanted::Changes(_) => Answer::Paths(Some(tree.to_vec())),
+                    Wanted::Paths(_) | Wanted::Changes(_) | Wanted::Version(_) => Answer::Paths(Some(tree.to_vec())),
                     _ => match files.next() {
                         Some(text) => Answer::Text(text.to_owned()),
                         None => Answer::missing("it"),

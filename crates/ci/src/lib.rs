@@ -20,11 +20,13 @@ pub mod rules;
 pub mod runner;
 pub mod schedule;
 mod signals;
+mod site;
 pub mod status;
 mod subscriptions;
 pub mod templates;
 mod token;
 pub mod trigger;
+mod trigger_token;
 pub mod variable;
 pub mod variables;
 pub mod yaml;
@@ -175,6 +177,8 @@ impl Ci {
             .merge(required::api::routes())
             .merge(resource::api::routes())
             .merge(schedule::api::routes())
+            .merge(trigger_token::api::routes())
+            .merge(site::api::routes())
             .with_state(self.clone())
     }
 
@@ -186,6 +190,7 @@ impl Ci {
             Arc::new(results::Results(self.clone())),
             Arc::new(subscriptions::Families(self.clone())),
             Arc::new(subscriptions::Requests(self.clone())),
+            Arc::new(site::Sites(self.clone())),
         ]
     }
 

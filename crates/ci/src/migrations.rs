@@ -25,6 +25,9 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::retention::store::MIGRATION,
     crate::job::LAST_TOKENS,
     crate::job::CACHES,
+    crate::results::PLAYED_INPUTS,
+    crate::trigger_token::store::MIGRATION,
+    crate::site::store::MIGRATION,
 ];
 
 /// Finds what someone started whose account is closed.

@@ -3,6 +3,7 @@
 use crate::pipeline::MergeRequest;
 use async_trait::async_trait;
 use bascule_core::{Actor, GroupId, Permission, ProjectId, Result};
+use std::collections::BTreeMap;
 
 /// A commit and the name it was found under.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,6 +25,12 @@ pub struct ProjectInfo {
     pub name: String,
     /// Its default branch.
     pub default_branch: String,
+    /// Its group's identifier.
+    pub group_id: String,
+    /// `private`, `internal` or `public`.
+    pub visibility: String,
+    /// What it is for, in its owners' words.
+    pub description: String,
     /// Where a runner clones it from, without user and password: `http://host/group/project.git`.
     pub clone_url: String,
 }
@@ -83,6 +90,22 @@ pub trait Code: Send + Sync {
         Ok(self.resolve(project, text).await?.map(|commit| commit.sha))
     }
 
+    /// The release that a component's version means, as `1.2.3`; `None` where it is a branch or a commit.
+    async fn release(&self, project: ProjectId, text: &str) -> Result<Option<String>> {
+        let _ = (project, text);
+        Ok(None)
+    }
+
+    /// For each path the last commit, seen from `sha`, that changed it; `None` where there is no such file.
+    async fn last_commits(
+        &self,
+        project: ProjectId,
+        sha: &str,
+        paths: &[String],
+    ) -> Result<Vec<Option<String>>> {
+        self.digests(project, sha, paths).await
+    }
+
     /// Files that differ between a commit and what it has in common with another.
     async fn changed_since(&self, project: ProjectId, other: &str, sha: &str) -> Result<Vec<String>> {
         self.changed_paths(project, Some(other), sha).await
@@ -98,11 +121,28 @@ pub trait Code: Send + Sync {
         Ok(digests)
     }
 
+    /// What a push gave its pipeline, by the name that the push's fact says.
+    async fn push_options(&self, project: ProjectId, name: &str) -> Result<PushOptions> {
+        let _ = (project, name);
+        Ok(PushOptions::default())
+    }
+
     /// The text at an address, where the instance allows it.
     async fn fetch(&self, url: &str) -> Result<Fetched> {
         let _ = url;
         Ok(Fetched::NotAllowed)
     }
+}
+
+/// What a push gives its pipeline (`git push -o ci.variable="NAME=value" -o ci.input="name=value"`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PushOptions {
+    /// Variables for all jobs.
+    pub variables: BTreeMap<String, String>,
+    /// Values for the file's inputs, as texts.
+    pub inputs: BTreeMap<String, String>,
+    /// Whether who pushed may push to protected branches, and so give variables to their jobs.
+    pub may_protected: bool,
 }
 
 /// Who made a commit, and when.

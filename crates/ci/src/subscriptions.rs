@@ -62,6 +62,7 @@ impl Subscriber for Pushes {
                     actor: entry.actor.clone(),
                     more: More {
                         skip: fact.ci_skip,
+                        push_options: fact.ci_options,
                         ..More::default()
                     },
                 }
@@ -83,6 +84,7 @@ impl Subscriber for Pushes {
                     actor: entry.actor.clone(),
                     more: More {
                         skip: fact.ci_skip,
+                        push_options: fact.ci_options,
                         ..More::default()
                     },
                 }

@@ -8,6 +8,8 @@ use sha2::{Digest as _, Sha256};
 pub const RUNNER: &str = "glrt-";
 /// Beginning of a job's token.
 pub const JOB: &str = "glcbt-";
+/// Beginning of a trigger token.
+pub const TRIGGER: &str = "glptt-";
 /// Beginning of a registration token.
 pub const REGISTRATION: &str = "GR1348941";
 

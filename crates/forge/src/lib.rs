@@ -33,7 +33,7 @@ pub use forge::Forge;
 pub use merge_request::notice::{Commit, Involved};
 pub use merge_request::{Check, CheckState, MergeRequest, MergedCommit, Settings, State, Strategy, Version};
 pub use project::{MIGRATIONS, ProjectInfo, Visible};
-pub use push::hook;
+pub use push::{CiOptions, hook};
 pub use review::{
     findings::{Found, Report, Severity},
     owners::CodeOwners,

@@ -362,6 +362,7 @@ impl World {
             commits,
             at: self.planning.now(),
             ci_skip: false,
+            ci_options: None,
         };
         self.tell(who, &fact).await;
         fact

@@ -272,6 +272,9 @@ pub struct RunPipeline {
     /// Variables; they count over those of the file.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
+    /// Values for the file's `spec:inputs`.
+    #[serde(default)]
+    pub inputs: BTreeMap<String, serde_json::Value>,
 }
 
 /// Checks a CI file without running it.

@@ -291,4 +291,16 @@ pub struct PlayJob {
     /// Variables for this job; they count over those of the file.
     #[serde(default)]
     pub variables: std::collections::BTreeMap<String, String>,
+    /// Values of the job's `inputs`.
+    #[serde(default)]
+    pub inputs: std::collections::BTreeMap<String, serde_json::Value>,
+}
+
+/// Tries an ended job again.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RetryJob {
+    /// Values of the job's `inputs`; those that are not named stay as they were.
+    #[serde(default)]
+    pub inputs: std::collections::BTreeMap<String, serde_json::Value>,
 }

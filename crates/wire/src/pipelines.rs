@@ -1,7 +1,7 @@
 //! What starts pipelines by itself, in the JSON API: schedules, and what groups require.
 
 use crate::ci::CiFault;
-use bascule_core::{PipelineId, Timestamp};
+use bascule_core::{JobId, PipelineId, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use utoipa::ToSchema;
@@ -184,6 +184,49 @@ pub struct ChangeSchedule {
     /// Whether it runs.
     #[serde(default)]
     pub active: Option<bool>,
+}
+
+/// Makes a trigger token.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewTrigger {
+    /// Who is to use it.
+    pub description: String,
+}
+
+/// A trigger token: what another program starts pipelines with.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Trigger {
+    /// Its number.
+    pub id: i64,
+    /// Who is to use it.
+    pub description: String,
+    /// The first letters of the token behind its prefix.
+    pub hint: String,
+    /// User name of who it runs for.
+    pub owner: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last started a pipeline.
+    pub last_used: Option<Timestamp>,
+    /// The token; only in the answer to making it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<String>,
+}
+
+/// A static site that a job made.
+#[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
+pub struct Site {
+    /// Under which prefix it is served; empty is the main site.
+    pub prefix: String,
+    /// The address that stays.
+    pub url: String,
+    /// The job that made it.
+    pub job: JobId,
+    /// Since when it is served.
+    pub deployed_at: Timestamp,
+    /// Until when.
+    pub expires_at: Option<Timestamp>,
 }
 
 fn yes() -> bool {

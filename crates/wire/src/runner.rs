@@ -244,6 +244,27 @@ pub struct Job {
     /// Scripts at points of the runner's own work.
     #[serde(default, deserialize_with = "nullable", skip_serializing_if = "Vec::is_empty")]
     pub hooks: Vec<Hook>,
+    /// Set where the project's group requires the job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_options: Option<PolicyOptions>,
+}
+
+/// About a job that comes of a policy and not of the project: its variables are the policy's alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(default)]
+pub struct PolicyOptions {
+    /// Whether it comes of a policy.
+    #[serde(rename = "execution_policy_job", deserialize_with = "nullable")]
+    pub policy_job: bool,
+    /// The policy's name.
+    #[serde(rename = "policy_name", deserialize_with = "nullable")]
+    pub name: String,
+    /// Whether variables of others may count over the policy's.
+    #[serde(
+        rename = "policy_variables_override_allowed",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub override_allowed: Option<bool>,
 }
 
 /// Name of the hook that runs before the sources are fetched.
@@ -285,6 +306,9 @@ pub struct JobInfo {
     /// `group/project`.
     #[serde(deserialize_with = "nullable")]
     pub project_full_path: String,
+    /// How long it waited for a runner, in seconds.
+    #[serde(deserialize_with = "nullable")]
+    pub time_in_queue_seconds: i64,
 }
 
 impl JobInfo {

@@ -54,7 +54,9 @@ pub enum Pipeline {
         wait: bool,
     },
     /// Start a pipeline
-    #[command(after_help = "Example:\n  bascule pipeline run demo/appointments")]
+    #[command(
+        after_help = "Examples:\n  bascule pipeline run demo/appointments\n  bascule pipeline run demo/appointments --ref topic --input environment=staging --variable DEBUG=1"
+    )]
     Run {
         /// group/project
         project: String,
@@ -64,6 +66,9 @@ pub enum Pipeline {
         /// Variable for its jobs, as NAME=VALUE
         #[arg(long = "variable", value_name = "NAME=VALUE")]
         variables: Vec<String>,
+        /// Input of the file (spec:inputs), as NAME=VALUE; numbers, true, false and lists in JSON
+        #[arg(long = "input", value_name = "NAME=VALUE")]
+        inputs: Vec<String>,
         /// Wait until it ends; exit code 1 if it failed
         #[arg(long)]
         wait: bool,
@@ -145,19 +150,14 @@ impl Pipeline {
                 reference,
                 variables,
                 wait,
+                inputs,
             } => {
                 output::project(&project)?;
-                let mut map = serde_json::Map::new();
-                for variable in variables {
-                    let Some((name, value)) = variable.split_once('=') else {
-                        return Err(output::usage(
-                            &format!("`{variable}` is no variable."),
-                            "Write NAME=VALUE.",
-                        ));
-                    };
-                    map.insert(name.to_owned(), Value::from(value));
-                }
-                let body = json!({ "ref": reference, "variables": map });
+                let body = json!({
+                    "ref": reference,
+                    "variables": pairs(&variables, "variable")?,
+                    "inputs": typed(&inputs)?,
+                });
                 let answer = context
                     .post(&format!("/api/v1/projects/{project}/pipeline"), &body)
                     .await?;
@@ -207,18 +207,12 @@ impl Pipeline {
             } => {
                 output::project(&project)?;
                 let content = file.as_deref().map(super::read_file).transpose()?;
-                let mut values = pairs(&inputs, "input")?;
-                for value in values.values_mut() {
-                    if let Some(typed) = value.as_str().and_then(|text| serde_json::from_str(text).ok()) {
-                        *value = typed;
-                    }
-                }
                 let body = json!({
                     "content": content,
                     "ref": reference,
                     "source": source,
                     "variables": pairs(&variables, "variable")?,
-                    "inputs": values,
+                    "inputs": typed(&inputs)?,
                     "merged": merged,
                 });
                 let answer = context
@@ -291,6 +285,17 @@ fn pairs(list: &[String], what: &str) -> Result<serde_json::Map<String, Value>> 
             }
         })
         .collect()
+}
+
+/// Inputs as NAME=VALUE; numbers, truth values and lists in JSON.
+fn typed(list: &[String]) -> Result<serde_json::Map<String, Value>> {
+    let mut values = pairs(list, "input")?;
+    for value in values.values_mut() {
+        if let Some(typed) = value.as_str().and_then(|text| serde_json::from_str(text).ok()) {
+            *value = typed;
+        }
+    }
+    Ok(values)
 }
 
 fn say_lint(context: &Context, answer: &Value, file: Option<&std::path::Path>, merged: bool) {
@@ -373,12 +378,17 @@ pub enum Job {
         follow: bool,
     },
     /// Run a job again
-    #[command(after_help = "Example:\n  bascule job retry demo/appointments 12")]
+    #[command(
+        after_help = "Examples:\n  bascule job retry demo/appointments 12\n  bascule job retry demo/appointments 12 --input suite=full"
+    )]
     Retry {
         /// group/project
         project: String,
         /// Job number
         id: i64,
+        /// Input of the job, as NAME=VALUE; numbers, true, false and lists in JSON
+        #[arg(long = "input", value_name = "NAME=VALUE")]
+        inputs: Vec<String>,
     },
     /// Cancel a job
     #[command(after_help = "Example:\n  bascule job cancel demo/appointments 12")]
@@ -390,7 +400,7 @@ pub enum Job {
     },
     /// Start a job that waits for a person or for its time
     #[command(
-        after_help = "Examples:\n  bascule job play demo/appointments 12\n  bascule job play demo/appointments 12 --yes\n\nA job with `manual_confirmation` asks its question first; --yes answers it."
+        after_help = "Examples:\n  bascule job play demo/appointments 12\n  bascule job play demo/appointments 12 --input target=production --variable DEBUG=1\n  bascule job play demo/appointments 12 --yes\n\nA job with `manual_confirmation` asks its question first; --yes answers it."
     )]
     Play {
         /// group/project
@@ -400,6 +410,12 @@ pub enum Job {
         /// Answer the job's question with yes
         #[arg(long)]
         yes: bool,
+        /// Variable for the job, as NAME=VALUE
+        #[arg(long = "variable", value_name = "NAME=VALUE")]
+        variables: Vec<String>,
+        /// Input of the job, as NAME=VALUE; numbers, true, false and lists in JSON
+        #[arg(long = "input", value_name = "NAME=VALUE")]
+        inputs: Vec<String>,
     },
     /// Take a delayed job off its time; it then waits for a person
     #[command(after_help = "Example:\n  bascule job unschedule demo/appointments 12")]
@@ -424,9 +440,18 @@ impl Job {
                 );
             }
             Self::Log { project, id, follow } => return log(context, &project, id, follow).await,
-            Self::Retry { project, id } => return act(context, &project, id, "retry").await,
-            Self::Cancel { project, id } => return act(context, &project, id, "cancel").await,
-            Self::Play { project, id, yes } => {
+            Self::Retry { project, id, inputs } => {
+                let body = json!({ "inputs": typed(&inputs)? });
+                return act(context, &project, id, "retry", &body).await;
+            }
+            Self::Cancel { project, id } => return act(context, &project, id, "cancel", &json!({})).await,
+            Self::Play {
+                project,
+                id,
+                yes,
+                variables,
+                inputs,
+            } => {
                 output::project(&project)?;
                 let job = context
                     .get(&format!("/api/v1/projects/{project}/jobs/{id}"))
@@ -439,9 +464,12 @@ impl Job {
                         "Answer `yes`, or give --yes.",
                     ));
                 }
-                return act(context, &project, id, "play").await;
+                let body = json!({ "variables": pairs(&variables, "variable")?, "inputs": typed(&inputs)? });
+                return act(context, &project, id, "play", &body).await;
             }
-            Self::Unschedule { project, id } => return act(context, &project, id, "unschedule").await,
+            Self::Unschedule { project, id } => {
+                return act(context, &project, id, "unschedule", &json!({})).await;
+            }
         }
         Ok(code::DONE)
     }
@@ -464,14 +492,10 @@ fn confirmed(question: &str) -> Result<bool> {
     Ok(matches!(answer.trim(), "y" | "yes"))
 }
 
-async fn act(context: &Context, project: &str, id: i64, verb: &str) -> Result<u8> {
+async fn act(context: &Context, project: &str, id: i64, verb: &str, body: &Value) -> Result<u8> {
     output::project(project)?;
-    let answer = context
-        .post(
-            &format!("/api/v1/projects/{project}/jobs/{id}/{verb}"),
-            &json!({}),
-        )
-        .await?;
+    let path = format!("/api/v1/projects/{project}/jobs/{id}/{verb}");
+    let answer = context.post(&path, body).await?;
     context.out.record(&answer, JOB);
     Ok(code::DONE)
 }

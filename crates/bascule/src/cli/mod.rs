@@ -24,6 +24,7 @@ mod mr;
 mod mr_change;
 mod notices;
 pub mod output;
+mod pages;
 mod partner;
 mod plan;
 mod planning;
@@ -36,6 +37,7 @@ mod runners;
 mod schedule;
 mod storage;
 mod task;
+mod trigger;
 mod values;
 mod variable;
 mod views;
@@ -149,6 +151,12 @@ DIR/admin.password. SIGTERM stops it gracefully.")]
     /// Schedules: pipelines that start by themselves, again and again
     #[command(subcommand)]
     Schedule(schedule::Schedule),
+    /// Static sites that jobs made
+    #[command(subcommand)]
+    Pages(pages::Pages),
+    /// Trigger tokens: what other programs start pipelines with
+    #[command(subcommand)]
+    Trigger(trigger::Trigger),
     /// All of CI: pipelines and what they found out, the file checked, what groups require
     #[command(subcommand)]
     Ci(ci_results::Ci),
@@ -346,6 +354,8 @@ pub async fn client(verb: Verb, remote: &Remote) -> bascule_core::Result<u8> {
         Verb::Ci(verb) => verb.run(&context()?).await,
         Verb::Job(verb) => verb.run(&context()?).await,
         Verb::Schedule(verb) => verb.run(&context()?).await,
+        Verb::Pages(verb) => verb.run(&context()?).await,
+        Verb::Trigger(verb) => verb.run(&context()?).await,
         Verb::Queue(verb) => verb.run(&context()?).await,
         Verb::Variable(verb) => verb.run(&context()?).await,
         Verb::Runners(verb) => verb.run(&context()?).await,

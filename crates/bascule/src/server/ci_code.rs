@@ -3,7 +3,7 @@
 
 use super::ports::Code;
 use async_trait::async_trait;
-use bascule_ci::ports::{Code as CiCodePort, Commit, CommitStamp, Fetched, ProjectInfo};
+use bascule_ci::ports::{Code as CiCodePort, Commit, CommitStamp, Fetched, ProjectInfo, PushOptions};
 use bascule_core::{Actor, ActorKind, Caller, Permission, Problem, ProjectId, Result, limits};
 use bascule_forge::Forge;
 use bascule_identity::Identity;
@@ -13,6 +13,9 @@ use url::Url;
 
 /// How long an address may take for everything.
 const WITHIN: Duration = Duration::from_secs(10);
+
+/// How long the last commit of one file is looked for.
+const LAST_COMMIT: Duration = Duration::from_secs(2);
 
 /// Code, for CI.
 #[derive(Clone)]
@@ -96,6 +99,9 @@ impl CiCodePort for CiCode {
         let found = self.forge.project_by_id(project).await?;
         Ok(found.map(|found| ProjectInfo {
             clone_url: self.forge.clone_url(&found),
+            group_id: found.group_id.to_string(),
+            visibility: found.visibility.as_str().to_owned(),
+            description: found.description,
             group: found.group,
             name: found.name,
             default_branch: found.default_branch,
@@ -140,6 +146,37 @@ impl CiCodePort for CiCode {
         }
     }
 
+    async fn release(&self, project: ProjectId, text: &str) -> Result<Option<String>> {
+        // A branch or a commit of such a name comes first, as in `version`.
+        let range = match self.forge.resolve(project, text).await? {
+            Some(found) if !found.is_tag => return Ok(None),
+            Some(_) => None,
+            None => Some(self.forge.tag_names(project).await?),
+        };
+        let tag = match &range {
+            Some(tags) if is_range(text) => newest(text, tags),
+            Some(_) => None,
+            None => Some(text),
+        };
+        Ok(tag
+            .map(|tag| tag.strip_prefix('v').unwrap_or(tag))
+            .filter(|tag| semver::Version::parse(tag).is_ok())
+            .map(str::to_owned))
+    }
+
+    async fn last_commits(
+        &self,
+        project: ProjectId,
+        sha: &str,
+        paths: &[String],
+    ) -> Result<Vec<Option<String>>> {
+        let mut commits = Vec::with_capacity(paths.len());
+        for path in paths {
+            commits.push(self.forge.last_commit(project, sha, path, LAST_COMMIT).await?);
+        }
+        Ok(commits)
+    }
+
     async fn changed_since(&self, project: ProjectId, other: &str, sha: &str) -> Result<Vec<String>> {
         self.forge.changed_since(project, other, sha).await
     }
@@ -156,6 +193,15 @@ impl CiCodePort for CiCode {
             digests.push(bytes.map(|bytes| bascule_core::Digest::of(&bytes).to_string()));
         }
         Ok(digests)
+    }
+
+    async fn push_options(&self, project: ProjectId, name: &str) -> Result<PushOptions> {
+        let found = self.forge.ci_options(project, name).await?;
+        Ok(PushOptions {
+            variables: found.variables,
+            inputs: found.inputs,
+            may_protected: found.may_protected,
+        })
     }
 
     async fn fetch(&self, url: &str) -> Result<Fetched> {

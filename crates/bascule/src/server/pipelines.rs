@@ -123,6 +123,7 @@ impl ports::Requests for Requests {
             target_sha: target.unwrap_or_default(),
             base_sha: request.base,
             draft: request.draft,
+            description: request.description,
             ..MergeRequest::default()
         }))
     }

@@ -116,7 +116,10 @@ async fn a_job_reads_another_project_once_that_lets_it_in() {
     let (id, status) = ended(&app, "demo/app").await;
     let (_, log) = job(&app, "demo/app", &id, "clone");
     assert_eq!(status, "failed", "nobody let it in: {log}");
-    assert!(log.contains("not found") && !log.contains("\nfrom the vault"), "{log}");
+    assert!(
+        log.contains("not found") && !log.contains("\nfrom the vault"),
+        "{log}"
+    );
 
     let path = "/api/v1/projects/vault/lib/ci/job-token-access";
     let answer = app

@@ -1,6 +1,6 @@
 //! How includes say where a file is: paths, projects, components, and the digest that a remote file must have.
 
-use super::assemble::Tree;
+use super::Tree;
 use crate::fault::{Fault, Pos, shown};
 
 pub(super) fn is_yaml(path: &str) -> bool {

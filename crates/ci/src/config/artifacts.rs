@@ -30,7 +30,10 @@ pub(super) const REPORTS: &[&str] = &[
     "dependency_scanning",
     "dotenv",
     "junit",
+    "license_management",
+    "license_scanning",
     "load_performance",
+    "lsif",
     "metrics",
     "repository_xray",
     "requirements",
@@ -53,6 +56,9 @@ pub(super) fn artifacts(node: &Node, place: &str, spec: &mut JobSpec, reader: &m
     (spec.artifacts_access, spec.artifacts_expose_as) = (ArtifactAccess::All, None);
     for entry in reader.map(node, place, KEYS).unwrap_or_default() {
         let value = &entry.value;
+        if value.is_null() {
+            continue;
+        }
         let place = format!("{place}:{}", entry.key);
         match entry.key.as_str() {
             "paths" => archive.paths = paths(value, &place, reader),
@@ -163,6 +169,9 @@ pub(super) fn word_when(node: &Node, place: &str, reader: &mut Reader) -> When {
 fn reports(node: &Node, place: &str, reader: &mut Reader) -> Vec<Artifact> {
     let mut list = Vec::new();
     for entry in reader.map(node, place, REPORTS).unwrap_or_default() {
+        if entry.value.is_null() {
+            continue;
+        }
         let place = format!("{place}:{}", entry.key);
         let mut kind = entry.key.clone();
         let paths = if entry.key == "coverage_report" {

@@ -2,11 +2,13 @@
 //! stays free of I/O: ask [`Assembly::wanted`], answer with [`Assembly::supply`], then [`Assembly::finish`].
 
 use super::{
-    Config, Include, Source,
+    Answer, Config, Facts, Include, Source, Tree, Wanted,
     address::{checked, component, genuine, is_yaml, project_path},
+    ask::{header_of, refused, too_many},
     expand,
     include::{self, Asked, For},
-    inputs::{self, Inputs},
+    inputs::{self, Declared, Inputs},
+    interpolate::{Known, interpolate},
     merge::merge,
     reader::Reader,
     top,
@@ -15,7 +17,7 @@ use crate::{
     fault::{CI_FILE, Fault, Faults, Pos, name_files, shown},
     rules::{Glob, Surroundings},
     templates,
-    variables::{Values, expand as expand_text},
+    variables::expand as expand_text,
     yaml::{self, Budget, Node, Value},
 };
 use std::{
@@ -29,89 +31,6 @@ pub const FILES: usize = 150;
 /// Deepest chain of files that include files (GitLab's limit).
 pub const DEPTH: usize = 100;
 
-/// What includes are judged and named by.
-#[derive(Clone, Debug, Default)]
-pub struct Facts {
-    /// Variables that are known before the file is read: predefined, the project's, those of who starts.
-    pub variables: Values,
-    /// The same without what must not be written into a configuration: masked ones and files.
-    pub open_variables: Values,
-    /// This server's name, with its port if that is not the usual one: components come from here.
-    pub host: String,
-    /// Branch or tag name.
-    pub reference: String,
-    /// Whether it is a tag.
-    pub tag: bool,
-    /// What started the pipeline.
-    pub source: String,
-    /// Values for the file's own `spec:inputs`.
-    pub inputs: Inputs,
-}
-
-/// A project at a commit, where files lie.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Tree {
-    /// The project and the commit that the pipeline is for.
-    #[default]
-    Own,
-    /// Another, or another commit.
-    Project {
-        /// `group/project`.
-        project: String,
-        /// Branch, tag, commit, or a component's version (`~latest`, `1`, `1.2`); `None` is the default branch.
-        reference: Option<String>,
-    },
-    /// None: the file came from an address, a template or an artifact.
-    Nowhere,
-}
-
-/// What an [`Assembly`] needs to know next.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Wanted {
-    /// The first of these files that exists.
-    File {
-        /// Where.
-        tree: Tree,
-        /// Paths to try in order.
-        paths: Vec<String>,
-    },
-    /// All files there are.
-    Paths(Tree),
-    /// The files that differ from a branch, tag or commit, or from what the push replaced.
-    Changes(Option<String>),
-    /// The text at an address.
-    Remote(String),
-    /// A file that a job of the parent pipeline left.
-    Artifact {
-        /// The job.
-        job: String,
-        /// The file's path in its archive.
-        file: String,
-    },
-}
-
-/// What is said to a [`Wanted`].
-#[derive(Clone, Debug)]
-pub enum Answer {
-    /// The text.
-    Text(String),
-    /// Paths; of changes `None` means that there is nothing to compare with.
-    Paths(Option<Vec<String>>),
-    /// There is no such thing, or it may not be seen. Why, and the next step.
-    No(String, String),
-}
-
-impl Answer {
-    /// The usual refusal of a file that is not there.
-    #[must_use]
-    pub fn missing(path: &str) -> Self {
-        Self::No(
-            format!("the included file `{}` does not exist", shown(path)),
-            "name a file of this project at this commit".to_owned(),
-        )
-    }
-}
-
 /// A configuration while its files are being gathered.
 pub struct Assembly {
     facts: Facts,
@@ -122,6 +41,8 @@ pub struct Assembly {
     index: HashMap<(Identity, String), usize>,
     texts: HashMap<Identity, String>,
     waiting: VecDeque<Waiting>,
+    /// The project's own file while what its header names is not there yet.
+    root: Option<String>,
     budget: Budget,
     reader: Reader,
 }
@@ -143,11 +64,53 @@ enum Identity {
     Artifact(String, String),
 }
 
+/// What a file's header needs from elsewhere.
+#[derive(Default)]
+struct Prior {
+    /// Inputs that other files declare.
+    external: Vec<Declared>,
+    /// What a component asked to know of itself.
+    component: Inputs,
+}
+
+/// What is there before a file is read, or what must be asked for.
+enum Before {
+    Ask(Wanted),
+    Ready(Prior),
+}
+
+/// A text that is to become one of the files.
+struct Reading<'a> {
+    text: &'a str,
+    name: &'a str,
+    tree: Tree,
+    given: &'a Inputs,
+    /// Where the include stands.
+    at: Pos,
+    prior: Prior,
+    /// The place that was kept for it.
+    slot: Option<usize>,
+}
+
 struct File {
     node: Node,
     tree: Tree,
     /// For each `include`, the files it stands for.
     children: Vec<Vec<usize>>,
+}
+
+impl File {
+    /// One that holds no jobs.
+    fn nothing(tree: Tree) -> Self {
+        Self {
+            node: Node {
+                pos: Pos::default(),
+                value: Value::Mapping(Vec::new()),
+            },
+            tree,
+            children: Vec::new(),
+        }
+    }
 }
 
 struct Waiting {
@@ -183,10 +146,29 @@ impl Assembly {
     /// The text is not YAML, not a map, over a limit, or includes what cannot be included.
     pub fn with(text: &str, facts: Facts) -> Result<Self, Faults> {
         let mut assembly = Self::empty(facts);
-        let given = std::mem::take(&mut assembly.facts.inputs);
-        let result = assembly.read(text, CI_FILE, Tree::Own, &given, Pos::default());
+        if header_of(text).is_some() {
+            assembly.root = Some(text.to_owned());
+            // The project's own file is the first, whatever its header needs before it can be read.
+            assembly.names.push(CI_FILE.to_owned());
+            assembly.files.push(File::nothing(Tree::Own));
+            return Ok(assembly);
+        }
+        let result = assembly.read_root(text, Prior::default(), None);
         assembly.named(result)?;
         Ok(assembly)
+    }
+
+    fn read_root(&mut self, text: &str, prior: Prior, slot: Option<usize>) -> Result<usize, Faults> {
+        let given = std::mem::take(&mut self.facts.inputs);
+        self.read(Reading {
+            text,
+            name: CI_FILE,
+            tree: Tree::Own,
+            given: &given,
+            at: Pos::default(),
+            prior,
+            slot,
+        })
     }
 
     /// Starts from what a child pipeline includes.
@@ -232,6 +214,7 @@ impl Assembly {
             index: HashMap::new(),
             texts: HashMap::new(),
             waiting: VecDeque::new(),
+            root: None,
             budget: Budget::default(),
             reader: Reader::default(),
         }
@@ -242,16 +225,40 @@ impl Assembly {
     /// # Errors
     /// A file is missing, may not be included, or is wrong by itself.
     pub fn wanted(&mut self) -> Result<Option<Wanted>, Faults> {
+        if let Some(text) = self.root.clone() {
+            let before = self.before(&text, &Tree::Own, None);
+            let prior = match self.named(before)? {
+                Before::Ask(wanted) => return Ok(Some(wanted)),
+                Before::Ready(prior) => prior,
+            };
+            self.root = None;
+            let result = self.read_root(&text, prior, Some(0));
+            self.named(result)?;
+        }
         while let Some(waiting) = self.waiting.front() {
             let (parent, slot, asked) = (waiting.parent, waiting.slot, waiting.asked.clone());
-            let step = self.step(parent, &asked);
+            let tree = self
+                .files
+                .get(parent)
+                .map(|file| file.tree.clone())
+                .unwrap_or_default();
+            let step = self.step(&tree, &asked);
             let found = match self.named(step.map_err(Faults::from))? {
                 Step::Ask(wanted) => return Ok(Some(wanted)),
                 Step::Found(found) => found,
             };
-            self.waiting.pop_front();
+            let mut ready = Vec::with_capacity(found.len());
             for found in found {
-                let file = self.take(found, &asked);
+                let text = self.text_of(&found.identity).unwrap_or_default();
+                let before = self.before(&text, &found.tree, Some(&asked.include.source));
+                match self.named(before)? {
+                    Before::Ask(wanted) => return Ok(Some(wanted)),
+                    Before::Ready(prior) => ready.push((found, prior)),
+                }
+            }
+            self.waiting.pop_front();
+            for (found, prior) in ready {
+                let file = self.take(found, &asked, prior);
                 let file = self.named(file)?;
                 if let Some(children) = self.files.get_mut(parent).and_then(|f| f.children.get_mut(slot)) {
                     children.push(file);
@@ -315,19 +322,130 @@ impl Assembly {
         result.map_err(|faults| faults.named(&self.names))
     }
 
-    /// Reads one text into `files`.
-    fn read(&mut self, text: &str, name: &str, tree: Tree, given: &Inputs, at: Pos) -> Result<usize, Faults> {
-        let number = u16::try_from(self.names.len()).unwrap_or(u16::MAX);
-        self.names.push(name.to_owned());
-        let document = yaml::read_file(text, number, &mut self.budget, &mut self.reader.warnings)?;
-        let mut node = document.body;
-        if let Some(header) = &document.header {
-            let declared = inputs::declared(header, &mut self.reader);
-            let values = inputs::settle(&declared, given, at, &mut self.reader);
-            if !self.reader.faults.is_empty() {
-                return Err(Faults(std::mem::take(&mut self.reader.faults)));
+    /// What a text's header needs before the text can be read: other files' inputs, a component's version.
+    fn before(&mut self, text: &str, tree: &Tree, source: Option<&Source>) -> Result<Before, Faults> {
+        let Some(header) = header_of(text) else {
+            return Ok(Before::Ready(Prior::default()));
+        };
+        let mut prior = Prior::default();
+        let component = match source {
+            Some(Source::Component(address)) => Some(address),
+            _ => None,
+        };
+        // Its faults are told when the text itself is read.
+        let fields = inputs::component_fields(&header, &mut Reader::default());
+        if let Some(address) = component
+            && !fields.is_empty()
+        {
+            let wanted = Wanted::Version(tree.clone());
+            let (sha, version) = match self.known.get(&wanted) {
+                None => return Ok(Before::Ask(wanted)),
+                Some(Answer::Version { sha, version }) => (sha.clone(), version.clone()),
+                Some(_) => (String::new(), None),
+            };
+            let address = expand_text(address, &self.facts.open_variables);
+            let (path, reference) = address.rsplit_once('@').unwrap_or((&address, ""));
+            let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+            for field in fields {
+                let value = match field.as_str() {
+                    "name" => name.into(),
+                    "sha" => sha.clone().into(),
+                    "reference" => reference.into(),
+                    _ => version.clone().into(),
+                };
+                prior.component.insert(field, value);
             }
-            node = inputs::interpolate(node, &values, &self.facts.open_variables, &mut self.budget)?;
+        }
+        let Some(include) = header.get("spec").and_then(|spec| spec.get("include")) else {
+            return Ok(Before::Ready(prior));
+        };
+        let mut reader = Reader::default();
+        let asked = include::read(include, "spec:include", For::Spec, &mut reader);
+        let mut texts = Vec::new();
+        for asked in asked.iter().filter(|_| component.is_none()) {
+            match self.step(tree, asked)? {
+                Step::Ask(wanted) => return Ok(Before::Ask(wanted)),
+                Step::Found(found) => texts.extend(found),
+            }
+        }
+        for found in texts {
+            if self.files.len() >= FILES {
+                return Err(too_many(include.pos).into());
+            }
+            let text = self.text_of(&found.identity).unwrap_or_default();
+            let number = u16::try_from(self.names.len()).unwrap_or(u16::MAX);
+            self.names.push(found.name);
+            let node = yaml::read(&text, number, &mut self.budget, &mut self.reader.warnings)?;
+            prior.external.extend(inputs::external(&node, &mut self.reader));
+            // Names and files go side by side.
+            self.files.push(File::nothing(found.tree));
+        }
+        Ok(Before::Ready(prior))
+    }
+
+    /// The values of a file's inputs, and what its component knows of itself, put into the file.
+    fn filled(&mut self, header: &Node, body: Node, reading: &Reading<'_>) -> Result<Node, Faults> {
+        let reader = &mut self.reader;
+        let mut declared = reading.prior.external.clone();
+        for input in inputs::declared(header, reader) {
+            if declared.iter().any(|other| other.name() == input.name()) {
+                reader.fault(
+                    input.pos(),
+                    format!("the input `{}` is declared twice", shown(input.name())),
+                    "declare it in one file: here, or in one that `spec:include` names",
+                );
+            }
+            declared.push(input);
+        }
+        let spec = |key: &str| header.get("spec").and_then(|spec| spec.get(key));
+        if let Some(include) = spec("include") {
+            include::read(include, "spec:include", For::Spec, reader);
+            if !reading.prior.component.is_empty() {
+                reader.fault(
+                    include.pos,
+                    "a component cannot have `spec:include`",
+                    "declare its inputs in its own file",
+                );
+            }
+        }
+        let fields = inputs::component_fields(header, reader);
+        if let (Some(at), true) = (spec("component"), reading.prior.component.is_empty())
+            && !fields.is_empty()
+        {
+            reader.fault(
+                at.pos,
+                "`spec:component` stands in a file that is not included as a component",
+                "include it by `component`, or take the line away",
+            );
+        }
+        let mut given = std::borrow::Cow::Borrowed(reading.given);
+        if self.facts.input_texts && reading.name == CI_FILE {
+            inputs::read_texts(&declared, given.to_mut());
+        }
+        let values = inputs::settle(&declared, &given, reading.at, reader);
+        if !reader.faults.is_empty() {
+            return Err(Faults(std::mem::take(&mut reader.faults)));
+        }
+        let known = Known {
+            inputs: &values,
+            component: &reading.prior.component,
+            variables: &self.facts.open_variables,
+        };
+        Ok(interpolate(body, known, &mut self.budget)?)
+    }
+
+    /// Reads one text into `files`.
+    fn read(&mut self, reading: Reading<'_>) -> Result<usize, Faults> {
+        let number = reading.slot.unwrap_or(self.names.len());
+        if reading.slot.is_none() {
+            self.names.push(reading.name.to_owned());
+        }
+        let number = u16::try_from(number).unwrap_or(u16::MAX);
+        let document = yaml::read_file(reading.text, number, &mut self.budget, &mut self.reader.warnings)?;
+        let mut node = document.body;
+        let (given, at) = (reading.given, reading.at);
+        if let Some(header) = &document.header {
+            node = self.filled(header, node, &reading)?;
         } else if !given.is_empty() {
             inputs::settle(&[], given, at, &mut self.reader);
             return Err(Faults(std::mem::take(&mut self.reader.faults)));
@@ -348,7 +466,7 @@ impl Assembly {
             None => Vec::new(),
             Some(include) => include::read(include, "include", For::File, &mut self.reader),
         };
-        let parent = self.files.len();
+        let parent = reading.slot.unwrap_or(self.files.len());
         for (slot, asked) in includes.iter().enumerate() {
             self.waiting.push_back(Waiting {
                 parent,
@@ -356,33 +474,32 @@ impl Assembly {
                 asked: asked.clone(),
             });
         }
-        self.files.push(File {
+        let file = File {
             node,
-            tree,
+            tree: reading.tree,
             children: vec![Vec::new(); includes.len()],
-        });
+        };
+        match self.files.get_mut(parent) {
+            Some(kept) => *kept = file,
+            None => self.files.push(file),
+        }
         Ok(parent)
     }
 
     /// What one include stands for, or what must be known to tell.
-    fn step(&self, parent: usize, asked: &Asked) -> Result<Step, Fault> {
-        if let Some(step) = self.judge(parent, asked)? {
+    fn step(&self, tree: &Tree, asked: &Asked) -> Result<Step, Fault> {
+        if let Some(step) = self.judge(tree, asked)? {
             return Ok(step);
         }
         // A fault would tell what a masked variable holds.
         let expanded = |text: &str| expand_text(text, &self.facts.open_variables);
-        let tree = self
-            .files
-            .get(parent)
-            .map(|file| file.tree.clone())
-            .unwrap_or_default();
         match &asked.include.source {
             Source::Local(path) => {
-                let path = checked(&expanded(path), asked.pos, tree == Tree::Nowhere)?;
+                let path = checked(&expanded(path), asked.pos, *tree == Tree::Nowhere)?;
                 if path.contains(['*', '?', '[', '{']) {
-                    return self.pattern(&path, &tree, asked);
+                    return self.pattern(&path, tree, asked);
                 }
-                Ok(self.file(tree, vec![path], asked)?)
+                Ok(self.file(tree.clone(), vec![path], asked)?)
             }
             Source::Project {
                 project,
@@ -452,15 +569,10 @@ impl Assembly {
     }
 
     /// `include:rules`: a step to ask for more, an empty step where no rule matches, `None` to go on.
-    fn judge(&self, parent: usize, asked: &Asked) -> Result<Option<Step>, Fault> {
+    fn judge(&self, tree: &Tree, asked: &Asked) -> Result<Option<Step>, Fault> {
         let Some(rules) = &asked.rules else {
             return Ok(None);
         };
-        let tree = self
-            .files
-            .get(parent)
-            .map(|file| file.tree.clone())
-            .unwrap_or_default();
         let nothing: &[String] = &[];
         for rule in rules {
             let (mut files, mut changed) = (nothing, Some(nothing));
@@ -507,7 +619,7 @@ impl Assembly {
             Some(Answer::Paths(paths)) => paths.as_deref().unwrap_or_default(),
             Some(answer) => return Err(refused(answer, asked.pos)),
         };
-        let glob = Glob::new(path)
+        let glob = Glob::crossing(path)
             .map_err(|why| Fault::new(asked.pos, format!("`{}` is no pattern: {why}", shown(path)), ""))?;
         let mut chosen: Vec<&String> = paths
             .iter()
@@ -559,7 +671,7 @@ impl Assembly {
     }
 
     /// Reads what was found, unless the same file with the same inputs was read before.
-    fn take(&mut self, found: Found, asked: &Asked) -> Result<usize, Faults> {
+    fn take(&mut self, found: Found, asked: &Asked, prior: Prior) -> Result<usize, Faults> {
         let given = &asked.include.inputs;
         let key = (
             found.identity.clone(),
@@ -571,16 +683,24 @@ impl Assembly {
         if self.files.len() >= FILES {
             return Err(too_many(asked.pos).into());
         }
-        let text = match &found.identity {
-            Identity::Template(name) => templates::find(name).unwrap_or_default().to_owned(),
-            identity => self.text_of(identity).unwrap_or_default(),
-        };
-        let file = self.read(&text, &found.name, found.tree, given, asked.pos)?;
+        let text = self.text_of(&found.identity).unwrap_or_default();
+        let file = self.read(Reading {
+            text: &text,
+            name: &found.name,
+            tree: found.tree,
+            given,
+            at: asked.pos,
+            prior,
+            slot: None,
+        })?;
         self.index.insert(key, file);
         Ok(file)
     }
 
     fn text_of(&mut self, identity: &Identity) -> Option<String> {
+        if let Identity::Template(name) = identity {
+            return templates::find(name).map(str::to_owned);
+        }
         if let Some(text) = self.texts.get(identity) {
             return Some(text.clone());
         }
@@ -673,20 +793,5 @@ impl Assembly {
         let node = Rc::new(whole);
         done.insert(file, node.clone());
         Ok(node)
-    }
-}
-
-fn too_many(pos: Pos) -> Fault {
-    Fault::new(
-        pos,
-        "too many files are included",
-        format!("at most {FILES} are allowed"),
-    )
-}
-
-fn refused(answer: &Answer, pos: Pos) -> Fault {
-    match answer {
-        Answer::No(what, next) => Fault::new(pos, what.clone(), next.clone()),
-        _ => Fault::new(pos, "this include cannot be read", ""),
     }
 }

@@ -103,9 +103,8 @@ fn key_of_files(node: &Node, place: &str, rule: &mut CacheRule, reader: &mut Rea
     for entry in entries {
         match entry.key.as_str() {
             "prefix" => rule.prefix = reader.text(&entry.value, place).unwrap_or_default(),
-            // A key of the last commits changes with the content, and more often for nothing; so both are the
-            // content's.
             "files" | "files_commits" => {
+                rule.commits = entry.key == "files_commits";
                 rule.files = paths(&entry.value, place, reader);
                 if rule.files.is_empty() || rule.files.len() > KEY_FILES {
                     reader.fault(

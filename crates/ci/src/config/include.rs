@@ -69,6 +69,8 @@ pub(super) struct Asked {
 pub(super) enum For {
     File,
     Child,
+    /// `spec:include`: files that declare inputs.
+    Spec,
 }
 
 pub(super) const KEYS: &[&str] = &[
@@ -96,6 +98,7 @@ pub(super) const CHILD_KEYS: &[&str] = &[
     "job",
     "inputs",
 ];
+pub(super) const SPEC_KEYS: &[&str] = &["local", "project", "ref", "file", "remote", "integrity"];
 const KINDS: &[&str] = &["local", "project", "remote", "template", "component", "artifact"];
 
 /// Reads `include`: a text, a map, or a list of both.
@@ -138,7 +141,11 @@ fn read_into(node: &Node, place: &str, whose: For, depth: usize, list: &mut Vec<
 }
 
 fn one(node: &Node, place: &str, whose: For, list: &mut Vec<Asked>, reader: &mut Reader) {
-    let keys = if whose == For::Child { CHILD_KEYS } else { KEYS };
+    let keys = match whose {
+        For::File => KEYS,
+        For::Child => CHILD_KEYS,
+        For::Spec => SPEC_KEYS,
+    };
     let faults = reader.faults.len();
     let entries = reader.map(node, place, keys).unwrap_or_default();
     let named: Vec<&str> = entries

@@ -1,25 +1,30 @@
-//! `spec:inputs`: what a file asks of those who include it, and `$[[ inputs.name ]]` in it.
+//! `spec:inputs`: what a file asks of those who include it, or of who starts a pipeline; and `inputs` of a job.
 
-use super::reader::Reader;
+use super::{JobInput, reader::Reader};
 use crate::{
-    fault::{Fault, Pos, did_you_mean, shown},
-    variables::expand,
-    yaml::{Budget, Entry, Node, Value},
+    fault::{Pos, did_you_mean, shown},
+    rules::Expression,
+    yaml::{self, Budget, Entry, Node},
 };
 use regex::{Regex, RegexBuilder};
 use serde_json::Value as Json;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 /// Most `options` of an input (GitLab's limit).
 const OPTIONS: usize = 50;
-/// Most functions in one interpolation (GitLab's limit).
-const FUNCTIONS: usize = 3;
-/// Longest interpolation, in bytes.
-const BLOCK: usize = 1024;
 /// Longest value of an input as text, in bytes.
 const VALUE: usize = 64 * 1024;
 
-pub(super) const INPUT: &[&str] = &["default", "description", "options", "regex", "type"];
+/// Most conditional rules of an input.
+const RULES: usize = 50;
+
+pub(super) const INPUT: &[&str] = &["default", "description", "options", "regex", "rules", "type"];
+pub(super) const INPUT_RULE: &[&str] = &["if", "options", "default"];
+/// What `inputs` of a job may hold: they are known before any rule could be.
+pub(super) const JOB_INPUT: &[&str] = &["default", "description", "options", "regex", "type"];
+/// What a component may ask of itself.
+pub(super) const COMPONENT: &[&str] = &["name", "sha", "version", "reference"];
+pub(super) const SPEC: &[&str] = &["inputs", "description", "include", "component"];
 
 /// Values of inputs, by name.
 pub type Inputs = BTreeMap<String, Json>;
@@ -34,6 +39,16 @@ pub(super) struct Declared {
     options: Vec<Json>,
     pattern: Option<Regex>,
     description: String,
+    rules: Vec<Conditional>,
+}
+
+/// One of `spec:inputs:NAME:rules`: options and default that hold for some values of other inputs.
+#[derive(Clone, Debug)]
+struct Conditional {
+    /// The condition, and the inputs that its variables stand for; `None` always holds.
+    condition: Option<(Expression, Vec<String>)>,
+    options: Vec<Json>,
+    default: Option<Json>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +66,15 @@ impl Kind {
             "boolean" => Self::Truth,
             "array" => Self::List,
             _ => Self::Text,
+        }
+    }
+
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Text => "string",
+            Self::Number => "number",
+            Self::Truth => "boolean",
+            Self::List => "array",
         }
     }
 
@@ -80,21 +104,102 @@ pub(super) fn declared(header: &Node, reader: &mut Reader) -> Vec<Declared> {
     let Some(spec) = header.get("spec").filter(|spec| !spec.is_null()) else {
         return list;
     };
-    for entry in reader
-        .map(spec, "spec", &["inputs", "description"])
-        .unwrap_or_default()
-    {
+    for entry in reader.map(spec, "spec", SPEC).unwrap_or_default() {
         if entry.key == "inputs" && !entry.value.is_null() {
             for input in reader.entries(&entry.value, "spec:inputs").unwrap_or_default() {
-                list.extend(one(input, reader));
+                list.extend(one(input, "spec:inputs", INPUT, reader));
             }
         }
     }
     list
 }
 
-fn one(entry: &Entry, reader: &mut Reader) -> Option<Declared> {
-    let place = format!("spec:inputs:{}", entry.key);
+/// Inputs that another file declares (`spec:include`): a map with `inputs` alone.
+pub(super) fn external(file: &Node, reader: &mut Reader) -> Vec<Declared> {
+    let mut list = Vec::new();
+    if reader.map(file, "", &["inputs"]).is_some()
+        && let Some(inputs) = file.get("inputs").filter(|inputs| !inputs.is_null())
+    {
+        for input in reader.entries(inputs, "inputs").unwrap_or_default() {
+            list.extend(one(input, "inputs", INPUT, reader));
+        }
+    }
+    list
+}
+
+/// What a component asks to know of itself.
+pub(super) fn component_fields(header: &Node, reader: &mut Reader) -> Vec<String> {
+    let Some(fields) = header.get("spec").and_then(|spec| spec.get("component")) else {
+        return Vec::new();
+    };
+    let items = fields.items().unwrap_or(std::slice::from_ref(fields));
+    items
+        .iter()
+        .filter_map(|item| reader.word(item, "spec:component", COMPONENT))
+        .collect()
+}
+
+/// `inputs` of a job: each has a default, since nobody is asked when a job starts by itself.
+pub(super) fn of_job(node: &Node, place: &str, reader: &mut Reader) -> Vec<JobInput> {
+    let mut list = Vec::new();
+    for entry in reader.entries(node, place).unwrap_or_default() {
+        let Some(input) = one(entry, place, JOB_INPUT, reader) else {
+            continue;
+        };
+        if input.default.is_none() {
+            reader.fault(
+                entry.key_pos,
+                format!("the input `{}` of a job has no `default`", input.name),
+                "give it one: jobs also start by themselves",
+            );
+        }
+        list.push(input.told());
+    }
+    list
+}
+
+/// The inputs that a file's header declares, for a form that asks for them; none where the header is faulty.
+#[must_use]
+pub fn asked(text: &str) -> Vec<JobInput> {
+    let document = yaml::read_file(text, 0, &mut Budget::default(), &mut Vec::new());
+    let Ok(Some(header)) = document.map(|document| document.header) else {
+        return Vec::new();
+    };
+    let declared = declared(&header, &mut Reader::default());
+    declared.into_iter().map(Declared::told).collect()
+}
+
+impl JobInput {
+    /// Whether a value is one that it takes, and otherwise why not.
+    ///
+    /// # Errors
+    /// What it must be instead.
+    pub fn check(&self, value: &Json) -> Result<(), String> {
+        let declared = Declared {
+            name: self.name.clone(),
+            pos: Pos::default(),
+            kind: Kind::parse(&self.kind),
+            default: None,
+            options: self.options.clone(),
+            pattern: self.regex.as_deref().and_then(|text| Regex::new(text).ok()),
+            description: String::new(),
+            rules: Vec::new(),
+        };
+        declared.check(value)
+    }
+
+    /// The value that a text from a form or a command line means, by the input's type.
+    #[must_use]
+    pub fn read(&self, text: &str) -> Json {
+        match Kind::parse(&self.kind) {
+            Kind::Text => Json::String(text.to_owned()),
+            _ => serde_json::from_str(text).unwrap_or_else(|_| Json::String(text.to_owned())),
+        }
+    }
+}
+
+fn one(entry: &Entry, within: &str, keys: &[&str], reader: &mut Reader) -> Option<Declared> {
+    let place = format!("{within}:{}", entry.key);
     let named = !entry.key.is_empty()
         && entry
             .key
@@ -116,32 +221,23 @@ fn one(entry: &Entry, reader: &mut Reader) -> Option<Declared> {
         options: Vec::new(),
         pattern: None,
         description: String::new(),
+        rules: Vec::new(),
     };
     if entry.value.is_null() {
         return Some(input);
     }
-    let keys = INPUT;
     for inner in reader.map(&entry.value, &place, keys)? {
         let value = &inner.value;
         let place = format!("{place}:{}", inner.key);
         match inner.key.as_str() {
-            "default" => input.default = Some(value.to_json()),
+            "default" => input.default = Some(value.to_json()).filter(|value| !value.is_null()),
+            "rules" => input.rules = conditionals(value, &place, reader),
             "description" => input.description = reader.text(value, &place).unwrap_or_default(),
             "type" => {
                 let words = &["string", "number", "boolean", "array"];
                 input.kind = Kind::parse(&reader.word(value, &place, words)?);
             }
-            "options" => match value.items() {
-                Some(items) if items.len() <= OPTIONS => {
-                    input.options = items.iter().map(Node::to_json).collect();
-                }
-                Some(items) => reader.fault(
-                    value.pos,
-                    format!("`{place}` names {} values", items.len()),
-                    format!("at most {OPTIONS} are allowed"),
-                ),
-                None => reader.wrong(value, &place, "a list of values"),
-            },
+            "options" => input.options = options(value, &place, reader),
             "regex" => {
                 let text = reader.text(value, &place)?;
                 match RegexBuilder::new(&text).size_limit(256 * 1024).build() {
@@ -169,6 +265,16 @@ fn one(entry: &Entry, reader: &mut Reader) -> Option<Declared> {
             "`regex` goes with `type: string`",
         );
     }
+    if let (false, Some(both)) = (
+        input.rules.is_empty(),
+        entry.value.get("options").or_else(|| entry.value.get("default")),
+    ) {
+        reader.fault(
+            both.pos,
+            format!("`{place}` has `rules`, and `options` or `default` beside them"),
+            "put options and defaults into the rules; the last, without `if`, is for all other cases",
+        );
+    }
     if let (Some(default), Some(at)) = (&input.default, entry.value.get("default"))
         && let Err(why) = input.check(default)
     {
@@ -181,13 +287,170 @@ fn one(entry: &Entry, reader: &mut Reader) -> Option<Declared> {
     Some(input)
 }
 
+fn options(node: &Node, place: &str, reader: &mut Reader) -> Vec<Json> {
+    match node.items() {
+        Some(items) if items.len() <= OPTIONS => return items.iter().map(Node::to_json).collect(),
+        Some(items) => reader.fault(
+            node.pos,
+            format!("`{place}` names {} values", items.len()),
+            format!("at most {OPTIONS} are allowed"),
+        ),
+        None => reader.wrong(node, place, "a list of values"),
+    }
+    Vec::new()
+}
+
+fn conditionals(node: &Node, place: &str, reader: &mut Reader) -> Vec<Conditional> {
+    let Some(items) = node.items().filter(|items| items.len() <= RULES) else {
+        reader.wrong(node, place, &format!("a list of at most {RULES} rules"));
+        return Vec::new();
+    };
+    let mut list = Vec::new();
+    for item in items {
+        let mut rule = Conditional {
+            condition: None,
+            options: Vec::new(),
+            default: None,
+        };
+        for entry in reader.map(item, place, INPUT_RULE).unwrap_or_default() {
+            let value = &entry.value;
+            match entry.key.as_str() {
+                "if" => rule.condition = condition(value, place, reader),
+                "options" => rule.options = options(value, place, reader),
+                _ => rule.default = Some(value.to_json()).filter(|value| !value.is_null()),
+            }
+        }
+        if let Some(default) = rule.default.as_ref()
+            && !rule.options.is_empty()
+            && !rule.options.contains(default)
+        {
+            reader.fault(
+                item.pos,
+                format!(
+                    "the default `{}` of this rule is not one of its `options`",
+                    short(default)
+                ),
+                "name one of them",
+            );
+        }
+        if item.get("if").is_none() && rule.options.is_empty() && rule.default.is_none() {
+            reader.fault(
+                item.pos,
+                "this rule has neither `if` nor `options`",
+                "the rule for all other cases names the `options` there are",
+            );
+        }
+        list.push(rule);
+    }
+    list
+}
+
+/// A condition on other inputs: `$[[ inputs.name ]] == 'text' && …`.
+fn condition(node: &Node, place: &str, reader: &mut Reader) -> Option<(Expression, Vec<String>)> {
+    let text = reader.text(node, place)?;
+    let (mut plain, mut names, mut rest) = (String::new(), Vec::new(), text.as_str());
+    while let Some(at) = rest.find("$[[") {
+        let (before, after) = rest.split_at(at);
+        plain.push_str(&quoted_words(before));
+        let end = after.find("]]").unwrap_or(after.len());
+        let name = after.get(3..end).unwrap_or_default().trim();
+        let Some(name) = name.strip_prefix("inputs.") else {
+            reader.fault(
+                node.pos,
+                format!("`$[[ {} ]]` names no input", shown(name)),
+                "write `$[[ inputs.name ]]`",
+            );
+            return None;
+        };
+        plain.push_str(&format!("$I{}", names.len()));
+        names.push(name.to_owned());
+        rest = after.get(end + 2..).unwrap_or_default();
+    }
+    plain.push_str(&quoted_words(rest));
+    match reader.condition(&plain) {
+        Ok(expression) => Some((expression, names)),
+        Err(error) => {
+            reader.fault(
+                node.pos,
+                format!("in the condition `{}`: {}", shown(&text), error.what),
+                error.allowed,
+            );
+            None
+        }
+    }
+}
+
+/// Truth values stand without quotes in such conditions.
+fn quoted_words(text: &str) -> String {
+    text.split_inclusive(|c: char| c.is_whitespace() || c == ')')
+        .map(|word| {
+            let bare = word.trim_end_matches(|c: char| c.is_whitespace() || c == ')');
+            match bare {
+                "true" | "false" => format!("\"{bare}\"{}", &word[bare.len()..]),
+                _ => word.to_owned(),
+            }
+        })
+        .collect()
+}
+
+impl Conditional {
+    fn holds(&self, settled: &Inputs) -> bool {
+        let Some((expression, names)) = &self.condition else {
+            return true;
+        };
+        let values: BTreeMap<String, String> = names
+            .iter()
+            .enumerate()
+            .filter_map(|(i, name)| Some((format!("I{i}"), settled.get(name)?)))
+            .filter(|(_, value)| !value.is_null())
+            .map(|(name, value)| (name, as_text(value)))
+            .collect();
+        expression.holds(&values)
+    }
+
+    fn names(&self) -> impl Iterator<Item = &String> {
+        self.condition.iter().flat_map(|(_, names)| names)
+    }
+}
+
 impl Declared {
-    fn check(&self, value: &Json) -> Result<(), String> {
+    /// Its name.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn told(self) -> JobInput {
+        JobInput {
+            name: self.name,
+            kind: self.kind.word().to_owned(),
+            default: self.default.unwrap_or_default(),
+            description: self.description,
+            options: self.options,
+            regex: self.pattern.map(|pattern| pattern.as_str().to_owned()),
+        }
+    }
+
+    /// Where it is declared.
+    pub(super) const fn pos(&self) -> Pos {
+        self.pos
+    }
+
+    /// Whether a value is one that it takes, and otherwise why not.
+    pub(super) fn check(&self, value: &Json) -> Result<(), String> {
+        self.check_among(value, &self.options)
+    }
+
+    fn check_among(&self, value: &Json, options: &[Json]) -> Result<(), String> {
         if !self.kind.holds(value) {
             return Err(format!("is `{}`; it must be {}", short(value), self.kind.words()));
         }
-        if !self.options.is_empty() && !self.options.contains(value) {
-            let words: Vec<String> = self.options.iter().map(short).collect();
+        let offered = |value: &Json| options.contains(value);
+        let good = match value {
+            Json::Array(items) if self.kind == Kind::List => items.iter().all(offered) || offered(value),
+            value => offered(value),
+        };
+        if !options.is_empty() && !good {
+            let words: Vec<String> = options.iter().map(short).collect();
             return Err(format!(
                 "is `{}`; it must be one of: {}",
                 short(value),
@@ -210,14 +473,27 @@ impl Declared {
     }
 }
 
-fn short(value: &Json) -> String {
+pub(super) fn short(value: &Json) -> String {
     shown(&as_text(value))
 }
 
-fn as_text(value: &Json) -> String {
+/// A value in the middle of a text.
+pub(crate) fn as_text(value: &Json) -> String {
     match value {
         Json::String(text) => text.clone(),
+        Json::Null => String::new(),
         other => other.to_string(),
+    }
+}
+
+/// Texts as a form or a command line gives them, read by the types of the inputs that they are for.
+pub(super) fn read_texts(declared: &[Declared], given: &mut Inputs) {
+    for input in declared {
+        if let Some(value) = given.get_mut(&input.name)
+            && let Json::String(text) = value
+        {
+            *value = input.clone().told().read(text);
+        }
     }
 }
 
@@ -241,220 +517,68 @@ pub(super) fn settle(declared: &[Declared], given: &Inputs, at: Pos, reader: &mu
             );
         }
     }
-    for input in declared {
-        match (given.get(&input.name), &input.default) {
-            (Some(value), _) => {
-                if let Err(why) = input.check(value) {
-                    reader.fault(at, format!("the input `{}` {why}", input.name), "");
-                }
-                values.insert(input.name.clone(), value.clone());
+    let mut left: Vec<&Declared> = declared.iter().collect();
+    while !left.is_empty() {
+        let known =
+            |name: &String| values.contains_key(name) || !declared.iter().any(|one| &one.name == name);
+        let now: Vec<&Declared> = left
+            .iter()
+            .copied()
+            .filter(|input| input.rules.iter().flat_map(Conditional::names).all(known))
+            .collect();
+        let Some(first) = left.first().filter(|_| now.is_empty()) else {
+            for input in now {
+                let value = input.settle(given, &values, at, reader);
+                values.insert(input.name.clone(), value);
             }
-            (None, Some(default)) => {
-                values.insert(input.name.clone(), default.clone());
-            }
-            (None, None) => {
-                // In the project's own file there is nobody who includes; the declaration is the place.
-                let at = if at == Pos::default() { input.pos } else { at };
-                let what = if input.description.is_empty() {
-                    String::new()
-                } else {
-                    format!(" ({})", shown(&input.description))
-                };
-                reader.fault(
-                    at,
-                    format!("the input `{}`{what} is needed and not given", input.name),
-                    format!("give it under `inputs`: {}", input.kind.words()),
-                );
-            }
-        }
+            left.retain(|input| !values.contains_key(&input.name));
+            continue;
+        };
+        reader.fault(
+            first.pos,
+            format!("the rules of the input `{}` lead to itself", first.name),
+            "let inputs depend on others in one direction",
+        );
+        break;
     }
     values
 }
 
-/// Replaces `$[[ inputs.name ]]` in keys and values.
-pub(super) fn interpolate(
-    node: Node,
-    inputs: &Inputs,
-    variables: &BTreeMap<String, String>,
-    budget: &mut Budget,
-) -> Result<Node, Fault> {
-    let pos = node.pos;
-    let value = match node.value {
-        Value::Scalar { text, quoted } if text.contains("$[[") => {
-            return scalar(&text, quoted, pos, inputs, variables, budget);
-        }
-        Value::Sequence(items) => Value::Sequence(
-            items
-                .into_iter()
-                .map(|item| interpolate(item, inputs, variables, budget))
-                .collect::<Result<_, _>>()?,
-        ),
-        Value::Mapping(entries) => {
-            let mut whole: Vec<Entry> = Vec::with_capacity(entries.len());
-            let mut named = false;
-            for entry in entries {
-                let key = if entry.key.contains("$[[") {
-                    named = true;
-                    as_plain(&entry.key, entry.key_pos, inputs, variables, budget)?
-                } else {
-                    entry.key
-                };
-                whole.push(Entry {
-                    key,
-                    key_pos: entry.key_pos,
-                    value: interpolate(entry.value, inputs, variables, budget)?,
-                });
-            }
-            if named {
-                distinct(&whole)?;
-            }
-            Value::Mapping(whole)
-        }
-        other => other,
-    };
-    Ok(Node { pos, value })
-}
-
-/// Keys that inputs made are still each there once.
-fn distinct(entries: &[Entry]) -> Result<(), Fault> {
-    let mut seen = HashSet::new();
-    match entries.iter().find(|entry| !seen.insert(entry.key.as_str())) {
-        None => Ok(()),
-        Some(twice) => Err(Fault::new(
-            twice.key_pos,
-            format!("with these inputs the key `{}` is there twice", shown(&twice.key)),
-            "give the jobs names that differ",
-        )),
-    }
-}
-
-fn scalar(
-    text: &str,
-    quoted: bool,
-    pos: Pos,
-    inputs: &Inputs,
-    variables: &BTreeMap<String, String>,
-    budget: &mut Budget,
-) -> Result<Node, Fault> {
-    let trimmed = text.trim();
-    // A value that is one interpolation keeps the input's type.
-    if !quoted && trimmed.starts_with("$[[") && trimmed.find("]]").is_some_and(|end| end + 2 == trimmed.len())
-    {
-        let value = block(&trimmed[3..trimmed.len() - 2], pos, inputs, variables)?;
-        let node = Node::from_json(&value, pos);
-        budget.pay(node.measure(), pos)?;
-        return Ok(node);
-    }
-    Ok(Node {
-        pos,
-        value: Value::Scalar {
-            text: as_plain(text, pos, inputs, variables, budget)?,
-            quoted,
-        },
-    })
-}
-
-fn as_plain(
-    text: &str,
-    pos: Pos,
-    inputs: &Inputs,
-    variables: &BTreeMap<String, String>,
-    budget: &mut Budget,
-) -> Result<String, Fault> {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("$[[") {
-        let (before, after) = rest.split_at(at);
-        out.push_str(before);
-        let Some(end) = after.find("]]") else {
-            break;
+impl Declared {
+    fn settle(&self, given: &Inputs, settled: &Inputs, at: Pos, reader: &mut Reader) -> Json {
+        let rule = self.rules.iter().find(|rule| rule.holds(settled));
+        let (options, default) = match rule {
+            Some(rule) => (
+                &rule.options,
+                rule.default.as_ref().or_else(|| rule.options.first()),
+            ),
+            None => (&self.options, self.default.as_ref()),
         };
-        let value = as_text(&block(&after[3..end], pos, inputs, variables)?);
-        budget.pay(Node::text(pos, value.as_str()).measure(), pos)?;
-        out.push_str(&value);
-        rest = &after[end + 2..];
-    }
-    out.push_str(rest);
-    Ok(out)
-}
-
-/// `inputs.name | function | function(arguments)`.
-fn block(text: &str, pos: Pos, inputs: &Inputs, variables: &BTreeMap<String, String>) -> Result<Json, Fault> {
-    let wrong = |what: String, allowed: &str| Fault::new(pos, what, allowed);
-    if text.len() > BLOCK {
-        return Err(wrong(
-            "this interpolation is too long".to_owned(),
-            "at most 1024 bytes are allowed between `$[[` and `]]`",
-        ));
-    }
-    let mut parts = text.split('|').map(str::trim);
-    let path = parts.next().unwrap_or_default();
-    let Some(name) = path.strip_prefix("inputs.") else {
-        return Err(wrong(
-            format!("`$[[ {} ]]` names no input", shown(path)),
-            "write `$[[ inputs.name ]]`",
-        ));
-    };
-    let Some(value) = inputs.get(name) else {
-        let hint = did_you_mean(name, inputs.keys().map(String::as_str));
-        return Err(wrong(
-            format!("the input `{}` is not declared in `spec:inputs`", shown(name)),
-            &hint.map_or_else(String::new, |word| format!("did you mean `{word}`?")),
-        ));
-    };
-    let mut value = value.clone();
-    for (index, function) in parts.enumerate() {
-        if index >= FUNCTIONS {
-            return Err(wrong(
-                "too many functions in one interpolation".to_owned(),
-                "at most 3 are allowed",
-            ));
+        if let Some(value) = given.get(&self.name) {
+            if let Err(why) = self.check_among(value, options) {
+                reader.fault(at, format!("the input `{}` {why}", self.name), "");
+            }
+            return value.clone();
         }
-        let Json::String(text) = &value else {
-            return Err(wrong(
-                format!("`{}` cannot work on `{}`", shown(function), short(&value)),
-                "functions take texts",
-            ));
+        if let Some(default) = default {
+            return default.clone();
+        }
+        // None of its rules asks for it.
+        if rule.is_none() && !self.rules.is_empty() {
+            return Json::Null;
+        }
+        // In the project's own file there is nobody who includes; the declaration is the place.
+        let at = if at == Pos::default() { self.pos } else { at };
+        let what = if self.description.is_empty() {
+            String::new()
+        } else {
+            format!(" ({})", shown(&self.description))
         };
-        value = Json::String(apply(function, text, variables).map_err(|why| wrong(why, FUNCTION_NAMES))?);
+        reader.fault(
+            at,
+            format!("the input `{}`{what} is needed and not given", self.name),
+            format!("give it under `inputs`: {}", self.kind.words()),
+        );
+        Json::Null
     }
-    Ok(value)
-}
-
-const FUNCTION_NAMES: &str = "functions are `expand_vars`, `truncate(offset, length)` and `posix_escape`";
-
-fn apply(function: &str, text: &str, variables: &BTreeMap<String, String>) -> Result<String, String> {
-    if function == "expand_vars" {
-        return Ok(expand(text, variables));
-    }
-    if function == "posix_escape" {
-        return Ok(posix_escape(text));
-    }
-    let numbers = function
-        .strip_prefix("truncate(")
-        .and_then(|rest| rest.strip_suffix(')'))
-        .and_then(|inner| inner.split_once(','))
-        .and_then(|(from, length)| Some((from.trim().parse().ok()?, length.trim().parse().ok()?)));
-    match numbers {
-        Some((from, length)) => Ok(text.chars().skip(from).take(length).collect()),
-        None => Err(format!("`{}` is no function", shown(function))),
-    }
-}
-
-fn posix_escape(text: &str) -> String {
-    if text.is_empty() {
-        return "''".to_owned();
-    }
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c == '\n' {
-            out.push_str("'\n'");
-            continue;
-        }
-        if !(c.is_ascii_alphanumeric() || "_-.,:+/@%".contains(c)) {
-            out.push('\\');
-        }
-        out.push(c);
-    }
-    out
 }

@@ -5,10 +5,11 @@ use super::{
     artifacts::{artifacts, keep},
     cache::caches,
     image::{image, services},
-    needs,
+    inputs, job_inputs, needs,
     outcome::{environment, pages, publish, release},
     reader::Reader,
     secrets::{id_tokens, secrets},
+    steps,
     top::{Defaults, variables},
     trigger,
 };
@@ -33,6 +34,7 @@ pub(super) const KEYS: &[&str] = &[
     "id_tokens",
     "image",
     "inherit",
+    "inputs",
     "interruptible",
     "manual_confirmation",
     "needs",
@@ -44,6 +46,7 @@ pub(super) const KEYS: &[&str] = &[
     "resource_group",
     "retry",
     "rules",
+    "run",
     "script",
     "secrets",
     "services",
@@ -63,11 +66,6 @@ pub(super) const IDLE: &[(&str, &str)] = &[
     ),
     ("identity", "take an `id_tokens` token to the cloud instead"),
 ];
-/// Keys that would change what runs, and are not served: refused, as a job without them would do less.
-const REFUSED: &[(&str, &str)] = &[
-    ("run", "write the steps as a `script`"),
-    ("inputs", "use `variables` with `value` and `options`"),
-];
 /// Keys that a job which only starts or mirrors a pipeline cannot have.
 const NOT_IN_BRIDGE: &[&str] = &[
     "script",
@@ -81,10 +79,12 @@ const NOT_IN_BRIDGE: &[&str] = &[
     "dependencies",
     "hooks",
     "id_tokens",
+    "inputs",
     "pages",
     "publish",
     "release",
     "retry",
+    "run",
     "secrets",
     "tags",
     "timeout",
@@ -129,16 +129,13 @@ pub(super) fn read(
     let mut inherit_default = Inherit::All;
     let faults_before = reader.faults.len();
     for entry in entries {
+        // `null` takes away what `extends` brought; `default` fills in again.
+        if entry.value.is_null() && KEYS.contains(&entry.key.as_str()) {
+            continue;
+        }
         let place = format!("{name}:{}", entry.key);
-        let listed = |list: &[(&str, &'static str)]| {
-            list.iter()
-                .find(|(key, _)| *key == entry.key)
-                .map(|(_, why)| *why)
-        };
-        if let Some(instead) = listed(REFUSED) {
-            reader.fault(entry.key_pos, format!("`{}` is not served", entry.key), instead);
-        } else if let Some(why) = listed(IDLE) {
-            reader.warn(entry.key_pos, format!("`{}` has no effect", entry.key), why);
+        if let Some((_, why)) = IDLE.iter().find(|(key, _)| *key == entry.key) {
+            reader.warn(entry.key_pos, format!("`{}` has no effect", entry.key), *why);
         } else if !KEYS.contains(&entry.key.as_str()) {
             reader.unknown_key(&entry.key, entry.key_pos, name, KEYS);
         } else if entry.key == "inherit" {
@@ -171,6 +168,10 @@ pub(super) fn read(
     } else if !told {
         script(&job, node, reader);
     }
+    if let Some(run) = node.get("run").filter(|run| !run.is_null()) {
+        instead_of_script(run.pos, entries, &mut job, reader);
+    }
+    job_inputs::check(&job, node, reader);
     if name == "pages" && job.spec.pages.is_none() && node.get("pages").is_none() {
         // The old way: the job's name makes it one.
         job.spec.pages = Some(Pages {
@@ -183,7 +184,8 @@ pub(super) fn read(
         keep(&mut job.spec, &folder);
     }
     delay(&job, node, reader);
-    if let (Some(_), Some(at)) = (&job.rules, node.get("only").or_else(|| node.get("except"))) {
+    let written = |key: &str| node.get(key).filter(|value| !value.is_null());
+    if let (Some(_), Some(at)) = (&job.rules, written("only").or_else(|| written("except"))) {
         reader.fault(
             at.pos,
             format!(
@@ -220,10 +222,30 @@ fn script(job: &Job, node: &Node, reader: &mut Reader) {
     );
 }
 
+/// Steps have no script around them.
+fn instead_of_script(pos: Pos, entries: &[Entry], job: &mut Job, reader: &mut Reader) {
+    let beside = entries.iter().find(|entry| {
+        matches!(entry.key.as_str(), "script" | "before_script" | "after_script") && !entry.value.is_null()
+    });
+    if let Some(beside) = beside {
+        reader.fault(
+            pos,
+            format!(
+                "the job `{}` has both `run` and `{}`",
+                shown(&job.name),
+                beside.key
+            ),
+            "make the script a step, or the steps a script",
+        );
+    }
+    job.spec.before_script.clear();
+    job.spec.after_script.clear();
+}
+
 /// A job that starts or mirrors a pipeline runs nothing of its own.
 fn bridge(job: &Job, entries: &[Entry], reader: &mut Reader) {
     for entry in entries {
-        if NOT_IN_BRIDGE.contains(&entry.key.as_str()) {
+        if NOT_IN_BRIDGE.contains(&entry.key.as_str()) && !entry.value.is_null() {
             reader.fault(
                 entry.key_pos,
                 format!(
@@ -244,7 +266,7 @@ fn bridge(job: &Job, entries: &[Entry], reader: &mut Reader) {
 
 /// `when: delayed` and `start_in` go together.
 fn delay(job: &Job, node: &Node, reader: &mut Reader) {
-    let start_in = node.get("start_in");
+    let start_in = node.get("start_in").filter(|at| !at.is_null());
     match (job.when, start_in) {
         (When::Delayed, None) => reader.fault(
             node.get("when").map_or(job.pos, |when| when.pos),
@@ -305,6 +327,8 @@ fn job_key(entry: &Entry, place: &str, job: &mut Job, reader: &mut Reader) {
     let value = &entry.value;
     match entry.key.as_str() {
         "script" => job.spec.script = reader.script(value, place),
+        "run" => job.spec.script = steps::steps(value, place, reader),
+        "inputs" => job.spec.inputs = inputs::of_job(value, place, reader),
         "stage" => {
             job.stage_pos = value.pos;
             if let Some(stage) = reader.text(value, place) {
@@ -401,6 +425,7 @@ const RETRY_WHEN: &[&str] = &[
     "unmet_prerequisites",
     "scheduler_failure",
     "data_integrity_failure",
+    "runner_provisioning_timeout",
 ];
 
 fn retry(node: &Node, place: &str, reader: &mut Reader) -> Retry {

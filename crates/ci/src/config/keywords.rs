@@ -1,7 +1,7 @@
 //! All keys of the language in one place, by where they stand: what the schema for editors must know, and what
 //! the test files must show.
 
-use super::{artifacts, cache, image, include, inputs, job, needs, outcome, secrets, top, trigger};
+use super::{artifacts, cache, image, include, inputs, job, needs, outcome, secrets, steps, top, trigger};
 use crate::rules;
 
 /// The schema that editors check files with.
@@ -11,7 +11,7 @@ pub const SCHEMA: &str = include_str!("../../schema/gitlab-ci.json");
 #[must_use]
 pub fn keywords() -> Vec<(&'static str, Vec<&'static str>)> {
     let idle = job::IDLE.iter().map(|(key, _)| *key);
-    let lists: [(&str, &[&str]); 38] = [
+    let lists: [(&str, &[&str]); 42] = [
         ("default", top::DEFAULT),
         ("workflow", top::WORKFLOW),
         ("auto_cancel", top::AUTO_CANCEL),
@@ -49,7 +49,11 @@ pub fn keywords() -> Vec<(&'static str, Vec<&'static str>)> {
         ("trigger_keys", trigger::KEYS),
         ("forward", trigger::FORWARD),
         ("input_keys", inputs::INPUT),
-        ("spec", &["inputs", "description"]),
+        ("input_rule", inputs::INPUT_RULE),
+        ("job_input", inputs::JOB_INPUT),
+        ("spec", inputs::SPEC),
+        ("spec_include_keys", include::SPEC_KEYS),
+        ("step", steps::STEP),
     ];
     let mut all: Vec<_> = lists
         .iter()

@@ -3,13 +3,16 @@
 
 mod address;
 mod artifacts;
+mod ask;
 mod assemble;
 mod cache;
 mod expand;
 mod image;
 mod include;
 mod inputs;
+mod interpolate;
 mod job;
+mod job_inputs;
 mod keywords;
 mod merge;
 mod needs;
@@ -17,6 +20,7 @@ mod outcome;
 mod reader;
 mod secrets;
 mod spec;
+mod steps;
 mod top;
 mod trigger;
 
@@ -28,19 +32,22 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-pub use assemble::{Answer, Assembly, Facts, Tree, Wanted};
+pub use ask::{Answer, Facts, Tree, Wanted};
+pub use assemble::Assembly;
 pub use include::{Include, Source};
-pub use inputs::Inputs;
+pub(crate) use inputs::as_text;
+pub use inputs::{Inputs, asked};
 pub use keywords::{SCHEMA, keywords};
 pub use reader::duration;
 pub use spec::{
-    ArtifactAccess, AutoCancel, CacheRule, Environment, Forward, Hooks, IdToken, JobSpec, OnJobFailure,
-    OnNewCommit, OutsideNeed, Pages, Release, ReleaseLink, Retry, Secret, Strategy, Trigger, tier_of,
+    ArtifactAccess, AutoCancel, CacheRule, Environment, Forward, Hooks, IdToken, JobInput, JobSpec,
+    OnJobFailure, OnNewCommit, OutsideNeed, Pages, Release, ReleaseLink, Retry, Secret, Strategy, Trigger,
+    tier_of,
 };
 pub use top::{POST, PRE, variable_name};
 
 pub(crate) use job::{allow_failure, start_in, when};
-pub(crate) use needs::needs;
+pub(crate) use needs::{copy_name, needs};
 pub(crate) use reader::Reader;
 pub(crate) use top::{auto_cancel, variables};
 
@@ -265,7 +272,7 @@ pub fn parse(text: &str) -> Result<Config, Faults> {
     let mut assembly = Assembly::new(text)?;
     while let Some(wanted) = assembly.wanted()? {
         let answer = match &wanted {
-            Wanted::Paths(_) | Wanted::Changes(_) => Answer::Paths(None),
+            Wanted::Paths(_) | Wanted::Changes(_) | Wanted::Version(_) => Answer::Paths(None),
             Wanted::File { paths, .. } => Answer::missing(paths.first().map_or("", String::as_str)),
             Wanted::Remote(name) | Wanted::Artifact { file: name, .. } => Answer::missing(name),
         };

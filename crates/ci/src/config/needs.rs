@@ -14,8 +14,8 @@ pub const NEEDS: usize = 50;
 pub const OUTSIDE: usize = 5;
 
 pub(super) const NEED: &[&str] = &["job", "artifacts", "optional", "parallel"];
-pub(super) const NEED_PROJECT: &[&str] = &["project", "ref", "job", "artifacts"];
-pub(super) const NEED_PIPELINE: &[&str] = &["pipeline", "job", "artifacts"];
+pub(super) const NEED_PROJECT: &[&str] = &["project", "ref", "job", "artifacts", "parallel"];
+pub(super) const NEED_PIPELINE: &[&str] = &["pipeline", "job", "artifacts", "parallel"];
 
 /// What `needs` asks for: jobs of this pipeline, and what lies outside it.
 #[derive(Debug, Default)]
@@ -114,6 +114,7 @@ fn need(node: &Node, place: &str, needs: &mut Needs, reader: &mut Reader) {
         return;
     }
     other.artifacts = own.artifacts;
+    let matrix = own.matrix;
     other.job = Some(own.job).filter(|job| !job.is_empty());
     if other.project.is_some() && (other.job.is_none() || other.reference.is_none()) {
         reader.fault(
@@ -123,7 +124,25 @@ fn need(node: &Node, place: &str, needs: &mut Needs, reader: &mut Reader) {
         );
         return;
     }
-    needs.outside.push(other);
+    match (matrix, &other.job) {
+        (Some(rows), Some(job)) => {
+            let copies: Vec<OutsideNeed> = rows
+                .iter()
+                .map(|row| OutsideNeed {
+                    job: Some(copy_name(job, row)),
+                    ..other.clone()
+                })
+                .collect();
+            needs.outside.extend(copies);
+        }
+        _ => needs.outside.push(other),
+    }
+}
+
+/// The name of one of the jobs that a matrix makes.
+pub(crate) fn copy_name(job: &str, row: &[(String, String)]) -> String {
+    let values: Vec<&str> = row.iter().map(|(_, value)| value.as_str()).collect();
+    format!("{job}: [{}]", values.join(", "))
 }
 
 pub(super) fn parallel(node: &Node, place: &str, reader: &mut Reader) -> Option<Parallel> {

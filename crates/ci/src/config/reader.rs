@@ -8,6 +8,13 @@ use crate::{
 use regex::Regex;
 use std::{collections::HashMap, time::Duration};
 
+/// Most different patterns in conditions, `only` and `coverage`: compiling one takes up to some milliseconds.
+const PATTERNS: usize = 1_000;
+/// Most different patterns of paths.
+const GLOBS: usize = 5_000;
+/// How deep lists may stand in lists (GitLab's limit).
+const NESTED: usize = 10;
+
 /// Collects faults and warnings.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
@@ -16,6 +23,8 @@ pub(crate) struct Reader {
     /// A thousand jobs have few different conditions and patterns, and compiling one takes long.
     conditions: HashMap<String, Expression>,
     patterns: HashMap<String, Regex>,
+    /// How many conditions with patterns, and patterns, were read.
+    compiled: usize,
     globs: HashMap<String, Option<String>>,
 }
 
@@ -33,6 +42,16 @@ impl Reader {
         if let Some(known) = self.conditions.get(text) {
             return Ok(known.clone());
         }
+        if text.contains('~') {
+            self.compiled += 1;
+            if self.compiled > PATTERNS {
+                return Err(ExpressionError {
+                    at: 0,
+                    what: "the file has too many different patterns".to_owned(),
+                    allowed: format!("at most {PATTERNS} are allowed"),
+                });
+            }
+        }
         let read = Expression::parse(text)?;
         self.conditions.insert(text.to_owned(), read.clone());
         Ok(read)
@@ -43,6 +62,12 @@ impl Reader {
         if let Some(known) = self.patterns.get(text) {
             return Ok(known.clone());
         }
+        self.compiled += 1;
+        if self.compiled > PATTERNS {
+            return Err(format!(
+                "the file has too many different patterns; at most {PATTERNS} are allowed"
+            ));
+        }
         let read = pattern(text)?;
         self.patterns.insert(text.to_owned(), read.clone());
         Ok(read)
@@ -50,6 +75,11 @@ impl Reader {
 
     /// Whether a text is a pattern of paths, and why not; the same text is read once.
     pub fn glob(&mut self, text: &str) -> Result<(), String> {
+        if self.globs.len() >= GLOBS && !self.globs.contains_key(text) {
+            return Err(format!(
+                "the file has too many different patterns of paths; at most {GLOBS} are allowed"
+            ));
+        }
         let known = self
             .globs
             .entry(text.to_owned())
@@ -159,23 +189,35 @@ impl Reader {
         if let Some(text) = node.scalar() {
             return vec![text.to_owned()];
         }
-        let Some(items) = node.items() else {
+        if node.items().is_none() {
             self.wrong(node, place, "a text or a list of texts");
             return Vec::new();
-        };
-        items.iter().filter_map(|item| self.text(item, place)).collect()
+        }
+        let placed = self.placed_texts(node, place);
+        placed.into_iter().map(|(text, _)| text).collect()
     }
 
-    /// A list of texts with their places.
+    /// A list of texts with their places. References and anchors leave lists in lists.
     pub fn placed_texts(&mut self, node: &Node, place: &str) -> Vec<(String, Pos)> {
-        let Some(items) = node.items() else {
+        let mut list = Vec::new();
+        if node.items().is_some() {
+            self.flatten(node, place, 0, &mut list);
+        } else {
             self.wrong(node, place, "a list of texts");
-            return Vec::new();
-        };
-        items
-            .iter()
-            .filter_map(|item| Some((self.text(item, place)?, item.pos)))
-            .collect()
+        }
+        list
+    }
+
+    fn flatten(&mut self, node: &Node, place: &str, depth: usize, list: &mut Vec<(String, Pos)>) {
+        match node.items() {
+            Some(items) if depth < NESTED => {
+                for item in items {
+                    self.flatten(item, place, depth + 1, list);
+                }
+            }
+            Some(_) => self.wrong(node, place, "a list of texts nested at most ten deep"),
+            None => list.extend(self.text(node, place).map(|text| (text, node.pos))),
+        }
     }
 
     /// Shell lines: a text, or a list of texts and lists, as `!reference` and anchors leave them.
@@ -188,7 +230,7 @@ impl Reader {
     fn script_lines(&mut self, node: &Node, place: &str, depth: usize, lines: &mut Vec<String>) {
         match &node.value {
             Value::Scalar { text, .. } if !node.is_null() => lines.push(text.clone()),
-            Value::Sequence(items) if depth < 10 => {
+            Value::Sequence(items) if depth < NESTED => {
                 for item in items {
                     self.script_lines(item, place, depth + 1, lines);
                 }

@@ -73,6 +73,31 @@ pub struct JobSpec {
     /// The static site that it makes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pages: Option<Pages>,
+    /// Values that who starts or retries the job may give.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<JobInput>,
+}
+
+/// One of a job's `inputs`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JobInput {
+    /// Its name.
+    pub name: String,
+    /// `string`, `number`, `boolean`, `array`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The value where nobody gives one.
+    pub default: serde_json::Value,
+    /// What it is for.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// The values to choose from; empty is any.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<serde_json::Value>,
+    /// What a text must match.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub regex: Option<String>,
 }
 
 fn usual<T: Default + PartialEq>(value: &T) -> bool {
@@ -99,6 +124,8 @@ pub enum ArtifactAccess {
 pub struct CacheRule {
     /// The key is made of these files' content; at most two.
     pub files: Vec<String>,
+    /// It is made of the last commits that changed them instead.
+    pub commits: bool,
     /// Put before such a key, with variables.
     pub prefix: String,
     /// A policy that a variable names.

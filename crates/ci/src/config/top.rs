@@ -34,6 +34,7 @@ pub(super) const DEFAULT: &[&str] = &[
     "cache",
     "hooks",
     "id_tokens",
+    "identity",
     "image",
     "interruptible",
     "retry",
@@ -67,10 +68,12 @@ pub(super) fn read(tree: &Node, budget: &mut Budget, reader: &mut Reader) -> Opt
             "variables" => config.variables = variables(value, "variables", reader),
             "workflow" => config.workflow = workflow(value, reader),
             "default" => {
-                if let Some(entries) = reader.map(value, "default", DEFAULT) {
-                    entries
-                        .iter()
-                        .for_each(|entry| defaults.take(entry, "default", reader));
+                for entry in reader.map(value, "default", DEFAULT).unwrap_or_default() {
+                    if let Some((_, why)) = job::IDLE.iter().find(|(key, _)| *key == entry.key) {
+                        reader.warn(entry.key_pos, format!("`{}` has no effect", entry.key), *why);
+                    } else if !entry.value.is_null() {
+                        defaults.take(entry, "default", reader);
+                    }
                 }
             }
             // The old place of defaults.
@@ -157,7 +160,8 @@ impl Defaults {
     pub fn fill(&self, spec: &mut JobSpec, own: &[Entry], inherit: &Inherit) {
         let from = &self.spec;
         for key in &self.set {
-            if own.iter().any(|entry| &entry.key == key) || !inherit.takes(key) {
+            let written = |entry: &Entry| &entry.key == key && !entry.value.is_null();
+            if own.iter().any(written) || !inherit.takes(key) {
                 continue;
             }
             match key.as_str() {

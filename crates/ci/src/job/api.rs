@@ -1,6 +1,6 @@
 //! Jobs in the JSON API, and the pages' routes.
 
-use super::{artifact, pages};
+use super::{Given, artifact, pages};
 use crate::{Ci, pipeline::api::Numbered};
 use axum::{
     Json,
@@ -11,7 +11,7 @@ use bascule_core::{JobId, Permission, Problem, ProjectId, Result};
 use bascule_web::{Access, Answer, InProject, Params, PathOf, Routes, Who, routes};
 use bascule_wire::{
     ci::Job,
-    ci_results::{LogHits, PlayJob},
+    ci_results::{LogHits, PlayJob, RetryJob},
     runner::ARTIFACT_ARCHIVE,
 };
 use serde::Deserialize;
@@ -166,18 +166,31 @@ async fn cancel(
     ))
 }
 
-/// Tries an ended job again.
+/// A body that may be left out.
+fn maybe<T: Default + serde::de::DeserializeOwned>(body: &[u8]) -> bascule_core::Result<T> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(T::default());
+    }
+    serde_json::from_slice(body).map_err(|error| {
+        Problem::bad_request("bad_json", format!("The body cannot be read: {error}."))
+            .next("Send `{\"inputs\": {\"NAME\": \"value\"}}`, or nothing.")
+    })
+}
+
+/// Tries an ended job again, also with other values of its inputs.
 #[utoipa::path(post, path = "/api/v1/projects/{group}/{project}/jobs/{id}/retry", tag = "ci",
-    params(("group" = String, Path), ("project" = String, Path), ("id" = i64, Path)),
+    params(("group" = String, Path), ("project" = String, Path), ("id" = i64, Path)), request_body = RetryJob,
     responses((status = 200, body = Job)))]
 async fn retry(
     State(ci): State<Ci>,
     project: InProject,
     who: Who,
     PathOf(at): PathOf<Numbered>,
+    body: axum::body::Bytes,
 ) -> Answer<Json<Job>> {
+    let retry: RetryJob = maybe(&body)?;
     Ok(Json(
-        ci.retry_job(project.id, JobId(at.id), &who.actor)
+        ci.retry_job_with(&project, JobId(at.id), &retry.inputs, &who.actor)
             .await?
             .to_wire(&[]),
     ))
@@ -194,16 +207,13 @@ async fn play(
     PathOf(at): PathOf<Numbered>,
     body: axum::body::Bytes,
 ) -> Answer<Json<Job>> {
-    // Without a body it is started as it is.
-    let play: PlayJob = match body.iter().all(u8::is_ascii_whitespace) {
-        true => PlayJob::default(),
-        false => serde_json::from_slice(&body).map_err(|error| {
-            Problem::bad_request("bad_json", format!("The body cannot be read: {error}."))
-                .next("Send `{\"variables\": {\"NAME\": \"value\"}}`.")
-        })?,
+    let play: PlayJob = maybe(&body)?;
+    let given = Given {
+        variables: play.variables,
+        inputs: play.inputs,
     };
     let job = ci
-        .play_job_with(&project, JobId(at.id), play.variables, &who.actor)
+        .play_job_with(&project, JobId(at.id), given, &who.actor)
         .await?;
     Ok(Json(job.to_wire(&[])))
 }

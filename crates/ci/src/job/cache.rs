@@ -30,6 +30,9 @@ const KEY_BYTES: usize = 1024;
 const AT_ONCE: i64 = 200;
 /// How keys end that protected and other branches may share.
 const SHARED: &str = "-non_protected";
+/// How all keys of a project's own jobs end, and what stands in those of required jobs.
+const OWN: &str = "protected";
+const REQUIRED: &str = "protected-required-";
 /// Bytes of a cache between two looks at the disk.
 const LOOK: u64 = 64 * 1024 * 1024;
 
@@ -79,6 +82,17 @@ impl Ci {
                 ),
             )
             .next("Shorten `cache:key`."));
+        }
+        // A job's token may name any key; those of required jobs are for them alone, or the project's jobs could leave
+        // there what a required one would run. The project's own keys end otherwise (see `plan`).
+        if job.required.is_none() && key.contains(REQUIRED) && !key.ends_with(OWN) {
+            return Err(Problem::new(
+                403,
+                "cache_of_required_job",
+                "This cache is for jobs that the project's group requires.",
+            )
+            .why("What they run must not come from the project's own jobs.")
+            .next("Use the key that the job's `cache` says."));
         }
         let pipeline = pipeline::store::find(&self.db, job.pipeline_id).await?;
         let protected = pipeline.is_some_and(|pipeline| pipeline.protected);

@@ -1,7 +1,11 @@
 //! Starting a job by hand, also with variables of the moment.
 
 use super::Job;
-use crate::{Ci, config::variable_name, results::store};
+use crate::{
+    Ci,
+    config::{Inputs, variable_name},
+    results::store,
+};
 use bascule_core::{Actor, JobId, Permission, Problem, ProjectScope, Result};
 use bascule_wire::runner::Variable;
 use std::collections::BTreeMap;
@@ -47,18 +51,106 @@ pub(crate) fn given(variables: BTreeMap<String, String>) -> Result<Vec<Variable>
     Ok(list)
 }
 
+/// What people may give a job that they start.
+#[derive(Clone, Debug, Default)]
+pub struct Given {
+    /// Variables that count over all others.
+    pub variables: BTreeMap<String, String>,
+    /// Values of the job's inputs.
+    pub inputs: Inputs,
+}
+
+impl Given {
+    /// Names and values from a form: those of [`variables`](crate::pipeline::run::variables), and `input:NAME`.
+    pub(crate) fn of_form(fields: &[(String, String)], job: &Job) -> Self {
+        let inputs = job.spec.0.inputs.iter().filter_map(|input| {
+            let field = format!("input:{}", input.name);
+            let (_, value) = fields.iter().find(|(name, _)| *name == field)?;
+            Some((input.name.clone(), input.read(value)))
+        });
+        Self {
+            inputs: inputs.collect(),
+            variables: crate::pipeline::run::variables(fields),
+        }
+    }
+}
+
 impl Ci {
-    /// Starts a job that waits for a person, with variables that count over all others.
+    /// Keeps values of a job's inputs for its next try. Who may run the job may give them: reviewed code says which
+    /// there are, and what they may hold.
     ///
     /// # Errors
-    /// It does not wait for a person, or the variables are refused.
+    /// The job has no such input, or it does not take the value.
+    async fn keep_inputs(&self, job: &Job, given: &Inputs) -> Result<()> {
+        if given.is_empty() {
+            return Ok(());
+        }
+        let declared = &job.spec.0.inputs;
+        for (name, value) in given {
+            let Some(input) = declared.iter().find(|input| &input.name == name) else {
+                let names: Vec<&str> = declared.iter().map(|input| input.name.as_str()).collect();
+                return Err(Problem::invalid(
+                    "unknown_input",
+                    format!(
+                        "The job {} has no input `{}`.",
+                        job.name,
+                        crate::fault::shown(name)
+                    ),
+                )
+                .why("A job takes the inputs that its file declares, and no others.")
+                .next(if names.is_empty() {
+                    "It declares none; give variables instead.".to_owned()
+                } else {
+                    format!("It declares: {}.", names.join(", "))
+                }));
+            };
+            if let Err(why) = input.check(value) {
+                return Err(
+                    Problem::invalid("bad_input", format!("The input `{name}` {why}."))
+                        .next("Give a value that the file's `inputs` allow."),
+                );
+            }
+        }
+        let mut all = store::inputs(&self.db, job).await?;
+        all.extend(given.clone());
+        let tx = self.db.begin().await?;
+        store::put_inputs(&tx, job, &all).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Tries an ended job again, with values of its inputs.
+    ///
+    /// # Errors
+    /// It has not ended, or the values are refused.
+    pub async fn retry_job_with(
+        &self,
+        scope: &ProjectScope,
+        id: JobId,
+        inputs: &Inputs,
+        actor: &Actor,
+    ) -> Result<Job> {
+        let job = self.job(scope.id, id).await?;
+        if !job.retried && job.status.is_final() {
+            self.keep_inputs(&job, inputs).await?;
+        }
+        self.retry_job(scope.id, id, actor).await
+    }
+
+    /// Starts a job that waits for a person, with what the person gives.
+    ///
+    /// # Errors
+    /// It does not wait for a person, or what is given is refused.
     pub async fn play_job_with(
         &self,
         scope: &ProjectScope,
         id: JobId,
-        variables: BTreeMap<String, String>,
+        Given { variables, inputs }: Given,
         actor: &Actor,
     ) -> Result<Job> {
+        if !inputs.is_empty() {
+            let job = self.job(scope.id, id).await?;
+            self.keep_inputs(&job, &inputs).await?;
+        }
         if !variables.is_empty() {
             let job = self.job(scope.id, id).await?;
             let pipeline = self.pipeline(scope.id, job.pipeline_id).await?;

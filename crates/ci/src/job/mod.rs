@@ -30,12 +30,15 @@ use bascule_wire::{ci as wire, runner};
 
 pub use access::JOB_TOKENS;
 pub(crate) use access::{MISSING_DEPENDENCY, routes as access_routes};
+pub(crate) use archive::Given as FileGiven;
 pub use artifact::{Artifact, UPLOADS};
 pub use cache::CACHES;
 pub use follow::JobIdentity;
 pub use id_token::ID_KEY;
 pub(crate) use id_token::{Signer, routes as id_token_routes};
 pub use log::LARGE_PIECES;
+pub use manual::Given;
+pub(crate) use pages::InputField;
 pub(crate) use service::runner_actor;
 pub use service::{Failure, Outcome};
 pub(crate) use sheet::Lines;

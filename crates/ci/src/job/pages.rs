@@ -1,8 +1,9 @@
 //! The job's page and its log.
 
-use super::{Artifact, Job, ansi::Cursor, artifact, sheet::Sheet};
+use super::{Artifact, Given, Job, ansi::Cursor, artifact, sheet::Sheet};
 use crate::{
     Ci,
+    config::{Inputs, JobInput, as_text},
     pipeline::{Pipeline, PipelineLine, api::Numbered, line, status_badge},
     runner,
     status::JobStatus,
@@ -59,6 +60,8 @@ struct ShowPage {
     may_play: bool,
     may_retry: bool,
     may_cancel: bool,
+    inputs: Vec<InputField>,
+    site: Option<String>,
     /// What is asked before it is started by hand.
     confirm: Option<String>,
     /// How many sections the log's last line is in.
@@ -71,6 +74,42 @@ struct ShowPage {
     search: String,
     hits: Option<LogHits>,
     more: Option<String>,
+}
+
+/// One of the job's inputs in the form.
+pub(crate) struct InputField {
+    pub(crate) name: String,
+    pub(crate) value: String,
+    pub(crate) description: String,
+    /// The values to choose from; empty is any.
+    pub(crate) options: Vec<String>,
+    pub(crate) kind: String,
+}
+
+impl InputField {
+    pub(crate) fn new(input: &JobInput, value: &serde_json::Value) -> Self {
+        let mut options: Vec<String> = input.options.iter().map(as_text).collect();
+        if input.kind == "boolean" && options.is_empty() {
+            options = vec!["true".to_owned(), "false".to_owned()];
+        }
+        if input.kind == "array" {
+            options.clear();
+        }
+        Self {
+            name: input.name.clone(),
+            value: as_text(value),
+            description: input.description.clone(),
+            options,
+            kind: input.kind.clone(),
+        }
+    }
+
+    fn all(job: &Job, given: &Inputs) -> Vec<Self> {
+        let inputs = job.spec.0.inputs.iter();
+        inputs
+            .map(|input| Self::new(input, given.get(&input.name).unwrap_or(&input.default)))
+            .collect()
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -172,6 +211,16 @@ pub(super) async fn show(
             u64::try_from(job.timeout).unwrap_or_default(),
         )),
         environment: ci.environment_name(&job, &pipeline).await?,
+        site: ci
+            .sites(project.id)
+            .await?
+            .into_iter()
+            .find(|site| site.job_id == job.id)
+            .map(|site| match site.prefix.as_str() {
+                "" => format!("/{path}/-/pages/"),
+                prefix => format!("/{path}/-/pages/{prefix}/"),
+            }),
+        inputs: InputField::all(&job, &crate::results::store::inputs(&ci.db, &job).await?),
         may_play: may_run && matches!(job.status, JobStatus::Manual | JobStatus::Scheduled),
         may_retry: may_run
             && !job.retried
@@ -411,8 +460,13 @@ pub(super) async fn retry(
     project: InProject,
     who: Who,
     PathOf(Numbered { id }): PathOf<Numbered>,
+    FormBody(fields): FormBody<Vec<(String, String)>>,
 ) -> Answer {
-    let job = ci.retry_job(project.id, JobId(id), &who.actor).await?;
+    let job = ci.job(project.id, JobId(id)).await?;
+    let given = Given::of_form(&fields, &job);
+    let job = ci
+        .retry_job_with(&project, JobId(id), &given.inputs, &who.actor)
+        .await?;
     Ok(to_job(&project.path(), job.id))
 }
 
@@ -423,9 +477,7 @@ pub(super) async fn play(
     PathOf(Numbered { id }): PathOf<Numbered>,
     FormBody(fields): FormBody<Vec<(String, String)>>,
 ) -> Answer {
-    let variables = crate::pipeline::run::variables(&fields);
-    let job = ci
-        .play_job_with(&project, JobId(id), variables, &who.actor)
-        .await?;
+    let given = Given::of_form(&fields, &ci.job(project.id, JobId(id)).await?);
+    let job = ci.play_job_with(&project, JobId(id), given, &who.actor).await?;
     Ok(to_job(&project.path(), job.id))
 }

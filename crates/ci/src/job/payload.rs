@@ -3,6 +3,7 @@
 use super::Job;
 use crate::{
     Ci,
+    config::JobSpec,
     pipeline::{self, Pipeline},
     ports::ProjectInfo,
     runner::Runner,
@@ -151,7 +152,10 @@ impl Ci {
                 .await?,
         );
         variables.extend(self.secrets(job, &pipeline, &project, &variables).await?);
-        let spec = &job.spec.0;
+        let mut spec = job.spec.0.clone();
+        if !spec.inputs.is_empty() {
+            spec.fill_inputs(&crate::results::store::inputs(&self.db, job).await?);
+        }
         let mut dependencies = self.dependencies(job, &pipeline, &variables).await?;
         for dependency in &mut dependencies {
             token.clone_into(&mut dependency.token);
@@ -167,6 +171,12 @@ impl Ci {
                 project_id: project_number(job.project_id),
                 project_name: project.name.clone(),
                 project_full_path: project.path(),
+                time_in_queue_seconds: match (job.queued_at, job.started_at) {
+                    (Some(queued), Some(started)) => {
+                        i64::try_from(started.since(queued).as_secs()).unwrap_or_default()
+                    }
+                    _ => 0,
+                },
             },
             git_info: git_info(&pipeline, with_token(&project.clone_url, token), depth),
             runner_info: wire::JobRunnerInfo {
@@ -174,11 +184,17 @@ impl Ci {
                 uuid: runner.id.to_string(),
             },
             variables,
-            steps: steps(job),
-            image: spec.image.clone(),
-            services: spec.services.clone(),
-            artifacts: spec.artifacts.clone(),
-            cache: spec.cache.clone(),
+            policy_options: job.required.as_ref().map(|name| wire::PolicyOptions {
+                policy_job: true,
+                name: name.clone(),
+                override_allowed: Some(false),
+            }),
+            steps: steps(&spec, job.timeout),
+            hooks: hooks(&spec),
+            image: spec.image,
+            services: spec.services,
+            artifacts: spec.artifacts,
+            cache: spec.cache,
             credentials: vec![wire::Credentials {
                 kind: "registry".to_owned(),
                 url: registry(&self.options.base_url).to_owned(),
@@ -195,7 +211,6 @@ impl Ci {
                     .map(|reason| (*reason).to_owned())
                     .collect(),
             },
-            hooks: hooks(job),
         })
     }
 }
@@ -271,14 +286,13 @@ fn git_info(pipeline: &Pipeline, repo_url: String, depth: i64) -> wire::GitInfo 
     }
 }
 
-fn steps(job: &Job) -> Vec<wire::Step> {
-    let spec = &job.spec.0;
+fn steps(spec: &JobSpec, timeout: i64) -> Vec<wire::Step> {
     let mut script = spec.before_script.clone();
     script.extend(spec.script.iter().cloned());
     let mut steps = vec![wire::Step {
         name: wire::STEP_SCRIPT.to_owned(),
         script,
-        timeout: job.timeout,
+        timeout,
         when: wire::When::OnSuccess,
         allow_failure: false,
     }];
@@ -286,7 +300,7 @@ fn steps(job: &Job) -> Vec<wire::Step> {
         steps.push(wire::Step {
             name: wire::STEP_AFTER_SCRIPT.to_owned(),
             script: spec.after_script.clone(),
-            timeout: job.timeout,
+            timeout,
             when: wire::When::Always,
             allow_failure: true,
         });
@@ -294,8 +308,8 @@ fn steps(job: &Job) -> Vec<wire::Step> {
     steps
 }
 
-fn hooks(job: &Job) -> Vec<wire::Hook> {
-    let script = &job.spec.0.hooks.pre_get_sources_script;
+fn hooks(spec: &JobSpec) -> Vec<wire::Hook> {
+    let script = &spec.hooks.pre_get_sources_script;
     if script.is_empty() {
         return Vec::new();
     }

@@ -108,7 +108,8 @@ fn row_of(values: &mut Vec<Value>, job: &Job) -> Result<String> {
     let before = bind(values, &format!("{}\t", job.project_id));
     let pipeline = bind(values, &job.pipeline_id);
     let group = job.resource_group.as_deref().unwrap_or_default();
-    let behind = bind(values, &format!("\t{tags}\t{group}"));
+    let required = if job.required.is_some() { "!" } else { "" };
+    let behind = bind(values, &format!("{required}\t{tags}\t{group}"));
     let releases = bind(values, &job.spec.0.release.is_some());
     Ok(format!(
         "({columns}, {before} || COALESCE((SELECT CASE WHEN p.protected THEN 'p' ELSE '-' END FROM pipeline p

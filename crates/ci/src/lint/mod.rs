@@ -119,6 +119,7 @@ impl Ci {
             actor,
             secrets,
             inputs: &request.inputs,
+            input_texts: false,
         };
         Ok(match self.prepare(&mut draft, &ask).await? {
             Err(faults) => LintResult {

@@ -4,14 +4,14 @@ use super::{Ask, MergeRequest, Pipeline, Settings, Text, store};
 use crate::{
     Ci,
     config::{Include, Inputs, JobSpec, When},
-    fault::{CI_FILE, Faults},
+    fault::{CI_FILE, Faults, Pos},
     job::{self, Job},
     plan::{Dependencies, Plan, PlannedJob},
     request,
     required::Placed,
     status::{JobStatus, PipelineStatus},
 };
-use bascule_core::{Actor, Digest, JobId, PipelineId, Problem, ProjectId, Result, limits};
+use bascule_core::{Actor, Digest, JobId, Permission, PipelineId, Problem, ProjectId, Result, limits};
 use bascule_ledger::facts::ci::{PipelineCreated, PipelineRefused};
 use bascule_store::Json;
 use bascule_wire::runner::Variable;
@@ -49,6 +49,10 @@ pub struct More {
     pub child: Option<Child>,
     /// Values for the file's `spec:inputs`.
     pub inputs: Inputs,
+    /// Whether these came as texts, to be read by the inputs' types.
+    pub input_texts: bool,
+    /// The first letters of the trigger token that starts it.
+    pub trigger_hint: Option<String>,
     /// What made it.
     pub upstream: Option<Upstream>,
     /// The merge request that it is for.
@@ -57,6 +61,10 @@ pub struct More {
     pub head_sha: Option<String>,
     /// The schedule that starts it.
     pub schedule: Option<i64>,
+    /// Under which name the code keeps what who pushed gave the pipeline.
+    pub push_options: Option<String>,
+    /// What that schedule is for.
+    pub schedule_description: Option<String>,
     /// Whether who pushed asked for no pipeline. What the group requires runs all the same.
     pub skip: bool,
 }
@@ -107,7 +115,7 @@ impl Ci {
     ///
     /// # Errors
     /// The store or the code cannot be reached.
-    pub async fn create_pipeline(&self, start: Start) -> Result<Created> {
+    pub async fn create_pipeline(&self, mut start: Start) -> Result<Created> {
         if let Some(fact) = &start.fact
             && let Some(known) = store::of_fact(&self.db, fact).await?
         {
@@ -121,6 +129,7 @@ impl Ci {
             .commit_message(start.project, &start.sha)
             .await?
             .unwrap_or_default();
+        let refused = self.take_push_options(&mut start).await?;
         let required = self.required_for(&start, &info).await?;
         let text = match self.own_text(&start, &message).await? {
             Err(why) if required.is_empty() => return Ok(Created::Nothing(why)),
@@ -138,7 +147,9 @@ impl Ci {
         let mut faults = Faults(Vec::new());
         let mut none = text.as_ref().err().cloned();
         let mut plan = Plan::default();
-        if let Ok(own) = &text {
+        if let Some(problem) = refused {
+            faults = Faults::one(Pos::default(), problem.what, problem.next);
+        } else if let Ok(own) = &text {
             let ask = Ask {
                 info: &info,
                 text: match own {
@@ -148,6 +159,7 @@ impl Ci {
                 actor: &start.actor,
                 secrets: true,
                 inputs: &start.more.inputs,
+                input_texts: start.more.input_texts,
             };
             match self.prepare(&mut pipeline, &ask).await? {
                 Err(found) => faults = found,
@@ -192,6 +204,40 @@ impl Ci {
         self.store(pipeline, &start, &placed.jobs).await
     }
 
+    /// Puts what the push gave its pipeline where what people give stands; or why it cannot be given.
+    async fn take_push_options(&self, start: &mut Start) -> Result<Option<Problem>> {
+        let Some(name) = start.more.push_options.take() else {
+            return Ok(None);
+        };
+        let given = self.code.push_options(start.project, &name).await?;
+        start.more.input_texts = true;
+        start
+            .more
+            .inputs
+            .extend(given.inputs.into_iter().map(|(name, value)| (name, value.into())));
+        if given.variables.is_empty() {
+            return Ok(None);
+        }
+        let protected = self
+            .code
+            .is_protected(start.project, &start.reference, start.tag)
+            .await?;
+        if protected && !given.may_protected {
+            return Ok(Some(
+                Problem::forbidden(Permission::ProtectedPush).next(format!(
+                    "`{}` is protected, and the push option `ci.variable` could turn what its jobs see to other ends; \
+                     push without it, or give `ci.input`",
+                    start.reference
+                )),
+            ));
+        }
+        match job::manual::given(given.variables) {
+            Ok(variables) => start.variables.extend(variables),
+            Err(problem) => return Ok(Some(problem)),
+        }
+        Ok(None)
+    }
+
     /// The text that the project's own jobs are read from, or why there are none.
     async fn own_text<'a>(
         &self,
@@ -224,6 +270,12 @@ impl Ci {
             sha => self.code.commit_stamp(start.project, sha).await?,
         };
         let stamp = stamp.unwrap_or_default();
+        let mut merge_request = start.more.merge_request.clone();
+        if let Some(request) = &mut merge_request {
+            let (source, target) = (&request.source_branch, &request.target_branch);
+            request.source_protected = self.code.is_protected(start.project, source, false).await?;
+            request.target_protected = self.code.is_protected(start.project, target, false).await?;
+        }
         Ok(Pipeline {
             id: PipelineId(0),
             project_id: start.project,
@@ -233,7 +285,7 @@ impl Ci {
             before_sha: start.before.clone(),
             source: start.source.to_owned(),
             name: None,
-            message: message.chars().take(10_000).collect(),
+            message: message.chars().take(super::MESSAGE).collect(),
             protected,
             status: PipelineStatus::Created,
             stages: Json(Vec::new()),
@@ -248,8 +300,10 @@ impl Ci {
             depth: start.more.upstream.map_or(0, |upstream| upstream.depth),
             head_sha: start.more.head_sha.clone(),
             settings: Json(Settings {
-                merge_request: start.more.merge_request.clone(),
+                merge_request,
                 schedule: start.more.schedule,
+                schedule_description: start.more.schedule_description.clone(),
+                trigger: start.more.trigger_hint.clone(),
                 commit_author: stamp.author,
                 commit_time: stamp.time,
                 ..Settings::default()

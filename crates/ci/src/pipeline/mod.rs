@@ -22,6 +22,8 @@ use bascule_wire::ci as wire;
 /// The source of what a bridge makes within its project.
 pub(crate) const CHILD: &str = "parent_pipeline";
 /// The source of what a bridge makes in another project.
+/// Longest commit message that is kept, in characters.
+const MESSAGE: usize = 10_000;
 pub(crate) const DOWNSTREAM: &str = "pipeline";
 
 pub use create::{Child, Created, More, Start, Upstream};

@@ -1,7 +1,7 @@
 //! The variables that every job finds, by GitLab's names.
 
 use super::{MergeRequest, Pipeline};
-use crate::{job::Job, ports::ProjectInfo};
+use crate::{config::When, job::Job, ports::ProjectInfo};
 use bascule_wire::runner::Variable;
 
 /// What a pipeline's jobs have in common.
@@ -58,6 +58,9 @@ pub(crate) fn of_pipeline(pipeline: &Pipeline, project: &ProjectInfo, base_url: 
         p("CI_PROJECT_PATH_SLUG", &self::slug(&path)),
         p("CI_PROJECT_NAMESPACE", &project.group),
         p("CI_PROJECT_ROOT_NAMESPACE", &project.group),
+        p("CI_PROJECT_NAMESPACE_ID", &project.group_id),
+        p("CI_PROJECT_VISIBILITY", &project.visibility),
+        p("CI_PROJECT_DESCRIPTION", &project.description),
         p("CI_PROJECT_URL", &project_url),
         p("CI_PROJECT_NAMESPACE_SLUG", &self::slug(&project.group)),
         p("CI_DEFAULT_BRANCH", &project.default_branch),
@@ -67,7 +70,19 @@ pub(crate) fn of_pipeline(pipeline: &Pipeline, project: &ProjectInfo, base_url: 
         p("CI_REPOSITORY_URL", &project.clone_url),
         p("CI_REGISTRY", host),
         p("CI_REGISTRY_IMAGE", &format!("{host}/{path}")),
+        p("CI_PAGES_DOMAIN", name),
+        p("CI_PAGES_HOSTNAME", name),
+        p("CI_PAGES_URL", &format!("{project_url}/-/pages")),
         p("CI_CONFIG_PATH", crate::fault::CI_FILE),
+        p(
+            "CI_CONFIG_REF_URI",
+            &format!(
+                "{host}/{path}//{}@refs/{}/{}",
+                crate::fault::CI_FILE,
+                if pipeline.tag { "tags" } else { "heads" },
+                pipeline.reference
+            ),
+        ),
         p("CI_COMMIT_SHA", &pipeline.sha),
         p(
             "CI_COMMIT_SHORT_SHA",
@@ -84,6 +99,14 @@ pub(crate) fn of_pipeline(pipeline: &Pipeline, project: &ProjectInfo, base_url: 
             if pipeline.protected { "true" } else { "false" },
         ),
         p("CI_COMMIT_MESSAGE", &pipeline.message),
+        p(
+            "CI_COMMIT_MESSAGE_IS_TRUNCATED",
+            if pipeline.message.chars().count() >= super::MESSAGE {
+                "true"
+            } else {
+                "false"
+            },
+        ),
         p("CI_COMMIT_TITLE", title),
         p("CI_COMMIT_AUTHOR", &pipeline.settings.0.commit_author),
         p("CI_COMMIT_TIMESTAMP", &pipeline.settings.0.commit_time),
@@ -112,8 +135,20 @@ pub(crate) fn of_pipeline(pipeline: &Pipeline, project: &ProjectInfo, base_url: 
     if !open.is_empty() {
         list.push(p("CI_OPEN_MERGE_REQUESTS", &open.join(",")));
     }
-    if pipeline.source == "trigger" {
+    if pipeline.source == crate::trigger_token::SOURCE {
         list.push(p("CI_PIPELINE_TRIGGERED", "true"));
+    }
+    if let Some(hint) = &pipeline.settings.0.trigger {
+        list.push(p("CI_TRIGGER_SHORT_TOKEN", hint));
+    }
+    if let Some(description) = &pipeline.settings.0.schedule_description {
+        list.push(p("CI_PIPELINE_SCHEDULE_DESCRIPTION", description));
+    }
+    if let Some(parent) = pipeline.parent_id {
+        list.push(p("CI_UPSTREAM_PIPELINE_ID", &parent.to_string()));
+    }
+    if let Some(job) = pipeline.parent_job_id {
+        list.push(p("CI_UPSTREAM_JOB_ID", &job.to_string()));
     }
     if pipeline.id.0 > 0 {
         list.push(p("CI_PIPELINE_ID", &id));
@@ -122,6 +157,9 @@ pub(crate) fn of_pipeline(pipeline: &Pipeline, project: &ProjectInfo, base_url: 
     }
     list
 }
+
+/// Longest description that jobs are told, in characters (GitLab's limit).
+const DESCRIPTION: usize = 2700;
 
 /// What is told of the merge request that a pipeline is for.
 fn of_request(
@@ -170,6 +208,22 @@ fn of_request(
         ("CI_MERGE_REQUEST_DIFF_BASE_SHA", request.base_sha.clone()),
         ("CI_MERGE_REQUEST_TITLE", request.title.clone()),
         ("CI_MERGE_REQUEST_DRAFT", request.draft.to_string()),
+        (
+            "CI_MERGE_REQUEST_TARGET_BRANCH_PROTECTED",
+            request.target_protected.to_string(),
+        ),
+        (
+            "CI_MERGE_REQUEST_SOURCE_BRANCH_PROTECTED",
+            request.source_protected.to_string(),
+        ),
+        (
+            "CI_MERGE_REQUEST_DESCRIPTION",
+            request.description.chars().take(DESCRIPTION).collect(),
+        ),
+        (
+            "CI_MERGE_REQUEST_DESCRIPTION_IS_TRUNCATED",
+            (request.description.chars().count() > DESCRIPTION).to_string(),
+        ),
         ("CI_MERGE_REQUEST_LABELS", request.labels.join(",")),
         ("CI_MERGE_REQUEST_ASSIGNEES", request.assignees.join(", ")),
         ("CI_MERGE_REQUEST_EVENT_TYPE", request.event.clone()),
@@ -202,8 +256,12 @@ pub(crate) fn of_job(job: &Job, project: &ProjectInfo, base_url: &str) -> Vec<Va
         ),
         p("CI_JOB_STATUS", "running"),
         p("CI_JOB_TIMEOUT", &job.timeout.to_string()),
+        p("CI_JOB_GROUP_NAME", group_name(&job.name)),
         p("CI_NODE_TOTAL", "1"),
     ];
+    if job.run_when.0 == When::Manual {
+        list.push(p("CI_JOB_MANUAL", "true"));
+    }
     if let Some(started) = job.started_at {
         list.push(p("CI_JOB_STARTED_AT", &started.to_string()));
     }
@@ -211,6 +269,21 @@ pub(crate) fn of_job(job: &Job, project: &ProjectInfo, base_url: &str) -> Vec<Va
         list.push(Variable::public("CI_JOB_IMAGE", image.name.clone()));
     }
     list
+}
+
+/// What the copies of a `parallel` have in common: the name without its number (`test 1/3`) or values (`test: [a, b]`).
+fn group_name(name: &str) -> &str {
+    if let Some((group, _)) = name.split_once(": [").filter(|_| name.ends_with(']')) {
+        return group;
+    }
+    let numbered = |text: &str| {
+        text.split_once(['/', ' ', ':'])
+            .is_some_and(|(a, b)| a.parse::<u32>().is_ok() && b.parse::<u32>().is_ok())
+    };
+    match name.rsplit_once(' ') {
+        Some((group, last)) if numbered(last) => group,
+        _ => name,
+    }
 }
 
 /// The commit that stands for none.
@@ -235,6 +308,18 @@ pub(crate) fn slug(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn copies_have_their_job_s_name_in_common() {
+        for (name, group) in [
+            ("test 1/3", "test"),
+            ("unit tests: [a, b]", "unit tests"),
+            ("deploy now", "deploy now"),
+            ("a/b", "a/b"),
+        ] {
+            assert_eq!(group_name(name), group, "{name}");
+        }
+    }
 
     #[test]
     fn slugs_fit_host_names() {

@@ -45,6 +45,8 @@ pub(crate) struct Ask<'a> {
     pub secrets: bool,
     /// Values for the file's `spec:inputs`.
     pub inputs: &'a Inputs,
+    /// Whether these are texts, to be read by the inputs' types.
+    pub input_texts: bool,
 }
 
 impl Ci {
@@ -94,7 +96,7 @@ impl Ci {
             _ => None,
         };
         let keys = config.key_files();
-        let patterned = keys.iter().any(|key| is_pattern(key));
+        let patterned = keys.iter().any(|(key, _)| is_pattern(key));
         let files = if asks.files || patterned {
             self.code.list_paths(project, &pipeline.sha).await?
         } else {
@@ -145,6 +147,7 @@ impl Ci {
             tag: pipeline.tag,
             source: pipeline.source.clone(),
             inputs: ask.inputs.clone(),
+            input_texts: ask.input_texts,
         };
         let begun = match ask.text {
             Text::File(bytes) => match text_of(bytes) {
@@ -229,6 +232,20 @@ impl Ci {
                 Ok((project, sha)) => Answer::Paths(Some(self.code.list_paths(project, &sha).await?)),
                 Err(no) => no,
             },
+            Wanted::Version(tree) => {
+                let (project, sha) = match self.place(pipeline, ask, tree).await? {
+                    Ok(place) => place,
+                    Err(no) => return Ok(no),
+                };
+                let version = match tree {
+                    Tree::Project {
+                        reference: Some(reference),
+                        ..
+                    } => self.code.release(project, reference).await?,
+                    _ => None,
+                };
+                Answer::Version { sha, version }
+            }
             Wanted::Changes(None) => match &pipeline.before_sha {
                 Some(before) if !pipeline.tag => {
                     Answer::Paths(Some(self.code.changed_paths(own, Some(before), sha).await?))
@@ -350,11 +367,11 @@ impl Ci {
     async fn file_keys(
         &self,
         pipeline: &Pipeline,
-        keys: &std::collections::BTreeSet<&str>,
+        keys: &std::collections::BTreeSet<(&str, bool)>,
         files: &[String],
     ) -> Result<FileKeys> {
         let mut known = FileKeys::new();
-        for key in keys {
+        for (key, commits) in keys {
             let mut paths: Vec<String> = match Glob::new(key) {
                 Ok(glob) if is_pattern(key) => {
                     files.iter().filter(|path| glob.matches(path)).cloned().collect()
@@ -362,13 +379,15 @@ impl Ci {
                 _ => vec![(*key).to_owned()],
             };
             paths.sort();
-            let digests = self
-                .code
-                .digests(pipeline.project_id, &pipeline.sha, &paths)
-                .await?;
-            let joined = digests.into_iter().flatten().collect::<Vec<_>>().join(" ");
+            let (project, sha) = (pipeline.project_id, &pipeline.sha);
+            let made = if *commits {
+                self.code.last_commits(project, sha, &paths).await?
+            } else {
+                self.code.digests(project, sha, &paths).await?
+            };
+            let joined = made.into_iter().flatten().collect::<Vec<_>>().join(" ");
             if !joined.is_empty() {
-                known.insert((*key).to_owned(), joined);
+                known.insert(((*key).to_owned(), *commits), joined);
             }
         }
         Ok(known)

@@ -1,7 +1,12 @@
 //! The form that starts a pipeline: the branch, and the variables that the file describes.
 
 use super::{Ask, Start, Text, api::ListQuery};
-use crate::{Ci, config::Inputs, fault::CI_FILE};
+use crate::{
+    Ci,
+    config::{Inputs, JobInput, asked},
+    fault::CI_FILE,
+    job::InputField,
+};
 use askama::Template;
 use axum::{
     extract::State,
@@ -28,6 +33,7 @@ struct Described {
 struct RunPage {
     base: String,
     reference: String,
+    inputs: Vec<InputField>,
     described: Vec<Described>,
     rows: std::ops::Range<usize>,
     /// Why the file says nothing.
@@ -35,13 +41,13 @@ struct RunPage {
 }
 
 impl Ci {
-    /// Variables that the file at a branch or tag describes, for who runs a pipeline by hand.
+    /// Inputs of the file at a branch or tag, and the variables that it describes, for who runs a pipeline by hand.
     async fn described(
         &self,
         scope: &ProjectScope,
         reference: &str,
         actor: &Actor,
-    ) -> Result<Vec<Described>> {
+    ) -> Result<(Vec<JobInput>, Vec<Described>)> {
         let project = scope.id;
         let info = self
             .code
@@ -58,6 +64,7 @@ impl Ci {
             .ok_or_else(|| {
                 Problem::invalid("no_ci_file", format!("There is no {CI_FILE} at `{reference}`."))
             })?;
+        let asked = asked(&String::from_utf8_lossy(&bytes));
         let start = Start {
             project,
             reference: commit.reference,
@@ -77,14 +84,16 @@ impl Ci {
             actor,
             secrets: false,
             inputs: &Inputs::new(),
+            input_texts: false,
         };
-        let prepared = self
-            .prepare(&mut draft, &ask)
-            .await?
-            .map_err(|faults| Problem::invalid("bad_ci_file", faults.first().to_string()))?;
-        Ok(prepared
-            .config
-            .variables
+        let prepared = match self.prepare(&mut draft, &ask).await? {
+            Ok(prepared) => prepared,
+            // What it lacks may be just what the form asks for.
+            Err(_) if !asked.is_empty() => return Ok((asked, Vec::new())),
+            Err(faults) => return Err(Problem::invalid("bad_ci_file", faults.first().to_string())),
+        };
+        let variables = prepared.config.variables;
+        let described = variables
             .into_iter()
             .filter(|variable| !variable.description.is_empty() || !variable.options.is_empty())
             .map(|variable| Described {
@@ -93,7 +102,8 @@ impl Ci {
                 description: variable.description,
                 options: variable.options,
             })
-            .collect())
+            .collect();
+        Ok((asked, described))
     }
 }
 
@@ -111,15 +121,20 @@ pub(super) async fn form(
             info.map(|info| info.default_branch).unwrap_or_default()
         }
     };
-    let (described, silent) = match ci.described(&project, &reference, &ui.caller().actor).await {
-        Ok(described) => (described, String::new()),
+    let found = ci.described(&project, &reference, &ui.caller().actor).await;
+    let ((inputs, described), silent) = match found {
+        Ok(found) => (found, String::new()),
         // The form still stands, so that another branch can be named.
-        Err(problem) if problem.status < 500 => (Vec::new(), problem.what),
+        Err(problem) if problem.status < 500 => (Default::default(), problem.what),
         Err(problem) => return Err(problem.into()),
     };
     let page = RunPage {
         base: format!("/{path}/-/pipelines"),
         reference,
+        inputs: inputs
+            .iter()
+            .map(|input| InputField::new(input, &input.default))
+            .collect(),
         described,
         rows: 0..ROWS,
         silent,
@@ -156,6 +171,32 @@ pub(crate) fn variables(fields: &[(String, String)]) -> BTreeMap<String, String>
     found
 }
 
+/// Values of the file's inputs from a form: `input:NAME` with `was:input:NAME`, which says what the file would take.
+fn inputs(fields: &[(String, String)]) -> Inputs {
+    let value = |name: &str| {
+        fields
+            .iter()
+            .find(|(field, _)| field == name)
+            .map(|(_, value)| value)
+    };
+    let mut found = Inputs::new();
+    for (field, given) in fields {
+        let Some(name) = field.strip_prefix("input:") else {
+            continue;
+        };
+        if value(&format!("was:{field}")) == Some(given) {
+            continue;
+        }
+        let kind = value(&format!("kind:{name}")).cloned().unwrap_or_default();
+        let input = JobInput {
+            kind,
+            ..JobInput::default()
+        };
+        found.insert(name.to_owned(), input.read(&given.replace("\r\n", "\n")));
+    }
+    found
+}
+
 pub(super) async fn start(
     State(ci): State<Ci>,
     project: InProject,
@@ -168,6 +209,7 @@ pub(super) async fn start(
             .map(|(_, value)| value.trim().to_owned())
             .unwrap_or_default(),
         variables: variables(&fields),
+        inputs: inputs(&fields),
     };
     let pipeline = ci.run_pipeline(&project, request, "web", &who.actor).await?;
     Ok(Redirect::to(&format!("/{}/-/pipelines/{}", project.path(), pipeline.id)).into_response())
@@ -176,6 +218,29 @@ pub(super) async fn start(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn inputs_that_differ_from_the_file_are_given_by_their_types() {
+        let fields: Vec<(String, String)> = [
+            ("input:env", "production"),
+            ("was:input:env", "staging"),
+            ("kind:env", "string"),
+            ("input:count", "3"),
+            ("was:input:count", "2"),
+            ("kind:count", "number"),
+            ("input:same", "x"),
+            ("was:input:same", "x"),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+        let expected: Inputs = [
+            ("count".to_owned(), 3.into()),
+            ("env".to_owned(), "production".into()),
+        ]
+        .into();
+        assert_eq!(inputs(&fields), expected);
+    }
 
     #[test]
     fn what_the_file_says_is_left_to_the_file() {

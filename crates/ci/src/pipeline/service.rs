@@ -97,7 +97,10 @@ impl Ci {
             fact: None,
             variables,
             actor: actor.clone(),
-            more: More::default(),
+            more: More {
+                inputs: request.inputs,
+                ..More::default()
+            },
         };
         match self.create_pipeline(start).await? {
             Created::Pipeline(id) => self.pipeline(project, id).await,

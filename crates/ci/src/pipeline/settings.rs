@@ -25,6 +25,12 @@ pub struct Settings {
     /// The schedule that started it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<i64>,
+    /// What that schedule is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule_description: Option<String>,
+    /// The first letters of the trigger token that started it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trigger: Option<String>,
     /// The newer pipeline for whose sake it was canceled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub canceled_for: Option<PipelineId>,
@@ -50,6 +56,12 @@ pub struct MergeRequest {
     pub target_sha: String,
     /// Where both parted.
     pub base_sha: String,
+    /// Whether the branch that its commits go to is protected.
+    pub target_protected: bool,
+    /// Whether the branch that they come from is.
+    pub source_protected: bool,
+    /// Its description.
+    pub description: String,
     /// Whether it is a draft.
     pub draft: bool,
     /// Names of its labels.

@@ -289,6 +289,8 @@ pub async fn delete_project(tx: &Tx, project: ProjectId, now: Timestamp) -> Resu
     ] {
         tx.run(sql, args![project]).await?;
     }
+    crate::trigger_token::store::delete_project(tx, project).await?;
+    crate::site::store::delete_project(tx, project).await?;
     crate::variable::store::delete_project(tx, project).await?;
     Ok(())
 }

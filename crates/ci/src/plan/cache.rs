@@ -9,15 +9,18 @@ use bascule_wire::runner::CachePolicy;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Digests of the content of files that make caches' keys, by path or pattern (`**/lock`).
-pub type FileKeys = BTreeMap<String, String>;
+/// What caches' keys are made of, by path or pattern (`**/lock`): digests of the content of files, or, where the second
+/// is set, the last commits that changed them.
+pub type FileKeys = BTreeMap<(String, bool), String>;
 
 impl Config {
-    /// Files, or patterns of files, whose content caches' keys are made of.
+    /// Files, or patterns of files, that caches' keys are made of, and whether it is by their last commits.
     #[must_use]
-    pub fn key_files(&self) -> BTreeSet<&str> {
+    pub fn key_files(&self) -> BTreeSet<(&str, bool)> {
         let rules = self.jobs.iter().flat_map(|job| &job.spec.cache_rules);
-        rules.flat_map(|rule| &rule.files).map(String::as_str).collect()
+        rules
+            .flat_map(|rule| rule.files.iter().map(|file| (file.as_str(), rule.commits)))
+            .collect()
     }
 }
 
@@ -30,7 +33,7 @@ pub(super) fn settle(spec: &mut JobSpec, keys: &FileKeys, variables: &dyn Lookup
     let rules = std::mem::take(&mut spec.cache_rules);
     for (cache, rule) in spec.cache.iter_mut().zip(&rules) {
         if !rule.files.is_empty() {
-            let key = key_of(&rule.files, keys);
+            let key = key_of(&rule.files, rule.commits, keys);
             cache.key = match expand(&rule.prefix, variables).as_str() {
                 "" => key,
                 prefix => format!("{prefix}-{key}"),
@@ -54,11 +57,11 @@ pub(super) fn settle(spec: &mut JobSpec, keys: &FileKeys, variables: &dyn Lookup
 }
 
 /// One key for the files there are; `default` where there are none.
-fn key_of(files: &[String], known: &FileKeys) -> String {
+fn key_of(files: &[String], commits: bool, known: &FileKeys) -> String {
     let mut hash = Sha256::new();
     let mut any = false;
     for file in files {
-        if let Some(id) = known.get(file) {
+        if let Some(id) = known.get(&(file.clone(), commits)) {
             any = true;
             hash.update(id.as_bytes());
             hash.update([0]);

@@ -49,6 +49,20 @@ pub(super) fn connect(plan: &mut Plan, config: &Config, made: &Made<'_>, faults:
                     hint,
                 ));
             }
+            let later = targets
+                .iter()
+                .find(|(name, _)| stage_of.get(name).is_some_and(|stage| *stage > job.stage_index));
+            if let Some((name, _)) = later {
+                faults.push(Fault::new(
+                    job.pos,
+                    format!(
+                        "`{}` takes the artifacts of `{}`, which is in a later stage",
+                        shown(&job.name),
+                        shown(name)
+                    ),
+                    "`dependencies` names jobs of earlier stages",
+                ));
+            }
             let earlier = |name: &String| stage_of.get(name).is_some_and(|stage| *stage <= job.stage_index);
             resolved.extend(targets.into_iter().map(|(name, _)| name).filter(earlier));
         }
@@ -67,6 +81,26 @@ pub(super) fn connect(plan: &mut Plan, config: &Config, made: &Made<'_>, faults:
             }
         }
         job.dependencies = Dependencies::Only(resolved);
+    }
+}
+
+/// Puts the values of a copy's own matrix where its needs name them: `$[[ matrix.NAME ]]`.
+pub(super) fn by_matrix(job: &mut PlannedJob, row: &[(String, String)]) {
+    let named = |value: &String| value.contains("$[[");
+    for need in job.needs.iter_mut().flatten() {
+        for (_, value) in need
+            .matrix
+            .iter_mut()
+            .flatten()
+            .flatten()
+            .filter(|(_, value)| named(value))
+        {
+            for (name, of_row) in row {
+                for expression in [format!("$[[ matrix.{name} ]]"), format!("$[[matrix.{name}]]")] {
+                    *value = value.replace(&expression, of_row);
+                }
+            }
+        }
     }
 }
 

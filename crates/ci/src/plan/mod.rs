@@ -8,7 +8,7 @@ mod connect;
 use crate::{
     config::{AllowFailure, AutoCancel, Config, Job, JobSpec, Need, Parallel, When},
     fault::{Faults, Pos, name_files, shown},
-    rules::Surroundings,
+    rules::{COMPARISONS, Surroundings},
     variables::{Layer, Scope, expand, of_file},
 };
 use bascule_core::limits;
@@ -169,7 +169,19 @@ pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
         ];
         let mut layers = base.clone();
         layers.push(Layer::Index(&over));
-        let chosen = match choose::job(job, config, &context.around, &Scope::new(layers)) {
+        let chosen = choose::job(job, config, &context.around, &Scope::new(layers));
+        if context.around.is_exhausted() {
+            return Err(Faults::one(
+                job.pos,
+                format!(
+                    "with `{}` the rules compare too many patterns with too many files",
+                    shown(&job.name)
+                ),
+                format!("at most {COMPARISONS} comparisons are allowed; share patterns between jobs"),
+            )
+            .named(&config.files));
+        }
+        let chosen = match chosen {
             Ok(chosen) => chosen,
             Err(reason) => {
                 plan.left_out.push((job.name.clone(), reason));
@@ -210,7 +222,9 @@ pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
             made.entry(&job.name)
                 .or_default()
                 .push((copy.name.clone(), copy.row));
-            plan.jobs.push(planned(job, copy.name, variables, spec, &chosen));
+            let mut planned = planned(job, copy.name, variables, spec, &chosen);
+            connect::by_matrix(&mut planned, copy.row);
+            plan.jobs.push(planned);
         }
     }
     order_stages(&mut plan, config);
@@ -279,11 +293,10 @@ fn copies(job: &Job) -> Vec<Copy<'_>> {
             .iter()
             .enumerate()
             .map(|(index, row)| {
-                let values: Vec<&str> = row.iter().map(|(_, value)| value.as_str()).collect();
                 let mut variables = numbered(index + 1, rows.len());
                 variables.extend(row.iter().map(|(k, v)| Variable::public(k.clone(), v.clone())));
                 Copy {
-                    name: format!("{}: [{}]", job.name, values.join(", ")),
+                    name: crate::config::copy_name(&job.name, row),
                     variables,
                     row,
                 }

@@ -158,16 +158,23 @@ impl Ci {
                         actor: &caller.actor,
                         secrets: true,
                         inputs: &Inputs::default(),
+                        input_texts: false,
                     },
                 )
                 .await?
         {
             return Ok(Found::Fails("own_config", faults.first().to_string()));
         }
+        // Runners of the project itself take no required jobs.
+        let serves = |runner: &Runner| match runner.scope.as_str() {
+            "project" => false,
+            "group" => runner.group_name.as_deref() == Some(info.group.as_str()),
+            _ => true,
+        };
         let takes = |tags: &Vec<String>| {
             runners
                 .iter()
-                .any(|runner| !runner.paused && runner.matches(tags))
+                .any(|runner| !runner.paused && serves(runner) && runner.matches(tags))
         };
         if let Some((name, wanted)) = tags.iter().find(|(_, tags)| !takes(tags)) {
             let what = match wanted.as_slice() {

@@ -256,7 +256,7 @@ impl Template {
 /// A policy is one commit of one project: what holds must be seen in its history.
 fn refused(wanted: &Wanted) -> Answer {
     let what = match wanted {
-        Wanted::File { .. } | Wanted::Paths(_) => "a file of another project",
+        Wanted::File { .. } | Wanted::Paths(_) | Wanted::Version(_) => "a file of another project",
         Wanted::Changes(_) => "the changes of a project",
         Wanted::Remote(_) => "an address",
         Wanted::Artifact { .. } => "what a job left",
@@ -360,6 +360,12 @@ impl PlacedPlan {
             }
             for need in job.needs.iter_mut().flatten() {
                 renamed(&mut need.job);
+            }
+            // A project's own keys end otherwise, so that none of its jobs can leave here what this job would run.
+            for cache in &mut job.spec.cache {
+                for key in std::iter::once(&mut cache.key).chain(&mut cache.fallback_keys) {
+                    *key = format!("{key}-required-{}", entry.name);
+                }
             }
             if let Dependencies::Only(list) = &mut job.dependencies {
                 list.iter_mut().for_each(renamed);

@@ -99,6 +99,7 @@ impl Ci {
             actor: &Actor::system(),
             secrets: false,
             inputs: &Inputs::default(),
+            input_texts: false,
         };
         let predefined = predefined_of_pipeline(pipeline, info, &self.options.base_url);
         let plan = self

@@ -14,6 +14,6 @@ pub mod timing;
 mod widget;
 
 pub use service::{Gate, Weighed};
-pub(crate) use store::{PLAYED, RESULTS as MIGRATION};
+pub(crate) use store::{PLAYED, PLAYED_INPUTS, RESULTS as MIGRATION};
 pub use take::Results;
 pub use widget::{Asked, Concern};

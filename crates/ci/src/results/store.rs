@@ -2,7 +2,7 @@
 
 use super::read::junit::{Case, Tests};
 use crate::{
-    config::{AllowFailure, JobSpec, Need, When},
+    config::{AllowFailure, Inputs, JobSpec, Need, When},
     job::Job,
     status::{JobStatus, PipelineStatus},
 };
@@ -108,6 +108,12 @@ pub(crate) const PLAYED: Migration = Migration {
         );
         CREATE INDEX ci_played_project ON ci_played (project_id);
     ",
+};
+
+/// Values of inputs with which people started jobs or tried them again.
+pub(crate) const PLAYED_INPUTS: Migration = Migration {
+    id: "ci-2711-job-inputs",
+    sql: "ALTER TABLE ci_played ADD COLUMN inputs TEXT NOT NULL DEFAULT '{}';",
 };
 
 /// Most failures of one job that are kept with their output.
@@ -582,6 +588,29 @@ pub(crate) async fn put_played(tx: &Tx, job: &Job, variables: &[Variable]) -> Re
     )
     .await?;
     Ok(())
+}
+
+/// Values of a job's inputs; its later tries have them too.
+pub(crate) async fn put_inputs(tx: &Tx, job: &Job, inputs: &Inputs) -> Result<()> {
+    tx.run(
+        "INSERT INTO ci_played (pipeline_id, job_name, project_id, variables, inputs) VALUES ($1, $2, $3, '[]', $4)
+         ON CONFLICT (pipeline_id, job_name) DO UPDATE SET inputs = $4",
+        args![job.pipeline_id, job.name, job.project_id, Json(inputs.clone())],
+    )
+    .await?;
+    Ok(())
+}
+
+row! { struct PlayedInputs { inputs: Json<Inputs> } }
+
+pub(crate) async fn inputs(on: &impl Query, job: &Job) -> Result<Inputs> {
+    let found: Option<PlayedInputs> = on
+        .one(
+            "SELECT inputs FROM ci_played WHERE pipeline_id = $1 AND job_name = $2",
+            args![job.pipeline_id, job.name],
+        )
+        .await?;
+    Ok(found.map(|played| played.inputs.0).unwrap_or_default())
 }
 
 row! { struct Played { variables: Json<Vec<Variable>> } }

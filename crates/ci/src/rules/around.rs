@@ -2,7 +2,10 @@
 
 use super::{Changes, Exists, Glob, Refs, Rule};
 use crate::variables::{Lookup, expand};
-use std::{cell::RefCell, collections::HashMap};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+};
 
 /// What rules ask of other commits and projects, by the texts (expanded) that name them.
 #[derive(Debug, Default)]
@@ -34,7 +37,11 @@ pub struct Surroundings<'a> {
     /// Answers about other commits and projects.
     pub elsewhere: Option<&'a Elsewhere>,
     found: RefCell<HashMap<(Among, String), bool>>,
+    compared: Cell<u64>,
 }
+
+/// Most comparisons of a pattern with a path in one pipeline: some seconds of work.
+pub const COMPARISONS: u64 = 10_000_000;
 
 /// Which list of files is searched.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -76,7 +83,14 @@ impl<'a> Surroundings<'a> {
             merge_request: false,
             elsewhere: None,
             found: RefCell::default(),
+            compared: Cell::new(0),
         }
+    }
+
+    /// Whether the rules compared more patterns with more files than is allowed; what they found then means nothing.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.compared.get() > COMPARISONS
     }
 
     fn any_matches(&self, patterns: &[String], among: &Among, variables: &dyn Lookup) -> bool {
@@ -94,6 +108,12 @@ impl<'a> Surroundings<'a> {
             let key = (among.clone(), pattern.to_owned());
             if let Some(known) = self.found.borrow().get(&key) {
                 return *known;
+            }
+            let files_seen = u64::try_from(files.len()).unwrap_or(u64::MAX);
+            self.compared
+                .set(self.compared.get().saturating_add(files_seen.max(100)));
+            if self.is_exhausted() {
+                return false;
             }
             let found = Glob::new(pattern).is_ok_and(|glob| files.iter().any(|file| glob.matches(file)));
             self.found.borrow_mut().insert(key, found);
@@ -161,6 +181,13 @@ impl Rule {
     }
 }
 
+/// Whether jobs have a cluster: somebody gave them what `kubectl` asks for.
+fn cluster(variables: &dyn Lookup) -> bool {
+    ["KUBECONFIG", "CI_KUBERNETES_ACTIVE"]
+        .iter()
+        .any(|name| variables.value(name).is_some_and(|value| !value.is_empty()))
+}
+
 impl Refs {
     /// Whether `only` lets the job in: each part that is written holds.
     #[must_use]
@@ -171,6 +198,7 @@ impl Refs {
         refs.is_none_or(|refs| refs.iter().any(|name| name.holds(around)))
             && conditions.is_none_or(|list| list.iter().any(|condition| condition.holds(variables)))
             && changes.is_none_or(|changes| around.changed(changes, variables))
+            && (!self.kubernetes || cluster(variables))
     }
 
     /// Whether `except` keeps the job out: any part that is written holds.
@@ -182,5 +210,6 @@ impl Refs {
         refs.is_some_and(|refs| refs.iter().any(|name| name.holds(around)))
             || conditions.is_some_and(|list| list.iter().any(|condition| condition.holds(variables)))
             || changes.is_some_and(|changes| around.changed(changes, variables))
+            || (self.kubernetes && cluster(variables))
     }
 }

@@ -9,7 +9,7 @@
 
 use crate::variables::Lookup;
 use regex::{Regex, RegexBuilder};
-use std::borrow::Cow;
+use std::{borrow::Cow, cell::RefCell, collections::HashMap};
 
 /// Deepest nesting of parentheses.
 const DEPTH: usize = 32;
@@ -78,11 +78,15 @@ fn error<T>(at: usize, what: impl Into<String>, allowed: impl Into<String>) -> R
 /// # Errors
 /// Says why it is none.
 pub fn pattern(text: &str) -> Result<Regex, String> {
+    pattern_up_to(text, 1024 * 1024)
+}
+
+fn pattern_up_to(text: &str, size: usize) -> Result<Regex, String> {
     let inner = text.strip_prefix('/').ok_or("it does not begin with `/`")?;
     let end = inner.rfind('/').ok_or("its closing `/` is missing")?;
     let (body, flags) = (&inner[..end], &inner[end + 1..]);
     let mut builder = RegexBuilder::new(&body.replace("\\/", "/"));
-    builder.size_limit(1024 * 1024).multi_line(true);
+    builder.size_limit(size).multi_line(true);
     for flag in flags.chars() {
         match flag {
             'i' => builder.case_insensitive(true),
@@ -192,10 +196,31 @@ impl Tree {
             Self::Pattern(regex) => regex.is_match(&text),
             other => other
                 .value(variables)
-                .and_then(|value| pattern(&value).ok())
-                .is_some_and(|regex| regex.is_match(&text)),
+                .is_some_and(|value| matches_written(&value, &text)),
         }
     }
+}
+
+/// Most patterns that are kept compiled, for each thread.
+const KEPT: usize = 64;
+/// Largest pattern of a variable when compiled, in bytes: it is compiled while a pipeline is planned.
+const WRITTEN: usize = 256 * 1024;
+
+/// Whether a text matches a pattern that a variable holds. Thousands of jobs may ask by the same variable.
+fn matches_written(written: &str, text: &str) -> bool {
+    thread_local! {
+        static COMPILED: RefCell<HashMap<String, Option<Regex>>> = RefCell::default();
+    }
+    COMPILED.with_borrow_mut(|compiled| {
+        if compiled.len() >= KEPT && !compiled.contains_key(written) {
+            compiled.clear();
+        }
+        compiled
+            .entry(written.to_owned())
+            .or_insert_with(|| pattern_up_to(written, WRITTEN).ok())
+            .as_ref()
+            .is_some_and(|regex| regex.is_match(text))
+    })
 }
 
 fn lex(text: &str) -> Result<Vec<(usize, Token)>, ExpressionError> {

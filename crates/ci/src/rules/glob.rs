@@ -1,5 +1,6 @@
 //! Path patterns as `changes` and `exists` use them: `*` and `?` stay within a folder, `**/` crosses
-//! folders, `{a,b}` and `[a-z]` choose.
+//! folders, `{a,b}` and `[a-z]` choose. As in Ruby's `fnmatch`, whose rules GitLab's documentation names, two stars
+//! without a slash behind them are one. Where files are included, they cross folders.
 
 use regex::{Regex, RegexBuilder};
 
@@ -13,6 +14,18 @@ impl Glob {
     /// # Errors
     /// Says why it is none.
     pub fn new(pattern: &str) -> Result<Self, String> {
+        Self::read(pattern, false)
+    }
+
+    /// Reads a pattern in which two stars cross folders wherever they stand, as in `include:local`.
+    ///
+    /// # Errors
+    /// Says why it is none.
+    pub fn crossing(pattern: &str) -> Result<Self, String> {
+        Self::read(pattern, true)
+    }
+
+    fn read(pattern: &str, crossing: bool) -> Result<Self, String> {
         if pattern.len() > 1024 {
             return Err("at most 1024 characters are allowed".to_owned());
         }
@@ -23,14 +36,15 @@ impl Glob {
             at += 1;
             match c {
                 '*' if chars.get(at) == Some(&'*') => {
+                    let begins = at < 2 || matches!(chars.get(at - 2), Some('/' | '{' | ','));
                     while chars.get(at) == Some(&'*') {
                         at += 1;
                     }
-                    if chars.get(at) == Some(&'/') {
+                    if chars.get(at) == Some(&'/') && begins {
                         at += 1;
                         regex.push_str("(?:.*/)?");
                     } else {
-                        regex.push_str(".*");
+                        regex.push_str(if crossing { ".*" } else { "[^/]*" });
                     }
                 }
                 '*' => regex.push_str("[^/]*"),
@@ -118,13 +132,24 @@ mod tests {
             ("file[0-9].txt", "file7.txt", true),
             ("file[!0-9].txt", "file7.txt", false),
             ("a+b(c).txt", "a+b(c).txt", true),
-            ("src/**", "src/a/b", true),
+            ("src/**", "src/a", true),
+            ("src/**", "src/a/b", false),
+            ("src/**/**", "src/a/b", true),
+            ("a**/c", "ab/c", true),
+            ("a**/c", "ab/b/c", false),
             ("?.c", "a.c", true),
         ] {
             assert_eq!(
                 Glob::new(pattern).unwrap().matches(path),
                 expected,
                 "{pattern} {path}"
+            );
+        }
+        for (path, expected) in [("ci/a.yml", true), ("ci/deep/a.yml", true), ("a.yml", false)] {
+            assert_eq!(
+                Glob::crossing("ci/**.yml").unwrap().matches(path),
+                expected,
+                "{path}"
             );
         }
         for bad in ["{a", "[a", "a\\", "[z-a]"] {

@@ -14,7 +14,7 @@ use crate::{
     yaml::{Node, Value},
 };
 
-pub use around::{Elsewhere, Surroundings, Verdict};
+pub use around::{COMPARISONS, Elsewhere, Surroundings, Verdict};
 pub use expression::{Expression, ExpressionError, pattern};
 pub use glob::Glob;
 pub use refs::Refs;
@@ -144,6 +144,9 @@ fn rule(node: &Node, place: &str, kind: Place, reader: &mut Reader) -> Option<Ru
     };
     for entry in reader.map(node, place, keys)? {
         let value = &entry.value;
+        if value.is_null() {
+            continue;
+        }
         match entry.key.as_str() {
             "if" => {
                 let text = reader.text(value, "rules:if")?;

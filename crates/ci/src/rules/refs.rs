@@ -17,6 +17,8 @@ pub struct Refs {
     pub variables: Option<Vec<Expression>>,
     /// Patterns of which one must match a changed file.
     pub changes: Option<Changes>,
+    /// Whether a cluster is asked for.
+    pub kubernetes: bool,
 }
 
 /// One entry of `refs`.
@@ -136,12 +138,7 @@ pub(crate) fn read(node: &Node, place: &str, reader: &mut Reader) -> Option<Refs
                 refs.variables = Some(list);
             }
             "kubernetes" => {
-                reader.word(value, place, &["active"]);
-                reader.warn(
-                    entry.key_pos,
-                    format!("`{place}:kubernetes` has no effect"),
-                    "clusters are known to agents, not to pipelines",
-                );
+                refs.kubernetes = reader.word(value, place, &["active"]).is_some();
             }
             _ => {}
         }

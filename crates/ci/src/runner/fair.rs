@@ -16,20 +16,24 @@ pub(crate) struct Demand {
     pub tags: Vec<String>,
     /// The resource group that it needs for itself.
     pub resource_group: Option<String>,
+    /// Whether its group requires it: then no runner of the project itself may take it, since whoever runs that could
+    /// say that the job succeeded without running it.
+    pub required: bool,
 }
 
 impl Demand {
-    /// Reads a job's `queue_key`: project, `p` or `-`, tags as JSON, resource group, with tabs between. JSON holds no
-    /// tab, and the resource group comes last, so that it may.
+    /// Reads a job's `queue_key`: project, `p` or `-` (with `!` behind it where it is required), tags as JSON, resource group,
+    /// with tabs between. JSON holds no tab, and the resource group comes last, so that it may.
     pub fn parse(key: &str) -> Option<Self> {
         let mut parts = key.splitn(4, '\t');
         let project = parts.next()?.parse().ok()?;
-        let protected = parts.next()? == "p";
+        let marks = parts.next()?;
         let tags = serde_json::from_str(parts.next()?).ok()?;
         let group = parts.next()?;
         Some(Self {
             project,
-            protected,
+            protected: marks.starts_with('p'),
+            required: marks.ends_with('!'),
             tags,
             resource_group: (!group.is_empty()).then(|| group.to_owned()),
         })
@@ -99,9 +103,7 @@ pub(crate) fn order<'w>(
 ) -> Vec<&'w Waiting> {
     let mut list: Vec<&Waiting> = waiting
         .iter()
-        .filter(|w| {
-            runner.takes(&w.demand.tags, w.demand.protected) && reach.covers(w.demand.project, &w.group)
-        })
+        .filter(|w| runner.takes(&w.demand.tags, w.demand.protected) && reach.serves(&w.demand, &w.group))
         .filter(|w| held.holder(&w.demand).is_none() && held.reached(&w.group).is_none())
         .collect();
     let running = |w: &Waiting| {
@@ -130,6 +132,8 @@ pub(crate) enum Why {
     GroupLimit { group: String, limit: i64 },
     /// No runner serves its project.
     NoRunner,
+    /// It is required by the group, and only runners of the project itself serve it.
+    OwnRunners,
     /// No runner that serves it has these tags.
     NoTag { tags: Vec<String> },
     /// Runners have each of the tags, but none has all.
@@ -177,12 +181,17 @@ pub(crate) fn why(demand: &Demand, group: &str, held: &Held, runners: &[Member],
             limit,
         };
     }
-    let serving: Vec<&Member> = runners
-        .iter()
-        .filter(|m| m.reach.covers(demand.project, group))
+    let covering = runners.iter().filter(|m| m.reach.covers(demand.project, group));
+    let serving: Vec<&Member> = covering
+        .clone()
+        .filter(|m| m.reach.serves(demand, group))
         .collect();
     if serving.is_empty() {
-        return Why::NoRunner;
+        return if covering.count() > 0 {
+            Why::OwnRunners
+        } else {
+            Why::NoRunner
+        };
     }
     let fitting: Vec<&Member> = serving
         .iter()
@@ -261,6 +270,7 @@ impl Why {
             Self::Resource { .. } => "resource_group",
             Self::GroupLimit { .. } => "group_limit",
             Self::NoRunner => "no_runner",
+            Self::OwnRunners => "no_runner_for_required",
             Self::NoTag { .. } | Self::NoTagsTogether { .. } => "no_runner_with_tags",
             Self::Untagged => "no_runner_for_untagged",
             Self::Protected => "protected_runners_only",
@@ -282,6 +292,10 @@ impl Why {
             }
             Self::NoRunner => {
                 "No runner serves this project. Start one, or ask an administrator for one.".to_owned()
+            }
+            Self::OwnRunners => {
+                "The group requires this job, so no runner of the project itself may take it. Ask for a runner of the group or of the instance."
+                    .to_owned()
             }
             Self::NoTag { tags } => format!(
                 "No runner has the {}. Start one that has, or correct the job's `tags`.",
@@ -357,6 +371,7 @@ mod tests {
 
     fn demand(project: ProjectId, tags: &[&str]) -> Demand {
         Demand {
+            required: false,
             project,
             protected: false,
             tags: tags.iter().map(|t| (*t).to_owned()).collect(),
@@ -388,6 +403,9 @@ mod tests {
         );
         let plain = Demand::parse(&format!("{project}\t-\t[]\t")).unwrap();
         assert_eq!((plain.protected, plain.resource_group), (false, None));
+        assert!(!plain.required && !read.required);
+        let required = Demand::parse(&format!("{project}\tp!\t[]\t")).unwrap();
+        assert!(required.required && required.protected);
         assert!(Demand::parse("x").is_none());
     }
 

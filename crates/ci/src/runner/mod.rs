@@ -87,6 +87,13 @@ impl Reach {
     }
 }
 
+impl Reach {
+    /// Whether a job with this demand is served.
+    pub(crate) fn serves(&self, demand: &fair::Demand, group: &str) -> bool {
+        self.covers(demand.project, group) && !(demand.required && matches!(self, Self::Projects(_)))
+    }
+}
+
 impl Runner {
     /// Whether it was heard of lately.
     #[must_use]

@@ -375,6 +375,7 @@ impl Ci {
             actor: owner,
             more: More {
                 schedule: Some(schedule.id),
+                schedule_description: Some(schedule.description.clone()),
                 ..More::default()
             },
         }))

@@ -29,6 +29,7 @@ struct Line {
 #[template(path = "variable/list.html")]
 struct Page {
     href: String,
+    triggers: String,
     lines: Vec<Line>,
     results: CiSettings,
 }
@@ -56,7 +57,12 @@ pub(super) async fn list(State(ci): State<Ci>, project: InProject, ui: Ui) -> An
         Crumb::here("CI variables"),
     ];
     let results = ci.ci_settings(project.id).await?;
-    let page = Page { href, lines, results };
+    let page = Page {
+        triggers: format!("/{path}/-/settings/triggers"),
+        href,
+        lines,
+        results,
+    };
     ui.project_page(Tab::Settings, "CI variables", &crumbs, &page)
 }
 

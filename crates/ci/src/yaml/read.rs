@@ -188,6 +188,10 @@ impl Builder<'_> {
 
     fn scan_fault(&self, error: &ScanError) -> Fault {
         let mark = *error.marker();
+        // The library stops by itself; the limit that counts is ours.
+        if error.info().contains("recursion limit") {
+            return too_deep(self.pos(Span::empty(mark)));
+        }
         Fault::new(
             self.pos(Span::empty(mark)),
             format!("this is not YAML: {}", shown(error.info())),

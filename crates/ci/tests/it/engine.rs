@@ -355,6 +355,7 @@ down:
             commit_count: 0,
             at: bascule_core::Timestamp::from_seconds(1_750_000_000),
             ci_skip: false,
+            ci_options: None,
         })
         .await;
     assert_eq!(world.get(list).await[1]["state"], "stopping");

@@ -41,6 +41,8 @@ pub struct FakeCode {
     pub base_url: Mutex<String>,
     /// Whether nothing about projects can be read.
     pub down: AtomicBool,
+    /// What pushes gave, by the name that their facts say.
+    pub given: Mutex<BTreeMap<String, bascule_ci::ports::PushOptions>>,
 }
 
 #[async_trait]
@@ -97,8 +99,15 @@ impl Code for FakeCode {
             group: "clinic".into(),
             name: "app".into(),
             default_branch: "main".into(),
+            group_id: "group-id".into(),
+            visibility: "private".into(),
+            description: "Appointments of the clinic".into(),
             clone_url,
         }))
+    }
+
+    async fn push_options(&self, _: ProjectId, name: &str) -> Result<bascule_ci::ports::PushOptions> {
+        Ok(self.given.lock().unwrap().get(name).cloned().unwrap_or_default())
     }
 
     async fn is_protected(&self, _: ProjectId, reference: &str, tag: bool) -> Result<bool> {
@@ -279,6 +288,7 @@ impl World {
             commit_count: 1,
             at: Timestamp::from_seconds(1_750_000_000),
             ci_skip: false,
+            ci_options: None,
         };
         self.tell(&fact).await;
         sha

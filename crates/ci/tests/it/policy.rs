@@ -234,6 +234,7 @@ async fn a_policy_holds_from_its_next_good_commit_on() {
         commit_count: 1,
         at: bascule_core::Timestamp::from_seconds(1_750_000_000),
         ci_skip: true,
+        ci_options: None,
     };
     let bad = world
         .push(

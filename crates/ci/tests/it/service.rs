@@ -297,6 +297,7 @@ async fn a_tag_s_release_job_asks_for_a_release_with_the_pipeline_s_archives() {
         after: Some(sha),
         at,
         ci_skip: false,
+        ci_options: None,
     };
     world.tell(&fact).await;
     let build = runner.ask().await.unwrap();
@@ -343,6 +344,7 @@ async fn a_release_is_of_its_pipelines_own_protected_tag() {
             after: Some(sha),
             at: bascule_core::Timestamp::from_seconds(1_750_000_000),
             ci_skip: false,
+            ci_options: None,
         };
         world.tell(&fact).await;
         let release = runner.ask().await.unwrap();

@@ -10,6 +10,7 @@
 
 mod case;
 mod keywords;
+mod limits;
 mod scenario;
 mod schema;
 

@@ -145,6 +145,7 @@ fn gather(case: &Case, world: &World) -> Result<Config, bascule_ci::fault::Fault
         tag: world.tag,
         source: world.source.clone(),
         inputs: world.inputs.clone(),
+        input_texts: false,
     };
     let mut assembly = Assembly::with(&case.text, facts)?;
     while let Some(wanted) = assembly.wanted()? {
@@ -162,6 +163,16 @@ fn gather(case: &Case, world: &World) -> Result<Config, bascule_ci::fault::Fault
                     None => Answer::missing(&named(&paths[0])),
                 }
             }
+            Wanted::Version(Tree::Project { reference, .. }) => {
+                let reference = reference.clone().unwrap_or_default();
+                Answer::Version {
+                    sha: format!("sha-of-{reference}"),
+                    version: reference
+                        .starts_with(|c: char| c.is_ascii_digit())
+                        .then(|| format!("{reference}.9")),
+                }
+            }
+            Wanted::Version(_) => Answer::Paths(None),
             Wanted::Paths(_) => Answer::Paths(Some(world.files.clone())),
             Wanted::Changes(None) => Answer::Paths(world.changed.clone()),
             Wanted::Changes(Some(to)) => Answer::Paths(world.elsewhere.changes.get(to).cloned()),
@@ -191,7 +202,10 @@ fn planned(case: &Case, world: &World) -> Result<(Config, Plan), bascule_ci::fau
     context.file_keys = world
         .files
         .iter()
-        .map(|path| (path.clone(), format!("digest of {path}")))
+        .flat_map(|path| {
+            [("digest", false), ("commit", true)]
+                .map(|(what, commits)| ((path.clone(), commits), format!("{what} of {path}")))
+        })
         .collect();
     let plan = plan(&config, &context)?;
     Ok((config, plan))

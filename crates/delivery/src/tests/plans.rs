@@ -39,6 +39,7 @@ impl World {
             commit_count: 1,
             at: self.delivery.now(),
             ci_skip: false,
+            ci_options: None,
         };
         let tx = self.delivery.db.begin().await.unwrap();
         self.ledger.append(&tx, &Actor::system(), &fact).await.unwrap();

@@ -5,6 +5,7 @@ use crate::{Forge, push::Update};
 use bascule_core::{Actor, Problem, ProjectId, Result, Timestamp};
 use bascule_ledger::facts::forge::CommitStamp;
 use gix::ObjectId;
+use std::time::Duration;
 
 /// Most paths that a commit may have to be listed.
 const PATHS: usize = 500_000;
@@ -134,6 +135,29 @@ impl Forge {
         self.at(project, sha, move |repo, id| {
             let base = repo.merge_base(other, id)?.map(gix::Id::detach);
             differing(repo, base, id)
+        })
+        .await
+    }
+
+    /// The last commit, seen from another, that changed a path; `None` if there is no such file, or if finding it
+    /// would take longer than `within`.
+    ///
+    /// # Errors
+    /// There is no such commit, or the repository cannot be read.
+    pub async fn last_commit(
+        &self,
+        project: ProjectId,
+        sha: &str,
+        path: &str,
+        within: Duration,
+    ) -> Result<Option<String>> {
+        let path = path.as_bytes().to_vec();
+        self.at(project, sha, move |repo, id| {
+            if read::entry(repo, id, &path)?.is_none() {
+                return Ok(None);
+            }
+            let found = history::last_change(repo, id, &path, within)?;
+            Ok(found.map(|commit| commit.id.to_string()))
         })
         .await
     }

@@ -20,6 +20,7 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::review::store::APPROVALS,
     crate::review::store::FINDINGS,
     crate::workflow::store::MIGRATION,
+    CI_OPTIONS,
 ];
 
 const FIRST: Migration = Migration {
@@ -64,6 +65,20 @@ const FIRST: Migration = Migration {
 const PUSH_OPTIONS: Migration = Migration {
     id: "forge-2611-push-options",
     sql: "ALTER TABLE push_intent ADD COLUMN ci_skip BOOLEAN NOT NULL DEFAULT FALSE",
+};
+
+const CI_OPTIONS: Migration = Migration {
+    id: "forge-2711-ci-options",
+    sql: "
+        ALTER TABLE push_intent ADD COLUMN ci_options BOOLEAN NOT NULL DEFAULT FALSE;
+        CREATE TABLE push_option (
+            push TEXT PRIMARY KEY,
+            project_id TEXT NOT NULL,
+            options TEXT NOT NULL,
+            at BIGINT NOT NULL
+        );
+        CREATE INDEX push_option_at ON push_option (at);
+    ",
 };
 
 const FORMER_PATH: Migration = Migration {
@@ -319,6 +334,8 @@ pub(crate) async fn touch(tx: &Tx, id: ProjectId, at: Timestamp) -> Result<()> {
 }
 
 pub(crate) async fn delete(tx: &Tx, id: ProjectId) -> Result<u64> {
+    tx.run("DELETE FROM push_option WHERE project_id = $1", args![id])
+        .await?;
     tx.run("DELETE FROM push_intent WHERE project_id = $1", args![id])
         .await?;
     tx.run("DELETE FROM protected_branch WHERE project_id = $1", args![id])

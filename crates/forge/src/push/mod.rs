@@ -108,6 +108,69 @@ pub(crate) fn skips_ci(options: &[String]) -> bool {
         .any(|option| matches!(option.trim(), "ci.skip" | "ci.skip=true"))
 }
 
+/// Most variables, and most inputs, of one push.
+const GIVEN: usize = 50;
+/// Longest value, in bytes.
+const VALUE: usize = 10_000;
+
+/// What a push gives its pipeline: `git push -o ci.variable="NAME=value" -o ci.input="name=value"`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
+pub struct CiOptions {
+    /// Variables for all jobs.
+    pub variables: std::collections::BTreeMap<String, String>,
+    /// Values for the file's inputs, as texts.
+    pub inputs: std::collections::BTreeMap<String, String>,
+    /// Whether who pushed holds the right to push to protected branches.
+    pub may_protected: bool,
+}
+
+impl CiOptions {
+    /// Reads a push's options; what is no `NAME=value` is told.
+    pub(crate) fn parse(options: &[String]) -> std::result::Result<Self, Problem> {
+        let mut found = Self::default();
+        for option in options {
+            let (what, into) = match option.split_once('=') {
+                Some(("ci.variable", rest)) => (rest, &mut found.variables),
+                Some(("ci.input", rest)) => (rest, &mut found.inputs),
+                _ => continue,
+            };
+            let Some((name, value)) = what.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+                return Err(Problem::invalid(
+                    "bad_push_option",
+                    format!("The push option `{}` gives no value.", limited(option)),
+                )
+                .why("What is given to a pipeline has a name and a value.")
+                .next("Write -o ci.variable=\"NAME=value\" or -o ci.input=\"name=value\"."));
+            };
+            if value.len() > VALUE {
+                return Err(Problem::invalid(
+                    "long_push_option",
+                    format!("The value of `{}` is longer than {VALUE} bytes.", limited(name)),
+                )
+                .next("Put it into a file of the repository."));
+            }
+            into.insert(name.to_owned(), value.to_owned());
+        }
+        if found.variables.len() > GIVEN || found.inputs.len() > GIVEN {
+            return Err(Problem::invalid(
+                "many_push_options",
+                format!("A push gives at most {GIVEN} variables and {GIVEN} inputs."),
+            )
+            .next("Put what is the same each time into the file."));
+        }
+        Ok(found)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.variables.is_empty() && self.inputs.is_empty()
+    }
+}
+
+fn limited(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(60).collect()
+}
+
 /// Whether a tag names a version (`v1`, `1.2.3`, `v1.2.3-rc.1`), from which a release may be made.
 pub(crate) fn is_version_tag(tag: &str) -> bool {
     let number = tag.strip_prefix('v').unwrap_or(tag);

@@ -25,6 +25,8 @@ const YOUNG: Duration = Duration::from_secs(60);
 const BATCH: usize = 100;
 /// Refused references that get a fact of their own.
 const TOLD: usize = 20;
+/// How long what a push gave its pipeline is kept: until the pipeline is made, which takes seconds.
+const OPTIONS_KEPT: Duration = Duration::from_secs(7 * 86_400);
 
 /// One reference that did move.
 #[derive(Clone, Debug)]
@@ -96,6 +98,7 @@ impl Forge {
         quarantine: Option<&Path>,
     ) -> Result<Weighed> {
         let id = session.project.id;
+        super::CiOptions::parse(session.options())?;
         self.settle_leftovers(id).await?;
         let project = self
             .project_by_id(id)
@@ -185,6 +188,12 @@ impl Forge {
             };
             self.ledger().append(&tx, &session.actor, &fact).await?;
         }
+        let mut given = super::CiOptions::parse(session.options()).unwrap_or_default();
+        if !given.is_empty() {
+            given.may_protected = session.may_protected;
+            let (at, old) = (self.now(), self.now().minus(OPTIONS_KEPT));
+            store::put_options(&tx, session.id(), session.project.id, &given, (at, old)).await?;
+        }
         for update in updates {
             let at = self.now();
             store::insert(
@@ -195,11 +204,21 @@ impl Forge {
                 session.may_protected,
                 update,
                 at,
-                super::skips_ci(session.options()),
+                (super::skips_ci(session.options()), !given.is_empty()),
             )
             .await?;
         }
         tx.commit().await
+    }
+
+    /// What a push gave its pipeline, as facts of it name the push; nothing where that was forgotten.
+    ///
+    /// # Errors
+    /// The store cannot be reached.
+    pub async fn ci_options(&self, project: ProjectId, push: &str) -> bascule_core::Result<super::CiOptions> {
+        Ok(store::options(self.db(), project, push)
+            .await?
+            .unwrap_or_default())
     }
 
     /// Makes facts of what an accepted push did, once git has ended.
@@ -342,6 +361,7 @@ impl Forge {
                 commit_count: happened.count,
                 at,
                 ci_skip: intent.ci_skip,
+                ci_options: intent.ci_options.then(|| intent.push.clone()),
             };
             self.ledger().append(tx, &actor, &fact).await?;
         } else if let Some(tag) = update.tag() {
@@ -353,6 +373,7 @@ impl Forge {
                 after,
                 at,
                 ci_skip: intent.ci_skip,
+                ci_options: intent.ci_options.then(|| intent.push.clone()),
             };
             self.ledger().append(tx, &actor, &fact).await?;
         }
@@ -416,7 +437,7 @@ impl Forge {
         update: &Update,
     ) -> Result<String> {
         let push = uuid::Uuid::now_v7().simple().to_string();
-        store::insert(tx, &push, id, actor, true, update, self.now(), false).await?;
+        store::insert(tx, &push, id, actor, true, update, self.now(), (false, false)).await?;
         Ok(push)
     }
 

@@ -1,9 +1,9 @@
 //! Intents: what a push is about to do, written before any reference moves. The only file with their
 //! queries.
 
-use super::Update;
+use super::{CiOptions, Update};
 use bascule_core::{Actor, ActorKind, ProjectId, Timestamp};
-use bascule_store::{Query, Result, Tx, args, row};
+use bascule_store::{Json, Query, Result, Tx, args, row};
 
 row! {
     /// One reference that a push was let through to change.
@@ -20,10 +20,11 @@ row! {
         pub(crate) may_protect: bool,
         pub(crate) at: Timestamp,
         pub(crate) ci_skip: bool,
+        pub(crate) ci_options: bool,
     }
 }
 
-const COLUMNS: &str = "push, project_id, reference, old_sha, new_sha, actor_kind, actor_id, actor_name, may_protect, at, ci_skip";
+const COLUMNS: &str = "push, project_id, reference, old_sha, new_sha, actor_kind, actor_id, actor_name, may_protect, at, ci_skip, ci_options";
 
 impl Intent {
     pub(crate) fn actor(&self) -> Actor {
@@ -52,10 +53,11 @@ pub(crate) async fn insert(
     may_protect: bool,
     update: &Update,
     at: Timestamp,
-    ci_skip: bool,
+    (ci_skip, ci_options): (bool, bool),
 ) -> Result<()> {
-    let sql =
-        format!("INSERT INTO push_intent ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)");
+    let sql = format!(
+        "INSERT INTO push_intent ({COLUMNS}) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)"
+    );
     tx.run(
         &sql,
         args![
@@ -69,11 +71,42 @@ pub(crate) async fn insert(
             actor.name,
             may_protect,
             at,
-            ci_skip
+            ci_skip,
+            ci_options
         ],
     )
     .await?;
     Ok(())
+}
+
+/// What a push gives its pipeline; that of pushes before `old` is forgotten.
+pub(crate) async fn put_options(
+    tx: &Tx,
+    push: &str,
+    project: ProjectId,
+    options: &CiOptions,
+    (at, old): (Timestamp, Timestamp),
+) -> Result<()> {
+    tx.run("DELETE FROM push_option WHERE at < $1", args![old])
+        .await?;
+    tx.run(
+        "INSERT INTO push_option (push, project_id, options, at) VALUES ($1, $2, $3, $4)",
+        args![push, project, Json(options.clone()), at],
+    )
+    .await?;
+    Ok(())
+}
+
+row! { struct Given { options: Json<CiOptions> } }
+
+pub(crate) async fn options(on: &impl Query, project: ProjectId, push: &str) -> Result<Option<CiOptions>> {
+    let found: Option<Given> = on
+        .one(
+            "SELECT options FROM push_option WHERE push = $1 AND project_id = $2",
+            args![push, project],
+        )
+        .await?;
+    Ok(found.map(|given| given.options.0))
 }
 
 pub(crate) async fn of_push(on: &impl Query, push: &str) -> Result<Vec<Intent>> {

@@ -74,6 +74,10 @@ pub struct BranchUpdated {
     /// Whether the pusher asked for no pipeline (`git push -o ci.skip`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ci_skip: bool,
+    /// Under which name the forge keeps what the pusher gave the pipeline (`git push -o ci.variable=…`): values may be
+    /// secret, and are in no fact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ci_options: Option<String>,
 }
 fact!(
     BranchUpdated,
@@ -112,6 +116,10 @@ pub struct TagUpdated {
     /// Whether the pusher asked for no pipeline (`git push -o ci.skip`).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub ci_skip: bool,
+    /// Under which name the forge keeps what the pusher gave the pipeline (`git push -o ci.variable=…`): values may be
+    /// secret, and are in no fact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ci_options: Option<String>,
 }
 fact!(
     TagUpdated,

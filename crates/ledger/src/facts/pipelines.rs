@@ -141,6 +141,55 @@ fact!(
     |f| format!("stopped the schedule {} of {}: {}", f.schedule, f.owner, f.reason)
 );
 
+/// A trigger token was made or taken back.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct TriggerTokenChanged {
+    /// The project.
+    pub project: ProjectId,
+    /// Its number.
+    pub trigger: i64,
+    /// `created`, `deleted`.
+    pub change: String,
+    /// User name of its owner.
+    pub owner: String,
+}
+fact!(
+    TriggerTokenChanged,
+    "trigger_token.changed",
+    |f| Some(f.project),
+    |f| format!("trigger:{}", f.trigger),
+    |f| format!("{} the trigger token {} of {}", f.change, f.trigger, f.owner)
+);
+
+/// A static site of a project was made by a job, or removed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SiteChanged {
+    /// The project.
+    pub project: ProjectId,
+    /// The job that made it.
+    pub job: JobId,
+    /// Under which prefix it is served; empty is the main site.
+    pub prefix: String,
+    /// `deployed`, `removed`.
+    pub change: String,
+}
+fact!(
+    SiteChanged,
+    "site.changed",
+    |f| Some(f.project),
+    |f| format!("job:{}", f.job),
+    |f| format!(
+        "{} the site{} of job {}",
+        f.change,
+        if f.prefix.is_empty() {
+            String::new()
+        } else {
+            format!(" {}", f.prefix)
+        },
+        f.job
+    )
+);
+
 /// Someone canceled a pipeline as a whole.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PipelineCanceled {

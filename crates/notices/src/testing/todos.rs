@@ -249,6 +249,7 @@ async fn what_the_platform_finds_is_told_to_whose_request_it_is_and_ends_with_it
         commit_count: 1,
         at: request.created_at,
         ci_skip: false,
+        ci_options: None,
     };
     world.fakes.things().conflict = true;
     world.fact("maintainer", &pushed).await;

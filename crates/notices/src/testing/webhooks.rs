@@ -149,6 +149,7 @@ async fn a_push_arrives_signed_and_shaped_as_gitlabs_and_is_replayed() {
         commit_count: 2,
         at: world.notices.now(),
         ci_skip: false,
+        ci_options: None,
     };
     world.fact("developer", &pushed).await;
     world.opens(1).await;

@@ -157,6 +157,7 @@ impl Ci {
                     protected: false,
                     tags: Vec::new(),
                     resource_group: None,
+                    required: false,
                 });
             let why = why(&demand, &name.group, &held, &members, now);
             jobs.push(wire::QueuedJob {

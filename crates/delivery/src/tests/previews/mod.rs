@@ -575,6 +575,7 @@ async fn people_stop_and_start_it_and_the_file_turns_it_off() {
             commit_count: 0,
             at: world.delivery.now(),
             ci_skip: false,
+            ci_options: None,
         })
         .await;
     world.goes_on(5).await;

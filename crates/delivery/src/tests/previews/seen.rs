@@ -162,6 +162,7 @@ async fn requests_from_before_get_theirs_and_what_never_ran_is_forgotten() {
             commit_count: 0,
             at: world.delivery.now(),
             ci_skip: false,
+            ci_options: None,
         })
         .await;
     world.goes_on(4).await;

@@ -162,6 +162,7 @@ impl Play {
             commit_count: 1,
             at: self.world.delivery.now(),
             ci_skip: false,
+            ci_options: None,
         };
         let tx = self.world.delivery.db.begin().await.unwrap();
         self.world
