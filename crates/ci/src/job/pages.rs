@@ -350,11 +350,12 @@ impl Ci {
             .map_or_else(|| environment.name.clone(), |variable| variable.value))
     }
 
-    /// Why a job that waits for a runner has none yet; empty for other jobs.
+    /// Why a job that waits does not run yet; empty for other jobs.
     async fn why_waiting(&self, job: &Job) -> Result<String> {
         match job.status {
             JobStatus::Created => return Ok("It waits for the jobs before it.".to_owned()),
             JobStatus::Manual => return Ok("It waits for a person to start it.".to_owned()),
+            JobStatus::WaitingForResource => return self.why_resource_waits(job).await,
             JobStatus::Pending => {}
             _ => return Ok(String::new()),
         }

@@ -101,18 +101,34 @@ impl Ci {
         Ok(tx.commit().await?)
     }
 
-    /// The job that has the resource group that another waits for; `None` where it does not wait, or the group is
-    /// free and another pipeline's job comes first.
+    /// Why a job that waits for its resource group does not have it yet; empty for other jobs.
     ///
     /// # Errors
     /// The store cannot be reached.
-    pub async fn resource_holder(&self, job: &job::Job) -> Result<Option<Holder>> {
-        match &job.resource_group {
-            Some(group) if job.status == JobStatus::WaitingForResource => {
-                Ok(store::holder(&self.db, job.project_id, group).await?)
-            }
-            _ => Ok(None),
+    pub async fn why_resource_waits(&self, job: &job::Job) -> Result<String> {
+        let Some(group) = &job.resource_group else {
+            return Ok(String::new());
+        };
+        if job.status != JobStatus::WaitingForResource {
+            return Ok(String::new());
         }
+        if let Some(holder) = store::holder(&self.db, job.project_id, group).await? {
+            return Ok(format!(
+                "The resource group `{group}` is in use by the job {} ({}) of pipeline {}.",
+                holder.name, holder.job, holder.pipeline
+            ));
+        }
+        let mode = store::mode(&self.db, job.project_id, group).await?;
+        Ok(match store::next(&self.db, job.project_id, group, mode).await? {
+            Some(next) if next.id != job.id => format!(
+                "In the resource group `{group}` (`{}`) the job {} of pipeline {} comes first, and that one waits for \
+                 what stands before it: let it go on, or cancel it.",
+                mode.as_str(),
+                next.id,
+                next.pipeline_id
+            ),
+            _ => format!("The resource group `{group}` is free; it is given away now."),
+        })
     }
 
     /// The resource groups of a project, by name.

@@ -48,8 +48,13 @@ pub async fn lock(tx: &Tx, project: ProjectId, group: &str) -> Result<Mode> {
         args![project, group, Mode::default().as_str()],
     )
     .await?;
+    mode(tx, project, group).await
+}
+
+/// Who comes next in a group.
+pub async fn mode(on: &impl Query, project: ProjectId, group: &str) -> Result<Mode> {
     row! { struct Row { mode: String } }
-    let found: Option<Row> = tx
+    let found: Option<Row> = on
         .one(
             "SELECT mode FROM ci_resource_group WHERE project_id = $1 AND name = $2",
             args![project, group],
@@ -85,7 +90,7 @@ pub async fn holder(on: &impl Query, project: ProjectId, group: &str) -> Result<
 }
 
 /// The job that comes next, ready or not.
-pub async fn next(tx: &Tx, project: ProjectId, group: &str, mode: Mode) -> Result<Option<Next>> {
+pub async fn next(on: &impl Query, project: ProjectId, group: &str, mode: Mode) -> Result<Option<Next>> {
     let (states, order) = match mode {
         Mode::Unordered => ("'waiting_for_resource'", "queued_at, id"),
         Mode::NewestReadyFirst => ("'waiting_for_resource'", "pipeline_id DESC, id"),
@@ -107,7 +112,7 @@ pub async fn next(tx: &Tx, project: ProjectId, group: &str, mode: Mode) -> Resul
         "SELECT id, pipeline_id FROM job WHERE project_id = $1 AND resource_group = $2 AND retried = FALSE
          AND status IN ({states}) ORDER BY {order} LIMIT 1"
     );
-    tx.one(&sql, args![project, group]).await
+    on.one(&sql, args![project, group]).await
 }
 
 /// The groups of a project with how they stand.

@@ -297,6 +297,14 @@ async fn the_oldest_comes_first_where_a_group_is_ordered_so() {
         world.states().await[1],
         ("ship".to_owned(), "waiting_for_resource".to_owned())
     );
+    let waits = job(&world.pipeline().await, "ship")["id"].to_string();
+    let page = world
+        .page(&format!("/clinic/app/-/jobs/{waits}"), "reporter")
+        .await;
+    assert!(
+        page.contains("comes first, and that one waits for what stands before it"),
+        "{page}"
+    );
     runner.succeed(&build).await;
     rest(&world).await;
     let first = runner.ask().await.expect("the oldest pipeline's");
