@@ -19,6 +19,7 @@ pub mod retention;
 pub mod rules;
 pub mod runner;
 pub mod schedule;
+mod settings;
 mod signals;
 mod site;
 pub mod status;
@@ -172,6 +173,7 @@ impl Ci {
             .merge(runner::queue::api::routes())
             .merge(runner::protocol_routes())
             .merge(variable::routes())
+            .merge(settings::routes())
             .merge(request::api::routes())
             .merge(environment::api::routes())
             .merge(required::api::routes())

@@ -8,7 +8,7 @@ use bascule_core::{
     Caller, GroupScope, InstanceRole, PipelineId, ProjectId, ProjectScope, Result, Role, UserId,
 };
 use bascule_web::Markup;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// Who sees what, and who people are.
 #[async_trait]
@@ -56,9 +56,18 @@ pub trait Pipelines: Send + Sync {
         Ok(None)
     }
 
+    /// Lines of some files at a commit that no test reached, by file as spans of the first and the last; nothing where
+    /// no report tells of them.
+    async fn missed(&self, _project: ProjectId, _sha: &str, _files: &[String]) -> Result<Missed> {
+        Ok(Missed::new())
+    }
+
     /// Stops a pipeline that nobody waits for any more.
     async fn cancel(&self, project: ProjectId, pipeline: PipelineId) -> Result<()>;
 }
+
+/// Lines that no test reached, by file.
+pub type Missed = BTreeMap<String, Vec<(u32, u32)>>;
 
 /// What the results of a pipeline say against a merge.
 #[derive(Clone, Debug, PartialEq, Eq)]

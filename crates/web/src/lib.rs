@@ -6,6 +6,7 @@
 //! extractors of [`extract`], and answer `Result<_, Failure>`.
 
 pub mod access;
+mod again;
 pub mod assets;
 mod contrast;
 mod convert;
@@ -25,6 +26,7 @@ mod shell;
 mod tether;
 
 pub use access::{Access, AgentsDoor, Gate, InGroup, InProject, MachineKind, Who};
+pub use again::{again, told};
 pub use extract::{Body, FormBody, Params, PathOf};
 pub use failure::{Answer, Failure};
 pub use fmt::{Markup, bytes, commas, duration, icon, percent, url_encode, url_path, when};

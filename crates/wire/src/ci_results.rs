@@ -304,3 +304,12 @@ pub struct RetryJob {
     #[serde(default)]
     pub inputs: std::collections::BTreeMap<String, serde_json::Value>,
 }
+
+/// Lines of a file that no test reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct UncoveredFile {
+    /// The file, from the project's root.
+    pub file: String,
+    /// Spans of the first and the last line.
+    pub lines: Vec<(u32, u32)>,
+}

@@ -35,6 +35,15 @@ const FILE: &[(&str, &str)] = &[("SIZE", "size"), ("PATH", "path")];
 const HIT: &[(&str, &str)] = &[("LINE", "line"), ("TEXT", "text")];
 const SETTINGS: &[(&str, &str)] = &[("FLOOR %", "coverage_floor"), ("BELOW", "coverage_gate")];
 
+const UNCOVERED: &[(&str, &str)] = &[("FILE", "file"), ("LINES", "lines")];
+const ENVIRONMENT: &[(&str, &str)] = &[
+    ("ID", "id"),
+    ("NAME", "name"),
+    ("STATE", "state"),
+    ("URL", "url"),
+    ("STOPS", "auto_stop_at"),
+];
+
 /// `bascule ci …`
 #[derive(Debug, Subcommand)]
 pub enum Ci {
@@ -98,6 +107,43 @@ Exit code 1 when any failed.")]
         /// The slowest jobs in place of the critical path
         #[arg(long)]
         slowest: bool,
+    },
+    /// Lines that no test of a pipeline reached, by file
+    #[command(after_help = "Examples:
+  bascule ci uncovered demo/appointments 12
+  bascule ci uncovered demo/appointments 12 --json")]
+    Uncovered {
+        /// group/project
+        project: String,
+        /// Pipeline number
+        id: i64,
+    },
+    /// Environments that jobs deployed to
+    #[command(after_help = "Examples:
+  bascule ci environments demo/appointments
+  bascule ci environments demo/appointments --state available --json")]
+    Environments {
+        /// group/project
+        project: String,
+        /// Only those that are available, stopping or stopped
+        #[arg(long, value_parser = ["available", "stopping", "stopped"])]
+        state: Option<String>,
+    },
+    /// Take an environment of jobs down: its stop job runs
+    #[command(after_help = "Example:\n  bascule ci stop-environment demo/appointments 3")]
+    StopEnvironment {
+        /// group/project
+        project: String,
+        /// The environment's number
+        id: i64,
+    },
+    /// Keep an environment of jobs that would be taken down by itself
+    #[command(after_help = "Example:\n  bascule ci keep-environment demo/appointments 3")]
+    KeepEnvironment {
+        /// group/project
+        project: String,
+        /// The environment's number
+        id: i64,
     },
     /// Tests that both failed and passed on one commit within 30 days
     #[command(after_help = "Example:\n  bascule ci flaky demo/appointments")]
@@ -209,6 +255,31 @@ impl Found {
                     true => context.out.record(&found, &[]),
                     false => context.out.table(&found[part], TIMED),
                 }
+            }
+            Self::Uncovered { project, id } => {
+                let path = of(&project, &format!("pipelines/{id}/uncovered"))?;
+                let mut found = context.get(&path).await?;
+                if !context.out.is_json() {
+                    spans_as_text(&mut found);
+                }
+                context.out.table(&found, UNCOVERED);
+            }
+            Self::Environments { project, state } => {
+                let which = state.map(|state| format!("?state={state}")).unwrap_or_default();
+                let found = context
+                    .get(&of(&project, &format!("ci/environments{which}"))?)
+                    .await?;
+                context.out.table(&found, ENVIRONMENT);
+            }
+            Self::StopEnvironment { project, id } => {
+                let path = of(&project, &format!("ci/environments/{id}/stop"))?;
+                let stopped = context.post(&path, &serde_json::json!({})).await?;
+                context.out.record(&stopped, ENVIRONMENT);
+            }
+            Self::KeepEnvironment { project, id } => {
+                let path = of(&project, &format!("ci/environments/{id}/keep"))?;
+                let kept = context.post(&path, &serde_json::json!({})).await?;
+                context.out.record(&kept, ENVIRONMENT);
             }
             Self::Flaky { project } => {
                 let found = context.get(&of(&project, "ci/analytics")?).await?;
@@ -434,4 +505,20 @@ async fn log(context: &Context, project: &str, id: i64, text: &str) -> Result<u8
     let none = hits.is_empty();
     context.out.table(&Value::from(hits), HIT);
     Ok(if none { code::FAILED } else { code::DONE })
+}
+
+/// Spans of lines as people write them: `3, 7-9`.
+fn spans_as_text(files: &mut Value) {
+    for file in files.as_array_mut().into_iter().flatten() {
+        let spans: Vec<String> = file["lines"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .map(|span| match (&span[0], &span[1]) {
+                (first, last) if first == last => first.to_string(),
+                (first, last) => format!("{first}-{last}"),
+            })
+            .collect();
+        file["lines"] = Value::from(spans.join(", "));
+    }
 }

@@ -206,6 +206,15 @@ impl bascule_forge::ports::Pipelines for Pipelines {
         }))
     }
 
+    async fn missed(
+        &self,
+        project: ProjectId,
+        sha: &str,
+        files: &[String],
+    ) -> Result<bascule_forge::ports::Missed> {
+        self.0.lines_missed_at(project, sha, files).await
+    }
+
     async fn try_merge(
         &self,
         trial: &bascule_forge::ports::Trial,

@@ -2,6 +2,7 @@
 //! taken down. Who deploys is the job's own script; environments that the platform itself deploys to are delivery's.
 
 pub(crate) mod api;
+mod pages;
 mod service;
 pub(crate) mod store;
 

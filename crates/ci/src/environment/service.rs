@@ -130,17 +130,45 @@ impl Ci {
         Ok(())
     }
 
-    /// The environments of a project, by name, those behind one.
+    /// The environments of a project, by name, those behind one; of some states, or of all where none is named.
     ///
     /// # Errors
     /// The store cannot be reached.
     pub async fn ci_environments(
         &self,
         project: ProjectId,
+        states: &[&str],
         after: &str,
         limit: i64,
     ) -> Result<Vec<Environment>> {
-        Ok(store::list(&self.db, project, after, limit).await?)
+        Ok(store::list(&self.db, project, states, after, limit).await?)
+    }
+
+    /// Takes back that an environment is taken down by itself.
+    ///
+    /// # Errors
+    /// There is none by that number, or it is not there any more.
+    pub async fn keep_environment(&self, project: ProjectId, id: i64, actor: &Actor) -> Result<Environment> {
+        let mut found = self.standing_environment(project, id).await?;
+        let tx = self.db.begin().await?;
+        store::set_auto_stop(&tx, project, &found.name, None).await?;
+        self.tell_environment(&tx, &found, "kept", actor).await?;
+        tx.commit().await?;
+        found.auto_stop_at = None;
+        Ok(found)
+    }
+
+    async fn standing_environment(&self, project: ProjectId, id: i64) -> Result<Environment> {
+        let found = store::find(&self.db, project, id)
+            .await?
+            .ok_or_else(|| Problem::not_found("environment"))?;
+        if found.state == state::AVAILABLE {
+            return Ok(found);
+        }
+        Err(
+            Problem::conflict("not_available", format!("The environment is {}.", found.state))
+                .next("Look at its stop job, or deploy to it again."),
+        )
     }
 
     /// Takes an environment down: its stop job runs, or where it has none it counts as stopped.
@@ -148,15 +176,7 @@ impl Ci {
     /// # Errors
     /// There is none by that number, or it is not there any more.
     pub async fn stop_environment(&self, project: ProjectId, id: i64, actor: &Actor) -> Result<Environment> {
-        let found = store::find(&self.db, project, id)
-            .await?
-            .ok_or_else(|| Problem::not_found("environment"))?;
-        if found.state != state::AVAILABLE {
-            return Err(
-                Problem::conflict("not_available", format!("The environment is {}.", found.state))
-                    .next("Look at its stop job, or deploy to it again."),
-            );
-        }
+        let found = self.standing_environment(project, id).await?;
         self.take_down(&found, actor).await?;
         store::find(&self.db, project, id)
             .await?
@@ -182,7 +202,7 @@ impl Ci {
         Ok(tx.commit().await?)
     }
 
-    async fn stop_job_of(&self, environment: &Environment) -> Result<Option<Job>> {
+    pub(super) async fn stop_job_of(&self, environment: &Environment) -> Result<Option<Job>> {
         let Some(name) = &environment.on_stop else {
             return Ok(None);
         };

@@ -2,7 +2,7 @@
 
 use super::{Environment, state};
 use bascule_core::{ProjectId, Timestamp};
-use bascule_store::{Migration, Query, Result, Tx, args};
+use bascule_store::{Migration, Query, Result, Tx, args, bind_all, row};
 
 /// Tables of this room.
 pub const MIGRATION: Migration = Migration {
@@ -95,12 +95,43 @@ pub async fn find(on: &impl Query, project: ProjectId, id: i64) -> Result<Option
     on.one(&sql, args![id, project]).await
 }
 
-/// By name, those behind one.
-pub async fn list(on: &impl Query, project: ProjectId, after: &str, limit: i64) -> Result<Vec<Environment>> {
+/// By name, those behind one, of one state if it is named.
+pub async fn list(
+    on: &impl Query,
+    project: ProjectId,
+    states: &[&str],
+    after: &str,
+    limit: i64,
+) -> Result<Vec<Environment>> {
+    let mut values = args![project, after, limit];
+    let mut only = String::new();
+    if !states.is_empty() {
+        only = format!("AND state IN ({})", bind_all(&mut values, states));
+    }
     let sql = format!(
-        "SELECT {COLUMNS} FROM ci_environment WHERE project_id = $1 AND name > $2 ORDER BY name LIMIT $3"
+        "SELECT {COLUMNS} FROM ci_environment WHERE project_id = $1 AND name > $2 {only} ORDER BY name LIMIT $3"
     );
-    on.all(&sql, args![project, after, limit]).await
+    on.all(&sql, values).await
+}
+
+row! { struct Counted { state: String, n: i64 } }
+
+/// How many there are that are not stopped, and how many that are.
+pub async fn counts(on: &impl Query, project: ProjectId) -> Result<(i64, i64)> {
+    let found: Vec<Counted> = on
+        .all(
+            "SELECT state, COUNT(*) AS n FROM ci_environment WHERE project_id = $1 GROUP BY state",
+            args![project],
+        )
+        .await?;
+    let stopped = |wanted: bool| {
+        found
+            .iter()
+            .filter(|one| (one.state == state::STOPPED) == wanted)
+            .map(|one| one.n)
+            .sum()
+    };
+    Ok((stopped(false), stopped(true)))
 }
 
 /// Those that are there and that a branch was deployed to last.

@@ -64,7 +64,12 @@ impl Ci {
         Ok(store::lets_in(&self.db, target, &[&name.path, &name.group]).await?)
     }
 
-    async fn let_in(&self, project: ProjectId, path: &str, actor: &Actor) -> Result<()> {
+    /// The groups and projects whose job tokens a project lets in.
+    pub(crate) async fn lets_in(&self, project: ProjectId) -> Result<Vec<Entry>> {
+        Ok(store::entries(&self.db, project).await?)
+    }
+
+    pub(crate) async fn let_in(&self, project: ProjectId, path: &str, actor: &Actor) -> Result<()> {
         let shape = path.len() <= 200 && path.split('/').count() <= 2 && !path.split('/').any(str::is_empty);
         if !shape {
             return Err(
@@ -90,7 +95,7 @@ impl Ci {
         Ok(tx.commit().await?)
     }
 
-    async fn let_in_no_more(&self, project: ProjectId, path: &str, actor: &Actor) -> Result<()> {
+    pub(crate) async fn let_in_no_more(&self, project: ProjectId, path: &str, actor: &Actor) -> Result<()> {
         let tx = self.db.begin().await?;
         if !store::remove_entry(&tx, project, path).await? {
             return Err(Problem::not_found("entry"));
@@ -281,7 +286,7 @@ fn dependency(id: JobId, name: String, archive: &Artifact) -> wire::Dependency {
     params(("group" = String, Path), ("project" = String, Path)),
     responses((status = 200, body = Vec<JobTokenAccess>)))]
 async fn list(State(ci): State<Ci>, project: InProject) -> Answer<Json<Vec<JobTokenAccess>>> {
-    let entries = store::entries(&ci.db, project.id).await?;
+    let entries = ci.lets_in(project.id).await?;
     Ok(Json(
         entries
             .into_iter()

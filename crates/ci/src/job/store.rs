@@ -382,6 +382,53 @@ pub async fn names(on: &impl Query, ids: &[JobId]) -> Result<HashMap<JobId, Stri
     Ok(rows.into_iter().map(|row| (row.id, row.name)).collect())
 }
 
+row! { pub(crate) struct Standing { pub id: JobId, pub name: String, pub status: JobStatus } }
+
+/// Names and states of some jobs.
+pub(crate) async fn standings(on: &impl Query, ids: &[JobId]) -> Result<HashMap<JobId, Standing>> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut values = args![];
+    let places = bind_all(&mut values, ids);
+    let sql = format!("SELECT id, name, status FROM job WHERE id IN ({places})");
+    let rows: Vec<Standing> = on.all(&sql, values).await?;
+    Ok(rows.into_iter().map(|row| (row.id, row)).collect())
+}
+
+row! { struct StopJob { pipeline_id: PipelineId, id: JobId, name: String, status: JobStatus } }
+
+/// Jobs by their pipelines and names, of those that are not replaced by a later try.
+pub(crate) async fn named(
+    on: &impl Query,
+    wanted: &[(PipelineId, &str)],
+) -> Result<HashMap<(PipelineId, String), Standing>> {
+    if wanted.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut values = args![];
+    let pipelines: Vec<PipelineId> = wanted.iter().map(|(pipeline, _)| *pipeline).collect();
+    let names: Vec<&str> = wanted.iter().map(|(_, name)| *name).collect();
+    let places = bind_all(&mut values, &pipelines);
+    let called = bind_all(&mut values, &names);
+    let sql = format!(
+        "SELECT pipeline_id, id, name, status FROM job WHERE pipeline_id IN ({places}) AND name IN ({called})
+         AND retried = FALSE"
+    );
+    let rows: Vec<StopJob> = on.all(&sql, values).await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let standing = Standing {
+                id: row.id,
+                name: row.name.clone(),
+                status: row.status,
+            };
+            ((row.pipeline_id, row.name), standing)
+        })
+        .collect())
+}
+
 /// Delayed jobs whose time has come, the longest overdue first.
 pub async fn due(on: &impl Query, now: Timestamp) -> Result<Vec<Job>> {
     let sql = format!(

@@ -1,7 +1,7 @@
 //! Queries about pipelines.
 
 use super::{Pipeline, Settings};
-use crate::status::PipelineStatus;
+use crate::{config::JobSpec, status::PipelineStatus};
 use bascule_core::{Actor, ActorKind, PipelineId, ProjectId, Timestamp};
 use bascule_store::{Json, Migration, Query, Result, Tx, args, bind_all, row};
 use std::collections::HashMap;
@@ -160,6 +160,35 @@ pub async fn statuses(on: &impl Query, ids: &[PipelineId]) -> Result<HashMap<Pip
     let sql = format!("SELECT id, status FROM pipeline WHERE id IN ({places})");
     let rows: Vec<Row> = on.all(&sql, values).await?;
     Ok(rows.into_iter().map(|row| (row.id, row.status)).collect())
+}
+
+row! {
+    /// A child pipeline, and the bridge that made it.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Born {
+        pub id: PipelineId,
+        pub parent_id: PipelineId,
+        pub spec: Json<JobSpec>,
+    }
+}
+
+const BORN: &str = "SELECT p.id, p.parent_id, j.spec FROM pipeline p JOIN job j ON j.id = p.parent_job_id
+    WHERE p.source = 'parent_pipeline' AND p.parent_id IS NOT NULL";
+
+/// Children of some pipelines, without those whose bridge was tried again.
+pub(crate) async fn born_of(on: &impl Query, parents: &[PipelineId]) -> Result<Vec<Born>> {
+    if parents.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut values = Vec::new();
+    let wanted = bind_all(&mut values, parents);
+    let sql = format!("{BORN} AND j.retried = FALSE AND p.parent_id IN ({wanted}) ORDER BY p.id");
+    on.all(&sql, values).await
+}
+
+/// How a pipeline came to be, if it is a child.
+pub(crate) async fn birth(on: &impl Query, id: PipelineId) -> Result<Option<Born>> {
+    on.one(&format!("{BORN} AND p.id = $1"), args![id]).await
 }
 
 /// How many pipelines one has led to, directly or not.

@@ -2,14 +2,11 @@
 
 use super::{badge, pages};
 use crate::{Ci, pipeline::api::Numbered};
-use axum::{
-    Json,
-    extract::State,
-    routing::{get, post},
-};
-use bascule_core::{Permission, PipelineId};
-use bascule_web::{Access, Answer, Body, InProject, PathOf, Routes, Who, routes};
-use bascule_wire::ci_results::{CiSettings, PipelineResults, PipelineTiming, TestReport};
+use axum::{Json, extract::State, routing::get};
+use bascule_core::{Permission, PipelineId, limits};
+use bascule_web::{Access, Answer, Body, InProject, Params, PathOf, Routes, Who, routes};
+use bascule_wire::ci_results::{CiSettings, PipelineResults, PipelineTiming, TestReport, UncoveredFile};
+use serde::Deserialize;
 
 pub(crate) fn routes() -> Routes<Ci> {
     let read = Access::Project(Permission::PipelineRead);
@@ -18,6 +15,7 @@ pub(crate) fn routes() -> Routes<Ci> {
         .api(read, routes!(results))
         .api(read, routes!(tests))
         .api(read, routes!(timing))
+        .api(read, routes!(uncovered))
         .api(read, routes!(settings))
         .api(manage, routes!(set_settings))
         .page(
@@ -31,12 +29,6 @@ pub(crate) fn routes() -> Routes<Ci> {
             "/{group}/{project}/-/pipelines/{id}/timing",
             read,
             get(pages::timing),
-        )
-        .page(
-            "POST",
-            "/{group}/{project}/-/settings/ci/results",
-            manage,
-            post(pages::settings),
         )
         .page(
             "GET",
@@ -75,6 +67,36 @@ async fn tests(
 ) -> Answer<Json<TestReport>> {
     let pipeline = ci.pipeline(project.id, PipelineId(at.id)).await?;
     Ok(Json(ci.own_test_report(&pipeline).await?))
+}
+
+#[derive(Debug, Default, Deserialize)]
+struct After {
+    #[serde(default)]
+    after: String,
+}
+
+/// Lines that no test of a pipeline reached, by file; `after` is the last file of the page before.
+#[utoipa::path(get, path = "/api/v1/projects/{group}/{project}/pipelines/{id}/uncovered", tag = "ci",
+    params(("group" = String, Path), ("project" = String, Path), ("id" = i64, Path),
+        ("after" = Option<String>, Query)),
+    responses((status = 200, body = Vec<UncoveredFile>)))]
+async fn uncovered(
+    State(ci): State<Ci>,
+    project: InProject,
+    PathOf(at): PathOf<Numbered>,
+    Params(asked): Params<After>,
+) -> Answer<Json<Vec<UncoveredFile>>> {
+    let pipeline = ci.pipeline(project.id, PipelineId(at.id)).await?;
+    let files = ci.lines_missed(pipeline.id).await?;
+    let page = usize::try_from(limits::API_PAGE_ENTRIES).unwrap_or(usize::MAX);
+    Ok(Json(
+        files
+            .into_iter()
+            .filter(|(file, _)| *file > asked.after)
+            .take(page)
+            .map(|(file, lines)| UncoveredFile { file, lines })
+            .collect(),
+    ))
 }
 
 /// Where a pipeline's time went: its critical path and its slowest jobs.

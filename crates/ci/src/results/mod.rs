@@ -5,6 +5,7 @@ pub(crate) mod analytics;
 pub(crate) mod api;
 mod badge;
 pub mod coverage;
+mod lines;
 mod pages;
 pub mod read;
 mod service;
@@ -13,6 +14,7 @@ mod take;
 pub mod timing;
 mod widget;
 
+pub use lines::Lines;
 pub use service::{Gate, Weighed};
 pub(crate) use store::{PLAYED, PLAYED_INPUTS, RESULTS as MIGRATION};
 pub use take::Results;

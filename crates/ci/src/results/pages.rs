@@ -12,13 +12,10 @@ use crate::{
     },
 };
 use askama::Template;
-use axum::{
-    extract::State,
-    response::{IntoResponse, Redirect},
-};
+use axum::extract::State;
 use bascule_core::{JobId, PipelineId, Problem};
-use bascule_web::{Answer, FormBody, InProject, Params, PathOf, Tab, Ui, Who, duration};
-use bascule_wire::ci_results::{CiSettings, TestFailure, TestReport, TimedJob};
+use bascule_web::{Answer, InProject, Params, PathOf, Tab, Ui, duration};
+use bascule_wire::ci_results::{TestFailure, TestReport, TimedJob};
 use serde::Deserialize;
 use std::time::Duration;
 
@@ -300,26 +297,4 @@ pub(super) async fn timing(
     };
     let title = format!("Timing of pipeline {id}");
     ui.project_page(Tab::Pipelines, &title, &crumbs(&path, &pipeline, "Timing"), &page)
-}
-
-#[derive(Debug, Deserialize)]
-pub(super) struct SettingsForm {
-    #[serde(default)]
-    floor: String,
-    #[serde(default)]
-    gate: String,
-}
-
-pub(super) async fn settings(
-    State(ci): State<Ci>,
-    project: InProject,
-    who: Who,
-    FormBody(form): FormBody<SettingsForm>,
-) -> Answer {
-    let set = CiSettings {
-        coverage_floor: form.floor,
-        coverage_gate: form.gate,
-    };
-    ci.set_ci_settings(project.id, &set, &who.actor).await?;
-    Ok(Redirect::to(&format!("/{}/-/settings/ci", project.path())).into_response())
 }

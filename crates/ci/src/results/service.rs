@@ -116,11 +116,20 @@ impl Ci {
     /// Coverage of pipelines that have one.
     pub(crate) async fn coverage_of(&self, pipelines: &[PipelineId]) -> Result<HashMap<PipelineId, Share>> {
         let mut found = HashMap::new();
-        for some in pipelines.chunks(500) {
-            let rows = store::coverage(&self.db, some).await?;
+        for some in pipelines.chunks(200) {
+            let reporting = self.reporting(some).await?;
+            let members: Vec<PipelineId> = reporting.iter().map(|(_, member)| *member).collect();
+            let mut rows: HashMap<PipelineId, Vec<Covered>> = HashMap::new();
+            for members in members.chunks(500) {
+                for row in store::coverage(&self.db, members).await? {
+                    rows.entry(row.pipeline_id).or_default().push(row);
+                }
+            }
             let mut by_pipeline: HashMap<PipelineId, Vec<&Covered>> = HashMap::new();
-            for row in &rows {
-                by_pipeline.entry(row.pipeline_id).or_default().push(row);
+            for (asked, member) in &reporting {
+                if let Some(own) = rows.get(member) {
+                    by_pipeline.entry(*asked).or_default().extend(own);
+                }
             }
             found.extend(
                 by_pipeline
@@ -141,7 +150,9 @@ impl Ci {
         project: ProjectId,
         branch: &str,
     ) -> Result<Option<Weighed>> {
-        let earlier = store::newest_with_coverage(&self.db, project, branch, pipeline).await?;
+        let before = self.counts_for(pipeline).await?;
+        let candidates = store::newest_with_coverage(&self.db, project, branch, before).await?;
+        let earlier = self.first_counted(candidates).await?;
         let mut wanted = vec![pipeline];
         wanted.extend(earlier);
         let shares = self.coverage_of(&wanted).await?;
@@ -214,7 +225,8 @@ impl Ci {
     /// # Errors
     /// The store cannot be reached.
     pub async fn test_counts(&self, pipeline: PipelineId) -> Result<Option<TestCounts>> {
-        let runs = store::runs(&self.db, pipeline).await?;
+        let members = self.reporting_for(pipeline).await?;
+        let runs = store::runs(&self.db, &members).await?;
         Ok((!runs.is_empty()).then(|| sum(&runs)))
     }
 
@@ -228,21 +240,27 @@ impl Ci {
         project: ProjectId,
         branch: &str,
     ) -> Result<TestReport> {
-        let runs = store::runs(&self.db, pipeline).await?;
-        let faults: BTreeMap<JobId, (String, String)> = store::reports(&self.db, pipeline)
+        let members = self.reporting_for(pipeline).await?;
+        let runs = store::runs(&self.db, &members).await?;
+        let faults: BTreeMap<JobId, (String, String)> = store::reports(&self.db, &members)
             .await?
             .into_iter()
             .filter(|report| report.kind == "junit")
             .filter_map(|report| Some((report.job_id, (report.job_name, report.fault?))))
             .collect();
-        let rows = store::failures(&self.db, pipeline, FAILURES).await?;
+        let rows = store::failures(&self.db, &members, FAILURES).await?;
         let trunk = match runs.is_empty() {
             true => None,
-            false => store::newest_with_tests(&self.db, project, branch, pipeline).await?,
+            false => {
+                let before = self.counts_for(pipeline).await?;
+                let candidates = store::newest_with_tests(&self.db, project, branch, before).await?;
+                self.first_counted(candidates).await?
+            }
         };
         let known: HashSet<String> = match trunk {
             Some(id) if !rows.is_empty() => {
-                let jobs: Vec<JobId> = store::runs(&self.db, id)
+                let members = self.reporting_for(id).await?;
+                let jobs: Vec<JobId> = store::runs(&self.db, &members)
                     .await?
                     .iter()
                     .map(|run| run.job_id)
@@ -331,7 +349,7 @@ impl Ci {
         branch: &str,
     ) -> Result<PipelineResults> {
         let tests = self.test_report(pipeline.id, project, branch).await?;
-        let reports = store::reports(&self.db, pipeline.id).await?;
+        let reports = store::reports(&self.db, &self.reporting_for(pipeline.id).await?).await?;
         let coverage = self.weigh_coverage(pipeline.id, project, branch).await?;
         Ok(PipelineResults {
             pipeline: pipeline.id,
@@ -431,22 +449,6 @@ impl Ci {
                 last_at: row.last_at,
             })
             .collect())
-    }
-
-    /// Lines that no test of a pipeline reached, by file; a line that any job reached is not among them only if every
-    /// report that tells of it says so.
-    ///
-    /// # Errors
-    /// The store cannot be reached.
-    pub async fn lines_missed(&self, pipeline: PipelineId) -> Result<BTreeMap<String, Vec<(u32, u32)>>> {
-        let mut all: BTreeMap<String, Vec<(u32, u32)>> = BTreeMap::new();
-        for text in store::missed(&self.db, pipeline).await? {
-            let one: BTreeMap<String, Vec<(u32, u32)>> = serde_json::from_str(&text).unwrap_or_default();
-            for (file, spans) in one {
-                all.entry(file).or_default().extend(spans);
-            }
-        }
-        Ok(all)
     }
 
     /// Variables that a job takes over from the jobs before it: from those whose artifacts it takes.

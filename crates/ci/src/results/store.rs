@@ -215,11 +215,15 @@ pub(crate) async fn put_report(
     Ok(())
 }
 
-/// Reports of a pipeline's jobs, without those tried again.
-pub(crate) async fn reports(on: &impl Query, pipeline: PipelineId) -> Result<Vec<Report>> {
-    let sql = "SELECT r.job_id, j.name AS job_name, r.kind, r.found, r.fault FROM ci_report r JOIN job j ON j.id = r.job_id
-               WHERE r.pipeline_id = $1 AND j.retried = FALSE ORDER BY r.job_id, r.kind LIMIT 5000";
-    on.all(sql, args![pipeline]).await
+/// Reports of some pipelines' jobs, without those tried again.
+pub(crate) async fn reports(on: &impl Query, pipelines: &[PipelineId]) -> Result<Vec<Report>> {
+    let mut values = Vec::new();
+    let wanted = bind_all(&mut values, pipelines);
+    let sql = format!(
+        "SELECT r.job_id, j.name AS job_name, r.kind, r.found, r.fault FROM ci_report r JOIN job j ON j.id = r.job_id
+         WHERE r.pipeline_id IN ({wanted}) AND j.retried = FALSE ORDER BY r.job_id, r.kind LIMIT 5000"
+    );
+    on.all(&sql, values).await
 }
 
 row! {
@@ -298,13 +302,15 @@ pub(crate) async fn put_tests(tx: &Tx, job: &Job, sha: &str, tests: &Tests) -> R
     Ok(())
 }
 
-/// The tests of a pipeline by job, without jobs tried again.
-pub(crate) async fn runs(on: &impl Query, pipeline: PipelineId) -> Result<Vec<Run>> {
+/// The tests of some pipelines by job, without jobs tried again.
+pub(crate) async fn runs(on: &impl Query, pipelines: &[PipelineId]) -> Result<Vec<Run>> {
+    let mut values = Vec::new();
+    let wanted = bind_all(&mut values, pipelines);
     let sql = format!(
         "SELECT {RUN} FROM ci_test_run t JOIN job j ON j.id = t.job_id
-         WHERE t.pipeline_id = $1 AND j.retried = FALSE ORDER BY t.job_id LIMIT 1000"
+         WHERE t.pipeline_id IN ({wanted}) AND j.retried = FALSE ORDER BY t.job_id LIMIT 1000"
     );
-    on.all(&sql, args![pipeline]).await
+    on.all(&sql, values).await
 }
 
 /// Other runs of the same job on the same commit, newest first.
@@ -333,13 +339,16 @@ row! {
     }
 }
 
-/// What failed in a pipeline, without jobs tried again.
-pub(crate) async fn failures(on: &impl Query, pipeline: PipelineId, limit: i64) -> Result<Vec<Failure>> {
-    let sql =
+/// What failed in some pipelines, without jobs tried again.
+pub(crate) async fn failures(on: &impl Query, pipelines: &[PipelineId], limit: i64) -> Result<Vec<Failure>> {
+    let mut values = args![limit];
+    let wanted = bind_all(&mut values, pipelines);
+    let sql = format!(
         "SELECT f.job_id, f.test_key, f.suite, f.class, f.name, f.file, f.status, f.took, f.message, f.output
-               FROM ci_test_failure f JOIN job j ON j.id = f.job_id
-               WHERE j.pipeline_id = $1 AND j.retried = FALSE ORDER BY f.job_id, f.position LIMIT $2";
-    on.all(sql, args![pipeline, limit]).await
+         FROM ci_test_failure f JOIN job j ON j.id = f.job_id
+         WHERE j.pipeline_id IN ({wanted}) AND j.retried = FALSE ORDER BY f.job_id, f.position LIMIT $1"
+    );
+    on.all(&sql, values).await
 }
 
 row! { struct Key { test_key: String } }
@@ -356,25 +365,32 @@ pub(crate) async fn failed_keys(on: &impl Query, jobs: &[JobId]) -> Result<Vec<S
     Ok(found.into_iter().map(|key| key.test_key).collect())
 }
 
-row! { struct Number { n: PipelineId } }
+row! {
+    /// A pipeline that found something out.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Finder {
+        pub id: PipelineId,
+        pub source: String,
+    }
+}
 
-/// The newest pipeline of a branch that has tests, before another.
+/// The newest pipelines of a branch that have tests, before another.
 pub(crate) async fn newest_with_tests(
     on: &impl Query,
     project: ProjectId,
     branch: &str,
     before: PipelineId,
-) -> Result<Option<PipelineId>> {
+) -> Result<Vec<Finder>> {
     newest_with(on, "ci_test_run", project, branch, before).await
 }
 
-/// The newest pipeline of a branch that has a coverage, before another.
+/// The newest pipelines of a branch that have a coverage, before another.
 pub(crate) async fn newest_with_coverage(
     on: &impl Query,
     project: ProjectId,
     branch: &str,
     before: PipelineId,
-) -> Result<Option<PipelineId>> {
+) -> Result<Vec<Finder>> {
     newest_with(on, "ci_coverage", project, branch, before).await
 }
 
@@ -384,29 +400,32 @@ async fn newest_with(
     project: ProjectId,
     branch: &str,
     before: PipelineId,
-) -> Result<Option<PipelineId>> {
+) -> Result<Vec<Finder>> {
     let sql = format!(
-        "SELECT t.pipeline_id AS n FROM {table} t JOIN pipeline p ON p.id = t.pipeline_id
-         WHERE t.project_id = $1 AND t.pipeline_id < $3 AND p.reference = $2 AND p.tag = FALSE
-         ORDER BY t.pipeline_id DESC LIMIT 1"
+        "SELECT p.id, p.source FROM pipeline p WHERE p.project_id = $1 AND p.id < $3 AND p.reference = $2
+         AND p.tag = FALSE AND EXISTS (SELECT 1 FROM {table} t WHERE t.pipeline_id = p.id)
+         ORDER BY p.id DESC LIMIT 20"
     );
-    let found: Option<Number> = on.one(&sql, args![project, branch, before]).await?;
-    Ok(found.map(|number| number.n))
+    on.all(&sql, args![project, branch, before]).await
 }
 
 row! { pub(crate) struct Exposed { pub id: JobId, pub spec: Json<JobSpec> } }
 
-/// Jobs of a pipeline with an archive that they want to be shown with the merge request.
+/// Jobs of some pipelines with an archive that they want to be shown with the merge request.
 pub(crate) async fn exposed(
     on: &impl Query,
-    pipeline: PipelineId,
+    pipelines: &[PipelineId],
     now: Timestamp,
     limit: i64,
 ) -> Result<Vec<Exposed>> {
-    let sql = "SELECT j.id, j.spec FROM job j JOIN job_artifact a ON a.job_id = j.id AND a.kind = 'archive'
-               WHERE j.pipeline_id = $1 AND j.retried = FALSE AND j.spec LIKE '%\"artifacts_expose_as\":\"%'
-               AND (a.expires_at IS NULL OR a.expires_at > $2) ORDER BY j.position LIMIT $3";
-    on.all(sql, args![pipeline, now, limit]).await
+    let mut values = args![now, limit];
+    let wanted = bind_all(&mut values, pipelines);
+    let sql = format!(
+        "SELECT j.id, j.spec FROM job j JOIN job_artifact a ON a.job_id = j.id AND a.kind = 'archive'
+         WHERE j.pipeline_id IN ({wanted}) AND j.retried = FALSE AND j.spec LIKE '%\"artifacts_expose_as\":\"%'
+         AND (a.expires_at IS NULL OR a.expires_at > $1) ORDER BY j.pipeline_id, j.position LIMIT $2"
+    );
+    on.all(&sql, values).await
 }
 
 pub(crate) async fn put_flaky(tx: &Tx, job: &Job, sha: &str, case: &Case, now: Timestamp) -> Result<()> {
@@ -522,11 +541,15 @@ pub(crate) async fn coverage(on: &impl Query, pipelines: &[PipelineId]) -> Resul
 
 row! { struct Missed { missed: Option<String> } }
 
-/// Lines not reached in a pipeline, as its jobs' reports tell.
-pub(crate) async fn missed(on: &impl Query, pipeline: PipelineId) -> Result<Vec<String>> {
-    let sql = "SELECT c.missed FROM ci_coverage c JOIN job j ON j.id = c.job_id
-               WHERE c.pipeline_id = $1 AND c.source = 'report' AND j.retried = FALSE ORDER BY c.job_id LIMIT 20";
-    let found: Vec<Missed> = on.all(sql, args![pipeline]).await?;
+/// Lines not reached in some pipelines, as their jobs' reports tell.
+pub(crate) async fn missed(on: &impl Query, pipelines: &[PipelineId]) -> Result<Vec<String>> {
+    let mut values = Vec::new();
+    let wanted = bind_all(&mut values, pipelines);
+    let sql = format!(
+        "SELECT c.missed FROM ci_coverage c JOIN job j ON j.id = c.job_id
+         WHERE c.pipeline_id IN ({wanted}) AND c.source = 'report' AND j.retried = FALSE ORDER BY c.job_id LIMIT 20"
+    );
+    let found: Vec<Missed> = on.all(&sql, values).await?;
     Ok(found.into_iter().filter_map(|one| one.missed).collect())
 }
 

@@ -213,16 +213,21 @@ impl Ci {
         let path = project.map(|project| project.path()).unwrap_or_default();
         let read = move |documents: &[Document]| {
             let reached = cobertura::read(documents, &path)?;
-            let missed: BTreeMap<&String, Vec<(u32, u32)>> = reached
+            let mut missed: BTreeMap<&String, Vec<(u32, u32)>> = reached
                 .files
                 .iter()
                 .map(|(file, lines)| (file, cobertura::missed(lines)))
-                .filter(|(_, missed)| !missed.is_empty())
                 .collect();
-            let missed = serde_json::to_string(&missed)
+            // A file that is reached as a whole is named too: what another job misses in it is reached by this one.
+            let text = serde_json::to_string(&missed)
                 .ok()
+                .filter(|text| text.len() <= MISSED)
+                .or_else(|| {
+                    missed.retain(|_, lines| !lines.is_empty());
+                    serde_json::to_string(&missed).ok()
+                })
                 .filter(|text| text.len() <= MISSED);
-            Ok((reached.covered, reached.lines, missed))
+            Ok((reached.covered, reached.lines, text))
         };
         let (covered, lines, missed) = match self.parsed(artifact, read).await? {
             Ok(outcome) => outcome,

@@ -176,14 +176,15 @@ impl Ci {
                 "The tests of pipeline #{} reach {} % of the code{change}; the project asks for {} %.",
                 pipeline.id, weighed.share, weighed.floor
             ),
-            next: "Test what you changed. Lines that no test reached are named in the coverage report of the job."
+            next: "Test what you changed. Lines that no test reached are marked in the request's changes."
                 .to_owned(),
         }))
     }
 
     /// Archives that jobs of a pipeline want to be shown with the merge request: the job, and what it calls them.
     async fn exposed(&self, pipeline: PipelineId) -> Result<Vec<(bascule_core::JobId, String)>> {
-        let found = store::exposed(&self.db, pipeline, self.clock.now(), limits::PAGE_ENTRIES).await?;
+        let members = self.reporting_for(pipeline).await?;
+        let found = store::exposed(&self.db, &members, self.clock.now(), limits::PAGE_ENTRIES).await?;
         Ok(found
             .into_iter()
             .filter_map(|row| Some((row.id, row.spec.0.artifacts_expose_as?)))

@@ -45,6 +45,42 @@ pub(crate) fn routes() -> Routes<Ci> {
         .page("POST", "/admin/runners/{id}/delete", manage, post(pages::delete))
         .page(
             "GET",
+            "/{group}/-/settings/runners",
+            of_group,
+            get(pages::list_of_group),
+        )
+        .page(
+            "POST",
+            "/{group}/-/settings/runners/new",
+            of_group,
+            post(pages::create_for_group),
+        )
+        .page(
+            "POST",
+            "/{group}/-/settings/runners/registration-token",
+            of_group,
+            post(pages::registration_token_of_group),
+        )
+        .page(
+            "POST",
+            "/{group}/-/settings/runners/{id}/pause",
+            of_group,
+            post(pages::pause_of_group),
+        )
+        .page(
+            "POST",
+            "/{group}/-/settings/runners/{id}/delete",
+            of_group,
+            post(pages::delete_of_group),
+        )
+        .page(
+            "POST",
+            "/{group}/{project}/-/settings/runners/registration-token",
+            of_project,
+            post(pages::registration_token_of_project),
+        )
+        .page(
+            "GET",
             "/{group}/{project}/-/settings/runners",
             see_project,
             get(pages::list_of_project),

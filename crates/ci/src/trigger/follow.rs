@@ -2,7 +2,7 @@
 
 use crate::{
     Ci,
-    config::Strategy,
+    config::{JobSpec, Strategy},
     job::{self, Job},
     pipeline::{self, Pipeline},
     status::PipelineStatus,
@@ -27,14 +27,14 @@ impl Ci {
 
     async fn depends(&self, bridge: JobId) -> Result<bool> {
         let job = job::store::find(&self.db, bridge).await?;
-        Ok(job.is_some_and(|job| depends(&job)))
+        Ok(job.is_some_and(|job| waits(&job)))
     }
 
     /// Jobs of a pipeline that had ended run again: the bridges that wait for it do too, all the way up.
     pub(crate) async fn reopen_bridge(&self, pipeline: &Pipeline, actor: &Actor) -> Result<()> {
         let mut at = pipeline.clone();
         while let Some(id) = at.parent_job_id {
-            let Some(bridge) = job::store::find(&self.db, id).await?.filter(depends) else {
+            let Some(bridge) = job::store::find(&self.db, id).await?.filter(waits) else {
                 return Ok(());
             };
             if !self.reopen(&bridge, actor).await? {
@@ -56,7 +56,7 @@ impl Ci {
 
     /// A bridge was canceled: what it made, and it waited for, is canceled too.
     pub(crate) async fn cancel_behind(&self, bridge: JobId, actor: &Actor) -> Result<()> {
-        let Some(job) = job::store::find(&self.db, bridge).await?.filter(depends) else {
+        let Some(job) = job::store::find(&self.db, bridge).await?.filter(waits) else {
             return Ok(());
         };
         if let Some(id) = job.downstream_id
@@ -93,11 +93,13 @@ impl Ci {
     }
 }
 
+fn waits(bridge: &Job) -> bool {
+    depends(&bridge.spec.0)
+}
+
 /// Whether a bridge waits for what it makes.
-fn depends(bridge: &Job) -> bool {
+pub(crate) fn depends(bridge: &JobSpec) -> bool {
     bridge
-        .spec
-        .0
         .trigger
         .as_ref()
         .is_some_and(|trigger| trigger.strategy != Strategy::None)

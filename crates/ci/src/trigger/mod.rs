@@ -10,6 +10,7 @@ mod follow;
 mod service;
 
 use crate::config::{Include, Source};
+pub(crate) use follow::depends;
 
 /// Most child pipelines within each other (GitLab's limit).
 pub const NESTED: i64 = 2;

@@ -1,12 +1,8 @@
 //! CI variables in the JSON API: the instance's, a group's, a project's.
 
-use super::{EVERYWHERE, Place, pages};
+use super::{EVERYWHERE, Place};
 use crate::Ci;
-use axum::{
-    Json,
-    extract::State,
-    routing::{get, post},
-};
+use axum::{Json, extract::State};
 use bascule_core::Permission;
 use bascule_web::{Access, Answer, Body, InGroup, InProject, Params, PathOf, Routes, Who, routes};
 use bascule_wire::ci::{CiVariable, SetCiVariable};
@@ -40,18 +36,6 @@ pub(crate) fn routes() -> Routes<Ci> {
         .api(of_group, routes!(set_of_group, remove_of_group))
         .api(of_all, routes!(list_of_all))
         .api(of_all, routes!(set_of_all, remove_of_all))
-        .page(
-            "GET,POST",
-            "/{group}/{project}/-/settings/ci",
-            access,
-            get(pages::list).post(pages::set),
-        )
-        .page(
-            "POST",
-            "/{group}/{project}/-/settings/ci/{name}/delete",
-            access,
-            post(pages::remove),
-        )
 }
 
 /// Lists the project's CI variables.

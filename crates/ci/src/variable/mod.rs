@@ -2,7 +2,6 @@
 //! those jobs get that name them under `secrets:`. Values are kept sealed under the instance's key.
 
 pub(crate) mod api;
-mod pages;
 pub(crate) mod store;
 
 use crate::{Ci, config::variable_name};

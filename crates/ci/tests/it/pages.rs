@@ -5,7 +5,7 @@ use reqwest::Method;
 use scraper::{Html, Selector};
 use serde_json::json;
 
-fn select(page: &str, css: &str) -> Vec<String> {
+pub fn select(page: &str, css: &str) -> Vec<String> {
     let selector = Selector::parse(css).unwrap();
     Html::parse_document(page)
         .select(&selector)

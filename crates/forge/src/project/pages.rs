@@ -90,6 +90,8 @@ struct List {
     workflow: Option<String>,
     /// The page of another capability: what the group requires of its projects' pipelines.
     required: Option<String>,
+    /// The page of another capability: variables and runners of the group.
+    ci: Option<String>,
     webhooks: Option<String>,
     search: String,
     rows: Vec<Row>,
@@ -142,6 +144,9 @@ async fn list(
             })
             .map(|group| format!("/{}/-/workflow", group.name)),
         required: group.map(|group| format!("/{}/-/required-pipelines", group.name)),
+        ci: group
+            .filter(|group| group.role.holds(Permission::GroupManage))
+            .map(|group| format!("/{}/-/settings/ci", group.name)),
         webhooks: group
             .filter(|group| group.role.holds(Permission::GroupManage))
             .map(|group| format!("/{}/-/webhooks", group.name)),

@@ -18,6 +18,7 @@ pub(crate) fn routes() -> Routes<Ci> {
         .api(of_group, routes!(limit, set_limit))
         .api(of_project, routes!(queue_of_project))
         .page("GET", "/admin/queue", all, get(pages::all))
+        .page("GET", "/{group}/-/queue", of_group, get(pages::of_group))
         .page(
             "GET",
             "/{group}/{project}/-/queue",

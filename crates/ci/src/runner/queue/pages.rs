@@ -4,7 +4,7 @@ use super::{PAGE, api::Page, in_words, store::Only, waited};
 use crate::Ci;
 use askama::Template;
 use axum::extract::State;
-use bascule_web::{Answer, Crumb, InProject, Params, Section, Tab, Ui};
+use bascule_web::{Answer, Crumb, InGroup, InProject, Markup, Params, Section, Tab, Ui};
 use bascule_wire::ci::{Queue, QueuedJob};
 
 struct Line {
@@ -16,7 +16,7 @@ struct Line {
     reference: String,
     tags: String,
     protected: bool,
-    reason: String,
+    reason: Markup,
     /// Whether the job only waits its turn; else something must be done.
     turn: bool,
     waited: String,
@@ -29,12 +29,14 @@ struct QueuePage {
     title: &'static str,
     runners: String,
     whole: bool,
+    /// Whether the jobs may be of several projects.
+    projects: bool,
     waiting: i64,
     held: i64,
     runners_online: i64,
     lines: Vec<Line>,
     /// Why most of them wait, with how many, where more than one waits for the same reason.
-    causes: Vec<(i64, String)>,
+    causes: Vec<(i64, Markup)>,
     newer: Option<String>,
     older: Option<String>,
 }
@@ -63,15 +65,30 @@ impl QueuePage {
             },
             runners,
             whole,
+            projects: whole,
             waiting: queue.waiting,
             held: queue.held,
             runners_online: queue.runners_online,
             lines: queue.jobs.into_iter().map(|job| line(job, now)).collect(),
-            causes,
+            causes: causes.into_iter().map(|(count, why)| (count, in_code(&why))).collect(),
             newer: (offset > 0).then(|| format!("{base}?offset={}", (offset - PAGE).max(0))),
             older: queue.next.map(|next| format!("{base}?offset={next}")),
         }
     }
+}
+
+/// A sentence with what stands in backticks as code.
+fn in_code(text: &str) -> Markup {
+    let mut html = String::new();
+    for (at, part) in text.split('`').enumerate() {
+        let part = Markup::text(part);
+        if at % 2 == 1 {
+            html.push_str(&format!("<code>{part}</code>"));
+        } else {
+            html.push_str(part.as_str());
+        }
+    }
+    Markup::trusted(html)
 }
 
 fn line(job: QueuedJob, now: bascule_core::Timestamp) -> Line {
@@ -88,7 +105,7 @@ fn line(job: QueuedJob, now: bascule_core::Timestamp) -> Line {
             job.why.as_str(),
             "runners_busy" | "next" | "group_limit" | "resource_group"
         ),
-        reason: job.reason,
+        reason: in_code(&job.reason),
         waited: waited(job.queued_at, now),
         estimate: in_words(job.estimate),
     }
@@ -111,6 +128,28 @@ pub(super) async fn all(State(ci): State<Ci>, ui: Ui, Params(page): Params<Page>
         Crumb::here("Queue"),
     ];
     ui.page(Section::Settings, "Queue", &crumbs, &page)
+}
+
+pub(super) async fn of_group(
+    State(ci): State<Ci>,
+    InGroup(group): InGroup,
+    ui: Ui,
+    Params(page): Params<Page>,
+) -> Answer {
+    let (name, offset) = (&group.name, page.offset());
+    let queue = ci.queue(&ci.of_group(name).await?, offset, PAGE).await?;
+    let runners = format!("/{name}/-/settings/runners");
+    let base = format!("/{name}/-/queue");
+    let page = QueuePage {
+        projects: true,
+        ..QueuePage::new(&ci, queue, &base, runners, false, offset)
+    };
+    let crumbs = [
+        Crumb::to(name, format!("/{name}")),
+        Crumb::to("Runners", format!("/{name}/-/settings/runners")),
+        Crumb::here("Queue"),
+    ];
+    ui.page(Section::Projects, &format!("Queue · {name}"), &crumbs, &page)
 }
 
 pub(super) async fn of_project(

@@ -7,6 +7,7 @@ use crate::{
         diff::{self, FileDiff, Row},
         paths::{shown, to_url},
     },
+    ports::Missed,
     review::pages::notes::Notes,
 };
 use askama::Template;
@@ -148,9 +149,40 @@ struct Part {
     number: usize,
     href: String,
     folded: bool,
+    /// Lines that no test reached, as spans of the first and the last.
+    missed: Vec<(u32, u32)>,
+    /// New ones of those that are shown.
+    untested: usize,
     /// Its rows side by side, where they are wanted so.
     pairs: Vec<Pair>,
     diff: FileDiff,
+}
+
+impl Part {
+    /// Whether a line is new and no test reached it.
+    fn misses(&self, row: &Row) -> bool {
+        let number = row.new.parse::<u32>().unwrap_or_default();
+        let within = |span: &(u32, u32)| span.0 <= number && number <= span.1;
+        row.sign == "+" && self.missed.iter().any(within)
+    }
+
+    fn with_missed(mut self, missed: &Missed) -> Self {
+        let known = std::str::from_utf8(&self.diff.path)
+            .ok()
+            .and_then(|path| missed.get(path));
+        if let Some(lines) = known {
+            self.missed.clone_from(lines);
+            let right = self.pairs.iter().filter_map(|pair| pair.right.as_ref());
+            self.untested = self
+                .diff
+                .rows
+                .iter()
+                .chain(right)
+                .filter(|row| self.misses(row))
+                .count();
+        }
+        self
+    }
 }
 
 /// Changed files: their list, and a page of their changes.
@@ -188,6 +220,8 @@ impl Changes {
             number: first + at,
             href: format!("{}/-/blob/{sha}/{}", base(scope), to_url(&diff.path)),
             folded: diff.rows.len() > FOLDED,
+            missed: Vec::new(),
+            untested: 0,
             pairs: if view.split {
                 pairs(std::mem::take(&mut diff.rows))
             } else {
@@ -208,6 +242,15 @@ impl Changes {
             before: (first > 0).then(|| to(view, 0)),
             after: next.map(|next| to(view, next)),
         }
+    }
+
+    /// With marks at new lines that no test reached.
+    pub(crate) fn with_missed(mut self, missed: &Missed) -> Self {
+        if !missed.is_empty() {
+            let parts = std::mem::take(&mut self.parts);
+            self.parts = parts.into_iter().map(|part| part.with_missed(missed)).collect();
+        }
+        self
     }
 
     /// With what reviews put between the lines.

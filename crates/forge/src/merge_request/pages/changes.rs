@@ -3,13 +3,17 @@
 use super::{Head, base, crumbs};
 use crate::{
     Forge,
-    code::pages::changes::{Changes, View},
+    code::{
+        diff::FileDiff,
+        pages::changes::{Changes, View},
+    },
     merge_request::{api::Place, read, store},
+    ports::Missed,
     review::pages::notes::Notes,
 };
 use askama::Template;
 use axum::extract::State;
-use bascule_core::limits;
+use bascule_core::{Permission, ProjectId, ProjectScope, Result, limits};
 use bascule_web::{Answer, InProject, Params, PathOf, Tab, Ui, Who};
 use serde::Deserialize;
 
@@ -34,6 +38,27 @@ struct Page {
     first: Option<String>,
     waiting: usize,
     changes: Changes,
+}
+
+impl Forge {
+    /// Lines that no test reached, for those who may read pipelines.
+    async fn missed(
+        &self,
+        scope: &ProjectScope,
+        source: ProjectId,
+        sha: &str,
+        files: &[FileDiff],
+    ) -> Result<Missed> {
+        let Some(pipelines) = self.pipelines().filter(|_| scope.holds(Permission::PipelineRead)) else {
+            return Ok(Missed::new());
+        };
+        let files: Vec<String> = files
+            .iter()
+            .filter(|file| file.added > 0)
+            .filter_map(|file| String::from_utf8(file.path.clone()).ok())
+            .collect();
+        pipelines.missed(source, sha, &files).await
+    }
 }
 
 pub(super) async fn changes(
@@ -85,6 +110,9 @@ pub(super) async fn changes(
     } else {
         Notes::default()
     };
+    let missed = forge
+        .missed(&scope, request.source_project_id, &sha, &found.files)
+        .await?;
     let here = base(&scope, iid);
     let to = |view: View, from: usize| {
         let mut href = format!("{here}/changes?view={}", view.word());
@@ -123,6 +151,7 @@ pub(super) async fn changes(
             view,
             to,
         )
+        .with_missed(&missed)
         .with_notes(notes),
         sha,
     };
