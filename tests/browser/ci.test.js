@@ -40,12 +40,12 @@ children:
   trigger: { include: child.yml, strategy: depend }
 review:
   stage: deploy
-  rules: [{ if: $CI_COMMIT_BRANCH != $CI_DEFAULT_BRANCH }]
+  rules: [{ if: $CI_COMMIT_BRANCH && $CI_COMMIT_BRANCH != $CI_DEFAULT_BRANCH }]
   script: ["true"]
   environment: { name: review/$CI_COMMIT_REF_SLUG, url: "https://$CI_ENVIRONMENT_SLUG.example.org", on_stop: stop-review, auto_stop_in: 3 days }
 stop-review:
   stage: deploy
-  rules: [{ if: $CI_COMMIT_BRANCH != $CI_DEFAULT_BRANCH, when: manual, allow_failure: true }]
+  rules: [{ if: $CI_COMMIT_BRANCH && $CI_COMMIT_BRANCH != $CI_DEFAULT_BRANCH, when: manual, allow_failure: true }]
   script: ["echo taken down"]
   environment: { name: review/$CI_COMMIT_REF_SLUG, action: stop }
 `;

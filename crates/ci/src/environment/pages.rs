@@ -80,16 +80,16 @@ async fn render(ci: &Ci, ui: &Ui, project: &InProject, asked: &Asked, told: Mark
         format!("{base}?after={}{which}", url_encode(&last.name))
     });
     let ids: Vec<JobId> = found.iter().map(|one| one.job_id).collect();
-    let deployed = job::store::standings(&ci.db, &ids).await?;
+    let deployed = job::store::outlines(&ci.db, &ids).await?;
     let wanted: Vec<(PipelineId, &str)> = found
         .iter()
         .filter_map(|one| Some((one.pipeline_id, one.on_stop.as_deref()?)))
         .collect();
     let stop_jobs = job::store::named(&ci.db, &wanted).await?;
-    let link = |standing: &job::store::Standing| JobLink {
-        name: standing.name.clone(),
-        href: format!("/{path}/-/jobs/{}", standing.id),
-        badge: status_badge(standing.status.as_str()),
+    let link = |job: &job::store::Outline| JobLink {
+        name: job.name.clone(),
+        href: format!("/{path}/-/jobs/{}", job.id),
+        badge: status_badge(job.status.as_str()),
     };
     let lines: Vec<Line> = found
         .into_iter()

@@ -382,17 +382,17 @@ pub async fn names(on: &impl Query, ids: &[JobId]) -> Result<HashMap<JobId, Stri
     Ok(rows.into_iter().map(|row| (row.id, row.name)).collect())
 }
 
-row! { pub(crate) struct Standing { pub id: JobId, pub name: String, pub status: JobStatus } }
+row! { pub(crate) struct Outline { pub id: JobId, pub name: String, pub status: JobStatus } }
 
 /// Names and states of some jobs.
-pub(crate) async fn standings(on: &impl Query, ids: &[JobId]) -> Result<HashMap<JobId, Standing>> {
+pub(crate) async fn outlines(on: &impl Query, ids: &[JobId]) -> Result<HashMap<JobId, Outline>> {
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
     let mut values = args![];
     let places = bind_all(&mut values, ids);
     let sql = format!("SELECT id, name, status FROM job WHERE id IN ({places})");
-    let rows: Vec<Standing> = on.all(&sql, values).await?;
+    let rows: Vec<Outline> = on.all(&sql, values).await?;
     Ok(rows.into_iter().map(|row| (row.id, row)).collect())
 }
 
@@ -402,7 +402,7 @@ row! { struct StopJob { pipeline_id: PipelineId, id: JobId, name: String, status
 pub(crate) async fn named(
     on: &impl Query,
     wanted: &[(PipelineId, &str)],
-) -> Result<HashMap<(PipelineId, String), Standing>> {
+) -> Result<HashMap<(PipelineId, String), Outline>> {
     if wanted.is_empty() {
         return Ok(HashMap::new());
     }
@@ -419,12 +419,12 @@ pub(crate) async fn named(
     Ok(rows
         .into_iter()
         .map(|row| {
-            let standing = Standing {
+            let outline = Outline {
                 id: row.id,
                 name: row.name.clone(),
                 status: row.status,
             };
-            ((row.pipeline_id, row.name), standing)
+            ((row.pipeline_id, row.name), outline)
         })
         .collect())
 }

@@ -70,7 +70,10 @@ impl QueuePage {
             held: queue.held,
             runners_online: queue.runners_online,
             lines: queue.jobs.into_iter().map(|job| line(job, now)).collect(),
-            causes: causes.into_iter().map(|(count, why)| (count, in_code(&why))).collect(),
+            causes: causes
+                .into_iter()
+                .map(|(count, why)| (count, in_code(&why)))
+                .collect(),
             newer: (offset > 0).then(|| format!("{base}?offset={}", (offset - PAGE).max(0))),
             older: queue.next.map(|next| format!("{base}?offset={next}")),
         }
