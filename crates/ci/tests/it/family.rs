@@ -10,13 +10,14 @@ use bascule_testkit::Postgres;
 use serde_json::{Value, json};
 
 const CI: &str = "
-unit: {stage: test, script: x, artifacts: {reports: {junit: r.xml}}}
+unit: {stage: test, script: x, artifacts: {reports: {junit: r.xml, coverage_report: {coverage_format: cobertura, path: c.xml}}}}
 child: {stage: test, trigger: {include: child.yml, strategy: depend}}
 loose: {stage: test, trigger: {include: loose.yml}}
 ";
-const CHILD: &str =
-    "inner: {script: x, artifacts: {expose_as: The site, paths: [out/], reports: {junit: r.xml}}}\n";
-const LOOSE: &str = "aside: {script: x}\n";
+const CHILD: &str = "inner: {script: x, artifacts: {expose_as: The site, paths: [out/], \
+    reports: {junit: r.xml, coverage_report: {coverage_format: cobertura, path: c.xml}}}}\n";
+const LOOSE: &str = "aside: {script: x, artifacts: {reports: {junit: r.xml, \
+    coverage_report: {coverage_format: cobertura, path: c.xml}}}}\n";
 
 fn junit(name: &str, passed: bool) -> Vec<u8> {
     let inner = if passed { "" } else { "<failure message=\"no\"/>" };
@@ -58,7 +59,7 @@ async fn run(world: &World, runner: &FakeRunner, branch: &str, inner_passes: boo
         };
         let report = cobertura("app.py", lines);
         assert_eq!(
-            runner.upload(&job, "coverage_report", &report).await.status(),
+            runner.upload(&job, "cobertura", &report).await.status(),
             201
         );
         if name == "inner" {
