@@ -212,6 +212,7 @@ test('an environment of a branch is kept, and stopped by its job', async () => {
   page.on('dialog', (dialog) => dialog.accept());
   await row.locator('button:text-is("Stop")').focus();
   await page.keyboard.press('Enter');
+  await page.waitForSelector('tr:has-text("review/feature") .badge:text-is("stopping"), a.nav-link:has-text("Stopped"):has-text("1")');
   await until('the environment to be stopped', async () => {
     await page.goto(`/${PROJECT}/-/ci/environments?stopped=1`);
     return (await page.locator('tr:has-text("review/feature")').count()) === 1;

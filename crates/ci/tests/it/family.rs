@@ -58,10 +58,7 @@ async fn run(world: &World, runner: &FakeRunner, branch: &str, inner_passes: boo
             _ => &[(9, false)],
         };
         let report = cobertura("app.py", lines);
-        assert_eq!(
-            runner.upload(&job, "cobertura", &report).await.status(),
-            201
-        );
+        assert_eq!(runner.upload(&job, "cobertura", &report).await.status(), 201);
         if name == "inner" {
             runner.upload(&job, "archive", b"PK").await;
         }
