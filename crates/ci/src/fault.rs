@@ -100,6 +100,13 @@ pub const FAULTS: usize = 50;
 pub struct Faults(pub Vec<Fault>);
 
 impl Faults {
+    /// One that says what kept the commit from being read.
+    #[must_use]
+    pub fn of(problem: &bascule_core::Problem) -> Self {
+        let lower = |text: &str| text.trim_end_matches('.').to_owned();
+        Self::one(Pos::default(), lower(&problem.what), lower(&problem.next))
+    }
+
     /// Just one.
     #[must_use]
     pub fn one(pos: Pos, what: impl Into<String>, allowed: impl Into<String>) -> Self {

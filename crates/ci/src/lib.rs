@@ -5,6 +5,7 @@ pub mod config;
 mod engine;
 pub mod environment;
 pub mod fault;
+mod indexes;
 pub mod job;
 pub mod lint;
 mod migrations;
@@ -32,7 +33,7 @@ pub mod variable;
 pub mod variables;
 pub mod yaml;
 
-use bascule_core::{Clock, Timestamp};
+use bascule_core::Clock;
 use bascule_ledger::{Ledger, Subscriber};
 use bascule_store::{Blobs, Db};
 use bascule_web::Routes;
@@ -89,7 +90,8 @@ pub struct Inner {
     pub(crate) signals: signals::Signals,
     pub(crate) names: runner::queue::Names,
     pub(crate) signer: tokio::sync::OnceCell<Arc<job::Signer>>,
-    pub(crate) started: Timestamp,
+    pub(crate) hearing: job::Hearing,
+    pub(crate) stuck: subscriptions::Stuck,
     pub(crate) findings: OnceLock<Arc<dyn ports::Findings>>,
     pub(crate) lines: job::Lines,
     reach: OnceLock<Arc<dyn ports::Reach>>,
@@ -119,7 +121,8 @@ impl Ci {
             signals: signals::Signals::default(),
             names: runner::queue::Names::default(),
             signer: tokio::sync::OnceCell::new(),
-            started,
+            hearing: job::Hearing::since(started),
+            stuck: subscriptions::Stuck::default(),
             reach: OnceLock::new(),
             requests: OnceLock::new(),
             findings: OnceLock::new(),

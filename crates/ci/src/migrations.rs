@@ -28,6 +28,7 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::results::PLAYED_INPUTS,
     crate::trigger_token::store::MIGRATION,
     crate::site::store::MIGRATION,
+    crate::indexes::MIGRATION,
 ];
 
 /// Finds what someone started whose account is closed.

@@ -78,6 +78,9 @@ pub trait Code: Send + Sync {
     /// Whether the branch or tag is protected, so that jobs may see protected variables.
     async fn is_protected(&self, project: ProjectId, reference: &str, tag: bool) -> Result<bool>;
 
+    /// Whether developers merge into the project's protected branches, and so answer for what runs there.
+    async fn developers_merge(&self, project: ProjectId) -> Result<bool>;
+
     /// A project by its path, if that actor may read its code. A project that is not there and one that may
     /// not be read look alike. Without an answer of one's own: no project may be read.
     async fn readable(&self, actor: &Actor, path: &str) -> Result<Option<ProjectId>> {

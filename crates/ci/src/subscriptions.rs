@@ -16,6 +16,10 @@ use bascule_ledger::{
         pipelines::{PipelineCanceled, PipelineSuperseded},
     },
 };
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+};
 
 /// Makes pipelines of pushes, cancels those of accounts that are closed, and forgets projects that are gone. One after
 /// the other, so that what someone pushed last is cancelled too.
@@ -92,15 +96,48 @@ impl Subscriber for Pushes {
             UserDeactivated::KIND => return self.cancel_all_of(&decode(entry)?).await,
             _ => {
                 let fact: ProjectDeleted = decode(entry)?;
+                self.0.bridges_lose(fact.project).await?;
                 let tx = self.0.db.begin().await?;
                 crate::pipeline::store::delete_project(&tx, fact.project, self.0.clock.now()).await?;
                 return Ok(tx.commit().await?);
             }
         };
-        if let Created::Nothing(why) = self.0.create_pipeline(start).await? {
-            tracing::debug!(fact = entry.seq, why, "no pipeline");
+        match self.0.create_pipeline(start.clone()).await {
+            Ok(Created::Nothing(why)) => tracing::debug!(fact = entry.seq, why, "no pipeline"),
+            Ok(_) => {}
+            Err(problem) if !problem.is_server_fault() => {
+                tracing::warn!(fact = entry.seq, %problem, "no pipeline");
+            }
+            Err(problem) => {
+                if self.0.stuck.again(self.name(), entry.seq) {
+                    return Err(problem.into());
+                }
+                tracing::error!(fact = entry.seq, %problem, "no pipeline can be made of this push");
+                self.0.stand_for_fault(&start, &problem).await?;
+            }
         }
         Ok(())
+    }
+}
+
+/// What is looked at again and again because the platform is at fault. A fault that does not pass belongs to one
+/// project: a repository that is damaged, say. It must not keep all others back for ever.
+#[derive(Debug, Default)]
+pub struct Stuck(Mutex<HashMap<&'static str, (i64, u32)>>);
+
+/// How often, with pauses that double up to a minute: about two minutes in all.
+const TRIES: u32 = 10;
+
+impl Stuck {
+    /// Whether a fact is to be tried again, having failed once more.
+    pub(crate) fn again(&self, subscriber: &'static str, seq: i64) -> bool {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, tries) = known.entry(subscriber).or_default();
+        if *at != seq {
+            (*at, *tries) = (seq, 0);
+        }
+        *tries += 1;
+        *tries < TRIES
     }
 }
 
@@ -204,9 +241,17 @@ impl Subscriber for Requests {
             }
         };
         let fact = entry.id.to_string();
-        let made = self.0.request_pipeline(project, iid, &fact, &entry.actor).await?;
-        if let Created::Nothing(why) = made {
-            tracing::debug!(fact = entry.seq, why, "no pipeline for the merge request");
+        match self.0.request_pipeline(project, iid, &fact, &entry.actor).await {
+            Ok(Created::Nothing(why)) => {
+                tracing::debug!(fact = entry.seq, why, "no pipeline for the merge request");
+            }
+            Ok(_) => {}
+            Err(problem) if problem.is_server_fault() && self.0.stuck.again(self.name(), entry.seq) => {
+                return Err(problem.into());
+            }
+            Err(problem) => {
+                tracing::error!(fact = entry.seq, %problem, "no pipeline can be made for the merge request");
+            }
         }
         Ok(())
     }

@@ -43,8 +43,11 @@ pub struct Person {
 /// How pipelines stand.
 #[async_trait]
 pub trait Pipelines: Send + Sync {
-    /// The newest pipeline of a commit, if there is one.
-    async fn of_commit(&self, project: ProjectId, sha: &str) -> Result<Option<Pipeline>>;
+    /// The pipeline that counts for a request's newest commit, if there is one.
+    async fn of_request(&self, request: &MergeRequest) -> Result<Option<Pipeline>>;
+
+    /// How the pipeline of a trial of the merge queue stands; `None` where it is gone.
+    async fn of_trial(&self, project: ProjectId, pipeline: PipelineId) -> Result<Option<Outcome>>;
 
     /// Makes a pipeline of a trial of the merge queue; `None` where the project has none to run. Asked again for
     /// the same commit, it answers the same.
@@ -100,6 +103,8 @@ pub enum Outcome {
     Passed,
     /// Failed or cancelled.
     Failed,
+    /// It ran in a fork, where what the target's group requires does not run.
+    Strange,
 }
 
 /// Issues, as far as rules ask about them.

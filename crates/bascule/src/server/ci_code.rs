@@ -112,6 +112,10 @@ impl CiCodePort for CiCode {
         self.forge.is_protected(project, reference, tag).await
     }
 
+    async fn developers_merge(&self, project: ProjectId) -> Result<bool> {
+        Ok(self.forge.merge_settings(project).await?.developers_merge)
+    }
+
     async fn readable(&self, actor: &Actor, path: &str) -> Result<Option<ProjectId>> {
         let (Some(caller), Some((group, name))) = (self.caller(actor).await?, path.split_once('/')) else {
             return Ok(None);

@@ -164,24 +164,46 @@ impl bascule_ci::ports::Findings for Findings {
     }
 }
 
+/// As merging sees it.
+fn outcome(status: bascule_ci::status::PipelineStatus) -> bascule_forge::ports::Outcome {
+    use bascule_ci::status::PipelineStatus as Status;
+    use bascule_forge::ports::Outcome;
+    match status {
+        Status::Success | Status::Warning => Outcome::Passed,
+        Status::Failed | Status::Canceled | Status::Skipped => Outcome::Failed,
+        _ => Outcome::Running,
+    }
+}
+
 #[async_trait]
 impl bascule_forge::ports::Pipelines for Pipelines {
-    async fn of_commit(
+    async fn of_request(
         &self,
-        project: ProjectId,
-        sha: &str,
+        request: &bascule_forge::MergeRequest,
     ) -> Result<Option<bascule_forge::ports::Pipeline>> {
-        use bascule_ci::status::PipelineStatus as Status;
-        use bascule_forge::ports::Outcome;
-        let found = self.0.commit_status(project, sha).await?;
-        Ok(found.map(|(id, status)| bascule_forge::ports::Pipeline {
+        let (source, branch) = (request.source_project_id, &request.source_branch);
+        let found = self.0.branch_status(source, branch, &request.head).await?;
+        let Some((id, status)) = found else {
+            return Ok(None);
+        };
+        // In a fork runs what its owner wants to run.
+        let strange = request.is_fork() && self.0.has_required(request.project_id).await?;
+        Ok(Some(bascule_forge::ports::Pipeline {
             id,
-            outcome: match status {
-                Status::Success | Status::Warning => Outcome::Passed,
-                Status::Failed | Status::Canceled | Status::Skipped => Outcome::Failed,
-                _ => Outcome::Running,
+            outcome: if strange {
+                bascule_forge::ports::Outcome::Strange
+            } else {
+                outcome(status)
             },
         }))
+    }
+
+    async fn of_trial(
+        &self,
+        project: ProjectId,
+        pipeline: bascule_core::PipelineId,
+    ) -> Result<Option<bascule_forge::ports::Outcome>> {
+        Ok(self.0.pipeline_status(project, pipeline).await?.map(outcome))
     }
 
     async fn concern(
@@ -192,6 +214,7 @@ impl bascule_forge::ports::Pipelines for Pipelines {
         let asked = bascule_ci::results::Asked {
             source: request.source_project_id,
             source_path: "",
+            branch: &request.source_branch,
             sha: &request.head,
             target: project.id,
             target_branch: &request.target_branch,

@@ -167,6 +167,7 @@ impl Panels {
         let asked = bascule_ci::results::Asked {
             source: source.id,
             source_path: &format!("{}/{}", source.group, source.name),
+            branch: &request.source_branch,
             sha: &request.head,
             target: scope.id,
             target_branch: &request.target_branch,

@@ -1,7 +1,7 @@
 //! What a job's token opens: its own project's code and registry, the artifacts of the jobs that it depends on, and
 //! projects that let its project in. Nothing more, and only while the job runs.
 
-use super::{Artifact, Job, artifact, store};
+use super::{Artifact, Job, artifact, browse, store};
 use crate::{
     Ci,
     fault::shown,
@@ -146,7 +146,11 @@ impl Ci {
         for other in states {
             let takes = match &wanted {
                 Some(names) => names.contains(&other.name),
-                None => other.stage < job.stage_index && other.track == job.track(),
+                None => {
+                    other.stage < job.stage_index
+                        && other.track == job.track()
+                        && other.required == job.required
+                }
             };
             if !takes {
                 continue;
@@ -181,20 +185,18 @@ impl Ci {
         for need in job.spec.0.outside_needs.iter().filter(|need| need.artifacts) {
             let Some(name) = told(&need.job) else { continue };
             let found = if let Some(path) = told(&need.project) {
-                let actor = pipeline::store::actor(&self.db, pipeline.id).await?;
-                let project = match actor {
-                    Some(actor) => self.code.readable(&actor, &path).await?,
-                    None => None,
-                };
-                let Some(project) = project else {
+                let Some(there) = self.reach().find(&path).await? else {
                     return Err(missing_outside(&name));
                 };
                 let reference = told(&need.reference).unwrap_or_default();
-                store::newest_success(&self.db, project, &name, &reference).await?
+                self.newest_for(pipeline, there.id, &name, &reference).await?
             } else if let Some(Ok(number)) = told(&need.pipeline).map(|text| text.parse::<i64>()) {
-                store::of_pipeline_named(&self.db, PipelineId(number), &name)
-                    .await?
-                    .filter(|other| other.project_id == job.project_id)
+                match pipeline::store::find(&self.db, PipelineId(number)).await? {
+                    Some(other) if of_family(&other, pipeline) => {
+                        store::of_pipeline_named(&self.db, other.id, &name).await?
+                    }
+                    _ => None,
+                }
             } else {
                 None
             };
@@ -216,6 +218,31 @@ impl Ci {
             }
         }
         Ok(list)
+    }
+
+    /// The newest success of a job in another project, where who started the pipeline may have what it left.
+    async fn newest_for(
+        &self,
+        pipeline: &Pipeline,
+        project: ProjectId,
+        name: &str,
+        reference: &str,
+    ) -> Result<Option<Job>> {
+        let tag = self.is_tag(project, reference).await?;
+        let Some(found) = store::newest_success(&self.db, project, name, (reference, tag)).await? else {
+            return Ok(None);
+        };
+        let actor = pipeline::store::actor(&self.db, pipeline.id).await?;
+        let (Some(actor), Some(needed)) = (actor, browse::needed(&found)) else {
+            return Ok(None);
+        };
+        Ok(self.reach().may(&actor, project, needed).await?.then_some(found))
+    }
+
+    /// Whether a name means a tag: a branch of the same name comes first, also one that is gone.
+    pub(super) async fn is_tag(&self, project: ProjectId, reference: &str) -> Result<bool> {
+        let found = self.code.resolve(project, reference).await?;
+        Ok(found.is_some_and(|commit| commit.tag))
     }
 
     async fn archives_of(&self, pipeline: PipelineId) -> Result<Vec<Artifact>> {
@@ -266,6 +293,12 @@ fn missing_outside(name: &str) -> Problem {
         ),
         "It must have succeeded there, its artifacts be kept, and who starts this pipeline be allowed to read them.",
     )
+}
+
+/// Whether two pipelines of one project came of the same one.
+fn of_family(one: &Pipeline, other: &Pipeline) -> bool {
+    let root = |pipeline: &Pipeline| pipeline.root_id.unwrap_or(pipeline.id);
+    one.project_id == other.project_id && root(one) == root(other)
 }
 
 /// The token is put in by the caller: the job's own opens what it depends on; the other's ended with the other.

@@ -189,6 +189,7 @@ async fn retry(
     body: axum::body::Bytes,
 ) -> Answer<Json<Job>> {
     let retry: RetryJob = maybe(&body)?;
+    ci.guard_job(&project, JobId(at.id)).await?;
     Ok(Json(
         ci.retry_job_with(&project, JobId(at.id), &retry.inputs, &who.actor)
             .await?

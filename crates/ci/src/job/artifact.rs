@@ -95,19 +95,19 @@ async fn insert(tx: &Tx, artifact: &Artifact, now: Timestamp) -> Result<()> {
 
 row! { struct Newest { id: JobId } }
 
-/// The newest job of a name that succeeded on a branch or tag and whose archive is still kept.
+/// The newest job of a name that succeeded on a branch, or a tag, and whose archive is still kept.
 pub(crate) async fn newest(
     on: &impl Query,
     project: ProjectId,
-    reference: &str,
+    (reference, tag): (&str, bool),
     name: &str,
     now: Timestamp,
 ) -> Result<Option<JobId>> {
     let sql = "SELECT j.id FROM job j JOIN pipeline p ON p.id = j.pipeline_id
                JOIN job_artifact a ON a.job_id = j.id AND a.kind = 'archive'
-               WHERE j.project_id = $1 AND p.reference = $2 AND j.name = $3 AND j.status = 'success'
-               AND (a.expires_at IS NULL OR a.expires_at > $4) ORDER BY j.id DESC LIMIT 1";
-    let found: Option<Newest> = on.one(sql, args![project, reference, name, now]).await?;
+               WHERE j.project_id = $1 AND p.reference = $2 AND p.tag = $5 AND j.name = $3
+               AND j.status = 'success' AND (a.expires_at IS NULL OR a.expires_at > $4) ORDER BY j.id DESC LIMIT 1";
+    let found: Option<Newest> = on.one(sql, args![project, reference, name, now, tag]).await?;
     Ok(found.map(|newest| newest.id))
 }
 

@@ -42,13 +42,7 @@ pub(crate) fn routes() -> Routes<Ci> {
 impl Ci {
     /// Whether someone who may see the pipeline may also have what the job left, as its file says.
     pub(crate) fn may_take(scope: &ProjectScope, job: &Job) -> Result<()> {
-        let needed = match job.spec.0.artifacts_access {
-            ArtifactAccess::All => return Ok(()),
-            ArtifactAccess::Developer => Some(Permission::PipelineRun),
-            ArtifactAccess::Maintainer => Some(Permission::ProjectManage),
-            ArtifactAccess::None => None,
-        };
-        match needed {
+        match needed(job) {
             Some(permission) if scope.holds(permission) => Ok(()),
             Some(permission) => Err(Problem::forbidden(permission)
                 .why("The job's `artifacts:access` keeps what it left from others.")
@@ -78,6 +72,16 @@ impl Ci {
         let first = futures::stream::once(futures::future::ready(Ok(given.first)));
         let body = Body::from_stream(first.chain(ReceiverStream::new(given.rest)));
         Ok(untrusted(body, name, kind))
+    }
+}
+
+/// What one must be allowed to do in a project to have what its job left; `None` is nothing that anyone may.
+pub(super) fn needed(job: &Job) -> Option<Permission> {
+    match job.spec.0.artifacts_access {
+        ArtifactAccess::All => Some(Permission::PipelineRead),
+        ArtifactAccess::Developer => Some(Permission::PipelineRun),
+        ArtifactAccess::Maintainer => Some(Permission::ProjectManage),
+        ArtifactAccess::None => None,
     }
 }
 
@@ -329,7 +333,8 @@ async fn newest(
         Problem::not_found("artifact")
             .next("Ask for `BRANCH/download?job=NAME`, or `browse`, `file/…` or `raw/…` in its place.")
     })?;
-    let job = artifact::newest(&ci.db, project.id, reference, &query.job, ci.clock.now())
+    let tag = ci.is_tag(project.id, reference).await?;
+    let job = artifact::newest(&ci.db, project.id, (reference, tag), &query.job, ci.clock.now())
         .await?
         .ok_or_else(|| {
             Problem::not_found("artifact").why(format!(

@@ -10,7 +10,7 @@ use crate::{
     variables::{expand, resolve},
 };
 use axum::{Json, extract::State, routing::get};
-use bascule_core::{ActorKind, FactId, Problem, Result};
+use bascule_core::{Actor, ActorKind, FactId, Problem, Result};
 use bascule_store::Migration;
 use bascule_web::{Access, Answer, Routes};
 use bascule_wire::runner as wire;
@@ -239,9 +239,17 @@ impl Ci {
                 "runner_id": runner.number,
                 "runner_environment": "self-hosted",
             });
-            if let Some(actor) = starter.as_ref().filter(|actor| actor.kind == ActorKind::User) {
+            // Programs of one project, whose names hold a colon, are nobody's account.
+            let account = |actor: &&Actor| match actor.kind {
+                ActorKind::User => true,
+                ActorKind::Token => !actor.name.contains(':'),
+                _ => false,
+            };
+            if let Some(actor) = starter.as_ref().filter(account) {
                 claims["user_login"] = json!(actor.name);
-                claims["user_id"] = json!(actor.id);
+                if actor.kind == ActorKind::User {
+                    claims["user_id"] = json!(actor.id);
+                }
             }
             if let Some(environment) = &job.spec.0.environment {
                 claims["environment"] = json!(expand(&environment.name, &values));

@@ -139,7 +139,7 @@ impl Ci {
     /// Starts a job that waits for a person, with what the person gives.
     ///
     /// # Errors
-    /// It does not wait for a person, or what is given is refused.
+    /// It does not wait for a person, what is given is refused, or its branch is protected from who starts it.
     pub async fn play_job_with(
         &self,
         scope: &ProjectScope,
@@ -147,6 +147,7 @@ impl Ci {
         Given { variables, inputs }: Given,
         actor: &Actor,
     ) -> Result<Job> {
+        self.guard_job(scope, id).await?;
         if !inputs.is_empty() {
             let job = self.job(scope.id, id).await?;
             self.keep_inputs(&job, &inputs).await?;

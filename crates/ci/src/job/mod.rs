@@ -8,6 +8,7 @@ pub(crate) mod artifact;
 pub(crate) mod browse;
 mod cache;
 mod follow;
+mod hearing;
 mod id_token;
 pub(crate) mod log;
 pub(crate) mod manual;
@@ -34,6 +35,7 @@ pub(crate) use archive::Given as FileGiven;
 pub use artifact::{Artifact, UPLOADS};
 pub use cache::CACHES;
 pub use follow::JobIdentity;
+pub use hearing::Hearing;
 pub use id_token::ID_KEY;
 pub(crate) use id_token::{Signer, routes as id_token_routes};
 pub use log::LARGE_PIECES;
@@ -175,13 +177,13 @@ impl Job {
             downstream: self.downstream_id,
             run_at: self.run_at.filter(|_| self.status == JobStatus::Scheduled),
             resource_group: self.resource_group.clone(),
-            manual_confirmation: self.spec.0.manual_confirmation.clone(),
             failure_reason: self.failure_reason.clone(),
             exit_code: self.exit_code,
             runner: self.runner_id,
             retried: self.retried,
             attempt: self.attempt,
             created_at: self.created_at,
+            manual_confirmation: self.spec.0.manual_confirmation.clone(),
             queued_at: self.queued_at,
             started_at: self.started_at,
             finished_at: self.finished_at,

@@ -463,6 +463,7 @@ pub(super) async fn retry(
     PathOf(Numbered { id }): PathOf<Numbered>,
     FormBody(fields): FormBody<Vec<(String, String)>>,
 ) -> Answer {
+    ci.guard_job(&project, JobId(id)).await?;
     let job = ci.job(project.id, JobId(id)).await?;
     let given = Given::of_form(&fields, &job);
     let job = ci

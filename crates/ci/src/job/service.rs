@@ -345,14 +345,10 @@ impl Ci {
         self.take_back_offers().await?;
         let now = self.clock.now();
         self.give_up_pending(now).await?;
-        let silent = now.minus(self.options.lost_after);
-        // A runner could not reach a server that was not there: silence counts from our own start.
-        let silent = if silent < self.started {
-            bascule_core::Timestamp::from_micros(i64::MIN)
-        } else {
-            silent
-        };
-        for job in store::overdue(&self.db, silent, now).await? {
+        let silent = self.hearing.silent_since(now, self.options.lost_after);
+        let overdue = store::overdue(&self.db, silent, now).await?;
+        self.hearing.heard(now, self.options.lost_after);
+        for job in overdue {
             let too_long = job.started_at.is_some_and(|at| {
                 now.since(at).as_secs() > u64::try_from(job.timeout).unwrap_or_default() + 60
             });

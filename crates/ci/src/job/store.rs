@@ -168,6 +168,7 @@ pub async fn states(on: &impl Query, pipeline: PipelineId) -> Result<Vec<JobStat
                 .needs
                 .map(|needs| needs.0.into_iter().map(|need| need.job).collect()),
             track: super::track(row.required.is_some(), row.gate),
+            required: row.required,
             bridge: row.bridge,
             resource: row.resource_group.is_some(),
             releases: row.releases,
@@ -437,22 +438,39 @@ pub async fn due(on: &impl Query, now: Timestamp) -> Result<Vec<Job>> {
     on.all(&sql, args![now]).await
 }
 
-/// Bridges that have begun and have not made their pipeline yet.
-pub async fn bridges_to_cross(on: &impl Query) -> Result<Vec<Job>> {
+/// Bridges that have begun and have not made their pipeline yet, by number, a page of those behind one.
+pub async fn bridges_to_cross(on: &impl Query, after: JobId) -> Result<Vec<Job>> {
     let sql = format!(
-        "SELECT {COLUMNS} FROM job WHERE status = 'running' AND bridge AND downstream_id IS NULL ORDER BY id LIMIT 100"
+        "SELECT {COLUMNS} FROM job WHERE status = 'running' AND bridge AND downstream_id IS NULL AND id > $1
+         ORDER BY id LIMIT 100"
     );
-    on.all(&sql, args![]).await
+    on.all(&sql, args![after]).await
 }
 
-/// Notes the pipeline that a bridge made.
-pub async fn set_downstream(tx: &Tx, id: JobId, pipeline: PipelineId) -> Result<()> {
-    tx.run(
-        "UPDATE job SET downstream_id = $2 WHERE id = $1",
-        args![id, pipeline],
-    )
-    .await?;
-    Ok(())
+/// Bridges that run as a pipeline does, by number, a page of those behind one.
+pub async fn bridges_to(on: &impl Query, pipeline: PipelineId, after: JobId) -> Result<Vec<Job>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM job WHERE downstream_id = $1 AND status = 'running' AND bridge AND id > $2
+         ORDER BY id LIMIT 100"
+    );
+    on.all(&sql, args![pipeline, after]).await
+}
+
+/// Bridges of other projects that wait for pipelines of a project, by number, a page of those behind one.
+pub async fn bridges_into(on: &impl Query, project: ProjectId, after: JobId) -> Result<Vec<Job>> {
+    let columns = COLUMNS.replace(", ", ", j.");
+    let sql = format!(
+        "SELECT j.{columns} FROM pipeline p JOIN job j ON j.downstream_id = p.id
+         WHERE p.project_id = $1 AND j.project_id <> $1 AND j.status = 'running' AND j.bridge AND j.id > $2
+         ORDER BY j.id LIMIT 100"
+    );
+    on.all(&sql, args![project, after]).await
+}
+
+/// Notes the pipeline that a bridge makes; `false` if the bridge does not run any more, and then must not make it.
+pub async fn set_downstream(tx: &Tx, id: JobId, pipeline: PipelineId) -> Result<bool> {
+    let sql = "UPDATE job SET downstream_id = $2 WHERE id = $1 AND status = 'running'";
+    Ok(tx.run(sql, args![id, pipeline]).await? == 1)
 }
 
 /// Puts a bridge that ended back to running, because what it made runs again.
@@ -543,19 +561,19 @@ pub async fn in_project(on: &impl Query, project: ProjectId, id: JobId) -> Resul
     Ok(find(on, id).await?.filter(|job| job.project_id == project))
 }
 
-/// The newest job of a name that ended well on a branch or tag of a project.
+/// The newest job of a name that ended well on a branch, or a tag, of a project. A tag may be called like a branch.
 pub async fn newest_success(
     on: &impl Query,
     project: ProjectId,
     name: &str,
-    reference: &str,
+    (reference, tag): (&str, bool),
 ) -> Result<Option<Job>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM job WHERE project_id = $1 AND name = $2 AND status = 'success' AND retried = FALSE
-         AND EXISTS (SELECT 1 FROM pipeline p WHERE p.id = job.pipeline_id AND p.reference = $3)
+         AND EXISTS (SELECT 1 FROM pipeline p WHERE p.id = job.pipeline_id AND p.reference = $3 AND p.tag = $4)
          ORDER BY id DESC LIMIT 1"
     );
-    on.one(&sql, args![project, name, reference]).await
+    on.one(&sql, args![project, name, reference, tag]).await
 }
 
 /// Jobs of a pipeline, as they were last tried, that left an archive which is no longer kept.

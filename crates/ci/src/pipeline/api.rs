@@ -174,6 +174,7 @@ async fn retry(
     who: Who,
     PathOf(at): PathOf<Numbered>,
 ) -> Answer<Json<Pipeline>> {
+    ci.guard_pipeline(&project, PipelineId(at.id)).await?;
     Ok(Json(
         ci.retry_pipeline(project.id, PipelineId(at.id), &who.actor)
             .await?

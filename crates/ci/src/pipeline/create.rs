@@ -7,6 +7,7 @@ use crate::{
     fault::{CI_FILE, Faults, Pos},
     job::{self, Job},
     plan::{Dependencies, Plan, PlannedJob},
+    ports::CommitStamp,
     request,
     required::Placed,
     status::{JobStatus, PipelineStatus},
@@ -84,6 +85,8 @@ pub struct Child {
 enum Own<'a> {
     File(Vec<u8>),
     Child(&'a Child),
+    /// It is there and cannot be had.
+    Refused(Faults),
 }
 
 /// The bridge that makes a pipeline.
@@ -124,11 +127,9 @@ impl Ci {
         let Some(info) = self.code.project(start.project).await? else {
             return Ok(Created::Nothing("the project is gone".to_owned()));
         };
-        let message = self
-            .code
-            .commit_message(start.project, &start.sha)
-            .await?
-            .unwrap_or_default();
+        let Some(message) = self.code.commit_message(start.project, &start.sha).await? else {
+            return Ok(Created::Nothing("the commit is gone".to_owned()));
+        };
         let refused = self.take_push_options(&mut start).await?;
         let required = self.required_for(&start, &info).await?;
         let text = match self.own_text(&start, &message).await? {
@@ -147,21 +148,32 @@ impl Ci {
         let mut faults = Faults(Vec::new());
         let mut none = text.as_ref().err().cloned();
         let mut plan = Plan::default();
+        let read = match &text {
+            Ok(Own::File(bytes)) => Some(Text::File(bytes)),
+            Ok(Own::Child(child)) => Some(Text::Child(&child.includes, &child.artifacts)),
+            Ok(Own::Refused(found)) => {
+                faults = found.clone();
+                None
+            }
+            Err(_) => None,
+        };
         if let Some(problem) = refused {
             faults = Faults::one(Pos::default(), problem.what, problem.next);
-        } else if let Ok(own) = &text {
+        } else if let Some(text) = read {
             let ask = Ask {
                 info: &info,
-                text: match own {
-                    Own::File(bytes) => Text::File(bytes),
-                    Own::Child(child) => Text::Child(&child.includes, &child.artifacts),
-                },
+                text,
                 actor: &start.actor,
                 secrets: true,
                 inputs: &start.more.inputs,
                 input_texts: start.more.input_texts,
             };
-            match self.prepare(&mut pipeline, &ask).await? {
+            let prepared = match self.prepare(&mut pipeline, &ask).await {
+                // What the commit holds is more than may be read, say: its author's to mend.
+                Err(problem) if !problem.is_server_fault() => Err(Faults::of(&problem)),
+                prepared => prepared?,
+            };
+            match prepared {
                 Err(found) => faults = found,
                 Ok(prepared) => {
                     pipeline.name.clone_from(&prepared.plan.name);
@@ -253,7 +265,12 @@ impl Ci {
         if let Some(child) = &start.more.child {
             return Ok(Ok(Own::Child(child)));
         }
-        let found = self.code.read_file(start.project, &start.sha, CI_FILE).await?;
+        let found = match self.code.read_file(start.project, &start.sha, CI_FILE).await {
+            Err(problem) if !problem.is_server_fault() => {
+                return Ok(Ok(Own::Refused(Faults::of(&problem))));
+            }
+            found => found?,
+        };
         Ok(found
             .map(Own::File)
             .ok_or_else(|| format!("there is no {CI_FILE} at this commit")))
@@ -269,14 +286,17 @@ impl Ci {
             "" => None,
             sha => self.code.commit_stamp(start.project, sha).await?,
         };
-        let stamp = stamp.unwrap_or_default();
-        let mut merge_request = start.more.merge_request.clone();
-        if let Some(request) = &mut merge_request {
+        let mut pipeline = self.blank(start, message, protected, stamp.unwrap_or_default());
+        if let Some(request) = &mut pipeline.settings.0.merge_request {
             let (source, target) = (&request.source_branch, &request.target_branch);
             request.source_protected = self.code.is_protected(start.project, source, false).await?;
             request.target_protected = self.code.is_protected(start.project, target, false).await?;
         }
-        Ok(Pipeline {
+        Ok(pipeline)
+    }
+
+    fn blank(&self, start: &Start, message: String, protected: bool, stamp: CommitStamp) -> Pipeline {
+        Pipeline {
             id: PipelineId(0),
             project_id: start.project,
             reference: start.reference.clone(),
@@ -300,7 +320,7 @@ impl Ci {
             depth: start.more.upstream.map_or(0, |upstream| upstream.depth),
             head_sha: start.more.head_sha.clone(),
             settings: Json(Settings {
-                merge_request,
+                merge_request: start.more.merge_request.clone(),
                 schedule: start.more.schedule,
                 schedule_description: start.more.schedule_description.clone(),
                 trigger: start.more.trigger_hint.clone(),
@@ -311,7 +331,18 @@ impl Ci {
             created_at: self.clock.now(),
             started_at: None,
             finished_at: None,
-        })
+        }
+    }
+
+    /// A failed pipeline says that the platform cannot make the one that was asked for.
+    pub(crate) async fn stand_for_fault(&self, start: &Start, problem: &Problem) -> Result<()> {
+        let pipeline = self.blank(start, String::new(), false, CommitStamp::default());
+        let fault = Faults::one(
+            Pos::default(),
+            format!("the platform cannot make this pipeline: {}", problem.what),
+            "run it again once an administrator has seen to that",
+        );
+        self.refuse(pipeline, start, fault).await.map(drop)
     }
 
     /// A failed pipeline stands for the faults, so that whoever pushed finds them where they look.
@@ -330,8 +361,13 @@ impl Ci {
             drop(tx);
             return self.already(start).await;
         }
-        if let Some(upstream) = start.more.upstream {
-            job::store::set_downstream(&tx, upstream.job, pipeline.id).await?;
+        if let Some(upstream) = start.more.upstream
+            && !job::store::set_downstream(&tx, upstream.job, pipeline.id).await?
+        {
+            // It was canceled while this was planned, and nobody would cancel what it makes.
+            return Ok(Created::Nothing(
+                "the job that makes it does not run any more".to_owned(),
+            ));
         }
         let fact = PipelineRefused {
             project: start.project,
@@ -356,6 +392,14 @@ impl Ci {
             drop(tx);
             return self.already(start).await;
         }
+        if let Some(upstream) = start.more.upstream
+            && !job::store::set_downstream(&tx, upstream.job, pipeline.id).await?
+        {
+            // It was canceled while this was planned, and nobody would cancel what it makes.
+            return Ok(Created::Nothing(
+                "the job that makes it does not run any more".to_owned(),
+            ));
+        }
         // The number is asked for once: whoever asks for another waits until this transaction ends.
         let mut id = JobId(tx.next_numbers("job", jobs.len()).await?);
         let mut rows = Vec::with_capacity(jobs.len());
@@ -364,9 +408,6 @@ impl Ci {
             id.0 += 1;
         }
         job::store::insert_all(&tx, &rows).await?;
-        if let Some(upstream) = start.more.upstream {
-            job::store::set_downstream(&tx, upstream.job, pipeline.id).await?;
-        }
         let fact = PipelineCreated {
             project: start.project,
             pipeline: pipeline.id,

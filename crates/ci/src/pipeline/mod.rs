@@ -3,6 +3,7 @@
 pub mod api;
 mod create;
 pub mod graph;
+mod guard;
 mod links;
 mod pages;
 mod predefined;

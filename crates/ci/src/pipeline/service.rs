@@ -71,21 +71,21 @@ impl Ci {
             Problem::invalid("no_such_ref", format!("There is no branch or tag `{reference}`."))
                 .next("Push it first, or name another.")
         })?;
-        // Reviewed code alone decides what protected variables are used for; a person's variables could turn
-        // it to other ends.
-        if !variables.is_empty()
-            && !scope.holds(Permission::ProtectedPush)
-            && self
-                .code
-                .is_protected(project, &commit.reference, commit.tag)
-                .await?
-        {
+        let protected = self
+            .code
+            .is_protected(project, &commit.reference, commit.tag)
+            .await?;
+        self.guard(scope, &commit.reference, protected).await?;
+        // Reviewed code alone decides what protected variables are used for; a person's variables, and inputs, which
+        // become part of the text, could turn it to other ends.
+        let given = !(variables.is_empty() && request.inputs.is_empty());
+        if given && protected && !scope.holds(Permission::ProtectedPush) {
             return Err(Problem::forbidden(Permission::ProtectedPush)
                 .why(format!(
                     "`{}` is protected, and its jobs see protected variables.",
                     commit.reference
                 ))
-                .next("Run it without variables, run another branch, or ask a maintainer."));
+                .next("Run it without variables and inputs, run another branch, or ask a maintainer."));
         }
         let start = Start {
             project,
@@ -329,6 +329,57 @@ impl Ci {
         let (signals, change) = (self.signals.clone(), Change::Job(job.id));
         tx.after_commit(move || signals.changed(change));
         Ok(())
+    }
+
+    /// How the pipelines stand that a merge of a branch's commit asks for: the newest of the branch or of its merge
+    /// request, and the newest that holds what the group requires. The one that did not pass counts.
+    ///
+    /// # Errors
+    /// The store cannot be reached.
+    pub async fn branch_status(
+        &self,
+        project: ProjectId,
+        branch: &str,
+        sha: &str,
+    ) -> Result<Option<(PipelineId, PipelineStatus)>> {
+        let Some(newest) = store::of_branch(&self.db, project, branch, sha).await? else {
+            return Ok(None);
+        };
+        let shown = Some((newest.id, newest.status));
+        if !matches!(newest.status, PipelineStatus::Success | PipelineStatus::Warning) {
+            return Ok(shown);
+        }
+        let Some(required) = store::required_of_branch(&self.db, project, branch, sha)
+            .await?
+            .filter(|required| required.id != newest.id)
+        else {
+            return Ok(shown);
+        };
+        let jobs: Vec<state::Standing> = job::store::states(&self.db, required.id)
+            .await?
+            .iter()
+            .filter(|job| job.track.is_required())
+            .map(JobState::standing)
+            .collect();
+        Ok(match state::summarize(&jobs) {
+            PipelineStatus::Success | PipelineStatus::Warning | PipelineStatus::Skipped => shown,
+            status => Some((required.id, status)),
+        })
+    }
+
+    /// How one pipeline stands.
+    ///
+    /// # Errors
+    /// The store cannot be reached.
+    pub async fn pipeline_status(
+        &self,
+        project: ProjectId,
+        id: PipelineId,
+    ) -> Result<Option<PipelineStatus>> {
+        let found = store::find(&self.db, id).await?;
+        Ok(found
+            .filter(|found| found.project_id == project)
+            .map(|found| found.status))
     }
 
     /// How the newest pipeline of a commit stands.

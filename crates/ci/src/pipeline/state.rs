@@ -48,6 +48,8 @@ pub struct JobState {
     pub needs: Option<Vec<String>>,
     /// Whose it is.
     pub track: Track,
+    /// The name of the required pipeline that it belongs to: one that fails holds up no other.
+    pub required: Option<String>,
     /// Whether it makes another pipeline rather than run on a runner.
     pub bridge: bool,
     /// Whether it belongs to a resource group.
@@ -74,6 +76,12 @@ impl Standing {
 }
 
 impl JobState {
+    /// Whether the stages of one are the other's too.
+    #[must_use]
+    pub fn goes_with(&self, other: &Self) -> bool {
+        self.track == other.track && self.required == other.required
+    }
+
     /// As the whole sees it.
     #[must_use]
     pub const fn standing(&self) -> Standing {
@@ -136,7 +144,7 @@ fn next_status(jobs: &[JobState], index: usize, by_name: &HashMap<String, usize>
     if job.needs.is_none()
         && jobs
             .iter()
-            .any(|other| other.stage < job.stage && other.track == job.track && waits(other))
+            .any(|other| other.stage < job.stage && other.goes_with(job) && waits(other))
     {
         return None;
     }
@@ -149,7 +157,7 @@ fn next_status(jobs: &[JobState], index: usize, by_name: &HashMap<String, usize>
             .collect(),
         None => jobs
             .iter()
-            .filter(|other| other.stage < job.stage && other.track == job.track)
+            .filter(|other| other.stage < job.stage && other.goes_with(job))
             .collect(),
     };
     let gates = jobs.iter().filter(|other| stands_before(other, job));
@@ -272,7 +280,7 @@ pub fn revived(jobs: &[JobState], from: &str) -> Vec<JobId> {
             .filter(|job| {
                 (match &job.needs {
                     Some(needs) => needs.iter().any(|need| behind.contains(&need.as_str())),
-                    None => job.stage > origin.stage && job.track == origin.track,
+                    None => job.stage > origin.stage && job.goes_with(origin),
                 }) || stands_before(origin, job)
             })
             .map(|job| job.name.as_str())
@@ -305,6 +313,7 @@ mod tests {
             allow_failure: false,
             needs: None,
             track: Track::Own,
+            required: None,
             bridge: false,
             resource: false,
             releases: false,
@@ -470,6 +479,18 @@ mod tests {
     }
 
     #[test]
+    fn one_required_pipeline_does_not_switch_the_others_off() {
+        for track in [Track::Required, Track::Gate] {
+            let mut jobs = vec![job(1, 0, Failed), job(2, 1, Created), job(3, 2, Created)];
+            for (job, name) in jobs.iter_mut().zip(["licence", "secrets", "secrets"]) {
+                (job.track, job.required) = (track, Some(name.to_owned()));
+            }
+            assert_eq!(after(&mut jobs), [Failed, Pending, Created]);
+            assert!(revived(&jobs, "j1").is_empty());
+        }
+    }
+
+    #[test]
     fn nothing_of_the_project_gets_past_a_gate_that_failed() {
         let mut jobs = vec![job(1, 0, Created), job(2, 1, Created), job(3, 1, Created)];
         jobs[0].track = Track::Gate;
@@ -539,6 +560,7 @@ mod tests {
                     .filter(|n| **n < i && shape[**n].0 <= *stage && track(shape[**n].5) == track(*whose))
                     .map(|n| format!("j{n}")).collect()),
                 track: track(*whose),
+                required: None,
                 bridge: *bridge,
                 resource: *resource,
                 releases: i % 3 == 1,

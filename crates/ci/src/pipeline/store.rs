@@ -299,6 +299,38 @@ pub async fn of_commit(on: &impl Query, project: ProjectId, sha: &str) -> Result
     on.one(&sql, args![project, sha]).await
 }
 
+/// The newest pipeline of a branch's commit, or of merging it. The same commit on another branch is another matter: there
+/// the file's rules may let less run.
+pub async fn of_branch(
+    on: &impl Query,
+    project: ProjectId,
+    branch: &str,
+    sha: &str,
+) -> Result<Option<Pipeline>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM pipeline WHERE project_id = $1 AND (sha = $2 OR head_sha = $2) AND reference = $3
+         AND tag = FALSE AND source <> 'parent_pipeline' ORDER BY id DESC LIMIT 1"
+    );
+    on.one(&sql, args![project, sha, branch]).await
+}
+
+/// The newest of those that holds what the group requires: jobs without rules are not part of merge requests'
+/// pipelines, required ones neither.
+pub async fn required_of_branch(
+    on: &impl Query,
+    project: ProjectId,
+    branch: &str,
+    sha: &str,
+) -> Result<Option<Pipeline>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM pipeline WHERE project_id = $1 AND (sha = $2 OR head_sha = $2) AND reference = $3
+         AND tag = FALSE AND source <> 'parent_pipeline'
+         AND EXISTS (SELECT 1 FROM job WHERE job.pipeline_id = pipeline.id AND job.required IS NOT NULL)
+         ORDER BY id DESC LIMIT 1"
+    );
+    on.one(&sql, args![project, sha, branch]).await
+}
+
 pub async fn delete_project(tx: &Tx, project: ProjectId, now: Timestamp) -> Result<()> {
     crate::retention::store::note_project(tx, project, now).await?;
     crate::results::store::delete_project(tx, project).await?;

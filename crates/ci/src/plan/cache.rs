@@ -24,12 +24,12 @@ impl Config {
     }
 }
 
-/// Settles keys and policies of a job's caches.
-pub(super) fn settle(spec: &mut JobSpec, keys: &FileKeys, variables: &dyn Lookup) {
+/// Settles keys and policies of a job's caches. Whether the branch is protected is no question to the variables: the
+/// file's own count over the predefined ones, and what an unprotected branch says of itself must not be believed.
+pub(super) fn settle(spec: &mut JobSpec, keys: &FileKeys, protected: bool, variables: &dyn Lookup) {
     if spec.cache.is_empty() {
         return;
     }
-    let protected = variables.value("CI_COMMIT_REF_PROTECTED").as_deref() == Some("true");
     let rules = std::mem::take(&mut spec.cache_rules);
     for (cache, rule) in spec.cache.iter_mut().zip(&rules) {
         if !rule.files.is_empty() {

@@ -122,6 +122,9 @@ pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
     let globals: Vec<Variable> = config.variables.iter().map(of_file).collect();
     let (predefined, global_index) = (index(&context.predefined), index(&globals));
     let over = index(&context.over);
+    let protected = predefined
+        .get("CI_COMMIT_REF_PROTECTED")
+        .is_some_and(|variable| variable.value == "true");
     let mut by_workflow = Vec::new();
     if let Some(rules) = &config.workflow.rules {
         let scope = Scope::new(vec![
@@ -189,6 +192,15 @@ pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
             }
         };
         let copies = copies(job);
+        let mut names = HashSet::new();
+        if let Some(twice) = copies.iter().find(|copy| !names.insert(copy.name.as_str())) {
+            return Err(Faults::one(
+                job.pos,
+                format!("`parallel:matrix` makes `{}` twice", shown(&twice.name)),
+                "let each combination of values differ from the others",
+            )
+            .named(&config.files));
+        }
         if plan.jobs.len() + copies.len() > limits::PIPELINE_JOBS {
             return Err(too_many(config, job));
         }
@@ -202,7 +214,7 @@ pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
             ]);
             let scope = Scope::new(layers);
             let mut spec = job.spec.clone();
-            cache::settle(&mut spec, &context.file_keys, &scope);
+            cache::settle(&mut spec, &context.file_keys, protected, &scope);
             // What a copy of a matrix is told apart by may stand in its tags and its group.
             for tag in &mut spec.tags {
                 *tag = expand(tag, &scope);

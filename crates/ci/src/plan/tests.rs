@@ -272,3 +272,30 @@ fn variables_come_in_gitlabs_order_of_precedence() {
         ("job", "global", "rule")
     );
 }
+
+#[test]
+fn a_file_cannot_say_that_its_branch_is_protected() {
+    let text = "variables: {CI_COMMIT_REF_PROTECTED: 'true'}\n\
+                a:\n  script: x\n  variables: {CI_COMMIT_REF_PROTECTED: 'true'}\n  cache: {key: k, paths: [x], fallback_keys: [f]}\n  rules: [{when: always, variables: {CI_COMMIT_REF_PROTECTED: 'true'}}]\n";
+    let config = parse(text).unwrap();
+    for (is, suffix) in [("false", "non_protected"), ("true", "protected")] {
+        let context = Context::new(
+            Surroundings::new("topic", false, "push", None, &[]),
+            vec![Variable::public("CI_COMMIT_REF_PROTECTED", is)],
+            vec![Variable::public("CI_COMMIT_REF_PROTECTED", "true")],
+        );
+        let cache = plan(&config, &context).unwrap().jobs[0].spec.cache[0].clone();
+        assert_eq!(
+            (cache.key, cache.fallback_keys),
+            (format!("k-{suffix}"), vec![format!("f-{suffix}")])
+        );
+    }
+}
+
+#[test]
+fn a_matrix_makes_no_job_twice() {
+    let text = "a: {script: x, parallel: {matrix: [{A: [x]}, {B: [x]}]}}\n";
+    let fault = run(text, "main", false, None, &[]).unwrap_err().first();
+    assert_eq!(fault.position(), "1:1");
+    assert!(fault.reason().contains("makes `a: [x]` twice"), "{fault}");
+}

@@ -40,6 +40,29 @@ impl Ci {
         }))
     }
 
+    /// Whether the group requires pipelines of a project.
+    ///
+    /// # Errors
+    /// The store cannot be reached.
+    pub async fn has_required(&self, project: ProjectId) -> Result<bool> {
+        let (here, info) = (
+            self.reach().get(project).await?,
+            self.code.project(project).await?,
+        );
+        let (Some(here), Some(info)) = (here, info) else {
+            return Ok(false);
+        };
+        let found = store::of_group(&self.db, here.group).await?;
+        let is_for = |required: Required| {
+            required
+                .templates
+                .0
+                .iter()
+                .any(|one| one.entry.is_for(&info.name))
+        };
+        Ok(found.is_some_and(is_for))
+    }
+
     /// The project's plan with what is required beside it. What cannot be planned is a fault of the pipeline, which
     /// then fails: a rule that holds nowhere would be worse than one that stops work.
     pub(crate) async fn with_required(

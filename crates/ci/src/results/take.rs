@@ -46,7 +46,13 @@ impl Subscriber for Results {
             return Ok(());
         };
         if matches!(job.status, JobStatus::Success | JobStatus::Failed) {
-            self.0.take_results(&job, &pipeline).await?;
+            match self.0.take_results(&job, &pipeline).await {
+                Err(problem) if self.0.stuck.again(self.name(), entry.seq) => return Err(problem.into()),
+                Err(problem) => {
+                    tracing::error!(job = %job.id, %problem, "what the job reported cannot be read");
+                }
+                Ok(()) => {}
+            }
         }
         Ok(())
     }

@@ -18,6 +18,8 @@ pub struct Asked<'a> {
     pub source: ProjectId,
     /// `group/name` of that.
     pub source_path: &'a str,
+    /// The branch that they are on.
+    pub branch: &'a str,
     /// Its newest commit.
     pub sha: &'a str,
     /// Where it is to be merged.
@@ -76,7 +78,9 @@ impl Ci {
     /// # Errors
     /// The store cannot be reached.
     pub async fn request_widget(&self, asked: &Asked<'_>) -> Result<Option<Markup>> {
-        let Some(pipeline) = pipeline::store::of_commit(&self.db, asked.source, asked.sha).await? else {
+        let Some(pipeline) =
+            pipeline::store::of_branch(&self.db, asked.source, asked.branch, asked.sha).await?
+        else {
             return Ok(None);
         };
         let results: PipelineResults = self
@@ -149,7 +153,9 @@ impl Ci {
     /// # Errors
     /// The store cannot be reached.
     pub async fn coverage_concern(&self, asked: &Asked<'_>) -> Result<Option<Concern>> {
-        let Some(pipeline) = pipeline::store::of_commit(&self.db, asked.source, asked.sha).await? else {
+        let Some(pipeline) =
+            pipeline::store::of_branch(&self.db, asked.source, asked.branch, asked.sha).await?
+        else {
             return Ok(None);
         };
         let weighed = self

@@ -223,13 +223,12 @@ impl Ci {
             )
             .next("Push it first, or name another.")
         })?;
-        if with_variables
-            && !scope.holds(Permission::ProtectedPush)
-            && self
-                .code
-                .is_protected(scope.id, &commit.reference, commit.tag)
-                .await?
-        {
+        let protected = self
+            .code
+            .is_protected(scope.id, &commit.reference, commit.tag)
+            .await?;
+        self.guard(scope, &commit.reference, protected).await?;
+        if with_variables && protected && !scope.holds(Permission::ProtectedPush) {
             return Err(Problem::forbidden(Permission::ProtectedPush)
                 .why(format!(
                     "`{}` is protected, and its jobs see protected variables, which yours could turn to other ends.",
@@ -343,13 +342,18 @@ impl Ci {
                 schedule.reference
             )));
         };
-        if !schedule.variables.0.is_empty()
-            && self
-                .code
-                .is_protected(schedule.project_id, &commit.reference, commit.tag)
-                .await?
-            && !may(Permission::ProtectedPush).await?
-        {
+        let may_push = !self
+            .code
+            .is_protected(schedule.project_id, &commit.reference, commit.tag)
+            .await?
+            || may(Permission::ProtectedPush).await?;
+        if !self.runs_protected(schedule.project_id, may_push).await? {
+            return Ok(Err(format!(
+                "{} is protected, and its owner {} may neither push nor merge there",
+                commit.reference, schedule.owner_name
+            )));
+        }
+        if !schedule.variables.0.is_empty() && !may_push {
             return Ok(Err(format!(
                 "{} is protected, and its owner {} may not give variables to its jobs",
                 commit.reference, schedule.owner_name

@@ -1,5 +1,6 @@
 //! What others' pipelines do to bridges, and bridges to what they made.
 
+use super::{Obstacle, reason};
 use crate::{
     Ci,
     config::{JobSpec, Strategy},
@@ -7,7 +8,7 @@ use crate::{
     pipeline::{self, Pipeline},
     status::PipelineStatus,
 };
-use bascule_core::{Actor, JobId, Permission, PipelineId, Result};
+use bascule_core::{Actor, JobId, Permission, PipelineId, ProjectId, Result};
 
 impl Ci {
     /// A pipeline ended: the bridge that made it and waits for it ends alike.
@@ -15,14 +16,42 @@ impl Ci {
         let Some(made) = pipeline::store::find(&self.db, id).await? else {
             return Ok(());
         };
-        let Some(bridge) = made.parent_job_id else {
-            return Ok(());
-        };
         // As it stands now: the fact may be an old one.
-        if !made.status.is_final() || !self.depends(bridge).await? {
+        if !made.status.is_final() {
             return Ok(());
         }
-        self.mirror_end(bridge, made.status).await
+        if let Some(bridge) = made.parent_job_id
+            && self.depends(bridge).await?
+        {
+            self.mirror_end(bridge, made.status).await?;
+        }
+        // Bridges that follow it without having made it.
+        let mut after = JobId(0);
+        loop {
+            let page = job::store::bridges_to(&self.db, id, after).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.id;
+            for bridge in page.iter().filter(|bridge| bridge.spec.0.mirrored().is_some()) {
+                self.mirror_end(bridge.id, made.status).await?;
+            }
+        }
+    }
+
+    /// A project is about to go: bridges of others that wait for its pipelines wait no more.
+    pub(crate) async fn bridges_lose(&self, project: ProjectId) -> Result<()> {
+        let gone = Obstacle::new(
+            reason::FAILED,
+            "the project was deleted whose pipeline this job waited for",
+        );
+        let mut after = JobId(0);
+        loop {
+            let page = job::store::bridges_into(&self.db, project, after).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.id;
+            for bridge in page {
+                self.fail_bridge(&bridge, &gone).await?;
+            }
+        }
     }
 
     async fn depends(&self, bridge: JobId) -> Result<bool> {

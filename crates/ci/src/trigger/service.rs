@@ -10,7 +10,7 @@ use crate::{
     status::{JobStatus, PipelineStatus},
     variables::{expand, resolve},
 };
-use bascule_core::{Actor, Permission, PipelineId, Problem, Result};
+use bascule_core::{Actor, JobId, Permission, PipelineId, Problem, Result};
 use bascule_wire::runner::Variable;
 use std::collections::BTreeMap;
 
@@ -27,21 +27,26 @@ struct Crossing {
 }
 
 impl Ci {
-    /// Makes the pipelines of all bridges that have begun. A fault of one does not keep the others back.
+    /// Makes the pipelines of all bridges that have begun. A fault of one does not keep the others back, nor do many.
     pub(crate) async fn cross_bridges(&self) -> Result<()> {
-        for bridge in job::store::bridges_to_cross(&self.db).await? {
-            match Box::pin(self.cross(&bridge)).await {
-                Err(problem) if problem.is_server_fault() => {
-                    tracing::warn!(job = %bridge.id, %problem, "a bridge cannot be crossed now; tried again soon");
+        let mut after = JobId(0);
+        loop {
+            let page = job::store::bridges_to_cross(&self.db, after).await?;
+            let Some(last) = page.last() else { return Ok(()) };
+            after = last.id;
+            for bridge in page {
+                match Box::pin(self.cross(&bridge)).await {
+                    Err(problem) if problem.is_server_fault() => {
+                        tracing::warn!(job = %bridge.id, %problem, "a bridge cannot be crossed now; tried again soon");
+                    }
+                    Err(problem) => {
+                        self.fail_bridge(&bridge, &Obstacle::new(reason::CREATION, problem.to_string()))
+                            .await?;
+                    }
+                    Ok(()) => {}
                 }
-                Err(problem) => {
-                    self.fail_bridge(&bridge, &Obstacle::new(reason::CREATION, problem.to_string()))
-                        .await?;
-                }
-                Ok(()) => {}
             }
         }
-        Ok(())
     }
 
     async fn cross(&self, bridge: &Job) -> Result<()> {
@@ -261,15 +266,29 @@ impl Ci {
             let words = format!("{path} has no branch or tag `{}`", shown(&wanted));
             return Ok(Err(Obstacle::new(reason::CREATION, words)));
         };
-        // As for a person who runs it by hand: variables could turn protected ones to other ends.
+        // As for a person who runs it by hand: variables, and inputs, which become part of the text, could turn
+        // protected ones to other ends.
         let protected = self
             .code
             .is_protected(there.id, &commit.reference, commit.tag)
             .await?;
-        if protected && !crossing.variables.is_empty() && !may(Permission::ProtectedPush).await? {
+        let given = match (crossing.variables.is_empty(), trigger.inputs.is_empty()) {
+            (true, true) => None,
+            (true, false) => Some(("inputs", "leave out `trigger:inputs`")),
+            (false, _) => Some(("variables", "write `trigger:forward:yaml_variables: false`")),
+        };
+        let may_push = !protected || may(Permission::ProtectedPush).await?;
+        if !self.runs_protected(there.id, may_push).await? {
             let words = format!(
-                "`{}` is protected in {path}, and {} may not give variables to its jobs; write \
-                 `trigger:forward:yaml_variables: false` or ask a maintainer of {path}",
+                "`{}` is protected in {path}, and {} may neither push nor merge there; ask a maintainer of {path}",
+                commit.reference, crossing.actor.name
+            );
+            return Ok(Err(Obstacle::new(reason::RIGHT, words)));
+        }
+        if let Some((what, instead)) = given.filter(|_| !may_push) {
+            let words = format!(
+                "`{}` is protected in {path}, and {} may not give {what} to its jobs; {instead} or ask a maintainer \
+                 of {path}",
                 commit.reference, crossing.actor.name
             );
             return Ok(Err(Obstacle::new(reason::RIGHT, words)));
@@ -353,9 +372,7 @@ impl Ci {
         let newest =
             pipeline::store::list(&self.db, there.id, Some(there.default_branch.as_str()), None, 1).await?;
         match newest.first() {
-            // Looked at again with the engine's next turn.
-            Some(newest) if !newest.status.is_final() => Ok(()),
-            Some(newest) => self.mirror_end(bridge.id, newest.status).await,
+            Some(newest) => self.end_with(bridge, newest.id).await,
             None => {
                 let words = format!("{path} has no pipeline for {}", there.default_branch);
                 self.fail_bridge(bridge, &Obstacle::new(reason::UPSTREAM, words))
@@ -364,8 +381,26 @@ impl Ci {
         }
     }
 
+    /// Lets a bridge end as a pipeline that it did not make does, at once or when that ends.
+    async fn end_with(&self, bridge: &Job, other: PipelineId) -> Result<()> {
+        let tx = self.db.begin().await?;
+        // It may end at this moment: either that is seen here, or its end finds the bridge.
+        pipeline::store::lock(&tx, other).await?;
+        match pipeline::store::find(&tx, other).await? {
+            Some(other) if !other.status.is_final() => {
+                job::store::set_downstream(&tx, bridge.id, other.id).await?;
+                Ok(tx.commit().await?)
+            }
+            Some(other) => {
+                drop(tx);
+                self.mirror_end(bridge.id, other.status).await
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Fails a bridge and says why in its log.
-    async fn fail_bridge(&self, bridge: &Job, obstacle: &Obstacle) -> Result<()> {
+    pub(super) async fn fail_bridge(&self, bridge: &Job, obstacle: &Obstacle) -> Result<()> {
         let line = format!("\u{1b}[31;1mBascule: {}\u{1b}[0m\n", obstacle.words);
         job::log::append_line(&self.db, bridge.id, line.as_bytes()).await?;
         let failure = Failure {
@@ -378,7 +413,7 @@ impl Ci {
     }
 
     /// Ends a bridge as the pipeline ended that it follows; one that had ended otherwise is opened again first.
-    pub(crate) async fn mirror_end(&self, bridge: bascule_core::JobId, status: PipelineStatus) -> Result<()> {
+    pub(crate) async fn mirror_end(&self, bridge: JobId, status: PipelineStatus) -> Result<()> {
         let Some(job) = job::store::find(&self.db, bridge).await? else {
             return Ok(());
         };

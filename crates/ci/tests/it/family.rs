@@ -103,6 +103,7 @@ async fn children_that_are_waited_for_count(world: &World) {
     let asked = bascule_ci::results::Asked {
         source: world.project,
         source_path: "clinic/app",
+        branch: "feature",
         sha: &sha,
         target: world.project,
         target_branch: "main",

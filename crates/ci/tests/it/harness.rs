@@ -43,11 +43,27 @@ pub struct FakeCode {
     pub down: AtomicBool,
     /// What pushes gave, by the name that their facts say.
     pub given: Mutex<BTreeMap<String, bascule_ci::ports::PushOptions>>,
+    /// Whether developers do not merge into protected branches.
+    pub strict: AtomicBool,
+    /// Commits of which nothing can be read, and with what status that is told.
+    pub broken: Mutex<BTreeMap<String, u16>>,
+}
+
+impl FakeCode {
+    fn whole(&self, sha: &str) -> Result<()> {
+        match self.broken.lock().unwrap().get(sha) {
+            Some(status) => {
+                Err(Problem::new(*status, "broken", "This cannot be read.").next("Make it smaller."))
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 #[async_trait]
 impl Code for FakeCode {
     async fn read_file(&self, _: ProjectId, sha: &str, path: &str) -> Result<Option<Vec<u8>>> {
+        self.whole(sha)?;
         let trees = self.trees.lock().unwrap();
         Ok(trees
             .get(sha)
@@ -108,6 +124,10 @@ impl Code for FakeCode {
 
     async fn push_options(&self, _: ProjectId, name: &str) -> Result<bascule_ci::ports::PushOptions> {
         Ok(self.given.lock().unwrap().get(name).cloned().unwrap_or_default())
+    }
+
+    async fn developers_merge(&self, _: ProjectId) -> Result<bool> {
+        Ok(!self.strict.load(Ordering::SeqCst))
     }
 
     async fn is_protected(&self, _: ProjectId, reference: &str, tag: bool) -> Result<bool> {
@@ -319,6 +339,14 @@ impl World {
             hub = hub.with(subscriber);
         }
         hub.settle(&self.ledger).await.unwrap();
+    }
+
+    /// Time goes by, and the server looks for lost jobs now and then.
+    pub async fn wait(&self, seconds: u64) {
+        for _ in 0..seconds / 10 {
+            self.clock.advance(Duration::from_secs(10));
+            self.ci.sweep().await.unwrap();
+        }
     }
 
     /// Facts of a kind, oldest first.

@@ -1,6 +1,6 @@
 //! What starts by itself or by others' will: schedules, required pipelines, merge requests.
 
-use crate::town::{POLICY, SCAN, enforce, job, names, rest, town};
+use crate::town::{POLICY, SCAN, act, enforce, job, names, rest, town};
 use async_trait::async_trait;
 use bascule_core::{Actor, ProjectId, Result};
 use bascule_ledger::facts::{forge::BranchUpdated, identity::UserDeactivated};
@@ -99,6 +99,27 @@ async fn a_closed_account_stops_its_schedules_at_once() {
         .await
         .unwrap();
     let owner = world.ci.schedule(world.project, 1).await.unwrap().owner_id;
+    // Run by hand, it tells of that run.
+    let user = owner.parse().unwrap();
+    let caller = bascule_core::Caller {
+        actor: Actor::new(bascule_core::ActorKind::User, user, "developer"),
+        user: Some(user),
+        ..bascule_core::Caller::anonymous()
+    };
+    let scope = bascule_core::ProjectScope {
+        id: world.project,
+        group_id: bascule_core::GroupId::new(),
+        group: "clinic".to_owned(),
+        name: "app".to_owned(),
+        role: bascule_core::Role::Developer,
+        scopes: None,
+    };
+    world.ci.play_schedule(&caller, &scope, 1).await.unwrap();
+    let path = format!("/api/v1/projects/clinic/app/schedules/{}", made["id"]);
+    assert_eq!(
+        world.get(&path).await["last_pipeline"],
+        world.pipeline().await["id"]
+    );
     world
         .tell(&UserDeactivated {
             user: owner.parse().unwrap(),
@@ -110,7 +131,6 @@ async fn a_closed_account_stops_its_schedules_at_once() {
             reason: String::new(),
         })
         .await;
-    let path = format!("/api/v1/projects/clinic/app/schedules/{}", made["id"]);
     let stopped = world.get(&path).await;
     assert_eq!(stopped["stopped"], "the account of its owner developer is closed");
 }
@@ -491,4 +511,70 @@ async fn merge_requests_get_pipelines_of_their_own_and_of_what_merging_would_mak
     let before = world.pipeline().await;
     world.tell(&opened).await;
     assert_eq!(world.pipeline().await["id"], before["id"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_green_pipeline_of_less_lets_nothing_be_merged() {
+    let (world, town) = town().await;
+    // Without rules, it is no part of merge requests' pipelines.
+    let scan = "scan: {script: scan}\n";
+    enforce(
+        &world,
+        &town,
+        &[("required-pipelines.yml", POLICY), ("scan.yml", scan)],
+    )
+    .await;
+    assert!(world.ci.has_required(world.project).await.unwrap());
+    let runner = world.runner().await;
+    let ci = "mine: {script: x, rules: [{if: '$CI_PIPELINE_SOURCE == \"merge_request_event\"'}]}\n";
+    let head = world.push("topic", &[(".gitlab-ci.yml", ci)]).await;
+    assert_eq!(names(&world).await, ["security/scan"]);
+    let branch = world.pipeline().await["id"].as_i64().unwrap();
+    let failing = runner.ask().await.unwrap();
+    runner.fail(&failing, 1).await;
+    let asked = Arc::new(Asked::default());
+    world.ci.set_requests(asked.clone());
+    let request = bascule_ci::pipeline::MergeRequest {
+        iid: 7,
+        source_branch: "topic".to_owned(),
+        source_sha: head.clone(),
+        target_branch: "main".to_owned(),
+        ..bascule_ci::pipeline::MergeRequest::default()
+    };
+    asked.0.lock().unwrap().insert(7, (request, None));
+    world
+        .tell(&bascule_ledger::facts::merge_request::MergeRequestReopened {
+            project: world.project,
+            merge_request: bascule_core::MergeRequestId::new(),
+            iid: 7,
+            at: bascule_core::Timestamp::from_seconds(1_750_000_000),
+        })
+        .await;
+    assert_eq!(names(&world).await, ["mine"]);
+    runner.succeed(&runner.ask().await.unwrap()).await;
+    assert_eq!(world.pipeline().await["status"], "success");
+    let status = async || {
+        let found = world
+            .ci
+            .branch_status(world.project, "topic", &head)
+            .await
+            .unwrap();
+        found.map(|(id, status)| (id.0, status.as_str()))
+    };
+    assert_eq!(
+        status().await,
+        Some((branch, "failed")),
+        "what is required failed"
+    );
+    // The same commit under another name, where less runs, is another matter.
+    act(&world, &format!("pipelines/{branch}/retry"), "developer").await;
+    assert_eq!(status().await, Some((branch, "pending")));
+    let other = world
+        .ci
+        .branch_status(world.project, "other", &head)
+        .await
+        .unwrap();
+    assert_eq!(other, None);
+    runner.succeed(&runner.ask().await.unwrap()).await;
+    assert_eq!(status().await.unwrap().1, "success");
 }

@@ -403,8 +403,7 @@ async fn stopped_twice_or_left_alone_it_ends() {
         403,
         "the runner is told to stop at once"
     );
-    world.clock.advance(Duration::from_secs(61));
-    world.ci.sweep().await.unwrap();
+    world.wait(70).await;
     assert_eq!(
         status_of(&world, two[1].0.id).await,
         "canceled",

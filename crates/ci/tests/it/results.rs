@@ -460,6 +460,7 @@ async fn a_merge_request_is_told_what_its_pipeline_found() {
     let asked = bascule_ci::results::Asked {
         source: world.project,
         source_path: "clinic/app",
+        branch: "feature",
         sha: &sha,
         target: world.project,
         target_branch: "main",

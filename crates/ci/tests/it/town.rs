@@ -18,6 +18,8 @@ pub struct Town {
     pub out: Mutex<BTreeSet<String>>,
     /// User names that may run pipelines in the other project.
     pub guests: Mutex<BTreeSet<String>>,
+    /// What guests may not do there all the same.
+    pub closed: Mutex<Vec<Permission>>,
 }
 
 #[async_trait]
@@ -50,7 +52,8 @@ impl Reach for Town {
         }
         Ok(project == self.own.id
             || permission == Permission::CodeRead
-            || self.guests.lock().unwrap().contains(&actor.name))
+            || (self.guests.lock().unwrap().contains(&actor.name)
+                && !self.closed.lock().unwrap().contains(&permission)))
     }
 
     async fn is_open(&self, _: &str) -> Result<bool> {
@@ -76,6 +79,7 @@ pub async fn town_on(postgres: Option<&str>) -> (World, Arc<Town>) {
         other: one(ProjectId::new(), "clinic/policy"),
         out: Mutex::default(),
         guests: Mutex::default(),
+        closed: Mutex::default(),
     });
     world.ci.set_reach(town.clone());
     (world, town)

@@ -328,6 +328,28 @@ impl Forge {
         .await
     }
 
+    /// Whether one of these branches contains the commit of a tag.
+    pub(crate) async fn is_tag_on(
+        &self,
+        project: ProjectId,
+        tag: &str,
+        wanted: impl Fn(&str) -> bool + Send + 'static,
+    ) -> Result<bool> {
+        let name = format!("refs/tags/{tag}");
+        self.repositories()
+            .read(project, move |repo| {
+                let Some(commit) = read::reference(repo, &name)? else {
+                    return Ok(false);
+                };
+                let mut tips = Vec::new();
+                for branch in history::heads(repo)?.into_iter().filter(|branch| wanted(branch)) {
+                    tips.extend(read::reference(repo, &format!("refs/heads/{branch}"))?);
+                }
+                Ok(history::containing(repo, commit, &tips)?.contains(&true))
+            })
+            .await
+    }
+
     /// Commits files straight to a branch, which is made from the default branch (or from nothing, in an empty
     /// project) if it is not there. Returns the commit; the present one if nothing would change. Protection is
     /// not asked here: the caller of this function decides who may.

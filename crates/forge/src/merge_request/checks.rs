@@ -173,11 +173,7 @@ impl Forge {
 
     async fn pipeline(&self, looked: &Looked<'_>) -> Result<Option<Check>> {
         let pipeline = match self.pipelines() {
-            Some(pipelines) => {
-                pipelines
-                    .of_commit(looked.request.source_project_id, &looked.request.head)
-                    .await?
-            }
+            Some(pipelines) => pipelines.of_request(looked.request).await?,
             None => None,
         };
         let needed = looked.settings.require_pipeline;
@@ -186,6 +182,13 @@ impl Forge {
             Some(found) if found.outcome == Outcome::Passed => Some(Check::passed(
                 "pipeline",
                 format!("Pipeline #{} passed.", found.id),
+            )),
+            Some(found) if needed && found.outcome == Outcome::Strange => Some(Check::holds(
+                "pipeline",
+                CheckState::Failed,
+                format!("Pipeline #{} ran in the fork alone.", found.id),
+                "The group requires pipelines of this project, and they do not run in a fork.",
+                "Ask a developer of this project to push these commits to a branch of it, and open the request from there.",
             )),
             Some(found) if needed && found.outcome == Outcome::Running => Some(Check::holds(
                 "pipeline",
@@ -197,7 +200,7 @@ impl Forge {
             Some(found) if needed => Some(Check::holds(
                 "pipeline",
                 CheckState::Failed,
-                format!("Pipeline #{} failed.", found.id),
+                format!("Pipeline #{} did not pass.", found.id),
                 why,
                 "Look at its log, mend what it found and push, or run it again.",
             )),

@@ -249,20 +249,26 @@ impl Forge {
         Ok(store::protected(self.db(), id).await?)
     }
 
-    /// Whether a branch or tag is protected, so that jobs for it may see protected variables. Version tags
-    /// are: they are what releases are made of.
+    /// Whether a branch or tag is protected, so that jobs for it may see protected variables. A version tag is where a
+    /// protected branch holds its commit: anyone who may push makes tags, but not of what nobody has looked at.
     ///
     /// # Errors
-    /// The database refused.
+    /// The database or the repository refused.
     pub async fn is_protected(&self, id: ProjectId, reference: &str, tag: bool) -> Result<bool> {
-        if tag {
-            return Ok(crate::push::is_version_tag(reference));
+        if tag && !crate::push::is_version_tag(reference) {
+            return Ok(false);
         }
-        Ok(self
-            .protected_branches(id)
-            .await?
-            .iter()
-            .any(|pattern| bascule_core::covers(pattern, reference)))
+        let patterns = self.protected_branches(id).await?;
+        let covered = move |branch: &str| {
+            patterns
+                .iter()
+                .any(|pattern| bascule_core::covers(pattern, branch))
+        };
+        if tag {
+            self.is_tag_on(id, reference, covered).await
+        } else {
+            Ok(covered(reference))
+        }
     }
 
     /// Tells of settings that a transaction changed: name and new value.

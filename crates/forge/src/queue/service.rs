@@ -367,7 +367,7 @@ impl Forge {
             let (Some(sha), Some(base)) = (&entry.sha, &entry.base_sha) else {
                 break;
             };
-            match self.trial_outcome(project.id, settings, entry, sha).await? {
+            match self.trial_outcome(project.id, settings, entry).await? {
                 Outcome::Passed => landings.push(Landing {
                     request: entry.merge_request_id,
                     head: entry.head.clone(),
@@ -379,7 +379,7 @@ impl Forge {
                     actor: entry.actor(),
                 }),
                 Outcome::Running => break,
-                Outcome::Failed => {
+                Outcome::Failed | Outcome::Strange => {
                     failed = Some(entry);
                     break;
                 }
@@ -445,34 +445,31 @@ impl Forge {
 
     /// How a trial stands, for people: `waiting`, `running`, `passed` or `failed`.
     pub(super) async fn stands(&self, settings: &Settings, entry: &Entry) -> Result<&'static str> {
-        let (Some(sha), true) = (&entry.sha, entry.started) else {
+        if entry.sha.is_none() || !entry.started {
             return Ok("waiting");
-        };
+        }
         Ok(
-            match self.trial_outcome(entry.project_id, settings, entry, sha).await? {
+            match self.trial_outcome(entry.project_id, settings, entry).await? {
                 Outcome::Running => "running",
                 Outcome::Passed => "passed",
-                Outcome::Failed => "failed",
+                Outcome::Failed | Outcome::Strange => "failed",
             },
         )
     }
 
-    async fn trial_outcome(
-        &self,
-        project: ProjectId,
-        settings: &Settings,
-        entry: &Entry,
-        sha: &str,
-    ) -> Result<Outcome> {
-        let (Some(_), Some(pipelines)) = (entry.pipeline, self.pipelines()) else {
+    async fn trial_outcome(&self, project: ProjectId, settings: &Settings, entry: &Entry) -> Result<Outcome> {
+        let (Some(pipeline), Some(pipelines)) = (entry.pipeline, self.pipelines()) else {
             return Ok(if settings.require_pipeline {
                 Outcome::Failed
             } else {
                 Outcome::Passed
             });
         };
-        let found = pipelines.of_commit(project, sha).await?;
-        Ok(found.map_or(Outcome::Running, |found| found.outcome))
+        // By its number: whoever else has a pipeline made of the same commit chooses what runs in it.
+        let found = pipelines
+            .of_trial(project, bascule_core::PipelineId(pipeline))
+            .await?;
+        Ok(found.unwrap_or(Outcome::Failed))
     }
 
     async fn take_out(&self, entry: &Entry, actor: &Actor, out: Out) -> Result<()> {

@@ -272,11 +272,6 @@ async fn the_platform_commits_for_itself_and_others_can_ask_what_changed() {
             .collect::<Vec<_>>(),
         [(1, true), (1, true)]
     );
-    assert!(
-        forge.is_protected(id, "v1.0.0", true).await.unwrap()
-            && !forge.is_protected(id, "nightly", true).await.unwrap()
-    );
-
     git_ok(
         server.dir.path(),
         &["clone", "--quiet", &server.address("reporter", "sheets"), "copy"],

@@ -3,7 +3,10 @@
 use crate::fixture::{Server, commit, git, git_ok, git_refused, write};
 use async_trait::async_trait;
 use bascule_core::{PipelineId, Problem, ProjectId};
-use bascule_forge::ports::{Outcome, Pipeline, Pipelines, Trial};
+use bascule_forge::{
+    MergeRequest,
+    ports::{Outcome, Pipeline, Pipelines, Trial},
+};
 use bascule_ledger::facts::{
     forge::BranchUpdated,
     merge_request::{MergeRequestMerged, MergeSpeculated, MergeUnqueued},
@@ -342,14 +345,16 @@ impl Pairs {
 
 #[async_trait]
 impl Pipelines for Pairs {
-    async fn of_commit(&self, _: ProjectId, sha: &str) -> Result<Option<Pipeline>, Problem> {
+    async fn of_request(&self, _: &MergeRequest) -> Result<Option<Pipeline>, Problem> {
+        Ok(None)
+    }
+
+    async fn of_trial(&self, _: ProjectId, id: PipelineId) -> Result<Option<Outcome>, Problem> {
         let known = self.pipelines.lock().unwrap();
-        Ok(known.get(sha).map(|(id, outcome)| Pipeline {
-            id: PipelineId(*id),
-            outcome: match self.held.load(Ordering::SeqCst) {
-                true => Outcome::Running,
-                false => *outcome,
-            },
+        let found = known.values().find(|(known, _)| *known == id.0);
+        Ok(found.map(|(_, outcome)| match self.held.load(Ordering::SeqCst) {
+            true => Outcome::Running,
+            false => *outcome,
         }))
     }
 
@@ -572,8 +577,11 @@ async fn whoever_changes_after_entering_the_queue_is_taken_out() {
     struct Never;
     #[async_trait]
     impl Pipelines for Never {
-        async fn of_commit(&self, _: ProjectId, _: &str) -> Result<Option<Pipeline>, Problem> {
+        async fn of_request(&self, _: &MergeRequest) -> Result<Option<Pipeline>, Problem> {
             Ok(None)
+        }
+        async fn of_trial(&self, _: ProjectId, _: PipelineId) -> Result<Option<Outcome>, Problem> {
+            Ok(Some(Outcome::Running))
         }
         async fn try_merge(&self, _: &Trial) -> Result<Option<PipelineId>, Problem> {
             Ok(Some(PipelineId(1)))

@@ -203,6 +203,40 @@ async fn an_empty_project_takes_the_branch_that_comes_first_as_its_default() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_version_tag_is_protected_where_the_trunk_holds_its_commit() {
+    let server = Server::start().await;
+    let (project, work) = server.seeded("web").await;
+    git_ok(
+        &work,
+        &["remote", "set-url", "origin", &server.address("developer", "web")],
+    )
+    .await;
+    git_ok(&work, &["tag", "--annotate", "--message", "First", "v1.0.0"]).await;
+    git_ok(&work, &["tag", "nightly"]).await;
+    git_ok(&work, &["switch", "--quiet", "--create", "mine"]).await;
+    write(&work, ".gitlab-ci.yml", "a: {script: env}\n");
+    commit(&work, "Nobody has seen this").await;
+    git_ok(&work, &["tag", "v1.0.1"]).await;
+    git_ok(&work, &["push", "--quiet", "origin", "mine", "--tags"]).await;
+    let protected = async |tag: &str| server.forge.is_protected(project.id, tag, true).await.unwrap();
+    assert!(protected("v1.0.0").await);
+    assert!(!protected("nightly").await, "no version");
+    assert!(!protected("v1.0.1").await, "only a branch that anyone pushes to");
+    assert!(!protected("v2.0.0").await, "there is none");
+    git_ok(
+        &work,
+        &[
+            "push",
+            "--quiet",
+            &server.address("maintainer", "web"),
+            "mine:main",
+        ],
+    )
+    .await;
+    assert!(protected("v1.0.1").await, "the trunk has it now");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn files_larger_than_any_buffer_go_both_ways() {
     let server = Server::start().await;
     let (_, work) = server.seeded("big").await;
