@@ -274,6 +274,7 @@ pub struct RunPipeline {
     pub variables: BTreeMap<String, String>,
     /// Values for the file's `spec:inputs`.
     #[serde(default)]
+    #[schema(value_type = Object)]
     pub inputs: BTreeMap<String, serde_json::Value>,
 }
 

@@ -183,6 +183,7 @@ impl Writer {
             commits,
             at,
             ci_skip: false,
+            ci_options: None,
         };
         self.put(&person, &push).await?;
         let good = self.numbers.below(8) > 0;
@@ -286,6 +287,7 @@ impl Writer {
             after: Some(project.head.clone()),
             at,
             ci_skip: false,
+            ci_options: None,
         };
         self.put(person, &pushed).await?;
         let pipeline = self.pipeline(project, &tag, true, true).await?;

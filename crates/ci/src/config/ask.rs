@@ -91,6 +91,15 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// How many paths it holds.
+    #[must_use]
+    pub fn paths(&self) -> usize {
+        match self {
+            Self::Paths(Some(paths)) => paths.len(),
+            _ => 0,
+        }
+    }
+
     /// The usual refusal of a file that is not there.
     #[must_use]
     pub fn missing(path: &str) -> Self {

@@ -15,12 +15,13 @@ use super::{
 };
 use crate::{
     fault::{CI_FILE, Fault, Faults, Pos, name_files, shown},
-    rules::{Glob, Surroundings},
+    rules::{COMPARISONS, Glob, Surroundings},
     templates,
     variables::expand as expand_text,
     yaml::{self, Budget, Node, Value},
 };
 use std::{
+    cell::Cell,
     collections::{HashMap, VecDeque},
     fmt,
     rc::Rc,
@@ -45,6 +46,8 @@ pub struct Assembly {
     root: Option<String>,
     budget: Budget,
     reader: Reader,
+    /// What the rules of includes have asked for so far (see [`COMPARISONS`]).
+    compared: Cell<usize>,
 }
 
 impl fmt::Debug for Assembly {
@@ -217,6 +220,7 @@ impl Assembly {
             root: None,
             budget: Budget::default(),
             reader: Reader::default(),
+            compared: Cell::new(0),
         }
     }
 
@@ -604,7 +608,20 @@ impl Assembly {
                 files,
             );
             // What `compare_to` names was asked for above, so that here one list is all there is.
-            if rule.plain().matches(&around, &self.facts.variables) {
+            let matches = rule.plain().matches(&around, &self.facts.variables);
+            self.compared
+                .set(self.compared.get().saturating_add(around.compared()));
+            if self.compared.get() > COMPARISONS {
+                return Err(Fault::new(
+                    rule.pos,
+                    "the rules of `include` compare too many patterns with too many files",
+                    format!(
+                        "at most {} million comparisons are allowed",
+                        COMPARISONS / 1_000_000
+                    ),
+                ));
+            }
+            if matches {
                 let never = rule.when == Some(super::When::Never);
                 return Ok(never.then(|| Step::Found(Vec::new())));
             }

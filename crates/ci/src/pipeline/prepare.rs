@@ -160,10 +160,10 @@ impl Ci {
             Ok(assembly) => assembly,
             Err(faults) => return Ok(Err(faults)),
         };
-        let mut lookups = 0;
+        let (mut lookups, mut paths) = (0, 0);
         loop {
             lookups += 1;
-            if lookups > LOOKUPS {
+            if lookups > LOOKUPS || paths > PATHS {
                 return Ok(Err(too_much(Pos::default()).into()));
             }
             match assembly.wanted() {
@@ -171,6 +171,7 @@ impl Ci {
                 Ok(None) => break,
                 Ok(Some(wanted)) => {
                     let answer = self.answer(pipeline, ask, &wanted).await?;
+                    paths += answer.paths();
                     assembly.supply(wanted, answer);
                 }
             }
@@ -339,24 +340,37 @@ impl Ci {
                 format!("at most {PLACES} are allowed"),
             )));
         }
+        let mut paths = 0;
         for (to, pos) in &asks.compare_to {
+            if paths > PATHS {
+                return Ok(Err(too_much(*pos)));
+            }
             match self
                 .answer(pipeline, ask, &Wanted::Changes(Some(to.clone())))
                 .await?
             {
-                Answer::Paths(paths) => drop(elsewhere.changes.insert(to.clone(), paths.unwrap_or_default())),
+                Answer::Paths(found) => {
+                    let found = found.unwrap_or_default();
+                    paths += found.len();
+                    elsewhere.changes.insert(to.clone(), found);
+                }
                 answer => return Ok(Err(fault_of(answer, *pos))),
             }
         }
         for ((project, reference), pos) in &asks.exists_in {
+            if paths > PATHS {
+                return Ok(Err(too_much(*pos)));
+            }
             let tree = Tree::Project {
                 project: project.clone(),
                 reference: reference.clone(),
             };
             match self.answer(pipeline, ask, &Wanted::Paths(tree)).await? {
-                Answer::Paths(paths) => {
+                Answer::Paths(found) => {
                     let place = (project.clone(), reference.clone());
-                    elsewhere.files.insert(place, paths.unwrap_or_default());
+                    let found = found.unwrap_or_default();
+                    paths += found.len();
+                    elsewhere.files.insert(place, found);
                 }
                 answer => return Ok(Err(fault_of(answer, *pos))),
             }
@@ -396,6 +410,8 @@ impl Ci {
 
 /// Most questions to the code that one configuration may ask while its files are gathered.
 const LOOKUPS: usize = 400;
+/// Most paths in all lists of files together that are kept for one configuration.
+const PATHS: usize = 1_000_000;
 /// Most other commits and projects that the rules of one configuration may look at.
 const PLACES: usize = 50;
 
@@ -403,7 +419,9 @@ fn too_much(pos: Pos) -> Fault {
     Fault::new(
         pos,
         "the file looks up too much while it is put together",
-        format!("at most {LOOKUPS} files, lists of files and comparisons are allowed"),
+        format!(
+            "at most {LOOKUPS} files, lists of files and comparisons, and {PATHS} paths in such lists, are allowed"
+        ),
     )
 }
 

@@ -137,6 +137,7 @@ pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
                 by_workflow = rule.variables.iter().map(of_file).collect();
                 plan.auto_cancel = rule.auto_cancel.unwrap_or(plan.auto_cancel);
             }
+            Err(_) if context.around.is_spent() => return Err(too_many_comparisons()),
             Err(why) => {
                 plan.none = Some(why);
                 return Ok(plan);
@@ -173,14 +174,17 @@ pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
         let mut layers = base.clone();
         layers.push(Layer::Index(&over));
         let chosen = choose::job(job, config, &context.around, &Scope::new(layers));
-        if context.around.is_exhausted() {
+        if context.around.is_spent() {
             return Err(Faults::one(
                 job.pos,
                 format!(
                     "with `{}` the rules compare too many patterns with too many files",
                     shown(&job.name)
                 ),
-                format!("at most {COMPARISONS} comparisons are allowed; share patterns between jobs"),
+                format!(
+                    "at most {} million comparisons are allowed; share patterns between jobs, or name folders or files",
+                    COMPARISONS / 1_000_000
+                ),
             )
             .named(&config.files));
         }
@@ -239,6 +243,9 @@ pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
             plan.jobs.push(planned);
         }
     }
+    if context.around.is_spent() {
+        return Err(too_many_comparisons());
+    }
     order_stages(&mut plan, config);
     let mut faults = Vec::new();
     connect::connect(&mut plan, config, &made, &mut faults);
@@ -269,6 +276,17 @@ fn too_many(config: &Config, job: &Job) -> Faults {
         format!("at most {} are allowed", limits::PIPELINE_JOBS),
     )
     .named(&config.files)
+}
+
+fn too_many_comparisons() -> Faults {
+    Faults::one(
+        Pos::default(),
+        "the rules compare too many patterns (`changes`, `exists`) with too many files",
+        format!(
+            "at most {} million comparisons are allowed; name folders or files instead of patterns, or fewer of them",
+            COMPARISONS / 1_000_000
+        ),
+    )
 }
 
 /// One of the jobs that one `parallel` makes.

@@ -293,6 +293,30 @@ fn a_file_cannot_say_that_its_branch_is_protected() {
 }
 
 #[test]
+fn rules_that_compare_too_much_are_told_so() {
+    use std::fmt::Write as _;
+    let files: Vec<String> = (0..1_000_000).map(|number| format!("f{number}")).collect();
+    let text = |patterns: usize| {
+        let mut text = String::from("a:\n  script: x\n  rules:\n");
+        for number in 0..patterns {
+            writeln!(text, "    - {{changes: ['f{{*,{number}}}'], exists: [none]}}").unwrap();
+        }
+        text + "    - when: always\n"
+    };
+    let planned = |patterns: usize| {
+        let config = parse(&text(patterns)).unwrap();
+        let around = Surroundings::new("main", false, "push", Some(&files), &[]);
+        plan(&config, &Context::new(around, Vec::new(), Vec::new()))
+    };
+    assert_eq!(planned(20).unwrap().jobs.len(), 1);
+    let refused = planned(21).unwrap_err().first();
+    assert!(
+        refused.reason().contains("at most 20 million comparisons"),
+        "{refused}"
+    );
+}
+
+#[test]
 fn a_matrix_makes_no_job_twice() {
     let text = "a: {script: x, parallel: {matrix: [{A: [x]}, {B: [x]}]}}\n";
     let fault = run(text, "main", false, None, &[]).unwrap_err().first();

@@ -165,6 +165,7 @@ pub async fn old_pipelines(tx: &Tx, before: Timestamp) -> Result<Vec<PipelineId>
         "SELECT id FROM pipeline WHERE finished_at IS NOT NULL AND finished_at < $1
          AND NOT EXISTS (SELECT 1 FROM ci_environment e WHERE e.pipeline_id = pipeline.id AND e.state <> 'stopped')
          AND NOT EXISTS (SELECT 1 FROM pipeline child WHERE child.parent_id = pipeline.id AND child.finished_at IS NULL)
+         AND NOT EXISTS (SELECT 1 FROM ci_site s JOIN job j ON j.id = s.job_id WHERE j.pipeline_id = pipeline.id)
          ORDER BY finished_at LIMIT {PIPELINES}"
     );
     let rows: Vec<PipelineRow> = tx.all(&sql, args![before]).await?;

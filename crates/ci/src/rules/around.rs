@@ -4,8 +4,12 @@ use super::{Changes, Exists, Glob, Refs, Rule};
 use crate::variables::{Lookup, expand};
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
 };
+
+/// Most comparisons of a pattern with a path that the rules of one configuration may ask for: some seconds of work.
+/// (GitLab stops at 50,000 and then takes the rule to match.)
+pub const COMPARISONS: usize = 20_000_000;
 
 /// What rules ask of other commits and projects, by the texts (expanded) that name them.
 #[derive(Debug, Default)]
@@ -37,11 +41,10 @@ pub struct Surroundings<'a> {
     /// Answers about other commits and projects.
     pub elsewhere: Option<&'a Elsewhere>,
     found: RefCell<HashMap<(Among, String), bool>>,
-    compared: Cell<u64>,
+    /// For patterns that are plain paths.
+    paths: RefCell<HashMap<Among, HashSet<&'a str>>>,
+    compared: Cell<usize>,
 }
-
-/// Most comparisons of a pattern with a path in one pipeline: some seconds of work.
-pub const COMPARISONS: u64 = 10_000_000;
 
 /// Which list of files is searched.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -83,18 +86,29 @@ impl<'a> Surroundings<'a> {
             merge_request: false,
             elsewhere: None,
             found: RefCell::default(),
+            paths: RefCell::default(),
             compared: Cell::new(0),
         }
     }
 
-    /// Whether the rules compared more patterns with more files than is allowed; what they found then means nothing.
+    /// How many comparisons the rules asked for.
     #[must_use]
-    pub fn is_exhausted(&self) -> bool {
+    pub fn compared(&self) -> usize {
+        self.compared.get()
+    }
+
+    fn count(&self, more: usize) {
+        self.compared.set(self.compared.get().saturating_add(more));
+    }
+
+    /// Whether the rules asked for more than [`COMPARISONS`]; what they were answered then means nothing.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
         self.compared.get() > COMPARISONS
     }
 
     fn any_matches(&self, patterns: &[String], among: &Among, variables: &dyn Lookup) -> bool {
-        let files: &[String] = match (among, self.elsewhere) {
+        let files: &'a [String] = match (among, self.elsewhere) {
             (Among::Changed(None), _) => self.changed.unwrap_or_default(),
             (Among::Files(None), _) => self.files,
             (Among::Changed(Some(to)), Some(known)) => known.changes.get(to).map_or(&[], Vec::as_slice),
@@ -109,13 +123,18 @@ impl<'a> Surroundings<'a> {
             if let Some(known) = self.found.borrow().get(&key) {
                 return *known;
             }
-            let files_seen = u64::try_from(files.len()).unwrap_or(u64::MAX);
-            self.compared
-                .set(self.compared.get().saturating_add(files_seen.max(100)));
-            if self.is_exhausted() {
-                return false;
-            }
-            let found = Glob::new(pattern).is_ok_and(|glob| files.iter().any(|file| glob.matches(file)));
+            let found = if pattern.contains(['*', '?', '[', '{', '\\']) {
+                self.count(files.len());
+                !self.is_spent()
+                    && Glob::new(pattern).is_ok_and(|glob| files.iter().any(|file| glob.matches(file)))
+            } else {
+                let mut paths = self.paths.borrow_mut();
+                let set = paths.entry(among.clone()).or_insert_with(|| {
+                    self.count(files.len());
+                    files.iter().map(String::as_str).collect()
+                });
+                set.contains(pattern)
+            };
             self.found.borrow_mut().insert(key, found);
             found
         })

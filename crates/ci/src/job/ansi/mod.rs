@@ -538,14 +538,26 @@ fn complete(bytes: &[u8]) -> usize {
     let written = &bytes[line..end];
     let held = match stamped(written) {
         None => true,
-        Some(stamped) => {
-            stamped && std::str::from_utf8(&written[STAMP..]).is_ok_and(|text| skip_escapes(text).is_empty())
-        }
+        Some(stamped) => stamped && std::str::from_utf8(&written[STAMP..]).is_ok_and(is_empty_to_the_eye),
     };
     if held {
         end = line;
     }
     end
+}
+
+/// Whether there is nothing but escapes, carriage returns and ends of sections.
+fn is_empty_to_the_eye(mut text: &str) -> bool {
+    loop {
+        let mut rest = skip_escapes(text).trim_start_matches('\r');
+        if let Some(marker) = Marker::read(rest).filter(|marker| !marker.begins) {
+            rest = &rest[marker.length..];
+        }
+        if rest.len() == text.len() {
+            return rest.is_empty();
+        }
+        text = rest;
+    }
 }
 
 /// Where the bytes end before a section's marker, or its line, that is not whole.
