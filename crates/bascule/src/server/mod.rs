@@ -185,7 +185,7 @@ impl Server {
         ci.set_requests(Arc::new(pipelines::Requests(forge.clone())));
         identity.set_projects(Arc::new(people::Named(forge.clone())));
         forge.set_people(Arc::new(people::People(identity.clone())));
-        forge.set_pipelines(Arc::new(ports::Pipelines(ci.clone())));
+        forge.set_pipelines(Arc::new(pipelines::Pipelines(ci.clone())));
         ci.set_findings(Arc::new(ports::Findings(forge.clone())));
         let artifacts = Arc::new(ports::JobArtifacts {
             ci: ci.clone(),

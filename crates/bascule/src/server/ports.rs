@@ -140,9 +140,6 @@ impl bascule_forge::ports::Keeper for Keeper {
     }
 }
 
-/// How pipelines stand, for merging.
-pub struct Pipelines(pub Ci);
-
 /// Findings of jobs' reports, for CI: the forge shows them on their lines.
 pub struct Findings(pub Forge);
 
@@ -161,129 +158,6 @@ impl bascule_ci::ports::Findings for Findings {
             .take_findings(actor, project, sha, report, Some(tool.to_owned()))
             .await?;
         Ok(taken.taken)
-    }
-}
-
-/// As merging sees it.
-fn outcome(status: bascule_ci::status::PipelineStatus) -> bascule_forge::ports::Outcome {
-    use bascule_ci::status::PipelineStatus as Status;
-    use bascule_forge::ports::Outcome;
-    match status {
-        Status::Success | Status::Warning => Outcome::Passed,
-        Status::Failed | Status::Canceled | Status::Skipped => Outcome::Failed,
-        _ => Outcome::Running,
-    }
-}
-
-#[async_trait]
-impl bascule_forge::ports::Pipelines for Pipelines {
-    async fn of_request(
-        &self,
-        request: &bascule_forge::MergeRequest,
-    ) -> Result<Option<bascule_forge::ports::Pipeline>> {
-        let (source, branch) = (request.source_project_id, &request.source_branch);
-        let found = self.0.branch_status(source, branch, &request.head).await?;
-        let Some((id, status)) = found else {
-            return Ok(None);
-        };
-        // In a fork runs what its owner wants to run.
-        let strange = request.is_fork() && self.0.has_required(request.project_id).await?;
-        Ok(Some(bascule_forge::ports::Pipeline {
-            id,
-            outcome: if strange {
-                bascule_forge::ports::Outcome::Strange
-            } else {
-                outcome(status)
-            },
-        }))
-    }
-
-    async fn of_trial(
-        &self,
-        project: ProjectId,
-        pipeline: bascule_core::PipelineId,
-    ) -> Result<Option<bascule_forge::ports::Outcome>> {
-        Ok(self.0.pipeline_status(project, pipeline).await?.map(outcome))
-    }
-
-    async fn concern(
-        &self,
-        project: &bascule_forge::ProjectInfo,
-        request: &bascule_forge::MergeRequest,
-    ) -> Result<Option<bascule_forge::ports::Concern>> {
-        let asked = bascule_ci::results::Asked {
-            source: request.source_project_id,
-            source_path: "",
-            branch: &request.source_branch,
-            sha: &request.head,
-            target: project.id,
-            target_branch: &request.target_branch,
-            findings_href: String::new(),
-        };
-        let concern = self.0.coverage_concern(&asked).await?;
-        Ok(concern.map(|concern| bascule_forge::ports::Concern {
-            holds: concern.holds,
-            what: concern.what,
-            why: "The project asks that its tests reach so much of the code.".to_owned(),
-            next: concern.next,
-        }))
-    }
-
-    async fn missed(
-        &self,
-        project: ProjectId,
-        sha: &str,
-        files: &[String],
-    ) -> Result<bascule_forge::ports::Missed> {
-        self.0.lines_missed_at(project, sha, files).await
-    }
-
-    async fn try_merge(
-        &self,
-        trial: &bascule_forge::ports::Trial,
-    ) -> Result<Option<bascule_core::PipelineId>> {
-        use bascule_ci::pipeline::{Created, MergeRequest, More, Start};
-        use bascule_wire::runner::Variable;
-        let variable = |key: &str, value: String| Variable {
-            raw: true,
-            ..Variable::public(key, value)
-        };
-        let start = Start {
-            project: trial.project,
-            reference: trial.reference.clone(),
-            tag: false,
-            sha: trial.sha.clone(),
-            before: Some(trial.base.clone()),
-            source: "merge_request_event",
-            fact: Some(format!("merge-queue:{}:{}", trial.attempt, trial.sha)),
-            variables: vec![
-                variable("CI_MERGE_REQUEST_IID", trial.iid.to_string()),
-                variable("CI_MERGE_REQUEST_EVENT_TYPE", "merge_train".to_owned()),
-                variable("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", trial.target_branch.clone()),
-            ],
-            actor: trial.actor.clone(),
-            more: More {
-                merge_request: Some(MergeRequest {
-                    iid: trial.iid,
-                    target_branch: trial.target_branch.clone(),
-                    target_sha: trial.base.clone(),
-                    event: "merge_train".to_owned(),
-                    ..MergeRequest::default()
-                }),
-                ..More::default()
-            },
-        };
-        Ok(match self.0.create_pipeline(start).await? {
-            Created::Pipeline(id) | Created::Refused(id, _) => Some(id),
-            Created::Nothing(_) => None,
-        })
-    }
-
-    async fn cancel(&self, project: ProjectId, pipeline: bascule_core::PipelineId) -> Result<()> {
-        self.0
-            .cancel_pipeline(project, pipeline, &Actor::system())
-            .await?;
-        Ok(())
     }
 }
 

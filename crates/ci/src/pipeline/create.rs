@@ -286,7 +286,7 @@ impl Ci {
             "" => None,
             sha => self.code.commit_stamp(start.project, sha).await?,
         };
-        let mut pipeline = self.blank(start, message, protected, stamp.unwrap_or_default());
+        let mut pipeline = self.blank(start, &message, protected, stamp.unwrap_or_default());
         if let Some(request) = &mut pipeline.settings.0.merge_request {
             let (source, target) = (&request.source_branch, &request.target_branch);
             request.source_protected = self.code.is_protected(start.project, source, false).await?;
@@ -295,7 +295,7 @@ impl Ci {
         Ok(pipeline)
     }
 
-    fn blank(&self, start: &Start, message: String, protected: bool, stamp: CommitStamp) -> Pipeline {
+    fn blank(&self, start: &Start, message: &str, protected: bool, stamp: CommitStamp) -> Pipeline {
         Pipeline {
             id: PipelineId(0),
             project_id: start.project,
@@ -336,7 +336,7 @@ impl Ci {
 
     /// A failed pipeline says that the platform cannot make the one that was asked for.
     pub(crate) async fn stand_for_fault(&self, start: &Start, problem: &Problem) -> Result<()> {
-        let pipeline = self.blank(start, String::new(), false, CommitStamp::default());
+        let pipeline = self.blank(start, "", false, CommitStamp::default());
         let fault = Faults::one(
             Pos::default(),
             format!("the platform cannot make this pipeline: {}", problem.what),
