@@ -18,7 +18,7 @@ lint: setup ## Formatting, clippy, house rules, licences and advisories.
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets -- -D warnings
 	cargo run -q -p tidy
-	@if command -v cargo-deny >/dev/null; then cargo deny --offline check licenses bans sources || cargo deny check; \
+	@if command -v cargo-deny >/dev/null; then cargo fetch --locked --quiet; cargo deny --offline check licenses bans sources || cargo deny check; \
 	else echo "lint: cargo-deny is not installed; licences and advisories were not checked (cargo install cargo-deny)"; fi
 
 fmt: ## Formats everything.
