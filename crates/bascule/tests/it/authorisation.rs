@@ -11,6 +11,9 @@ const PUBLIC: &[&str] = &[
     "GET /.well-known/openid-configuration",
     "GET /oauth/discovery/keys",
     "GET /sign-in",
+    // The addresses of other forges lead there.
+    "GET /login",
+    "GET /users/sign_in",
     "POST /sign-in",
     "GET /healthz",
     // The schema that editors check CI files with, the same everywhere.

@@ -222,12 +222,7 @@ impl Ci {
             return Ok(None);
         };
         let given = self.code.push_options(start.project, &name).await?;
-        start.more.input_texts = true;
-        start
-            .more
-            .inputs
-            .extend(given.inputs.into_iter().map(|(name, value)| (name, value.into())));
-        if given.variables.is_empty() {
+        if given.variables.is_empty() && given.inputs.is_empty() {
             return Ok(None);
         }
         let protected = self
@@ -237,12 +232,17 @@ impl Ci {
         if protected && !given.may_protected {
             return Ok(Some(
                 Problem::forbidden(Permission::ProtectedPush).next(format!(
-                    "`{}` is protected, and the push option `ci.variable` could turn what its jobs see to other ends; \
-                     push without it, or give `ci.input`",
+                    "`{}` is protected, and the push options `ci.variable` and `ci.input` could turn what its jobs see \
+                     to other ends; push without them, or ask a maintainer",
                     start.reference
                 )),
             ));
         }
+        start.more.input_texts = true;
+        start
+            .more
+            .inputs
+            .extend(given.inputs.into_iter().map(|(name, value)| (name, value.into())));
         match job::manual::given(given.variables) {
             Ok(variables) => start.variables.extend(variables),
             Err(problem) => return Ok(Some(problem)),

@@ -262,19 +262,28 @@ impl Ci {
             .code
             .is_protected(project, &commit.reference, commit.tag)
             .await?;
-        if protected
-            && !variables.is_empty()
-            && !self
+        // As for who runs it by hand: also inputs become part of scripts, and jobs read what a webhook sends.
+        let may_push = !protected
+            || self
                 .reach()
                 .may(actor, project, Permission::ProtectedPush)
-                .await?
-        {
+                .await?;
+        if !self.runs_protected(project, may_push).await? {
             return Err(Problem::forbidden(Permission::ProtectedPush)
                 .why(format!(
-                    "`{}` is protected, and variables could turn what its jobs see to other ends.",
+                    "`{}` is protected; its jobs deploy, and see protected variables.",
                     commit.reference
                 ))
-                .next("Call without variables, give `inputs`, or let a maintainer own the token."));
+                .next("Call for another branch, or let a maintainer own the token."));
+        }
+        let given = !variables.is_empty() || !call.inputs.is_empty() || call.payload.is_some();
+        if given && !may_push {
+            return Err(Problem::forbidden(Permission::ProtectedPush)
+                .why(format!(
+                    "`{}` is protected, and variables, inputs or a payload could turn what its jobs see to other ends.",
+                    commit.reference
+                ))
+                .next("Call without them, or let a maintainer own the token."));
         }
         if let Some(payload) = call.payload {
             variables.push(Variable {

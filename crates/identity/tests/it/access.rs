@@ -44,5 +44,14 @@ async fn every_route_refuses_the_anonymous_and_the_outsider_unless_listed() {
         }
     }
     public.sort();
-    assert_eq!(public, ["GET /sign-in", "POST /sign-in", "POST /sign-out"]);
+    assert_eq!(
+        public,
+        [
+            "GET /login",
+            "GET /sign-in",
+            "GET /users/sign_in",
+            "POST /sign-in",
+            "POST /sign-out"
+        ]
+    );
 }
