@@ -205,11 +205,7 @@ impl Api {
             .retry(patient())
             .download(to, None, limit)
             .await;
-        match fetched {
-            Ok((_, size)) => Ok(Some(size)),
-            Err(problem) if problem.status == 404 => Ok(None),
-            Err(problem) => Err(problem),
-        }
+        if_there(fetched)
     }
 
     /// Has the server keep a cache, in the place of the one before.
@@ -279,5 +275,14 @@ fn answer(response: &Response) -> Answer {
         stored: response.header("range").and_then(parse_stored_range),
         job_status: response.header(JOB_STATUS).unwrap_or_default().to_owned(),
         interval: seconds.map(Duration::from_secs),
+    }
+}
+
+/// The size of what was fetched; `None` where there is no such thing.
+pub(crate) fn if_there<T>(fetched: Result<(T, u64)>) -> Result<Option<u64>> {
+    match fetched {
+        Ok((_, size)) => Ok(Some(size)),
+        Err(problem) if problem.status == 404 => Ok(None),
+        Err(problem) => Err(problem),
     }
 }

@@ -1,5 +1,6 @@
 //! Caches in an object store that speaks S3, shared by all runners that name it.
 
+use crate::api::if_there;
 use bascule_client::{Client, Method, Retry};
 use bascule_core::{Problem, Result};
 use rusty_s3::{Bucket, Credentials, S3Action as _, UrlStyle};
@@ -82,11 +83,7 @@ impl Remote {
             .retry(patient())
             .download(to, None, limit)
             .await;
-        match fetched {
-            Ok((_, size)) => Ok(Some(size)),
-            Err(problem) if problem.status == 404 => Ok(None),
-            Err(problem) => Err(problem),
-        }
+        if_there(fetched)
     }
 
     /// Streams a file into an object, in the place of what was there.

@@ -142,43 +142,28 @@ impl Drop for WayOut {
 impl WayOut {
     /// Opens a way for the network that a process is in, which must not be this process's own.
     pub(crate) async fn open(allowed: Allowed, pid: i32) -> Result<Self, Failure> {
-        let listener = tokio::task::spawn_blocking(move || listen_in(pid, SocketAddr::from((Ipv4Addr::LOCALHOST, PORT))))
-            .await
-            .map_err(io::Error::other)
-            .flatten()
-            .and_then(tokio::net::TcpListener::from_std)
-            .map_err(|error| {
-                Failure::System(
-                    Problem::new(
-                        503,
-                        "no_way_out",
-                        "The job's network cannot be entered to let it reach mirrors.",
-                    )
-                    .why(error.to_string())
-                    .next("Run the runner as root, or give jobs no network, or the machine's own (`open_network = \"host\"`)."),
-                )
-            })?;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
+        let listener = entered(pid, address).await.map_err(|error| {
+            closed(
+                "no_way_out",
+                "The job's network cannot be entered to let it reach mirrors.",
+                &error,
+                "Run the runner as root, or give jobs no network, or the machine's own (`open_network = \"host\"`).",
+            )
+        })?;
         Ok(Self(tokio::spawn(serve(listener, allowed))))
     }
 
     /// Lets one address of this machine through, by which another network has it too.
     pub(crate) async fn to(address: SocketAddr, pid: i32) -> Result<Self, Failure> {
-        let listener = tokio::task::spawn_blocking(move || listen_in(pid, address))
-            .await
-            .map_err(io::Error::other)
-            .flatten()
-            .and_then(tokio::net::TcpListener::from_std)
-            .map_err(|error| {
-                Failure::System(
-                    Problem::new(
-                        503,
-                        "no_way_to_server",
-                        "The job's network cannot be led to the server.",
-                    )
-                    .why(error.to_string())
-                    .next("Run the runner as root, or give jobs no open network."),
-                )
-            })?;
+        let listener = entered(pid, address).await.map_err(|error| {
+            closed(
+                "no_way_to_server",
+                "The job's network cannot be led to the server.",
+                &error,
+                "Run the runner as root, or give jobs no open network.",
+            )
+        })?;
         Ok(Self(tokio::spawn(pass_on(listener, address))))
     }
 
@@ -188,6 +173,18 @@ impl WayOut {
         let address = listener.local_addr()?;
         Ok((Self(tokio::spawn(serve(listener, allowed))), address))
     }
+}
+
+fn closed(code: &str, what: &str, error: &io::Error, next: &str) -> Failure {
+    Failure::System(Problem::new(503, code, what).why(error.to_string()).next(next))
+}
+
+/// Listens in the network that a process is in.
+async fn entered(pid: i32, address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
+    let listener = tokio::task::spawn_blocking(move || listen_in(pid, address))
+        .await
+        .map_err(io::Error::other)??;
+    tokio::net::TcpListener::from_std(listener)
 }
 
 /// Listens in another network. A thread of its own enters it and ends there.

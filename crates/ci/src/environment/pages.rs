@@ -140,8 +140,15 @@ pub(super) async fn list(
     render(&ci, &ui, &project, &asked, Markup::default()).await
 }
 
-fn back(project: &InProject) -> Answer {
-    Ok(Redirect::to(&format!("/{}/-/ci/environments", project.path())).into_response())
+/// Goes back to the list. Where somebody else, or its time, was first, the page shows how it stands now.
+async fn back<T>(ci: &Ci, ui: &Ui, project: &InProject, done: bascule_core::Result<T>) -> Answer {
+    match done {
+        Ok(_) => Ok(Redirect::to(&format!("/{}/-/ci/environments", project.path())).into_response()),
+        Err(problem) => {
+            let asked = Asked::default();
+            again(problem, |told| render(ci, ui, project, &asked, told)).await
+        }
+    }
 }
 
 pub(super) async fn stop(
@@ -151,14 +158,8 @@ pub(super) async fn stop(
     who: Who,
     PathOf(at): PathOf<Numbered>,
 ) -> Answer {
-    match ci.stop_environment(project.id, at.id, &who.actor).await {
-        Ok(_) => back(&project),
-        // Somebody else, or its time, was first: the page shows how it stands now.
-        Err(problem) => {
-            let asked = Asked::default();
-            again(problem, |told| render(&ci, &ui, &project, &asked, told)).await
-        }
-    }
+    let done = ci.stop_environment(project.id, at.id, &who.actor).await;
+    back(&ci, &ui, &project, done).await
 }
 
 pub(super) async fn keep(
@@ -168,11 +169,6 @@ pub(super) async fn keep(
     who: Who,
     PathOf(at): PathOf<Numbered>,
 ) -> Answer {
-    match ci.keep_environment(project.id, at.id, &who.actor).await {
-        Ok(_) => back(&project),
-        Err(problem) => {
-            let asked = Asked::default();
-            again(problem, |told| render(&ci, &ui, &project, &asked, told)).await
-        }
-    }
+    let done = ci.keep_environment(project.id, at.id, &who.actor).await;
+    back(&ci, &ui, &project, done).await
 }

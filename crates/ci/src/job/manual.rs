@@ -1,6 +1,7 @@
 //! Starting a job by hand, also with variables of the moment.
 
 use super::Job;
+use crate::pipeline::guard::may_give;
 use crate::{
     Ci,
     config::{Inputs, variable_name},
@@ -14,6 +15,24 @@ use std::collections::BTreeMap;
 const MOST: usize = 50;
 /// Longest value, in bytes.
 const VALUE: usize = 10_000;
+
+/// A person's variable.
+///
+/// # Errors
+/// Its name is none.
+pub(crate) fn variable(key: String, value: String) -> Result<Variable> {
+    if !variable_name(&key) {
+        return Err(Problem::invalid(
+            "bad_variable",
+            format!("`{}` cannot be a variable's name.", crate::fault::shown(&key)),
+        )
+        .next("Use letters, digits and `_`, not beginning with a digit."));
+    }
+    Ok(Variable {
+        public: false,
+        ..Variable::public(key, value)
+    })
+}
 
 /// A person's variables, checked.
 ///
@@ -29,13 +48,6 @@ pub(crate) fn given(variables: BTreeMap<String, String>) -> Result<Vec<Variable>
     }
     let mut list = Vec::new();
     for (key, value) in variables {
-        if !variable_name(&key) {
-            return Err(Problem::invalid(
-                "bad_variable",
-                format!("`{}` cannot be a variable's name.", crate::fault::shown(&key)),
-            )
-            .next("Use letters, digits and `_`, not beginning with a digit."));
-        }
         if value.len() > VALUE {
             return Err(Problem::invalid(
                 "long_variable",
@@ -43,10 +55,7 @@ pub(crate) fn given(variables: BTreeMap<String, String>) -> Result<Vec<Variable>
             )
             .next("Put it into a file of the repository."));
         }
-        list.push(Variable {
-            public: false,
-            ..Variable::public(key, value)
-        });
+        list.push(variable(key, value)?);
     }
     Ok(list)
 }
@@ -155,15 +164,9 @@ impl Ci {
         if !variables.is_empty() {
             let job = self.job(scope.id, id).await?;
             let pipeline = self.pipeline(scope.id, job.pipeline_id).await?;
-            // As for whole pipelines: reviewed code alone decides what protected variables are used for.
-            if pipeline.protected && !scope.holds(Permission::ProtectedPush) {
-                return Err(Problem::forbidden(Permission::ProtectedPush)
-                    .why(format!(
-                        "`{}` is protected, and its jobs see protected variables.",
-                        pipeline.reference
-                    ))
-                    .next("Start it without variables, or ask a maintainer."));
-            }
+            let may_push = scope.holds(Permission::ProtectedPush);
+            let next = "Start it without variables, or ask a maintainer.";
+            may_give(&pipeline.reference, pipeline.protected, may_push, next)?;
             let list = given(variables)?;
             let tx = self.db.begin().await?;
             store::put_played(&tx, &job, &list).await?;

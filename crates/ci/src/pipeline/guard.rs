@@ -1,8 +1,22 @@
 //! Who runs what protected branches and tags hold.
 
-use super::store;
+use super::{Created, Pipeline, store};
 use crate::{Ci, job};
 use bascule_core::{JobId, Permission, PipelineId, Problem, ProjectId, ProjectScope, Result};
+
+/// Refuses what somebody gives to jobs of a protected branch or tag without the right to push there. Reviewed code alone
+/// decides what protected variables are used for: variables of a person's, and inputs, which become part of the text,
+/// could turn it to other ends.
+pub(crate) fn may_give(reference: &str, protected: bool, may_push: bool, next: &str) -> Result<()> {
+    if !protected || may_push {
+        return Ok(());
+    }
+    Err(Problem::forbidden(Permission::ProtectedPush)
+        .why(format!(
+            "`{reference}` is protected, and its jobs see protected variables."
+        ))
+        .next(next))
+}
 
 impl Ci {
     /// Whether someone may run what protected branches of a project hold: who pushes or merges there.
@@ -13,7 +27,18 @@ impl Ci {
     /// Refuses who may not run what a branch or tag holds: jobs there deploy, and see protected variables.
     pub(crate) async fn guard(&self, scope: &ProjectScope, reference: &str, protected: bool) -> Result<()> {
         let may_push = scope.holds(Permission::ProtectedPush);
-        if !protected || self.runs_protected(scope.id, may_push).await? {
+        self.guard_of(scope.id, reference, protected, may_push).await
+    }
+
+    /// As [`Self::guard`], for who is no caller of this project.
+    pub(crate) async fn guard_of(
+        &self,
+        project: ProjectId,
+        reference: &str,
+        protected: bool,
+        may_push: bool,
+    ) -> Result<()> {
+        if !protected || self.runs_protected(project, may_push).await? {
             return Ok(());
         }
         Err(Problem::new(
@@ -23,6 +48,19 @@ impl Ci {
         )
         .why("They deploy and see protected variables: only who pushes or merges there starts them.")
         .next("Ask a maintainer; they may let developers merge, and so run, in the project's settings."))
+    }
+
+    /// What becomes of a pipeline that someone asked for, told to them.
+    pub(crate) async fn made_or_why(&self, project: ProjectId, created: Created) -> Result<Pipeline> {
+        match created {
+            Created::Pipeline(id) => self.pipeline(project, id).await,
+            Created::Refused(id, faults) => Err(Problem::invalid("bad_ci_file", faults.first().to_string())
+                .why("The CI file of this commit cannot be run.")
+                .next(format!("Correct it and push; pipeline {id} lists every fault."))),
+            Created::Nothing(why) => Err(Problem::invalid("no_pipeline", "No pipeline was started.")
+                .why(format!("Because {why}."))
+                .next("Look at the file on the project's CI lint page.")),
+        }
     }
 
     /// As [`Self::guard`], for a pipeline.

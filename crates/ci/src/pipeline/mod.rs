@@ -3,7 +3,7 @@
 pub mod api;
 mod create;
 pub mod graph;
-mod guard;
+pub(crate) mod guard;
 mod links;
 mod pages;
 mod predefined;

@@ -1,13 +1,13 @@
 //! Commands on pipelines, and what happens to a pipeline when its jobs change.
 
 use super::{
-    Created, More, Pipeline, Start,
+    More, Pipeline, Start, guard,
     state::{self, JobState, Standing},
     store,
 };
 use crate::{
     Change, Ci,
-    config::{OnJobFailure, OnNewCommit, variable_name},
+    config::{OnJobFailure, OnNewCommit},
     job::{self, Job},
     status::{JobStatus, PipelineStatus},
 };
@@ -17,7 +17,7 @@ use bascule_ledger::facts::{
     pipelines::{PipelineCanceled, PipelineSuperseded},
 };
 use bascule_store::Tx;
-use bascule_wire::{ci::RunPipeline, runner::Variable};
+use bascule_wire::ci::RunPipeline;
 use std::collections::HashMap;
 
 /// The event of a merge request's pipeline in the merge queue, which looks after its pipelines itself.
@@ -47,20 +47,11 @@ impl Ci {
         actor: &Actor,
     ) -> Result<Pipeline> {
         let project = scope.id;
-        let mut variables = Vec::new();
-        for (key, value) in request.variables {
-            if !variable_name(&key) {
-                return Err(Problem::invalid(
-                    "bad_variable",
-                    format!("`{key}` cannot be a variable's name."),
-                )
-                .next("Use letters, digits and `_`, not beginning with a digit."));
-            }
-            variables.push(Variable {
-                public: false,
-                ..Variable::public(key, value)
-            });
-        }
+        let variables = request
+            .variables
+            .into_iter()
+            .map(|(key, value)| job::manual::variable(key, value))
+            .collect::<Result<Vec<_>>>()?;
         let reference = if request.reference.is_empty() {
             let info = self.code.project(project).await?;
             info.map(|info| info.default_branch).unwrap_or_default()
@@ -76,16 +67,10 @@ impl Ci {
             .is_protected(project, &commit.reference, commit.tag)
             .await?;
         self.guard(scope, &commit.reference, protected).await?;
-        // Reviewed code alone decides what protected variables are used for; a person's variables, and inputs, which
-        // become part of the text, could turn it to other ends.
-        let given = !(variables.is_empty() && request.inputs.is_empty());
-        if given && protected && !scope.holds(Permission::ProtectedPush) {
-            return Err(Problem::forbidden(Permission::ProtectedPush)
-                .why(format!(
-                    "`{}` is protected, and its jobs see protected variables.",
-                    commit.reference
-                ))
-                .next("Run it without variables and inputs, run another branch, or ask a maintainer."));
+        if !(variables.is_empty() && request.inputs.is_empty()) {
+            let may_push = scope.holds(Permission::ProtectedPush);
+            let next = "Run it without variables and inputs, run another branch, or ask a maintainer.";
+            guard::may_give(&commit.reference, protected, may_push, next)?;
         }
         let start = Start {
             project,
@@ -102,15 +87,8 @@ impl Ci {
                 ..More::default()
             },
         };
-        match self.create_pipeline(start).await? {
-            Created::Pipeline(id) => self.pipeline(project, id).await,
-            Created::Refused(id, faults) => Err(Problem::invalid("bad_ci_file", faults.first().to_string())
-                .why("The CI file of this commit cannot be run.")
-                .next(format!("Correct it and push; pipeline {id} lists every fault."))),
-            Created::Nothing(why) => Err(Problem::invalid("no_pipeline", "No pipeline was started.")
-                .why(format!("Because {why}."))
-                .next("Look at the file on the project's CI lint page.")),
-        }
+        let created = self.create_pipeline(start).await?;
+        self.made_or_why(project, created).await
     }
 
     /// Stops all that has not ended.

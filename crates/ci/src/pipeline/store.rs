@@ -307,11 +307,7 @@ pub async fn of_branch(
     branch: &str,
     sha: &str,
 ) -> Result<Option<Pipeline>> {
-    let sql = format!(
-        "SELECT {COLUMNS} FROM pipeline WHERE project_id = $1 AND (sha = $2 OR head_sha = $2) AND reference = $3
-         AND tag = FALSE AND source <> 'parent_pipeline' ORDER BY id DESC LIMIT 1"
-    );
-    on.one(&sql, args![project, sha, branch]).await
+    newest_of_branch(on, project, branch, sha, "").await
 }
 
 /// The newest of those that holds what the group requires: jobs without rules are not part of merge requests'
@@ -322,11 +318,21 @@ pub async fn required_of_branch(
     branch: &str,
     sha: &str,
 ) -> Result<Option<Pipeline>> {
+    let required =
+        "AND EXISTS (SELECT 1 FROM job WHERE job.pipeline_id = pipeline.id AND job.required IS NOT NULL)";
+    newest_of_branch(on, project, branch, sha, required).await
+}
+
+async fn newest_of_branch(
+    on: &impl Query,
+    project: ProjectId,
+    branch: &str,
+    sha: &str,
+    and: &'static str,
+) -> Result<Option<Pipeline>> {
     let sql = format!(
         "SELECT {COLUMNS} FROM pipeline WHERE project_id = $1 AND (sha = $2 OR head_sha = $2) AND reference = $3
-         AND tag = FALSE AND source <> 'parent_pipeline'
-         AND EXISTS (SELECT 1 FROM job WHERE job.pipeline_id = pipeline.id AND job.required IS NOT NULL)
-         ORDER BY id DESC LIMIT 1"
+         AND tag = FALSE AND source <> 'parent_pipeline' {and} ORDER BY id DESC LIMIT 1"
     );
     on.one(&sql, args![project, sha, branch]).await
 }

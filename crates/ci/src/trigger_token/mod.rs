@@ -7,11 +7,12 @@ mod call;
 mod pages;
 pub(crate) mod store;
 
+use crate::pipeline::guard::may_give;
 use crate::{
     Ci,
     fault::shown,
     job::manual,
-    pipeline::{Created, More, Pipeline, Start},
+    pipeline::{More, Pipeline, Start},
     token,
 };
 use bascule_core::{Actor, ActorKind, Caller, Permission, Problem, ProjectId, ProjectScope, Result};
@@ -216,15 +217,8 @@ impl Ci {
     async fn triggered(&self, start: Start, trigger: Option<&Trigger>) -> Result<Pipeline> {
         let (project, mut start) = (start.project, start);
         start.more.trigger_hint = trigger.map(|trigger| trigger.hint.clone());
-        match Box::pin(self.create_pipeline(start)).await? {
-            Created::Pipeline(id) => self.pipeline(project, id).await,
-            Created::Refused(id, faults) => Err(Problem::invalid("bad_ci_file", faults.first().to_string())
-                .why("The CI file of this commit cannot be run.")
-                .next(format!("Correct it and push; pipeline {id} lists every fault."))),
-            Created::Nothing(why) => Err(Problem::invalid("no_pipeline", "No pipeline was started.")
-                .why(format!("Because {why}."))
-                .next("Look at the file on the project's CI lint page.")),
-        }
+        let created = Box::pin(self.create_pipeline(start)).await?;
+        self.made_or_why(project, created).await
     }
 
     /// The project that an address names: by its identifier, or `group/project`.
@@ -262,28 +256,17 @@ impl Ci {
             .code
             .is_protected(project, &commit.reference, commit.tag)
             .await?;
-        // As for who runs it by hand: also inputs become part of scripts, and jobs read what a webhook sends.
         let may_push = !protected
             || self
                 .reach()
                 .may(actor, project, Permission::ProtectedPush)
                 .await?;
-        if !self.runs_protected(project, may_push).await? {
-            return Err(Problem::forbidden(Permission::ProtectedPush)
-                .why(format!(
-                    "`{}` is protected; its jobs deploy, and see protected variables.",
-                    commit.reference
-                ))
-                .next("Call for another branch, or let a maintainer own the token."));
-        }
-        let given = !variables.is_empty() || !call.inputs.is_empty() || call.payload.is_some();
-        if given && !may_push {
-            return Err(Problem::forbidden(Permission::ProtectedPush)
-                .why(format!(
-                    "`{}` is protected, and variables, inputs or a payload could turn what its jobs see to other ends.",
-                    commit.reference
-                ))
-                .next("Call without them, or let a maintainer own the token."));
+        self.guard_of(project, &commit.reference, protected, may_push)
+            .await?;
+        // Jobs read what a webhook sends, too.
+        if !variables.is_empty() || !call.inputs.is_empty() || call.payload.is_some() {
+            let next = "Call without variables, inputs and payload, or let a maintainer own the token.";
+            may_give(&commit.reference, protected, may_push, next)?;
         }
         if let Some(payload) = call.payload {
             variables.push(Variable {

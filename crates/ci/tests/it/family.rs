@@ -100,22 +100,7 @@ async fn children_that_are_waited_for_count(world: &World) {
         .get(&format!("/api/v1/projects/clinic/app/pipelines/{id}"))
         .await;
     let sha = sha["sha"].as_str().unwrap().to_owned();
-    let asked = bascule_ci::results::Asked {
-        source: world.project,
-        source_path: "clinic/app",
-        branch: "feature",
-        sha: &sha,
-        target: world.project,
-        target_branch: "main",
-        findings_href: "/f".into(),
-    };
-    let html = world
-        .ci
-        .request_widget(&asked)
-        .await
-        .unwrap()
-        .unwrap()
-        .to_string();
+    let html = world.widget("feature", &sha).await;
     assert!(html.contains(&format!("Pipeline #{id}")), "{html}");
     assert!(
         html.contains("1 failed") && html.contains("1 new") && html.contains("The site"),

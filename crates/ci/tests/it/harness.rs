@@ -386,6 +386,25 @@ impl World {
         response.text().await.unwrap()
     }
 
+    /// A merge request of a branch's commit to `main`, as results are asked for it.
+    pub fn asked<'a>(&self, branch: &'a str, sha: &'a str) -> bascule_ci::results::Asked<'a> {
+        bascule_ci::results::Asked {
+            source: self.project,
+            source_path: "clinic/app",
+            branch,
+            sha,
+            target: self.project,
+            target_branch: "main",
+            findings_href: "/f".into(),
+        }
+    }
+
+    /// What such a request shows of its pipeline.
+    pub async fn widget(&self, branch: &str, sha: &str) -> String {
+        let widget = self.ci.request_widget(&self.asked(branch, sha)).await.unwrap();
+        widget.expect("a pipeline").to_string()
+    }
+
     pub async fn post(&self, path: &str, who: &str, body: Value) -> Response {
         self.request(Method::POST, path, who)
             .json(&body)

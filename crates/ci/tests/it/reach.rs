@@ -7,7 +7,6 @@ use crate::{
 use bascule_ci::pipeline::{Created, More, Start};
 use bascule_core::{Actor, ActorKind, Permission, PipelineId};
 use bascule_ledger::facts::forge::{ProjectDeleted, TagUpdated};
-use reqwest::Method;
 
 /// A pipeline of the other project.
 async fn elsewhere(world: &World, town: &Town, branch: &str, ci: &str) -> PipelineId {
@@ -73,14 +72,7 @@ async fn inputs_reach_a_protected_branch_elsewhere_as_variables_do() {
         "/api/v1/projects/clinic/app/jobs/{}/log",
         job(&refused, "far")["id"]
     );
-    let log = world
-        .request(Method::GET, &path, "reporter")
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
+    let log = world.page(&path, "reporter").await;
     assert!(
         log.contains("may not give inputs") && log.contains("leave out `trigger:inputs`"),
         "{log}"

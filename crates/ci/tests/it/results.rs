@@ -457,22 +457,7 @@ async fn a_merge_request_is_told_what_its_pipeline_found() {
     runner.patch(&branch, 0, b"TOTAL 1 70%\n").await;
     ended(&world, &runner, &branch, &junit(&[("a", false)]), false).await;
     let sha = world.pipeline().await["sha"].as_str().unwrap().to_owned();
-    let asked = bascule_ci::results::Asked {
-        source: world.project,
-        source_path: "clinic/app",
-        branch: "feature",
-        sha: &sha,
-        target: world.project,
-        target_branch: "main",
-        findings_href: "/f".into(),
-    };
-    let html = world
-        .ci
-        .request_widget(&asked)
-        .await
-        .unwrap()
-        .expect("a pipeline")
-        .to_string();
+    let html = world.widget("feature", &sha).await;
     assert!(html.contains("1 failed") && html.contains("1 new"), "{html}");
     assert!(html.contains("70.00 %") && html.contains("−20.00"), "{html}");
     assert!(
@@ -481,7 +466,7 @@ async fn a_merge_request_is_told_what_its_pipeline_found() {
     );
     let concern = world
         .ci
-        .coverage_concern(&asked)
+        .coverage_concern(&world.asked("feature", &sha))
         .await
         .unwrap()
         .expect("below 80 %");

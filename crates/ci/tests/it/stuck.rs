@@ -39,6 +39,14 @@ async fn looks(world: &World) -> usize {
     panic!("never at rest");
 }
 
+/// Another push makes its pipeline.
+async fn others_go_on(world: &World) {
+    world
+        .push("other", &[(".gitlab-ci.yml", "a: {script: x}\n")])
+        .await;
+    assert_eq!(world.pipeline().await["status"], "pending");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_commit_is_too_large_for_is_told_to_who_pushed_it() {
     let world = World::new().await;
@@ -53,10 +61,7 @@ async fn what_a_commit_is_too_large_for_is_told_to_who_pushed_it() {
             .contains("This cannot be read; Make it smaller"),
         "{refused}"
     );
-    world
-        .push("other", &[(".gitlab-ci.yml", "a: {script: x}\n")])
-        .await;
-    assert_eq!(world.pipeline().await["status"], "pending");
+    others_go_on(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -72,10 +77,7 @@ async fn what_the_platform_cannot_read_is_tried_again_and_then_given_up() {
             .contains("the platform cannot make this pipeline"),
         "{refused}"
     );
-    world
-        .push("other", &[(".gitlab-ci.yml", "a: {script: x}\n")])
-        .await;
-    assert_eq!(world.pipeline().await["status"], "pending");
+    others_go_on(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
