@@ -137,7 +137,7 @@ impl Ci {
     }
 
     /// Puts a new job in the place of one that ended, and gives those behind it that were skipped another
-    /// chance. The caller settles the pipeline.
+    /// chance. The caller settles the pipeline, which starts it when what stands before it allows that.
     pub(crate) async fn try_again(&self, tx: &Tx, job: &Job, reason: &str, actor: &Actor) -> Result<JobId> {
         if !store::mark_retried(tx, job.id).await? {
             return Err(
@@ -149,7 +149,7 @@ impl Ci {
         let id = JobId(tx.next_number("job").await?);
         let next = Job {
             id,
-            status: job.ready(),
+            status: JobStatus::Created,
             runner_id: None,
             downstream_id: None,
             run_at: None,
@@ -158,8 +158,8 @@ impl Ci {
             retried: false,
             attempt: job.attempt + 1,
             created_at: now,
-            queued_at: (job.ready() != JobStatus::Running).then_some(now),
-            started_at: (job.ready() == JobStatus::Running).then_some(now),
+            queued_at: None,
+            started_at: None,
             finished_at: None,
             heard_at: None,
             trace_bytes: 0,
@@ -167,7 +167,12 @@ impl Ci {
             ..job.clone()
         };
         store::insert(tx, &next).await?;
-        self.revive(tx, &next).await?;
+        let states = store::states(tx, job.pipeline_id).await?;
+        let status = state::again(&states, id, job.started_at.is_some());
+        if status != JobStatus::Created {
+            store::set_waiting(tx, id, status, now).await?;
+        }
+        self.revive_in(tx, &states, &next).await?;
         let fact = JobRetried {
             project: job.project_id,
             pipeline: job.pipeline_id,
@@ -182,7 +187,11 @@ impl Ci {
 
     pub(crate) async fn revive(&self, tx: &Tx, job: &Job) -> Result<()> {
         let states = store::states(tx, job.pipeline_id).await?;
-        for skipped in state::revived(&states, &job.name) {
+        self.revive_in(tx, &states, job).await
+    }
+
+    async fn revive_in(&self, tx: &Tx, states: &[state::JobState], job: &Job) -> Result<()> {
+        for skipped in state::revived(states, &job.name) {
             store::set_waiting(tx, skipped, JobStatus::Created, self.clock.now()).await?;
         }
         Ok(())

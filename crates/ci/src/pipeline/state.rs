@@ -113,11 +113,7 @@ pub const fn ready(bridge: bool, resource: bool) -> JobStatus {
 #[must_use]
 pub fn advance(jobs: &[JobState]) -> Vec<(JobId, JobStatus)> {
     let mut jobs: Vec<JobState> = jobs.to_vec();
-    let by_name: HashMap<String, usize> = jobs
-        .iter()
-        .enumerate()
-        .map(|(i, j)| (j.name.clone(), i))
-        .collect();
+    let by_name = by_name(&jobs);
     let mut changes = Vec::new();
     loop {
         let mut changed = false;
@@ -135,6 +131,27 @@ pub fn advance(jobs: &[JobState]) -> Vec<(JobId, JobStatus)> {
             return changes;
         }
     }
+}
+
+/// How a job stands at first that takes the place of one that ended. Like any other it comes to its turn by [`advance`], so
+/// that nobody gets past stages, needs or gates by stopping it and trying it again; but who tries again what once
+/// `begun` need not say a second time that it shall run, nor wait for its time once more.
+#[must_use]
+pub fn again(jobs: &[JobState], id: JobId, begun: bool) -> JobStatus {
+    let Some(index) = jobs.iter().position(|job| job.id == id) else {
+        return JobStatus::Created;
+    };
+    match next_status(jobs, index, &by_name(jobs)) {
+        Some(JobStatus::Manual | JobStatus::Scheduled) if begun => jobs[index].ready(),
+        _ => JobStatus::Created,
+    }
+}
+
+fn by_name(jobs: &[JobState]) -> HashMap<String, usize> {
+    jobs.iter()
+        .enumerate()
+        .map(|(index, job)| (job.name.clone(), index))
+        .collect()
 }
 
 /// Where a created job goes now; `None` while it must wait.
@@ -432,6 +449,34 @@ mod tests {
         jobs[3].needs = Some(vec!["j2".into()]);
         assert_eq!(revived(&jobs, "j1"), [JobId(3)]);
         assert_eq!(revived(&jobs, "j2"), [JobId(3), JobId(4)]);
+    }
+
+    #[test]
+    fn a_job_that_is_tried_again_waits_for_its_turn() {
+        let mut jobs = vec![job(1, 0, Running), job(2, 1, Created)];
+        assert_eq!(again(&jobs, JobId(2), true), Created);
+        assert_eq!(after(&mut jobs), [Running, Created]);
+        jobs[0].status = Success;
+        for when in [When::Manual, When::Delayed] {
+            jobs[1].when = when;
+            assert_eq!(
+                again(&jobs, JobId(2), true),
+                Pending,
+                "it shall run, as was said before"
+            );
+            assert_eq!(
+                again(&jobs, JobId(2), false),
+                Created,
+                "nobody has said that it shall run"
+            );
+        }
+        // Also what began once does not get past a gate, nor past what failed since.
+        jobs[1].when = When::Manual;
+        jobs[0].status = Failed;
+        assert_eq!(again(&jobs, JobId(2), true), Created);
+        jobs[0].track = Track::Gate;
+        assert_eq!(again(&jobs, JobId(2), true), Created);
+        assert_eq!(after(&mut jobs), [Failed, Skipped]);
     }
 
     #[test]

@@ -513,3 +513,54 @@ async fn no_job_is_given_twice_on_postgres() {
     let postgres = bascule_testkit::Postgres::start();
     no_job_is_given_twice(&World::on(Some(postgres.url())).await).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_stopped_and_tried_again_waits_for_its_turn() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    let ci = "stages: [build, test, deploy]\nbuild: {stage: build, script: x}\ntest: {stage: test, script: x}\n\
+              deploy: {stage: deploy, script: x, when: manual}\n";
+    world.push("main", &[(".gitlab-ci.yml", ci)]).await;
+    runner.ask().await.unwrap();
+    let id = world.pipeline().await["id"].clone();
+    let act = async |path: String| {
+        let path = format!("/api/v1/projects/clinic/app/{path}");
+        let response = world.post(&path, "admin", serde_json::json!({})).await;
+        assert!(response.status().is_success(), "{path}: {}", response.status());
+    };
+    act(format!("pipelines/{id}/cancel")).await;
+    act(format!("pipelines/{id}/retry")).await;
+    // The build that was stopped begins again, and nothing beside it.
+    let build = runner.ask().await.unwrap();
+    assert_eq!(build.body["job_info"]["name"], "build");
+    assert!(runner.ask().await.is_none());
+    // A single job behind it neither.
+    let newest = async |name: &str| {
+        let jobs = world.pipeline().await["jobs"].clone();
+        let mut of: Vec<_> = jobs
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter(|job| job["name"] == name)
+            .collect();
+        of.sort_by_key(|job| job["id"].as_i64());
+        of.last().unwrap()["id"].clone()
+    };
+    for name in ["test", "deploy"] {
+        act(format!("jobs/{}/cancel", newest(name).await)).await;
+        act(format!("jobs/{}/retry", newest(name).await)).await;
+    }
+    assert!(runner.ask().await.is_none());
+    runner.succeed(&build).await;
+    let test = runner.ask().await.unwrap();
+    assert_eq!(test.body["job_info"]["name"], "test");
+    runner.succeed(&test).await;
+    // Nobody has said that it shall run.
+    assert!(runner.ask().await.is_none());
+    act(format!("jobs/{}/play", newest("deploy").await)).await;
+    let deploy = runner.ask().await.unwrap();
+    runner.fail(&deploy, 1).await;
+    // Who tries again what began once need not say so twice.
+    act(format!("jobs/{}/retry", newest("deploy").await)).await;
+    assert_eq!(runner.ask().await.unwrap().body["job_info"]["name"], "deploy");
+}
