@@ -4,9 +4,11 @@ use crate::{
     harness::{Taken, World},
     town::{names, town},
 };
+use bascule_core::Permission;
 use bascule_ledger::facts::forge::BranchUpdated;
 use reqwest::Method;
 use serde_json::{Value, json};
+use std::sync::atomic::Ordering;
 
 const CI: &str = "spec: {inputs: {count: {type: number, default: 1}}}\n---\na: {script: 'run $[[ inputs.count ]]'}\nonly_triggered: {script: x, only: [triggers]}\n";
 
@@ -198,6 +200,15 @@ async fn a_push_gives_its_pipeline_variables_and_inputs() {
         refused["faults"][0].to_string().contains("ci.variable"),
         "{refused}"
     );
+    // Inputs become part of the text: they could do the same.
+    let inputs = bascule_ci::ports::PushOptions {
+        inputs: [("count".to_owned(), "4".to_owned())].into(),
+        ..bascule_ci::ports::PushOptions::default()
+    };
+    push_with(&world, "main", inputs).await;
+    let refused = world.pipeline().await;
+    assert_eq!(refused["status"], "failed");
+    assert!(refused["faults"][0].to_string().contains("ci.input"), "{refused}");
     let wrong = bascule_ci::ports::PushOptions {
         inputs: [("cuont".to_owned(), "4".to_owned())].into(),
         ..bascule_ci::ports::PushOptions::default()
@@ -208,4 +219,37 @@ async fn a_push_gives_its_pipeline_variables_and_inputs() {
         refused["faults"][0].to_string().contains("did you mean `count`"),
         "{refused}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_may_not_push_to_a_protected_branch_gives_its_jobs_nothing_by_a_token() {
+    let (world, town) = town().await;
+    world.push("main", &[(".gitlab-ci.yml", CI)]).await;
+    let runner = world.runner().await;
+    let job = runner.ask().await.unwrap();
+    town.guests.lock().unwrap().insert("ada".to_owned());
+    town.closed.lock().unwrap().push(Permission::ProtectedPush);
+    let at = format!("{}/api/v4/projects/clinic%2Fpolicy/trigger/pipeline", world.url);
+    let call = async |more: Option<(&str, &str)>| {
+        let mut form = vec![("token", job.token.as_str()), ("ref", "main")];
+        form.extend(more);
+        let response = world.http.post(&at).form(&form).send().await.unwrap();
+        (response.status().as_u16(), response.text().await.unwrap())
+    };
+    for given in [("variables[WHERE]", "here"), ("inputs[count]", "3")] {
+        let (status, told) = call(Some(given)).await;
+        assert_eq!(status, 403, "{given:?}");
+        assert!(
+            told.contains("Call without variables, inputs and payload"),
+            "{told}"
+        );
+    }
+    assert_eq!(call(None).await.0, 201, "developers merge there, and so run");
+    world.code.strict.store(true, Ordering::SeqCst);
+    let (status, told) = call(None).await;
+    assert_eq!(status, 403);
+    assert!(told.contains("you may not run its jobs"), "{told}");
+    world.code.strict.store(false, Ordering::SeqCst);
+    town.closed.lock().unwrap().clear();
+    assert_eq!(call(Some(("inputs[count]", "3"))).await.0, 201);
 }
