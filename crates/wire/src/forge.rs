@@ -201,6 +201,9 @@ pub struct Comparison {
     pub files: Vec<ChangedFile>,
     /// How many differ in all.
     pub file_count: u64,
+    /// Said where more differ than are looked at; then none is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// A branch that was deleted and can be brought back.

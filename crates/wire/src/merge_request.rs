@@ -205,6 +205,9 @@ pub struct ChangedFiles {
     pub files: Vec<ChangedFile>,
     /// Give this as `from` to read on.
     pub next_from: Option<usize>,
+    /// Said where more differs than is looked at; then no file is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// How a project merges.

@@ -225,6 +225,9 @@ fn compare(context: &Context, from: &str, to: &str, answer: &Value) {
         number("behind"),
         number("file_count")
     ));
+    if let Some(note) = answer["note"].as_str() {
+        context.out.say(note);
+    }
     context.out.table(&answer["commits"], COMMITS);
     context.out.table(
         &answer["files"],

@@ -88,11 +88,11 @@ impl Ci {
         let values = known_values(config, &predefined, &over);
         let asks = config.asks(&values);
         let changed = match &pipeline.before_sha {
-            Some(before) if asks.changes && !pipeline.tag => Some(
+            Some(before) if asks.changes && !pipeline.tag => countable(
                 self.code
                     .changed_paths(project, Some(before), &pipeline.sha)
-                    .await?,
-            ),
+                    .await,
+            )?,
             _ => None,
         };
         let keys = config.key_files();
@@ -249,12 +249,18 @@ impl Ci {
             }
             Wanted::Changes(None) => match &pipeline.before_sha {
                 Some(before) if !pipeline.tag => {
-                    Answer::Paths(Some(self.code.changed_paths(own, Some(before), sha).await?))
+                    Answer::Paths(countable(self.code.changed_paths(own, Some(before), sha).await)?)
                 }
                 _ => Answer::Paths(None),
             },
             Wanted::Changes(Some(to)) => match self.code.version(own, to).await? {
-                Some(base) => Answer::Paths(Some(self.code.changed_since(own, &base, sha).await?)),
+                Some(base) => match self.code.changed_since(own, &base, sha).await {
+                    Err(problem) if !problem.is_server_fault() => {
+                        let why = format!("what changed since `{}` cannot be told: {}", shown(to), problem.what);
+                        Answer::No(why, problem.next)
+                    }
+                    paths => Answer::Paths(Some(paths?)),
+                },
                 None => no_such_ref(to),
             },
             Wanted::Remote(url) => match self.code.fetch(url).await? {
@@ -433,6 +439,14 @@ fn fault_of(answer: Answer, pos: Pos) -> Fault {
     match answer {
         Answer::No(what, next) => Fault::new(pos, what, next),
         _ => Fault::new(pos, "this cannot be looked up", ""),
+    }
+}
+
+/// Changed paths; `None` where there are more than can be looked at, and then all counts as changed.
+fn countable(paths: Result<Vec<String>>) -> Result<Option<Vec<String>>> {
+    match paths {
+        Err(problem) if !problem.is_server_fault() => Ok(None),
+        paths => paths.map(Some),
     }
 }
 

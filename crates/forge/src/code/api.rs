@@ -428,6 +428,7 @@ async fn compare(
         commits: between.commits.into_iter().map(Into::into).collect(),
         files: between.changes.iter().take(FILES).map(file).collect(),
         file_count: between.changes.len() as u64,
+        note: between.instead,
     })
     .into_response())
 }

@@ -5,12 +5,14 @@ use super::{
     paths::shown,
     read::{self, Found},
 };
-use crate::Forge;
+use crate::{Forge, git::http::turn_of};
 use axum::response::{IntoResponse as _, Response};
 use bascule_core::{Problem, ProjectScope};
 use bascule_web::{Answer, url_encode};
 use http::{HeaderValue, header};
 
+/// Most files of an archive.
+const FILES: u64 = 500_000;
 /// Forms of an archive: the end of its name, git's name for it, its media type.
 const FORMS: [(&str, &str, &str); 3] = [
     (".tar.gz", "tar.gz", "application/gzip"),
@@ -34,7 +36,21 @@ pub(crate) async fn respond(forge: &Forge, scope: &ProjectScope, file: &str) -> 
     let wanted = name.to_owned();
     let found = forge
         .repositories()
-        .read(scope.id, move |repo| read::resolve(repo, &wanted))
+        .read(scope.id, move |repo| {
+            let found = read::resolve(repo, &wanted)?;
+            if let Some(found) = &found
+                && !read::has_at_most(repo, found.id, FILES)?
+            {
+                return Err(Problem::invalid(
+                    "too_many_files",
+                    format!("The commit has more than {FILES} files, so no archive is made of it."),
+                )
+                .why("git holds the names of all of them while it makes one.")
+                .next("Clone the project instead; `git clone --filter=blob:none --sparse` takes only what you need.")
+                .into());
+            }
+            Ok(found)
+        })
         .await?;
     let Found { id, .. } = found.ok_or_else(|| Problem::not_found("branch, tag or commit"))?;
     // One folder inside, so that unpacking scatters nothing.
@@ -56,7 +72,11 @@ pub(crate) async fn respond(forge: &Forge, scope: &ProjectScope, file: &str) -> 
         &format!("--prefix={folder}/"),
         &id.to_string(),
     ]);
-    let body = forge.git().stream(command, forge.config().timeout)?;
+    let permit = turn_of(forge).await?;
+    let body = forge
+        .git()
+        .stream(command, forge.config().timeout, permit)
+        .await?;
     let mut response: Response = body.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

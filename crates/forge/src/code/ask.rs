@@ -4,7 +4,7 @@
 use super::repositories;
 use crate::{
     Forge,
-    git::process::{Said, ask, first_line},
+    git::process::{Said, ask, first_line, too_much},
 };
 use bascule_core::{Problem, ProjectId, Result};
 use std::{ffi::OsStr, io::ErrorKind, time::Duration};
@@ -32,7 +32,10 @@ impl Forge {
             Ok(Said {
                 end: Some((_, complaint)),
                 ..
-            }) => first_line(&complaint),
+            }) => match too_much(&complaint) {
+                Some(problem) => return Err(problem),
+                None => first_line(&complaint),
+            },
             Err(error) if error.kind() == ErrorKind::TimedOut => error.to_string(),
             Err(error) => return Err(repositories::disk(&error, "git's answer")),
         };

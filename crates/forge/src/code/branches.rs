@@ -36,6 +36,8 @@ pub(crate) struct Between {
     pub(crate) commits: Vec<CommitInfo>,
     /// Files that differ from where they parted.
     pub(crate) changes: Vec<diff::Changed>,
+    /// Said where too much differs to be looked at.
+    pub(crate) instead: Option<String>,
 }
 
 /// Counts both sides. Each commit in between is looked at once.
@@ -58,11 +60,13 @@ pub(crate) fn between(
     take: usize,
 ) -> Reading<Between> {
     let base = repo.merge_base(old, new)?.map(gix::Id::detach);
+    let (changes, instead) = diff::changes_or_why(repo, base, new)?;
     Ok(Between {
         base,
         distance: distance(repo, old, new)?,
         commits: history::page(repo, new, vec![old], skip, take)?.0,
-        changes: diff::changes(repo, base, new)?,
+        changes,
+        instead,
     })
 }
 

@@ -6,15 +6,27 @@ use super::{
     paths::{base_name, shown},
     read,
 };
+use bascule_core::Problem;
 use bascule_web::{Markup, highlight};
 use gix::{
     ObjectId, Repository,
-    diff::tree::recorder::Change,
+    bstr::BStr,
+    diff::tree::{
+        Recorder, Visit,
+        recorder::Change,
+        visit::{self, Action},
+    },
     objs::{TreeRefIter, tree::EntryKind},
 };
 use similar::{Algorithm, ChangeTag, TextDiff};
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{collections::HashMap, ops::ControlFlow, sync::Arc, time::Duration};
 
+/// Most files and folders that two commits may differ in to be compared here, and most bytes of their paths. A commit of
+/// a few kilobytes can hold the same folder a billion times.
+const MOST: usize = 200_000;
+const MOST_PATHS: usize = 64 * 1024 * 1024;
+/// The code of the problem where there are more.
+const TOO_MANY: &str = "too_many_changes";
 /// Lines around a change.
 const AROUND: usize = 3;
 /// Largest file whose lines are compared, in bytes.
@@ -83,24 +95,99 @@ impl FileDiff {
 }
 
 /// Files that differ between two trees; moved ones are found where the bytes are the same.
+///
+/// # Errors
+/// More differ than is looked at, or the repository cannot be read.
 pub(crate) fn changes(repo: &Repository, old: Option<ObjectId>, new: ObjectId) -> Reading<Vec<Changed>> {
+    changes_within(repo, old, new, MOST)
+}
+
+/// The same for a page: none where more differ than is looked at, and what is said instead.
+pub(crate) fn changes_or_why(
+    repo: &Repository,
+    old: Option<ObjectId>,
+    new: ObjectId,
+) -> Reading<(Vec<Changed>, Option<String>)> {
+    match changes(repo, old, new) {
+        Err(ReadError::Problem(problem)) if problem.code == TOO_MANY => {
+            Ok((Vec::new(), Some(format!("{} {}", problem.what, problem.next))))
+        }
+        found => Ok((found?, None)),
+    }
+}
+
+fn changes_within(
+    repo: &Repository,
+    old: Option<ObjectId>,
+    new: ObjectId,
+    most: usize,
+) -> Reading<Vec<Changed>> {
     let new_tree = read::tree_of(repo, new)?;
     let old_data = match old {
         Some(old) => read::tree_of(repo, old)?.data.clone(),
         None => Vec::new(),
     };
-    let mut recorder = gix::diff::tree::Recorder::default();
-    gix::diff::tree(
+    let mut bounded = Bounded {
+        inner: Recorder::default(),
+        left: most,
+        paths: MOST_PATHS,
+    };
+    let compared = gix::diff::tree(
         TreeRefIter::from_bytes(&old_data, gix::hash::Kind::Sha1),
         TreeRefIter::from_bytes(&new_tree.data, gix::hash::Kind::Sha1),
         gix::diff::tree::State::default(),
         &repo.objects,
-        &mut recorder,
-    )
-    .map_err(ReadError::git)?;
-    let mut changes: Vec<Changed> = recorder.records.into_iter().filter_map(file_change).collect();
+        &mut bounded,
+    );
+    if bounded.is_full() {
+        return Err(
+            Problem::invalid(TOO_MANY, format!("More than {most} files and folders differ."))
+                .why("All of them would have to be held in memory.")
+                .next("Compare them in your clone with `git diff --stat`, or look at smaller steps.")
+                .into(),
+        );
+    }
+    compared.map_err(ReadError::git)?;
+    let records = bounded.inner.records;
+    let mut changes: Vec<Changed> = records.into_iter().filter_map(file_change).collect();
     changes.sort_by(|a, b| a.path.cmp(&b.path));
     Ok(pair_moves(&changes))
+}
+
+/// Records what differs, and stops where it is too much.
+struct Bounded {
+    inner: Recorder,
+    left: usize,
+    paths: usize,
+}
+
+impl Bounded {
+    fn is_full(&self) -> bool {
+        self.left == 0 || self.paths == 0
+    }
+}
+
+impl Visit for Bounded {
+    fn pop_front_tracked_path_and_set_current(&mut self) {
+        self.inner.pop_front_tracked_path_and_set_current();
+    }
+    fn push_back_tracked_path_component(&mut self, component: &BStr) {
+        self.inner.push_back_tracked_path_component(component);
+    }
+    fn push_path_component(&mut self, component: &BStr) {
+        self.inner.push_path_component(component);
+    }
+    fn pop_path_component(&mut self) {
+        self.inner.pop_path_component();
+    }
+    fn visit(&mut self, change: visit::Change) -> Action {
+        self.left = self.left.saturating_sub(1);
+        self.paths = self.paths.saturating_sub(self.inner.path().len());
+        if self.is_full() {
+            return ControlFlow::Break(());
+        }
+        self.inner.visit(change)
+    }
 }
 
 /// What an entry is, and git's mode of it.

@@ -293,6 +293,40 @@ pub(crate) fn all_paths(repo: &Repository, commit: ObjectId, limit: usize) -> Re
     Ok(paths)
 }
 
+/// Whether a commit has at most so many files. A folder that lies in it more than once is looked at once.
+pub(crate) fn has_at_most(repo: &Repository, commit: ObjectId, most: u64) -> Reading<bool> {
+    let top = tree_of(repo, commit)?.id;
+    let mut known: HashMap<ObjectId, u64> = HashMap::new();
+    // A folder with its own files, and the folders in it that are counted before it is.
+    let mut open = vec![(top, None)];
+    while let Some((id, counted)) = open.pop() {
+        if known.contains_key(&id) {
+            continue;
+        }
+        let Some((files, folders)) = counted else {
+            let (mut files, mut folders) = (0_u64, Vec::new());
+            for entry in repo.find_tree(id)?.iter() {
+                let entry = entry?;
+                match entry.kind() {
+                    EntryKind::Tree => folders.push(entry.object_id()),
+                    _ => files += 1,
+                }
+            }
+            let within: Vec<_> = folders.iter().map(|folder| (*folder, None)).collect();
+            open.push((id, Some((files, folders))));
+            open.extend(within);
+            continue;
+        };
+        let within = folders.iter().filter_map(|folder| known.get(folder));
+        let all = within.fold(files, |sum, one| sum.saturating_add(*one));
+        if all > most {
+            return Ok(false);
+        }
+        known.insert(id, all);
+    }
+    Ok(true)
+}
+
 /// Decodes a commit.
 pub(crate) fn commit(repo: &Repository, id: ObjectId) -> Reading<CommitInfo> {
     let commit = repo.find_commit(id)?;

@@ -300,7 +300,7 @@ async fn answer(kind: &str, mut first: BytesMut, mut running: Running) -> Answer
         first.extend_from_slice(&chunk);
         first.freeze()
     };
-    Ok(respond(kind, Body::from_stream(output(first, running))))
+    Ok(respond(kind, Body::from_stream(output(first, running, false))))
 }
 
 /// What a client is told when git could make nothing of its request.

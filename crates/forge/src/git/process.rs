@@ -6,7 +6,7 @@ use bascule_core::Problem;
 use bytes::{Bytes, BytesMut};
 use flate2::write::GzDecoder;
 use futures::{Stream, StreamExt as _};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process_group, prlimit};
 use std::{
     io::{self, Write as _},
     process::{ExitStatus, Stdio},
@@ -19,6 +19,7 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
+    sync::OwnedSemaphorePermit,
     task::JoinHandle,
 };
 
@@ -30,6 +31,9 @@ const PIPE: usize = 1024 * 1024;
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 /// Decompressed at once; a request that expands a thousandfold still needs little memory.
 const SLICE: usize = 8 * 1024;
+/// Memory that a git which answers a question may take, in bytes. A commit of a few kilobytes can hold the same folder a
+/// billion times; files that are only looked into do not count (`RLIMIT_DATA`).
+pub(crate) const MEMORY: u64 = 2 << 30;
 /// Of what git complains, this much is kept.
 const COMPLAINT: u64 = 8 * 1024;
 
@@ -84,6 +88,14 @@ impl Running {
             feeder,
             watchdog,
         })
+    }
+
+    /// Bounds the memory of this git, and of what it starts.
+    pub(crate) fn bound(self, bytes: u64) -> Self {
+        if let Some(child) = &self.child {
+            bound(child, bytes);
+        }
+        self
     }
 
     /// Lets git see the end of its input, upon which it ends and cleans up. A signal would end it too, but
@@ -166,6 +178,23 @@ fn group_of(child: &Child) -> Option<Pid> {
         .and_then(Pid::from_raw)
 }
 
+/// Bounds the memory of a git, and of what it starts.
+pub(crate) fn bound(child: &Child, bytes: u64) {
+    let limit = Rlimit {
+        current: Some(bytes),
+        maximum: Some(bytes),
+    };
+    // Without a process it would be this one's own; and one that has ended already needs none.
+    if let Some(process) = group_of(child) {
+        let _ = prlimit(Some(process), Resource::Data, limit);
+    }
+}
+
+/// Whether git complains that it may not have more memory.
+pub(crate) fn is_starved(complaint: &str) -> bool {
+    complaint.to_ascii_lowercase().contains("out of memory")
+}
+
 fn signal(group: Option<Pid>, signal: Signal) {
     if let Some(group) = group {
         // Gone already is as good.
@@ -173,7 +202,7 @@ fn signal(group: Option<Pid>, signal: Signal) {
     }
 }
 
-async fn complaint(stderr: ChildStderr) -> String {
+pub(crate) async fn complaint(stderr: ChildStderr) -> String {
     let mut text = Vec::new();
     let mut stderr = stderr.take(COMPLAINT);
     drop(stderr.read_to_end(&mut text).await);
@@ -241,10 +270,15 @@ async fn next(stream: &mut BodyDataStream, idle: Duration) -> io::Result<Option<
     }
 }
 
-/// What git writes, as a response's body. The process ends when the body is dropped.
-pub(crate) fn output(first: Bytes, running: Running) -> impl Stream<Item = io::Result<Bytes>> + Send {
+/// What git writes, as a response's body. The process ends when the body is dropped. `whole` says that the answer breaks
+/// off where git fails; without, git has told its client by itself.
+pub(crate) fn output(
+    first: Bytes,
+    running: Running,
+    whole: bool,
+) -> impl Stream<Item = io::Result<Bytes>> + Send {
     let start = (Some(first), Some(running), BytesMut::new());
-    futures::stream::unfold(start, |(first, running, mut buffer)| async move {
+    futures::stream::unfold(start, move |(first, running, mut buffer)| async move {
         if let Some(first) = first {
             return Some((Ok(first), (None, running, buffer)));
         }
@@ -252,12 +286,11 @@ pub(crate) fn output(first: Bytes, running: Running) -> impl Stream<Item = io::R
         match read(&mut running.stdout, &mut buffer).await {
             Ok(chunk) if !chunk.is_empty() => Some((Ok(chunk), (None, Some(running), buffer))),
             Ok(_) => match running.finish().await {
-                Ok((status, complaint)) => {
-                    if !status.success() {
-                        tracing::info!(%status, complaint = first_line(&complaint), "git ended early");
-                    }
-                    None
+                Ok((status, complaint)) if !status.success() => {
+                    tracing::info!(%status, complaint = first_line(&complaint), "git ended early");
+                    whole.then(|| (Err(io::Error::other("git ended early")), (None, None, buffer)))
                 }
+                Ok(_) => None,
                 Err(error) => Some((Err(error), (None, None, buffer))),
             },
             Err(error) => Some((Err(error), (None, None, buffer))),
@@ -277,7 +310,7 @@ pub(crate) struct Said {
 pub(crate) async fn ask(command: Command, most: usize, patience: Duration) -> io::Result<Said> {
     let run = async {
         // Dropped with this future, it ends the process.
-        let mut running = Running::start(command, None, patience + GRACE, ())?;
+        let mut running = Running::start(command, None, patience + GRACE, ())?.bound(MEMORY);
         let (mut bytes, mut buffer) = (Vec::new(), BytesMut::new());
         loop {
             let chunk = read(&mut running.stdout, &mut buffer).await?;
@@ -297,12 +330,44 @@ pub(crate) async fn ask(command: Command, most: usize, patience: Duration) -> io
 }
 
 impl Git {
-    /// The output of a command, streamed; for objects too large to be held.
-    pub(crate) fn stream(&self, command: Command, deadline: Duration) -> Result<Body, Problem> {
-        let running = Running::start(command, None, deadline, ()).map_err(|error| {
-            tracing::error!(%error, "git could not be started");
+    /// The output of a command, streamed; for what is too large to be held. What git cannot do is said where it has said
+    /// nothing yet; later the answer breaks off, so that nobody takes a part for the whole.
+    pub(crate) async fn stream(
+        &self,
+        command: Command,
+        deadline: Duration,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<Body, Problem> {
+        let failed = |error: io::Error| {
+            tracing::error!(%error, "git could not be asked");
             Problem::internal()
-        })?;
-        Ok(Body::from_stream(output(Bytes::new(), running)))
+        };
+        let mut running = Running::start(command, None, deadline, permit)
+            .map_err(failed)?
+            .bound(MEMORY);
+        let first = read(&mut running.stdout, &mut BytesMut::new())
+            .await
+            .map_err(failed)?;
+        if !first.is_empty() {
+            return Ok(Body::from_stream(output(first, running, true)));
+        }
+        let (status, complaint) = running.finish().await.map_err(failed)?;
+        if status.success() {
+            return Ok(Body::empty());
+        }
+        tracing::warn!(complaint = first_line(&complaint), "git could not answer");
+        Err(too_much(&complaint).unwrap_or_else(Problem::internal))
     }
+}
+
+/// What is said where git had not memory enough for an answer.
+pub(crate) fn too_much(complaint: &str) -> Option<Problem> {
+    is_starved(complaint).then(|| {
+        Problem::invalid(
+            "too_much_memory",
+            "This needs more memory than the server gives to one question.",
+        )
+        .why("One answer must not take what everybody else's need.")
+        .next("Ask git in your clone.")
+    })
 }

@@ -369,6 +369,7 @@ async fn changes(
         total: found.changes.len(),
         files: files.collect(),
         next_from: found.next,
+        note: found.instead,
     })
     .into_response())
 }

@@ -115,6 +115,8 @@ pub(crate) fn commits(
 /// Changed files, and some of them in full.
 pub(crate) struct Shown {
     pub(crate) changes: Vec<Changed>,
+    /// Said where too much changed to be shown.
+    pub(crate) instead: Option<String>,
     pub(crate) files: Vec<FileDiff>,
     pub(crate) next: Option<usize>,
 }
@@ -129,7 +131,12 @@ pub(crate) fn changes(
     colours: Option<&Lines>,
 ) -> Reading<Shown> {
     let (base, head) = (id(repo, base)?, id(repo, head)?);
-    let changes = diff::changes(repo, Some(base), head)?;
+    let (changes, instead) = diff::changes_or_why(repo, Some(base), head)?;
     let (files, next) = diff::show(repo, &changes, from, lines, colours)?;
-    Ok(Shown { changes, files, next })
+    Ok(Shown {
+        changes,
+        instead,
+        files,
+        next,
+    })
 }

@@ -6,7 +6,11 @@ use super::{
     gather::{self, Gathered, Patches},
     look, secret,
 };
-use crate::{Forge, storage::Files};
+use crate::{
+    Forge,
+    git::process::{bound, complaint, first_line, is_starved},
+    storage::Files,
+};
 use bascule_core::{Problem, ProjectId, Result};
 use std::{
     collections::HashSet,
@@ -28,6 +32,8 @@ pub(super) const PATCHES: usize = 64 << 20;
 const LINE: usize = 64 << 10;
 /// Most of the files that are read at once, in bytes.
 const FILES: usize = 32 << 20;
+/// Memory that git may take for one answer, in bytes: whoever pushes a folder a billion times gets no more.
+const MEMORY: u64 = 1 << 30;
 /// How long git may take for one answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// The same for looking through what changed: whoever pushes waits for it.
@@ -171,7 +177,11 @@ impl<'a> Place<'a> {
                 "--no-textconv",
             ])
             .args(["--find-renames", old, new, "--"]);
-        let (bytes, _) = collected(command, String::new(), 4_096).await?;
+        let (bytes, whole) = collected(command, String::new(), 4_096).await?;
+        if !whole {
+            // git had not time or memory enough to count: no change is larger.
+            return Ok(usize::MAX);
+        }
         let text = String::from_utf8_lossy(&bytes).into_owned();
         // " 3 files changed, 10 insertions(+), 2 deletions(-)"
         let counts = text
@@ -333,13 +343,16 @@ async fn run(
     command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         // Dropped at the end of this, it is ended where it still runs.
         .kill_on_drop(true);
     let mut child = command.spawn().map_err(failed)?;
-    let (Some(mut stdin), Some(mut stdout)) = (child.stdin.take(), child.stdout.take()) else {
+    bound(&child, MEMORY);
+    let ends = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let (Some(mut stdin), Some(mut stdout), Some(stderr)) = ends else {
         return Err(Problem::internal());
     };
+    let said = tokio::spawn(complaint(stderr));
     let feed = async move {
         // A git that ended early has said why by its status.
         drop(stdin.write_all(input.as_bytes()).await);
@@ -372,7 +385,11 @@ async fn run(
     if status.success() {
         return Ok(true);
     }
-    tracing::error!(%status, "git could not tell of commits");
+    let said = said.await.unwrap_or_default();
+    if is_starved(&said) {
+        return Ok(false);
+    }
+    tracing::error!(%status, complaint = first_line(&said), "git could not tell of commits");
     Err(Problem::internal())
 }
 

@@ -12,7 +12,11 @@ pub(super) fn large(change: &Change, most: u32) -> Option<Problem> {
     Some(
         broken(
             Rule::ChangeSize,
-            format!("The change adds and removes {lines} lines; {most} is the most here."),
+            if lines == usize::MAX {
+                format!("The change is too large for its lines to be counted; {most} is the most here.")
+            } else {
+                format!("The change adds and removes {lines} lines; {most} is the most here.")
+            },
         )
         .next("Split it: what can be merged by itself goes first, in a branch of its own."),
     )

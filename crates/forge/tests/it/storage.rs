@@ -437,6 +437,79 @@ async fn strange_names_survive_every_page_and_tricks_are_refused() {
     assert!(!refs.contains("trick"), "{refs}");
 }
 
+/// A commit of a few kilobytes that holds ten files to the power of `levels`.
+async fn bomb(work: &Path, blob: &str, levels: u32) -> String {
+    let (mut kind, mut object) = ("100644 blob", blob.to_owned());
+    for _ in 0..levels {
+        let entries: String = (0..10).map(|n| format!("{kind} {object}\tentry-{n}\n")).collect();
+        write(work, "entries", &entries);
+        let made = tokio::process::Command::new("git")
+            .arg("mktree")
+            .current_dir(work)
+            .stdin(std::fs::File::open(work.join("entries")).unwrap())
+            .output();
+        object = String::from_utf8(made.await.unwrap().stdout)
+            .unwrap()
+            .trim()
+            .to_owned();
+        kind = "040000 tree";
+    }
+    git_ok(work, &["commit-tree", "-m", "Small", &object]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_a_billion_times_over_is_stored_and_neither_compared_nor_packed() {
+    let server = Server::start().await;
+    let (_, work) = server.seeded("web").await;
+    write(&work, "text", "hello\n");
+    let blob = git_ok(&work, &["hash-object", "-w", "text"]).await;
+    let bomb = self::bomb(&work, &blob, 10).await;
+    git_ok(
+        &work,
+        &["push", "--quiet", "origin", &format!("{bomb}:refs/heads/bomb")],
+    )
+    .await;
+    let page = server
+        .page("developer", "/acme/web/-/tree/bomb/entry-0/entry-1")
+        .await;
+    assert!(page.contains("entry-9"), "{page}");
+    for path in [
+        format!("/acme/web/-/commit/{bomb}"),
+        "/acme/web/-/compare?from=main&to=bomb".to_owned(),
+    ] {
+        let page = server.page("developer", &path).await;
+        assert!(
+            page.contains("More than 200000 files and folders differ"),
+            "{path}: {page}"
+        );
+    }
+    let compared = server
+        .get("developer", "/api/v1/projects/acme/web/compare?from=main&to=bomb")
+        .await;
+    let compared: serde_json::Value = compared.json().await.unwrap();
+    assert!(
+        compared["note"].as_str().unwrap().contains("git diff --stat"),
+        "{compared}"
+    );
+    let refused = server.get("developer", "/acme/web/-/archive/bomb.tar.gz").await;
+    assert_eq!(refused.status(), 422);
+    let text = refused.text().await.unwrap();
+    assert!(
+        text.contains("more than 500000 files") && text.contains("--sparse"),
+        "{text}"
+    );
+    // What is smaller is packed.
+    let small = self::bomb(&work, &blob, 3).await;
+    git_ok(
+        &work,
+        &["push", "--quiet", "origin", &format!("{small}:refs/heads/small")],
+    )
+    .await;
+    let archive = server.get("developer", "/acme/web/-/archive/small.tar").await;
+    assert_eq!(archive.status(), 200);
+    assert!(archive.bytes().await.unwrap().len() > 1000 * 512);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn partial_clones_keep_their_promises_through_pushes_and_upkeep() {
     let server = Server::start().await;

@@ -192,6 +192,8 @@ pub(crate) struct Changes {
     view: View,
     /// Where the other view is.
     turned: String,
+    /// Said where too much differs to be shown.
+    instead: Option<String>,
     files: usize,
     named: Vec<Named>,
     unnamed: usize,
@@ -232,6 +234,7 @@ impl Changes {
         Self {
             view,
             turned: to(view.other(), first),
+            instead: None,
             files: changes.len(),
             named: named(changes, &(first..last), |at| to(view, at)),
             unnamed: changes.len().saturating_sub(NAMED),
@@ -242,6 +245,11 @@ impl Changes {
             before: (first > 0).then(|| to(view, 0)),
             after: next.map(|next| to(view, next)),
         }
+    }
+
+    /// With what is said where too much differs to be shown.
+    pub(crate) fn or_else(self, instead: Option<String>) -> Self {
+        Self { instead, ..self }
     }
 
     /// With marks at new lines that no test reached.

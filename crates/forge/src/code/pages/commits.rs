@@ -185,7 +185,7 @@ pub(super) async fn commit(
     })?;
     let from = from.unwrap_or(0);
     let kept = forge.clone();
-    let (commit, changes, shown_files, next) = forge
+    let (commit, (changes, instead), shown_files, next) = forge
         .repositories()
         .read(scope.id, move |repo| {
             if repo
@@ -195,7 +195,7 @@ pub(super) async fn commit(
                 return Err(Problem::not_found("commit").into());
             }
             let commit = read::commit(repo, id)?;
-            let changes = diff::changes(repo, commit.parents.first().copied(), id)?;
+            let (changes, instead) = diff::changes_or_why(repo, commit.parents.first().copied(), id)?;
             let (files, next) = diff::show(
                 repo,
                 &changes,
@@ -203,14 +203,15 @@ pub(super) async fn commit(
                 limits::SHOWN_DIFF_LINES,
                 Some(&kept.cache().lines),
             )?;
-            Ok((commit, changes, files, next))
+            Ok((commit, (changes, instead), files, next))
         })
         .await?;
     let here = format!("{}/-/commit/{sha}", base(&scope));
     let shown_files = (shown_files, from, next);
     let changes = Changes::new(&scope, &sha, &changes, shown_files, view, |view, at| {
         format!("{here}?view={}&from={at}", view.word())
-    });
+    })
+    .or_else(instead);
     let other = commit.committer_name != commit.author_name || commit.committed_at != commit.authored_at;
     let page = Commit {
         title: shown(commit.title.as_bytes()),

@@ -110,7 +110,8 @@ pub(super) async fn compare(
         let here = address(&old_name, &new_name);
         let sha = new.to_string();
         let to = |view: View, at: usize| format!("{here}&view={}&file={at}", view.word());
-        let changes = Changes::new(&scope, &sha, &between.changes, (files, from, next), view, to);
+        let changes = Changes::new(&scope, &sha, &between.changes, (files, from, next), view, to)
+            .or_else(between.instead);
         let ahead = between.distance.ahead;
         found = Some(Found {
             related: between.base.is_some(),

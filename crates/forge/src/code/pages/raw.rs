@@ -6,6 +6,7 @@ use crate::{
         paths::{base_name, shown},
         read,
     },
+    git::http::turn_of,
 };
 use axum::{body::Body, extract::State};
 use bascule_core::{Problem, ProjectId};
@@ -108,7 +109,11 @@ pub(crate) async fn respond(
         None => {
             let mut command = forge.git().within(&forge.repositories().path(project));
             command.args(["cat-file", "blob", &id.to_string()]);
-            forge.git().stream(command, forge.config().timeout)?
+            let permit = turn_of(forge).await?;
+            forge
+                .git()
+                .stream(command, forge.config().timeout, permit)
+                .await?
         }
     };
     let mut response = untrusted(body, &shown(&name), kind);

@@ -4,7 +4,7 @@
 use crate::{
     Forge,
     code::{ReadError, Reading, disk, read as objects},
-    git::process::ask,
+    git::process::{ask, too_much},
 };
 use bascule_core::{Problem, ProjectId, Result};
 use gix::{ObjectId, Repository};
@@ -165,6 +165,9 @@ impl Forge {
                 return Ok(Tried::Unrelated);
             }
             let complaint = said.end.map(|(_, complaint)| complaint).unwrap_or_default();
+            if let Some(problem) = too_much(&complaint) {
+                return Err(problem);
+            }
             return Err(disk(&std::io::Error::other(complaint), "a merge"));
         };
         if code == Some(Some(0)) {

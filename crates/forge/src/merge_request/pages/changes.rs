@@ -151,6 +151,7 @@ pub(super) async fn changes(
             view,
             to,
         )
+        .or_else(found.instead)
         .with_missed(&missed)
         .with_notes(notes),
         sha,

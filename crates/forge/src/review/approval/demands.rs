@@ -73,9 +73,14 @@ impl Forge {
             return Ok(Vec::new());
         };
         // Of a moved file both paths count.
-        let paths = self
+        let paths = match self
             .changed_paths(project.id, Some(&request.base), &request.head)
-            .await?;
+            .await
+        {
+            // Nobody can tell whom it concerns.
+            Err(problem) if !problem.is_server_fault() => return Ok(vec![unreadable(&problem)]),
+            found => found?,
+        };
         let (owners, touched) = tokio::task::spawn_blocking(move || {
             let touched = touched(&owners, paths);
             (owners, touched)
@@ -187,7 +192,10 @@ fn unreadable(problem: &Problem) -> Demand {
         name: "CODEOWNERS".to_owned(),
         required: 1,
         eligible: Eligible::These(BTreeSet::new()),
-        why: format!("The target branch's CODEOWNERS cannot be read: {}", problem.what),
+        why: format!(
+            "The target branch's CODEOWNERS cannot be applied: {}",
+            problem.what
+        ),
         optional: false,
     }
 }

@@ -4,15 +4,23 @@
 //! base, as git merges, comes to exactly the files of the new head. That is stricter than comparing patches by
 //! their text, which takes blanks, binary files and places in a file lightly.
 
-use crate::Forge;
+use crate::{
+    Forge,
+    git::process::{Said, ask},
+};
 use bascule_core::{ProjectId, Result};
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 /// Answers remembered; they never change, as commits do not.
 const KEPT: usize = 10_000;
+/// Most that is read of what git says of a merge, in bytes; the first line is what counts.
+const ANSWER: usize = 64 * 1024;
+/// How long git may try a merge.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Answers to questions about commits alone.
 #[derive(Debug, Default)]
@@ -63,15 +71,16 @@ impl Forge {
         let Some(tree) = tree.await? else {
             return Ok(false);
         };
-        let repository = self.repositories().path(project);
-        let merged = self
-            .git()
-            .output(&repository, &["merge-tree", "--write-tree", base, approved])
-            .await;
+        let mut command = self.git().within(&self.repositories().path(project));
+        command.args(["merge-tree", "--write-tree", base, approved]);
+        let merged = ask(command, ANSWER, PATIENCE).await;
         // What conflicts, or cannot be asked, is no pure rebase.
         let answer = match merged {
-            Ok(done) if done.status.success() => {
-                let text = String::from_utf8_lossy(&done.stdout);
+            Ok(Said {
+                bytes,
+                end: Some((status, _)),
+            }) if status.success() => {
+                let text = String::from_utf8_lossy(&bytes);
                 text.lines().next().map(str::trim) == Some(tree.as_str())
             }
             Ok(_) => false,
