@@ -448,6 +448,26 @@ async fn a_push_ends_approvals_and_a_pure_rebase_does_not() {
     let head = scene.push_branch("developer", "a");
     scene.taken_up(&request, &head).await;
     assert!(scene.approved(&request).await, "a pure rebase keeps the approval");
+    // Put before an older base, it would also bring back what the target had since.
+    let rebased = scene.git.ok(&["rev-parse", "HEAD"]);
+    let older = scene.git.ok(&["rev-parse", "main~1"]);
+    let commit = [
+        "commit-tree",
+        "-p",
+        older.trim(),
+        "-m",
+        "Same files",
+        "HEAD^{tree}",
+    ];
+    let moved = scene.git.ok(&commit);
+    drop(scene.git.ok(&["reset", "-q", "--hard", moved.trim()]));
+    let head = scene.push_branch("developer", "a");
+    scene.taken_up(&request, &head).await;
+    assert!(!scene.approved(&request).await, "an older base is another change");
+    drop(scene.git.ok(&["reset", "-q", "--hard", rebased.trim()]));
+    let head = scene.push_branch("developer", "a");
+    scene.taken_up(&request, &head).await;
+    assert!(scene.approved(&request).await);
     // Blanks alone are a change, which in some languages means another thing.
     scene.git.write("a.txt", "def f():\n  return 1\n");
     scene.commit_as("developer", "Only blanks");

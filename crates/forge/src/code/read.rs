@@ -86,23 +86,22 @@ pub(crate) fn target(repo: &Repository, name: &str) -> Reading<Option<ObjectId>>
         .and_then(|found| found.try_id().map(gix::Id::detach)))
 }
 
-/// What a person means by a name: a branch before a tag before a commit.
+/// What a person means by a name: the commit of that very name, else a branch before a tag.
 pub(crate) fn resolve(repo: &Repository, name: &str) -> Reading<Option<Found>> {
+    // Whoever pins a commit gets that one, whatever a branch is called.
+    if let Some(id) = object_id(name) {
+        let header = repo.try_find_header(id)?;
+        if header.is_some_and(|header| header.kind() == gix::objs::Kind::Commit) {
+            let kind = NameKind::Commit;
+            return Ok(Some(Found { id, kind }));
+        }
+    }
     for (prefix, kind) in [("refs/heads/", NameKind::Branch), ("refs/tags/", NameKind::Tag)] {
         if let Some(id) = reference(repo, &format!("{prefix}{name}"))? {
             return Ok(Some(Found { id, kind }));
         }
     }
-    let Some(id) = object_id(name) else {
-        return Ok(None);
-    };
-    let is_commit = repo
-        .try_find_header(id)?
-        .is_some_and(|header| header.kind() == gix::objs::Kind::Commit);
-    Ok(is_commit.then_some(Found {
-        id,
-        kind: NameKind::Commit,
-    }))
+    Ok(None)
 }
 
 /// The commit whose identifier begins so; `Err` with how many there are where it is more than one.

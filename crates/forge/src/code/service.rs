@@ -328,24 +328,25 @@ impl Forge {
         .await
     }
 
-    /// Whether one of these branches contains the commit of a tag.
-    pub(crate) async fn is_tag_on(
+    /// The commit of a tag that one of these branches contains, and whether one of them stands there.
+    pub(crate) async fn tag_on(
         &self,
         project: ProjectId,
         tag: &str,
         wanted: impl Fn(&str) -> bool + Send + 'static,
-    ) -> Result<bool> {
+    ) -> Result<Option<(String, bool)>> {
         let name = format!("refs/tags/{tag}");
         self.repositories()
             .read(project, move |repo| {
                 let Some(commit) = read::reference(repo, &name)? else {
-                    return Ok(false);
+                    return Ok(None);
                 };
                 let mut tips = Vec::new();
                 for branch in history::heads(repo)?.into_iter().filter(|branch| wanted(branch)) {
                     tips.extend(read::reference(repo, &format!("refs/heads/{branch}"))?);
                 }
-                Ok(history::containing(repo, commit, &tips)?.contains(&true))
+                let inside = history::containing(repo, commit, &tips)?.contains(&true);
+                Ok(inside.then(|| (commit.to_string(), tips.contains(&commit))))
             })
             .await
     }

@@ -8,7 +8,7 @@ mod service;
 pub(crate) mod store;
 
 pub(crate) use person::only_a_person;
-pub(crate) use protection::{branch_name, pattern_name};
+pub(crate) use protection::{branch_name, pattern_name, unmistakable};
 pub use store::MIGRATIONS;
 
 use bascule_core::{Caller, GroupId, ProjectId, ProjectScope, Role, Timestamp, Visibility};

@@ -250,7 +250,9 @@ impl Forge {
     }
 
     /// Whether a branch or tag is protected, so that jobs for it may see protected variables. A version tag is where a
-    /// protected branch holds its commit: anyone who may push makes tags, but not of what nobody has looked at.
+    /// protected branch stands or stood at its commit, or holds it and the tag was made by someone who may push there:
+    /// anyone who may push makes tags, but not of what nobody has looked at, nor of a step on the way to what somebody
+    /// has.
     ///
     /// # Errors
     /// The database or the repository refused.
@@ -265,7 +267,11 @@ impl Forge {
                 .any(|pattern| bascule_core::covers(pattern, branch))
         };
         if tag {
-            self.is_tag_on(id, reference, covered).await
+            match self.tag_on(id, reference, covered).await? {
+                Some((_, true)) => Ok(true),
+                Some((sha, false)) => Ok(store::is_vouched(self.db(), id, &sha).await?),
+                None => Ok(false),
+            }
         } else {
             Ok(covered(reference))
         }

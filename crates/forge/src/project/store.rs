@@ -21,6 +21,8 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::review::store::FINDINGS,
     crate::workflow::store::MIGRATION,
     CI_OPTIONS,
+    crate::review::store::APPROVAL_BASE,
+    VOUCHED,
 ];
 
 const FIRST: Migration = Migration {
@@ -78,6 +80,17 @@ const CI_OPTIONS: Migration = Migration {
             at BIGINT NOT NULL
         );
         CREATE INDEX push_option_at ON push_option (at);
+    ",
+};
+
+const VOUCHED: Migration = Migration {
+    id: "forge-2711-vouched",
+    sql: "
+        CREATE TABLE vouched_commit (
+            project_id TEXT NOT NULL,
+            sha TEXT NOT NULL,
+            PRIMARY KEY (project_id, sha)
+        );
     ",
 };
 
@@ -333,7 +346,29 @@ pub(crate) async fn touch(tx: &Tx, id: ProjectId, at: Timestamp) -> Result<()> {
     Ok(())
 }
 
+/// Notes that files were vouched for as a commit has them: a protected branch stood there, or whoever may push to one made
+/// a version tag of it. What only lies in such a branch's history may never have been looked at by itself.
+pub(crate) async fn vouch(tx: &Tx, id: ProjectId, sha: &str) -> Result<()> {
+    tx.run(
+        "INSERT INTO vouched_commit (project_id, sha) VALUES ($1, $2) ON CONFLICT (project_id, sha) DO NOTHING",
+        args![id, sha],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Whether somebody vouched for a commit as it is.
+pub(crate) async fn is_vouched(on: &impl Query, id: ProjectId, sha: &str) -> Result<bool> {
+    let found = on.count(
+        "SELECT COUNT(*) AS n FROM vouched_commit WHERE project_id = $1 AND sha = $2",
+        args![id, sha],
+    );
+    Ok(found.await? > 0)
+}
+
 pub(crate) async fn delete(tx: &Tx, id: ProjectId) -> Result<u64> {
+    tx.run("DELETE FROM vouched_commit WHERE project_id = $1", args![id])
+        .await?;
     tx.run("DELETE FROM push_option WHERE project_id = $1", args![id])
         .await?;
     tx.run("DELETE FROM push_intent WHERE project_id = $1", args![id])

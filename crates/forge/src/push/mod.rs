@@ -239,6 +239,17 @@ pub(crate) fn judge(update: &Update, context: &Context<'_>, rewrites: bool) -> O
         return None;
     }
     if let Some(tag) = update.tag() {
+        if update.old.is_none() && update.new.is_some() {
+            if let Err(problem) = crate::project::unmistakable(tag) {
+                return refuse("reference_name", problem);
+            }
+            if context.protects(tag) {
+                let problem = Problem::invalid("name_of_a_branch", format!("`{tag}` is the name of a protected branch."))
+                    .why("git takes the tag for the branch, in everybody's clone, and does not know which of the two a push means.")
+                    .next("Choose another name for the tag.");
+                return refuse("reference_name", problem);
+            }
+        }
         if update.old.is_some() && is_version_tag(tag) && !context.may_protected {
             let verb = if update.new.is_some() { "moved" } else { "deleted" };
             let problem = Problem::new(403, "tag_protected", format!("The version tag `{tag}` cannot be {verb} by you."))
@@ -368,6 +379,10 @@ mod tests {
             "refs/remotes/origin/main",
             "refs/pull/1/head",
             "refs/heads/HEAD",
+            "refs/heads/0123456789abcdef0123456789abcdef01234567",
+            "refs/tags/0123456789abcdef0123456789abcdef01234567",
+            "refs/heads/refs/heads/main",
+            "refs/tags/main",
         ] {
             assert_eq!(
                 rule(reference, false, true, true, false),

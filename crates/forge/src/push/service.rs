@@ -1,11 +1,11 @@
 //! Judging pushes, and turning what they did into facts.
 
-use super::{Context, Session, Update, explain, judge, remark, store, usual_trunk};
+use super::{Context, Session, Update, explain, is_version_tag, judge, remark, store, usual_trunk};
 use crate::{
     Forge, code, project,
     workflow::{Bypass, Weighed},
 };
-use bascule_core::{Actor, Problem, ProjectId, Result};
+use bascule_core::{Actor, Problem, ProjectId, Result, covers};
 use bascule_ledger::facts::{
     forge::{BranchUpdated, CommitStamp, ProjectChanged, PushRefused, TagUpdated},
     workflow::WorkflowBypassed,
@@ -364,8 +364,19 @@ impl Forge {
                 ci_options: intent.ci_options.then(|| intent.push.clone()),
             };
             self.ledger().append(tx, &actor, &fact).await?;
+            if let Some(new) = &update.new
+                && (branch == default || covered(&project::store::protected(tx, id).await?, branch))
+            {
+                project::store::vouch(tx, id, new).await?;
+            }
         } else if let Some(tag) = update.tag() {
             let after = happened.peeled.clone().or_else(|| update.new.clone());
+            if let Some(after) = after
+                .as_deref()
+                .filter(|_| intent.may_protect && is_version_tag(tag))
+            {
+                project::store::vouch(tx, id, after).await?;
+            }
             let fact = TagUpdated {
                 project: id,
                 tag: tag.to_owned(),
@@ -446,4 +457,9 @@ impl Forge {
         let intents = store::of_push(self.db(), push).await?;
         self.settle(id, intents, false).await
     }
+}
+
+/// Whether one of the patterns covers a branch.
+fn covered(patterns: &[String], branch: &str) -> bool {
+    patterns.iter().any(|pattern| covers(pattern, branch))
 }

@@ -203,7 +203,7 @@ async fn an_empty_project_takes_the_branch_that_comes_first_as_its_default() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_version_tag_is_protected_where_the_trunk_holds_its_commit() {
+async fn a_version_tag_is_protected_where_the_trunk_stood_at_its_commit() {
     let server = Server::start().await;
     let (project, work) = server.seeded("web").await;
     git_ok(
@@ -234,6 +234,22 @@ async fn a_version_tag_is_protected_where_the_trunk_holds_its_commit() {
     )
     .await;
     assert!(protected("v1.0.1").await, "the trunk has it now");
+    // What is only a step on the way to what the trunk has was never looked at by itself.
+    write(&work, ".gitlab-ci.yml", "steal: {script: env}\n");
+    commit(&work, "A step").await;
+    let step = git_ok(&work, &["rev-parse", "HEAD"]).await;
+    write(&work, ".gitlab-ci.yml", "a: {script: env}\n");
+    commit(&work, "And back").await;
+    let maintainer = server.address("maintainer", "web");
+    git_ok(&work, &["push", "--quiet", &maintainer, "mine:main"]).await;
+    git_ok(&work, &["tag", "v1.0.2", &step]).await;
+    git_ok(&work, &["push", "--quiet", "origin", "v1.0.2"]).await;
+    assert!(!protected("v1.0.2").await, "a step on the way");
+    git_ok(&work, &["tag", "v1.0.3", &step]).await;
+    git_ok(&work, &["push", "--quiet", &maintainer, "v1.0.3"]).await;
+    assert!(protected("v1.0.3").await, "made by who may push to the trunk");
+    // The trunk goes on, and a version of before is still one.
+    assert!(protected("v1.0.1").await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

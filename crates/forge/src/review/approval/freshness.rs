@@ -6,6 +6,7 @@
 
 use crate::{
     Forge,
+    code::{history, read::object_id},
     git::process::{Said, ask},
 };
 use bascule_core::{ProjectId, Result};
@@ -44,14 +45,21 @@ impl Memory {
 }
 
 impl Forge {
-    /// Whether `head` on `base` is what was approved as `approved`.
+    /// Whether `head` on `base` is what was approved as `approved` on `stood`.
     pub(super) async fn is_same_change(
         &self,
         project: ProjectId,
-        approved: &str,
-        base: &str,
-        head: &str,
+        (stood, approved): (&str, &str),
+        (base, head): (&str, &str),
     ) -> Result<bool> {
+        if approved == head && (stood == base || stood.is_empty()) {
+            return Ok(true);
+        }
+        // What it stands on only goes forward: before an older base, what the target has had since is a change too, one
+        // that nobody looked at.
+        if stood.is_empty() || (stood != base && !self.follows(project, stood, base).await?) {
+            return Ok(false);
+        }
         if approved == head {
             return Ok(true);
         }
@@ -62,7 +70,7 @@ impl Forge {
         let tree = self.repositories().read(project, {
             let head = head.to_owned();
             move |repo| {
-                let Some(id) = crate::code::read::object_id(&head).filter(|id| repo.has_object(*id)) else {
+                let Some(id) = object_id(&head).filter(|id| repo.has_object(*id)) else {
                     return Ok(None);
                 };
                 Ok(Some(repo.find_commit(id)?.tree_id()?.to_string()))
@@ -91,5 +99,18 @@ impl Forge {
         };
         self.review_memory().keep(key, answer);
         Ok(answer)
+    }
+
+    /// Whether a commit has another in its history; not where one of them is gone.
+    async fn follows(&self, project: ProjectId, old: &str, new: &str) -> Result<bool> {
+        let ids = (object_id(old), object_id(new));
+        self.repositories()
+            .read(project, move |repo| match ids {
+                (Some(old), Some(new)) if repo.has_object(old) && repo.has_object(new) => {
+                    Ok(history::containing(repo, old, &[new])?.contains(&true))
+                }
+                _ => Ok(false),
+            })
+            .await
     }
 }

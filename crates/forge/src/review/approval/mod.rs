@@ -62,6 +62,8 @@ row! {
         pub(crate) user_id: UserId,
         pub(crate) user_name: String,
         pub(crate) head: String,
+        /// What the change stood on; empty of old ones.
+        pub(crate) base: String,
         pub(crate) target_branch: String,
         pub(crate) told_stale: bool,
         pub(crate) at: Timestamp,

@@ -141,8 +141,12 @@ impl Forge {
         if !settings.reset_on_change {
             return Ok(true);
         }
-        self.is_same_change(request.project_id, &given.head, &request.base, &request.head)
-            .await
+        self.is_same_change(
+            request.project_id,
+            (&given.base, &given.head),
+            (&request.base, &request.head),
+        )
+        .await
     }
 
     /// Approves a request at the head that the caller looked at.
@@ -191,6 +195,7 @@ impl Forge {
             user_id: user,
             user_name: caller.actor.name.clone(),
             head: request.head.clone(),
+            base: request.base.clone(),
             target_branch: request.target_branch.clone(),
             told_stale: false,
             at: self.now(),

@@ -57,6 +57,9 @@ pub(crate) const TABLES: &str = "
     );
 ";
 
+/// What an approval's change stood on; unknown of older ones, which count for their very commit alone.
+pub(crate) const BASE: &str = "ALTER TABLE review_approval ADD COLUMN base TEXT NOT NULL DEFAULT ''";
+
 pub(crate) async fn settings(on: &impl Query, project: ProjectId) -> Result<Option<Settings>> {
     on.one(
         "SELECT approvals, code_owners, writers_barred, reset_on_change, resolve_threads
@@ -109,7 +112,7 @@ pub(crate) async fn set_teams(tx: &Tx, project: ProjectId, teams: &[Team]) -> Re
 
 pub(crate) async fn approvals(on: &impl Query, request: MergeRequestId) -> Result<Vec<Given>> {
     on.all(
-        "SELECT user_id, user_name, head, target_branch, told_stale, at FROM review_approval
+        "SELECT user_id, user_name, head, base, target_branch, told_stale, at FROM review_approval
          WHERE merge_request_id = $1 ORDER BY at, user_id LIMIT 500",
         args![request],
     )
@@ -118,15 +121,16 @@ pub(crate) async fn approvals(on: &impl Query, request: MergeRequestId) -> Resul
 
 pub(crate) async fn give(tx: &Tx, request: MergeRequestId, given: &Given) -> Result<()> {
     tx.run(
-        "INSERT INTO review_approval (merge_request_id, user_id, user_name, head, target_branch, told_stale, at)
-         VALUES ($1, $2, $3, $4, $5, FALSE, $6)
-         ON CONFLICT (merge_request_id, user_id) DO UPDATE SET user_name = $3, head = $4, target_branch = $5,
-             told_stale = FALSE, at = $6",
+        "INSERT INTO review_approval (merge_request_id, user_id, user_name, head, base, target_branch, told_stale, at)
+         VALUES ($1, $2, $3, $4, $5, $6, FALSE, $7)
+         ON CONFLICT (merge_request_id, user_id) DO UPDATE SET user_name = $3, head = $4, base = $5,
+             target_branch = $6, told_stale = FALSE, at = $7",
         args![
             request,
             given.user_id,
             given.user_name,
             given.head,
+            given.base,
             given.target_branch,
             given.at
         ],
