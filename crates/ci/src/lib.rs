@@ -94,6 +94,7 @@ pub struct Inner {
     pub(crate) stuck: subscriptions::Stuck,
     pub(crate) findings: OnceLock<Arc<dyn ports::Findings>>,
     pub(crate) lines: job::Lines,
+    pub(crate) expected: required::Expected,
     reach: OnceLock<Arc<dyn ports::Reach>>,
     requests: OnceLock<Arc<dyn ports::Requests>>,
 }
@@ -127,6 +128,7 @@ impl Ci {
             requests: OnceLock::new(),
             findings: OnceLock::new(),
             lines: job::Lines::default(),
+            expected: required::Expected::default(),
         }))
     }
 

@@ -53,6 +53,12 @@ pub trait Pipelines: Send + Sync {
     /// the same commit, it answers the same.
     async fn try_merge(&self, trial: &Trial) -> Result<Option<PipelineId>>;
 
+    /// How what the project's group requires stands at a request's newest commit; `None` where it requires nothing of it.
+    /// No setting of the project puts that off.
+    async fn required(&self, _: &MergeRequest) -> Result<Option<Demand>> {
+        Ok(None)
+    }
+
     /// What the results of a request's newest pipeline say against its merge, such as too little of the code that
     /// tests reach; `None` for nothing.
     async fn concern(&self, _: &ProjectInfo, _: &MergeRequest) -> Result<Option<Concern>> {
@@ -97,14 +103,49 @@ pub struct Pipeline {
 /// How a pipeline stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
-    /// It has not ended, or waits for someone.
+    /// It has not ended.
     Running,
+    /// It waits for a person to start one of its jobs.
+    Waiting,
     /// Green.
     Passed,
-    /// Failed or cancelled.
+    /// A job of it failed, or its file is faulty.
     Failed,
-    /// It ran in a fork, where what the target's group requires does not run.
-    Strange,
+    /// Someone stopped it.
+    Canceled,
+    /// None of its jobs ran.
+    Skipped,
+}
+
+/// What a group requires of the commits that are merged into its projects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// The group's name.
+    pub group: String,
+    /// Names of the required pipelines.
+    pub names: Vec<String>,
+    /// How they stand.
+    pub stands: Stands,
+}
+
+/// How required jobs stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stands {
+    /// All that must succeed did.
+    Passed,
+    /// These jobs have not run for the commit.
+    Missing(Vec<String>),
+    /// They cannot be planned for it, and why.
+    Faulty(String),
+    /// These jobs hold it.
+    Open {
+        /// The pipeline that the first of them belongs to.
+        pipeline: PipelineId,
+        /// How they stand.
+        outcome: Outcome,
+        /// Their names.
+        jobs: Vec<String>,
+    },
 }
 
 /// Issues, as far as rules ask about them.

@@ -92,6 +92,23 @@ impl ports::Reach for Reach {
     }
 }
 
+/// A merge request as its pipelines know it.
+fn for_pipelines(request: &bascule_forge::MergeRequest, target_sha: String) -> MergeRequest {
+    MergeRequest {
+        iid: request.iid,
+        id: request.id.to_string(),
+        title: request.title.clone(),
+        source_branch: request.source_branch.clone(),
+        source_sha: request.head.clone(),
+        target_branch: request.target_branch.clone(),
+        target_sha,
+        base_sha: request.base.clone(),
+        draft: request.draft,
+        description: request.description.clone(),
+        ..MergeRequest::default()
+    }
+}
+
 /// Merge requests, for their pipelines.
 #[derive(Clone)]
 pub struct Requests(pub Forge);
@@ -114,19 +131,7 @@ impl ports::Requests for Requests {
             return Ok(None);
         };
         let target = self.0.resolve_branch(project, &request.target_branch).await?;
-        Ok(Some(MergeRequest {
-            iid: request.iid,
-            id: request.id.to_string(),
-            title: request.title,
-            source_branch: request.source_branch,
-            source_sha: request.head,
-            target_branch: request.target_branch,
-            target_sha: target.unwrap_or_default(),
-            base_sha: request.base,
-            draft: request.draft,
-            description: request.description,
-            ..MergeRequest::default()
-        }))
+        Ok(Some(for_pipelines(&request, target.unwrap_or_default())))
     }
 
     async fn merged(&self, project: ProjectId, iid: i64) -> Result<Option<Merged>> {
@@ -159,8 +164,11 @@ fn outcome(status: bascule_ci::status::PipelineStatus) -> bascule_forge::ports::
     use bascule_forge::ports::Outcome;
     match status {
         Status::Success | Status::Warning => Outcome::Passed,
-        Status::Failed | Status::Canceled | Status::Skipped => Outcome::Failed,
-        _ => Outcome::Running,
+        Status::Failed => Outcome::Failed,
+        Status::Canceled => Outcome::Canceled,
+        Status::Skipped => Outcome::Skipped,
+        Status::Manual => Outcome::Waiting,
+        Status::Created | Status::Pending | Status::Running | Status::Scheduled => Outcome::Running,
     }
 }
 
@@ -175,14 +183,40 @@ impl bascule_forge::ports::Pipelines for Pipelines {
         let Some((id, status)) = found else {
             return Ok(None);
         };
-        // In a fork runs what its owner wants to run.
-        let strange = request.is_fork() && self.0.has_required(request.project_id).await?;
         Ok(Some(bascule_forge::ports::Pipeline {
             id,
-            outcome: if strange {
-                bascule_forge::ports::Outcome::Strange
-            } else {
-                outcome(status)
+            outcome: outcome(status),
+        }))
+    }
+
+    async fn required(
+        &self,
+        request: &bascule_forge::MergeRequest,
+    ) -> Result<Option<bascule_forge::ports::Demand>> {
+        use bascule_ci::required::Stands as Found;
+        use bascule_forge::ports::{Demand, Stands};
+        let asked = bascule_ci::required::Asked {
+            project: request.project_id,
+            fork: request.is_fork(),
+            request: &for_pipelines(request, String::new()),
+        };
+        let found = self.0.required_standing(&asked).await?;
+        Ok(found.map(|found| Demand {
+            group: found.group,
+            names: found.names,
+            stands: match found.stands {
+                Found::Passed => Stands::Passed,
+                Found::Missing(jobs) => Stands::Missing(jobs),
+                Found::Faulty(why) => Stands::Faulty(why),
+                Found::Open {
+                    pipeline,
+                    status,
+                    jobs,
+                } => Stands::Open {
+                    pipeline,
+                    outcome: outcome(status),
+                    jobs,
+                },
             },
         }))
     }

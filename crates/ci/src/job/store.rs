@@ -177,6 +177,52 @@ pub async fn states(on: &impl Query, pipeline: PipelineId) -> Result<Vec<JobStat
 }
 
 row! {
+    /// A job that the group requires, as it ran for a commit.
+    pub struct RequiredJob {
+        pub name: String,
+        pub status: JobStatus,
+        pub allow_failure: Json<AllowFailure>,
+        pub exit_code: Option<i64>,
+        pub pipeline_id: PipelineId,
+    }
+}
+
+impl RequiredJob {
+    pub fn standing(&self) -> Standing {
+        Standing {
+            status: self.status,
+            allow_failure: self.allow_failure.0.stands(self.status, self.exit_code),
+        }
+    }
+}
+
+/// The required jobs of a commit's pipelines, or of what merging it would make, those of the newest pipeline first. Of a
+/// branch's pipelines, or of any branch's.
+pub async fn required_of_commit(
+    on: &impl Query,
+    project: ProjectId,
+    branch: Option<&str>,
+    sha: &str,
+) -> Result<Vec<RequiredJob>> {
+    let sql = |reference: &str| {
+        format!(
+            "SELECT name, status, allow_failure, exit_code, pipeline_id FROM job
+             WHERE required IS NOT NULL AND retried = FALSE AND pipeline_id IN (
+                 SELECT id FROM pipeline WHERE project_id = $1 AND (sha = $2 OR head_sha = $2) AND tag = FALSE
+                 AND source <> 'parent_pipeline' {reference} ORDER BY id DESC LIMIT 50)
+             ORDER BY pipeline_id DESC, id DESC"
+        )
+    };
+    match branch {
+        Some(branch) => {
+            on.all(&sql("AND reference = $3"), args![project, sha, branch])
+                .await
+        }
+        None => on.all(&sql(""), args![project, sha]).await,
+    }
+}
+
+row! {
     struct StandingRow {
         status: JobStatus,
         allow_failure: Json<AllowFailure>,

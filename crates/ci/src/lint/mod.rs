@@ -120,6 +120,7 @@ impl Ci {
             secrets,
             inputs: &request.inputs,
             input_texts: false,
+            since: None,
         };
         Ok(match self.prepare(&mut draft, &ask).await? {
             Err(faults) => LintResult {

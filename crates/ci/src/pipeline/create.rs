@@ -1,6 +1,6 @@
 //! Making a pipeline: read the file at the commit, plan, store.
 
-use super::{Ask, MergeRequest, Pipeline, Settings, Text, store};
+use super::{Ask, MergeRequest, Pipeline, Settings, Text, guard, store};
 use crate::{
     Ci,
     config::{Include, Inputs, JobSpec, When},
@@ -12,7 +12,7 @@ use crate::{
     required::Placed,
     status::{JobStatus, PipelineStatus},
 };
-use bascule_core::{Actor, Digest, JobId, Permission, PipelineId, Problem, ProjectId, Result, limits};
+use bascule_core::{Actor, Digest, JobId, PipelineId, Problem, ProjectId, Result, limits};
 use bascule_ledger::facts::ci::{PipelineCreated, PipelineRefused};
 use bascule_store::Json;
 use bascule_wire::runner::Variable;
@@ -158,7 +158,8 @@ impl Ci {
             Err(_) => None,
         };
         if let Some(problem) = refused {
-            faults = Faults::one(Pos::default(), problem.what, problem.next);
+            let what = format!("{} {}", problem.what, problem.why);
+            faults = Faults::one(Pos::default(), what.trim().trim_end_matches('.'), problem.next);
         } else if let Some(text) = read {
             let ask = Ask {
                 info: &info,
@@ -167,6 +168,7 @@ impl Ci {
                 secrets: true,
                 inputs: &start.more.inputs,
                 input_texts: start.more.input_texts,
+                since: None,
             };
             let prepared = match self.prepare(&mut pipeline, &ask).await {
                 // What the commit holds is more than may be read, say: its author's to mend.
@@ -192,13 +194,18 @@ impl Ci {
         if !faults.0.is_empty() || none.is_some() {
             plan.jobs.clear();
         }
+        let policy = required.clone();
         let placed = self
             .with_required(&pipeline, &info, plan, required, &mut faults)
             .await?;
-        // What is required has run for the push already, and alone it would stand for the commit's own pipeline.
+        // What is required has run for the push already, save what the policy has for merge requests alone.
         let only_required = placed.jobs.iter().all(|job| job.required.is_some());
         let trial = start.source == request::SOURCE && request::is_trial(start.more.merge_request.as_ref());
-        if only_required && trial && faults.0.is_empty() {
+        if only_required
+            && trial
+            && faults.0.is_empty()
+            && self.runs_at_push(&start, &info, &policy, &placed.jobs).await?
+        {
             return Ok(Created::Nothing(
                 none.unwrap_or_else(|| "no job is to run for merge requests".to_owned()),
             ));
@@ -229,14 +236,9 @@ impl Ci {
             .code
             .is_protected(start.project, &start.reference, start.tag)
             .await?;
-        if protected && !given.may_protected {
-            return Ok(Some(
-                Problem::forbidden(Permission::ProtectedPush).next(format!(
-                    "`{}` is protected, and the push options `ci.variable` and `ci.input` could turn what its jobs see \
-                     to other ends; push without them, or ask a maintainer",
-                    start.reference
-                )),
-            ));
+        let next = "push without the options `ci.variable` and `ci.input`, or ask a maintainer";
+        if let Err(problem) = guard::may_give(&start.reference, protected, given.may_protected, next) {
+            return Ok(Some(problem));
         }
         start.more.input_texts = true;
         start

@@ -18,6 +18,17 @@ pub(crate) fn may_give(reference: &str, protected: bool, may_push: bool, next: &
         .next(next))
 }
 
+/// A refusal as one line, where it is told in a log or beside a file's faults.
+pub(crate) fn in_words(problem: &Problem) -> String {
+    let all = [&problem.what, &problem.why, &problem.next];
+    let said: Vec<&str> = all
+        .into_iter()
+        .map(String::as_str)
+        .filter(|text| !text.is_empty())
+        .collect();
+    said.join(" ")
+}
+
 impl Ci {
     /// Whether someone may run what protected branches of a project hold: who pushes or merges there.
     pub(crate) async fn runs_protected(&self, project: ProjectId, may_push: bool) -> Result<bool> {

@@ -34,6 +34,7 @@ pub(crate) use predefined::{ZERO, of_job as predefined_of_job, of_pipeline as pr
 pub(crate) use prepare::{Ask, Text};
 pub(crate) use service::{TRAIN, milliseconds};
 pub use settings::{MergeRequest, Settings};
+pub(crate) use state::{Standing, summarize};
 
 row! {
     /// A pipeline as stored.

@@ -47,6 +47,8 @@ pub(crate) struct Ask<'a> {
     pub inputs: &'a Inputs,
     /// Whether these are texts, to be read by the inputs' types.
     pub input_texts: bool,
+    /// The commit from whose common past on files count as changed, rather than from the one before the push.
+    pub since: Option<&'a str>,
 }
 
 impl Ci {
@@ -87,8 +89,11 @@ impl Ci {
         let project = pipeline.project_id;
         let values = known_values(config, &predefined, &over);
         let asks = config.asks(&values);
-        let changed = match &pipeline.before_sha {
-            Some(before) if asks.changes && !pipeline.tag => countable(
+        let changed = match (&pipeline.before_sha, ask.since) {
+            (_, Some(since)) if asks.changes => {
+                countable(self.code.changed_since(project, since, &pipeline.sha).await)?
+            }
+            (Some(before), None) if asks.changes && !pipeline.tag => countable(
                 self.code
                     .changed_paths(project, Some(before), &pipeline.sha)
                     .await,

@@ -85,6 +85,7 @@ impl Ci {
             secrets: false,
             inputs: &Inputs::new(),
             input_texts: false,
+            since: None,
         };
         let prepared = match self.prepare(&mut draft, &ask).await? {
             Ok(prepared) => prepared,

@@ -309,8 +309,8 @@ impl Ci {
         Ok(())
     }
 
-    /// How the pipelines stand that a merge of a branch's commit asks for: the newest of the branch or of its merge
-    /// request, and the newest that holds what the group requires. The one that did not pass counts.
+    /// How the newest pipeline of a branch's commit, or of its merge request, stands. What the group requires is another
+    /// matter: see [`Ci::required_standing`].
     ///
     /// # Errors
     /// The store cannot be reached.
@@ -320,29 +320,8 @@ impl Ci {
         branch: &str,
         sha: &str,
     ) -> Result<Option<(PipelineId, PipelineStatus)>> {
-        let Some(newest) = store::of_branch(&self.db, project, branch, sha).await? else {
-            return Ok(None);
-        };
-        let shown = Some((newest.id, newest.status));
-        if !matches!(newest.status, PipelineStatus::Success | PipelineStatus::Warning) {
-            return Ok(shown);
-        }
-        let Some(required) = store::required_of_branch(&self.db, project, branch, sha)
-            .await?
-            .filter(|required| required.id != newest.id)
-        else {
-            return Ok(shown);
-        };
-        let jobs: Vec<state::Standing> = job::store::states(&self.db, required.id)
-            .await?
-            .iter()
-            .filter(|job| job.track.is_required())
-            .map(JobState::standing)
-            .collect();
-        Ok(match state::summarize(&jobs) {
-            PipelineStatus::Success | PipelineStatus::Warning | PipelineStatus::Skipped => shown,
-            status => Some((required.id, status)),
-        })
+        let newest = store::of_branch(&self.db, project, branch, sha).await?;
+        Ok(newest.map(|newest| (newest.id, newest.status)))
     }
 
     /// How one pipeline stands.

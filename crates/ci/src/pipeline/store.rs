@@ -300,27 +300,30 @@ pub async fn of_commit(on: &impl Query, project: ProjectId, sha: &str) -> Result
 }
 
 /// The newest pipeline of a branch's commit, or of merging it. The same commit on another branch is another matter: there
-/// the file's rules may let less run.
+/// the file's rules may let less run. One in which the group's required jobs run alone stands for the project's own only
+/// where there is no other.
 pub async fn of_branch(
     on: &impl Query,
     project: ProjectId,
     branch: &str,
     sha: &str,
 ) -> Result<Option<Pipeline>> {
-    newest_of_branch(on, project, branch, sha, "").await
+    const OWN: &str = "AND (faults <> '[]' OR EXISTS (
+        SELECT 1 FROM job WHERE job.pipeline_id = pipeline.id AND job.required IS NULL))";
+    match newest_of_branch(on, project, branch, sha, OWN).await? {
+        Some(own) => Ok(Some(own)),
+        None => newest_of_branch(on, project, branch, sha, "").await,
+    }
 }
 
-/// The newest of those that holds what the group requires: jobs without rules are not part of merge requests'
-/// pipelines, required ones neither.
-pub async fn required_of_branch(
+/// The newest pipeline that a push of this commit to the branch made.
+pub async fn of_push(
     on: &impl Query,
     project: ProjectId,
     branch: &str,
     sha: &str,
 ) -> Result<Option<Pipeline>> {
-    let required =
-        "AND EXISTS (SELECT 1 FROM job WHERE job.pipeline_id = pipeline.id AND job.required IS NOT NULL)";
-    newest_of_branch(on, project, branch, sha, required).await
+    newest_of_branch(on, project, branch, sha, "AND source = 'push'").await
 }
 
 async fn newest_of_branch(

@@ -14,7 +14,7 @@ use bascule_wire::ci::MergePipelines;
 /// Their source.
 pub(crate) const SOURCE: &str = "merge_request_event";
 /// For the request's own commit.
-const DETACHED: &str = "detached";
+pub(crate) const DETACHED: &str = "detached";
 /// For what merging it would make.
 const MERGED: &str = "merged_result";
 

@@ -159,6 +159,7 @@ impl Ci {
                         secrets: true,
                         inputs: &Inputs::default(),
                         input_texts: false,
+                        since: None,
                     },
                 )
                 .await?

@@ -17,7 +17,11 @@ pub(crate) mod api;
 mod dry_run;
 mod pages;
 mod service;
+mod standing;
 pub(crate) mod store;
+
+pub(crate) use standing::Expected;
+pub use standing::{Asked, Demand, Stands};
 
 use crate::{
     config::{Answer, Assembly, Config, Reader, Tree, Wanted},
@@ -317,11 +321,14 @@ pub fn place(own: Plan, required: Vec<(Entry, Plan)>) -> PlacedPlan {
     all
 }
 
+/// What a required name gets behind it for each time that the project has it too.
+const TWICE: &str = " (required)";
+
 /// A name that is not taken yet.
 fn free(wanted: String, taken: &mut HashSet<String>) -> String {
     let mut name = wanted;
     while taken.contains(&name) {
-        name.push_str(" (required)");
+        name.push_str(TWICE);
     }
     taken.insert(name.clone());
     name

@@ -40,29 +40,6 @@ impl Ci {
         }))
     }
 
-    /// Whether the group requires pipelines of a project.
-    ///
-    /// # Errors
-    /// The store cannot be reached.
-    pub async fn has_required(&self, project: ProjectId) -> Result<bool> {
-        let (here, info) = (
-            self.reach().get(project).await?,
-            self.code.project(project).await?,
-        );
-        let (Some(here), Some(info)) = (here, info) else {
-            return Ok(false);
-        };
-        let found = store::of_group(&self.db, here.group).await?;
-        let is_for = |required: Required| {
-            required
-                .templates
-                .0
-                .iter()
-                .any(|one| one.entry.is_for(&info.name))
-        };
-        Ok(found.is_some_and(is_for))
-    }
-
     /// The project's plan with what is required beside it. What cannot be planned is a fault of the pipeline, which
     /// then fails: a rule that holds nowhere would be worse than one that stops work.
     pub(crate) async fn with_required(
@@ -115,6 +92,16 @@ impl Ci {
             Ok(config) => config,
             Err(faults) => return Ok(Err(faults)),
         };
+        // A push must not hide what the one before it brought: what differs counts from where the branch began.
+        let topic = !pipeline.tag && !pipeline.protected && pipeline.reference != info.default_branch;
+        let since = match topic && pipeline.settings.0.merge_request.is_none() {
+            true => {
+                self.code
+                    .version(pipeline.project_id, &info.default_branch)
+                    .await?
+            }
+            false => None,
+        };
         let ask = Ask {
             info,
             text: Text::File(&[]),
@@ -123,6 +110,7 @@ impl Ci {
             secrets: false,
             inputs: &Inputs::default(),
             input_texts: false,
+            since: since.as_deref(),
         };
         let predefined = predefined_of_pipeline(pipeline, info, &self.options.base_url);
         let plan = self

@@ -1,6 +1,7 @@
 //! Making, changing and running schedules.
 
 use super::{MOST, Times, VARIABLES, store, store::Schedule};
+use crate::pipeline::guard::may_give;
 use crate::{
     Ci,
     config::variable_name,
@@ -228,13 +229,10 @@ impl Ci {
             .is_protected(scope.id, &commit.reference, commit.tag)
             .await?;
         self.guard(scope, &commit.reference, protected).await?;
-        if with_variables && protected && !scope.holds(Permission::ProtectedPush) {
-            return Err(Problem::forbidden(Permission::ProtectedPush)
-                .why(format!(
-                    "`{}` is protected, and its jobs see protected variables, which yours could turn to other ends.",
-                    commit.reference
-                ))
-                .next("Schedule it without variables, schedule another branch, or ask a maintainer."));
+        if with_variables {
+            let may_push = scope.holds(Permission::ProtectedPush);
+            let next = "Schedule it without variables, schedule another branch, or ask a maintainer.";
+            may_give(&commit.reference, protected, may_push, next)?;
         }
         Ok(commit.reference)
     }

@@ -6,7 +6,7 @@ use crate::{
     config::{Include, Source, Strategy, Trigger},
     fault::shown,
     job::{self, Failure, Job, Outcome},
-    pipeline::{self, Child, Created, More, Pipeline, Start, Upstream, state},
+    pipeline::{self, Child, Created, More, Pipeline, Start, Upstream, guard, state},
     status::{JobStatus, PipelineStatus},
     variables::{expand, resolve},
 };
@@ -266,32 +266,36 @@ impl Ci {
             let words = format!("{path} has no branch or tag `{}`", shown(&wanted));
             return Ok(Err(Obstacle::new(reason::CREATION, words)));
         };
-        // As for a person who runs it by hand: variables, and inputs, which become part of the text, could turn
-        // protected ones to other ends.
         let protected = self
             .code
             .is_protected(there.id, &commit.reference, commit.tag)
             .await?;
+        let may_push = !protected || may(Permission::ProtectedPush).await?;
+        let refused = |problem: Problem| {
+            let words = format!(
+                "in {path}, for {}: {}",
+                crossing.actor.name,
+                guard::in_words(&problem)
+            );
+            Ok(Err(Obstacle::new(reason::RIGHT, words)))
+        };
+        match self
+            .guard_of(there.id, &commit.reference, protected, may_push)
+            .await
+        {
+            Err(problem) if problem.is_server_fault() => return Err(problem),
+            Err(problem) => return refused(problem),
+            Ok(()) => {}
+        }
         let given = match (crossing.variables.is_empty(), trigger.inputs.is_empty()) {
             (true, true) => None,
-            (true, false) => Some(("inputs", "leave out `trigger:inputs`")),
-            (false, _) => Some(("variables", "write `trigger:forward:yaml_variables: false`")),
+            (true, false) => Some("Leave out `trigger:inputs`, or ask a maintainer."),
+            (false, _) => Some("Write `trigger:forward:yaml_variables: false`, or ask a maintainer."),
         };
-        let may_push = !protected || may(Permission::ProtectedPush).await?;
-        if !self.runs_protected(there.id, may_push).await? {
-            let words = format!(
-                "`{}` is protected in {path}, and {} may neither push nor merge there; ask a maintainer of {path}",
-                commit.reference, crossing.actor.name
-            );
-            return Ok(Err(Obstacle::new(reason::RIGHT, words)));
-        }
-        if let Some((what, instead)) = given.filter(|_| !may_push) {
-            let words = format!(
-                "`{}` is protected in {path}, and {} may not give {what} to its jobs; {instead} or ask a maintainer \
-                 of {path}",
-                commit.reference, crossing.actor.name
-            );
-            return Ok(Err(Obstacle::new(reason::RIGHT, words)));
+        if let Some(next) = given
+            && let Err(problem) = guard::may_give(&commit.reference, protected, may_push, next)
+        {
+            return refused(problem);
         }
         Ok(Ok(Start {
             project: there.id,

@@ -2,6 +2,7 @@
 
 use crate::town::{POLICY, SCAN, act, enforce, job, names, rest, town};
 use async_trait::async_trait;
+use bascule_ci::{required::Stands, status::PipelineStatus};
 use bascule_core::{Actor, ProjectId, Result};
 use bascule_ledger::facts::{forge::BranchUpdated, identity::UserDeactivated};
 use reqwest::Method;
@@ -524,7 +525,6 @@ async fn a_green_pipeline_of_less_lets_nothing_be_merged() {
         &[("required-pipelines.yml", POLICY), ("scan.yml", scan)],
     )
     .await;
-    assert!(world.ci.has_required(world.project).await.unwrap());
     let runner = world.runner().await;
     let ci = "mine: {script: x, rules: [{if: '$CI_PIPELINE_SOURCE == \"merge_request_event\"'}]}\n";
     let head = world.push("topic", &[(".gitlab-ci.yml", ci)]).await;
@@ -541,7 +541,7 @@ async fn a_green_pipeline_of_less_lets_nothing_be_merged() {
         target_branch: "main".to_owned(),
         ..bascule_ci::pipeline::MergeRequest::default()
     };
-    asked.0.lock().unwrap().insert(7, (request, None));
+    asked.0.lock().unwrap().insert(7, (request.clone(), None));
     world
         .tell(&bascule_ledger::facts::merge_request::MergeRequestReopened {
             project: world.project,
@@ -553,28 +553,119 @@ async fn a_green_pipeline_of_less_lets_nothing_be_merged() {
     assert_eq!(names(&world).await, ["mine"]);
     runner.succeed(&runner.ask().await.unwrap()).await;
     assert_eq!(world.pipeline().await["status"], "success");
-    let status = async || {
-        let found = world
-            .ci
-            .branch_status(world.project, "topic", &head)
-            .await
-            .unwrap();
-        found.map(|(id, status)| (id.0, status.as_str()))
+    let required = async |request: &bascule_ci::pipeline::MergeRequest, fork| {
+        let asked = bascule_ci::required::Asked {
+            project: world.project,
+            fork,
+            request,
+        };
+        let found = world.ci.required_standing(&asked).await.unwrap().unwrap();
+        assert_eq!(
+            (found.group.as_str(), found.names),
+            ("clinic", vec!["security".to_owned()])
+        );
+        found.stands
     };
-    assert_eq!(
-        status().await,
-        Some((branch, "failed")),
-        "what is required failed"
-    );
-    // The same commit under another name, where less runs, is another matter.
-    act(&world, &format!("pipelines/{branch}/retry"), "developer").await;
-    assert_eq!(status().await, Some((branch, "pending")));
-    let other = world
+    let open = |status| Stands::Open {
+        pipeline: bascule_core::PipelineId(branch),
+        status,
+        jobs: vec!["security/scan".to_owned()],
+    };
+    // The request's own pipeline is green, and what is required failed all the same.
+    let own = world
         .ci
-        .branch_status(world.project, "other", &head)
+        .branch_status(world.project, "topic", &head)
         .await
         .unwrap();
-    assert_eq!(other, None);
+    assert_eq!(own.unwrap().1, PipelineStatus::Success);
+    assert_eq!(required(&request, false).await, open(PipelineStatus::Failed));
+    act(&world, &format!("pipelines/{branch}/retry"), "developer").await;
+    assert_eq!(required(&request, false).await, open(PipelineStatus::Pending));
+    // The same commit under another name, where less may run, is another matter; for a fork, whose branches are not
+    // here, what ran of the commit in this project counts.
+    let other = bascule_ci::pipeline::MergeRequest {
+        source_branch: "other".to_owned(),
+        ..request.clone()
+    };
+    let missing = Stands::Missing(vec!["security/scan".to_owned()]);
+    assert_eq!(required(&other, false).await, missing);
+    assert_eq!(required(&other, true).await, open(PipelineStatus::Pending));
     runner.succeed(&runner.ask().await.unwrap()).await;
-    assert_eq!(status().await.unwrap().1, "success");
+    assert_eq!(required(&request, false).await, Stands::Passed);
+    assert_eq!(required(&other, true).await, Stands::Passed);
+    let never = bascule_ci::pipeline::MergeRequest {
+        source_sha: world.push("strange", &[("x", "y")]).await,
+        ..other
+    };
+    assert_eq!(required(&never, false).await, missing);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_policy_has_for_merge_requests_alone_runs_where_the_project_has_nothing_for_them() {
+    let (world, town) = town().await;
+    let scan = "push: {script: scan, rules: [{if: '$CI_PIPELINE_SOURCE == \"push\"', changes: [src/**/*]}]}\nmr: {script: scan, rules: [{if: $CI_MERGE_REQUEST_IID}]}\n";
+    enforce(
+        &world,
+        &town,
+        &[("required-pipelines.yml", POLICY), ("scan.yml", scan)],
+    )
+    .await;
+    let ci = (".gitlab-ci.yml", "mine: {script: x}\n");
+    let begun = world.push("main", &[ci]).await;
+    let first = world.push("topic", &[ci, ("src/bad", "x")]).await;
+    assert_eq!(names(&world).await, ["mine", "security/push"]);
+    // A second push that touches something else does not hide what the first brought.
+    let head = world
+        .push("topic", &[ci, ("src/bad", "x"), ("README", "x")])
+        .await;
+    assert_ne!(first, head);
+    assert_eq!(names(&world).await, ["mine", "security/push"]);
+    let branch = world.pipeline().await["id"].as_i64().unwrap();
+    let asked = Arc::new(Asked::default());
+    world.ci.set_requests(asked.clone());
+    let request = bascule_ci::pipeline::MergeRequest {
+        iid: 7,
+        source_branch: "topic".to_owned(),
+        source_sha: head.clone(),
+        target_branch: "main".to_owned(),
+        base_sha: begun,
+        ..bascule_ci::pipeline::MergeRequest::default()
+    };
+    let required = async || {
+        let asked = bascule_ci::required::Asked {
+            project: world.project,
+            fork: false,
+            request: &request,
+        };
+        world.ci.required_standing(&asked).await.unwrap().unwrap().stands
+    };
+    assert_eq!(required().await, Stands::Missing(vec!["security/mr".to_owned()]));
+    asked.0.lock().unwrap().insert(7, (request.clone(), None));
+    world
+        .tell(&bascule_ledger::facts::merge_request::MergeRequestReopened {
+            project: world.project,
+            merge_request: bascule_core::MergeRequestId::new(),
+            iid: 7,
+            at: bascule_core::Timestamp::from_seconds(1_750_000_000),
+        })
+        .await;
+    assert_eq!(names(&world).await, ["security/mr"]);
+    let runner = world.runner().await;
+    while let Some(taken) = runner.ask().await {
+        match taken.body["job_info"]["name"].as_str().unwrap() {
+            "mine" => runner.fail(&taken, 1).await,
+            _ => runner.succeed(&taken).await,
+        }
+    }
+    assert_eq!(required().await, Stands::Passed);
+    // What is required stands for itself alone: the project's own job failed.
+    let own = world
+        .ci
+        .branch_status(world.project, "topic", &head)
+        .await
+        .unwrap();
+    assert_eq!(
+        own.map(|(id, status)| (id.0, status)),
+        Some((branch, PipelineStatus::Failed))
+    );
 }

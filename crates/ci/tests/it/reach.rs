@@ -74,7 +74,8 @@ async fn inputs_reach_a_protected_branch_elsewhere_as_variables_do() {
     );
     let log = world.page(&path, "reporter").await;
     assert!(
-        log.contains("may not give inputs") && log.contains("leave out `trigger:inputs`"),
+        log.contains("is protected, and its jobs see protected variables")
+            && log.contains("Leave out `trigger:inputs`"),
         "{log}"
     );
     town.closed.lock().unwrap().clear();

@@ -2,7 +2,11 @@
 //! (a person, the queue, the platform by itself) asks all of them, at the commit that is merged.
 
 use super::{MergeRequest, Settings, State};
-use crate::{Forge, ProjectInfo, ports::Outcome, review::Weighed};
+use crate::{
+    Forge, ProjectInfo,
+    ports::{Demand, Outcome, Stands},
+    review::Weighed,
+};
 use bascule_core::Result;
 use bascule_wire::merge_request::MergeCheck;
 
@@ -137,6 +141,7 @@ impl Forge {
         let mut checks = vec![draft(&looked)];
         checks.extend(self.branches(&looked).await?);
         checks.extend(self.pipeline(&looked).await?);
+        checks.extend(self.required(&looked).await?);
         checks.extend(self.results(&looked).await?);
         checks.extend(self.review_checks(&looked, weighed).await?);
         checks.extend(self.workflow_checks(&looked).await?);
@@ -176,43 +181,146 @@ impl Forge {
             Some(pipelines) => pipelines.of_request(looked.request).await?,
             None => None,
         };
-        let needed = looked.settings.require_pipeline;
-        let why = "The project asks for a green pipeline of the commit that is merged.";
         Ok(match pipeline {
             Some(found) if found.outcome == Outcome::Passed => Some(Check::passed(
                 "pipeline",
                 format!("Pipeline #{} passed.", found.id),
             )),
-            Some(found) if needed && found.outcome == Outcome::Strange => Some(Check::holds(
+            _ if !looked.settings.require_pipeline => None,
+            Some(found) => Some(Check::holds(
                 "pipeline",
-                CheckState::Failed,
-                format!("Pipeline #{} ran in the fork alone.", found.id),
-                "The group requires pipelines of this project, and they do not run in a fork.",
-                "Ask a developer of this project to push these commits to a branch of it, and open the request from there.",
+                state_of(found.outcome),
+                format!("Pipeline #{} {}.", found.id, stands(found.outcome)),
+                GREEN,
+                step(found.outcome),
             )),
-            Some(found) if needed && found.outcome == Outcome::Running => Some(Check::holds(
-                "pipeline",
-                CheckState::Pending,
-                format!("Pipeline #{} has not ended.", found.id),
-                why,
-                "Wait for it, or ask for the merge once all checks pass.",
-            )),
-            Some(found) if needed => Some(Check::holds(
-                "pipeline",
-                CheckState::Failed,
-                format!("Pipeline #{} did not pass.", found.id),
-                why,
-                "Look at its log, mend what it found and push, or run it again.",
-            )),
-            None if needed => Some(Check::holds(
+            None => Some(Check::holds(
                 "pipeline",
                 CheckState::Pending,
                 "No pipeline has run for this commit.",
-                why,
+                GREEN,
                 "Wait a moment after a push; if none comes, look whether `.gitlab-ci.yml` makes one for this branch.",
             )),
-            _ => None,
         })
+    }
+
+    /// What the project's group requires, whatever the project's settings say.
+    async fn required(&self, looked: &Looked<'_>) -> Result<Option<Check>> {
+        let Some(pipelines) = self.pipelines() else {
+            return Ok(None);
+        };
+        let demand = pipelines.required(looked.request).await?;
+        Ok(demand.map(|demand| required(demand, looked.request)))
+    }
+}
+
+const GREEN: &str = "The project asks for a green pipeline of the commit that is merged.";
+
+/// Why a pipeline that stands so holds a merge: time passes, or someone has to do something.
+const fn state_of(outcome: Outcome) -> CheckState {
+    match outcome {
+        Outcome::Passed => CheckState::Passed,
+        Outcome::Running => CheckState::Pending,
+        Outcome::Waiting | Outcome::Failed | Outcome::Canceled | Outcome::Skipped => CheckState::Failed,
+    }
+}
+
+/// How it stands, behind its name.
+const fn stands(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Passed => "passed",
+        Outcome::Running => "has not ended",
+        Outcome::Waiting => "waits for someone to start a job of it",
+        Outcome::Failed => "failed",
+        Outcome::Canceled => "was canceled",
+        Outcome::Skipped => "skipped all its jobs",
+    }
+}
+
+/// What to do about it.
+const fn step(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Passed => "",
+        Outcome::Running => "Wait for it, or ask for the merge once all checks pass.",
+        Outcome::Waiting => "Start the job on the pipeline's page, or ask someone who may.",
+        Outcome::Failed => {
+            "Look at its log, mend what it found and push; run it again if it failed for another reason."
+        }
+        Outcome::Canceled => "Run it again: what was stopped has found nothing, neither good nor bad.",
+        Outcome::Skipped => {
+            "Look at the pipeline's page why no job ran, mend the rules in `.gitlab-ci.yml` and push, or run it again."
+        }
+    }
+}
+
+/// Jobs named in a sentence.
+const JOBS: usize = 3;
+
+/// What a group requires, as a condition.
+fn required(demand: Demand, request: &MergeRequest) -> Check {
+    const NAME: &str = "required_pipeline";
+    let Demand {
+        group,
+        names,
+        stands: how,
+    } = demand;
+    let quoted = |names: &[String]| {
+        let shown: Vec<String> = names.iter().take(JOBS).map(|name| format!("`{name}`")).collect();
+        match names.len().saturating_sub(JOBS) {
+            0 => shown.join(", "),
+            more => format!("{} and {more} more", shown.join(", ")),
+        }
+    };
+    let plural = if names.len() == 1 { "" } else { "s" };
+    let why = format!(
+        "{group} requires the pipeline{plural} {} in all its projects; no setting of a project puts that off.",
+        quoted(&names)
+    );
+    let hold = |state, what: String, next: String| Check::holds(NAME, state, what, why.clone(), next);
+    match how {
+        Stands::Passed => Check::passed(
+            NAME,
+            format!("The required pipeline{plural} {} passed.", quoted(&names)),
+        ),
+        Stands::Faulty(fault) => hold(
+            CheckState::Failed,
+            format!("What {group} requires cannot be planned for this commit: {}.", fault.trim_end_matches('.')),
+            format!("Mend what it names if it is yours and push; else tell the owners of {group}."),
+        ),
+        Stands::Missing(jobs) if request.is_fork() => hold(
+            CheckState::Failed,
+            format!("{} did not run for this commit: it came from a fork, where nothing of {group} runs.", quoted(&jobs)),
+            "Ask a developer of this project to look at these commits and to push them to a branch of it; what runs there \
+             counts here."
+                .to_owned(),
+        ),
+        Stands::Missing(jobs) => hold(
+            CheckState::Pending,
+            format!("{} did not run for this commit yet.", quoted(&jobs)),
+            format!(
+                "After a push it comes by itself. If the commit is older than what is required, run a pipeline of \
+                 `{}`, or push again.",
+                request.source_branch
+            ),
+        ),
+        Stands::Open { pipeline, outcome, jobs } => {
+            let how = match (outcome, jobs.len()) {
+                (Outcome::Running, 2..) => "have not ended",
+                (Outcome::Canceled, 2..) => "were canceled",
+                (Outcome::Waiting, 1) => "waits for someone to start it",
+                (Outcome::Waiting, _) => "wait for someone to start them",
+                (outcome, _) => stands(outcome),
+            };
+            hold(
+                state_of(outcome),
+                format!("{} of pipeline #{pipeline} {how}.", quoted(&jobs)),
+                match outcome {
+                    Outcome::Canceled => "Run what was canceled again: it has found nothing, neither good nor bad.",
+                    outcome => step(outcome),
+                }
+                .to_owned(),
+            )
+        }
     }
 }
 

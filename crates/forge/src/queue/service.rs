@@ -378,9 +378,9 @@ impl Forge {
                     delete_source: entry.delete_source,
                     actor: entry.actor(),
                 }),
-                Outcome::Running => break,
-                Outcome::Failed | Outcome::Strange => {
-                    failed = Some(entry);
+                Outcome::Running | Outcome::Waiting => break,
+                outcome @ (Outcome::Failed | Outcome::Canceled | Outcome::Skipped) => {
+                    failed = Some((entry, outcome));
                     break;
                 }
             }
@@ -391,8 +391,14 @@ impl Forge {
         if !landings.is_empty() {
             self.land(project.id, target, &Actor::system(), &landings).await?;
         }
-        if let Some(entry) = failed {
+        if let Some((entry, outcome)) = failed {
             let detail = match entry.pipeline {
+                Some(id) if outcome == Outcome::Canceled => {
+                    format!("Its pipeline #{id} was canceled, so nobody knows what it would have found.")
+                }
+                Some(id) if outcome == Outcome::Skipped => {
+                    format!("Its pipeline #{id} skipped all its jobs, so nothing was tried.")
+                }
                 Some(id) => {
                     let before = requests::merged_since(self.db(), project.id, target, entry.at).await?;
                     broken(id, target, &before)
@@ -450,9 +456,9 @@ impl Forge {
         }
         Ok(
             match self.trial_outcome(entry.project_id, settings, entry).await? {
-                Outcome::Running => "running",
+                Outcome::Running | Outcome::Waiting => "running",
                 Outcome::Passed => "passed",
-                Outcome::Failed | Outcome::Strange => "failed",
+                Outcome::Failed | Outcome::Canceled | Outcome::Skipped => "failed",
             },
         )
     }
