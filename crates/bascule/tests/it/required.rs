@@ -411,10 +411,7 @@ async fn a_runner_of_the_projects_own_does_not_answer_for_it() {
         .await;
     let job = scene.scan(&rows(&pipelines)[0]["id"]).await;
     let page = scene.app.page(&format!("/demo/p/-/jobs/{job}")).await;
-    assert!(
-        page.source()
-            .contains("What could take it is paused")
-    );
+    assert!(page.source().contains("What could take it is paused"));
     pause(false).await;
     scene.required(&request, "failed", "failed").await;
     scene.nobody_merges(&request, "failed").await;
