@@ -24,6 +24,14 @@ pub fn new(prefix: &str) -> String {
     format!("{prefix}{body}")
 }
 
+/// The token that a job's script sees (`CI_JOB_TOKEN`), of the one with which its runner reports: a script that could
+/// report would pass its own gate. It comes of the other and does not lead back to it.
+#[must_use]
+pub fn for_script(token: &str) -> String {
+    let digest = hex::encode(Sha256::digest(format!("for the script of {token}").as_bytes()));
+    format!("{JOB}{}", digest.get(..40).unwrap_or_default())
+}
+
 /// What is kept of a token.
 #[must_use]
 pub fn hash(token: &str) -> String {

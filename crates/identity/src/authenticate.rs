@@ -15,6 +15,9 @@ use std::{sync::PoisonError, time::Duration};
 /// Uses are noted to the minute, so that reading does not become writing.
 pub(crate) const TOUCH: Duration = Duration::from_secs(60);
 
+/// How tokens of CI jobs begin. They count with a user name of their own, before this is asked.
+const JOB_TOKEN_PREFIX: &str = "glcbt-";
+
 impl Identity {
     /// Who sent the request. Without credentials that is nobody; with bad ones it is an error, never nobody.
     ///
@@ -33,6 +36,9 @@ impl Identity {
                 } else {
                     password
                 };
+                if secret.starts_with(JOB_TOKEN_PREFIX) {
+                    return Err(nameless_job());
+                }
                 if !secret.starts_with(TOKEN_PREFIX) {
                     return Err(no_passwords());
                 }
@@ -168,6 +174,16 @@ fn bad_token(what: &str, why: &str) -> Problem {
     Problem::new(401, "bad_token", what)
         .why(why)
         .next("Create a token under Settings, Access tokens, and use that.")
+}
+
+fn nameless_job() -> Problem {
+    Problem::new(
+        401,
+        "job_token_without_name",
+        "A job's token counts with the user name `gitlab-ci-token` alone.",
+    )
+    .why("So it is told apart from a person's token.")
+    .next("Use `https://gitlab-ci-token:$CI_JOB_TOKEN@…`, as `$CI_REPOSITORY_URL` does.")
 }
 
 fn no_passwords() -> Problem {

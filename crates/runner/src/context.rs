@@ -34,10 +34,6 @@ pub(crate) fn variables(shared: &Shared, job: &Job, project_dir: &str) -> Vars {
     all.push(public("CI_COMMIT_SHA", &job.git_info.sha));
     all.push(public("CI_COMMIT_REF_NAME", &job.git_info.reference));
     all.push(public("CI_PROJECT_PATH", &job.job_info.project_full_path));
-    all.push(Variable {
-        raw: true,
-        ..Variable::masked("CI_JOB_TOKEN", &job.token)
-    });
     all.extend(job.variables.iter().cloned());
     // What only the runner knows stands above all.
     for (key, value) in [

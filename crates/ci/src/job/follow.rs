@@ -60,16 +60,30 @@ impl Ci {
         }))
     }
 
+    /// The job whose script's or runner's token this is.
     pub(crate) async fn job_by_token(&self, token: &str) -> Result<Option<Job>> {
         if !token.starts_with(crate::token::JOB) {
             return Ok(None);
         }
-        Ok(store::by_token(&self.db, &crate::token::hash(token)).await?)
+        match store::by_token(&self.db, &crate::token::hash(token)).await? {
+            None => self.job_by_runners_token(token).await,
+            job => Ok(job),
+        }
     }
 
-    /// Whether a token was a job's until the job ended or went back to the queue: how the job stands is told to no other.
+    /// The job whose runner's token this is: the one with which its state, its log and its files are told.
+    pub(crate) async fn job_by_runners_token(&self, token: &str) -> Result<Option<Job>> {
+        if !token.starts_with(crate::token::JOB) {
+            return Ok(None);
+        }
+        let kept = crate::token::hash(&crate::token::for_script(token));
+        Ok(store::by_token(&self.db, &kept).await?)
+    }
+
+    /// Whether a runner's token was a job's until the job ended or went back to the queue: how the job stands is told to no other.
     pub(crate) async fn was_token(&self, job: JobId, token: &str) -> Result<bool> {
-        Ok(store::was_token(&self.db, job, &crate::token::hash(token)).await?)
+        let kept = crate::token::hash(&crate::token::for_script(token));
+        Ok(store::was_token(&self.db, job, &kept).await?)
     }
 
     /// The job's runner is still there.

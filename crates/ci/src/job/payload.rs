@@ -119,8 +119,11 @@ impl Ci {
         Ok(list)
     }
 
-    /// The whole of what a runner needs to run a job that was just given to it.
-    pub(crate) async fn payload(&self, job: &Job, runner: &Runner, token: &str) -> Result<wire::Job> {
+    /// The whole of what a runner needs to run a job that was just given to it. `reports` is the token with which it
+    /// reports; all else gets the script's.
+    pub(crate) async fn payload(&self, job: &Job, runner: &Runner, reports: &str) -> Result<wire::Job> {
+        let token = crate::token::for_script(reports);
+        let token = token.as_str();
         let pipeline = pipeline::store::find(&self.db, job.pipeline_id)
             .await?
             .ok_or_else(Problem::internal)?;
@@ -162,7 +165,7 @@ impl Ci {
         }
         Ok(wire::Job {
             id: job.id,
-            token: token.to_owned(),
+            token: reports.to_owned(),
             allow_git_fetch: true,
             job_info: wire::JobInfo {
                 name: job.name.clone(),

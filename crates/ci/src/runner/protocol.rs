@@ -175,11 +175,11 @@ async fn request(State(ci): State<Ci>, headers: HeaderMap, Body(request): Body<w
     }
 }
 
-/// The job that shows its token, running or offered; otherwise a refusal that tells the runner how the job stands.
+/// The job whose runner shows its token, running or offered; otherwise a refusal that tells the runner how the job stands.
 pub(super) async fn job_of(ci: &Ci, id: &str, token: &str) -> std::result::Result<Job, Response> {
     let gone = |problem: Problem| Refusal::from(problem).into_response();
     let id: JobId = id.parse().map_err(|_| gone(Problem::not_found("job")))?;
-    match ci.job_by_token(token).await {
+    match ci.job_by_runners_token(token).await {
         Ok(Some(job)) if job.id == id => return Ok(job),
         Ok(_) => {}
         Err(problem) => return Err(gone(problem)),
@@ -189,7 +189,7 @@ pub(super) async fn job_of(ci: &Ci, id: &str, token: &str) -> std::result::Resul
         "job_not_running",
         "This job is not running, or the token is not its own.",
     )
-    .why("A job's token ends with the job.");
+    .why("A job's token ends with the job; and the one that its script sees reports nothing, so that no script passes its own gate.");
     let mut response = gone(problem);
     if ci.was_token(id, token).await.unwrap_or_default()
         && let Ok(Some(job)) = job::store::find(&ci.db, id).await

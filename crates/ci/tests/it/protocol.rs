@@ -1,6 +1,6 @@
 //! The runner protocol, rule by rule.
 
-use crate::harness::{SOON, World};
+use crate::harness::{SOON, Taken, World};
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::time::Instant;
@@ -195,6 +195,59 @@ async fn the_end_is_taken_only_with_the_whole_log() {
         403,
         "ended is ended"
     );
+}
+
+/// What its script sees as `CI_JOB_TOKEN`.
+fn scripts_token(job: &Taken) -> &str {
+    let variables = job.body["variables"].as_array().unwrap();
+    let found = variables.iter().find(|one| one["key"] == "CI_JOB_TOKEN");
+    found.and_then(|one| one["value"].as_str()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_token_that_a_script_sees_reports_nothing() {
+    let world = World::new().await;
+    let runner = world.runner().await;
+    world
+        .push("main", &[(".gitlab-ci.yml", "a: {script: x}\n")])
+        .await;
+    let job = runner.ask().await.unwrap();
+    let seen = scripts_token(&job);
+    let text = job
+        .body
+        .to_string()
+        .replace(&format!("\"token\":\"{}\"", job.token), "");
+    assert!(
+        !text.contains(&job.token),
+        "the runner's own token is told elsewhere: {text}"
+    );
+    let script = Taken {
+        token: seen.to_owned(),
+        ..job.clone()
+    };
+    for response in [
+        runner.update(&script, json!({"state": "success"})).await,
+        runner.patch(&script, 0, b"all is well").await,
+        runner.upload(&script, "archive", b"x").await,
+    ] {
+        assert_eq!(response.status(), 403);
+        assert!(response.text().await.unwrap().contains("passes its own gate"));
+    }
+    let both = [seen, job.token.as_str()];
+    for token in both {
+        assert!(
+            world.ci.job_for_token(token).await.unwrap().is_some(),
+            "reads code"
+        );
+    }
+    runner.fail(&job, 1).await;
+    assert_eq!(world.pipeline().await["status"], "failed");
+    for token in both {
+        assert!(
+            world.ci.job_for_token(token).await.unwrap().is_none(),
+            "ends with the job"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -464,9 +517,10 @@ async fn a_job_token_opens_its_own_project_and_who_lets_it_in() {
     world.push("main", &[(".gitlab-ci.yml", ONE)]).await;
     let job = runner.ask().await.unwrap();
     let registry = &job.body["credentials"][0];
+    let seen = scripts_token(&job);
     assert_eq!(
         (&registry["type"], &registry["username"], &registry["password"]),
-        (&json!("registry"), &json!("gitlab-ci-token"), &json!(job.token))
+        (&json!("registry"), &json!("gitlab-ci-token"), &json!(seen))
     );
     assert!(world.url.ends_with(registry["url"].as_str().unwrap()));
     let other = bascule_core::ProjectId::new();

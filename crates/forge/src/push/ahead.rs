@@ -118,8 +118,8 @@ fn arrived(objects: &Path) -> Vec<PathBuf> {
 /// Measures what lies in a quarantine and looks for secrets in it.
 fn look_through(quarantine: &Path) -> Option<Measured> {
     let mut measured = pack::measure(quarantine).ok()?;
-    if let Some(files) = &mut measured.packed {
-        files.clean = look::is_clean(quarantine, files).ok();
+    if let Some(files) = &mut measured.files {
+        files.look = look::look(quarantine, files).ok();
     }
     Some(measured)
 }
@@ -128,6 +128,7 @@ fn look_through(quarantine: &Path) -> Option<Measured> {
 mod tests {
     use super::*;
     use bascule_testkit::Git;
+    use look::Look;
 
     /// A repository with a quarantine in which a pack is on its way; what completes it.
     fn arriving(text: &str) -> (Git, PathBuf, impl FnOnce() + use<>) {
@@ -151,7 +152,7 @@ mod tests {
     #[tokio::test]
     async fn what_is_there_before_git_asks_is_looked_through_once() {
         let key = ["AKIA", "IOSFODNN7ABCDEFG"].concat();
-        for (text, clean) in [("plain\n", true), (key.as_str(), false)] {
+        for (text, found) in [("plain\n", Look::Clean), (key.as_str(), Look::Suspect)] {
             let (_git, quarantine, complete) = arriving(text);
             let objects = quarantine.parent().unwrap();
             assert!(arrived(objects).is_empty(), "a pack without index is not whole");
@@ -162,7 +163,7 @@ mod tests {
             let measured = ahead.take(&quarantine).await.unwrap();
             let asked = pack::measure(&quarantine).unwrap();
             assert_eq!((measured.bytes, &measured.largest), (asked.bytes, &asked.largest));
-            assert_eq!(measured.packed.unwrap().clean, Some(clean));
+            assert_eq!(measured.files.unwrap().look, Some(found));
             ahead.begin(quarantine.clone());
             assert!(ahead.take(&quarantine).await.is_none(), "looked through twice");
         }

@@ -121,9 +121,9 @@ impl Forge {
         let measured = self.measure_push(session, quarantine).await?;
         refusals.extend(self.weigh_size(&measured, &project, updates, quarantine).await?);
         if refusals.is_empty() {
-            let packed = measured.packed;
+            let files = measured.files;
             return self
-                .weigh_workflow(session, &project, updates, quarantine, packed)
+                .weigh_workflow(session, &project, updates, quarantine, files)
                 .await;
         }
         // What may not be pushed at all is not looked at any closer.

@@ -43,18 +43,18 @@ pub(crate) struct Measured {
     pub(crate) bytes: u64,
     /// Its largest file: object and size.
     pub(crate) largest: Option<(String, u64)>,
-    /// What its packs hold; `None` where git unpacked it, as it does with what is small.
-    pub(crate) packed: Option<Files>,
+    /// The files that it brings; `None` where it brings nothing that was not there.
+    pub(crate) files: Option<Files>,
 }
 
-/// Files in packs, in the order in which they lie there, with their sizes.
+/// Files of a push with their sizes, those in packs in the order in which they lie there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Files {
     pub(crate) ids: Vec<(gix::ObjectId, u64)>,
     /// Whether there are more.
     pub(crate) cut: bool,
-    /// Whether they hold no secret, where they were looked through before they were asked about.
-    pub(crate) clean: Option<bool>,
+    /// What was seen in them, where they were looked through before they were asked about.
+    pub(crate) look: Option<crate::workflow::look::Look>,
 }
 
 /// The nearer setting counts; who is no administrator can only lower what holds already.
@@ -218,7 +218,7 @@ mod tests {
         let push = |bytes, largest| Measured {
             bytes,
             largest: Some(("aa".to_owned(), largest)),
-            packed: None,
+            files: None,
         };
         let rule = |push: &Measured, project, group| {
             let (rule, problem) = judge(push, &limits, Held { project, group }, "g/p", "x.bin")?;

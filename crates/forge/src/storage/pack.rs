@@ -36,27 +36,28 @@ pub(crate) fn measure(quarantine: &Path) -> Reading<Measured> {
         }
         Ok(size)
     };
-    let packs = indexes(quarantine);
-    for index in &packs {
-        for id in packed(index)? {
-            let size = each(id)?;
-            if files.ids.len() < FILES {
-                files.ids.push((id, size));
-            } else {
-                files.cut = true;
-            }
+    let mut keep = |id: ObjectId| -> Reading<()> {
+        let size = each(id)?;
+        if files.ids.len() < FILES {
+            files.ids.push((id, size));
+        } else {
+            files.cut = true;
         }
+        Ok(())
+    };
+    for index in &indexes(quarantine) {
+        packed(index)?.into_iter().try_for_each(&mut keep)?;
     }
     for id in loose::Store::at(quarantine, gix::hash::Kind::Sha1).iter() {
         let id = id.map_err(ReadError::git)?;
         if objects.header(id).map_err(ReadError::git)?.kind() == Kind::Blob {
-            each(id)?;
+            keep(id)?;
         }
     }
     Ok(Measured {
         bytes,
         largest: largest.map(|(id, size)| (id.to_string(), size)),
-        packed: (!packs.is_empty()).then_some(files),
+        files: Some(files),
     })
 }
 

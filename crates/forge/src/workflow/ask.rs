@@ -4,7 +4,8 @@
 use super::{
     Commit,
     gather::{self, Gathered, Patches},
-    look, secret,
+    look::{self, Look},
+    secret,
 };
 use crate::{
     Forge,
@@ -44,7 +45,7 @@ pub(crate) struct Place<'a> {
     forge: &'a Forge,
     repository: PathBuf,
     quarantine: Option<&'a Path>,
-    packed: Option<Arc<Files>>,
+    files: Option<Arc<Files>>,
 }
 
 /// Which commits.
@@ -74,38 +75,37 @@ impl<'a> Place<'a> {
             forge,
             repository: forge.repositories().path(project),
             quarantine,
-            packed: None,
+            files: None,
         }
     }
 
-    /// With the files that a push brings in packs.
-    pub(super) fn with_packed(self, packed: Option<Files>) -> Self {
+    /// With the files that a push brings.
+    pub(super) fn with_files(self, files: Option<Files>) -> Self {
         Self {
-            packed: packed.map(Arc::new),
+            files: files.map(Arc::new),
             ..self
         }
     }
 
-    /// Whether what is pushed can be seen to hold no secret without asking who wrote which line.
-    pub(super) async fn is_clean(&self) -> bool {
-        // What git unpacked is small: quicker asked about line by line.
-        let (Some(quarantine), Some(files)) = (self.quarantine, self.packed.clone()) else {
-            return false;
+    /// Looks through what is pushed without asking who wrote which line.
+    pub(super) async fn look(&self) -> Look {
+        let (Some(quarantine), Some(files)) = (self.quarantine, self.files.clone()) else {
+            return Look::TooMuch;
         };
-        if let Some(clean) = files.clean {
-            return clean;
+        if let Some(look) = files.look {
+            return look;
         }
         let quarantine = quarantine.to_owned();
-        match tokio::task::spawn_blocking(move || look::is_clean(&quarantine, &files)).await {
-            Ok(Ok(clean)) => clean,
+        match tokio::task::spawn_blocking(move || look::look(&quarantine, &files)).await {
+            Ok(Ok(look)) => look,
             Ok(Err(error)) => {
                 tracing::warn!(
                     ?error,
                     "a push could not be looked through file by file; git is asked instead"
                 );
-                false
+                Look::TooMuch
             }
-            Err(_) => false,
+            Err(_) => Look::TooMuch,
         }
     }
 

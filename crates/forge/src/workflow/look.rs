@@ -9,7 +9,7 @@ use crate::{
 use gix::{ObjectId, objs::FindExt as _, odb::pack::cache::lru::MemoryCappedHashmap};
 use std::{
     path::Path,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicU8, Ordering},
     time::{Duration, Instant},
 };
 
@@ -25,24 +25,34 @@ const BEGINNING: usize = 8_000;
 /// Most threads.
 const THREADS: usize = 4;
 
-/// Whether all files of a push were looked at and there is no secret; `false` also where it is too much to be looked
-/// at so.
+/// What a look through the files of a push came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// There is no secret.
+    Clean,
+    /// Something looks like one.
+    Suspect,
+    /// It is too much to be looked at so.
+    TooMuch,
+}
+
+/// Looks at all files of a push, until something looks like a secret.
 ///
 /// # Errors
 /// An object cannot be read.
-pub(crate) fn is_clean(quarantine: &Path, files: &Files) -> Reading<bool> {
+pub(crate) fn look(quarantine: &Path, files: &Files) -> Reading<Look> {
     let begun = Instant::now();
     let small = files.ids.iter().filter(|(_, size)| *size <= LARGEST);
     let all: u64 = small.clone().map(|(_, size)| size).sum();
     if files.cut || all > ALL {
-        return Ok(false);
+        return Ok(Look::TooMuch);
     }
     let objects = pack::open(quarantine)?;
     let ids: Vec<ObjectId> = small.map(|(id, _)| *id).collect();
     // One core is left to git, which follows the commits meanwhile: whoever pushes waits for the later of both.
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = cores.saturating_sub(1).clamp(1, THREADS);
-    let unsure = AtomicBool::new(false);
+    let found = AtomicU8::new(Look::Clean as u8);
     let share = ids.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
         // Neighbours stay together, since they are told as differences to each other.
@@ -50,10 +60,10 @@ pub(crate) fn is_clean(quarantine: &Path, files: &Files) -> Reading<bool> {
             .chunks(share)
             .map(|ids| {
                 let mut objects = objects.clone();
-                let unsure = &unsure;
+                let found = &found;
                 scope.spawn(move || {
                     objects.set_pack_cache(|| Box::new(MemoryCappedHashmap::new(KEPT)));
-                    share_through(&objects, ids, unsure, begun)
+                    share_through(&objects, ids, found, begun)
                 })
             })
             .collect();
@@ -63,24 +73,29 @@ pub(crate) fn is_clean(quarantine: &Path, files: &Files) -> Reading<bool> {
                 .map_err(|_| ReadError::git(std::io::Error::other("a thread ended early")))?
         })
     })?;
-    Ok(!unsure.into_inner())
+    let found = found.into_inner();
+    Ok([Look::Suspect, Look::TooMuch]
+        .into_iter()
+        .find(|look| *look as u8 == found)
+        .unwrap_or(Look::Clean))
 }
 
 fn share_through(
     objects: &gix::odb::Handle,
     ids: &[ObjectId],
-    unsure: &AtomicBool,
+    found: &AtomicU8,
     begun: Instant,
 ) -> Reading<()> {
     let mut buffer = Vec::new();
     for (number, id) in ids.iter().enumerate() {
-        if unsure.load(Ordering::Relaxed) {
+        if found.load(Ordering::Relaxed) != Look::Clean as u8 {
             return Ok(());
         }
         let file = objects.find_blob(id, &mut buffer).map_err(ReadError::git)?;
-        let late = number % 64 == 0 && begun.elapsed() > PATIENCE;
-        if late || has_secret(file.data) {
-            unsure.store(true, Ordering::Relaxed);
+        if has_secret(file.data) {
+            found.store(Look::Suspect as u8, Ordering::Relaxed);
+        } else if number % 64 == 63 && begun.elapsed() > PATIENCE {
+            found.store(Look::TooMuch as u8, Ordering::Relaxed);
         }
     }
     Ok(())

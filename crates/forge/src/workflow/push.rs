@@ -3,7 +3,9 @@
 use super::{
     Bypass, Change, Commit, Finding, Level, Policy, Rule,
     ask::{PATCHES, Place, Range},
-    broken, bypass, gather, issue, judge, judge_tag, release, secret,
+    broken, bypass, gather, issue, judge, judge_tag,
+    look::Look,
+    release, secret,
 };
 use crate::{
     Forge, ProjectInfo, code,
@@ -90,10 +92,10 @@ impl Forge {
         project: &ProjectInfo,
         updates: &[Update],
         quarantine: Option<&Path>,
-        packed: Option<Files>,
+        files: Option<Files>,
     ) -> Result<Weighed> {
         let policy = self.policy_of(project.group_id, project.id).await?;
-        let place = Place::new(self, project.id, quarantine).with_packed(packed);
+        let place = Place::new(self, project.id, quarantine).with_files(files);
         let found = self
             .judge_push(&policy, project, session.user, updates, place)
             .await?;
@@ -228,21 +230,23 @@ impl Forge {
             .collect();
         let reads = !sized.is_empty();
         let looked = async {
-            if policy.asks(&[Rule::NoSecrets]) && !place.is_clean().await {
-                return place.patches(&range).await;
+            let asked = policy.asks(&[Rule::NoSecrets]);
+            let look = if asked { place.look().await } else { Look::Clean };
+            if look != Look::Clean {
+                let (gathered, whole) = place.patches(&range).await?;
+                return Ok((gathered, (!whole).then_some(look)));
             }
             if sized.is_empty() {
-                return Ok((gather::Gathered::default(), true));
+                return Ok((gather::Gathered::default(), None));
             }
             let mut tips: Vec<String> = sized.iter().map(|tip| tip.commit.clone()).collect();
             tips.extend(trunk.tip.iter().map(|tip| format!("^{tip}")));
             let (gathered, _) = place.patches(&Range { tips, fresh: true }).await?;
             // Lines may be missing of what is too large to count anyway; no secret is.
-            Ok((gathered, true))
+            Ok((gathered, None))
         };
         // At once: whoever pushes waits for the longer of the two alone.
-        let ((mut commits, whole), (gathered, looked_through)) =
-            tokio::try_join!(place.commits(&range), looked)?;
+        let ((mut commits, whole), (gathered, left)) = tokio::try_join!(place.commits(&range), looked)?;
         let mut found = Vec::new();
         let names: Vec<&str> = tips.iter().map(|tip| tip.commit.as_str()).collect();
         let brought = gather::brought(&names, &commits);
@@ -255,11 +259,8 @@ impl Forge {
         if policy.asks(&[Rule::SignedCommits]) {
             self.verify_commits(place, &mut commits).await?;
         }
-        if let Some(first) = tips
-            .first()
-            .filter(|_| !looked_through && policy.asks(&[Rule::NoSecrets]))
-        {
-            found.push((first.update.reference.clone(), not_whole()));
+        if let (Some(first), Some(look)) = (tips.first(), left) {
+            found.push((first.update.reference.clone(), not_whole(look, policy)));
         }
         let mut secrets: HashMap<String, Vec<secret::Found>> = HashMap::new();
         // The lists of what is none, at what is pushed and where the trunk stands.
@@ -482,7 +483,15 @@ pub(super) fn too_many(policy: &Policy) -> Option<Finding> {
     })
 }
 
-fn not_whole() -> Finding {
+/// What is said where git could not name every line that a push adds; by itself that is no reason to refuse it.
+fn not_whole(look: Look, policy: &Policy) -> Finding {
+    if look == Look::Suspect {
+        let what =
+            "Something in the push looks like a secret, and the push is too large for the line to be found.";
+        let problem = broken(Rule::NoSecrets, what.to_owned())
+            .next("Push in parts, from older commits to newer ones: then the file and the line are named.");
+        return Finding::new(Rule::NoSecrets, policy.level(Rule::NoSecrets), problem);
+    }
     let problem = broken(
         Rule::NoSecrets,
         format!("The push is too large to be looked through whole: at most {} MiB of changes are, the newest first.", PATCHES >> 20),

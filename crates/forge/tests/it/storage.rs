@@ -491,6 +491,23 @@ async fn a_folder_a_billion_times_over_is_stored_and_neither_compared_nor_packed
         compared["note"].as_str().unwrap().contains("git diff --stat"),
         "{compared}"
     );
+    // Nor does a secret hide behind it, where none may be pushed.
+    let rule = serde_json::json!({ "levels": { "no_secrets": "refuse" } });
+    server.ok("maintainer", "PATCH", "web/workflow", rule).await;
+    write(
+        &work,
+        "key",
+        &format!("key = \"{}\"\n", ["AKIA", "IOSFODNN7ABCDEFG"].concat()),
+    );
+    let key = git_ok(&work, &["hash-object", "-w", "key"]).await;
+    let tree = git_ok(&work, &["rev-parse", &format!("{bomb}^{{tree}}")]).await;
+    let top = raw(&work, &[("40000", b"a", &tree), ("100644", b"zz", &key)]).await;
+    let told = git(&work, &["push", "origin", &format!("{top}:refs/heads/hidden")]).await;
+    let text = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(
+        !told.status.success() && text.contains("looks like a secret"),
+        "{text}"
+    );
     let refused = server.get("developer", "/acme/web/-/archive/bomb.tar.gz").await;
     assert_eq!(refused.status(), 422);
     let text = refused.text().await.unwrap();

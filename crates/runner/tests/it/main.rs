@@ -167,6 +167,7 @@ async fn the_log_arrives_in_order_masked_and_with_the_exit_code() {
     bench.push(job(1, &script, json!({
         "variables": [
             {"key": "PASS", "value": "s3cret-value!", "masked": true},
+            {"key": "CI_JOB_TOKEN", "value": "glcbt-seen-by-scripts", "masked": true},
             {"key": "OVER", "value": "job", "public": true},
             {"key": "NESTED", "value": "<$OVER>", "public": true},
             {"key": "PEM", "value": "pem of $OVER\n", "file": true},
