@@ -1,6 +1,6 @@
 //! Who acts, and what they may reach.
 
-use crate::{GroupId, InstanceRole, Permission, ProjectId, Role, UserId};
+use crate::{GroupId, InstanceRole, Permission, Problem, ProjectId, Result, Role, UserId};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -210,6 +210,23 @@ impl Caller {
     #[must_use]
     pub fn person(&self) -> Option<UserId> {
         self.user.filter(|_| self.only_project.is_none())
+    }
+
+    /// Refuses programs what would take the need for a person's word away. Programs do not approve, so they must not be
+    /// able to say either that nobody has to. `what` completes "Only a person …".
+    ///
+    /// # Errors
+    /// The caller is a program.
+    pub fn must_be_person(&self, what: &str) -> Result<()> {
+        // The platform itself does what a person has asked for.
+        if self.person().is_some() || self.actor.kind == ActorKind::System {
+            return Ok(());
+        }
+        Err(
+            Problem::new(403, "not_a_person", format!("Only a person {what}."))
+                .why("Programs do not approve: one that could change the rules of merging, or who may change them, could do without the people who approve. No account stands behind this token.")
+                .next("A person with the role maintainer does this, signed in or with a personal token with the scope `api`."),
+        )
     }
 
     /// Whether the token used, if any, has a scope for `permission`.

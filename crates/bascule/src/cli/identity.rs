@@ -94,6 +94,9 @@ pub enum User {
         /// Name shown to people
         #[arg(long)]
         display_name: Option<String>,
+        /// Address for mail, and by which commits are known to be theirs
+        #[arg(long)]
+        email: Option<String>,
         /// Standing: external, member, auditor or admin
         #[arg(long, default_value = "member", value_parser = ["external", "member", "auditor", "admin"])]
         role: String,
@@ -110,6 +113,12 @@ pub enum User {
         /// User name
         username: String,
     },
+    /// Open a closed account again; what ended with it is made anew
+    #[command(after_help = "Example:\n  bascule user activate developer")]
+    Activate {
+        /// User name
+        username: String,
+    },
 }
 
 impl User {
@@ -119,11 +128,15 @@ impl User {
             Self::Create {
                 username,
                 display_name,
+                email,
                 role,
                 until,
                 password_stdin,
             } => {
                 let mut body = json!({ "username": username, "display_name": display_name.unwrap_or_else(|| username.clone()), "role": role });
+                if let Some(email) = email {
+                    body["email"] = json!(email);
+                }
                 if let Some(until) = until {
                     body["ends_at"] = json!(super::partner::end(&until)?);
                 }
@@ -139,6 +152,16 @@ impl User {
                     .post(&format!("/api/v1/users/{username}/deactivate"), &json!({}))
                     .await?;
                 done(context.out, &answer, &format!("Closed the account {username}."));
+            }
+            Self::Activate { username } => {
+                let answer = context
+                    .post(&format!("/api/v1/users/{username}/activate"), &json!({}))
+                    .await?;
+                done(
+                    context.out,
+                    &answer,
+                    &format!("Opened the account {username} again."),
+                );
             }
         }
         Ok(code::DONE)

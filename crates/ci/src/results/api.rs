@@ -129,5 +129,5 @@ async fn set_settings(
     who: Who,
     Body(set): Body<CiSettings>,
 ) -> Answer<Json<CiSettings>> {
-    Ok(Json(ci.set_ci_settings(project.id, &set, &who.actor).await?))
+    Ok(Json(ci.set_ci_settings(project.id, &set, &who).await?))
 }

@@ -10,7 +10,7 @@ use crate::{
     job::Job,
     pipeline::{Pipeline, milliseconds},
 };
-use bascule_core::{Actor, JobId, PipelineId, Problem, ProjectId, Result, Timestamp};
+use bascule_core::{Caller, JobId, PipelineId, Problem, ProjectId, Result, Timestamp};
 use bascule_ledger::facts::forge::ProjectChanged;
 use bascule_wire::{
     ci_results::{
@@ -193,13 +193,14 @@ impl Ci {
     /// Sets what a project asks of its pipelines' results.
     ///
     /// # Errors
-    /// The floor is no percentage, or the gate none of its words.
+    /// The caller is a program, the floor is no percentage, or the gate none of its words.
     pub async fn set_ci_settings(
         &self,
         project: ProjectId,
         set: &CiSettings,
-        actor: &Actor,
+        caller: &Caller,
     ) -> Result<CiSettings> {
+        caller.must_be_person("says what coverage does to merges")?;
         let floor = Share::parse(&set.coverage_floor).ok_or_else(|| {
             Problem::invalid("bad_floor", "The floor of coverage is no percentage.")
                 .next("Write a number from 0 to 100, such as `80` or `82.5`.")
@@ -215,7 +216,7 @@ impl Ci {
             setting: "coverage_floor".to_owned(),
             value: format!("{floor} {}", gate.as_str()),
         };
-        self.ledger.append(&tx, actor, &fact).await?;
+        self.ledger.append(&tx, &caller.actor, &fact).await?;
         tx.commit().await?;
         self.ci_settings(project).await
     }

@@ -150,7 +150,7 @@ pub(super) async fn set_coverage(
         coverage_floor: form.floor,
         coverage_gate: form.gate,
     };
-    match ci.set_ci_settings(project.id, &set, &who.actor).await {
+    match ci.set_ci_settings(project.id, &set, &who).await {
         Ok(_) => back(&project),
         Err(problem) => {
             again(problem, |told| {

@@ -80,7 +80,10 @@ async fn a_job_carries_all_that_a_runner_needs() {
     assert_eq!(body["runner_info"]["timeout"], 600);
     assert_eq!(body["git_info"]["sha"], json!(sha));
     let url = body["git_info"]["repo_url"].as_str().unwrap();
-    assert!(url.contains(&format!("gitlab-ci-token:{}@", job.token)) && url.ends_with("/clinic/app.git"));
+    assert!(
+        url.contains(&format!("gitlab-ci-token:{}@", scripts_token(&job)))
+            && url.ends_with("/clinic/app.git")
+    );
     assert_eq!(body["artifacts"][0]["paths"], json!(["out"]));
     assert_eq!(body["dependencies"], json!([]));
     let variable = |key: &str| {

@@ -11,6 +11,8 @@ use crate::{
     Forge, ProjectInfo,
     merge_request::store,
     project::{self, store as projects},
+    storage::store::Scope,
+    workflow,
 };
 use bascule_core::{Caller, Name, Problem, ProjectId, ProjectScope, Result};
 use bascule_ledger::facts::{forge::ProjectCreated, merge_request::ProjectForked};
@@ -58,6 +60,9 @@ impl Forge {
         if self.find(&fork.group, &fork.name).await?.is_some() {
             return Err(taken(&fork.path()));
         }
+        // What is asked of changes there is asked of them here, or the first to say so would be the request.
+        let asked = self.policy_of(parent.group_id, parent.id).await?;
+        let rules = (asked != self.policy_of(fork.group_id, fork.id).await?).then(|| asked.as_own());
         self.repositories()
             .copy(parent.id, fork.id, &fork.default_branch)
             .await?;
@@ -66,6 +71,9 @@ impl Forge {
             projects::insert(&tx, &fork).await?;
             project::store::protect(&tx, fork.id, &fork.default_branch).await?;
             store::set_fork_parent(&tx, fork.id, parent.id).await?;
+            if let Some(rules) = &rules {
+                workflow::store::set(&tx, Scope::Project(fork.id), rules).await?;
+            }
             let created = ProjectCreated {
                 project: fork.id,
                 group: fork.group_id,

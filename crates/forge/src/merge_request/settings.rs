@@ -1,7 +1,7 @@
 //! How a project merges.
 
 use super::store;
-use crate::{Forge, project::only_a_person};
+use crate::Forge;
 use bascule_core::{Caller, Problem, ProjectId, Result};
 use bascule_store::{Column, Row, ToSql, Value, row};
 use bascule_wire::merge_request as wire;
@@ -154,7 +154,7 @@ impl Forge {
         project: ProjectId,
         change: &wire::MergeSettingsChange,
     ) -> Result<Settings> {
-        only_a_person(caller, "changes how a project merges")?;
+        caller.must_be_person("changes how a project merges")?;
         let before = self.merge_settings(project).await?;
         let mut after = before.clone();
         if let Some(strategy) = &change.strategy {

@@ -2,12 +2,10 @@
 
 pub(crate) mod api;
 pub(crate) mod pages;
-mod person;
 mod protection;
 mod service;
 pub(crate) mod store;
 
-pub(crate) use person::only_a_person;
 pub(crate) use protection::{branch_name, pattern_name, unmistakable};
 pub use store::MIGRATIONS;
 

@@ -1,6 +1,6 @@
 //! What is done to projects: each change and its fact in one transaction.
 
-use super::{ProjectInfo, Visible, branch_name, only_a_person, pattern_name, store};
+use super::{ProjectInfo, Visible, branch_name, pattern_name, store};
 use crate::Forge;
 use bascule_core::{Actor, Caller, GroupId, GroupScope, Name, Problem, ProjectId, Result, Visibility};
 use bascule_ledger::facts::forge::{ProjectChanged, ProjectCreated, ProjectDeleted};
@@ -149,7 +149,7 @@ impl Forge {
     ) -> Result<ProjectInfo> {
         // Which branch is protected, and whose owners count, hangs on it.
         if change.default_branch.is_some() {
-            only_a_person(caller, "changes the default branch")?;
+            caller.must_be_person("changes the default branch")?;
         }
         let mut project = self
             .project_by_id(id)
@@ -301,7 +301,7 @@ impl Forge {
     /// # Errors
     /// The caller is a program, the pattern is bad, there are too many, or the database refused.
     pub async fn protect(&self, caller: &Caller, id: ProjectId, pattern: &str) -> Result<()> {
-        only_a_person(caller, "changes which branches are protected")?;
+        caller.must_be_person("changes which branches are protected")?;
         let pattern = pattern_name(pattern.trim())?;
         if self.protected_branches(id).await?.len() >= PROTECTED {
             return Err(Problem::invalid(
@@ -323,7 +323,7 @@ impl Forge {
     /// # Errors
     /// The caller is a program, it is the default branch, or the database refused.
     pub async fn unprotect(&self, caller: &Caller, id: ProjectId, pattern: &str) -> Result<()> {
-        only_a_person(caller, "changes which branches are protected")?;
+        caller.must_be_person("changes which branches are protected")?;
         let project = self
             .project_by_id(id)
             .await?

@@ -108,6 +108,31 @@ pub(crate) fn skips_ci(options: &[String]) -> bool {
         .any(|option| matches!(option.trim(), "ci.skip" | "ci.skip=true"))
 }
 
+/// Most branches and tags of one push that get a pipeline each. Whoever brings a whole history has not changed all of it.
+const PIPELINES: usize = 4;
+
+/// Whether a reference that a push brings gets no pipeline, since it brings so many.
+pub(crate) fn is_one_of_many(update: &Update, updates: &[Update], trunk: &str) -> bool {
+    let made =
+        |update: &&Update| update.new.is_some() && (update.branch().is_some() || update.tag().is_some());
+    update.branch() != Some(trunk) && updates.iter().filter(made).count() > PIPELINES
+}
+
+/// What is said where pipelines are left out.
+pub(crate) fn left_out(updates: &[Update], options: &[String], trunk: &str) -> String {
+    let left = updates
+        .iter()
+        .filter(|update| update.new.is_some() && is_one_of_many(update, updates, trunk));
+    match left.count() {
+        0 => String::new(),
+        _ if skips_ci(options) => String::new(),
+        count => format!(
+            "\nNo pipeline runs for {count} of these branches and tags: a push of more than {PIPELINES} starts one for `{trunk}` alone.\n  \
+             next: Run one where you want it: bascule pipeline run --ref BRANCH.\n\n"
+        ),
+    }
+}
+
 /// Most variables, and most inputs, of one push.
 const GIVEN: usize = 50;
 /// Longest value, in bytes.

@@ -1,6 +1,9 @@
 //! Judging pushes, and turning what they did into facts.
 
-use super::{Context, Session, Update, explain, is_version_tag, judge, remark, store, usual_trunk};
+use super::{
+    Context, Session, Update, explain, is_one_of_many, is_version_tag, judge, left_out, remark, store,
+    usual_trunk,
+};
 use crate::{
     Forge, code, project,
     workflow::{Bypass, Weighed},
@@ -76,13 +79,14 @@ impl Forge {
             }
             return Err(explain(&weighed.refusals, &weighed.footer));
         }
-        self.write_intents(session, updates, weighed.bypass.as_ref())
+        self.write_intents(session, updates, &weighed.trunk, weighed.bypass.as_ref())
             .await
             .map_err(|error| told(error.into()))?;
         let made = updates.iter().filter(|update| update.new.is_some());
         session.set_branches(made.filter_map(Update::branch).map(str::to_owned).collect());
         session.accept(lock);
         let mut text = remark(&weighed.warnings, weighed.bypass.as_ref());
+        text.push_str(&left_out(updates, session.options(), &weighed.trunk));
         text.push_str(
             &self
                 .remarks(session, &weighed.trunk, updates, quarantine.as_deref())
@@ -173,6 +177,7 @@ impl Forge {
         &self,
         session: &Session,
         updates: &[Update],
+        trunk: &str,
         bypass: Option<&Bypass>,
     ) -> bascule_store::Result<()> {
         let tx = self.db().begin().await?;
@@ -196,6 +201,7 @@ impl Forge {
         }
         for update in updates {
             let at = self.now();
+            let skips = super::skips_ci(session.options()) || is_one_of_many(update, updates, trunk);
             store::insert(
                 &tx,
                 session.id(),
@@ -204,7 +210,7 @@ impl Forge {
                 session.may_protected,
                 update,
                 at,
-                (super::skips_ci(session.options()), !given.is_empty()),
+                (skips, !given.is_empty()),
             )
             .await?;
         }

@@ -274,6 +274,18 @@ impl Policy {
         }
     }
 
+    /// The same as settings of a project, for one that is to hold to it elsewhere.
+    pub(crate) fn as_own(&self) -> Own {
+        Own {
+            flow: Some(self.flow),
+            levels: self.levels.clone(),
+            most_lines: Some(self.most_lines),
+            review_days: self.review_days,
+            branch_patterns: self.branch_patterns.clone(),
+            locked: false,
+        }
+    }
+
     /// What a rule does here.
     pub(crate) fn level(&self, rule: Rule) -> Level {
         self.levels

@@ -1,7 +1,7 @@
 //! What groups and projects ask for, read and changed.
 
 use super::{Flow, Level, Own, Policy, Rule, store};
-use crate::{Forge, ProjectInfo, project, project::only_a_person, storage::store::Scope};
+use crate::{Forge, ProjectInfo, project, storage::store::Scope};
 use bascule_core::{Caller, GroupId, Problem, ProjectId, Result};
 use bascule_ledger::facts::workflow::GroupWorkflowChanged;
 use bascule_wire::workflow as wire;
@@ -47,7 +47,7 @@ impl Forge {
         project: &ProjectInfo,
         change: &wire::WorkflowChange,
     ) -> Result<()> {
-        only_a_person(caller, "changes a project's workflow")?;
+        caller.must_be_person("changes a project's workflow")?;
         let (group, before) = self.own(project.group_id, Some(project.id)).await?;
         if group.locked {
             return Err(Problem::new(
@@ -90,7 +90,7 @@ impl Forge {
         group: GroupId,
         change: &wire::WorkflowChange,
     ) -> Result<()> {
-        only_a_person(caller, "changes a group's workflow")?;
+        caller.must_be_person("changes a group's workflow")?;
         let (before, _) = self.own(group, None).await?;
         let after = changed(&before, change)?;
         if after == before {

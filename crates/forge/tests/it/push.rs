@@ -1,6 +1,6 @@
 //! Pushing and cloning with stock git.
 
-use crate::fixture::{Server, commit, git_ok, git_refused, work_tree, write};
+use crate::fixture::{Server, commit, git, git_ok, git_refused, work_tree, write};
 use async_trait::async_trait;
 use bascule_core::{Problem, ProjectId};
 use bascule_forge::ports::Keeper;
@@ -200,6 +200,40 @@ async fn an_empty_project_takes_the_branch_that_comes_first_as_its_default() {
     )
     .await;
     assert!(server.path("copy/a").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_history_starts_a_pipeline_of_the_trunk_alone() {
+    let server = Server::start().await;
+    server.project("web").await;
+    let work = server.path("history");
+    work_tree(&work, &server.address("maintainer", "web")).await;
+    commit(&work, "First").await;
+    for n in 0..5 {
+        git_ok(&work, &["branch", &format!("old-{n}")]).await;
+    }
+    let told = git(&work, &["push", "origin", "--all"]).await;
+    let text = String::from_utf8_lossy(&told.stderr).into_owned();
+    assert!(
+        told.status.success() && text.contains("No pipeline runs for 5 of these"),
+        "{text}"
+    );
+    let facts = server.facts::<BranchUpdated>().await;
+    let running: Vec<&str> = facts
+        .iter()
+        .filter(|(_, fact)| !fact.ci_skip)
+        .map(|(_, fact)| fact.branch.as_str())
+        .collect();
+    assert_eq!(running, ["main"]);
+    // A few have each their own.
+    git_ok(&work, &["push", "--quiet", "origin", "main:new-1", "main:new-2"]).await;
+    let facts = server.facts::<BranchUpdated>().await;
+    assert!(
+        facts
+            .iter()
+            .filter(|(_, fact)| fact.branch.starts_with("new"))
+            .all(|(_, fact)| !fact.ci_skip)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -59,6 +59,18 @@ fn rule(name: &str, level: &str) -> Value {
     json!({ "levels": { name: level } })
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fork_asks_what_its_parent_asks() {
+    let server = Server::start().await;
+    with(&server, rule("issue_in_commit", "refuse")).await;
+    let new = json!({ "group": "acme", "name": "copy" });
+    server.ok("developer", "POST", "web/forks", new).await;
+    let rules = server.ok("developer", "GET", "copy/workflow", Value::Null).await;
+    let asked = rules["rules"].as_array().unwrap();
+    let asked = asked.iter().find(|one| one["rule"] == "issue_in_commit").unwrap();
+    assert_eq!(asked["level"], "refuse", "{rules}");
+}
+
 /// What a push that goes through says.
 async fn said(work: &Path, arguments: &[&str]) -> String {
     let output = git(work, arguments).await;
@@ -544,7 +556,9 @@ async fn a_fork_is_judged_by_the_project_that_it_asks() {
     git_ok(&copy, &["switch", "--quiet", "--create", "3-topic"]).await;
     write(&copy, "a.txt", "from the fork\n");
     commit(&copy, "From the fork").await;
-    // The fork asks for nothing of the kind.
+    // The fork asks for nothing of the kind any more.
+    let off = rule("issue_in_commit", "off");
+    server.ok("maintainer", "PATCH", "copy/workflow", off).await;
     git_ok(&copy, &["push", "--quiet", "origin", "3-topic"]).await;
     let body = json!({ "source_project": "acme/copy", "source_branch": "3-topic" });
     server.ok("developer", "POST", "web/merge-requests", body).await;

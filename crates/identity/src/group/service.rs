@@ -341,6 +341,7 @@ impl Identity {
     }
 
     fn may_manage(&self, caller: &Caller, own: Role, place: Place) -> Result<()> {
+        caller.must_be_person("says who has which role")?;
         let permission = place.permission();
         if own.holds(permission) && caller.scope_allows(permission) {
             Ok(())

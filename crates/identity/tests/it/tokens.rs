@@ -235,6 +235,24 @@ async fn a_project_token_reaches_its_project_alone() {
         app.get("/api/v1/user/tokens").bearer(&asker).send().await.status,
         StatusCode::FORBIDDEN
     );
+    // Nor who a maintainer is: whoever that is changes the rules by which code is let in.
+    app.user("dan", InstanceRole::Member).await;
+    let made = app
+        .post("/api/v1/projects/clinic/site/tokens")
+        .bearer(&max)
+        .json(&json!({"name": "manager", "scopes": ["api"], "role": "maintainer"}));
+    let manager = made.send().await.json()["secret"].as_str().unwrap().to_owned();
+    let give = |token: &str| {
+        app.ask(Method::PUT, "/api/v1/projects/clinic/site/members/dan")
+            .bearer(token)
+            .json(&json!({"role": "developer"}))
+    };
+    let refused = give(&manager).send().await;
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (StatusCode::FORBIDDEN, &json!("not_a_person"))
+    );
+    assert_eq!(give(&max).send().await.status, StatusCode::NO_CONTENT);
 
     // Whoever saw its secret and leaves the project takes it along to no use.
     let out = app

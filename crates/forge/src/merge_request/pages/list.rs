@@ -153,6 +153,8 @@ struct New {
     target: String,
     branches: Vec<String>,
     targets: Vec<String>,
+    /// Whether there are more than are offered: then names are written.
+    more: bool,
     delete: bool,
 }
 
@@ -180,6 +182,7 @@ pub(super) async fn new(
         branches = forge.repositories().read(fork.id, heads).await?;
     }
     branches.retain(|branch| !wanted.from.is_empty() || *branch != project.default_branch);
+    let more = branches.len().max(targets.len()) > OFFERED;
     branches.truncate(OFFERED);
     targets.truncate(OFFERED);
     let page = New {
@@ -193,6 +196,7 @@ pub(super) async fn new(
         },
         branches,
         targets,
+        more,
         delete: forge.merge_settings(scope.id).await?.delete_source,
     };
     ui.project_page(

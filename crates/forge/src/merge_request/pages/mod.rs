@@ -139,8 +139,7 @@ impl Forge {
         let (state, class, picture) = badge(request);
         let wish = match request.state {
             State::Open => "wants to merge",
-            State::Merged => "merged",
-            State::Closed => "wanted to merge",
+            State::Merged | State::Closed => "wanted to merge",
         };
         let branch = |project: &str, name: &str| format!("/{project}/-/tree/{}", url_path(name));
         let source = if request.is_fork() {

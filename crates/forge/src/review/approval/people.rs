@@ -1,9 +1,7 @@
 //! Who is asked to review, who a request is assigned to, and who would be a good choice.
 
 use super::{CHANGES, Involved, store};
-use crate::{
-    Forge, ProjectInfo, merge_request::MergeRequest, project::only_a_person, review::rules::APPROVER,
-};
+use crate::{Forge, ProjectInfo, merge_request::MergeRequest, review::rules::APPROVER};
 use bascule_core::{Caller, Permission, Problem, ProjectScope, Result, Role, UserId};
 use bascule_ledger::facts::review::{AssigneesChanged, ReviewersChanged};
 use bascule_wire::review as wire;
@@ -253,7 +251,7 @@ impl Forge {
 
 /// Only a maintainer sets another's wish for changes aside.
 fn may_dismiss(caller: &Caller, scope: &ProjectScope, whose: UserId) -> Result<()> {
-    only_a_person(caller, "sets another's wish for changes aside")?;
+    caller.must_be_person("sets another's wish for changes aside")?;
     if caller.user == Some(whose) || scope.holds(Permission::ProjectManage) {
         return Ok(());
     }

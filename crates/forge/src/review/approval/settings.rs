@@ -1,7 +1,7 @@
 //! What a project asks of reviews: changed by maintainers, each change a fact.
 
 use super::{Settings, Team, store};
-use crate::{Forge, project::only_a_person};
+use crate::Forge;
 use bascule_core::{Caller, Problem, ProjectId, Result};
 use bascule_wire::review as wire;
 use std::collections::BTreeSet;
@@ -41,7 +41,7 @@ impl Forge {
         project: ProjectId,
         change: &wire::ReviewSettingsChange,
     ) -> Result<()> {
-        only_a_person(caller, "changes what a project asks of reviews")?;
+        caller.must_be_person("changes what a project asks of reviews")?;
         let before = self.review_settings(project).await?;
         let mut after = before;
         if let Some(count) = change.approvals {
