@@ -29,6 +29,7 @@ pub const MIGRATIONS: &[Migration] = &[
     crate::trigger_token::store::MIGRATION,
     crate::site::store::MIGRATION,
     crate::indexes::MIGRATION,
+    crate::schedule::store::INPUTS,
 ];
 
 /// Finds what someone started whose account is closed.

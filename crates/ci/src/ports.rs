@@ -3,6 +3,7 @@
 use crate::pipeline::MergeRequest;
 use async_trait::async_trait;
 use bascule_core::{Actor, GroupId, Permission, ProjectId, Result};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// A commit and the name it was found under.
@@ -33,6 +34,8 @@ pub struct ProjectInfo {
     pub description: String,
     /// Where a runner clones it from, without user and password: `http://host/group/project.git`.
     pub clone_url: String,
+    /// The same over SSH; empty where that is not served.
+    pub ssh_url: String,
 }
 
 impl ProjectInfo {
@@ -62,6 +65,12 @@ pub trait Code: Send + Sync {
 
     /// What a branch or tag name points to; a branch before a tag of the same name.
     async fn resolve(&self, project: ProjectId, reference: &str) -> Result<Option<Commit>>;
+
+    /// What an annotated tag says; `None` of a tag that says nothing.
+    async fn tag_message(&self, project: ProjectId, tag: &str) -> Result<Option<String>> {
+        let _ = (project, tag);
+        Ok(None)
+    }
 
     /// The commit's message.
     async fn commit_message(&self, project: ProjectId, sha: &str) -> Result<Option<String>>;
@@ -124,6 +133,13 @@ pub trait Code: Send + Sync {
         Ok(digests)
     }
 
+    /// Names of branches to choose from, the default branch first; protected ones only where they are asked for. Not more
+    /// than a person looks through.
+    async fn branches(&self, project: ProjectId, protected: bool) -> Result<Vec<String>> {
+        let _ = (project, protected);
+        Ok(Vec::new())
+    }
+
     /// What a push gave its pipeline, by the name that the push's fact says.
     async fn push_options(&self, project: ProjectId, name: &str) -> Result<PushOptions> {
         let _ = (project, name);
@@ -183,6 +199,24 @@ pub trait Findings: Send + Sync {
     ) -> Result<usize>;
 }
 
+/// Who started something, as their jobs and those who trust these are told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Person {
+    /// The account.
+    pub id: String,
+    /// Its user name.
+    pub login: String,
+    /// What people call them.
+    pub name: String,
+    /// Their address; may be empty.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub email: String,
+    /// What they are in the project: `developer`, `maintainer`; empty where that is not known.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub role: String,
+}
+
 /// A project among others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Neighbour {
@@ -211,6 +245,12 @@ pub trait Reach: Send + Sync {
     /// Whether who started something may do this in a project, as things stand now. What is not known to be allowed
     /// is not.
     async fn may(&self, actor: &Actor, project: ProjectId, permission: Permission) -> Result<bool>;
+
+    /// The person behind an actor, where an open account stands behind it, and what they are in a project.
+    async fn person(&self, actor: &Actor, project: ProjectId) -> Result<Option<Person>> {
+        let _ = (actor, project);
+        Ok(None)
+    }
 
     /// Whether an account is open.
     async fn is_open(&self, user: &str) -> Result<bool>;

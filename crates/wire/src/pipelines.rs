@@ -126,13 +126,17 @@ pub struct Schedule {
     pub owner: String,
     /// Names of its variables, with their values where the caller may change it.
     pub variables: BTreeMap<String, Option<String>>,
+    /// Names of the inputs that it gives to the file's `spec:inputs`, with their values where the caller may change it.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub inputs: BTreeMap<String, Option<serde_json::Value>>,
     /// When it runs next; `null` while it does not.
     pub next_run_at: Option<Timestamp>,
     /// When it last ran.
     pub last_run_at: Option<Timestamp>,
     /// What came of it: the pipeline.
     pub last_pipeline: Option<PipelineId>,
-    /// What came of it, where it was no pipeline.
+    /// Why its last pipeline was refused, or none was made; `null` where all went well.
     pub last_note: Option<String>,
     /// Why the platform stopped it.
     pub stopped: Option<String>,
@@ -157,6 +161,10 @@ pub struct NewSchedule {
     /// Variables; they count over those of the file.
     #[serde(default)]
     pub variables: BTreeMap<String, String>,
+    /// Values for the file's `spec:inputs`; those left out are the file's.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    pub inputs: BTreeMap<String, serde_json::Value>,
     /// Whether it runs.
     #[serde(default = "yes")]
     pub active: bool,
@@ -181,6 +189,10 @@ pub struct ChangeSchedule {
     /// All of its variables.
     #[serde(default)]
     pub variables: Option<BTreeMap<String, String>>,
+    /// All of its inputs.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    pub inputs: Option<BTreeMap<String, serde_json::Value>>,
     /// Whether it runs.
     #[serde(default)]
     pub active: Option<bool>,

@@ -288,7 +288,7 @@ fn pairs(list: &[String], what: &str) -> Result<serde_json::Map<String, Value>> 
 }
 
 /// Inputs as NAME=VALUE; numbers, truth values and lists in JSON.
-fn typed(list: &[String]) -> Result<serde_json::Map<String, Value>> {
+pub(super) fn typed(list: &[String]) -> Result<serde_json::Map<String, Value>> {
     let mut values = pairs(list, "input")?;
     for value in values.values_mut() {
         if let Some(typed) = value.as_str().and_then(|text| serde_json::from_str(text).ok()) {

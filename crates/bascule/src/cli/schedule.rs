@@ -1,6 +1,7 @@
 //! `bascule schedule` and `bascule ci`: what starts pipelines by itself, and what groups require of them.
 
 use super::{
+    ci::typed,
     context::Context,
     identity::done,
     output::{self, code},
@@ -18,6 +19,7 @@ const SCHEDULE: &[output::Column] = &[
     ("OWNER", "owner"),
     ("NEXT", "next_run_at"),
     ("LAST", "last_run_at"),
+    ("REFUSED", "last_note"),
     ("STOPPED", "stopped"),
 ];
 const PIPELINE: &[output::Column] = &[
@@ -54,7 +56,8 @@ pub enum Schedule {
     /// Make a schedule; it runs in your name and with your rights
     #[command(after_help = "Examples:
   bascule schedule create demo/appointments \"Nightly build\" --cron \"0 3 * * MON-FRI\" --timezone Europe/Paris
-  bascule schedule create demo/appointments \"Weekly scan\" --cron \"30 2 * * SUN\" --variable DEPTH=full --json")]
+  bascule schedule create demo/appointments \"Weekly scan\" --cron \"30 2 * * SUN\" --variable DEPTH=full --json
+  bascule schedule create demo/appointments \"Load test\" --cron \"0 5 * * *\" --input users=200 --input targets='[\"a\"]'")]
     Create {
         /// group/project
         project: String,
@@ -72,6 +75,9 @@ pub enum Schedule {
         /// Variable for its jobs, as NAME=VALUE
         #[arg(long = "variable", value_name = "NAME=VALUE")]
         variables: Vec<String>,
+        /// Value for an input of the file (`spec:inputs`), as NAME=VALUE; numbers, true, false and lists as in JSON
+        #[arg(long = "input", value_name = "NAME=VALUE")]
+        inputs: Vec<String>,
     },
     /// Change a schedule of yours; what is not named stays
     #[command(after_help = "Examples:
@@ -97,6 +103,9 @@ pub enum Schedule {
         /// All of its variables, each as NAME=VALUE
         #[arg(long = "variable", value_name = "NAME=VALUE")]
         variables: Option<Vec<String>>,
+        /// All of its inputs, each as NAME=VALUE
+        #[arg(long = "input", value_name = "NAME=VALUE")]
+        inputs: Option<Vec<String>>,
         /// Whether it runs
         #[arg(long, value_name = "true|false")]
         active: Option<bool>,
@@ -159,10 +168,11 @@ impl Schedule {
                 timezone,
                 reference,
                 variables,
+                inputs,
             } => {
                 let body = json!({
                     "description": description, "cron": cron, "timezone": timezone, "ref": reference,
-                    "variables": named(variables)?,
+                    "variables": named(variables)?, "inputs": typed(&inputs)?,
                 });
                 let made = context.post(&base(&project)?, &body).await?;
                 context.out.record(&made, SCHEDULE);
@@ -175,11 +185,13 @@ impl Schedule {
                 timezone,
                 reference,
                 variables,
+                inputs,
                 active,
             } => {
                 let body = json!({
                     "description": description, "cron": cron, "timezone": timezone, "ref": reference,
-                    "variables": variables.map(named).transpose()?, "active": active,
+                    "variables": variables.map(named).transpose()?,
+                    "inputs": inputs.as_deref().map(typed).transpose()?, "active": active,
                 });
                 let path = format!("{}s/{id}", base(&project)?);
                 let changed: Value = context.client.patch(&path, &body).await?;

@@ -4,7 +4,7 @@
 use super::ports::Code;
 use async_trait::async_trait;
 use bascule_ci::ports::{Code as CiCodePort, Commit, CommitStamp, Fetched, ProjectInfo, PushOptions};
-use bascule_core::{Actor, ActorKind, Caller, Permission, Problem, ProjectId, Result, limits};
+use bascule_core::{Actor, ActorKind, Caller, Permission, Problem, ProjectId, Result, covers, limits};
 use bascule_forge::Forge;
 use bascule_identity::Identity;
 use futures::StreamExt as _;
@@ -16,6 +16,9 @@ const WITHIN: Duration = Duration::from_secs(10);
 
 /// How long the last commit of one file is looked for.
 const LAST_COMMIT: Duration = Duration::from_secs(2);
+
+/// Most branches that a form offers.
+const OFFERED: usize = 100;
 
 /// Code, for CI.
 #[derive(Clone)]
@@ -83,6 +86,10 @@ impl CiCodePort for CiCode {
         }))
     }
 
+    async fn tag_message(&self, project: ProjectId, tag: &str) -> Result<Option<String>> {
+        self.forge.tag_message(project, tag).await
+    }
+
     async fn commit_message(&self, project: ProjectId, sha: &str) -> Result<Option<String>> {
         self.forge.commit_message(project, sha).await
     }
@@ -99,6 +106,7 @@ impl CiCodePort for CiCode {
         let found = self.forge.project_by_id(project).await?;
         Ok(found.map(|found| ProjectInfo {
             clone_url: self.forge.clone_url(&found),
+            ssh_url: self.forge.ssh_url(&found).unwrap_or_default(),
             group_id: found.group_id.to_string(),
             visibility: found.visibility.as_str().to_owned(),
             description: found.description,
@@ -114,6 +122,19 @@ impl CiCodePort for CiCode {
 
     async fn developers_merge(&self, project: ProjectId) -> Result<bool> {
         Ok(self.forge.merge_settings(project).await?.developers_merge)
+    }
+
+    async fn branches(&self, project: ProjectId, protected: bool) -> Result<Vec<String>> {
+        let mut names = self.forge.branch_names(project).await?;
+        if !protected {
+            let patterns = self.forge.protected_branches(project).await?;
+            names.retain(|name| !patterns.iter().any(|pattern| covers(pattern, name)));
+        }
+        if let Some(found) = self.forge.project_by_id(project).await? {
+            names.sort_by_key(|name| *name != found.default_branch);
+        }
+        names.truncate(OFFERED);
+        Ok(names)
     }
 
     async fn readable(&self, actor: &Actor, path: &str) -> Result<Option<ProjectId>> {

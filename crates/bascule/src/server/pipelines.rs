@@ -41,6 +41,16 @@ impl Reach {
     }
 }
 
+/// Someone who asks with an account's rights.
+fn caller(actor: &Actor, account: &Account) -> Caller {
+    Caller {
+        actor: actor.clone(),
+        user: Some(account.id),
+        instance_role: account.instance_role,
+        ..Caller::anonymous()
+    }
+}
+
 #[async_trait]
 impl ports::Reach for Reach {
     async fn find(&self, path: &str) -> Result<Option<Neighbour>> {
@@ -71,17 +81,33 @@ impl ports::Reach for Reach {
         let Some(project) = self.forge.project_by_id(project).await? else {
             return Ok(false);
         };
-        let caller = Caller {
-            actor: actor.clone(),
-            user: Some(account.id),
-            instance_role: account.instance_role,
-            ..Caller::anonymous()
-        };
+        let caller = caller(actor, &account);
         let role = self
             .identity
             .role_in_project(&caller, project.id, project.group_id, project.visibility)
             .await?;
         Ok(role.is_some_and(|role| role.holds(permission)))
+    }
+
+    async fn person(&self, actor: &Actor, project: ProjectId) -> Result<Option<ports::Person>> {
+        let (Some(account), Some(project)) = (
+            self.account(actor).await?,
+            self.forge.project_by_id(project).await?,
+        ) else {
+            return Ok(None);
+        };
+        let caller = caller(actor, &account);
+        let role = self
+            .identity
+            .role_in_project(&caller, project.id, project.group_id, project.visibility)
+            .await?;
+        Ok(Some(ports::Person {
+            id: account.id.to_string(),
+            login: account.username,
+            name: account.display_name,
+            email: account.email,
+            role: role.map(|role| role.to_string()).unwrap_or_default(),
+        }))
     }
 
     async fn is_open(&self, user: &str) -> Result<bool> {
@@ -103,6 +129,7 @@ fn for_pipelines(request: &bascule_forge::MergeRequest, target_sha: String) -> M
         target_branch: request.target_branch.clone(),
         target_sha,
         base_sha: request.base.clone(),
+        version: request.version,
         draft: request.draft,
         description: request.description.clone(),
         ..MergeRequest::default()

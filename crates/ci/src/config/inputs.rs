@@ -2,7 +2,7 @@
 
 use super::{JobInput, reader::Reader};
 use crate::{
-    fault::{Pos, did_you_mean, shown},
+    fault::{Fault, Pos, did_you_mean, shown},
     rules::Expression,
     yaml::{self, Budget, Entry, Node},
 };
@@ -167,6 +167,19 @@ pub fn asked(text: &str) -> Vec<JobInput> {
     };
     let declared = declared(&header, &mut Reader::default());
     declared.into_iter().map(Declared::told).collect()
+}
+
+/// What is wrong with the values that a file's own header is given: an input that it does not declare, a value that one
+/// does not take, or one that is needed and left out. Nothing of what the header takes from other files.
+#[must_use]
+pub fn lacking(text: &str, given: &Inputs) -> Option<String> {
+    let document = yaml::read_file(text, 0, &mut Budget::default(), &mut Vec::new());
+    let header = document.ok()?.header?;
+    let mut reader = Reader::default();
+    let declared = declared(&header, &mut reader);
+    reader.faults.clear();
+    settle(&declared, given, Pos::default(), &mut reader);
+    reader.faults.first().map(Fault::reason)
 }
 
 impl JobInput {

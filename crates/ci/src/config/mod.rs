@@ -36,7 +36,7 @@ pub use ask::{Answer, Facts, Tree, Wanted};
 pub use assemble::Assembly;
 pub use include::{Include, Source};
 pub(crate) use inputs::as_text;
-pub use inputs::{Inputs, asked};
+pub use inputs::{Inputs, asked, lacking};
 pub use keywords::{SCHEMA, keywords};
 pub use reader::duration;
 pub use spec::{

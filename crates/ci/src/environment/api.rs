@@ -85,7 +85,7 @@ async fn stop(
     who: Who,
     PathOf(at): PathOf<Numbered>,
 ) -> Answer<Json<CiEnvironment>> {
-    let stopped = ci.stop_environment(project.id, at.id, &who.actor).await?;
+    let stopped = ci.stop_environment(&project, at.id, &who.actor).await?;
     Ok(Json(stopped.to_wire()))
 }
 

@@ -3,7 +3,7 @@
 use super::{Environment, state};
 use crate::{
     Ci, job,
-    pipeline::{api::Numbered, status_badge},
+    pipeline::{self, api::Numbered, status_badge},
 };
 use askama::Template;
 use axum::{
@@ -13,6 +13,7 @@ use axum::{
 use bascule_core::{JobId, Permission, PipelineId, limits};
 use bascule_web::{Answer, Crumb, InProject, Markup, Params, PathOf, Tab, Ui, Who, again, url_encode, when};
 use serde::Deserialize;
+use std::collections::HashSet;
 
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Asked {
@@ -38,6 +39,8 @@ struct Line {
     stopping: bool,
     deployed: Option<JobLink>,
     stop_job: Option<JobLink>,
+    /// Why the caller may not stop it.
+    closed: Option<Markup>,
     commit: String,
     commit_href: String,
     at: Markup,
@@ -86,6 +89,19 @@ async fn render(ci: &Ci, ui: &Ui, project: &InProject, asked: &Asked, told: Mark
         .filter_map(|one| Some((one.pipeline_id, one.on_stop.as_deref()?)))
         .collect();
     let stop_jobs = job::store::named(&ci.db, &wanted).await?;
+    // Who may not run what protected branches hold may not take down what it deployed either.
+    let may_run = project.holds(Permission::PipelineRun);
+    let closed = match may_run
+        && !ci
+            .runs_protected(project.id, project.holds(Permission::ProtectedPush))
+            .await?
+    {
+        true => {
+            let pipelines: Vec<PipelineId> = found.iter().map(|one| one.pipeline_id).collect();
+            pipeline::store::protected(&ci.db, &pipelines).await?
+        }
+        false => HashSet::new(),
+    };
     let link = |job: &job::store::Outline| JobLink {
         name: job.name.clone(),
         href: format!("/{path}/-/jobs/{}", job.id),
@@ -103,6 +119,12 @@ async fn render(ci: &Ci, ui: &Ui, project: &InProject, asked: &Asked, told: Mark
                 .as_ref()
                 .and_then(|name| stop_jobs.get(&(environment.pipeline_id, name.clone())))
                 .map(link),
+            closed: closed.contains(&environment.pipeline_id).then(|| {
+                Markup::prose(&format!(
+                    "`{}` is protected: only maintainers stop it.",
+                    environment.reference
+                ))
+            }),
             commit: environment.sha.get(..8).unwrap_or(&environment.sha).to_owned(),
             commit_href: format!("/{path}/-/commit/{}", url_encode(&environment.sha)),
             at: when(environment.deployed_at),
@@ -118,7 +140,7 @@ async fn render(ci: &Ci, ui: &Ui, project: &InProject, asked: &Asked, told: Mark
         lines,
         stopped,
         counts: super::store::counts(&ci.db, project.id).await?,
-        may_run: project.holds(Permission::PipelineRun),
+        may_run,
         next,
         told,
         base,
@@ -158,7 +180,7 @@ pub(super) async fn stop(
     who: Who,
     PathOf(at): PathOf<Numbered>,
 ) -> Answer {
-    let done = ci.stop_environment(project.id, at.id, &who.actor).await;
+    let done = ci.stop_environment(&project, at.id, &who.actor).await;
     back(&ci, &ui, &project, done).await
 }
 

@@ -10,7 +10,7 @@ use crate::{
     status::JobStatus,
     variables::{expand, resolve},
 };
-use bascule_core::{Actor, Problem, ProjectId, Result};
+use bascule_core::{Actor, Problem, ProjectId, ProjectScope, Result};
 use bascule_ledger::facts::pipelines::CiEnvironmentChanged;
 use bascule_store::Tx;
 use bascule_wire::runner::Variable;
@@ -158,6 +158,19 @@ impl Ci {
         Ok(found)
     }
 
+    /// Refuses who may not run what deployed there.
+    async fn guard_environment(&self, scope: &ProjectScope, environment: &Environment) -> Result<()> {
+        match pipeline::store::find(&self.db, environment.pipeline_id).await? {
+            Some(pipeline) => self.guard(scope, &pipeline.reference, pipeline.protected).await,
+            // It is long gone; its branch may be what it was.
+            None => {
+                let reference = &environment.reference;
+                let protected = self.code.is_protected(scope.id, reference, false).await?;
+                self.guard(scope, reference, protected).await
+            }
+        }
+    }
+
     async fn standing_environment(&self, project: ProjectId, id: i64) -> Result<Environment> {
         let found = store::find(&self.db, project, id)
             .await?
@@ -174,9 +187,17 @@ impl Ci {
     /// Takes an environment down: its stop job runs, or where it has none it counts as stopped.
     ///
     /// # Errors
-    /// There is none by that number, or it is not there any more.
-    pub async fn stop_environment(&self, project: ProjectId, id: i64, actor: &Actor) -> Result<Environment> {
+    /// There is none by that number, it is not there any more, or what was deployed there came of a protected branch or
+    /// tag whose jobs the caller may not run.
+    pub async fn stop_environment(
+        &self,
+        scope: &ProjectScope,
+        id: i64,
+        actor: &Actor,
+    ) -> Result<Environment> {
+        let project = scope.id;
         let found = self.standing_environment(project, id).await?;
+        self.guard_environment(scope, &found).await?;
         self.take_down(&found, actor).await?;
         store::find(&self.db, project, id)
             .await?

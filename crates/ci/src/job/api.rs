@@ -159,6 +159,7 @@ async fn cancel(
     who: Who,
     PathOf(at): PathOf<Numbered>,
 ) -> Answer<Json<Job>> {
+    ci.guard_job(&project, JobId(at.id)).await?;
     Ok(Json(
         ci.cancel_job(project.id, JobId(at.id), &who.actor)
             .await?
@@ -229,6 +230,7 @@ async fn unschedule(
     who: Who,
     PathOf(at): PathOf<Numbered>,
 ) -> Answer<Json<Job>> {
+    ci.guard_job(&project, JobId(at.id)).await?;
     Ok(Json(
         ci.unschedule_job(project.id, JobId(at.id), &who.actor)
             .await?

@@ -53,10 +53,19 @@ const CLAIMS: &[&str] = &[
     "nbf",
     "iat",
     "jti",
+    "namespace_id",
     "namespace_path",
     "project_id",
     "project_path",
+    "project_visibility",
+    "job_namespace_id",
+    "job_namespace_path",
+    "job_project_id",
+    "job_project_path",
+    "user_id",
     "user_login",
+    "user_email",
+    "user_access_level",
     "pipeline_id",
     "pipeline_source",
     "job_id",
@@ -66,10 +75,12 @@ const CLAIMS: &[&str] = &[
     "ref_protected",
     "sha",
     "environment",
+    "environment_protected",
     "environment_action",
     "deployment_tier",
     "runner_id",
     "runner_environment",
+    "ci_config_ref_uri",
     "ci_config_sha",
 ];
 
@@ -205,6 +216,11 @@ impl Ci {
         let values = resolve(variables);
         let signer = self.signer().await?;
         let starter = pipeline::store::actor(&self.db, pipeline.id).await?;
+        // As they are now: policies bind to the role.
+        let person = match &starter {
+            Some(actor) => self.reach().person(actor, job.project_id).await?,
+            None => None,
+        };
         let mut list = Vec::with_capacity(wanted.len());
         for (name, token) in wanted {
             let audience: Vec<String> = token.aud.iter().map(|aud| expand(aud, &values)).collect();
@@ -223,9 +239,15 @@ impl Ci {
                 "nbf": now - 5,
                 "exp": now + job.timeout.max(300),
                 "jti": FactId::new().to_string(),
+                "namespace_id": project.group_id,
                 "namespace_path": project.group,
                 "project_id": job.project_id.to_string(),
                 "project_path": path,
+                "project_visibility": project.visibility,
+                "job_namespace_id": project.group_id,
+                "job_namespace_path": project.group,
+                "job_project_id": job.project_id.to_string(),
+                "job_project_path": path,
                 "pipeline_id": pipeline.id.to_string(),
                 "pipeline_source": pipeline.source,
                 "job_id": job.id.to_string(),
@@ -235,6 +257,7 @@ impl Ci {
                 // Texts, as GitLab has them.
                 "ref_protected": pipeline.protected.to_string(),
                 "sha": pipeline.sha,
+                "ci_config_ref_uri": pipeline::config_uri(pipeline, &path, &self.options.base_url),
                 "ci_config_sha": pipeline.sha,
                 "runner_id": runner.number,
                 "runner_environment": "self-hosted",
@@ -251,7 +274,17 @@ impl Ci {
                     claims["user_id"] = json!(actor.id);
                 }
             }
+            if let Some(person) = &person {
+                claims["user_id"] = json!(person.id);
+                for (claim, value) in [("user_email", &person.email), ("user_access_level", &person.role)] {
+                    if !value.is_empty() {
+                        claims[claim] = json!(value);
+                    }
+                }
+            }
             if let Some(environment) = &job.spec.0.environment {
+                // There is no protection of an environment apart from its branch's.
+                claims["environment_protected"] = json!(pipeline.protected.to_string());
                 claims["environment"] = json!(expand(&environment.name, &values));
                 claims["environment_action"] = json!(environment.action);
                 claims["deployment_tier"] = json!(values.get("CI_ENVIRONMENT_TIER"));

@@ -1,11 +1,12 @@
 //! Starting a job by hand, also with variables of the moment.
 
 use super::Job;
-use crate::pipeline::guard::may_give;
 use crate::{
     Ci,
     config::{Inputs, variable_name},
+    pipeline::{guard::may_give, of_person},
     results::store,
+    status::JobStatus,
 };
 use bascule_core::{Actor, JobId, Permission, Problem, ProjectScope, Result};
 use bascule_wire::runner::Variable;
@@ -161,13 +162,18 @@ impl Ci {
             let job = self.job(scope.id, id).await?;
             self.keep_inputs(&job, &inputs).await?;
         }
+        let job = self.job(scope.id, id).await?;
+        // As GitLab has it, such a job runs for who started it.
+        let person = self.reach().person(actor, scope.id).await?;
+        let mut list = person.as_ref().map(of_person).unwrap_or_default();
         if !variables.is_empty() {
-            let job = self.job(scope.id, id).await?;
             let pipeline = self.pipeline(scope.id, job.pipeline_id).await?;
             let may_push = scope.holds(Permission::ProtectedPush);
             let next = "Start it without variables, or ask a maintainer.";
             may_give(&pipeline.reference, pipeline.protected, may_push, next)?;
-            let list = given(variables)?;
+            list.extend(given(variables)?);
+        }
+        if !list.is_empty() && matches!(job.status, JobStatus::Manual | JobStatus::Scheduled) {
             let tx = self.db.begin().await?;
             store::put_played(&tx, &job, &list).await?;
             tx.commit().await?;

@@ -4,7 +4,7 @@ use super::{Artifact, Given, Job, ansi::Cursor, artifact, sheet::Sheet};
 use crate::{
     Ci,
     config::{Inputs, JobInput, as_text},
-    pipeline::{Pipeline, PipelineLine, api::Numbered, line, status_badge},
+    pipeline::{Pipeline, PipelineLine, api::Numbered, guard::Buttons, line, status_badge},
     runner,
     status::JobStatus,
 };
@@ -57,9 +57,11 @@ struct ShowPage {
     attempt: i64,
     timeout: String,
     environment: String,
-    may_play: bool,
-    may_retry: bool,
-    may_cancel: bool,
+    /// Whether it could be started, tried again, canceled.
+    play: bool,
+    retry: bool,
+    cancel: bool,
+    buttons: Buttons,
     inputs: Vec<InputField>,
     site: Option<String>,
     /// What is asked before it is started by hand.
@@ -80,6 +82,8 @@ struct ShowPage {
 pub(crate) struct InputField {
     pub(crate) name: String,
     pub(crate) value: String,
+    /// What the file says where nobody else does.
+    pub(crate) default: String,
     pub(crate) description: String,
     /// The values to choose from; empty is any.
     pub(crate) options: Vec<String>,
@@ -98,6 +102,7 @@ impl InputField {
         Self {
             name: input.name.clone(),
             value: as_text(value),
+            default: as_text(&input.default),
             description: input.description.clone(),
             options,
             kind: input.kind.clone(),
@@ -159,6 +164,9 @@ pub(super) async fn show(
     };
     let now = ci.clock.now();
     let may_run = project.holds(Permission::PipelineRun);
+    let buttons = ci
+        .buttons(&project, &pipeline.reference, pipeline.protected)
+        .await?;
     let files: Vec<Artifact> = artifact::of_job(&ci.db, job.id)
         .await?
         .into_iter()
@@ -221,14 +229,15 @@ pub(super) async fn show(
                 prefix => format!("/{path}/-/pages/{prefix}/"),
             }),
         inputs: InputField::all(&job, &crate::results::store::inputs(&ci.db, &job).await?),
-        may_play: may_run && matches!(job.status, JobStatus::Manual | JobStatus::Scheduled),
-        may_retry: may_run
+        play: may_run && matches!(job.status, JobStatus::Manual | JobStatus::Scheduled),
+        retry: may_run
             && !job.retried
             && matches!(
                 job.status,
                 JobStatus::Success | JobStatus::Failed | JobStatus::Canceled
             ),
-        may_cancel: may_run && open,
+        cancel: may_run && open,
+        buttons,
         href,
     };
     let title = format!("{} ({id})", job.name);
@@ -452,6 +461,7 @@ pub(super) async fn cancel(
     who: Who,
     PathOf(Numbered { id }): PathOf<Numbered>,
 ) -> Answer {
+    ci.guard_job(&project, JobId(id)).await?;
     let job = ci.cancel_job(project.id, JobId(id), &who.actor).await?;
     Ok(to_job(&project.path(), job.id))
 }

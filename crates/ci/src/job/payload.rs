@@ -137,7 +137,7 @@ impl Ci {
             secret("CI_REPOSITORY_URL", &with_token(&project.clone_url, token)),
             wire::Variable::public("CI_RUNNER_ID", runner.number.to_string()),
             wire::Variable::public("CI_RUNNER_DESCRIPTION", runner.description.clone()),
-            wire::Variable::public("CI_RUNNER_TAGS", runner.tags.0.join(",")),
+            wire::Variable::public("CI_RUNNER_TAGS", serde_json::json!(runner.tags.0).to_string()),
             wire::Variable::public("CI_RUNNER_VERSION", runner.version.clone()),
             wire::Variable::public("CI_RUNNER_EXECUTABLE_ARCH", runner.platform.replace(' ', "/")),
             wire::Variable::public("CI_REGISTRY_USER", wire::GIT_USER),

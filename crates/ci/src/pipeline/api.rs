@@ -157,6 +157,7 @@ async fn cancel(
     who: Who,
     PathOf(at): PathOf<Numbered>,
 ) -> Answer<Json<Pipeline>> {
+    ci.guard_pipeline(&project, PipelineId(at.id)).await?;
     Ok(Json(
         ci.cancel_pipeline(project.id, PipelineId(at.id), &who.actor)
             .await?

@@ -289,6 +289,16 @@ impl Ci {
             sha => self.code.commit_stamp(start.project, sha).await?,
         };
         let mut pipeline = self.blank(start, &message, protected, stamp.unwrap_or_default());
+        let settings = &mut pipeline.settings.0;
+        settings.starter = self.reach().person(&start.actor, start.project).await?;
+        if start.tag && !start.sha.is_empty() {
+            let message = self.code.tag_message(start.project, &start.reference).await?;
+            settings.tag_message = message.map(|text| text.chars().take(super::MESSAGE).collect());
+        }
+        if let Some(upstream) = start.more.upstream {
+            let parent = store::find(&self.db, upstream.pipeline).await?;
+            settings.upstream_project = parent.map(|parent| parent.project_id);
+        }
         if let Some(request) = &mut pipeline.settings.0.merge_request {
             let (source, target) = (&request.source_branch, &request.target_branch);
             request.source_protected = self.code.is_protected(start.project, source, false).await?;

@@ -29,7 +29,39 @@ pub(crate) fn in_words(problem: &Problem) -> String {
     said.join(" ")
 }
 
+/// Which buttons somebody may press who looks at what a branch or tag holds: no page shows one that would be refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Buttons {
+    /// Whether its jobs may be started, tried again and canceled.
+    pub run: bool,
+    /// Whether variables may be given to them.
+    pub give: bool,
+    /// Why they may not be started, for who starts others of the project.
+    pub why: Option<String>,
+}
+
 impl Ci {
+    /// Which buttons a caller may press; the same rules as [`Self::guard`] and [`may_give`].
+    pub(crate) async fn buttons(
+        &self,
+        scope: &ProjectScope,
+        reference: &str,
+        protected: bool,
+    ) -> Result<Buttons> {
+        if !scope.holds(Permission::PipelineRun) {
+            return Ok(Buttons::default());
+        }
+        let may_push = scope.holds(Permission::ProtectedPush);
+        let runs = !protected || self.runs_protected(scope.id, may_push).await?;
+        Ok(Buttons {
+            run: runs,
+            give: runs && (!protected || may_push),
+            why: (!runs).then(|| {
+                format!("`{reference}` is protected: only maintainers start, retry and cancel its jobs.")
+            }),
+        })
+    }
+
     /// Whether someone may run what protected branches of a project hold: who pushes or merges there.
     pub(crate) async fn runs_protected(&self, project: ProjectId, may_push: bool) -> Result<bool> {
         Ok(may_push || self.code.developers_merge(project).await?)
@@ -57,7 +89,9 @@ impl Ci {
             "branch_protected",
             format!("`{reference}` is protected; you may not run its jobs."),
         )
-        .why("They deploy and see protected variables: only who pushes or merges there starts them.")
+        .why(
+            "They deploy and see protected variables: only who pushes or merges there starts and stops them.",
+        )
         .next("Ask a maintainer; they may let developers merge, and so run, in the project's settings."))
     }
 

@@ -30,7 +30,9 @@ pub(crate) const DOWNSTREAM: &str = "pipeline";
 pub use create::{Child, Created, More, Start, Upstream};
 pub use links::Links;
 pub(crate) use pages::{PipelineLine, line, status_badge};
-pub(crate) use predefined::{ZERO, of_job as predefined_of_job, of_pipeline as predefined_of_pipeline, slug};
+pub(crate) use predefined::{
+    ZERO, config_uri, of_job as predefined_of_job, of_person, of_pipeline as predefined_of_pipeline, slug,
+};
 pub(crate) use prepare::{Ask, Text};
 pub(crate) use service::{TRAIN, milliseconds};
 pub use settings::{MergeRequest, Settings};

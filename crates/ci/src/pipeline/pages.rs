@@ -158,6 +158,7 @@ pub(super) async fn cancel(
     who: Who,
     PathOf(Numbered { id }): PathOf<Numbered>,
 ) -> Answer {
+    ci.guard_pipeline(&project, PipelineId(id)).await?;
     let pipeline = ci.cancel_pipeline(project.id, PipelineId(id), &who.actor).await?;
     Ok(to_pipeline(&project.path(), pipeline.id))
 }

@@ -1,8 +1,13 @@
 //! The variables that every job finds, by GitLab's names.
 
 use super::{MergeRequest, Pipeline};
-use crate::{config::When, job::Job, ports::ProjectInfo};
+use crate::{
+    config::When,
+    job::Job,
+    ports::{Person, ProjectInfo},
+};
 use bascule_wire::runner::Variable;
+use serde_json::json;
 
 /// What a pipeline's jobs have in common.
 pub(crate) fn of_pipeline(pipeline: &Pipeline, project: &ProjectInfo, base_url: &str) -> Vec<Variable> {
@@ -63,10 +68,10 @@ pub(crate) fn of_pipeline(pipeline: &Pipeline, project: &ProjectInfo, base_url: 
         p("CI_PROJECT_DESCRIPTION", &project.description),
         p("CI_PROJECT_URL", &project_url),
         p("CI_PROJECT_NAMESPACE_SLUG", &self::slug(&project.group)),
+        p("CI_PROJECT_ROOT_NAMESPACE_SLUG", &self::slug(&project.group)),
         p("CI_DEFAULT_BRANCH", &project.default_branch),
         p("CI_DEFAULT_BRANCH_SLUG", &self::slug(&project.default_branch)),
         p("GITLAB_USER_LOGIN", &pipeline.actor_name),
-        p("GITLAB_USER_NAME", &pipeline.actor_name),
         p("CI_REPOSITORY_URL", &project.clone_url),
         p("CI_REGISTRY", host),
         p("CI_REGISTRY_IMAGE", &format!("{host}/{path}")),
@@ -74,15 +79,7 @@ pub(crate) fn of_pipeline(pipeline: &Pipeline, project: &ProjectInfo, base_url: 
         p("CI_PAGES_HOSTNAME", name),
         p("CI_PAGES_URL", &format!("{project_url}/-/pages")),
         p("CI_CONFIG_PATH", crate::fault::CI_FILE),
-        p(
-            "CI_CONFIG_REF_URI",
-            &format!(
-                "{host}/{path}//{}@refs/{}/{}",
-                crate::fault::CI_FILE,
-                if pipeline.tag { "tags" } else { "heads" },
-                pipeline.reference
-            ),
-        ),
+        p("CI_CONFIG_REF_URI", &config_uri(pipeline, &path, base_url)),
         p("CI_COMMIT_SHA", &pipeline.sha),
         p(
             "CI_COMMIT_SHORT_SHA",
@@ -122,8 +119,23 @@ pub(crate) fn of_pipeline(pipeline: &Pipeline, project: &ProjectInfo, base_url: 
     match &pipeline.settings.0.merge_request {
         // There is no branch: the pipeline is for what would become of one.
         Some(request) => of_request(&mut list, request, pipeline, &path, &project_url),
-        None if pipeline.tag => list.push(p("CI_COMMIT_TAG", &pipeline.reference)),
+        None if pipeline.tag => {
+            list.push(p("CI_COMMIT_TAG", &pipeline.reference));
+            let message = pipeline.settings.0.tag_message.as_deref();
+            list.push(p("CI_COMMIT_TAG_MESSAGE", message.unwrap_or_default()));
+        }
         None => list.push(p("CI_COMMIT_BRANCH", &pipeline.reference)),
+    }
+    match &pipeline.settings.0.starter {
+        Some(person) => list.extend(of_person(person)),
+        None => list.push(p("GITLAB_USER_NAME", &pipeline.actor_name)),
+    }
+    if let Some((host, port)) = ssh_address(&project.ssh_url) {
+        list.push(p("CI_SERVER_SHELL_SSH_HOST", host));
+        list.push(p("CI_SERVER_SHELL_SSH_PORT", port));
+    }
+    if let Some(upstream) = pipeline.settings.0.upstream_project {
+        list.push(p("CI_UPSTREAM_PROJECT_ID", &upstream.to_string()));
     }
     let open: Vec<String> = pipeline
         .settings
@@ -156,6 +168,52 @@ pub(crate) fn of_pipeline(pipeline: &Pipeline, project: &ProjectInfo, base_url: 
         list.push(p("CI_PIPELINE_URL", &format!("{project_url}/-/pipelines/{id}")));
     }
     list
+}
+
+/// Who a job runs for.
+pub(crate) fn of_person(person: &Person) -> Vec<Variable> {
+    let name = match person.name.as_str() {
+        "" => &person.login,
+        _ => &person.name,
+    };
+    [
+        ("GITLAB_USER_ID", &person.id),
+        ("GITLAB_USER_LOGIN", &person.login),
+        ("GITLAB_USER_NAME", name),
+        ("GITLAB_USER_EMAIL", &person.email),
+    ]
+    .into_iter()
+    .map(|(key, value)| Variable {
+        raw: true,
+        ..Variable::public(key, value.as_str())
+    })
+    .collect()
+}
+
+/// The file that a pipeline is made of, with where it lies and what of it was taken.
+pub(crate) fn config_uri(pipeline: &Pipeline, path: &str, base_url: &str) -> String {
+    let host = base_url.split_once("://").map_or(base_url, |(_, rest)| rest);
+    let kind = if pipeline.tag { "tags" } else { "heads" };
+    format!(
+        "{host}/{path}//{}@refs/{kind}/{}",
+        crate::fault::CI_FILE,
+        pipeline.reference
+    )
+}
+
+/// Host and port of `ssh://git@host:port/path` or `git@host:path`.
+fn ssh_address(url: &str) -> Option<(&str, &str)> {
+    let host = |text: &'_ str| -> Option<usize> { text.rfind('@').map(|at| at + 1) };
+    if let Some(rest) = url.strip_prefix("ssh://") {
+        let address = rest.split('/').next()?;
+        let address = address.get(host(address).unwrap_or_default()..)?;
+        return Some(match address.rsplit_once(':') {
+            Some((name, port)) if port.chars().all(|c| c.is_ascii_digit()) => (name, port),
+            _ => (address, "22"),
+        });
+    }
+    let (address, _) = url.split_once(':')?;
+    Some((address.get(host(address).unwrap_or_default()..)?, "22"))
 }
 
 /// Longest description that jobs are told, in characters (GitLab's limit).
@@ -206,6 +264,13 @@ fn of_request(
             of_merge(&request.target_sha),
         ),
         ("CI_MERGE_REQUEST_DIFF_BASE_SHA", request.base_sha.clone()),
+        (
+            "CI_MERGE_REQUEST_DIFF_ID",
+            match request.version {
+                0 => String::new(),
+                version => version.to_string(),
+            },
+        ),
         ("CI_MERGE_REQUEST_TITLE", request.title.clone()),
         ("CI_MERGE_REQUEST_DRAFT", request.draft.to_string()),
         (
@@ -257,13 +322,17 @@ pub(crate) fn of_job(job: &Job, project: &ProjectInfo, base_url: &str) -> Vec<Va
         p("CI_JOB_STATUS", "running"),
         p("CI_JOB_TIMEOUT", &job.timeout.to_string()),
         p("CI_JOB_GROUP_NAME", group_name(&job.name)),
+        p("CI_JOB_RETRY_COUNT", &(job.attempt - 1).to_string()),
+        p("CI_JOB_TAGS", &json!(job.tags.0).to_string()),
         p("CI_NODE_TOTAL", "1"),
     ];
     if job.run_when.0 == When::Manual {
         list.push(p("CI_JOB_MANUAL", "true"));
     }
     if let Some(started) = job.started_at {
-        list.push(p("CI_JOB_STARTED_AT", &started.to_string()));
+        let started = started.to_string();
+        list.push(p("CI_JOB_STARTED_AT", &started));
+        list.push(p("CI_JOB_STARTED_AT_SLUG", &slug(&started)));
     }
     if let Some(image) = &job.spec.0.image {
         list.push(Variable::public("CI_JOB_IMAGE", image.name.clone()));
@@ -318,6 +387,25 @@ mod tests {
             ("a/b", "a/b"),
         ] {
             assert_eq!(group_name(name), group, "{name}");
+        }
+    }
+
+    #[test]
+    fn addresses_of_ssh_have_a_host_and_a_port() {
+        for (url, found) in [
+            (
+                "ssh://git@code.example.org:2222/a/b.git",
+                Some(("code.example.org", "2222")),
+            ),
+            (
+                "ssh://git@code.example.org/a/b.git",
+                Some(("code.example.org", "22")),
+            ),
+            ("ssh://git@[::1]:2222/a/b.git", Some(("[::1]", "2222"))),
+            ("git@code.example.org:a/b.git", Some(("code.example.org", "22"))),
+            ("", None),
+        ] {
+            assert_eq!(ssh_address(url), found, "{url}");
         }
     }
 

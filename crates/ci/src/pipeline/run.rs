@@ -1,6 +1,6 @@
 //! The form that starts a pipeline: the branch, and the variables that the file describes.
 
-use super::{Ask, Start, Text, api::ListQuery};
+use super::{Ask, Start, Text, api::ListQuery, guard::Buttons};
 use crate::{
     Ci,
     config::{Inputs, JobInput, asked},
@@ -12,7 +12,7 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Redirect},
 };
-use bascule_core::{Actor, Problem, ProjectScope, Result};
+use bascule_core::{Actor, Permission, Problem, ProjectScope, Result};
 use bascule_web::{Answer, Crumb, FormBody, InProject, Params, Tab, Ui, Who};
 use bascule_wire::ci::RunPipeline;
 use std::collections::BTreeMap;
@@ -36,6 +36,9 @@ struct RunPage {
     inputs: Vec<InputField>,
     described: Vec<Described>,
     rows: std::ops::Range<usize>,
+    /// Branches to choose from.
+    branches: Vec<String>,
+    buttons: Buttons,
     /// Why the file says nothing.
     silent: String,
 }
@@ -122,6 +125,19 @@ pub(super) async fn form(
             info.map(|info| info.default_branch).unwrap_or_default()
         }
     };
+    let protected = match ci.code.resolve(project.id, &reference).await? {
+        Some(commit) => {
+            ci.code
+                .is_protected(project.id, &commit.reference, commit.tag)
+                .await?
+        }
+        None => false,
+    };
+    let buttons = ci.buttons(&project, &reference, protected).await?;
+    let all = ci
+        .runs_protected(project.id, project.holds(Permission::ProtectedPush))
+        .await?;
+    let branches = ci.code.branches(project.id, all).await?;
     let found = ci.described(&project, &reference, &ui.caller().actor).await;
     let ((inputs, described), silent) = match found {
         Ok(found) => (found, String::new()),
@@ -138,6 +154,8 @@ pub(super) async fn form(
             .collect(),
         described,
         rows: 0..ROWS,
+        branches,
+        buttons,
         silent,
     };
     let crumbs = [
@@ -173,7 +191,7 @@ pub(crate) fn variables(fields: &[(String, String)]) -> BTreeMap<String, String>
 }
 
 /// Values of the file's inputs from a form: `input:NAME` with `was:input:NAME`, which says what the file would take.
-fn inputs(fields: &[(String, String)]) -> Inputs {
+pub(crate) fn inputs(fields: &[(String, String)]) -> Inputs {
     let value = |name: &str| {
         fields
             .iter()

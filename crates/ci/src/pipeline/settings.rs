@@ -1,7 +1,7 @@
 //! What a pipeline was made with and keeps, beyond its jobs.
 
-use crate::config::AutoCancel;
-use bascule_core::PipelineId;
+use crate::{config::AutoCancel, ports::Person};
+use bascule_core::{PipelineId, ProjectId};
 use serde::{Deserialize, Serialize};
 
 /// What a pipeline keeps. Fields are added with defaults, so that what older versions stored is read.
@@ -19,6 +19,15 @@ pub struct Settings {
     /// When it was committed, as RFC 3339 has it.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub commit_time: String,
+    /// What the tag says that it is for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag_message: Option<String>,
+    /// Who started it, as they were then.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub starter: Option<Person>,
+    /// The project of the pipeline whose bridge made it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upstream_project: Option<ProjectId>,
     /// Numbers of the requests that were open from its branch when it was made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub open_requests: Vec<i64>,
@@ -56,6 +65,8 @@ pub struct MergeRequest {
     pub target_sha: String,
     /// Where both parted.
     pub base_sha: String,
+    /// The how manieth state of it this is, from one; zero where that is not known.
+    pub version: i64,
     /// Whether the branch that its commits go to is protected.
     pub target_protected: bool,
     /// Whether the branch that they come from is.

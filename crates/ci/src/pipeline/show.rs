@@ -41,8 +41,13 @@ pub(crate) struct Head {
     pub line: PipelineLine,
     pub running_for: String,
     pub coverage: String,
-    pub may_cancel: bool,
-    pub may_retry: bool,
+    /// Whether there is something to cancel, and to try again.
+    pub cancel: bool,
+    pub retry: bool,
+    /// Why the caller may not, where there is.
+    pub why: Option<Markup>,
+    /// Whether the caller may.
+    pub may_run: bool,
     /// Address, name, how many, whether it is lit.
     pub tabs: Vec<(String, &'static str, String, bool)>,
 }
@@ -57,7 +62,11 @@ impl Ci {
     ) -> Result<Head> {
         let line = line(pipeline, &scope.path());
         let open = !pipeline.status.is_final();
-        let may_run = scope.holds(Permission::PipelineRun);
+        let buttons = self
+            .buttons(scope, &pipeline.reference, pipeline.protected)
+            .await?;
+        let runs = scope.holds(Permission::PipelineRun);
+        let waits = |cell: &Cell| matches!(cell.status, JobStatus::Manual | JobStatus::Scheduled);
         let again =
             |cell: &Cell| !cell.retried && matches!(cell.status, JobStatus::Failed | JobStatus::Canceled);
         let tests = self.test_counts(pipeline.id).await?;
@@ -82,8 +91,13 @@ impl Ci {
                 .get(&pipeline.id)
                 .map(ToString::to_string)
                 .unwrap_or_default(),
-            may_cancel: may_run && open,
-            may_retry: may_run && cells.iter().any(again),
+            cancel: runs && open,
+            retry: runs && cells.iter().any(again),
+            why: buttons
+                .why
+                .filter(|_| open || cells.iter().any(|cell| again(cell) || waits(cell)))
+                .map(|why| Markup::prose(why.as_str())),
+            may_run: buttons.run,
             line,
         })
     }
@@ -135,8 +149,19 @@ struct JobCell {
     required: Option<(String, Markup)>,
     /// The pipeline that a bridge made: its address, what it is called, how it stands.
     downstream: Option<(String, String, Markup)>,
-    /// What a person can do with it: the verb of its address, its name.
-    action: Option<(&'static str, &'static str, Markup)>,
+    /// What a person can do with it.
+    action: Option<Action>,
+}
+
+/// What a person can do with a job: a button of the graph.
+#[derive(Clone)]
+struct Action {
+    /// The end of its address.
+    verb: &'static str,
+    label: &'static str,
+    icon: Markup,
+    /// Whether this person may.
+    may: bool,
 }
 
 /// One card of the graph: a job, or several.
@@ -200,7 +225,8 @@ fn whole_seconds(span: Duration) -> Duration {
 /// What the cells of a page have in common.
 struct Around<'a> {
     project: &'a str,
-    may_run: bool,
+    /// Whether the caller runs pipelines in this project, and whether this one.
+    may_run: (bool, bool),
     now: Timestamp,
     links: &'a Links,
     stuck: &'a HashMap<JobId, String>,
@@ -221,18 +247,27 @@ fn cell_view(cell: &Cell, around: &Around<'_>) -> JobCell {
         (Some(start), None) => duration(whole_seconds(now.since(start))),
         _ => String::new(),
     };
+    let (runs, may) = may_run;
     let action = match cell.status {
-        _ if !may_run || cell.retried => None,
-        JobStatus::Manual => Some(("play", "Start", icon("player-play"))),
-        JobStatus::Scheduled => Some(("play", "Start now", icon("player-play"))),
-        JobStatus::Failed | JobStatus::Canceled => Some(("retry", "Retry", icon("refresh"))),
-        JobStatus::Created | JobStatus::Pending | JobStatus::Running => Some(("cancel", "Cancel", icon("x"))),
+        _ if !runs || cell.retried => None,
+        JobStatus::Manual => Some(("play", "Start", "player-play")),
+        JobStatus::Scheduled => Some(("play", "Start now", "player-play")),
+        // Where nobody presses them in vain, only what waits for a press shows that it does.
+        _ if !may => None,
+        JobStatus::Failed | JobStatus::Canceled => Some(("retry", "Retry", "refresh")),
+        JobStatus::Created | JobStatus::Pending | JobStatus::Running => Some(("cancel", "Cancel", "x")),
         _ => None,
     };
+    let action = action.map(|(verb, label, picture)| Action {
+        verb,
+        label,
+        icon: icon(picture),
+        may,
+    });
     let status = cell.shown();
-    let question = match action {
-        Some(("cancel", ..)) => Some(format!("Cancel {}?", cell.name)),
-        Some(("play", ..)) => around.questions.get(&cell.id).cloned(),
+    let question = match action.as_ref().map(|action| action.verb) {
+        Some("cancel") => Some(format!("Cancel {}?", cell.name)),
+        Some("play") => around.questions.get(&cell.id).cloned(),
         _ => None,
     };
     JobCell {
@@ -323,8 +358,8 @@ pub(super) async fn show(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let head = ci.pipeline_head(&project, &pipeline, Page::Jobs, &all).await?;
-    let may_run = project.holds(Permission::PipelineRun);
-    let questions = match may_run
+    let may_run = (project.holds(Permission::PipelineRun), head.may_run);
+    let questions = match head.may_run
         && all
             .iter()
             .any(|cell| matches!(cell.status, JobStatus::Manual | JobStatus::Scheduled))

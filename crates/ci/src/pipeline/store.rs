@@ -4,7 +4,7 @@ use super::{Pipeline, Settings};
 use crate::{config::JobSpec, status::PipelineStatus};
 use bascule_core::{Actor, ActorKind, PipelineId, ProjectId, Timestamp};
 use bascule_store::{Json, Migration, Query, Result, Tx, args, bind_all, row};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What pipelines that make pipelines, delayed jobs and jobs of a group need.
 pub const ENGINE: Migration = Migration {
@@ -160,6 +160,19 @@ pub async fn statuses(on: &impl Query, ids: &[PipelineId]) -> Result<HashMap<Pip
     let sql = format!("SELECT id, status FROM pipeline WHERE id IN ({places})");
     let rows: Vec<Row> = on.all(&sql, values).await?;
     Ok(rows.into_iter().map(|row| (row.id, row.status)).collect())
+}
+
+/// Which of some pipelines run what a protected branch or tag holds.
+pub async fn protected(on: &impl Query, ids: &[PipelineId]) -> Result<HashSet<PipelineId>> {
+    if ids.is_empty() {
+        return Ok(HashSet::new());
+    }
+    row! { struct Row { id: PipelineId } }
+    let mut values = args![];
+    let places = bind_all(&mut values, ids);
+    let sql = format!("SELECT id FROM pipeline WHERE protected AND id IN ({places})");
+    let rows: Vec<Row> = on.all(&sql, values).await?;
+    Ok(rows.into_iter().map(|row| row.id).collect())
 }
 
 row! {

@@ -1,28 +1,45 @@
 //! The form of a schedule: its fields as people write them.
 
+use crate::{
+    config::{Inputs, JobInput},
+    job::InputField,
+    pipeline::run,
+};
 use bascule_core::{Problem, Result};
 use bascule_wire::pipelines::{ChangeSchedule, NewSchedule};
-use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// What the form sends.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Form {
-    #[serde(default)]
     pub description: String,
-    #[serde(default, rename = "ref")]
     pub reference: String,
-    #[serde(default)]
     pub cron: String,
-    #[serde(default)]
     pub timezone: String,
-    #[serde(default)]
     pub variables: String,
-    #[serde(default)]
-    pub active: Option<String>,
+    pub active: bool,
+    /// Values of the file's inputs that are not the file's own.
+    pub inputs: Inputs,
 }
 
 impl Form {
+    /// Of the fields of a form, or of an address that keeps them.
+    pub fn read(fields: &[(String, String)]) -> Self {
+        let field = |name: &str| {
+            let found = fields.iter().find(|(field, _)| field == name);
+            found.map(|(_, value)| value.clone()).unwrap_or_default()
+        };
+        Self {
+            description: field("description"),
+            reference: field("ref"),
+            cron: field("cron"),
+            timezone: field("timezone"),
+            variables: field("variables"),
+            active: !field("active").is_empty(),
+            inputs: run::inputs(fields),
+        }
+    }
+
     pub fn new_schedule(&self) -> Result<NewSchedule> {
         Ok(NewSchedule {
             description: self.description.clone(),
@@ -30,7 +47,8 @@ impl Form {
             cron: self.cron.clone(),
             timezone: self.timezone.clone(),
             variables: lines(&self.variables)?,
-            active: self.active.is_some(),
+            inputs: self.inputs.clone(),
+            active: self.active,
         })
     }
 
@@ -41,8 +59,17 @@ impl Form {
             cron: Some(self.cron.clone()),
             timezone: Some(self.timezone.clone()),
             variables: Some(lines(&self.variables)?),
-            active: Some(self.active.is_some()),
+            inputs: Some(self.inputs.clone()),
+            active: Some(self.active),
         })
+    }
+
+    /// The inputs that the file declares, with what this form says of them.
+    pub fn fields(&self, declared: &[JobInput]) -> Vec<InputField> {
+        declared
+            .iter()
+            .map(|input| InputField::new(input, self.inputs.get(&input.name).unwrap_or(&input.default)))
+            .collect()
     }
 }
 

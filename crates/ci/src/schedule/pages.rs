@@ -6,6 +6,9 @@ use super::{
 };
 use crate::{
     Ci,
+    config::{Inputs, JobInput, asked},
+    fault::CI_FILE,
+    job::InputField,
     pipeline::{self, Created, api::Numbered},
 };
 use askama::Template;
@@ -13,8 +16,8 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Redirect},
 };
-use bascule_core::{Permission, PipelineId, Problem};
-use bascule_web::{Answer, Crumb, FormBody, InProject, Markup, PathOf, Tab, Ui, Who, icon, when};
+use bascule_core::{Permission, PipelineId, Problem, ProjectId, Result};
+use bascule_web::{Answer, Crumb, FormBody, InProject, Markup, Params, PathOf, Tab, Ui, Who, icon, when};
 use serde::Deserialize;
 
 struct Line {
@@ -36,6 +39,10 @@ struct ListPage {
     may_run: bool,
     may_manage: bool,
     form: Form,
+    inputs: Vec<InputField>,
+    branches: Vec<String>,
+    /// Where the form is shown again with the inputs of another branch.
+    again: String,
     told: String,
 }
 
@@ -45,7 +52,41 @@ struct EditPage {
     base: String,
     id: i64,
     form: Form,
+    inputs: Vec<InputField>,
+    branches: Vec<String>,
+    again: String,
     told: String,
+    /// Why its last pipeline was refused.
+    note: Option<String>,
+    stopped: Option<String>,
+}
+
+impl Ci {
+    /// The inputs that the file at a branch or tag declares; of the default branch where none is named.
+    async fn declared_at(&self, project: ProjectId, reference: &str) -> Result<Vec<JobInput>> {
+        let reference = match reference.trim() {
+            "" => {
+                let info = self.code.project(project).await?;
+                info.map(|info| info.default_branch).unwrap_or_default()
+            }
+            name => name.to_owned(),
+        };
+        let Some(commit) = self.code.resolve(project, &reference).await? else {
+            return Ok(Vec::new());
+        };
+        let found = self.code.read_file(project, &commit.sha, CI_FILE).await?;
+        Ok(found
+            .map(|bytes| asked(&String::from_utf8_lossy(&bytes)))
+            .unwrap_or_default())
+    }
+
+    /// The branches that a caller may run.
+    async fn offered(&self, project: &InProject) -> Result<Vec<String>> {
+        let all = self
+            .runs_protected(project.id, project.holds(Permission::ProtectedPush))
+            .await?;
+        self.code.branches(project.id, all).await
+    }
 }
 
 async fn render(
@@ -77,17 +118,28 @@ async fn render(
             schedule,
         })
         .collect();
+    let form = form.unwrap_or_else(|| Form {
+        timezone: "UTC".to_owned(),
+        active: true,
+        ..Form::default()
+    });
+    let may_run = project.holds(Permission::PipelineRun);
+    let (mut inputs, mut branches) = (Vec::new(), Vec::new());
+    if may_run {
+        inputs = form.fields(&ci.declared_at(project.id, &form.reference).await?);
+        branches = ci.offered(project).await?;
+    }
+    let base = format!("/{path}/-/schedules");
     let page = ListPage {
-        base: format!("/{path}/-/schedules"),
+        again: format!("{base}#new"),
+        base,
         icon: icon("calendar"),
         lines,
-        may_run: project.holds(Permission::PipelineRun),
+        may_run,
         may_manage: project.holds(Permission::ProjectManage),
-        form: form.unwrap_or_else(|| Form {
-            timezone: "UTC".to_owned(),
-            active: Some("1".to_owned()),
-            ..Form::default()
-        }),
+        form,
+        inputs,
+        branches,
         told,
     };
     let crumbs = [
@@ -98,8 +150,16 @@ async fn render(
     ui.project_page(Tab::Pipelines, "Schedules", &crumbs, &page)
 }
 
-pub(super) async fn list(State(ci): State<Ci>, project: InProject, who: Who, ui: Ui) -> Answer {
-    render(&ci, &ui, &project, &who, None, String::new()).await
+/// The list; with the form's fields in the address, the form as it was left, for another branch's inputs.
+pub(super) async fn list(
+    State(ci): State<Ci>,
+    project: InProject,
+    who: Who,
+    ui: Ui,
+    Params(fields): Params<Vec<(String, String)>>,
+) -> Answer {
+    let form = (!fields.is_empty()).then(|| Form::read(&fields));
+    render(&ci, &ui, &project, &who, form, String::new()).await
 }
 
 pub(super) async fn create(
@@ -107,8 +167,9 @@ pub(super) async fn create(
     project: InProject,
     who: Who,
     ui: Ui,
-    FormBody(form): FormBody<Form>,
+    FormBody(fields): FormBody<Vec<(String, String)>>,
 ) -> Answer {
+    let form = Form::read(&fields);
     let made = match form.new_schedule() {
         Ok(new) => ci.create_schedule(&who, &project, new).await,
         Err(problem) => Err(problem),
@@ -124,7 +185,15 @@ fn back(project: &InProject) -> axum::response::Response {
     Redirect::to(&format!("/{}/-/schedules", project.path())).into_response()
 }
 
-fn edit_page(ui: &Ui, project: &InProject, id: i64, form: Form, told: String) -> Answer {
+async fn edit_page(
+    ci: &Ci,
+    ui: &Ui,
+    project: &InProject,
+    schedule: &Schedule,
+    form: Form,
+    told: String,
+) -> Answer {
+    let id = schedule.id;
     let path = project.path();
     let base = format!("/{path}/-/schedules");
     let crumbs = [
@@ -132,7 +201,17 @@ fn edit_page(ui: &Ui, project: &InProject, id: i64, form: Form, told: String) ->
         Crumb::to("Schedules", base.clone()),
         Crumb::here(format!("Schedule {id}")),
     ];
-    let page = EditPage { base, id, form, told };
+    let page = EditPage {
+        inputs: form.fields(&ci.declared_at(project.id, &form.reference).await?),
+        branches: ci.offered(project).await?,
+        again: format!("{base}/{id}"),
+        note: schedule.last_note.clone(),
+        stopped: schedule.stopped.clone(),
+        base,
+        id,
+        form,
+        told,
+    };
     ui.project_page(Tab::Pipelines, "Schedule", &crumbs, &page)
 }
 
@@ -142,21 +221,32 @@ pub(super) async fn edit(
     who: Who,
     ui: Ui,
     PathOf(at): PathOf<Numbered>,
+    Params(fields): Params<Vec<(String, String)>>,
 ) -> Answer {
     let schedule = ci.schedule(project.id, at.id).await?;
-    let form = Form {
+    let own = schedule.is_of(&who);
+    let kept = Form {
         description: schedule.description.clone(),
         reference: schedule.reference.clone(),
         cron: schedule.cron.clone(),
         timezone: schedule.timezone.clone(),
-        variables: if schedule.is_of(&who) {
+        variables: if own {
             shown(&schedule.variables.0)
         } else {
             String::new()
         },
-        active: schedule.active.then(|| "1".to_owned()),
+        active: schedule.active,
+        inputs: if own {
+            schedule.inputs.0.clone()
+        } else {
+            Inputs::new()
+        },
     };
-    let told = if schedule.is_of(&who) {
+    let form = match fields.is_empty() {
+        true => kept,
+        false => Form::read(&fields),
+    };
+    let told = if own {
         String::new()
     } else {
         format!(
@@ -164,7 +254,7 @@ pub(super) async fn edit(
             schedule.owner_name
         )
     };
-    edit_page(&ui, &project, at.id, form, told)
+    edit_page(&ci, &ui, &project, &schedule, form, told).await
 }
 
 pub(super) async fn change(
@@ -173,8 +263,9 @@ pub(super) async fn change(
     who: Who,
     ui: Ui,
     PathOf(at): PathOf<Numbered>,
-    FormBody(form): FormBody<Form>,
+    FormBody(fields): FormBody<Vec<(String, String)>>,
 ) -> Answer {
+    let form = Form::read(&fields);
     let changed = match form.change() {
         Ok(change) => ci.change_schedule(&who, &project, at.id, change).await,
         Err(problem) => Err(problem),
@@ -182,7 +273,10 @@ pub(super) async fn change(
     match changed {
         Ok(_) => Ok(back(&project)),
         Err(problem) if problem.is_server_fault() => Err(problem.into()),
-        Err(problem) => edit_page(&ui, &project, at.id, form, problem.to_string()),
+        Err(problem) => {
+            let schedule = ci.schedule(project.id, at.id).await?;
+            edit_page(&ci, &ui, &project, &schedule, form, problem.to_string()).await
+        }
     }
 }
 

@@ -4,14 +4,15 @@ use super::{MOST, Times, VARIABLES, store, store::Schedule};
 use crate::pipeline::guard::may_give;
 use crate::{
     Ci,
-    config::variable_name,
-    fault::shown,
-    pipeline::{Created, More, Start},
+    config::{Inputs, as_text, lacking, variable_name},
+    fault::{CI_FILE, shown},
+    pipeline::{self, Ask, Created, More, Start, Text},
+    ports::Commit,
 };
 use bascule_core::{
-    Actor, ActorKind, Caller, Permission, Problem, ProjectId, ProjectScope, Result, Timestamp,
+    Actor, ActorKind, Caller, Permission, PipelineId, Problem, ProjectId, ProjectScope, Result, Timestamp,
 };
-use bascule_ledger::facts::pipelines::{ScheduleChanged, ScheduleStopped};
+use bascule_ledger::facts::pipelines::{ScheduleChanged, ScheduleRan, ScheduleStopped};
 use bascule_store::{Json, Tx};
 use bascule_wire::{pipelines as wire, runner::Variable};
 use std::collections::BTreeMap;
@@ -63,12 +64,11 @@ impl Ci {
             id: 0,
             project_id: scope.id,
             description: described(&new.description)?,
-            reference: self
-                .schedule_ref(scope, &new.reference, !new.variables.is_empty())
-                .await?,
+            reference: String::new(),
             cron: new.cron.trim().to_owned(),
             timezone: zone(&new.timezone),
             variables: Json(named(new.variables)?),
+            inputs: Json(bounded(new.inputs)?),
             active: new.active,
             owner_id: owner,
             owner_name: caller.actor.name.clone(),
@@ -79,6 +79,8 @@ impl Ci {
             stopped: None,
             created_at: self.clock.now(),
         };
+        self.aim(scope, &mut schedule, &new.reference, &caller.actor)
+            .await?;
         self.plan_next(&mut schedule)?;
         let tx = self.db.begin().await?;
         schedule.id = tx.next_number("ci_schedule").await?;
@@ -125,6 +127,9 @@ impl Ci {
         if let Some(variables) = change.variables {
             schedule.variables = Json(named(variables)?);
         }
+        if let Some(inputs) = change.inputs {
+            schedule.inputs = Json(bounded(inputs)?);
+        }
         if let Some(active) = change.active {
             schedule.active = active;
             if active {
@@ -133,8 +138,7 @@ impl Ci {
         }
         if !stops {
             let wanted = change.reference.unwrap_or_else(|| schedule.reference.clone());
-            let with = !schedule.variables.0.is_empty();
-            schedule.reference = self.schedule_ref(scope, &wanted, with).await?;
+            self.aim(scope, &mut schedule, &wanted, &caller.actor).await?;
         }
         self.plan_next(&mut schedule)?;
         let word = match change.active {
@@ -157,8 +161,8 @@ impl Ci {
         let mut schedule = self.schedule(scope.id, id).await?;
         schedule.owner_id = person(caller)?;
         schedule.owner_name.clone_from(&caller.actor.name);
-        let with = !schedule.variables.0.is_empty();
-        schedule.reference = self.schedule_ref(scope, &schedule.reference, with).await?;
+        let wanted = schedule.reference.clone();
+        self.aim(scope, &mut schedule, &wanted, &caller.actor).await?;
         let tx = self.db.begin().await?;
         store::update(&tx, &schedule).await?;
         self.tell_schedule(&tx, &schedule, "taken_over", &caller.actor)
@@ -198,16 +202,126 @@ impl Ci {
             Problem::invalid("no_pipeline", "No pipeline was started.").why(format!("Because {why}."))
         })?;
         let created = self.create_pipeline(start).await?;
-        if let Created::Pipeline(pipeline) | Created::Refused(pipeline, _) = &created {
-            let tx = self.db.begin().await?;
-            store::played(&tx, schedule.id, self.clock.now(), *pipeline).await?;
-            tx.commit().await?;
-        }
+        let (pipeline, note) = self.outcome(&created).await?;
+        let tx = self.db.begin().await?;
+        store::played(&tx, schedule.id, self.clock.now(), pipeline, note.as_deref()).await?;
+        self.tell_outcome(&tx, &schedule, pipeline, note.as_deref())
+            .await?;
+        tx.commit().await?;
         Ok(created)
     }
 
+    /// The pipeline of a run, and why it was refused or there is none.
+    async fn outcome(&self, created: &Created) -> Result<(Option<PipelineId>, Option<String>)> {
+        Ok(match created {
+            Created::Refused(id, faults) => (Some(*id), Some(faults.first().to_string())),
+            Created::Nothing(why) => (None, Some(format!("no pipeline was made, because {why}"))),
+            Created::Pipeline(id) => {
+                // What the group requires runs although the project's own file is refused.
+                let found = pipeline::store::find(&self.db, *id).await?;
+                let fault = found.and_then(|found| found.faults.0.into_iter().next());
+                (Some(*id), fault.map(|fault| fault.to_string()))
+            }
+        })
+    }
+
+    /// Tells when a schedule's pipeline is refused, and when one is made again after that.
+    async fn tell_outcome(
+        &self,
+        tx: &Tx,
+        schedule: &Schedule,
+        pipeline: Option<PipelineId>,
+        note: Option<&str>,
+    ) -> Result<()> {
+        if note.is_none() && schedule.last_note.is_none() {
+            return Ok(());
+        }
+        let fact = ScheduleRan {
+            project: schedule.project_id,
+            schedule: schedule.id,
+            owner: schedule.owner_id.parse().ok(),
+            pipeline,
+            refused: note.map(str::to_owned),
+        };
+        self.ledger.append(tx, &Actor::system(), &fact).await?;
+        Ok(())
+    }
+
+    /// Sets the branch or tag that a schedule runs for, if the caller may run it there with what it gives.
+    async fn aim(
+        &self,
+        scope: &ProjectScope,
+        schedule: &mut Schedule,
+        wanted: &str,
+        actor: &Actor,
+    ) -> Result<()> {
+        let with = !(schedule.variables.0.is_empty() && schedule.inputs.0.is_empty());
+        let commit = self.schedule_ref(scope, wanted, with).await?;
+        self.check_inputs(scope.id, &commit, &schedule.inputs.0, actor)
+            .await?;
+        schedule.reference = commit.reference;
+        Ok(())
+    }
+
+    /// Refuses inputs that the file at a commit does not take, so that who writes them hears of it and not the night.
+    async fn check_inputs(
+        &self,
+        project: ProjectId,
+        commit: &Commit,
+        inputs: &Inputs,
+        actor: &Actor,
+    ) -> Result<()> {
+        let refused = |why: String| {
+            Problem::invalid(
+                "bad_input",
+                format!("The file at `{}` refuses its inputs.", shown(&commit.reference)),
+            )
+            .why(why)
+            .next("Give the inputs that the file's `spec:inputs` declare.")
+        };
+        let Some(bytes) = self.code.read_file(project, &commit.sha, CI_FILE).await? else {
+            return match inputs.is_empty() {
+                true => Ok(()),
+                false => Err(refused(format!("There is no {CI_FILE}."))),
+            };
+        };
+        if inputs.is_empty() {
+            return lacking(&String::from_utf8_lossy(&bytes), inputs).map_or(Ok(()), |why| Err(refused(why)));
+        }
+        let info = self
+            .code
+            .project(project)
+            .await?
+            .ok_or_else(|| Problem::not_found("project"))?;
+        let start = Start {
+            project,
+            reference: commit.reference.clone(),
+            tag: commit.tag,
+            sha: commit.sha.clone(),
+            before: None,
+            source: SOURCE,
+            fact: None,
+            variables: Vec::new(),
+            actor: actor.clone(),
+            more: More::default(),
+        };
+        let mut draft = self.draft(&start, String::new()).await?;
+        let ask = Ask {
+            info: &info,
+            text: Text::File(&bytes),
+            actor,
+            secrets: false,
+            inputs,
+            input_texts: false,
+        };
+        match self.prepare(&mut draft, &ask).await? {
+            Ok(_) => Ok(()),
+            Err(faults) => Err(refused(faults.first().reason())),
+        }
+    }
+
     /// A branch or tag that the caller may run a schedule for.
-    async fn schedule_ref(&self, scope: &ProjectScope, wanted: &str, with_variables: bool) -> Result<String> {
+    async fn schedule_ref(&self, scope: &ProjectScope, wanted: &str, with_variables: bool) -> Result<Commit> {
         let wanted = match wanted.trim() {
             "" => self
                 .code
@@ -231,10 +345,10 @@ impl Ci {
         self.guard(scope, &commit.reference, protected).await?;
         if with_variables {
             let may_push = scope.holds(Permission::ProtectedPush);
-            let next = "Schedule it without variables, schedule another branch, or ask a maintainer.";
+            let next = "Schedule it without variables and inputs, schedule another branch, or ask a maintainer.";
             may_give(&commit.reference, protected, may_push, next)?;
         }
-        Ok(commit.reference)
+        Ok(commit)
     }
 
     fn plan_next(&self, schedule: &mut Schedule) -> Result<()> {
@@ -274,20 +388,14 @@ impl Ci {
         let Some(due) = schedule.next_run_at else {
             return Ok(());
         };
-        let (mut pipeline, mut note) = (None, None);
-        match self.schedule_start(schedule, Some(due)).await? {
+        let (pipeline, note) = match self.schedule_start(schedule, Some(due)).await? {
             Err(why) => return self.stop_schedule(schedule, &why).await,
             Ok(start) => match self.create_pipeline(start).await {
-                Ok(Created::Pipeline(id)) => pipeline = Some(id),
-                Ok(Created::Refused(id, faults)) => {
-                    pipeline = Some(id);
-                    note = Some(faults.first().to_string());
-                }
-                Ok(Created::Nothing(why)) => note = Some(format!("no pipeline was made, because {why}")),
+                Ok(created) => self.outcome(&created).await?,
                 Err(problem) if problem.is_server_fault() => return Err(problem),
-                Err(problem) => note = Some(problem.what),
+                Err(problem) => (None, Some(problem.what)),
             },
-        }
+        };
         let next = Times::new(&schedule.cron, &schedule.timezone)
             .ok()
             // Runs that were missed while no server ran are made up for once.
@@ -300,7 +408,10 @@ impl Ci {
             note: note.as_deref(),
         };
         let tx = self.db.begin().await?;
-        store::ran(&tx, schedule.id, &ran).await?;
+        if store::ran(&tx, schedule.id, &ran).await? {
+            self.tell_outcome(&tx, schedule, pipeline, note.as_deref())
+                .await?;
+        }
         Ok(tx.commit().await?)
     }
 
@@ -351,9 +462,10 @@ impl Ci {
                 commit.reference, schedule.owner_name
             )));
         }
-        if !schedule.variables.0.is_empty() && !may_push {
+        let gives = !(schedule.variables.0.is_empty() && schedule.inputs.0.is_empty());
+        if gives && !may_push {
             return Ok(Err(format!(
-                "{} is protected, and its owner {} may not give variables to its jobs",
+                "{} is protected, and its owner {} may not give variables and inputs to its jobs",
                 commit.reference, schedule.owner_name
             )));
         }
@@ -378,6 +490,7 @@ impl Ci {
             more: More {
                 schedule: Some(schedule.id),
                 schedule_description: Some(schedule.description.clone()),
+                inputs: schedule.inputs.0.clone(),
                 ..More::default()
             },
         }))
@@ -390,6 +503,7 @@ impl Ci {
                 project: schedule.project_id,
                 schedule: schedule.id,
                 owner: schedule.owner_name.clone(),
+                owner_id: schedule.owner_id.parse().ok(),
                 reason: why.to_owned(),
             };
             self.ledger.append(&tx, &Actor::system(), &fact).await?;
@@ -421,6 +535,12 @@ impl Schedule {
             owner: self.owner_name.clone(),
             variables: self
                 .variables
+                .0
+                .iter()
+                .map(|(key, value)| (key.clone(), values.then(|| value.clone())))
+                .collect(),
+            inputs: self
+                .inputs
                 .0
                 .iter()
                 .map(|(key, value)| (key.clone(), values.then(|| value.clone())))
@@ -472,6 +592,22 @@ fn described(text: &str) -> Result<String> {
         .next("Say what it is for."));
     }
     Ok(text.to_owned())
+}
+
+fn bounded(inputs: Inputs) -> Result<Inputs> {
+    if inputs.len() > VARIABLES {
+        return Err(Problem::conflict(
+            "too_many",
+            format!("A schedule gives at most {VARIABLES} inputs."),
+        ));
+    }
+    if let Some((name, _)) = inputs.iter().find(|(_, value)| as_text(value).len() > VALUE) {
+        return Err(Problem::too_large(format!(
+            "The value of the input `{}` is larger than {VALUE} bytes.",
+            shown(name)
+        )));
+    }
+    Ok(inputs)
 }
 
 fn zone(text: &str) -> String {

@@ -1,5 +1,6 @@
 //! The table of schedules. The only file with these queries.
 
+use crate::config::Inputs;
 use bascule_core::{PipelineId, ProjectId, Timestamp};
 use bascule_store::{Json, Migration, Query, Result, Tx, args, row};
 use std::collections::BTreeMap;
@@ -32,6 +33,12 @@ pub const MIGRATION: Migration = Migration {
     ",
 };
 
+/// Values for the file's inputs.
+pub const INPUTS: Migration = Migration {
+    id: "ci-2711b-schedule-inputs",
+    sql: "ALTER TABLE ci_schedule ADD COLUMN inputs TEXT NOT NULL DEFAULT '{}';",
+};
+
 row! {
     /// A schedule as stored.
     #[derive(Clone, Debug)]
@@ -50,6 +57,8 @@ row! {
         pub timezone: String,
         /// Variables by name.
         pub variables: Json<BTreeMap<String, String>>,
+        /// Values for the file's inputs.
+        pub inputs: Json<Inputs>,
         /// Whether it runs.
         pub active: bool,
         /// The account in whose name it runs.
@@ -71,13 +80,13 @@ row! {
     }
 }
 
-const COLUMNS: &str = "id, project_id, description, reference, cron, timezone, variables, active, owner_id, owner_name, \
-    next_run_at, last_run_at, last_pipeline, last_note, stopped, created_at";
+const COLUMNS: &str = "id, project_id, description, reference, cron, timezone, variables, inputs, active, owner_id, \
+    owner_name, next_run_at, last_run_at, last_pipeline, last_note, stopped, created_at";
 
 pub async fn insert(tx: &Tx, s: &Schedule) -> Result<()> {
     let sql = format!(
         "INSERT INTO ci_schedule ({COLUMNS})
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
     );
     tx.run(
         &sql,
@@ -89,6 +98,7 @@ pub async fn insert(tx: &Tx, s: &Schedule) -> Result<()> {
             s.cron,
             s.timezone,
             s.variables,
+            s.inputs,
             s.active,
             s.owner_id,
             s.owner_name,
@@ -108,7 +118,7 @@ pub async fn insert(tx: &Tx, s: &Schedule) -> Result<()> {
 pub async fn update(tx: &Tx, s: &Schedule) -> Result<()> {
     tx.run(
         "UPDATE ci_schedule SET description = $2, reference = $3, cron = $4, timezone = $5, variables = $6,
-             active = $7, owner_id = $8, owner_name = $9, next_run_at = $10, stopped = $11 WHERE id = $1",
+             active = $7, owner_id = $8, owner_name = $9, next_run_at = $10, stopped = $11, inputs = $12 WHERE id = $1",
         args![
             s.id,
             s.description,
@@ -120,7 +130,8 @@ pub async fn update(tx: &Tx, s: &Schedule) -> Result<()> {
             s.owner_id,
             s.owner_name,
             s.next_run_at,
-            s.stopped
+            s.stopped,
+            s.inputs
         ],
     )
     .await
@@ -187,10 +198,16 @@ pub async fn ran(tx: &Tx, id: i64, ran: &Ran<'_>) -> Result<bool> {
 }
 
 /// Notes that a person ran one; its time comes as before.
-pub async fn played(tx: &Tx, id: i64, now: Timestamp, pipeline: PipelineId) -> Result<()> {
+pub async fn played(
+    tx: &Tx,
+    id: i64,
+    now: Timestamp,
+    pipeline: Option<PipelineId>,
+    note: Option<&str>,
+) -> Result<()> {
     tx.run(
-        "UPDATE ci_schedule SET last_run_at = $2, last_pipeline = $3, last_note = NULL WHERE id = $1",
-        args![id, now, pipeline],
+        "UPDATE ci_schedule SET last_run_at = $2, last_pipeline = $3, last_note = $4 WHERE id = $1",
+        args![id, now, pipeline, note],
     )
     .await?;
     Ok(())

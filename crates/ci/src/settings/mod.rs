@@ -34,6 +34,12 @@ pub(crate) fn routes() -> Routes<Ci> {
         )
         .page(
             "POST",
+            "/{group}/-/settings/ci/limit",
+            of_group,
+            post(pages::set_limit),
+        )
+        .page(
+            "POST",
             "/{group}/-/settings/ci/{name}/delete",
             of_group,
             post(pages::remove_of_group),
@@ -61,6 +67,18 @@ pub(crate) fn routes() -> Routes<Ci> {
             &format!("{base}/merge-pipelines"),
             of_project,
             post(project::set_merge_pipelines),
+        )
+        .page(
+            "POST",
+            &format!("{base}/resource-group"),
+            of_project,
+            post(project::set_resource_mode),
+        )
+        .page(
+            "POST",
+            &format!("{base}/sites/remove"),
+            of_project,
+            post(project::remove_site),
         )
         .page(
             "POST",

@@ -3,6 +3,7 @@
 
 use crate::{
     Ci,
+    runner::queue,
     variable::{
         EVERYWHERE, Place,
         api::{Named, Which},
@@ -13,7 +14,7 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Redirect},
 };
-use bascule_core::{GroupScope, Result};
+use bascule_core::{GroupScope, Permission, Result};
 use bascule_web::{
     Answer, Crumb, FormBody, InGroup, Markup, Params, PathOf, Section, Ui, Who, again, url_encode, when,
 };
@@ -133,9 +134,33 @@ struct Page {
     title: String,
     links: Vec<(String, &'static str)>,
     v: Variables,
+    limit: Option<Limit>,
 }
 
-async fn group_page(ci: &Ci, ui: &Ui, group: &GroupScope, form: Form, told: Markup) -> Answer {
+/// How many jobs of a group run at once.
+struct Limit {
+    running: String,
+    /// Whether the caller may set it.
+    may: bool,
+    told: Markup,
+}
+
+/// A group's page; with the limit as it was written and why it was refused, where it was.
+async fn group_page(
+    ci: &Ci,
+    ui: &Ui,
+    group: &GroupScope,
+    (form, told): (Form, Markup),
+    limit: Option<(String, Markup)>,
+) -> Answer {
+    let (running, told_limit) = match limit {
+        Some(limit) => limit,
+        None => {
+            let running = queue::store::limit(&ci.db, &group.name).await?;
+            let shown = running.map(|running| running.to_string());
+            (shown.unwrap_or_default(), Markup::default())
+        }
+    };
     let name = &group.name;
     let base = format!("/{name}/-/settings");
     let place = Place::Group(name.clone());
@@ -144,7 +169,13 @@ async fn group_page(ci: &Ci, ui: &Ui, group: &GroupScope, form: Form, told: Mark
         links: vec![
             (format!("{base}/runners"), "Runners"),
             (format!("/{name}/-/required-pipelines"), "Required pipelines"),
+            (format!("/{name}/-/queue"), "Queue"),
         ],
+        limit: Some(Limit {
+            running,
+            may: ui.caller().holds(Permission::InstanceManage),
+            told: told_limit,
+        }),
         v: Variables::of(ci, &place, format!("{base}/ci"), form, told).await?,
     };
     let crumbs = [Crumb::to(name, format!("/{name}")), Crumb::here("CI/CD")];
@@ -152,7 +183,40 @@ async fn group_page(ci: &Ci, ui: &Ui, group: &GroupScope, form: Form, told: Mark
 }
 
 pub(super) async fn of_group(State(ci): State<Ci>, InGroup(group): InGroup, ui: Ui) -> Answer {
-    group_page(&ci, &ui, &group, Form::default(), Markup::default()).await
+    group_page(&ci, &ui, &group, Default::default(), None).await
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct LimitForm {
+    #[serde(default)]
+    running: String,
+}
+
+pub(super) async fn set_limit(
+    State(ci): State<Ci>,
+    InGroup(group): InGroup,
+    ui: Ui,
+    who: Who,
+    FormBody(form): FormBody<LimitForm>,
+) -> Answer {
+    queue::api::may_limit(&who)?;
+    let done = match form.running.trim() {
+        "" => ci.limit_group(&group.name, None, &who.actor).await,
+        // What is no number is out of bounds.
+        text => {
+            let running = text.parse().unwrap_or_default();
+            ci.limit_group(&group.name, Some(running), &who.actor).await
+        }
+    };
+    match done {
+        Ok(()) => Ok(Redirect::to(&format!("/{}/-/settings/ci#limit", group.name)).into_response()),
+        Err(problem) => {
+            again(problem, |told| {
+                group_page(&ci, &ui, &group, Default::default(), Some((form.running, told)))
+            })
+            .await
+        }
+    }
 }
 
 pub(super) async fn set_of_group(
@@ -164,7 +228,7 @@ pub(super) async fn set_of_group(
 ) -> Answer {
     match form.set(&ci, &Place::Group(group.name.clone()), &who).await {
         Ok(()) => Ok(Redirect::to(&format!("/{}/-/settings/ci", group.name)).into_response()),
-        Err(problem) => again(problem, |told| group_page(&ci, &ui, &group, form, told)).await,
+        Err(problem) => again(problem, |told| group_page(&ci, &ui, &group, (form, told), None)).await,
     }
 }
 
@@ -189,6 +253,7 @@ async fn instance_page(ci: &Ci, ui: &Ui, form: Form, told: Markup) -> Answer {
             ("/admin/queue".to_owned(), "Queue"),
         ],
         v: Variables::of(ci, &Place::Instance, "/admin/ci".to_owned(), form, told).await?,
+        limit: None,
     };
     let crumbs = [Crumb::to("Admin", "/admin"), Crumb::here("CI/CD")];
     ui.page(Section::Settings, "CI/CD", &crumbs, &page)

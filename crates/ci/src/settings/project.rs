@@ -15,12 +15,24 @@ use axum::{
     response::{IntoResponse as _, Redirect},
 };
 use bascule_web::{Answer, Crumb, FormBody, InProject, Markup, Params, PathOf, Tab, Ui, Who, again, when};
-use bascule_wire::{ci::MergePipelines, ci_results::CiSettings};
+use bascule_wire::{
+    ci::{MergePipelines, ResourceGroup},
+    ci_results::CiSettings,
+};
 use serde::Deserialize;
 
 struct Entry {
     path: String,
     since: Markup,
+}
+
+/// A site that a job made.
+struct SiteLine {
+    prefix: String,
+    href: String,
+    job: String,
+    deployed: Markup,
+    expires: Option<Markup>,
 }
 
 #[derive(Template)]
@@ -32,10 +44,54 @@ struct Page {
     merged_results: bool,
     results: CiSettings,
     told_coverage: Markup,
+    groups: Vec<ResourceGroup>,
+    sites: Vec<SiteLine>,
     entries: Vec<Entry>,
     /// What is to be let in, as it was written.
     path: String,
     told_access: Markup,
+}
+
+/// Who comes next in a resource group, and in words.
+const MODES: [(&str, &str); 4] = [
+    ("unordered", "whoever is first ready"),
+    ("oldest_first", "the oldest pipeline"),
+    ("newest_first", "the newest pipeline"),
+    ("newest_ready_first", "the newest that is ready"),
+];
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ModeForm {
+    key: String,
+    process_mode: String,
+}
+
+pub(super) async fn set_resource_mode(
+    State(ci): State<Ci>,
+    project: InProject,
+    who: Who,
+    FormBody(form): FormBody<ModeForm>,
+) -> Answer {
+    ci.set_resource_mode(project.id, &form.key, &form.process_mode, &who.actor)
+        .await?;
+    let back = format!("/{}/-/settings/ci#resource-groups", project.path());
+    Ok(Redirect::to(&back).into_response())
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct SiteForm {
+    #[serde(default)]
+    prefix: String,
+}
+
+pub(super) async fn remove_site(
+    State(ci): State<Ci>,
+    project: InProject,
+    who: Who,
+    FormBody(form): FormBody<SiteForm>,
+) -> Answer {
+    ci.remove_site(project.id, &form.prefix, &who.actor).await?;
+    Ok(Redirect::to(&format!("/{}/-/settings/ci", project.path())).into_response())
 }
 
 /// What was written into a form that was refused, and why.
@@ -71,6 +127,22 @@ async fn render(ci: &Ci, ui: &Ui, project: &InProject, refused: Refused) -> Answ
         merged_results: ci.merge_pipelines(project.id).await?.merged_results,
         results,
         told_coverage,
+        groups: ci.resource_groups(project.id).await?,
+        sites: ci
+            .sites(project.id)
+            .await?
+            .into_iter()
+            .map(|site| SiteLine {
+                href: match site.prefix.as_str() {
+                    "" => format!("/{path}/-/pages/"),
+                    prefix => format!("/{path}/-/pages/{prefix}/"),
+                },
+                job: format!("/{path}/-/jobs/{}", site.job_id),
+                deployed: when(site.deployed_at),
+                expires: site.expires_at.map(when),
+                prefix: site.prefix,
+            })
+            .collect(),
         entries: ci
             .lets_in(project.id)
             .await?

@@ -119,6 +119,7 @@ impl Code for FakeCode {
             visibility: "private".into(),
             description: "Appointments of the clinic".into(),
             clone_url,
+            ssh_url: String::new(),
         }))
     }
 

@@ -25,6 +25,7 @@ mod queue;
 mod reach;
 mod results;
 mod retention;
+mod schedules;
 mod service;
 mod settings;
 mod sites;

@@ -657,7 +657,7 @@ async fn a_log_has_a_limit_that_is_named_and_pieces_have_one_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_identity_token_proves_which_job_it_is() {
     use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as B64};
-    let world = World::new().await;
+    let (world, _town) = crate::town::town().await;
     let runner = world.runner().await;
     let ci = "a: {script: x, environment: {name: production}, \
         id_tokens: {VAULT_TOKEN: {aud: 'https://vault.$CI_PROJECT_NAME.example'}, BOTH: {aud: [a, b]}}}\n";
@@ -717,6 +717,14 @@ async fn an_identity_token_proves_which_job_it_is() {
         ("sub", json!("project_path:clinic/app:ref_type:branch:ref:main")),
         ("project_path", json!("clinic/app")),
         ("namespace_path", json!("clinic")),
+        ("namespace_id", json!("group-id")),
+        ("project_visibility", json!("private")),
+        ("job_project_path", json!("clinic/app")),
+        ("user_login", json!("ada")),
+        ("user_email", json!("ada@example.org")),
+        ("user_access_level", json!("developer")),
+        ("environment_protected", json!("true")),
+        ("ref_path", json!("refs/heads/main")),
         ("ref", json!("main")),
         ("ref_type", json!("branch")),
         ("ref_protected", json!("true")),

@@ -67,6 +67,35 @@ async fn variables_of_group_and_instance(world: &World) {
     );
 }
 
+async fn limit_of_a_group(world: &World) {
+    let base = "/clinic/-/settings/ci";
+    let page = world.page(base, "admin").await;
+    assert_eq!(select(&page, "form[action$=limit] button"), ["Set"]);
+    let refused = world
+        .form(&format!("{base}/limit"), "admin", &[("running", "0")])
+        .await;
+    assert_eq!(refused.status(), 422);
+    let page = refused.text().await.unwrap();
+    assert!(
+        page.contains("1 to") && page.contains("name=\"running\" value=\"0\""),
+        "{page}"
+    );
+    let set = world
+        .form(&format!("{base}/limit"), "admin", &[("running", "7")])
+        .await;
+    assert!(set.text().await.unwrap().contains("name=\"running\" value=\"7\""));
+    let lifted = world
+        .form(&format!("{base}/limit"), "admin", &[("running", "")])
+        .await;
+    assert!(
+        lifted
+            .text()
+            .await
+            .unwrap()
+            .contains("name=\"running\" value=\"\"")
+    );
+}
+
 async fn runners_of_a_group(world: &World) {
     let base = "/clinic/-/settings/runners";
     assert_eq!(world.status(base, "developer").await, 403);
@@ -283,7 +312,9 @@ async fn groups_and_the_instance_have_variables_of_their_own() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_groups_runners_are_made_registered_paused_and_removed() {
-    runners_of_a_group(&World::new().await).await;
+    let world = World::new().await;
+    runners_of_a_group(&world).await;
+    limit_of_a_group(&world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -302,6 +333,7 @@ async fn all_of_that_holds_on_postgresql() {
     let world = World::on(Some(postgres.url())).await;
     variables_of_group_and_instance(&world).await;
     runners_of_a_group(&world).await;
+    limit_of_a_group(&world).await;
     settings_of_a_project(&world).await;
     environments_of_a_project(&world).await;
 }

@@ -2,7 +2,7 @@
 
 use crate::harness::World;
 use async_trait::async_trait;
-use bascule_ci::ports::{Neighbour, Reach};
+use bascule_ci::ports::{Neighbour, Person, Reach};
 use bascule_core::{Actor, GroupId, Permission, ProjectId, Result};
 use serde_json::{Value, json};
 use std::{
@@ -54,6 +54,17 @@ impl Reach for Town {
             || permission == Permission::CodeRead
             || (self.guests.lock().unwrap().contains(&actor.name)
                 && !self.closed.lock().unwrap().contains(&permission)))
+    }
+
+    async fn person(&self, actor: &Actor, _: ProjectId) -> Result<Option<Person>> {
+        Ok(Some(Person {
+            id: actor.id.clone(),
+            login: actor.name.clone(),
+            name: format!("The {}", actor.name),
+            email: format!("{}@example.org", actor.name),
+            role: "developer".to_owned(),
+        })
+        .filter(|_| !self.out.lock().unwrap().contains(&actor.name)))
     }
 
     async fn is_open(&self, _: &str) -> Result<bool> {

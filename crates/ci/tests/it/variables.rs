@@ -1,6 +1,9 @@
 //! Variables of instance, group and project, for environments, and secrets.
 
-use crate::harness::{Taken, World};
+use crate::{
+    harness::{Taken, World},
+    town::job,
+};
 use bascule_ci::variable::Place;
 use bascule_core::Actor;
 use bascule_store::{Query as _, args};
@@ -139,4 +142,39 @@ async fn a_secret_that_cannot_be_had_fails_the_job_and_says_what_to_do() {
             assert!(log.contains(word), "{word}: {log}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_knows_for_whom_it_runs() {
+    let (world, _town) = crate::town::town().await;
+    let runner = world.runner().await;
+    let ci = "a: {script: x, tags: [t, u]}\nb: {script: x, when: manual, rules: [{if: '$GITLAB_USER_EMAIL =~ /example/', when: manual}]}\n";
+    let ci = ci.replace("when: manual, rules", "rules");
+    world.push("main", &[(".gitlab-ci.yml", &ci)]).await;
+    let pipeline = world.pipeline().await;
+    let b = job(&pipeline, "b")["id"].clone();
+    let play = format!("/api/v1/projects/clinic/app/jobs/{b}/play");
+    assert_eq!(world.post(&play, "admin", json!({})).await.status(), 200);
+    let taken = runner.ask().await.unwrap();
+    let value = |key: &str| {
+        let list = taken.body["variables"].as_array().unwrap();
+        let found = list.iter().rfind(|one| one["key"] == key);
+        found.map(|one| one["value"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(
+        value("CI_JOB_NAME").as_deref(),
+        Some("b"),
+        "nobody takes the tags of a"
+    );
+    for (key, wanted) in [
+        ("GITLAB_USER_LOGIN", "admin"),
+        ("GITLAB_USER_NAME", "The admin"),
+        ("GITLAB_USER_EMAIL", "admin@example.org"),
+        ("CI_JOB_RETRY_COUNT", "0"),
+        ("CI_JOB_TAGS", "[]"),
+        ("CI_PROJECT_VISIBILITY", "private"),
+    ] {
+        assert_eq!(value(key).as_deref(), Some(wanted), "{key}");
+    }
+    assert!(value("GITLAB_USER_ID").is_some());
 }

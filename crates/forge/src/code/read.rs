@@ -86,6 +86,21 @@ pub(crate) fn target(repo: &Repository, name: &str) -> Reading<Option<ObjectId>>
         .and_then(|found| found.try_id().map(gix::Id::detach)))
 }
 
+/// What an annotated tag says, without its signature.
+pub(crate) fn annotation(repo: &Repository, name: &str) -> Reading<Option<String>> {
+    let Some(id) = target(repo, name)? else {
+        return Ok(None);
+    };
+    let object = repo.find_object(id)?;
+    if object.kind != gix::objs::Kind::Tag {
+        return Ok(None);
+    }
+    let tag = object.into_tag();
+    let decoded = tag.decode().map_err(ReadError::git)?;
+    let text = decoded.message.to_str_lossy().trim().to_owned();
+    Ok(Some(text).filter(|text| !text.is_empty()))
+}
+
 /// What a person means by a name: the commit of that very name, else a branch before a tag.
 pub(crate) fn resolve(repo: &Repository, name: &str) -> Reading<Option<Found>> {
     // Whoever pins a commit gets that one, whatever a branch is called.

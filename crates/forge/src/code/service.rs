@@ -172,6 +172,16 @@ impl Forge {
             .await
     }
 
+    /// The names of all branches.
+    ///
+    /// # Errors
+    /// The repository cannot be read.
+    pub async fn branch_names(&self, project: ProjectId) -> Result<Vec<String>> {
+        self.repositories()
+            .read(project, |repo| read::names(repo, "refs/heads/"))
+            .await
+    }
+
     /// What a branch's or tag's name, or a commit's identifier, leads to; a branch before a tag.
     ///
     /// # Errors
@@ -212,6 +222,17 @@ impl Forge {
             .read(project, move |repo| read::reference(repo, &name))
             .await?;
         Ok(found.map(|id| id.to_string()))
+    }
+
+    /// What an annotated tag says, without its signature; `None` where there is no such tag, or it says nothing.
+    ///
+    /// # Errors
+    /// The repository cannot be read.
+    pub async fn tag_message(&self, project: ProjectId, tag: &str) -> Result<Option<String>> {
+        let name = format!("refs/tags/{tag}");
+        self.repositories()
+            .read(project, move |repo| read::annotation(repo, &name))
+            .await
     }
 
     /// Whether a project has no branch yet.

@@ -1,7 +1,7 @@
 //! Facts about what starts pipelines by itself: schedules, and what groups require.
 
 use super::{fact, short};
-use bascule_core::{GroupId, JobId, PipelineId, ProjectId};
+use bascule_core::{GroupId, JobId, PipelineId, ProjectId, UserId};
 use serde::{Deserialize, Serialize};
 
 /// A group named the project whose file lists what must run in all of its projects, or took that back.
@@ -130,6 +130,9 @@ pub struct ScheduleStopped {
     pub schedule: i64,
     /// User name of its owner.
     pub owner: String,
+    /// Its owner.
+    #[serde(default)]
+    pub owner_id: Option<UserId>,
     /// Why.
     pub reason: String,
 }
@@ -139,6 +142,32 @@ fact!(
     |f| Some(f.project),
     |f| format!("schedule:{}", f.schedule),
     |f| format!("stopped the schedule {} of {}: {}", f.schedule, f.owner, f.reason)
+);
+
+/// A schedule's pipeline was refused, or is made again after one was. Runs that go well time after time are told by
+/// their pipelines alone.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ScheduleRan {
+    /// The project.
+    pub project: ProjectId,
+    /// Its number.
+    pub schedule: i64,
+    /// Its owner.
+    pub owner: Option<UserId>,
+    /// The pipeline.
+    pub pipeline: Option<PipelineId>,
+    /// Why it was refused or there is none; `None` where all is well again.
+    pub refused: Option<String>,
+}
+fact!(
+    ScheduleRan,
+    "schedule.ran",
+    |f| Some(f.project),
+    |f| format!("schedule:{}", f.schedule),
+    |f| match &f.refused {
+        Some(why) => format!("could not run the schedule {}: {why}", f.schedule),
+        None => format!("runs the schedule {} again", f.schedule),
+    }
 );
 
 /// A trigger token was made or taken back.

@@ -3,7 +3,7 @@
 use super::{PAGE, pages, store, store::Only};
 use crate::Ci;
 use axum::{Json, extract::State, routing::get};
-use bascule_core::{Permission, Problem, limits};
+use bascule_core::{Caller, Permission, Problem, Result, limits};
 use bascule_web::{Access, Answer, Body, InGroup, InProject, Params, Routes, Who, routes};
 use bascule_wire::ci::{CiLimit, Queue};
 use serde::Deserialize;
@@ -80,6 +80,16 @@ async fn queue_of_project(
     Ok(Json(ci.queue(&only, page.offset(), page.limit()).await?))
 }
 
+/// Refuses who may not set a group's limit: it is there so that one group leaves runners to the others.
+pub(crate) fn may_limit(who: &Caller) -> Result<()> {
+    if who.holds(Permission::InstanceManage) {
+        return Ok(());
+    }
+    Err(Problem::forbidden(Permission::InstanceManage)
+        .why("The limit is there so that one group leaves runners to the others.")
+        .next("Ask an administrator."))
+}
+
 /// How many jobs of a group's projects may run at once.
 #[utoipa::path(get, path = "/api/v1/groups/{group}/ci/limit", tag = "ci", params(("group" = String, Path)),
     responses((status = 200, body = CiLimit)))]
@@ -98,12 +108,7 @@ async fn set_limit(
     who: Who,
     Body(limit): Body<CiLimit>,
 ) -> Answer<Json<CiLimit>> {
-    if !who.holds(Permission::InstanceManage) {
-        return Err(Problem::forbidden(Permission::InstanceManage)
-            .why("The limit is there so that one group leaves runners to the others.")
-            .next("Ask an administrator.")
-            .into());
-    }
+    may_limit(&who)?;
     ci.limit_group(&group.name, limit.running, &who.actor).await?;
     Ok(Json(limit))
 }
