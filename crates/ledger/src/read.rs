@@ -10,6 +10,8 @@ use bascule_store::{Query as _, Result, ToSql as _, Value, args, bind_all};
 pub struct Filter {
     /// Of these kinds; empty for all. An ending `.*` stands for every kind of that noun.
     pub kinds: Vec<String>,
+    /// And of none of these, which are spelled out.
+    pub except: Vec<String>,
     /// Of this project.
     pub project: Option<ProjectId>,
     /// Of these projects and of none else; `None` for all, and for facts that belong to no project.
@@ -204,6 +206,10 @@ impl Conditions {
         if !filter.kinds.is_empty() {
             let places = bind_all(&mut self.args, &filter.kinds);
             self.parts.push(format!("kind IN ({places})"));
+        }
+        if !filter.except.is_empty() {
+            let places = bind_all(&mut self.args, &filter.except);
+            self.parts.push(format!("kind NOT IN ({places})"));
         }
         if let Some(project) = filter.project {
             self.and("project_id = ?", project.to_sql());

@@ -11,7 +11,7 @@ use axum::{
     response::{Html, IntoResponse},
 };
 use bascule_core::{Caller, InstanceRole, Permission, Problem, ProjectScope};
-use http::{Method, header, request::Parts};
+use http::{header, request::Parts};
 
 /// Which entry of the top bar is lit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,13 +99,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Ui {
             .unwrap_or_else(Caller::anonymous);
         let Ok(project) = access::maybe_project(parts).await;
         let fragment = parts.headers.contains_key("hx-request") && !parts.headers.contains_key("hx-boosted");
-        // Asked for whole pages that people look at, and for these once.
+        // Asked for whole pages that people look at, also those that answer a form, and for these once.
         let waiting = match parts.extensions.get::<access::GateRef>().cloned() {
-            Some(access::GateRef(gate))
-                if caller.user.is_some() && !fragment && parts.method == Method::GET =>
-            {
-                gate.waiting(&caller).await
-            }
+            Some(access::GateRef(gate)) if caller.user.is_some() && !fragment => gate.waiting(&caller).await,
             _ => None,
         };
         Ok(Self(Shell {

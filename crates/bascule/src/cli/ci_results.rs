@@ -137,6 +137,14 @@ Exit code 1 when any failed.")]
         /// The environment's number
         id: i64,
     },
+    /// Forget an environment of jobs that was taken down
+    #[command(after_help = "Example:\n  bascule ci delete-environment demo/appointments 3")]
+    DeleteEnvironment {
+        /// group/project
+        project: String,
+        /// The environment's number
+        id: i64,
+    },
     /// Keep an environment of jobs that would be taken down by itself
     #[command(after_help = "Example:\n  bascule ci keep-environment demo/appointments 3")]
     KeepEnvironment {
@@ -280,6 +288,11 @@ impl Found {
                 let path = of(&project, &format!("ci/environments/{id}/keep"))?;
                 let kept = context.post(&path, &serde_json::json!({})).await?;
                 context.out.record(&kept, ENVIRONMENT);
+            }
+            Self::DeleteEnvironment { project, id } => {
+                let path = of(&project, &format!("ci/environments/{id}"))?;
+                let answer: serde_json::Value = context.client.delete(&path).await?;
+                super::identity::done(context.out, &answer, "Deleted.");
             }
             Self::Flaky { project } => {
                 let found = context.get(&of(&project, "ci/analytics")?).await?;

@@ -10,6 +10,7 @@ use axum::{
 use bascule_core::{Permission, Problem, limits};
 use bascule_web::{Access, Answer, InProject, Params, PathOf, Routes, Who, routes};
 use bascule_wire::ci::CiEnvironment;
+use http::StatusCode;
 use serde::Deserialize;
 
 pub(crate) fn routes() -> Routes<Ci> {
@@ -19,6 +20,7 @@ pub(crate) fn routes() -> Routes<Ci> {
         .api(read, routes!(list))
         .api(run, routes!(stop))
         .api(run, routes!(keep))
+        .api(run, routes!(remove))
         .page(
             "GET",
             "/{group}/{project}/-/ci/environments",
@@ -36,6 +38,12 @@ pub(crate) fn routes() -> Routes<Ci> {
             "/{group}/{project}/-/ci/environments/{id}/keep",
             run,
             post(pages::keep),
+        )
+        .page(
+            "POST",
+            "/{group}/{project}/-/ci/environments/{id}/delete",
+            run,
+            post(pages::remove),
         )
 }
 
@@ -101,4 +109,18 @@ async fn keep(
 ) -> Answer<Json<CiEnvironment>> {
     let kept = ci.keep_environment(project.id, at.id, &who.actor).await?;
     Ok(Json(kept.to_wire()))
+}
+
+/// Forgets an environment that was taken down.
+#[utoipa::path(delete, path = "/api/v1/projects/{group}/{project}/ci/environments/{id}", tag = "ci",
+    params(("group" = String, Path), ("project" = String, Path), ("id" = i64, Path)),
+    responses((status = 204), (status = 409, description = "It was not taken down", body = Problem)))]
+async fn remove(
+    State(ci): State<Ci>,
+    project: InProject,
+    who: Who,
+    PathOf(at): PathOf<Numbered>,
+) -> Answer<StatusCode> {
+    ci.delete_environment(&project, at.id, &who.actor).await?;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -194,3 +194,19 @@ pub(super) async fn keep(
     let done = ci.keep_environment(project.id, at.id, &who.actor).await;
     back(&ci, &ui, &project, done).await
 }
+
+pub(super) async fn remove(
+    State(ci): State<Ci>,
+    project: InProject,
+    ui: Ui,
+    who: Who,
+    PathOf(at): PathOf<Numbered>,
+) -> Answer {
+    match ci.delete_environment(&project, at.id, &who.actor).await {
+        Ok(()) => {
+            let back = format!("/{}/-/ci/environments?stopped=1", project.path());
+            Ok(Redirect::to(&back).into_response())
+        }
+        Err(problem) => back::<()>(&ci, &ui, &project, Err(problem)).await,
+    }
+}

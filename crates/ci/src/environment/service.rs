@@ -204,6 +204,27 @@ impl Ci {
             .ok_or_else(|| Problem::not_found("environment"))
     }
 
+    /// Forgets an environment that was taken down.
+    ///
+    /// # Errors
+    /// There is none by that number, it was not taken down, or the caller may not run what deployed there.
+    pub async fn delete_environment(&self, scope: &ProjectScope, id: i64, actor: &Actor) -> Result<()> {
+        let found = store::find(&self.db, scope.id, id)
+            .await?
+            .ok_or_else(|| Problem::not_found("environment"))?;
+        self.guard_environment(scope, &found).await?;
+        let tx = self.db.begin().await?;
+        if !store::delete(&tx, scope.id, id).await? {
+            return Err(
+                Problem::conflict("not_stopped", format!("The environment is {}.", found.state))
+                    .why("Only what was taken down is forgotten.")
+                    .next("Stop it first."),
+            );
+        }
+        self.tell_environment(&tx, &found, "deleted", actor).await?;
+        Ok(tx.commit().await?)
+    }
+
     /// Starts the stop job first and notes it after: done twice, the job is started once.
     async fn take_down(&self, environment: &Environment, actor: &Actor) -> Result<()> {
         let (project, name) = (environment.project_id, environment.name.as_str());

@@ -80,6 +80,17 @@ pub async fn set_state(tx: &Tx, project: ProjectId, name: &str, state: &str, now
         == 1)
 }
 
+/// Forgets one that was taken down; `false` if it was not.
+pub async fn delete(tx: &Tx, project: ProjectId, id: i64) -> Result<bool> {
+    Ok(tx
+        .run(
+            "DELETE FROM ci_environment WHERE project_id = $1 AND id = $2 AND state = $3",
+            args![project, id, state::STOPPED],
+        )
+        .await?
+        == 1)
+}
+
 /// Moves the time at which one is taken down by itself.
 pub async fn set_auto_stop(tx: &Tx, project: ProjectId, name: &str, at: Option<Timestamp>) -> Result<()> {
     tx.run(

@@ -240,7 +240,7 @@ impl Ci {
     }
 
     /// Whether a name means a tag: a branch of the same name comes first, also one that is gone.
-    pub(super) async fn is_tag(&self, project: ProjectId, reference: &str) -> Result<bool> {
+    pub(crate) async fn is_tag(&self, project: ProjectId, reference: &str) -> Result<bool> {
         let found = self.code.resolve(project, reference).await?;
         Ok(found.is_some_and(|commit| commit.tag))
     }

@@ -270,6 +270,20 @@ pub async fn list(
     }
 }
 
+/// The newest of a branch, or of a tag of the same name.
+pub async fn newest_of(
+    on: &impl Query,
+    project: ProjectId,
+    (reference, tag): (&str, bool),
+    limit: i64,
+) -> Result<Vec<Pipeline>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM pipeline WHERE project_id = $1 AND reference = $2 AND tag = $3
+         AND source <> 'parent_pipeline' ORDER BY id DESC LIMIT $4"
+    );
+    on.all(&sql, args![project, reference, tag, limit]).await
+}
+
 /// Sets the status if it differs; whether it did.
 pub async fn set_status(
     tx: &Tx,

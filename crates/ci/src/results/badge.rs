@@ -7,18 +7,37 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bascule_core::Problem;
-use bascule_web::{Answer, InProject, PathOf};
+use bascule_web::{Answer, InProject, Params, PathOf};
 use http::header;
+use serde::Deserialize;
+
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Which {
+    /// What the name means that a branch and a tag have: `heads` or `tags`; left out, the branch.
+    #[serde(default)]
+    ref_type: String,
+}
 
 /// `BRANCH/pipeline.svg` or `BRANCH/coverage.svg`, with the access that the project's pipelines have.
 pub(super) async fn serve(
     State(ci): State<Ci>,
     project: InProject,
     PathOf((_, _, place)): PathOf<(String, String, String)>,
+    Params(query): Params<Which>,
 ) -> Answer<Response> {
     let none = || Problem::not_found("badge").next("Ask for `BRANCH/pipeline.svg` or `BRANCH/coverage.svg`.");
     let (reference, file) = place.rsplit_once('/').ok_or_else(none)?;
-    let newest = pipeline::store::list(&ci.db, project.id, Some(reference), None, 20).await?;
+    let tag = match query.ref_type.as_str() {
+        "" => ci.is_tag(project.id, reference).await?,
+        "heads" | "branch" => false,
+        "tags" | "tag" => true,
+        _ => {
+            return Err(Problem::bad_request("bad_query", "There is no such `ref_type`.")
+                .next("Give `heads` for a branch or `tags` for a tag.")
+                .into());
+        }
+    };
+    let newest = pipeline::store::newest_of(&ci.db, project.id, (reference, tag), 20).await?;
     let (label, value, colour) = match file {
         "pipeline.svg" => {
             let status = newest.first().map_or("unknown", |found| found.status.as_str());

@@ -142,5 +142,34 @@ async fn only_who_runs_what_deployed_stops_it() {
     let page = world.page("/clinic/app/-/ci/environments", "developer").await;
     assert!(select(&page, "form[action$=stop]").is_empty());
     assert!(page.contains("only maintainers stop it"));
+    let gone = format!("{list}/{id}");
+    let refused = world
+        .request(Method::DELETE, &gone, "admin")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(refused.status(), 409, "it is there");
     assert_eq!(post(&world, &stop, "admin").await.0, 200);
+    runner.succeed(&runner.ask().await.unwrap()).await;
+    let refused = world
+        .request(Method::DELETE, &gone, "developer")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(refused.status(), 403);
+    let page = world
+        .page("/clinic/app/-/ci/environments?stopped=1", "developer")
+        .await;
+    assert!(select(&page, "form[action$=delete]").is_empty());
+    let page = world
+        .page("/clinic/app/-/ci/environments?stopped=1", "admin")
+        .await;
+    assert_eq!(select(&page, "form[action$=delete] button"), ["Delete"]);
+    let done = world
+        .request(Method::DELETE, &gone, "admin")
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(done.status(), 204);
+    assert_eq!(world.get(list).await, json!([]));
 }

@@ -238,6 +238,14 @@ async fn coverage_comes_from_log_or_report_and_is_compared() {
             .contains("success")
     );
     assert_eq!(badge("other.svg").await.unwrap().status(), 404);
+    let of_tag = badge("pipeline.svg?ref_type=tags").await.unwrap();
+    assert!(
+        of_tag.text().await.unwrap().contains("unknown"),
+        "no tag is called so"
+    );
+    let of_branch = badge("pipeline.svg?ref_type=heads").await.unwrap();
+    assert!(of_branch.text().await.unwrap().contains("success"));
+    assert_eq!(badge("pipeline.svg?ref_type=x").await.unwrap().status(), 400);
     let guest = world
         .request(Method::GET, "/clinic/app/badges/feature/pipeline.svg", "guest")
         .send();

@@ -13,6 +13,10 @@ use crate::{
 use askama::Template;
 use axum::{extract::State, routing::get};
 use bascule_core::{Caller, InstanceRole};
+use bascule_ledger::{
+    Fact as _,
+    facts::ci::{JobFinished, JobStarted},
+};
 use bascule_web::{Access, Answer, Markup, Routes, Section, Ui, Who, icon, when};
 
 pub(crate) fn routes() -> Routes<Insights> {
@@ -21,6 +25,8 @@ pub(crate) fn routes() -> Routes<Insights> {
 
 /// Facts shown.
 const FACTS: i64 = 20;
+/// What a pipeline's own facts sum up: its jobs' would leave room for nothing else.
+const PIECES: [&str; 2] = [JobStarted::KIND, JobFinished::KIND];
 /// Things shown that others know to wait.
 const OTHERS: usize = 20;
 
@@ -54,7 +60,8 @@ async fn home(State(insights): State<Insights>, ui: Ui, who: Who) -> Answer {
         let all = insights.measures(scope.clone(), period, None).await?;
         numbers = headlines(&all);
         let question = Question::default();
-        let filter = insights.filter(&who, &question, None).await?;
+        let mut filter = insights.filter(&who, &question, None).await?;
+        filter.except = PIECES.map(str::to_owned).to_vec();
         let (entries, _) = insights.ask(&filter, &question, FACTS).await?;
         told = lines(&insights, entries).await?;
     }
