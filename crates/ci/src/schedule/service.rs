@@ -313,6 +313,7 @@ impl Ci {
             secrets: false,
             inputs,
             input_texts: false,
+            since: None,
         };
         match self.prepare(&mut draft, &ask).await? {
             Ok(_) => Ok(()),
