@@ -86,6 +86,10 @@ impl Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What is about no place in the file names none.
+        if self.pos == Pos::default() {
+            return write!(f, "{}: {}", self.file_name(), self.reason());
+        }
         write!(f, "{}:{}: {}", self.file_name(), self.pos, self.reason())
     }
 }
