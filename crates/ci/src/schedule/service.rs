@@ -346,7 +346,8 @@ impl Ci {
         self.guard(scope, &commit.reference, protected).await?;
         if with_variables {
             let may_push = scope.holds(Permission::ProtectedPush);
-            let next = "Schedule it without variables and inputs, schedule another branch, or ask a maintainer.";
+            let next =
+                "Schedule it without variables and inputs, schedule another branch, or ask a maintainer.";
             may_give(&commit.reference, protected, may_push, next)?;
         }
         Ok(commit)
