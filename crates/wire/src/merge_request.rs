@@ -82,6 +82,9 @@ pub struct MergeRequestDetail {
     /// Its place in the merge queue, where it is in one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<QueuePlace>,
+    /// Why it is not merged by itself any more, where somebody had asked for that: a push took it back, say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auto_merge_dropped: Option<String>,
 }
 
 /// A place in a merge queue.

@@ -11,7 +11,7 @@ pub struct Todo {
     /// Its identifier.
     pub id: TodoId,
     /// Why it waits: `assigned`, `review_requested`, `approval_required`, `mentioned`, `commented`, `replied`,
-    /// `review_submitted`, `unmergeable`, `merge_train_removed`, `build_failed`.
+    /// `review_submitted`, `unmergeable`, `merge_train_removed`, `auto_merge_dropped`, `build_failed`.
     pub action: String,
     /// The same in words, to be read after the actor's name.
     pub told: String,

@@ -392,6 +392,9 @@ pub struct Finding {
     pub rule: String,
     /// `error`, `warning` or `note`.
     pub severity: String,
+    /// The tool's own word for that, such as `critical`; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub label: String,
     /// The file.
     pub path: String,
     /// The first line; 0 for the file as a whole.

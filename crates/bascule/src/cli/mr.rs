@@ -328,6 +328,11 @@ pub(super) fn show(context: &Context, mut request: Value) {
             .say(&format!("Number {number} in the merge queue of `{branch}`."));
     } else if request["state"] == "open" && request["auto_merge_by"].is_string() {
         context.out.say("It will merge when its checks pass.");
+    } else if let Some(told) = request["auto_merge_dropped"].as_str() {
+        context.out.say(&format!(
+            "It is not merged by itself any more: {}",
+            output::printable(told)
+        ));
     }
 }
 

@@ -59,7 +59,8 @@ pub enum Todo {
         #[arg(long)]
         done: bool,
         /// One reason: assigned, review_requested, approval_required, mentioned, replied, commented,
-        /// review_submitted, unmergeable, merge_train_removed, build_failed
+        /// review_submitted, unmergeable, merge_train_removed,
+        /// auto_merge_dropped, build_failed
         #[arg(long, default_value = "")]
         action: String,
         /// issue or merge_request

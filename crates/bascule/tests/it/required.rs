@@ -280,6 +280,84 @@ async fn what_runs_or_was_stopped_holds_it_and_merge_when_met_waits_for_it() {
     scene.required(&request, "passed", "passed").await;
     let found = scene.ok("admin", "GET", &request, &Value::Null).await;
     assert_eq!(found["state"], "open", "a push takes the wish back: {found}");
+    let told = found["auto_merge_dropped"].as_str().unwrap();
+    assert!(
+        told.contains("developer had asked") && told.contains("pushed new commits"),
+        "{told}"
+    );
+    let page = scene.app.page("/demo/p/-/merge-requests/1").await;
+    assert!(page.source().contains("Not merged by itself any more"));
+    let todos = async || {
+        scene
+            .ok("developer", "GET", "/api/v1/todos", &Value::Null)
+            .await
+            .to_string()
+    };
+    assert!(
+        !todos().await.contains("auto_merge_dropped"),
+        "who pushed themselves knows"
+    );
+    // Somebody else's push is told to who had asked.
+    scene.git.write("slow", "x\n");
+    scene.commit_as("second", "Slower again");
+    let slow = scene.push_branch("second", "topic");
+    scene.taken_up(&request, &slow).await;
+    scene.required(&request, "pending", "has not ended").await;
+    let (status, told) = scene.merge("developer", &request, &order).await;
+    assert_eq!(
+        (status, &told["auto_merge_dropped"]),
+        (200, &Value::Null),
+        "{told}"
+    );
+    std::fs::remove_file(scene.git.path().join("slow")).unwrap();
+    scene.commit_as("second", "Quick again");
+    scene.push_branch("second", "topic");
+    until("the notice", Duration::from_secs(30), async || {
+        todos().await.contains("auto_merge_dropped").then_some(())
+    })
+    .await;
+    scene.required(&request, "passed", "passed").await;
+
+    // What a required job left is the proof that it ran: neither developers nor maintainers of the project erase it.
+    let all = scene
+        .ok(
+            "admin",
+            "GET",
+            &format!("{PATH}/pipelines?ref=topic"),
+            &Value::Null,
+        )
+        .await;
+    let newest = rows(&all)
+        .into_iter()
+        .find(|one| one["source"] == "push")
+        .unwrap();
+    let job = scene.scan(&newest["id"]).await;
+    let erase = format!("{PATH}/jobs/{job}/erase");
+    for who in ["developer", "sre"] {
+        let (status, told) = scene.send(who, "POST", &erase, &json!({})).await;
+        assert_eq!(
+            (status, &told["code"]),
+            (403, &json!("required_job")),
+            "{who}: {told}"
+        );
+        assert!(
+            told["next"].as_str().unwrap().contains("policy project"),
+            "{told}"
+        );
+    }
+    let cli = scene.app.cli();
+    drop(cli.ok(&[
+        "group",
+        "set-member",
+        "security-office",
+        "security",
+        "--role",
+        "maintainer",
+    ]));
+    scene.ok("security", "POST", &erase, &json!({})).await;
+    let facts = rows(&cli.json(&["ledger", "list", "--kind", "job.erased"]));
+    assert_eq!(facts.len(), 1, "{facts:?}");
+    assert!(facts[0].to_string().contains("security/scan"), "{facts:?}");
 
     // Asked for before the scan has begun, it is merged by itself after it.
     scene.push("developer", "second", &[("more", "x\n")]);

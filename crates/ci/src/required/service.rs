@@ -8,6 +8,7 @@ use crate::{
     Ci,
     config::{Answer, Assembly, Config, Inputs, Tree, Wanted},
     fault::{Fault, Faults, Pos, shown},
+    job::Job,
     pipeline::{Ask, Pipeline, Start, Text, predefined_of_pipeline},
     plan::Plan,
     ports::{Neighbour, ProjectInfo},
@@ -122,6 +123,30 @@ impl Ci {
             }
             plan
         }))
+    }
+
+    /// Refuses to erase what a required job left, save to who owns the policy: it is the proof that the job ran, and not
+    /// the project's.
+    pub(crate) async fn may_erase_required(&self, job: &Job, required: &str, actor: &Actor) -> Result<()> {
+        let Some(here) = self.reach().get(job.project_id).await? else {
+            return Ok(());
+        };
+        let held = store::of_group(&self.db, here.group).await?;
+        // Where nothing is required any more, who could change the policy is the group's owner, as who took it back.
+        let (place, right) = match &held {
+            Some(held) => (held.project_id, Permission::ProtectedPush),
+            None => (job.project_id, Permission::ProjectDelete),
+        };
+        if self.reach().may(actor, place, right).await? {
+            return Ok(());
+        }
+        Err(Problem::new(
+            403,
+            "required_job",
+            format!("`{}` belongs to the required pipeline `{required}`; you may not erase it.", job.name),
+        )
+        .why("What it left proves that it ran, to those who require it in all projects of the group.")
+        .next("Ask a maintainer of the policy project, who may erase it; with a secret in its log, also revoke that secret."))
     }
 
     /// The policy of a project at a commit.

@@ -77,6 +77,7 @@ struct FailureRow {
     href: String,
     took: String,
     written: bool,
+    anchor: String,
 }
 
 #[derive(Template)]
@@ -149,6 +150,7 @@ pub(super) async fn tests(
                 href: format!("/{path}/-/jobs/{}", failure.job),
                 took: milliseconds(failure.duration_ms),
                 written: at < WRITTEN,
+                anchor: super::widget::anchor(failure),
                 failure: failure.clone(),
             })
             .collect(),

@@ -339,7 +339,8 @@ impl Ci {
     pub async fn pipeline_results(&self, project: ProjectId, id: PipelineId) -> Result<PipelineResults> {
         let pipeline = self.pipeline(project, id).await?;
         let trunk = self.trunk(project).await?.unwrap_or_default();
-        self.results_against(&pipeline, project, &trunk).await
+        let tests = self.test_report(pipeline.id, project, &trunk).await?;
+        self.results_against(&pipeline, project, &trunk, &tests).await
     }
 
     /// What a pipeline found out, in short, compared with a branch of a project.
@@ -348,8 +349,8 @@ impl Ci {
         pipeline: &Pipeline,
         project: ProjectId,
         branch: &str,
+        tests: &TestReport,
     ) -> Result<PipelineResults> {
-        let tests = self.test_report(pipeline.id, project, branch).await?;
         let reports = store::reports(&self.db, &self.reporting_for(pipeline.id).await?).await?;
         let coverage = self.weigh_coverage(pipeline.id, project, branch).await?;
         Ok(PipelineResults {
@@ -360,7 +361,7 @@ impl Ci {
                 .runs
                 .iter()
                 .any(|run| run.fault.is_none())
-                .then_some(tests.counts),
+                .then(|| tests.counts.clone()),
             coverage: coverage.map(|coverage| coverage.to_wire()),
             reports: reports
                 .into_iter()

@@ -9,7 +9,7 @@ use crate::{
 use askama::Template;
 use bascule_core::{PipelineId, ProjectId, Result, limits};
 use bascule_web::{Markup, icon};
-use bascule_wire::ci_results::{Coverage, PipelineResults, TestCounts};
+use bascule_wire::ci_results::{Coverage, PipelineResults, TestCounts, TestFailure};
 
 /// A merge request, as far as its pipeline is told of.
 #[derive(Clone, Debug)]
@@ -41,6 +41,23 @@ pub struct Concern {
     pub next: String,
 }
 
+/// Failed tests that are named, new ones first.
+const TESTS: usize = 5;
+
+/// A failed test.
+struct Test {
+    name: String,
+    of: String,
+    href: String,
+    new: bool,
+    flaky: bool,
+}
+
+/// The mark of a failed test on the page of a pipeline's tests.
+pub(super) fn anchor(failure: &TestFailure) -> String {
+    format!("test-{}-{}", failure.job, failure.key)
+}
+
 /// A stage, as one coloured icon.
 struct StageDot {
     name: String,
@@ -62,6 +79,9 @@ struct Widget {
     stages: Vec<StageDot>,
     failed: Vec<(String, String)>,
     tests: Option<TestCounts>,
+    /// Some of those that failed, and how many more there are.
+    failed_tests: Vec<Test>,
+    more_tests: usize,
     new: Option<i64>,
     coverage: Option<Coverage>,
     findings: i64,
@@ -70,6 +90,26 @@ struct Widget {
     faults: usize,
     live: bool,
     icons: [Markup; 4],
+}
+
+/// The failed tests to be named.
+fn named(mut failures: Vec<TestFailure>, pipeline: &str) -> Vec<Test> {
+    failures.sort_by_key(|failure| failure.new != Some(true));
+    failures
+        .into_iter()
+        .take(TESTS)
+        .map(|failure| Test {
+            href: format!("{pipeline}/tests#{}", anchor(&failure)),
+            new: failure.new == Some(true),
+            flaky: failure.flaky,
+            of: if failure.class.is_empty() {
+                failure.suite
+            } else {
+                failure.class
+            },
+            name: failure.name,
+        })
+        .collect()
 }
 
 impl Ci {
@@ -83,9 +123,9 @@ impl Ci {
         else {
             return Ok(None);
         };
-        let results: PipelineResults = self
-            .results_against(&pipeline, asked.target, asked.target_branch)
-            .await?;
+        let (target, branch) = (asked.target, asked.target_branch);
+        let report = self.test_report(pipeline.id, target, branch).await?;
+        let results: PipelineResults = self.results_against(&pipeline, target, branch, &report).await?;
         let cells = store::cells(&self.db, pipeline.id).await?;
         let base = format!("/{}/-", asked.source_path);
         let href = format!("{base}/pipelines/{}", pipeline.id);
@@ -121,6 +161,8 @@ impl Ci {
             stages,
             failed,
             tests: results.tests,
+            more_tests: report.failures.len().saturating_sub(TESTS),
+            failed_tests: named(report.failures, &href),
             new: results.new_failures,
             coverage: results.coverage,
             findings,

@@ -136,6 +136,7 @@ impl Forge {
             request: self.request_to_wire(project, request, &forks),
             mergeable: request.state == Life::Open && !checks.iter().any(|check| check.state.holds()),
             queue: self.place_in_queue(request).await?,
+            auto_merge_dropped: self.wish_dropped(request).await?.map(|(told, _)| told),
             checks: checks.into_iter().map(Into::into).collect(),
         })
     }

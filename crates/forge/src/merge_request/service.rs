@@ -379,6 +379,14 @@ impl Forge {
                 at: version.at,
             };
             self.ledger().append(&tx, by, &fact).await?;
+            if request.auto_id.is_some() {
+                let why = format!(
+                    "{} pushed new commits since, and what is merged is what was looked at. Look at them and ask again.",
+                    by.name
+                );
+                self.tell_dropped(&tx, &request, by, "off: new commits", Some(why))
+                    .await?;
+            }
         }
         tx.commit().await?;
         store::by_id(self.db(), request.id)
@@ -458,6 +466,7 @@ impl Forge {
                 iid: request.iid,
                 field: field.to_owned(),
                 value,
+                person: None,
             };
             self.ledger().append(&tx, &caller.actor, &fact).await?;
         }

@@ -23,6 +23,8 @@ pub const MIGRATIONS: &[Migration] = &[
     CI_OPTIONS,
     crate::review::store::APPROVAL_BASE,
     VOUCHED,
+    crate::merge_request::merge::store::DROPPED,
+    crate::review::findings::store::LABEL,
 ];
 
 const FIRST: Migration = Migration {

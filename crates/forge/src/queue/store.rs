@@ -212,10 +212,11 @@ pub(crate) async fn all_left(on: &impl Query, project: ProjectId, limit: i64) ->
 pub(crate) async fn delete_project(tx: &Tx, project: ProjectId) -> Result<()> {
     tx.run("DELETE FROM merge_queue WHERE project_id = $1", args![project])
         .await?;
-    tx.run(
+    for sql in [
         "DELETE FROM merge_queue_left WHERE project_id = $1",
-        args![project],
-    )
-    .await?;
+        "DELETE FROM merge_wish_dropped WHERE project_id = $1",
+    ] {
+        tx.run(sql, args![project]).await?;
+    }
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! for ever, and what people wrote is theirs to change.
 
 use super::{fact, short};
-use bascule_core::{MergeRequestId, ProjectId, Timestamp};
+use bascule_core::{MergeRequestId, ProjectId, Timestamp, UserId};
 use serde::{Deserialize, Serialize};
 
 /// A merge request was opened.
@@ -85,6 +85,9 @@ pub struct MergeRequestChanged {
     pub field: String,
     /// The new value, where it is no text of people.
     pub value: String,
+    /// Whom it concerns, where that is not who did it: who had asked for the merge that a push takes back, say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub person: Option<UserId>,
 }
 fact!(
     MergeRequestChanged,

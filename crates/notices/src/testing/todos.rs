@@ -338,6 +338,7 @@ async fn an_edited_text_tells_only_whom_it_did_not_tell_before() {
         iid: 7,
         field: "description".to_owned(),
         value: String::new(),
+        person: None,
     };
     world.fact("developer", &edited).await;
     assert_eq!(world.waiting("sre").await, []);

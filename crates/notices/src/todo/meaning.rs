@@ -260,6 +260,14 @@ impl Notices {
                         let mentioned = self.matters().mentioned(fact.merge_request).await?;
                         meaning.tell(mentioned, Action::Mentioned).once()
                     }
+                    ("auto_merge", "on") => meaning.settle(Settle::Actions(vec![Action::AutoMergeDropped])),
+                    // Who took their own wish back, or pushed themselves, knows.
+                    ("auto_merge", _) => match fact.person {
+                        Some(person) if person.to_string() != entry.actor.id => {
+                            meaning.tell(vec![person], Action::AutoMergeDropped)
+                        }
+                        _ => return Ok(None),
+                    },
                     _ => return Ok(None),
                 }
             }

@@ -37,13 +37,15 @@ pub enum Action {
     Unmergeable,
     /// Their request was thrown out of the merge queue.
     MergeTrainRemoved,
+    /// The merge that they asked for once all is met was taken back.
+    AutoMergeDropped,
     /// The pipeline of their request failed.
     BuildFailed,
 }
 
 impl Action {
     /// All.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Assigned,
         Self::ReviewRequested,
         Self::ApprovalRequired,
@@ -53,6 +55,7 @@ impl Action {
         Self::ReviewSubmitted,
         Self::Unmergeable,
         Self::MergeTrainRemoved,
+        Self::AutoMergeDropped,
         Self::BuildFailed,
     ];
 
@@ -69,6 +72,7 @@ impl Action {
             Self::ReviewSubmitted => "review_submitted",
             Self::Unmergeable => "unmergeable",
             Self::MergeTrainRemoved => "merge_train_removed",
+            Self::AutoMergeDropped => "auto_merge_dropped",
             Self::BuildFailed => "build_failed",
         }
     }
@@ -92,6 +96,7 @@ impl Action {
             Self::ReviewSubmitted => "reviewed it",
             Self::Unmergeable => "It is in conflict with its target branch",
             Self::MergeTrainRemoved => "It was taken out of the merge queue",
+            Self::AutoMergeDropped => "It is not merged by itself any more, as you had asked",
             Self::BuildFailed => "Its pipeline failed",
         }
     }
@@ -109,6 +114,7 @@ impl Action {
             Self::ReviewSubmitted => "Reviewed",
             Self::Unmergeable => "In conflict",
             Self::MergeTrainRemoved => "Out of the queue",
+            Self::AutoMergeDropped => "Merge taken back",
             Self::BuildFailed => "Pipeline failed",
         }
     }
@@ -117,7 +123,7 @@ impl Action {
     pub(crate) const fn of_platform(self) -> bool {
         matches!(
             self,
-            Self::Unmergeable | Self::MergeTrainRemoved | Self::BuildFailed
+            Self::Unmergeable | Self::MergeTrainRemoved | Self::AutoMergeDropped | Self::BuildFailed
         )
     }
 

@@ -48,7 +48,7 @@ fn picture(action: &str) -> Markup {
         Some(Action::Assigned) => "user",
         Some(Action::ReviewRequested | Action::ReviewSubmitted) => "eye",
         Some(Action::ApprovalRequired) => "shield-check",
-        Some(Action::Unmergeable | Action::MergeTrainRemoved) => "git-merge",
+        Some(Action::Unmergeable | Action::MergeTrainRemoved | Action::AutoMergeDropped) => "git-merge",
         Some(Action::BuildFailed) => "circle-x",
         _ => "message",
     })

@@ -122,6 +122,10 @@ fn result(issue: &Issue) -> Option<Value> {
         "message": { "text": message },
         "locations": [{ "physicalLocation": place }],
     });
+    // SARIF has three levels; the tool's own word is what people know it by.
+    if let Some(own @ ("info" | "minor" | "major" | "critical" | "blocker")) = issue.severity.as_deref() {
+        result["properties"] = json!({ "severity": own });
+    }
     if let Some(rule) = &issue.check_name {
         result["ruleId"] = json!(one_line(rule, 120));
     }

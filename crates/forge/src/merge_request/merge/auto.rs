@@ -4,6 +4,7 @@ use super::store;
 use crate::{
     Forge, ProjectInfo,
     merge_request::{MergeRequest, store as requests},
+    told::sentences,
 };
 use bascule_core::{Actor, Caller, ProjectScope, Result, UserId};
 use bascule_wire::merge_request::MergeOrder;
@@ -57,6 +58,7 @@ impl Forge {
                     request,
                     &Actor::system(),
                     "off: the person may not merge any more",
+                    Some("They may not merge here any more. Whoever may merges it, or asks anew.".to_owned()),
                 )
                 .await;
         };
@@ -73,8 +75,9 @@ impl Forge {
             Err(problem) if problem.code == "head_moved" || problem.code == "branch_moved" => Ok(()),
             Err(problem) if problem.is_server_fault() => Err(problem),
             Err(problem) => {
-                self.drop_wish(request, &Actor::system(), &format!("off: {}", problem.code))
-                    .await
+                let why = sentences([problem.what.as_str(), problem.why.as_str(), problem.next.as_str()]);
+                let value = format!("off: {}", problem.code);
+                self.drop_wish(request, &Actor::system(), &value, Some(why)).await
             }
         }
     }

@@ -11,13 +11,13 @@ use crate::{
     told::sentences,
 };
 use bascule_core::{
-    Actor, Caller, MergeRequestId, Permission, Problem, ProjectId, ProjectScope, Result, UserId,
+    Actor, Caller, MergeRequestId, Permission, Problem, ProjectId, ProjectScope, Result, Timestamp, UserId,
 };
 use bascule_ledger::facts::{
     forge::BranchUpdated,
     merge_request::{MergeRequestChanged, MergeRequestMerged},
 };
-use bascule_store::Backend;
+use bascule_store::{Backend, Tx};
 use bascule_wire::merge_request::MergeOrder;
 use std::time::Duration;
 
@@ -466,12 +466,14 @@ impl Forge {
         let chosen = order.strategy.as_ref().map(|_| strategy.as_str());
         let tx = self.db().begin().await?;
         requests::set_auto(&tx, request.id, Some(&actor), chosen, self.now()).await?;
+        store::set_dropped(&tx, request.id, request.project_id, None).await?;
         let fact = MergeRequestChanged {
             project: request.project_id,
             merge_request: request.id,
             iid: request.iid,
             field: "auto_merge".to_owned(),
             value: "on".to_owned(),
+            person: None,
         };
         self.ledger().append(&tx, &caller.actor, &fact).await?;
         tx.commit().await?;
@@ -491,25 +493,67 @@ impl Forge {
     ) -> Result<MergeRequest> {
         let request = self.merge_request(scope.id, iid).await?;
         service::may_edit(caller, scope, &request)?;
-        self.drop_wish(&request, &caller.actor, "off").await?;
+        self.drop_wish(&request, &caller.actor, "off", None).await?;
         self.merge_request(scope.id, iid).await
     }
 
-    pub(super) async fn drop_wish(&self, request: &MergeRequest, actor: &Actor, value: &str) -> Result<()> {
+    /// Takes a wish back. `why` is told to who had it, unless they did it themselves.
+    pub(super) async fn drop_wish(
+        &self,
+        request: &MergeRequest,
+        actor: &Actor,
+        value: &str,
+        why: Option<String>,
+    ) -> Result<()> {
         if request.auto_id.is_none() {
             return Ok(());
         }
         let tx = self.db().begin().await?;
         requests::set_auto(&tx, request.id, None, None, self.now()).await?;
+        self.tell_dropped(&tx, request, actor, value, why).await?;
+        Ok(tx.commit().await?)
+    }
+
+    /// Notes and tells that the wish that a request had is gone.
+    pub(crate) async fn tell_dropped(
+        &self,
+        tx: &Tx,
+        request: &MergeRequest,
+        actor: &Actor,
+        value: &str,
+        why: Option<String>,
+    ) -> Result<()> {
+        let dropped = why.map(|why| store::Dropped {
+            wisher: request.auto_name.clone().unwrap_or_default(),
+            why,
+            at: self.now(),
+        });
+        store::set_dropped(tx, request.id, request.project_id, dropped.as_ref()).await?;
         let fact = MergeRequestChanged {
             project: request.project_id,
             merge_request: request.id,
             iid: request.iid,
             field: "auto_merge".to_owned(),
             value: value.to_owned(),
+            person: request.auto_id.as_ref().and_then(|id| id.parse().ok()),
         };
-        self.ledger().append(&tx, actor, &fact).await?;
-        Ok(tx.commit().await?)
+        self.ledger().append(tx, actor, &fact).await?;
+        Ok(())
+    }
+
+    /// Why a request is not merged by itself any more, and since when; `None` where nobody asked, or where it still is.
+    pub(crate) async fn wish_dropped(&self, request: &MergeRequest) -> Result<Option<(String, Timestamp)>> {
+        if request.state != State::Open || request.auto_id.is_some() {
+            return Ok(None);
+        }
+        let found = store::dropped(self.db(), request.id).await?;
+        Ok(found.map(|found| {
+            let told = format!(
+                "{} had asked to merge it once all is met. {}",
+                found.wisher, found.why
+            );
+            (told, found.at)
+        }))
     }
 
     /// Whether a branch is the default one or protected.

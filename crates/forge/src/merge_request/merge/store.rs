@@ -30,6 +30,64 @@ pub(crate) const MIGRATION: Migration = Migration {
     ",
 };
 
+/// Wishes to have a request merged once all is met that somebody else than who had them took back.
+pub(crate) const DROPPED: Migration = Migration {
+    id: "ci-2711b-merge-wish",
+    sql: "
+        CREATE TABLE merge_wish_dropped (
+            merge_request_id TEXT PRIMARY KEY,
+            project_id TEXT NOT NULL,
+            wisher TEXT NOT NULL,
+            why TEXT NOT NULL,
+            at BIGINT NOT NULL
+        );
+        CREATE INDEX merge_wish_dropped_project ON merge_wish_dropped (project_id);
+    ",
+};
+
+row! {
+    /// A wish that was taken back.
+    #[derive(Clone, Debug)]
+    pub(crate) struct Dropped {
+        /// The user name of who asked for the merge.
+        pub(crate) wisher: String,
+        /// Why it is not merged by itself any more, one sentence.
+        pub(crate) why: String,
+        pub(crate) at: Timestamp,
+    }
+}
+
+/// Notes that a request is not merged by itself any more, and why; `None` forgets it, since somebody asked anew or took
+/// it back on purpose.
+pub(crate) async fn set_dropped(
+    tx: &Tx,
+    id: MergeRequestId,
+    project: ProjectId,
+    dropped: Option<&Dropped>,
+) -> Result<()> {
+    tx.run(
+        "DELETE FROM merge_wish_dropped WHERE merge_request_id = $1",
+        args![id],
+    )
+    .await?;
+    if let Some(dropped) = dropped {
+        tx.run(
+            "INSERT INTO merge_wish_dropped (merge_request_id, project_id, wisher, why, at) VALUES ($1, $2, $3, $4, $5)",
+            args![id, project, dropped.wisher, dropped.why, dropped.at],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn dropped(on: &impl Query, id: MergeRequestId) -> Result<Option<Dropped>> {
+    on.one(
+        "SELECT wisher, why, at FROM merge_wish_dropped WHERE merge_request_id = $1",
+        args![id],
+    )
+    .await
+}
+
 row! {
     /// A merge that was about to move a branch.
     #[derive(Clone, Debug)]

@@ -57,6 +57,8 @@ struct Overview {
     auto: Option<String>,
     queued: Option<(i64, String)>,
     left: Option<(Markup, Markup)>,
+    /// Why it is not merged by itself any more, and since when.
+    dropped: Option<(String, Markup)>,
     /// Whether the queue found it to break the branch, as it is now.
     thrown_out: bool,
     may_edit: bool,
@@ -141,6 +143,11 @@ pub(super) async fn overview(
             // Where a condition says it, it is not said twice.
             .filter(|_| request.state == Life::Open && entry.is_none() && !thrown_out)
             .map(|left| (told(&left.detail, &project), when(left.at))),
+        dropped: forge
+            .wish_dropped(&request)
+            .await?
+            .filter(|_| entry.is_none())
+            .map(|(told, at)| (told, when(at))),
         thrown_out,
         may_edit: own || scope.holds(Permission::CodePush),
         draft: request.draft,

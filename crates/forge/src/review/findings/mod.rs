@@ -51,6 +51,7 @@ mod tests {
             tool: "t".into(),
             rule: "r".into(),
             severity: Severity::Warning,
+            label: String::new(),
             path: "a".into(),
             start,
             end: start,

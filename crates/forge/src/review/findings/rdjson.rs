@@ -117,6 +117,7 @@ impl Diagnostic {
                 .and_then(|level| level.severity())
                 .or(severity)
                 .unwrap_or(Severity::Warning),
+            label: String::new(),
             path: path(&location.path)?,
             start,
             end,

@@ -32,6 +32,8 @@ pub struct Found {
     pub rule: String,
     /// How bad it is.
     pub severity: Severity,
+    /// The tool's own word for that, such as `critical`; may be empty.
+    pub label: String,
     /// The file, from the top of the repository.
     pub path: String,
     /// First line, from 1; 0 where it concerns the whole file.

@@ -60,6 +60,13 @@ struct Configuration {
     level: Option<String>,
 }
 
+/// What a tool says beyond SARIF.
+#[derive(Deserialize)]
+struct Properties {
+    #[serde(default)]
+    severity: Option<serde_json::Value>,
+}
+
 #[derive(Default, Deserialize)]
 struct Text {
     #[serde(default)]
@@ -77,6 +84,8 @@ struct Finding {
     rule: Option<RuleRef>,
     #[serde(default)]
     level: Option<String>,
+    #[serde(default)]
+    properties: Option<Properties>,
     #[serde(default)]
     kind: Option<String>,
     #[serde(default)]
@@ -218,6 +227,7 @@ impl Run {
                 Some("note" | "none") => Severity::Note,
                 _ => Severity::Warning,
             },
+            label: finding.label(),
             path: self.path(place.artifact_location.as_ref()?)?,
             start,
             end,
@@ -276,6 +286,21 @@ impl Finding {
             Some("pass" | "notApplicable" | "informational")
         );
         suppressed || passed || self.baseline_state.as_deref() == Some("absent")
+    }
+
+    /// The tool's own word for how bad it is, where it is a word.
+    fn label(&self) -> String {
+        let own = self
+            .properties
+            .as_ref()
+            .and_then(|properties| properties.severity.as_ref());
+        let word = own.and_then(serde_json::Value::as_str).unwrap_or_default();
+        let plain = word.len() <= 20 && word.bytes().all(|byte| byte.is_ascii_alphabetic());
+        if plain {
+            word.to_ascii_lowercase()
+        } else {
+            String::new()
+        }
     }
 
     fn mark(&self) -> Option<String> {

@@ -211,6 +211,7 @@ impl Standing {
             tool: self.finding.tool.clone(),
             rule: self.finding.rule.clone(),
             severity: self.finding.severity.clone(),
+            label: self.finding.label.clone(),
             path: self
                 .place
                 .as_ref()

@@ -2,7 +2,7 @@
 
 use super::{Found, Severity};
 use bascule_core::{ProjectId, Timestamp};
-use bascule_store::{Query, Result, ToSql as _, Tx, Value, args, bind_all, row};
+use bascule_store::{Migration, Query, Result, ToSql as _, Tx, Value, args, bind_all, row};
 
 /// Tables of findings.
 pub(crate) const TABLES: &str = "
@@ -31,6 +31,12 @@ pub(crate) const TABLES: &str = "
     );
 ";
 
+/// The tool's own word for how bad a finding is.
+pub(crate) const LABEL: Migration = Migration {
+    id: "ci-2711b-finding-label",
+    sql: "ALTER TABLE review_finding ADD COLUMN label TEXT NOT NULL DEFAULT '';",
+};
+
 row! {
     /// That a tool looked at a commit.
     #[derive(Clone, Debug)]
@@ -49,6 +55,7 @@ row! {
         pub(crate) fingerprint: String,
         pub(crate) rule: String,
         pub(crate) severity: String,
+        pub(crate) label: String,
         pub(crate) path: String,
         pub(crate) start_line: i64,
         pub(crate) end_line: i64,
@@ -94,8 +101,8 @@ pub(crate) async fn put(
     for (one, fingerprint) in found {
         tx.run(
             "INSERT INTO review_finding
-                 (project_id, sha, tool, fingerprint, rule, severity, path, start_line, end_line, message, url)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)
+                 (project_id, sha, tool, fingerprint, rule, severity, path, start_line, end_line, message, url, label)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
              ON CONFLICT (project_id, sha, tool, fingerprint) DO NOTHING",
             args![
                 project,
@@ -108,7 +115,8 @@ pub(crate) async fn put(
                 i64::from(one.start),
                 i64::from(one.end),
                 one.message,
-                one.url
+                one.url,
+                one.label
             ],
         )
         .await?;
@@ -156,7 +164,7 @@ pub(crate) async fn kept(
     let (marks, mut values) = among(project, shas);
     values.push(limit.to_sql());
     let sql = format!(
-        "SELECT sha, tool, fingerprint, rule, severity, path, start_line, end_line, message, url FROM review_finding
+        "SELECT sha, tool, fingerprint, rule, severity, label, path, start_line, end_line, message, url FROM review_finding
          WHERE project_id = $1 AND sha IN ({marks}) ORDER BY path, start_line, tool, fingerprint LIMIT ${}",
         values.len()
     );

@@ -23,7 +23,7 @@ const FINDINGS: usize = 500;
 pub(super) struct Shown {
     pub(super) tool: String,
     pub(super) rule: String,
-    pub(super) severity: &'static str,
+    pub(super) severity: String,
     pub(super) class: &'static str,
     pub(super) place: String,
     pub(super) message: String,
@@ -44,7 +44,10 @@ impl Shown {
         Self {
             tool: one.finding.tool.clone(),
             rule: one.finding.rule.clone(),
-            severity: severity.as_str(),
+            severity: match one.finding.label.as_str() {
+                "" => severity.as_str().to_owned(),
+                own => own.to_owned(),
+            },
             class,
             place: match &one.place {
                 Some(place) => format!(
