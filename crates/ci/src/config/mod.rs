@@ -41,8 +41,8 @@ pub use keywords::{SCHEMA, keywords};
 pub use reader::duration;
 pub use spec::{
     ArtifactAccess, AutoCancel, CacheRule, Environment, Forward, Hooks, IdToken, JobInput, JobSpec,
-    OnJobFailure, OnNewCommit, OutsideNeed, Pages, Release, ReleaseLink, Retry, Secret, Strategy, Trigger,
-    tier_of,
+    OnJobFailure, OnNewCommit, OutsideNeed, PIPELINE_BYTES, Pages, Release, ReleaseLink, Retry, Secret,
+    Strategy, Trigger, tier_of,
 };
 pub use top::{POST, PRE, variable_name};
 

@@ -6,6 +6,10 @@ use bascule_wire::runner::{Artifact, Cache, Image};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+/// Most text, in bytes, that all jobs of a pipeline hold together. What a file holds after `extends` is bounded, but each
+/// job has its copy of `default` and of the file's variables, and each copy of `parallel` has all of its job's lists.
+pub const PIPELINE_BYTES: usize = 32 * 1024 * 1024;
+
 /// What the runner is told of a job, and what the server does with its result. Kept with the job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -395,6 +399,26 @@ pub enum OnJobFailure {
 }
 
 impl JobSpec {
+    /// How much it holds, in bytes, as it is kept.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        struct Counted(usize);
+        impl std::io::Write for Counted {
+            fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+                self.0 += bytes.len();
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> std::io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut counted = Counted(0);
+        match serde_json::to_writer(&mut counted, self) {
+            Ok(()) => counted.0,
+            Err(_) => PIPELINE_BYTES,
+        }
+    }
+
     /// Whether the job runs no script: it starts another pipeline or mirrors one.
     #[must_use]
     pub fn is_bridge(&self) -> bool {

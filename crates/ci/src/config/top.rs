@@ -1,8 +1,8 @@
 //! The top level of the file: stages, variables, workflow, defaults, and which keys are jobs.
 
 use super::{
-    AutoCancel, Config, Inherit, JobSpec, OnJobFailure, OnNewCommit, Variable, Workflow, expand::Extends,
-    job, reader::Reader,
+    AutoCancel, Config, Inherit, JobSpec, OnJobFailure, OnNewCommit, PIPELINE_BYTES, Variable, Workflow,
+    expand::Extends, job, reader::Reader,
 };
 use crate::{
     fault::{Fault, Pos, did_you_mean, shown},
@@ -99,6 +99,7 @@ pub(super) fn read(tree: &Node, budget: &mut Budget, reader: &mut Reader) -> Opt
         }
     }
     let mut extends = Extends::new(entries);
+    let (shared, mut taken) = (defaults.spec.bytes(), 0);
     for entry in entries {
         let hidden = entry.key.starts_with('.') || TOP.contains(&entry.key.as_str());
         if hidden || entry.value.entries().is_none() {
@@ -123,6 +124,19 @@ pub(super) fn read(tree: &Node, budget: &mut Budget, reader: &mut Reader) -> Opt
         if let Some(job) = job::read(&entry.key, entry.key_pos, node, &defaults, reader) {
             check_stage(&job, &config.stages, reader);
             config.jobs.push(job);
+            taken += shared;
+            if taken > PIPELINE_BYTES {
+                reader.fault(
+                    entry.key_pos,
+                    format!("with `{}` the jobs hold too much text together", shown(&entry.key)),
+                    format!(
+                        "at most {} MiB are allowed, counting what each job takes from `default`; put long texts into files \
+                         of the repository",
+                        PIPELINE_BYTES / (1024 * 1024)
+                    ),
+                );
+                break;
+            }
         }
     }
     stopped_by(&config.jobs, reader);

@@ -6,7 +6,7 @@ mod choose;
 mod connect;
 
 use crate::{
-    config::{AllowFailure, AutoCancel, Config, Job, JobSpec, Need, Parallel, When},
+    config::{AllowFailure, AutoCancel, Config, Job, JobSpec, Need, PIPELINE_BYTES, Parallel, When},
     fault::{Faults, Pos, name_files, shown},
     rules::{COMPARISONS, Surroundings},
     variables::{Layer, Scope, expand, of_file},
@@ -158,6 +158,7 @@ pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
         .map(|name| name.chars().take(255).collect::<String>())
         .filter(|name| !name.is_empty());
     let mut made: Made<'_> = HashMap::new();
+    let mut bytes = 0_usize;
     for job in &config.jobs {
         let own: Vec<Variable> = job.variables.iter().map(of_file).collect();
         let name = [
@@ -209,6 +210,7 @@ pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
             return Err(too_many(config, job));
         }
         let by_rule: Vec<Variable> = chosen.variables.iter().map(of_file).collect();
+        let each = job.spec.bytes();
         for copy in copies {
             let mut layers = base.clone();
             layers.extend([
@@ -217,6 +219,9 @@ pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
                 Layer::Index(&over),
             ]);
             let scope = Scope::new(layers);
+            if bytes + each > PIPELINE_BYTES {
+                return Err(too_much(config, job));
+            }
             let mut spec = job.spec.clone();
             cache::settle(&mut spec, &context.file_keys, protected, &scope);
             // What a copy of a matrix is told apart by may stand in its tags and its group.
@@ -226,15 +231,24 @@ pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
             if let Some(group) = spec.resource_group.as_mut() {
                 *group = expand(group, &scope);
             }
-            let variables: Vec<Variable> = globals
+            let variables: Vec<&Variable> = globals
                 .iter()
                 .filter(|variable| job.inherit_variables.takes(&variable.key))
                 .chain(&by_workflow)
                 .chain(&own)
                 .chain(&copy.variables)
                 .chain(&by_rule)
-                .cloned()
-                .collect();
+                .collect::<Vec<_>>();
+            // Before they are copied: what is refused is never held.
+            let given = variables
+                .iter()
+                .map(|one| one.key.len() + one.value.len())
+                .sum::<usize>();
+            bytes += each + given;
+            if bytes > PIPELINE_BYTES {
+                return Err(too_much(config, job));
+            }
+            let variables = variables.into_iter().cloned().collect();
             made.entry(&job.name)
                 .or_default()
                 .push((copy.name.clone(), copy.row));
@@ -267,6 +281,22 @@ pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
             Some("only jobs of .pre and .post would run, and these alone make no pipeline".to_owned());
     }
     Ok(plan)
+}
+
+fn too_much(config: &Config, job: &Job) -> Faults {
+    Faults::one(
+        job.pos,
+        format!(
+            "with `{}` the jobs of this pipeline hold too much text together",
+            shown(&job.name)
+        ),
+        format!(
+            "at most {} MiB are allowed, counting each copy of `parallel` and each job's variables; put long texts into \
+             files of the repository",
+            PIPELINE_BYTES / (1024 * 1024)
+        ),
+    )
+    .named(&config.files)
 }
 
 fn too_many(config: &Config, job: &Job) -> Faults {

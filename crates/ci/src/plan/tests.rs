@@ -323,3 +323,33 @@ fn a_matrix_makes_no_job_twice() {
     assert_eq!(fault.position(), "1:1");
     assert!(fault.reason().contains("makes `a: [x]` twice"), "{fault}");
 }
+
+#[test]
+fn what_all_jobs_hold_together_is_bounded() {
+    let long = "x".repeat(300_000);
+    let jobs: String = (0..200).map(|n| format!("job-{n}: {{script: x}}\n")).collect();
+    for (what, file) in [
+        (
+            "paths of copies",
+            format!("a: {{script: x, parallel: 200, artifacts: {{paths: [{long}]}}}}\n"),
+        ),
+        (
+            "caches of copies",
+            format!("a: {{script: x, parallel: 200, cache: {{key: k, paths: [{long}]}}}}\n"),
+        ),
+        (
+            "variables of the file",
+            format!("variables: {{LONG: {long}}}\n{jobs}"),
+        ),
+        (
+            "defaults",
+            format!("default: {{artifacts: {{paths: [{long}]}}}}\n{jobs}"),
+        ),
+    ] {
+        let faults = run(&file, "main", false, None, &[]).unwrap_err();
+        let first = faults.first().to_string();
+        for part in ["too much text together", "at most 32 MiB"] {
+            assert!(first.contains(part), "{what}: {first}");
+        }
+    }
+}
