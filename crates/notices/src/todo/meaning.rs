@@ -178,7 +178,7 @@ impl Notices {
         let one = if entry.kind.starts_with("issue.") {
             self.issue_meaning(entry, actor).await?
         } else if entry.kind.starts_with("merge_request.") {
-            self.request_meaning(entry).await?
+            self.request_meaning(entry, actor).await?
         } else if entry.kind == PipelineFinished::KIND {
             return self.pipeline_meaning(&decode(entry)?).await;
         } else {
@@ -234,7 +234,11 @@ impl Notices {
         }))
     }
 
-    async fn request_meaning(&self, entry: &Entry) -> Result<Option<Meaning>, BoxError> {
+    async fn request_meaning(
+        &self,
+        entry: &Entry,
+        actor: Option<UserId>,
+    ) -> Result<Option<Meaning>, BoxError> {
         Ok(Some(match entry.kind.as_str() {
             MergeRequestOpened::KIND => {
                 let fact: MergeRequestOpened = decode(entry)?;
@@ -263,7 +267,7 @@ impl Notices {
                     ("auto_merge", "on") => meaning.settle(Settle::Actions(vec![Action::AutoMergeDropped])),
                     // Who took their own wish back, or pushed themselves, knows.
                     ("auto_merge", _) => match fact.person {
-                        Some(person) if person.to_string() != entry.actor.id => {
+                        Some(person) if Some(person) != actor => {
                             meaning.tell(vec![person], Action::AutoMergeDropped)
                         }
                         _ => return Ok(None),
