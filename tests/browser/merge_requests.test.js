@@ -87,7 +87,7 @@ before(async () => {
   platform.git(work, 'add', '-A');
   platform.git(work, 'commit', '-q', '-m', 'Begin');
   platform.git(work, 'push', '-q', platform.remote(PROJECT), 'main');
-  await set('review-settings', { approvals: 0, code_owners: true, teams: [{ name: 'Operations', group: 'ops', required: 1 }] });
+  await set('review-settings', { approvals: 0, code_owners: true, teams: [{ name: 'Operations', group: 'ops', required: 1 }, { name: 'Security', group: 'sec', required: 0 }] });
   await set('merge-settings', { queue: true });
 }, { timeout: 120_000 });
 

@@ -124,4 +124,9 @@ pub const MIGRATIONS: &[Migration] = &[
            AND user_id IN (SELECT id FROM account WHERE instance_role = 'external');
     ",
     },
+    // Whether the address was set by its holder: then it makes them owner of nothing.
+    Migration {
+        id: "identity-2711-email-own",
+        sql: "ALTER TABLE account ADD COLUMN email_own BOOLEAN NOT NULL DEFAULT FALSE;",
+    },
 ];

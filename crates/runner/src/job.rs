@@ -3,6 +3,7 @@
 use crate::{
     Shared,
     api::JobRef,
+    archive,
     context::{masker, project_dir, variables},
     executor::{self, Executor},
     files, git,
@@ -52,8 +53,8 @@ pub(crate) enum Failure {
 
 impl From<Problem> for Failure {
     fn from(problem: Problem) -> Self {
-        // What is too large is the job's own, not the platform's: to try it again would change nothing.
-        if problem.status == 413 {
+        // What is too large, or was packed so by a job, is no fault of the platform: to try it again would change nothing.
+        if problem.status == 413 || archive::is_of_job(&problem) {
             return Self::Limit(problem.to_string());
         }
         Self::System(problem)

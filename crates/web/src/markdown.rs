@@ -55,7 +55,7 @@ fn rendered(source: &str, base: Option<(&str, &str)>) -> Markup {
     options.extension.tasklist = true;
     options.extension.footnotes = true;
     options.extension.alerts = true;
-    let html = comrak::markdown_to_html(source, &options);
+    let html = comrak::markdown_to_html(&shallow(source), &options);
     let clean = match base {
         None => CLEANER.clean(&html).to_string(),
         Some((top, folder)) => cleaner()
@@ -70,6 +70,38 @@ fn rendered(source: &str, base: Option<(&str, &str)>) -> Markup {
         "<div class=\"markdown\">{}</div>",
         fence::colour(diagram::draw(clean))
     ))
+}
+
+/// Deepest that quotes and lists may begin in one line. What they take to render grows with the square of it.
+const DEPTH: usize = 100;
+
+/// Takes out of each line's beginning the marks of quotes and lists that lie deeper than anybody reads.
+fn shallow(source: &str) -> Cow<'_, str> {
+    let is_mark = |c: char| matches!(c, '>' | '-' | '*' | '+');
+    let is_deep = |line: &str| {
+        let beginning = line
+            .chars()
+            .take_while(|c| is_mark(*c) || matches!(c, ' ' | '\t'));
+        beginning.filter(|c| is_mark(*c)).nth(DEPTH).is_some()
+    };
+    if !source.lines().any(is_deep) {
+        return Cow::Borrowed(source);
+    }
+    let mut kept = String::with_capacity(source.len());
+    for line in source.split_inclusive('\n') {
+        let mut left = DEPTH;
+        let mut begun = false;
+        kept.extend(line.chars().filter(|c| {
+            begun = begun || !(is_mark(*c) || matches!(c, ' ' | '\t'));
+            if begun || !is_mark(*c) {
+                return true;
+            }
+            let keep = left > 0;
+            left = left.saturating_sub(1);
+            keep
+        }));
+    }
+    Cow::Owned(kept)
 }
 
 /// Renders Markdown that belongs to a project: relative addresses lead to its files at `branch`, and what it names
@@ -153,6 +185,24 @@ fn of_instance(url: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn quotes_and_lists_deeper_than_anybody_reads_cost_little() {
+        let begun = std::time::Instant::now();
+        for mark in [">", "> ", "- ", "> - ", "* > "] {
+            let html = render(
+                &format!("{}end\n\n> quoted", mark.repeat(200_000 / mark.len())),
+                None,
+            );
+            assert!(
+                html.as_str().contains("end") && html.as_str().contains("quoted"),
+                "{mark}"
+            );
+        }
+        assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
+        assert_eq!(shallow("> a\n- b\n"), "> a\n- b\n");
+        assert!(render(&"-".repeat(500), None).as_str().contains("<hr"));
+    }
 
     #[test]
     fn scripts_never_come_through() {

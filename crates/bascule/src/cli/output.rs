@@ -24,6 +24,9 @@ pub struct Output {
     json: bool,
 }
 
+/// Widest column, in characters.
+const WIDEST: usize = 1_000;
+
 /// A column: its heading, and the path of its value within a row (`serving.version`).
 pub type Column = (&'static str, &'static str);
 
@@ -68,6 +71,8 @@ impl Output {
                     .max()
                     .unwrap_or(0)
                     .max(heading.chars().count())
+                    // What is longer stands out of its column; the formatter takes no wider one than 65,535.
+                    .min(WIDEST)
             })
             .collect();
         let print = |cells: Vec<&str>| {

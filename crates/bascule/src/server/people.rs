@@ -106,6 +106,10 @@ impl bascule_forge::ports::People for People {
             .collect())
     }
 
+    async fn by_given_email(&self, address: &str) -> Result<Option<Known>> {
+        Ok(self.0.user_of_email(address).await?.map(known))
+    }
+
     async fn role(&self, user: UserId, project: &ProjectInfo) -> Result<Option<Role>> {
         let Some(account) = self.open(user).await? else {
             return Ok(None);

@@ -548,6 +548,41 @@ async fn approvals_end_with_the_role_and_with_the_team() {
     );
 }
 
+/// Settings that name a group, so that `CODEOWNERS` may.
+fn named(group: &str) -> Value {
+    json!({ "teams": [{ "name": group, "group": group, "required": 0 }] })
+}
+
+#[tokio::test]
+async fn nobody_becomes_an_owner_by_making_a_group_or_choosing_an_address() {
+    let owners = "/pay/ @payments-team\n/auth/ @sre\n/mail/ owner@example.org\n";
+    let scene = Scene::with(&[("CODEOWNERS", owners)]).await;
+    let group = |name: &str| json!({ "name": name, "visibility": "private" });
+    scene
+        .ok("developer", "POST", "/api/v1/groups", &group("payments-team"))
+        .await;
+    let member = "/api/v1/groups/payments-team/members/second";
+    scene
+        .ok("developer", "PUT", member, &json!({ "role": "developer" }))
+        .await;
+    let (status, told) = scene
+        .send("developer", "POST", "/api/v1/groups", &group("sre"))
+        .await;
+    assert_eq!((status, &told["code"]), (409, &json!("name_of_an_account")), "{told}");
+    for path in ["pay", "auth", "mail"] {
+        drop(scene.git.ok(&["checkout", "-q", "main"]));
+        scene.push("developer", path, &[(format!("{path}/x.rs").as_str(), "x\n")]);
+        let request = scene.open(path).await;
+        assert_eq!(scene.approve("second", &request).await.0, 200);
+        assert!(!scene.approved(&request).await, "{path}: whoever took the name counted");
+        if path == "pay" {
+            // Whoever keeps the project's rules may name the group.
+            scene.settings(&named("payments-team")).await;
+            assert!(scene.approved(&request).await);
+        }
+    }
+}
+
 const OWNERS: &str = "\
 /docs/ @@developers
 [Security] @sec
@@ -563,6 +598,7 @@ async fn owners_approve_what_they_own_by_the_target_branchs_file() {
         ("auth/login.rs", "fn login() {}\n".repeat(20).as_str()),
     ])
     .await;
+    scene.settings(&named("sec")).await;
     // Free of owners: nothing is asked.
     scene.push("developer", "free", &[("src/x.rs", "x\n")]);
     let free = scene.open("free").await;
@@ -650,7 +686,7 @@ async fn owners_approve_what_they_own_by_the_target_branchs_file() {
 async fn the_same_rules_hold_on_postgresql() {
     let scene = Scene::on(TestApp::start_on_postgres(BIN), &[("CODEOWNERS", OWNERS)]).await;
     scene
-        .settings(&json!({ "approvals": 1, "resolve_threads": true }))
+        .settings(&json!({ "approvals": 1, "resolve_threads": true, "teams": named("sec")["teams"] }))
         .await;
     scene.push("developer", "a", &[("auth/x.rs", "one\n")]);
     let request = scene.open("a").await;

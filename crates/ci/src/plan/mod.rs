@@ -231,6 +231,22 @@ pub fn plan(config: &Config, context: &Context<'_>) -> Result<Plan, Faults> {
             if let Some(group) = spec.resource_group.as_mut() {
                 *group = expand(group, &scope);
             }
+            if spec
+                .tags
+                .iter()
+                .chain(&spec.resource_group)
+                .any(|text| text.len() > NAME_BYTES)
+            {
+                return Err(Faults::one(
+                    job.pos,
+                    format!(
+                        "a tag or the resource group of `{}` is too long once its variables are filled in",
+                        shown(&job.name)
+                    ),
+                    format!("at most {NAME_BYTES} bytes are allowed"),
+                )
+                .named(&config.files));
+            }
             let variables: Vec<&Variable> = globals
                 .iter()
                 .filter(|variable| job.inherit_variables.takes(&variable.key))
@@ -298,6 +314,9 @@ fn too_much(config: &Config, job: &Job) -> Faults {
     )
     .named(&config.files)
 }
+
+/// Longest tag and name of a resource group, in bytes, as GitLab has it.
+const NAME_BYTES: usize = 255;
 
 fn too_many(config: &Config, job: &Job) -> Faults {
     Faults::one(

@@ -255,3 +255,20 @@ fn includes_without_end() {
     let faults = timed("inputs that double", || endless("include: a.yml\n", doubles));
     assert!(faults.to_string().contains("bytes"), "{faults}");
 }
+
+#[test]
+fn a_tag_that_grows_as_its_variables_are_filled_in() {
+    let mut text = "variables:\n  A0: xxxxxxxxxx\n".to_owned();
+    for level in 1..10 {
+        let below = level - 1;
+        writeln!(text, "  A{level}: $A{below}$A{below}").unwrap();
+    }
+    for what in ["tags: [$A9]", "resource_group: $A9"] {
+        let config = parse(&format!("{text}job: {{script: x, {what}}}\n")).unwrap();
+        let faults = planned(&config, Vec::new(), &[]).unwrap_err().to_string();
+        assert!(
+            faults.contains("at most 255 bytes") && faults.contains("`job`"),
+            "{what}: {faults}"
+        );
+    }
+}

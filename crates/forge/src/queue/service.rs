@@ -388,8 +388,10 @@ impl Forge {
         if landings.is_empty() && failed.is_none() {
             return Ok(Step::Rest);
         }
-        if !landings.is_empty() {
-            self.land(project.id, target, &Actor::system(), &landings).await?;
+        if let Some(last) = landings.last() {
+            // In the name of who asked for the last of them: what the branch's pipeline may read is what they may.
+            let by = last.actor.clone();
+            self.land(project.id, target, &by, &landings).await?;
         }
         if let Some((entry, outcome)) = failed {
             let detail = match entry.pipeline {

@@ -22,6 +22,9 @@ pub trait People: Send + Sync {
     /// A group and its members.
     async fn team(&self, group: GroupId) -> Result<Option<Team>>;
 
+    /// The open account that an administrator gave this address, in lower case.
+    async fn by_given_email(&self, address: &str) -> Result<Option<Known>>;
+
     /// The same by name.
     async fn team_named(&self, name: &str) -> Result<Option<Team>>;
 

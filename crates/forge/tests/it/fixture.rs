@@ -114,6 +114,11 @@ impl People for Everything {
         Ok(None)
     }
 
+    async fn by_given_email(&self, address: &str) -> Result<Option<Known>, Problem> {
+        let found = self.by_emails(&[address.to_owned()]).await?;
+        Ok(found.into_iter().next().map(|(_, known)| known))
+    }
+
     async fn team_named(&self, _: &str) -> Result<Option<Team>, Problem> {
         Ok(None)
     }

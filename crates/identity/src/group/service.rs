@@ -81,6 +81,16 @@ impl Identity {
         let account = user::store::by_id(&tx, user)
             .await?
             .ok_or_else(Problem::unauthenticated)?;
+        // People and groups are named in the same places, such as `CODEOWNERS`.
+        let namesake = user::store::by_name(&tx, group.name.as_str()).await?;
+        if namesake.is_some_and(|other| other.id != user) {
+            return Err(Problem::conflict(
+                "name_of_an_account",
+                format!("`{}` is the name of somebody's account.", group.name),
+            )
+            .why("A group of that name would be taken for that person, and theirs could not be made.")
+            .next("Choose another name."));
+        }
         if let Err(error) = store::insert(&tx, &group, now).await {
             if error.is_unique_violation() {
                 // Also where the other group is one that the caller may not see: the name alone tells nothing.

@@ -104,6 +104,15 @@ impl Identity {
         Ok(store::by_emails(self.db(), some).await?)
     }
 
+    /// The open account that an administrator gave this e-mail address, in lower case. Who sets an address by themselves
+    /// has it for mail and commits, and speaks for nobody by it.
+    ///
+    /// # Errors
+    /// The database refused.
+    pub async fn user_of_email(&self, address: &str) -> Result<Option<Account>> {
+        Ok(store::by_given_email(self.db(), address).await?)
+    }
+
     /// The open account of this name, if there is one.
     ///
     /// # Errors

@@ -81,6 +81,16 @@ pub(crate) async fn by_emails(db: &impl Query, addresses: &[String]) -> Result<V
     db.all(&sql, values).await
 }
 
+/// The open account that alone has this address, given in lower case, if it did not choose the address by itself.
+pub(crate) async fn by_given_email(db: &impl Query, address: &str) -> Result<Option<Account>> {
+    let sql = format!(
+        "SELECT {COLUMNS} FROM account WHERE active = TRUE AND LOWER(email) = $1 AND email_own = FALSE
+         AND NOT EXISTS (SELECT 1 FROM account other WHERE other.id <> account.id AND LOWER(other.email) = $1
+                         AND other.active = TRUE AND other.email_own = FALSE)"
+    );
+    db.one(&sql, args![address]).await
+}
+
 pub(crate) async fn lock_of(db: &impl Query, username: &str) -> Result<Option<Lock>> {
     let sql = "SELECT id, username, password_hash, active FROM account WHERE username = $1";
     db.one(sql, args![username]).await
@@ -117,7 +127,8 @@ pub(crate) async fn insert(tx: &Tx, account: &Account, password_hash: &str) -> R
 }
 
 pub(crate) async fn set_profile(tx: &Tx, id: UserId, display_name: &str, email: &str) -> Result<bool> {
-    let sql = "UPDATE account SET display_name = $2, email = $3 WHERE id = $1 AND active = TRUE";
+    let sql = "UPDATE account SET display_name = $2, email_own = CASE WHEN email = $3 THEN email_own ELSE TRUE END, email = $3
+         WHERE id = $1 AND active = TRUE";
     Ok(tx.run(sql, args![id, display_name, email]).await? == 1)
 }
 

@@ -208,11 +208,10 @@ async fn hostile_archives_with_devices_or_expanding_a_thousandfold_are_not_unpac
     let central = device.windows(4).rposition(|part| part == b"PK\x01\x02").unwrap();
     device[central + 5] = 3;
     device[central + 38..central + 42].copy_from_slice(&(0o020_666_u32 << 16).to_le_bytes());
-    let (own, platform) = (FailureReason::ScriptFailure, FailureReason::RunnerSystemFailure);
-    for (id, archive, words, reason) in [
-        (1, bomb, "unpacks to more than is allowed", own),
-        (2, device, "holds `null`", platform),
-        (3, zip(&[("../../evil", "x")]), "holds `../../evil`", platform),
+    for (id, archive, words) in [
+        (1, bomb, "unpacks to more than is allowed"),
+        (2, device, "holds `null`"),
+        (3, zip(&[("../../evil", "x")]), "holds `../../evil`"),
     ] {
         bench.fake.data().downloads.insert(id + 10, archive);
         bench.push(job(id, &["echo ran"], json!({
@@ -220,7 +219,8 @@ async fn hostile_archives_with_devices_or_expanding_a_thousandfold_are_not_unpac
         })));
         let result = bench.fake.result(id).await;
         let log = plain(&bench.fake.log(id));
-        assert_eq!(result.failure_reason, Some(reason), "{log}");
+        // Whoever packed it is at fault, not the platform: it is not tried again.
+        assert_eq!(result.failure_reason, Some(FailureReason::ScriptFailure), "{log}");
         assert!(log.contains(words) && !log.contains("\nran"), "{words}: {log}");
     }
     bench.stop().await;

@@ -353,7 +353,7 @@ async fn a_hostile_archive_and_a_hostile_repository_write_nothing_outside() {
             "dependencies": [{"id": id + 10, "token": job_token(id + 10), "name": "b", "artifacts_file": {"filename": "a.zip", "size": 1}}],
         })));
         let result = bench.fake.result(id).await;
-        assert_eq!(result.failure_reason, Some(FailureReason::RunnerSystemFailure));
+        assert_eq!(result.failure_reason, Some(FailureReason::ScriptFailure));
         let log = bench.fake.log(id);
         assert!(
             log.contains("An artifact archive holds") && !log.contains("\nran"),

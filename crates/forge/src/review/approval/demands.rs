@@ -9,7 +9,7 @@ use crate::{
         rules::{Demand, Eligible, Person},
     },
 };
-use bascule_core::{Problem, Result, UserId};
+use bascule_core::{GroupId, Problem, Result, UserId};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Paths named in a reason.
@@ -35,6 +35,10 @@ impl Forge {
             });
         }
         for rule in store::teams(self.db(), project.id).await? {
+            // Only named, so that it may own paths.
+            if rule.required == 0 {
+                continue;
+            }
             let team = self.people()?.team(rule.group_id).await?;
             let (group, members) = team.map_or_else(
                 || ("a group that is gone".to_owned(), BTreeSet::new()),
@@ -87,6 +91,7 @@ impl Forge {
         })
         .await
         .map_err(|_| Problem::internal())?;
+        let tied = self.tied(project).await?;
         let mut resolved: HashMap<Owner, BTreeSet<UserId>> = HashMap::new();
         let mut demands = Vec::new();
         for ((section, entry), (paths, count)) in touched {
@@ -99,7 +104,7 @@ impl Forge {
             let mut ids = BTreeSet::new();
             for owner in &entry.owners {
                 if !resolved.contains_key(owner) {
-                    resolved.insert(owner.clone(), self.accounts_of(owner, people).await?);
+                    resolved.insert(owner.clone(), self.accounts_of(owner, &tied, people).await?);
                 }
                 ids.extend(resolved.get(owner).into_iter().flatten().copied());
             }
@@ -128,10 +133,20 @@ impl Forge {
         Ok(demands)
     }
 
-    /// The accounts that a name in `CODEOWNERS` means.
+    /// The groups that a project's `CODEOWNERS` may name.
+    pub(crate) async fn tied(&self, project: &ProjectInfo) -> Result<BTreeSet<GroupId>> {
+        let teams = store::teams(self.db(), project.id).await?;
+        let groups = teams.into_iter().map(|team| team.group_id);
+        Ok(groups.chain([project.group_id]).collect())
+    }
+
+    /// The accounts that a name in `CODEOWNERS` means. A name that an account has means the account alone, and a group
+    /// counts only where it is tied to the project: it is the project's own, or its settings name it as a team. Anyone
+    /// makes groups, and whoever makes one must not become owner of what waits for its name.
     pub(crate) async fn accounts_of(
         &self,
         owner: &Owner,
+        tied: &BTreeSet<GroupId>,
         people: &BTreeMap<UserId, Person>,
     ) -> Result<BTreeSet<UserId>> {
         Ok(match owner {
@@ -141,24 +156,17 @@ impl Forge {
                 .map(|person| person.id)
                 .collect(),
             Owner::Name(name) => {
-                let mut ids = BTreeSet::new();
-                ids.extend(self.people()?.by_name(name).await?.map(|known| known.id));
-                if let Some(team) = self.people()?.team_named(name).await? {
-                    ids.extend(team.members);
+                if let Some(known) = self.people()?.by_name(name).await? {
+                    return Ok(BTreeSet::from([known.id]));
                 }
-                ids
+                let team = self.people()?.team_named(name).await?;
+                let team = team.filter(|team| tied.contains(&team.id));
+                team.map(|team| team.members.into_iter().collect())
+                    .unwrap_or_default()
             }
             Owner::Email(address) => {
-                // Whoever has the address alone; people set their addresses themselves.
-                match self
-                    .people()?
-                    .by_emails(std::slice::from_ref(address))
-                    .await?
-                    .as_slice()
-                {
-                    [(_, known)] => BTreeSet::from([known.id]),
-                    _ => BTreeSet::new(),
-                }
+                let known = self.people()?.by_given_email(address).await?;
+                known.into_iter().map(|known| known.id).collect()
             }
         })
     }

@@ -108,7 +108,7 @@ impl Forge {
             }
             names.push(format!(
                 "{name} ({} of {})",
-                bounded(rule.required, 1)?,
+                bounded(rule.required, 0)?,
                 found.name
             ));
             teams.push(Team {

@@ -65,11 +65,12 @@ impl Forge {
             return Ok(answer);
         }
         let people = self.people_of(project, &[]).await?;
+        let tied = self.tied(project).await?;
         for owned in owners.owners_of(&path) {
             let mut names = Vec::new();
             let mut unknown = Vec::new();
             for owner in &owned.entry.owners {
-                let ids = self.accounts_of(owner, &people).await?;
+                let ids = self.accounts_of(owner, &tied, &people).await?;
                 let able = ids
                     .iter()
                     .filter_map(|id| people.get(id))
