@@ -568,13 +568,20 @@ async fn nobody_becomes_an_owner_by_making_a_group_or_choosing_an_address() {
     let (status, told) = scene
         .send("developer", "POST", "/api/v1/groups", &group("sre"))
         .await;
-    assert_eq!((status, &told["code"]), (409, &json!("name_of_an_account")), "{told}");
+    assert_eq!(
+        (status, &told["code"]),
+        (409, &json!("name_of_an_account")),
+        "{told}"
+    );
     for path in ["pay", "auth", "mail"] {
         drop(scene.git.ok(&["checkout", "-q", "main"]));
         scene.push("developer", path, &[(format!("{path}/x.rs").as_str(), "x\n")]);
         let request = scene.open(path).await;
         assert_eq!(scene.approve("second", &request).await.0, 200);
-        assert!(!scene.approved(&request).await, "{path}: whoever took the name counted");
+        assert!(
+            !scene.approved(&request).await,
+            "{path}: whoever took the name counted"
+        );
         if path == "pay" {
             // Whoever keeps the project's rules may name the group.
             scene.settings(&named("payments-team")).await;
