@@ -217,6 +217,18 @@ async fn requests_are_queued_and_merged_on_postgres_too() {
             .map(|_| ())
     })
     .await;
+    // The trunk's pipelines run for who asked, and so read what they may: the platform itself reads nothing.
+    let path = format!("/api/v1/projects/{PROJECT}/pipelines?ref=main");
+    let all: Value = app
+        .request("GET", &path)
+        .send()
+        .await
+        .unwrap()
+        .json()
+        .await
+        .unwrap();
+    let all = all.as_array().or(all["pipelines"].as_array()).unwrap();
+    assert!(all.iter().all(|one| one["actor"] == "admin"), "{all:?}");
     let listed = app.cli().json(&[
         "mr",
         "list",

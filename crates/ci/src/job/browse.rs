@@ -143,6 +143,7 @@ async fn erase(
     who: Who,
     PathOf(at): PathOf<Numbered>,
 ) -> Answer<Json<WireJob>> {
+    ci.guard_traces(&project, JobId(at.id), &who.actor).await?;
     ci.erase_job(project.id, JobId(at.id), &who.actor).await?;
     Ok(Json(ci.job_detail(project.id, JobId(at.id)).await?))
 }
@@ -166,19 +167,21 @@ struct FolderPage {
     left_out: usize,
     kept: Option<Markup>,
     may: bool,
+    erases: bool,
 }
 
-async fn top(state: State<Ci>, project: InProject, ui: Ui, PathOf(at): PathOf<Numbered>) -> Answer {
-    browse(&state.0, &project, &ui, at.id, "").await
+async fn top(state: State<Ci>, project: InProject, who: Who, ui: Ui, PathOf(at): PathOf<Numbered>) -> Answer {
+    browse(&state.0, &project, &who, &ui, (at.id, "")).await
 }
 
 async fn folder(
     state: State<Ci>,
     project: InProject,
+    who: Who,
     ui: Ui,
     PathOf((_, _, id, place)): PathOf<(String, String, i64, String)>,
 ) -> Answer {
-    browse(&state.0, &project, &ui, id, &place).await
+    browse(&state.0, &project, &who, &ui, (id, &place)).await
 }
 
 fn crumbs(path: &str, job: &Job, here: &str) -> [Crumb; 3] {
@@ -192,7 +195,7 @@ fn crumbs(path: &str, job: &Job, here: &str) -> [Crumb; 3] {
     ]
 }
 
-async fn browse(ci: &Ci, project: &ProjectScope, ui: &Ui, id: i64, place: &str) -> Answer {
+async fn browse(ci: &Ci, project: &ProjectScope, who: &Who, ui: &Ui, (id, place): (i64, &str)) -> Answer {
     let path = project.path();
     let job = ci.job_to_take(project, id).await?;
     let found = ci.artifact_folder(job.id, place).await?;
@@ -239,6 +242,7 @@ async fn browse(ci: &Ci, project: &ProjectScope, ui: &Ui, id: i64, place: &str) 
         left_out: found.left_out,
         kept: archive.expires_at.map(when),
         may: project.holds(Permission::PipelineRun),
+        erases: ci.guard_traces(project, job.id, &who.actor).await.is_ok(),
         base,
     };
     let title = format!("Artifacts of {}", job.name);
@@ -310,6 +314,7 @@ async fn erase_page(
     who: Who,
     PathOf(at): PathOf<Numbered>,
 ) -> Answer {
+    ci.guard_traces(&project, JobId(at.id), &who.actor).await?;
     ci.erase_job(project.id, JobId(at.id), &who.actor).await?;
     Ok(Redirect::to(&format!("/{}/-/jobs/{}", project.path(), at.id)).into_response())
 }

@@ -2,7 +2,7 @@
 
 use super::{Created, Pipeline, store};
 use crate::{Ci, job};
-use bascule_core::{JobId, Permission, PipelineId, Problem, ProjectId, ProjectScope, Result};
+use bascule_core::{Actor, JobId, Permission, PipelineId, Problem, ProjectId, ProjectScope, Result};
 
 /// Refuses what somebody gives to jobs of a protected branch or tag without the right to push there. Reviewed code alone
 /// decides what protected variables are used for: variables of a person's, and inputs, which become part of the text,
@@ -112,6 +112,29 @@ impl Ci {
     pub(crate) async fn guard_pipeline(&self, scope: &ProjectScope, id: PipelineId) -> Result<()> {
         let pipeline = self.pipeline(scope.id, id).await?;
         self.guard(scope, &pipeline.reference, pipeline.protected).await
+    }
+
+    /// Refuses who may not erase what a job left: it is what others look at to learn what happened. Whoever pushes to
+    /// protected branches may, and elsewhere also who started it.
+    pub(crate) async fn guard_traces(&self, scope: &ProjectScope, id: JobId, actor: &Actor) -> Result<()> {
+        if scope.holds(Permission::ProtectedPush) {
+            return Ok(());
+        }
+        let found = job::store::in_project(&self.db, scope.id, id).await?;
+        let job = found.ok_or_else(|| Problem::not_found("job"))?;
+        // What the group requires is guarded more closely.
+        if job.required.is_some() {
+            return Ok(());
+        }
+        let pipeline = store::find(&self.db, job.pipeline_id).await?;
+        let own = store::actor(&self.db, job.pipeline_id).await?;
+        let own = own.is_some_and(|own| own.kind == actor.kind && own.id == actor.id);
+        if own && pipeline.is_some_and(|pipeline| !pipeline.protected) {
+            return Ok(());
+        }
+        Err(Problem::forbidden(Permission::ProtectedPush)
+            .why("What a job left shows others what happened; of protected branches, and of what somebody else started, it stays.")
+            .next("Ask a maintainer, who may erase it; with a secret in its log, also revoke that secret."))
     }
 
     /// As [`Self::guard`], for a job.

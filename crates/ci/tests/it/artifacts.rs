@@ -185,10 +185,10 @@ async fn artifacts_are_kept_erased_and_closed_as_the_file_says() {
         200,
         "kept beyond a day"
     );
-    assert_eq!(
-        world.post(&api("erase"), "developer", json!({})).await.status(),
-        200
-    );
+    let refused = world.post(&api("erase"), "developer", json!({})).await;
+    assert_eq!(refused.status(), 403, "main is protected");
+    assert!(refused.text().await.unwrap().contains("what happened"));
+    assert_eq!(world.post(&api("erase"), "admin", json!({})).await.status(), 200);
     assert_eq!(
         get(&world, &api("artifacts/files"), "reporter").await.status(),
         404
