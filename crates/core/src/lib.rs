@@ -27,4 +27,4 @@ pub use name::{Name, NameError};
 pub use path::is_safe_path;
 pub use permission::{InstanceRole, Permission, Role};
 pub use problem::{Problem, Result};
-pub use wildcard::covers;
+pub use wildcard::{any_covers, covers};

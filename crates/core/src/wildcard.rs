@@ -26,6 +26,12 @@ pub fn covers(pattern: &str, name: &str) -> bool {
     rest.ends_with(last)
 }
 
+/// Whether one of the patterns covers a name.
+#[must_use]
+pub fn any_covers(patterns: &[impl AsRef<str>], name: &str) -> bool {
+    patterns.iter().any(|pattern| covers(pattern.as_ref(), name))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,7 @@
 use super::ports::Code;
 use async_trait::async_trait;
 use bascule_ci::ports::{Code as CiCodePort, Commit, CommitStamp, Fetched, ProjectInfo, PushOptions};
-use bascule_core::{Actor, ActorKind, Caller, Permission, Problem, ProjectId, Result, covers, limits};
+use bascule_core::{Actor, ActorKind, Caller, Permission, Problem, ProjectId, Result, any_covers, limits};
 use bascule_forge::Forge;
 use bascule_identity::Identity;
 use futures::StreamExt as _;
@@ -128,7 +128,7 @@ impl CiCodePort for CiCode {
         let mut names = self.forge.branch_names(project).await?;
         if !protected {
             let patterns = self.forge.protected_branches(project).await?;
-            names.retain(|name| !patterns.iter().any(|pattern| covers(pattern, name)));
+            names.retain(|name| !any_covers(&patterns, name));
         }
         if let Some(found) = self.forge.project_by_id(project).await? {
             names.sort_by_key(|name| *name != found.default_branch);

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::Forge;
 use axum::{extract::State, response::IntoResponse as _};
-use bascule_core::{Permission, Problem, covers, limits};
+use bascule_core::{Permission, Problem, any_covers, limits};
 use bascule_web::{Access, Answer, Body, InProject, Params, PathOf, Routes, Who, routes};
 use bascule_wire::forge::{
     Blame, BlameHunk, Branch, BranchList, ChangedFile, Commit, CommitList, Committed, Comparison,
@@ -162,7 +162,7 @@ async fn branches(
     let branches = found
         .into_iter()
         .map(|branch| Branch {
-            protected: protected.iter().any(|pattern| covers(pattern, &branch.name)),
+            protected: any_covers(&protected, &branch.name),
             default: branch.name == project.default_branch,
             sha: branch.commit.id.to_string(),
             title: branch.commit.title,

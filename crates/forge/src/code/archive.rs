@@ -5,7 +5,7 @@ use super::{
     paths::shown,
     read::{self, Found},
 };
-use crate::{Forge, git::http::turn_of};
+use crate::Forge;
 use axum::response::{IntoResponse as _, Response};
 use bascule_core::{Problem, ProjectScope};
 use bascule_web::{Answer, url_encode};
@@ -72,11 +72,7 @@ pub(crate) async fn respond(forge: &Forge, scope: &ProjectScope, file: &str) -> 
         &format!("--prefix={folder}/"),
         &id.to_string(),
     ]);
-    let permit = turn_of(forge).await?;
-    let body = forge
-        .git()
-        .stream(command, forge.config().timeout, permit)
-        .await?;
+    let body = forge.stream(command).await?;
     let mut response: Response = body.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));

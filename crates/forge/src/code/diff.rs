@@ -99,7 +99,36 @@ impl FileDiff {
 /// # Errors
 /// More differ than is looked at, or the repository cannot be read.
 pub(crate) fn changes(repo: &Repository, old: Option<ObjectId>, new: ObjectId) -> Reading<Vec<Changed>> {
-    changes_within(repo, old, new, MOST)
+    let new_tree = read::tree_of(repo, new)?;
+    let old_data = match old {
+        Some(old) => read::tree_of(repo, old)?.data.clone(),
+        None => Vec::new(),
+    };
+    let mut bounded = Bounded {
+        inner: Recorder::default(),
+        left: MOST,
+        paths: MOST_PATHS,
+    };
+    let compared = gix::diff::tree(
+        TreeRefIter::from_bytes(&old_data, gix::hash::Kind::Sha1),
+        TreeRefIter::from_bytes(&new_tree.data, gix::hash::Kind::Sha1),
+        gix::diff::tree::State::default(),
+        &repo.objects,
+        &mut bounded,
+    );
+    if bounded.is_full() {
+        return Err(
+            Problem::invalid(TOO_MANY, format!("More than {MOST} files and folders differ."))
+                .why("All of them would have to be held in memory.")
+                .next("Compare them in your clone with `git diff --stat`, or look at smaller steps.")
+                .into(),
+        );
+    }
+    compared.map_err(ReadError::git)?;
+    let records = bounded.inner.records;
+    let mut changes: Vec<Changed> = records.into_iter().filter_map(file_change).collect();
+    changes.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(pair_moves(&changes))
 }
 
 /// The same for a page: none where more differ than is looked at, and what is said instead.
@@ -114,44 +143,6 @@ pub(crate) fn changes_or_why(
         }
         found => Ok((found?, None)),
     }
-}
-
-fn changes_within(
-    repo: &Repository,
-    old: Option<ObjectId>,
-    new: ObjectId,
-    most: usize,
-) -> Reading<Vec<Changed>> {
-    let new_tree = read::tree_of(repo, new)?;
-    let old_data = match old {
-        Some(old) => read::tree_of(repo, old)?.data.clone(),
-        None => Vec::new(),
-    };
-    let mut bounded = Bounded {
-        inner: Recorder::default(),
-        left: most,
-        paths: MOST_PATHS,
-    };
-    let compared = gix::diff::tree(
-        TreeRefIter::from_bytes(&old_data, gix::hash::Kind::Sha1),
-        TreeRefIter::from_bytes(&new_tree.data, gix::hash::Kind::Sha1),
-        gix::diff::tree::State::default(),
-        &repo.objects,
-        &mut bounded,
-    );
-    if bounded.is_full() {
-        return Err(
-            Problem::invalid(TOO_MANY, format!("More than {most} files and folders differ."))
-                .why("All of them would have to be held in memory.")
-                .next("Compare them in your clone with `git diff --stat`, or look at smaller steps.")
-                .into(),
-        );
-    }
-    compared.map_err(ReadError::git)?;
-    let records = bounded.inner.records;
-    let mut changes: Vec<Changed> = records.into_iter().filter_map(file_change).collect();
-    changes.sort_by(|a, b| a.path.cmp(&b.path));
-    Ok(pair_moves(&changes))
 }
 
 /// Records what differs, and stops where it is too much.

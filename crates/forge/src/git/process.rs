@@ -1,6 +1,7 @@
 //! A git process that serves a client: it ends with its request, at its deadline, or by itself.
 
-use super::Git;
+use super::http::turn_of;
+use crate::Forge;
 use axum::body::{Body, BodyDataStream};
 use bascule_core::Problem;
 use bytes::{Bytes, BytesMut};
@@ -19,7 +20,6 @@ use std::{
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
-    sync::OwnedSemaphorePermit,
     task::JoinHandle,
 };
 
@@ -329,20 +329,16 @@ pub(crate) async fn ask(command: Command, most: usize, patience: Duration) -> io
     tokio::time::timeout(patience, run).await.map_err(late)?
 }
 
-impl Git {
-    /// The output of a command, streamed; for what is too large to be held. What git cannot do is said where it has said
-    /// nothing yet; later the answer breaks off, so that nobody takes a part for the whole.
-    pub(crate) async fn stream(
-        &self,
-        command: Command,
-        deadline: Duration,
-        permit: OwnedSemaphorePermit,
-    ) -> Result<Body, Problem> {
+impl Forge {
+    /// The output of a command, streamed, once it is its turn; for what is too large to be held. What git cannot do is said
+    /// where it has said nothing yet; later the answer breaks off, so that nobody takes a part for the whole.
+    pub(crate) async fn stream(&self, command: Command) -> Result<Body, Problem> {
+        let permit = turn_of(self).await?;
         let failed = |error: io::Error| {
             tracing::error!(%error, "git could not be asked");
             Problem::internal()
         };
-        let mut running = Running::start(command, None, deadline, permit)
+        let mut running = Running::start(command, None, self.config().timeout, permit)
             .map_err(failed)?
             .bound(MEMORY);
         let first = read(&mut running.stdout, &mut BytesMut::new())

@@ -4,7 +4,7 @@ use super::{
     api::{Place, detail, made},
     replay::Way,
 };
-use crate::{Forge, git::http::turn_of};
+use crate::Forge;
 use axum::{extract::State, response::IntoResponse as _};
 use bascule_core::{Caller, Permission, ProjectScope};
 use bascule_web::{Access, Answer, Body, InProject, Params, PathOf, Routes, Who, routes};
@@ -101,11 +101,7 @@ async fn raw_diff(
         &head,
         "--",
     ]);
-    let permit = turn_of(&forge).await?;
-    let body = forge
-        .git()
-        .stream(command, forge.config().timeout, permit)
-        .await?;
+    let body = forge.stream(command).await?;
     let headers = [
         (header::CONTENT_TYPE, "text/plain; charset=utf-8"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),

@@ -2,7 +2,9 @@
 
 use super::{ProjectInfo, Visible, branch_name, pattern_name, store};
 use crate::Forge;
-use bascule_core::{Actor, Caller, GroupId, GroupScope, Name, Problem, ProjectId, Result, Visibility};
+use bascule_core::{
+    Actor, Caller, GroupId, GroupScope, Name, Problem, ProjectId, Result, Visibility, any_covers,
+};
 use bascule_ledger::facts::forge::{ProjectChanged, ProjectCreated, ProjectDeleted};
 use bascule_store::Tx;
 use bascule_wire::forge::{NewProject, ProjectChange};
@@ -261,11 +263,7 @@ impl Forge {
             return Ok(false);
         }
         let patterns = self.protected_branches(id).await?;
-        let covered = move |branch: &str| {
-            patterns
-                .iter()
-                .any(|pattern| bascule_core::covers(pattern, branch))
-        };
+        let covered = move |branch: &str| any_covers(&patterns, branch);
         if tag {
             match self.tag_on(id, reference, covered).await? {
                 Some((_, true)) => Ok(true),

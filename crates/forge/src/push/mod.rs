@@ -17,7 +17,7 @@ pub(crate) use service::Move;
 pub(crate) use sessions::{Pushes, Session};
 
 use crate::workflow::Bypass;
-use bascule_core::{Problem, covers};
+use bascule_core::{Problem, any_covers};
 
 /// The trunk of a project that had no branch yet, where one of the usual names is pushed.
 pub(crate) fn usual_trunk(has: impl Fn(&str) -> bool) -> Option<&'static str> {
@@ -97,7 +97,7 @@ impl Update {
 
 impl Context<'_> {
     fn protects(&self, branch: &str) -> bool {
-        self.protected.iter().any(|pattern| covers(pattern, branch))
+        any_covers(self.protected, branch)
     }
 }
 
@@ -111,26 +111,26 @@ pub(crate) fn skips_ci(options: &[String]) -> bool {
 /// Most branches and tags of one push that get a pipeline each. Whoever brings a whole history has not changed all of it.
 const PIPELINES: usize = 4;
 
-/// Whether a reference that a push brings gets no pipeline, since it brings so many.
-pub(crate) fn is_one_of_many(update: &Update, updates: &[Update], trunk: &str) -> bool {
+/// Whether a push brings so many branches and tags that the trunk alone gets a pipeline.
+pub(crate) fn brings_many(updates: &[Update]) -> bool {
     let made =
         |update: &&Update| update.new.is_some() && (update.branch().is_some() || update.tag().is_some());
-    update.branch() != Some(trunk) && updates.iter().filter(made).count() > PIPELINES
+    updates.iter().filter(made).count() > PIPELINES
 }
 
 /// What is said where pipelines are left out.
 pub(crate) fn left_out(updates: &[Update], options: &[String], trunk: &str) -> String {
+    if skips_ci(options) || !brings_many(updates) {
+        return String::new();
+    }
     let left = updates
         .iter()
-        .filter(|update| update.new.is_some() && is_one_of_many(update, updates, trunk));
-    match left.count() {
-        0 => String::new(),
-        _ if skips_ci(options) => String::new(),
-        count => format!(
-            "\nNo pipeline runs for {count} of these branches and tags: a push of more than {PIPELINES} starts one for `{trunk}` alone.\n  \
-             next: Run one where you want it: bascule pipeline run --ref BRANCH.\n\n"
-        ),
-    }
+        .filter(|update| update.new.is_some() && update.branch() != Some(trunk));
+    format!(
+        "\nNo pipeline runs for {} of these branches and tags: a push of more than {PIPELINES} starts one for `{trunk}` alone.\n  \
+         next: Run one where you want it: bascule pipeline run --ref BRANCH.\n\n",
+        left.count()
+    )
 }
 
 /// Most variables, and most inputs, of one push.

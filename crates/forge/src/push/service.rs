@@ -1,14 +1,14 @@
 //! Judging pushes, and turning what they did into facts.
 
 use super::{
-    Context, Session, Update, explain, is_one_of_many, is_version_tag, judge, left_out, remark, store,
+    Context, Session, Update, brings_many, explain, is_version_tag, judge, left_out, remark, store,
     usual_trunk,
 };
 use crate::{
-    Forge, code, project,
+    Forge, ProjectInfo, code, project,
     workflow::{Bypass, Weighed},
 };
-use bascule_core::{Actor, Problem, ProjectId, Result, covers};
+use bascule_core::{Actor, Problem, ProjectId, Result, any_covers};
 use bascule_ledger::facts::{
     forge::{BranchUpdated, CommitStamp, ProjectChanged, PushRefused, TagUpdated},
     workflow::WorkflowBypassed,
@@ -199,9 +199,10 @@ impl Forge {
             let (at, old) = (self.now(), self.now().minus(OPTIONS_KEPT));
             store::put_options(&tx, session.id(), session.project.id, &given, (at, old)).await?;
         }
+        let (skips_all, many) = (super::skips_ci(session.options()), brings_many(updates));
         for update in updates {
             let at = self.now();
-            let skips = super::skips_ci(session.options()) || is_one_of_many(update, updates, trunk);
+            let skips = skips_all || (many && update.branch() != Some(trunk));
             store::insert(
                 &tx,
                 session.id(),
@@ -303,6 +304,8 @@ impl Forge {
             .filter_map(|update| update.old.as_deref())
             .collect();
         self.keep_deleted(id, &deleted).await?;
+        let mut protected = self.protected_branches(id).await?;
+        protected.push(project.default_branch.clone());
         let now = self.now();
         let pairs: Vec<_> = intents.into_iter().zip(moves).collect();
         let mut first = true;
@@ -327,8 +330,7 @@ impl Forge {
             for (intent, happened) in batch {
                 match happened {
                     Some(happened) => {
-                        self.append(&tx, id, intent, happened, &project.default_branch)
-                            .await?;
+                        self.append(&tx, intent, happened, (&project, &protected)).await?;
                     }
                     None if keep_young && now.since(intent.at) < YOUNG => continue,
                     None => {}
@@ -346,11 +348,11 @@ impl Forge {
     async fn append(
         &self,
         tx: &bascule_store::Tx,
-        id: ProjectId,
         intent: &store::Intent,
         happened: &Move,
-        default: &str,
+        (project, protected): (&ProjectInfo, &[String]),
     ) -> bascule_store::Result<()> {
+        let id = project.id;
         let (actor, at, update) = (intent.actor(), self.now(), &happened.update);
         if let Some(branch) = update.branch() {
             if let (Some(old), None) = (&update.old, &update.new) {
@@ -361,7 +363,7 @@ impl Forge {
                 branch: branch.to_owned(),
                 before: update.old.clone(),
                 after: update.new.clone(),
-                default: branch == default,
+                default: branch == project.default_branch,
                 forced: happened.forced,
                 commits: happened.commits.clone(),
                 commit_count: happened.count,
@@ -370,9 +372,7 @@ impl Forge {
                 ci_options: intent.ci_options.then(|| intent.push.clone()),
             };
             self.ledger().append(tx, &actor, &fact).await?;
-            if let Some(new) = &update.new
-                && (branch == default || covered(&project::store::protected(tx, id).await?, branch))
-            {
+            if let Some(new) = update.new.as_deref().filter(|_| any_covers(protected, branch)) {
                 project::store::vouch(tx, id, new).await?;
             }
         } else if let Some(tag) = update.tag() {
@@ -463,9 +463,4 @@ impl Forge {
         let intents = store::of_push(self.db(), push).await?;
         self.settle(id, intents, false).await
     }
-}
-
-/// Whether one of the patterns covers a branch.
-fn covered(patterns: &[String], branch: &str) -> bool {
-    patterns.iter().any(|pattern| covers(pattern, branch))
 }

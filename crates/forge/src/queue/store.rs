@@ -212,11 +212,10 @@ pub(crate) async fn all_left(on: &impl Query, project: ProjectId, limit: i64) ->
 pub(crate) async fn delete_project(tx: &Tx, project: ProjectId) -> Result<()> {
     tx.run("DELETE FROM merge_queue WHERE project_id = $1", args![project])
         .await?;
-    for sql in [
+    tx.run(
         "DELETE FROM merge_queue_left WHERE project_id = $1",
-        "DELETE FROM merge_wish_dropped WHERE project_id = $1",
-    ] {
-        tx.run(sql, args![project]).await?;
-    }
+        args![project],
+    )
+    .await?;
     Ok(())
 }

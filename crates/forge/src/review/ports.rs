@@ -13,6 +13,9 @@ pub trait People: Send + Sync {
     /// Open accounts by e-mail address in lower case, with the address: all that have it.
     async fn by_emails(&self, addresses: &[String]) -> Result<Vec<(String, Known)>>;
 
+    /// The open account that an administrator gave this address, in lower case.
+    async fn by_given_email(&self, address: &str) -> Result<Option<Known>>;
+
     /// The role that an account holds in a project; `None` for none, and for a closed account.
     async fn role(&self, user: UserId, project: &ProjectInfo) -> Result<Option<Role>>;
 
@@ -21,9 +24,6 @@ pub trait People: Send + Sync {
 
     /// A group and its members.
     async fn team(&self, group: GroupId) -> Result<Option<Team>>;
-
-    /// The open account that an administrator gave this address, in lower case.
-    async fn by_given_email(&self, address: &str) -> Result<Option<Known>>;
 
     /// The same by name.
     async fn team_named(&self, name: &str) -> Result<Option<Team>>;

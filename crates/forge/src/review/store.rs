@@ -10,15 +10,14 @@ pub(crate) const THREADS: Migration = Migration {
     sql: thread::store::TABLES,
 };
 /// Tables of approvals.
-/// What approvals stand on.
-pub(crate) const APPROVAL_BASE: Migration = Migration {
-    id: "forge-2711-approval-base",
-    sql: super::approval::store::BASE,
-};
-
 pub(crate) const APPROVALS: Migration = Migration {
     id: "forge-2611-review-approval",
     sql: approval::store::TABLES,
+};
+/// What approvals stand on.
+pub(crate) const APPROVAL_BASE: Migration = Migration {
+    id: "forge-2711-approval-base",
+    sql: approval::store::BASE,
 };
 /// Tables of findings.
 pub(crate) const FINDINGS: Migration = Migration {

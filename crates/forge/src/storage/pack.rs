@@ -29,29 +29,26 @@ pub(crate) fn measure(quarantine: &Path) -> Reading<Measured> {
     let objects = open(quarantine)?;
     let mut largest: Option<(ObjectId, u64)> = None;
     let mut files = Files::default();
-    let mut each = |id: ObjectId| -> Reading<u64> {
-        let size = objects.header(id).map_err(ReadError::git)?.size();
+    let mut keep = |id: ObjectId, size: u64| {
         if largest.as_ref().is_none_or(|(_, most)| size > *most) {
             largest = Some((id, size));
         }
-        Ok(size)
-    };
-    let mut keep = |id: ObjectId| -> Reading<()> {
-        let size = each(id)?;
         if files.ids.len() < FILES {
             files.ids.push((id, size));
         } else {
             files.cut = true;
         }
-        Ok(())
     };
     for index in &indexes(quarantine) {
-        packed(index)?.into_iter().try_for_each(&mut keep)?;
+        for id in packed(index)? {
+            keep(id, objects.header(id).map_err(ReadError::git)?.size());
+        }
     }
     for id in loose::Store::at(quarantine, gix::hash::Kind::Sha1).iter() {
         let id = id.map_err(ReadError::git)?;
-        if objects.header(id).map_err(ReadError::git)?.kind() == Kind::Blob {
-            keep(id)?;
+        let header = objects.header(id).map_err(ReadError::git)?;
+        if header.kind() == Kind::Blob {
+            keep(id, header.size());
         }
     }
     Ok(Measured {

@@ -2,7 +2,7 @@
 
 use super::{Change, Flow, Policy, Rule, broken, issue};
 use bascule_core::Problem;
-use bascule_core::covers;
+use bascule_core::any_covers;
 
 /// What a flow's branches are called beside the trunk; empty: anything.
 fn patterns(flow: Flow) -> &'static [&'static str] {
@@ -27,9 +27,7 @@ pub(super) fn named(change: &Change, policy: &Policy) -> Option<Problem> {
         own.as_slice()
     };
     let branch = &change.branch;
-    let fits = allowed.is_empty()
-        || *branch == change.trunk
-        || allowed.iter().any(|pattern| covers(pattern, branch));
+    let fits = allowed.is_empty() || *branch == change.trunk || any_covers(allowed, branch);
     if fits {
         return None;
     }

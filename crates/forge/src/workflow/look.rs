@@ -9,7 +9,7 @@ use crate::{
 use gix::{ObjectId, objs::FindExt as _, odb::pack::cache::lru::MemoryCappedHashmap};
 use std::{
     path::Path,
-    sync::atomic::{AtomicU8, Ordering},
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -26,14 +26,14 @@ const BEGINNING: usize = 8_000;
 const THREADS: usize = 4;
 
 /// What a look through the files of a push came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Look {
     /// There is no secret.
     Clean,
-    /// Something looks like one.
-    Suspect,
     /// It is too much to be looked at so.
     TooMuch,
+    /// Something looks like one.
+    Suspect,
 }
 
 /// Looks at all files of a push, until something looks like a secret.
@@ -52,7 +52,7 @@ pub(crate) fn look(quarantine: &Path, files: &Files) -> Reading<Look> {
     // One core is left to git, which follows the commits meanwhile: whoever pushes waits for the later of both.
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let threads = cores.saturating_sub(1).clamp(1, THREADS);
-    let found = AtomicU8::new(Look::Clean as u8);
+    let enough = AtomicBool::new(false);
     let share = ids.len().div_ceil(threads).max(1);
     std::thread::scope(|scope| {
         // Neighbours stay together, since they are told as differences to each other.
@@ -60,45 +60,46 @@ pub(crate) fn look(quarantine: &Path, files: &Files) -> Reading<Look> {
             .chunks(share)
             .map(|ids| {
                 let mut objects = objects.clone();
-                let found = &found;
+                let enough = &enough;
                 scope.spawn(move || {
                     objects.set_pack_cache(|| Box::new(MemoryCappedHashmap::new(KEPT)));
-                    share_through(&objects, ids, found, begun)
+                    share_through(&objects, ids, enough, begun)
                 })
             })
             .collect();
-        work.into_iter().try_for_each(|thread| {
-            thread
+        work.into_iter().try_fold(Look::Clean, |worst, thread| {
+            let look = thread
                 .join()
-                .map_err(|_| ReadError::git(std::io::Error::other("a thread ended early")))?
+                .map_err(|_| ReadError::git(std::io::Error::other("a thread ended early")))??;
+            Ok(worst.max(look))
         })
-    })?;
-    let found = found.into_inner();
-    Ok([Look::Suspect, Look::TooMuch]
-        .into_iter()
-        .find(|look| *look as u8 == found)
-        .unwrap_or(Look::Clean))
+    })
 }
 
 fn share_through(
     objects: &gix::odb::Handle,
     ids: &[ObjectId],
-    found: &AtomicU8,
+    enough: &AtomicBool,
     begun: Instant,
-) -> Reading<()> {
+) -> Reading<Look> {
     let mut buffer = Vec::new();
     for (number, id) in ids.iter().enumerate() {
-        if found.load(Ordering::Relaxed) != Look::Clean as u8 {
-            return Ok(());
+        // Another has seen what it takes; its look counts.
+        if enough.load(Ordering::Relaxed) {
+            break;
         }
         let file = objects.find_blob(id, &mut buffer).map_err(ReadError::git)?;
-        if has_secret(file.data) {
-            found.store(Look::Suspect as u8, Ordering::Relaxed);
+        let look = if has_secret(file.data) {
+            Look::Suspect
         } else if number % 64 == 63 && begun.elapsed() > PATIENCE {
-            found.store(Look::TooMuch as u8, Ordering::Relaxed);
-        }
+            Look::TooMuch
+        } else {
+            continue;
+        };
+        enough.store(true, Ordering::Relaxed);
+        return Ok(look);
     }
-    Ok(())
+    Ok(Look::Clean)
 }
 
 /// Whether a line of a text holds a secret.

@@ -6,7 +6,6 @@ use crate::{
         paths::{base_name, shown},
         read,
     },
-    git::http::turn_of,
 };
 use axum::{body::Body, extract::State};
 use bascule_core::{Problem, ProjectId};
@@ -109,11 +108,7 @@ pub(crate) async fn respond(
         None => {
             let mut command = forge.git().within(&forge.repositories().path(project));
             command.args(["cat-file", "blob", &id.to_string()]);
-            let permit = turn_of(forge).await?;
-            forge
-                .git()
-                .stream(command, forge.config().timeout, permit)
-                .await?
+            forge.stream(command).await?
         }
     };
     let mut response = untrusted(body, &shown(&name), kind);

@@ -8,7 +8,7 @@ use crate::{
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect};
-use bascule_core::{Permission, Problem, ProjectScope, Result, covers, limits};
+use bascule_core::{Permission, Problem, ProjectScope, Result, any_covers, limits};
 use bascule_web::{
     Answer, FormBody, InProject, Markup, Params, Tab, Ui, Who, icon, url_encode, url_path, when,
 };
@@ -96,7 +96,7 @@ pub(super) async fn branches(
             tree: format!("{}/-/tree/{}", base(&scope), url_path(&named.name)),
             commits: format!("{}/-/commits/{}", base(&scope), url_path(&named.name)),
             default: named.name == project.default_branch,
-            protected: protected.iter().any(|pattern| covers(pattern, &named.name)),
+            protected: any_covers(&protected, &named.name),
             commit: line(&scope, &named.commit),
             distance: distances
                 .get(at)

@@ -179,5 +179,10 @@ pub(crate) async fn delete(tx: &Tx, id: MergeRequestId) -> Result<()> {
 pub(crate) async fn delete_project(tx: &Tx, project: ProjectId) -> Result<()> {
     tx.run("DELETE FROM merge_intent WHERE project_id = $1", args![project])
         .await?;
+    tx.run(
+        "DELETE FROM merge_wish_dropped WHERE project_id = $1",
+        args![project],
+    )
+    .await?;
     Ok(())
 }
