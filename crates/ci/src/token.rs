@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 /// Beginning of a runner's token (GitLab's, so that scanners for leaked secrets know it).
 pub const RUNNER: &str = "glrt-";
 /// Beginning of a job's token.
-pub const JOB: &str = "glcbt-";
+pub const JOB: &str = bascule_wire::runner::JOB_TOKEN_PREFIX;
 /// Beginning of a trigger token.
 pub const TRIGGER: &str = "glptt-";
 /// Beginning of a registration token.
@@ -30,6 +30,12 @@ pub fn new(prefix: &str) -> String {
 pub fn for_script(token: &str) -> String {
     let digest = hex::encode(Sha256::digest(format!("for the script of {token}").as_bytes()));
     format!("{JOB}{}", digest.get(..40).unwrap_or_default())
+}
+
+/// What is kept of a job's token, by the one with which its runner reports.
+#[must_use]
+pub fn hash_of_job(reports: &str) -> String {
+    hash(&for_script(reports))
 }
 
 /// What is kept of a token.

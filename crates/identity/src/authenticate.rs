@@ -9,14 +9,12 @@ use crate::{
     token,
 };
 use bascule_core::{Actor, ActorKind, Caller, InstanceRole, Problem, Result, Timestamp, limits};
+use bascule_wire::runner::{GIT_USER, JOB_TOKEN_PREFIX};
 use http::{header, request::Parts};
 use std::{sync::PoisonError, time::Duration};
 
 /// Uses are noted to the minute, so that reading does not become writing.
 pub(crate) const TOUCH: Duration = Duration::from_secs(60);
-
-/// How tokens of CI jobs begin. They count with a user name of their own, before this is asked.
-const JOB_TOKEN_PREFIX: &str = "glcbt-";
 
 impl Identity {
     /// Who sent the request. Without credentials that is nobody; with bad ones it is an error, never nobody.
@@ -36,6 +34,7 @@ impl Identity {
                 } else {
                     password
                 };
+                // These count with a user name of their own, before this is asked.
                 if secret.starts_with(JOB_TOKEN_PREFIX) {
                     return Err(nameless_job());
                 }
@@ -180,10 +179,12 @@ fn nameless_job() -> Problem {
     Problem::new(
         401,
         "job_token_without_name",
-        "A job's token counts with the user name `gitlab-ci-token` alone.",
+        format!("A job's token counts with the user name `{GIT_USER}` alone."),
     )
     .why("So it is told apart from a person's token.")
-    .next("Use `https://gitlab-ci-token:$CI_JOB_TOKEN@…`, as `$CI_REPOSITORY_URL` does.")
+    .next(format!(
+        "Use `https://{GIT_USER}:$CI_JOB_TOKEN@…`, as `$CI_REPOSITORY_URL` does."
+    ))
 }
 
 fn no_passwords() -> Problem {

@@ -24,6 +24,8 @@ pub const TRACE_UPDATE_INTERVAL: &str = "X-GitLab-Trace-Update-Interval";
 pub const LAST_UPDATE: &str = "X-GitLab-Last-Update";
 /// User name that goes with a job token when git asks.
 pub const GIT_USER: &str = "gitlab-ci-token";
+/// How a job's token begins (GitLab's, so that scanners for leaked secrets know it).
+pub const JOB_TOKEN_PREFIX: &str = "glcbt-";
 /// Type of an artifact that is the job's plain archive.
 pub const ARTIFACT_ARCHIVE: &str = "archive";
 

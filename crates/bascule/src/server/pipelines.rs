@@ -6,7 +6,7 @@ use bascule_ci::{
     pipeline::MergeRequest,
     ports::{self, Merged, Neighbour},
 };
-use bascule_core::{Actor, ActorKind, Caller, GroupId, Permission, ProjectId, Result, UserId};
+use bascule_core::{Actor, ActorKind, Caller, GroupId, Permission, ProjectId, Result, Role, UserId};
 use bascule_forge::{Forge, ProjectInfo, State};
 use bascule_identity::{Account, Identity};
 
@@ -39,15 +39,26 @@ impl Reach {
             _ => Ok(None),
         }
     }
-}
 
-/// Someone who asks with an account's rights.
-fn caller(actor: &Actor, account: &Account) -> Caller {
-    Caller {
-        actor: actor.clone(),
-        user: Some(account.id),
-        instance_role: account.instance_role,
-        ..Caller::anonymous()
+    /// The open account behind an actor, and what it is in a project; `None` also where there is no such project.
+    async fn standing(&self, actor: &Actor, project: ProjectId) -> Result<Option<(Account, Option<Role>)>> {
+        let Some(account) = self.account(actor).await? else {
+            return Ok(None);
+        };
+        let Some(project) = self.forge.project_by_id(project).await? else {
+            return Ok(None);
+        };
+        let caller = Caller {
+            actor: actor.clone(),
+            user: Some(account.id),
+            instance_role: account.instance_role,
+            ..Caller::anonymous()
+        };
+        let role = self
+            .identity
+            .role_in_project(&caller, project.id, project.group_id, project.visibility)
+            .await?;
+        Ok(Some((account, role)))
     }
 }
 
@@ -75,33 +86,13 @@ impl ports::Reach for Reach {
     }
 
     async fn may(&self, actor: &Actor, project: ProjectId, permission: Permission) -> Result<bool> {
-        let Some(account) = self.account(actor).await? else {
-            return Ok(false);
-        };
-        let Some(project) = self.forge.project_by_id(project).await? else {
-            return Ok(false);
-        };
-        let caller = caller(actor, &account);
-        let role = self
-            .identity
-            .role_in_project(&caller, project.id, project.group_id, project.visibility)
-            .await?;
-        Ok(role.is_some_and(|role| role.holds(permission)))
+        let found = self.standing(actor, project).await?;
+        Ok(found.is_some_and(|(_, role)| role.is_some_and(|role| role.holds(permission))))
     }
 
     async fn person(&self, actor: &Actor, project: ProjectId) -> Result<Option<ports::Person>> {
-        let (Some(account), Some(project)) = (
-            self.account(actor).await?,
-            self.forge.project_by_id(project).await?,
-        ) else {
-            return Ok(None);
-        };
-        let caller = caller(actor, &account);
-        let role = self
-            .identity
-            .role_in_project(&caller, project.id, project.group_id, project.visibility)
-            .await?;
-        Ok(Some(ports::Person {
+        let found = self.standing(actor, project).await?;
+        Ok(found.map(|(account, role)| ports::Person {
             id: account.id.to_string(),
             login: account.username,
             name: account.display_name,

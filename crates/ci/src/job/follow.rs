@@ -76,14 +76,12 @@ impl Ci {
         if !token.starts_with(crate::token::JOB) {
             return Ok(None);
         }
-        let kept = crate::token::hash(&crate::token::for_script(token));
-        Ok(store::by_token(&self.db, &kept).await?)
+        Ok(store::by_token(&self.db, &crate::token::hash_of_job(token)).await?)
     }
 
     /// Whether a runner's token was a job's until the job ended or went back to the queue: how the job stands is told to no other.
     pub(crate) async fn was_token(&self, job: JobId, token: &str) -> Result<bool> {
-        let kept = crate::token::hash(&crate::token::for_script(token));
-        Ok(store::was_token(&self.db, job, &kept).await?)
+        Ok(store::was_token(&self.db, job, &crate::token::hash_of_job(token)).await?)
     }
 
     /// The job's runner is still there.

@@ -158,11 +158,10 @@ impl Ci {
         actor: &Actor,
     ) -> Result<Job> {
         self.guard_job(scope, id).await?;
+        let job = self.job(scope.id, id).await?;
         if !inputs.is_empty() {
-            let job = self.job(scope.id, id).await?;
             self.keep_inputs(&job, &inputs).await?;
         }
-        let job = self.job(scope.id, id).await?;
         // As GitLab has it, such a job runs for who started it.
         let person = self.reach().person(actor, scope.id).await?;
         let mut list = person.as_ref().map(of_person).unwrap_or_default();

@@ -7,7 +7,7 @@ use crate::{
     fault::{CI_FILE, Faults, Pos},
     job::{self, Job},
     plan::{Dependencies, Plan, PlannedJob},
-    ports::CommitStamp,
+    ports::{Commit, CommitStamp},
     request,
     required::Placed,
     status::{JobStatus, PipelineStatus},
@@ -41,6 +41,25 @@ pub struct Start {
     pub actor: Actor,
     /// What few pipelines have.
     pub more: More,
+}
+
+impl Start {
+    /// One of a commit, with nothing else given.
+    #[must_use]
+    pub fn of(project: ProjectId, commit: Commit, source: &'static str, actor: Actor) -> Self {
+        Self {
+            project,
+            reference: commit.reference,
+            tag: commit.tag,
+            sha: commit.sha,
+            before: None,
+            source,
+            fact: None,
+            variables: Vec::new(),
+            actor,
+            more: More::default(),
+        }
+    }
 }
 
 /// What few pipelines have: those that others made, and those for merge requests and schedules.

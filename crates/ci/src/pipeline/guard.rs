@@ -114,16 +114,15 @@ impl Ci {
         self.guard(scope, &pipeline.reference, pipeline.protected).await
     }
 
-    /// Refuses who may not erase what a job left: it is what others look at to learn what happened. Whoever pushes to
-    /// protected branches may, and elsewhere also who started it.
+    /// Refuses who may not erase what a job left: it is what others look at to learn what happened. What the group
+    /// requires is its own; of all else whoever pushes to protected branches may, and beside these also who started it.
     pub(crate) async fn guard_traces(&self, scope: &ProjectScope, id: JobId, actor: &Actor) -> Result<()> {
-        if scope.holds(Permission::ProtectedPush) {
-            return Ok(());
-        }
         let found = job::store::in_project(&self.db, scope.id, id).await?;
         let job = found.ok_or_else(|| Problem::not_found("job"))?;
-        // What the group requires is guarded more closely.
-        if job.required.is_some() {
+        if let Some(required) = &job.required {
+            return self.may_erase_required(&job, required, actor).await;
+        }
+        if scope.holds(Permission::ProtectedPush) {
             return Ok(());
         }
         let pipeline = store::find(&self.db, job.pipeline_id).await?;

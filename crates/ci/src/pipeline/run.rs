@@ -12,7 +12,7 @@ use axum::{
     extract::State,
     response::{IntoResponse as _, Redirect},
 };
-use bascule_core::{Actor, Permission, Problem, ProjectScope, Result};
+use bascule_core::{Actor, Permission, Problem, ProjectId, ProjectScope, Result};
 use bascule_web::{Answer, Crumb, FormBody, InProject, Params, Tab, Ui, Who};
 use bascule_wire::ci::RunPipeline;
 use std::collections::BTreeMap;
@@ -44,6 +44,23 @@ struct RunPage {
 }
 
 impl Ci {
+    /// The branch or tag that is named, or the default branch where none is.
+    pub(crate) async fn named_or_default(&self, project: ProjectId, named: &str) -> Result<String> {
+        if !named.is_empty() {
+            return Ok(named.to_owned());
+        }
+        let info = self.code.project(project).await?;
+        Ok(info.map(|info| info.default_branch).unwrap_or_default())
+    }
+
+    /// The branches that a caller may run, to choose from.
+    pub(crate) async fn offered(&self, scope: &ProjectScope) -> Result<Vec<String>> {
+        let all = self
+            .runs_protected(scope.id, scope.holds(Permission::ProtectedPush))
+            .await?;
+        self.code.branches(scope.id, all).await
+    }
+
     /// Inputs of the file at a branch or tag, and the variables that it describes, for who runs a pipeline by hand.
     async fn described(
         &self,
@@ -68,18 +85,7 @@ impl Ci {
                 Problem::invalid("no_ci_file", format!("There is no {CI_FILE} at `{reference}`."))
             })?;
         let asked = asked(&String::from_utf8_lossy(&bytes));
-        let start = Start {
-            project,
-            reference: commit.reference,
-            tag: commit.tag,
-            sha: commit.sha,
-            before: None,
-            source: "web",
-            fact: None,
-            variables: Vec::new(),
-            actor: actor.clone(),
-            more: super::More::default(),
-        };
+        let start = Start::of(project, commit, "web", actor.clone());
         let mut draft = self.draft(&start, String::new()).await?;
         let ask = Ask {
             info: &info,
@@ -118,13 +124,8 @@ pub(super) async fn form(
     Params(query): Params<ListQuery>,
 ) -> Answer {
     let path = project.path();
-    let reference = match query.reference.filter(|text| !text.is_empty()) {
-        Some(reference) => reference,
-        None => {
-            let info = ci.code.project(project.id).await?;
-            info.map(|info| info.default_branch).unwrap_or_default()
-        }
-    };
+    let named = query.reference.as_deref().unwrap_or_default();
+    let reference = ci.named_or_default(project.id, named).await?;
     let protected = match ci.code.resolve(project.id, &reference).await? {
         Some(commit) => {
             ci.code
@@ -134,10 +135,7 @@ pub(super) async fn form(
         None => false,
     };
     let buttons = ci.buttons(&project, &reference, protected).await?;
-    let all = ci
-        .runs_protected(project.id, project.holds(Permission::ProtectedPush))
-        .await?;
-    let branches = ci.code.branches(project.id, all).await?;
+    let branches = ci.offered(&project).await?;
     let found = ci.described(&project, &reference, &ui.caller().actor).await;
     let ((inputs, described), silent) = match found {
         Ok(found) => (found, String::new()),

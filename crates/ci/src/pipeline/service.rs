@@ -52,12 +52,7 @@ impl Ci {
             .into_iter()
             .map(|(key, value)| job::manual::variable(key, value))
             .collect::<Result<Vec<_>>>()?;
-        let reference = if request.reference.is_empty() {
-            let info = self.code.project(project).await?;
-            info.map(|info| info.default_branch).unwrap_or_default()
-        } else {
-            request.reference
-        };
+        let reference = self.named_or_default(project, &request.reference).await?;
         let commit = self.code.resolve(project, &reference).await?.ok_or_else(|| {
             Problem::invalid("no_such_ref", format!("There is no branch or tag `{reference}`."))
                 .next("Push it first, or name another.")

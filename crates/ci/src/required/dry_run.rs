@@ -5,8 +5,8 @@ use crate::{
     Ci,
     config::Inputs,
     fault::CI_FILE,
-    pipeline::{Ask, More, Start, Text, wire_faults},
-    ports::Neighbour,
+    pipeline::{Ask, Start, Text, wire_faults},
+    ports::{Commit, Neighbour},
     runner::Runner,
 };
 use bascule_core::{Actor, Caller, GroupScope, Problem, Result};
@@ -117,18 +117,12 @@ impl Ci {
         if mine.is_empty() {
             return Ok(Found::Untouched);
         }
-        let start = Start {
-            project: project.id,
+        let tip = Commit {
             reference: info.default_branch.clone(),
             tag: false,
             sha: commit.sha,
-            before: None,
-            source: "push",
-            fact: None,
-            variables: Vec::new(),
-            actor: Actor::system(),
-            more: More::default(),
         };
+        let start = Start::of(project.id, tip, "push", Actor::system());
         let message = self.code.commit_message(project.id, &start.sha).await?;
         let mut draft = self.draft(&start, message.unwrap_or_default()).await?;
         let (mut jobs, mut tags) = (0, Vec::new());

@@ -11,7 +11,7 @@ use crate::{
     job::{self, store::RequiredJob},
     pipeline::{self, MergeRequest, More, Standing, Start},
     plan::Plan,
-    ports::ProjectInfo,
+    ports::{Commit, ProjectInfo},
     request,
     status::{JobStatus, PipelineStatus},
 };
@@ -234,17 +234,14 @@ impl Ci {
 
 /// A push of a commit to a branch.
 fn push_of(project: ProjectId, branch: &str, sha: &str, before: Option<String>) -> Start {
-    Start {
-        project,
+    let commit = Commit {
         reference: branch.to_owned(),
         tag: false,
         sha: sha.to_owned(),
+    };
+    Start {
         before,
-        source: "push",
-        fact: None,
-        variables: Vec::new(),
-        actor: Actor::system(),
-        more: More::default(),
+        ..Start::of(project, commit, "push", Actor::system())
     }
 }
 

@@ -229,7 +229,7 @@ impl Ci {
         let token = token::new(token::JOB);
         let offer = job::store::Offer {
             runner: runner.id,
-            token_hash: token::hash(&token::for_script(&token)),
+            token_hash: token::hash_of_job(&token),
             timeout: timeout(&job, runner),
             graceful: can.graceful,
             two_phase: can.two_phase,

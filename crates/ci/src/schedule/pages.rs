@@ -64,13 +64,7 @@ struct EditPage {
 impl Ci {
     /// The inputs that the file at a branch or tag declares; of the default branch where none is named.
     async fn declared_at(&self, project: ProjectId, reference: &str) -> Result<Vec<JobInput>> {
-        let reference = match reference.trim() {
-            "" => {
-                let info = self.code.project(project).await?;
-                info.map(|info| info.default_branch).unwrap_or_default()
-            }
-            name => name.to_owned(),
-        };
+        let reference = self.named_or_default(project, reference.trim()).await?;
         let Some(commit) = self.code.resolve(project, &reference).await? else {
             return Ok(Vec::new());
         };
@@ -78,14 +72,6 @@ impl Ci {
         Ok(found
             .map(|bytes| asked(&String::from_utf8_lossy(&bytes)))
             .unwrap_or_default())
-    }
-
-    /// The branches that a caller may run.
-    async fn offered(&self, project: &InProject) -> Result<Vec<String>> {
-        let all = self
-            .runs_protected(project.id, project.holds(Permission::ProtectedPush))
-            .await?;
-        self.code.branches(project.id, all).await
     }
 }
 

@@ -293,18 +293,7 @@ impl Ci {
             .project(project)
             .await?
             .ok_or_else(|| Problem::not_found("project"))?;
-        let start = Start {
-            project,
-            reference: commit.reference.clone(),
-            tag: commit.tag,
-            sha: commit.sha.clone(),
-            before: None,
-            source: SOURCE,
-            fact: None,
-            variables: Vec::new(),
-            actor: actor.clone(),
-            more: More::default(),
-        };
+        let start = Start::of(project, commit.clone(), SOURCE, actor.clone());
         let mut draft = self.draft(&start, String::new()).await?;
         let ask = Ask {
             info: &info,
@@ -323,15 +312,7 @@ impl Ci {
 
     /// A branch or tag that the caller may run a schedule for.
     async fn schedule_ref(&self, scope: &ProjectScope, wanted: &str, with_variables: bool) -> Result<Commit> {
-        let wanted = match wanted.trim() {
-            "" => self
-                .code
-                .project(scope.id)
-                .await?
-                .map(|info| info.default_branch)
-                .unwrap_or_default(),
-            name => name.to_owned(),
-        };
+        let wanted = self.named_or_default(scope.id, wanted.trim()).await?;
         let commit = self.code.resolve(scope.id, &wanted).await?.ok_or_else(|| {
             Problem::invalid(
                 "no_such_ref",
