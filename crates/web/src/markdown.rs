@@ -75,33 +75,42 @@ fn rendered(source: &str, base: Option<(&str, &str)>) -> Markup {
 /// Deepest that quotes and lists may begin in one line. What they take to render grows with the square of it.
 const DEPTH: usize = 100;
 
+/// Whether a character at a line's beginning opens a quote or a list: the marks of lists do before a blank alone, so that
+/// a line of dashes stays what it is.
+fn opens(mark: char, next: Option<char>) -> bool {
+    match mark {
+        '>' => true,
+        '-' | '*' | '+' => next.is_none_or(char::is_whitespace),
+        _ => false,
+    }
+}
+
 /// Takes out of each line's beginning the marks of quotes and lists that lie deeper than anybody reads.
 fn shallow(source: &str) -> Cow<'_, str> {
-    let is_mark = |c: char| matches!(c, '>' | '-' | '*' | '+');
-    let is_deep = |line: &str| {
-        let beginning = line
-            .chars()
-            .take_while(|c| is_mark(*c) || matches!(c, ' ' | '\t'));
-        beginning.filter(|c| is_mark(*c)).nth(DEPTH).is_some()
-    };
-    if !source.lines().any(is_deep) {
-        return Cow::Borrowed(source);
-    }
-    let mut kept = String::with_capacity(source.len());
+    let mut kept = String::new();
+    let mut all = true;
     for line in source.split_inclusive('\n') {
-        let mut left = DEPTH;
-        let mut begun = false;
-        kept.extend(line.chars().filter(|c| {
-            begun = begun || !(is_mark(*c) || matches!(c, ' ' | '\t'));
-            if begun || !is_mark(*c) {
-                return true;
+        let (mut left, mut rest) = (DEPTH, line.chars());
+        while let Some(c) = rest.next() {
+            let mark = opens(c, rest.clone().next());
+            if !mark && !matches!(c, ' ' | '\t') {
+                kept.push(c);
+                break;
             }
-            let keep = left > 0;
-            left = left.saturating_sub(1);
-            keep
-        }));
+            if mark && left == 0 {
+                all = false;
+            } else {
+                kept.push(c);
+                left -= usize::from(mark);
+            }
+        }
+        kept.push_str(rest.as_str());
     }
-    Cow::Owned(kept)
+    if all {
+        Cow::Borrowed(source)
+    } else {
+        Cow::Owned(kept)
+    }
 }
 
 /// Renders Markdown that belongs to a project: relative addresses lead to its files at `branch`, and what it names
@@ -202,6 +211,8 @@ mod tests {
         assert!(begun.elapsed().as_secs() < 10, "{:?}", begun.elapsed());
         assert_eq!(shallow("> a\n- b\n"), "> a\n- b\n");
         assert!(render(&"-".repeat(500), None).as_str().contains("<hr"));
+        let ruled = format!("```\n{}\n```\n", "-".repeat(500));
+        assert_eq!(shallow(&ruled), ruled, "a line of dashes is no list");
     }
 
     #[test]
